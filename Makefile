@@ -1,0 +1,31 @@
+# Everything a newcomer needs. Each target sets itself up; nothing is installed twice.
+
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test check bench clean
+
+demo: .venv/installed  ## a real benchmark on this machine, in a few minutes
+	$(BIN)/python -m orchestrator launch experiments/quickstart.yaml
+
+test: .venv/installed  ## the tests
+	$(BIN)/python -m pytest
+
+check: .venv/installed  ## format, lint, import contracts, dependencies, types, spelling, tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports
+	$(BIN)/deptry orchestrator trainers
+	$(BIN)/codespell
+	$(BIN)/basedpyright
+	$(MAKE) test
+
+# The stamp is newer than what it depends on, so an unchanged checkout installs nothing.
+.venv/installed: pyproject.toml requirements.lock
+	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "Python 3.11 or newer is needed: make PYTHON=…"'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint requirements.lock --editable '.[dev]'
+	touch $@
+
+clean:  ## remove what the targets made, but no results
+	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .coverage
