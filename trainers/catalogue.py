@@ -1,0 +1,117 @@
+"""The catalogue of losses, backbones and datasets: names, and what they resolve to.
+
+Built-in plug-ins are found by reading the three folders; third-party ones by entry
+points in the groups `orchestrator.losses`, `orchestrator.backbones` and
+`orchestrator.datasets`, each naming a subclass of the kind.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Iterator, Mapping
+from functools import cache
+from importlib.metadata import entry_points
+from types import ModuleType
+from typing import Any, Literal
+
+from trainers import backbones, datasets, losses
+from trainers.backbones import Backbone
+from trainers.datasets import Dataset
+from trainers.losses import Loss
+from trainers.plugin import Plugin
+
+Axis = Literal["losses", "backbones", "datasets"]
+
+_ROOMS = {"losses": (losses, Loss), "backbones": (backbones, Backbone), "datasets": (datasets, Dataset)}
+
+
+class UnknownNameError(ValueError):
+    """No plug-in of that name; the message names the nearest and all known ones."""
+
+
+def nearest(word: str, known: list[str]) -> str:
+    """` Did you mean 'x'?` for the closest known word, or nothing."""
+    close = difflib.get_close_matches(word, known, n=1)
+    return f" Did you mean '{close[0]}'?" if close else ""
+
+
+@cache
+def plugins(axis: Axis) -> Mapping[str, type[Plugin]]:
+    """All plug-ins of an axis by name, in alphabetical order.
+
+    Raises:
+        TypeError: An installed entry point names something else than a plug-in,
+            or a name that is already taken.
+    """
+    found: dict[str, type[Plugin]] = {}
+    for plugin in (*_built_in(axis), *_third_party(axis), *_added(axis)):
+        if found.setdefault(plugin.name, plugin) is not plugin:
+            raise TypeError(f"Two {axis} are called '{plugin.name}': {found[plugin.name]} and {plugin}.")
+    return dict(sorted(found.items()))
+
+
+def _built_in(axis: Axis) -> Iterator[type[Plugin]]:
+    package, kind = _ROOMS[axis]
+    for info in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+        yield from plugins_in(importlib.import_module(info.name), kind)
+
+
+def plugins_in(module: ModuleType, kind: type[Plugin]) -> Iterator[type[Plugin]]:
+    """The plug-ins of one kind that a module defines."""
+    members: list[object] = list(vars(module).values())
+    for member in members:
+        if isinstance(member, type) and issubclass(member, kind) and "name" in vars(member):
+            yield member
+
+
+def add(module: str) -> None:
+    """Add the plug-ins that an importable module of one's own defines.
+
+    Raises:
+        ImportError: There is no such module.
+    """
+    if module not in _modules:
+        importlib.import_module(module)
+        _modules.append(module)
+        plugins.cache_clear()
+
+
+_modules: list[str] = []
+
+
+def _added(axis: Axis) -> Iterator[type[Plugin]]:
+    for module in _modules:
+        yield from plugins_in(importlib.import_module(module), _ROOMS[axis][1])
+
+
+def _third_party(axis: Axis) -> Iterator[type[Plugin]]:
+    kind = _ROOMS[axis][1]
+    for point in entry_points(group=f"orchestrator.{axis}"):
+        plugin = point.load()
+        if not (inspect.isclass(plugin) and issubclass(plugin, kind)):
+            raise TypeError(f"The entry point {point.group}:{point.name} is no subclass of {kind.__name__}.")
+        yield plugin
+
+
+def resolve(axis: Axis, name: str, parameters: Mapping[str, Any] | None = None) -> Plugin:
+    """The plug-in of that name with these parameters, every default filled in.
+
+    Args:
+        axis: Which folder of the catalogue.
+        name: A name, or `family:variant` (`torchvision:resnet34`).
+        parameters: The plug-in's fields that differ from their defaults.
+
+    Raises:
+        UnknownNameError: No plug-in has that name.
+        pydantic.ValidationError: A parameter is misspelt or out of range.
+    """
+    known = plugins(axis)
+    family, colon, variant = name.partition(":")
+    if family not in known:
+        singular = {"losses": "loss", "backbones": "backbone", "datasets": "dataset"}[axis]
+        message = f"No {singular} named '{name}'.{nearest(name, list(known))} Known: {', '.join(known)}."
+        raise UnknownNameError(message)
+    return known[family].model_validate({**(parameters or {}), **({"architecture": variant} if colon else {})})

@@ -1,0 +1,54 @@
+"""Handwritten digits that come with scikit-learn: no files, no network, seconds to train on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from trainers.datasets import Dataset, Images, MissingDataError, TrainTest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+TRAIN_IMAGES = 1000
+"""Where the file is cut. It is ordered by writer, so a cut in file order tests on unseen hands:
+one writer at most stands on both sides. A shuffled cut would test on hands already seen."""
+
+
+class Digits(Dataset):
+    """1797 handwritten digits, 8x8 grey, 10 classes; comes with scikit-learn.
+
+    The test part of the UCI set `optdigits` (Alpaydin & Kaynak 1998): 1000 images
+    to train on and 797 to test on, in file order.
+    """
+
+    name = "digits"
+
+    def load(self, data_dir: Path) -> TrainTest:
+        """Both splits; pixels uint8 (n, 1, 8, 8), the grey levels 0..16 spread over 0..255.
+
+        Raises:
+            MissingDataError: scikit-learn is not installed.
+        """
+        self.prepare(data_dir)
+        import numpy as np
+        from sklearn.datasets import load_digits
+
+        grey, labels = map(np.asarray, load_digits(return_X_y=True))
+        pixels = np.rint(grey * (255 / 16)).astype(np.uint8).reshape(-1, 1, 8, 8)
+        images = Images(pixels, labels.astype(np.int64))
+        rows = np.arange(len(images))
+        return TrainTest(images.take(rows[:TRAIN_IMAGES]), images.take(rows[TRAIN_IMAGES:]), classes=10)
+
+    def prepare(self, data_dir: Path) -> None:
+        """Check that scikit-learn can be imported; the images come with it.
+
+        Raises:
+            MissingDataError: It cannot.
+        """
+        del data_dir
+        try:
+            import sklearn.datasets  # noqa: F401  # pyright: ignore[reportUnusedImport]  # importing it is the check
+        except ImportError as error:
+            raise MissingDataError(
+                f"No data for 'digits': they come with scikit-learn, which cannot be imported ({error})."
+            ) from error

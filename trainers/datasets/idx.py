@@ -1,0 +1,135 @@
+"""MNIST and its drop-in replacements, kept in idx files."""
+
+from __future__ import annotations
+
+import gzip
+import math
+import zlib
+from abc import ABC
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from trainers.datasets import Images, MissingDataError
+from trainers.datasets.downloaded import Downloaded
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+FILES = tuple(f"{part}-{kind}-ubyte" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1"))
+
+_UNSIGNED_BYTE = b"\x00\x00\x08"
+
+
+class _Idx(Downloaded, ABC):
+    train_images = 60_000
+    test_images = 10_000
+
+    torchvision_class: ClassVar[str]
+    system_folder: ClassVar[Path | None] = None
+    """Where the operating system's package keeps the files."""
+
+    def _files(self) -> Sequence[str]:
+        return FILES
+
+    def _expected(self, data_dir: Path) -> str:
+        return f"{', '.join(f'{file}(.gz)' for file in FILES)} in {data_dir / self.folder}"
+
+    def _found(self, data_dir: Path) -> list[Path] | None:
+        """The four files in the order of `FILES`, all from one folder; the data folder goes first."""
+        for folder in (data_dir / self.folder, self.system_folder):
+            paths = [path for file in FILES if folder and (path := _plain_or_gzip(folder / file))]
+            if len(paths) == len(FILES):
+                return paths
+        return None
+
+    def _present(self, data_dir: Path) -> bool:
+        return self._found(data_dir) is not None
+
+    def _download(self, root: Path, data_dir: Path) -> None:
+        del data_dir
+        from torchvision import datasets
+
+        getattr(datasets, self.torchvision_class)(root, download=True)
+
+    def _read(self, data_dir: Path) -> tuple[Images, Images]:
+        paths = self._found(data_dir)
+        if paths is None:
+            raise MissingDataError(f"The files of '{self.name}' vanished from {data_dir / self.folder}.")
+        train_pixels, train_labels, test_pixels, test_labels = paths
+        return _images(train_pixels, train_labels), _images(test_pixels, test_labels)
+
+
+class MNIST(_Idx):
+    """MNIST: 70 000 handwritten digits, 28x28 grey, 10 classes (LeCun et al. 1998)."""
+
+    name = "mnist"
+    torchvision_class = "MNIST"
+    folder = "MNIST/raw"
+
+
+class FashionMNIST(_Idx):
+    """Fashion-MNIST: 70 000 articles of clothing, 28x28 grey, 10 classes (arXiv 1708.07747)."""
+
+    name = "fashion_mnist"
+    torchvision_class = "FashionMNIST"
+    folder = "FashionMNIST/raw"
+    system_folder = Path("/usr/share/datasets/fashion-mnist")
+    alternatives = (
+        "Install Debian's package dataset-fashion-mnist, put the files there, pass --data-dir, "
+        "or use 'digits', which needs none."
+    )
+
+
+def read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
+    """The bytes in an idx file, plain or gzip'd, as a writable array.
+
+    The format: two zero bytes, the type (8: unsigned byte), the number of dimensions,
+    each size as a big-endian uint32, the values (http://yann.lecun.com/exdb/mnist).
+    torchvision's own reader opens plain files only.
+
+    Args:
+        path: The file.
+        dimensions: How many dimensions it must have: 3 for images, 1 for labels.
+
+    Raises:
+        MissingDataError: It is not such a file, or cut short.
+    """
+    import numpy as np
+
+    content, start = _content(path), 4 + 4 * dimensions
+    if bytes(content[:4]) != _UNSIGNED_BYTE + bytes([dimensions]):
+        raise _damaged(path, f"it starts with '{content[:4].hex()}'")
+    sizes = [int.from_bytes(content[at : at + 4], "big") for at in range(4, start, 4)]
+    if len(content) != start + math.prod(sizes):
+        raise _damaged(path, f"it has {len(content)} bytes instead of {start + math.prod(sizes)}")
+    return np.frombuffer(content, np.uint8, offset=start).reshape(sizes)
+
+
+def _content(path: Path) -> bytearray:
+    try:
+        with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as file:
+            # A bytearray, because torch warns about arrays it could not write to.
+            return bytearray(file.read())
+    except (OSError, EOFError, zlib.error) as error:
+        raise _damaged(path, str(error)) from error
+
+
+def _images(pixels_path: Path, labels_path: Path) -> Images:
+    import numpy as np
+
+    pixels, labels = read_idx(pixels_path, dimensions=3), read_idx(labels_path, dimensions=1)
+    if len(pixels) != len(labels):
+        raise _damaged(labels_path, f"it has {len(labels)} labels for {len(pixels)} images")
+    return Images(pixels[:, None], labels.astype(np.int64))
+
+
+def _plain_or_gzip(path: Path) -> Path | None:
+    zipped = path.with_name(f"{path.name}.gz")
+    return path if path.is_file() else zipped if zipped.is_file() else None
+
+
+def _damaged(path: Path, reason: str) -> MissingDataError:
+    return MissingDataError(f"{path} is not the idx file it should be: {reason}. Replace it, or delete it.")

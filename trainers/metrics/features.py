@@ -1,0 +1,45 @@
+"""How features cluster by class, from class sums alone: one pass, memory of K x d.
+
+On unit features u with class means m_k over n_k samples. The papers report
+compactness and distinctiveness without a formula we could read, so these are ours.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def compactness(sums: NDArray[np.float64], counts: NDArray[np.int64]) -> float:
+    """Mean cosine between two features of one class: `mean_k (n_k |m_k|^2 - 1) / (n_k - 1)`.
+
+    Args:
+        sums: Sums of unit features by class, shape (K, d).
+        counts: Samples by class, shape (K,). Classes with fewer than two are left out.
+
+    Returns:
+        1 when every class is a point; NaN when no class has two samples.
+    """
+    pairs = counts > 1
+    if not pairs.any():
+        return float("nan")
+    n = counts[pairs]
+    squares = (sums[pairs] ** 2).sum(axis=1) / n  # n |m|^2
+    return float(np.mean((squares - 1) / (n - 1)))
+
+
+def distinctiveness(sums: NDArray[np.float64], counts: NDArray[np.int64]) -> float:
+    """`1 - mean_{k<l} cos(m_k, m_l)`; shapes as in `compactness`.
+
+    Returns:
+        `1 + 1/(K - 1)` for a simplex, the best there is; NaN with fewer than two classes.
+    """
+    means = sums[counts > 0]
+    lengths = np.linalg.norm(means, axis=1, keepdims=True)
+    directions = np.divide(means, lengths, out=np.zeros_like(means), where=lengths > 0)
+    classes = len(directions)
+    if classes <= 1:
+        return float("nan")
+    total = directions.sum(axis=0)
+    off_diagonal = total @ total - (directions**2).sum()
+    return float(1 - off_diagonal / (classes * (classes - 1)))

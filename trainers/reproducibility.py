@@ -1,0 +1,48 @@
+"""Seeds, threads and determinism: the same recipe gives the same bits on the same machine."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Generator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+
+
+def derive(purpose: str, *parts: object) -> int:
+    """A seed below 2**63 from a purpose and what it depends on, stable across machines and versions."""
+    text = json.dumps([purpose, *parts], sort_keys=True)
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+
+
+def generator(purpose: str, *parts: object) -> torch.Generator:
+    """A CPU generator seeded by `derive`; draws are made on the CPU so that devices agree."""
+    return torch.Generator().manual_seed(derive(purpose, *parts))
+
+
+def permutation(size: int, purpose: str, *parts: object) -> np.ndarray:
+    """A permutation of 0 … size - 1 seeded by `derive`, int64."""
+    # RandomState's stream is frozen for good; Generator's may change with a NumPy release.
+    return np.random.RandomState(derive(purpose, *parts) % 2**32).permutation(size)
+
+
+@contextmanager
+def deterministic(seed: int, device: torch.device) -> Generator[None]:
+    """Within: torch's global generators start from `seed` and its algorithms are deterministic.
+
+    Afterwards the generators and the setting are as before, so a notebook is not disturbed.
+    """
+    before = torch.are_deterministic_algorithms_enabled()
+    # cuBLAS reads this when its handle is created; without it, its sums are not reproducible.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        # A few CUDA operations have no deterministic form: torch warns there, and goes on.
+        torch.use_deterministic_algorithms(True, warn_only=device.type == "cuda")
+        try:
+            yield
+        finally:
+            torch.use_deterministic_algorithms(before)
