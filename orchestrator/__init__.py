@@ -1,0 +1,1 @@
+"""A Ray-distributed benchmark orchestrator: is one loss really better than another?"""

@@ -1,0 +1,322 @@
+"""The experiment: what is asked. A YAML file, checked whole, with every problem at its line."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
+from itertools import product
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SerializeAsAny,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from orchestrator import source
+from orchestrator.cluster import Resources
+from orchestrator.errors import ExperimentError
+from orchestrator.source import Problem
+from trainers import catalogue
+from trainers.metrics import MEASURES
+from trainers.plugin import Frozen, Plugin
+from trainers.recipe import Training
+
+Axis = Literal["loss", "backbone", "dataset"]
+AXES: Mapping[Axis, catalogue.Axis] = {"loss": "losses", "backbone": "backbones", "dataset": "datasets"}
+"""One value of an axis, and the axis."""
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
+"""Safe as a file name on every storage."""
+
+Label = Annotated[str, Field(pattern=r"^[^\x00-\x1f/\\]+$", max_length=100)]
+
+
+class Choice(Frozen):
+    """One value of an axis: a plug-in with its parameters, and what this experiment calls it."""
+
+    label: Label
+    plugin: SerializeAsAny[Plugin]
+
+
+class Where(Frozen):
+    """Selects cells by axis values, as the experiment calls them; what is not given matches all."""
+
+    loss: str | None = None
+    backbone: str | None = None
+    dataset: str | None = None
+
+    def matches(self, loss: str, backbone: str, dataset: str) -> bool:
+        """Whether a cell with these labels is selected."""
+        pairs = ((self.loss, loss), (self.backbone, backbone), (self.dataset, dataset))
+        return all(wanted in (None, label) for wanted, label in pairs)
+
+
+class Override(Frozen):
+    """Recipe fields or resources for the selected cells; of several overrides, the last wins."""
+
+    where: Where
+    recipe: dict[str, Any] = Field(default_factory=dict)
+    resources: Resources | None = None
+
+
+class Claim(Frozen):
+    """A hypothesis stated before the run: a paired difference of a measure between two losses."""
+
+    id: Name
+    metric: str
+    challenger: str
+    baseline: str
+    direction: Literal["higher", "lower", "equal"]
+    margin: float = Field(default=0.0, ge=0)
+    """Differences up to this size count as equivalent in practice."""
+    where: Where = Where()
+    """The settings the claim speaks of."""
+
+    @field_validator("metric")
+    @classmethod
+    def _is_measured(cls, metric: str) -> str:
+        if unknown := _unknown(metric, MEASURES, "measure"):
+            raise PydanticCustomError("unknown", "{text}", {"text": unknown})
+        return metric
+
+    @model_validator(mode="after")
+    def _equality_has_a_margin(self) -> Claim:
+        if self.direction == "equal" and not self.margin:
+            raise ValueError("A claim of equality needs a margin above 0, since measurements never agree exactly")
+        return self
+
+
+def _unknown(word: str, known: Collection[str], noun: str) -> str | None:
+    if word in known:
+        return None
+    return f"No {noun} named '{word}'.{catalogue.nearest(word, list(known))} Known: {', '.join(known)}."
+
+
+def _chosen(axis: catalogue.Axis) -> Callable[[Any], Any]:
+    """A validator from `name` or `{name: …, as: …, parameters …}` to a `Choice`."""
+
+    def choose(value: Any) -> Any:
+        if isinstance(value, Choice):
+            return value
+        if isinstance(value, str):
+            value = {"name": value}
+        if not isinstance(value, dict) or not isinstance(value.get("name"), str):
+            text = f"An entry of '{axis}' is a name, or a mapping with a 'name' and parameters; found {value!r:.60}."
+            raise PydanticCustomError("unknown", "{text}", {"text": text})
+        parameters = {str(key): entry for key, entry in value.items()}
+        name, label = parameters.pop("name"), parameters.pop("as", None)
+        try:
+            plugin = catalogue.resolve(axis, name, parameters)
+        except catalogue.UnknownNameError as error:
+            raise PydanticCustomError("unknown", "{text}", {"text": str(error)}) from None
+        except ValidationError as error:
+            family = catalogue.plugins(axis)[name.partition(":")[0]]
+            raise source.nested(list(source.problems(error, family))) from None
+        return {"label": plugin.key if label is None else label, "plugin": plugin}
+
+    return choose
+
+
+def _distinct(values: Sequence[object], noun: str) -> None:
+    for value, count in Counter(values).items():
+        if count > 1:
+            raise PydanticCustomError("repeated", "{text}", {"text": f"The {noun} '{value}' is given {count} times."})
+
+
+def _distinct_labels(choices: tuple[Choice, ...]) -> tuple[Choice, ...]:
+    _distinct([choice.label for choice in choices], "entry")
+    return choices
+
+
+def _all_seeds(value: Any) -> Any:
+    return tuple(range(value)) if isinstance(value, int) and not isinstance(value, bool) and value > 0 else value
+
+
+def _distinct_seeds(seeds: tuple[int, ...]) -> tuple[int, ...]:
+    _distinct(seeds, "seed")
+    return tuple(sorted(seeds))
+
+
+def _imported(modules: tuple[str, ...]) -> tuple[str, ...]:
+    for module in modules:
+        try:
+            catalogue.add(module)
+        except ImportError as error:
+            raise ValueError(f"The plug-in module '{module}' cannot be imported: {error}") from None
+    return modules
+
+
+Chosen = Annotated[tuple[Choice, ...], Field(min_length=1), AfterValidator(_distinct_labels)]
+Seed = Annotated[int, Field(ge=0, lt=2**31, strict=True)]
+
+
+class Experiment(Frozen):
+    """A question, and the grid losses x backbones x datasets x seeds that is to answer it."""
+
+    name: Name
+    question: str = ""
+    plugins: Annotated[tuple[str, ...], AfterValidator(_imported)] = ()
+    """Modules of one's own that define plug-ins; imported before names are looked up."""
+    losses: Chosen
+    backbones: Chosen
+    datasets: Chosen
+    seeds: Annotated[
+        tuple[Seed, ...], BeforeValidator(_all_seeds), Field(min_length=1), AfterValidator(_distinct_seeds)
+    ] = (0, 1, 2, 3, 4)
+    recipe: Training = Training()
+    overrides: tuple[Override, ...] = ()
+    resources: Resources = Resources()
+    baseline: str
+    claims: tuple[Claim, ...] = ()
+
+    @field_validator("losses", "backbones", "datasets", mode="before")
+    @classmethod
+    def _choose(cls, entries: Any, info: ValidationInfo) -> Any:
+        """Resolve every entry, so that all problems of an axis are reported together."""
+        if not isinstance(entries, (list, tuple)):
+            return entries
+        axis: Any = info.field_name
+        chosen, found = [], list[Problem]()
+        for position, entry in enumerate(entries):
+            try:
+                chosen.append(_chosen(axis)(entry))
+            except PydanticCustomError as error:
+                below = (error.context or {}).get("problems") or [((), str(error))]
+                found += [((position, *location), sentence) for location, sentence in below]
+        if found:
+            raise source.nested(found)
+        return chosen
+
+    @field_validator("overrides")
+    @classmethod
+    def _overrides_apply(cls, overrides: tuple[Override, ...], info: ValidationInfo) -> tuple[Override, ...]:
+        found: list[Problem] = []
+        for position, override in enumerate(overrides):
+            found += [((position, "where", *rest), text) for rest, text in _strangers(override.where, info)]
+            try:
+                Training.model_validate(override.recipe)
+            except ValidationError as error:
+                # What concerns several fields at once is judged after merging, in `_recipes_are_valid`.
+                alone = [problem for problem in source.problems(error, Training) if problem[0]]
+                found += [((position, "recipe", *rest), text) for rest, text in alone]
+        if found:
+            raise source.nested(found)
+        return overrides
+
+    @field_validator("baseline")
+    @classmethod
+    def _baseline_is_a_loss(cls, baseline: str, info: ValidationInfo) -> str:
+        if unknown := _stranger("loss", baseline, info):
+            raise PydanticCustomError("unknown", "{text}", {"text": unknown})
+        return baseline
+
+    @field_validator("claims")
+    @classmethod
+    def _claims_name_losses(cls, claims: tuple[Claim, ...], info: ValidationInfo) -> tuple[Claim, ...]:
+        found: list[Problem] = []
+        for position, claim in enumerate(claims):
+            for field in ("challenger", "baseline"):
+                unknown = _stranger("loss", getattr(claim, field), info)
+                found += [((position, field), unknown)] if unknown else []
+            if claim.challenger == claim.baseline:
+                found.append(((position, "challenger"), f"Claim '{claim.id}' compares a loss with itself."))
+            found += [((position, "where", *rest), text) for rest, text in _strangers(claim.where, info)]
+        if found:
+            raise source.nested(found)
+        _distinct([claim.id for claim in claims], "claim")
+        return claims
+
+    @model_validator(mode="after")
+    def _recipes_are_valid(self) -> Experiment:
+        for loss, backbone, dataset in product(self.losses, self.backbones, self.datasets):
+            try:
+                self.settled(loss.label, backbone.label, dataset.label)
+            except ValidationError as error:
+                sentences = " ".join(text for _, text in source.problems(error, Training))
+                raise ValueError(f"For {loss.label}/{backbone.label}/{dataset.label}: {sentences}") from None
+        return self
+
+    def settled(self, loss: str, backbone: str, dataset: str) -> tuple[Training, Resources]:
+        """How the cells of these labels are trained, and on what, with all overrides applied."""
+        fields, resources = self.recipe.model_dump(), self.resources
+        for override in self.overrides:
+            if override.where.matches(loss, backbone, dataset):
+                fields |= override.recipe
+                resources = override.resources or resources
+        return Training.model_validate(fields), resources
+
+
+def _stranger(axis: Axis, label: str | None, info: ValidationInfo) -> str | None:
+    """The complaint when a label is not on its axis; none when the axis itself is wrong."""
+    choices = info.data.get(AXES[axis])
+    if label is None or choices is None:
+        return None
+    return _unknown(label, [choice.label for choice in choices], f"{axis} in this experiment is")
+
+
+def _strangers(where: Where, info: ValidationInfo) -> list[Problem]:
+    complaints = {axis: _stranger(axis, getattr(where, axis), info) for axis in AXES}
+    return [((axis,), complaint) for axis, complaint in complaints.items() if complaint]
+
+
+def load(path: Path) -> Experiment:
+    """Read an experiment file.
+
+    Raises:
+        ExperimentError: With every problem of the file, each at its line.
+    """
+    text = source.read(path)
+    if not isinstance(text.document, dict):
+        found = "nothing" if text.document is None else f"a {type(text.document).__name__}"
+        needed = ", ".join(name for name, field in Experiment.model_fields.items() if field.is_required())
+        sentence = f"{path}:1: An experiment is a mapping with at least {needed}; found {found}."
+        raise ExperimentError([sentence])
+    try:
+        return Experiment.model_validate(text.document)
+    except ValidationError as error:
+        raise text.error(error, Experiment) from None
+
+
+def revise(
+    experiment: Experiment,
+    named: Mapping[Axis, Sequence[str]],
+    *,
+    only: bool = False,
+    seeds: Sequence[int] | int | None = None,
+) -> Experiment:
+    """The experiment with axis values added — or, with `only`, narrowed to those named.
+
+    Raises:
+        ExperimentError: An unknown name; the message names the option.
+    """
+    fields: dict[str, Any] = {name: getattr(experiment, name) for name in Experiment.model_fields}
+    found: list[str] = []
+    for singular, names in named.items():
+        axis = AXES[singular]
+        present = {choice.label: choice for choice in fields[axis]}
+        for name in names:
+            try:
+                choice = present.get(name) or Choice.model_validate(_chosen(axis)(name))
+            except PydanticCustomError as error:
+                found.append(f"--{singular}: {error}")
+                continue
+            if only and name not in present:
+                found.append(f"--{singular}: {_unknown(name, present, f'{singular} in this experiment is')}")
+            present.setdefault(name, choice)
+        fields[axis] = tuple(choice for label, choice in present.items() if not (only and names) or label in names)
+    if seeds is not None:
+        fields["seeds"] = seeds
+    if found:
+        raise ExperimentError(found)
+    try:
+        return Experiment.model_validate(fields)
+    except ValidationError as error:
+        raise ExperimentError([sentence for _, sentence in source.problems(error, Experiment)]) from None

@@ -1,0 +1,90 @@
+"""The plan: the grid of an experiment as cells, each with an identity.
+
+A cell's id is the SHA-256 of the canonical JSON of its resolved recipe, every default
+filled in, and `PROTOCOL`. Where and how it runs is no part of it, so cells are shared
+between experiments and machines.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+
+from orchestrator.cluster import Resources
+from orchestrator.experiment import Experiment
+from trainers.recipe import Recipe
+
+PROTOCOL = 1
+"""Bumped by hand when the same recipe would give another result: no old cell matches then."""
+
+SHOWN = 16
+"""Digits of an id that tables for people show; files and machines get all 64."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One model to train: what an experiment calls it, and its recipe."""
+
+    id: str
+    loss: str
+    backbone: str
+    dataset: str
+    seed: int
+    recipe: Recipe
+    resources: Resources
+
+    @property
+    def name(self) -> str:
+        """`LOSS/BACKBONE/DATASET/sSEED`, as in MLflow."""
+        return f"{self.loss}/{self.backbone}/{self.dataset}/s{self.seed}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Cells of one experiment, each id once."""
+
+    experiment: Experiment
+    cells: tuple[Cell, ...]
+
+    def pending(self, done: Collection[str]) -> Plan:
+        """The plan without the cells that are done."""
+        return Plan(self.experiment, tuple(cell for cell in self.cells if cell.id not in done))
+
+    def __len__(self) -> int:
+        return len(self.cells)
+
+
+def identity(recipe: Recipe) -> str:
+    """The id of a recipe under the current protocol: 64 hexadecimal digits."""
+    content = {"protocol": PROTOCOL, "recipe": recipe.model_dump(mode="json")}
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return hashlib.sha256(canonical.encode("ascii")).hexdigest()
+
+
+def plan(experiment: Experiment) -> Plan:
+    """The full grid losses x backbones x datasets x seeds.
+
+    Neighbours in the plan need equal resources, because a worker process can only be
+    reused for a cell that needs the same; within these, seeds vary slowest, so that an
+    interrupted grid holds whole comparisons of few seeds rather than few comparisons.
+    """
+    cells = sorted(_cells(experiment), key=lambda cell: (cell.resources.gpus, cell.resources.cpus, cell.seed))
+    return Plan(experiment, tuple(cells))
+
+
+def _cells(experiment: Experiment) -> Iterator[Cell]:
+    grid = itertools.product(experiment.datasets, experiment.backbones, experiment.losses)
+    for dataset, backbone, loss in grid:
+        training, resources = experiment.settled(loss.label, backbone.label, dataset.label)
+        for seed in experiment.seeds:
+            recipe = Recipe.model_construct(
+                loss=loss.plugin,
+                backbone=backbone.plugin,
+                dataset=dataset.plugin,
+                seed=seed,
+                training=training,
+            )
+            yield Cell(identity(recipe), loss.label, backbone.label, dataset.label, seed, recipe, resources)

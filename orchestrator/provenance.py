@@ -1,0 +1,68 @@
+"""Where a result comes from: code, versions, machine. Recorded beside a result, never part of its identity."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import socket
+import subprocess
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+"""The checkout, or the folder this package is installed in."""
+
+PACKAGES = ("loss-orchestrator", "torch", "torchvision", "numpy", "scikit-learn", "ray", "mlflow", "pyarrow")
+
+
+@cache
+def code() -> dict[str, str | bool | None]:
+    """The commit of this code, whether the tree was dirty, and the hash of the lock file."""
+    commit = _git("rev-parse", "HEAD") if (ROOT / ".git").exists() else None
+    lock = ROOT / "requirements.lock"
+    return {
+        "git_commit": commit,
+        "git_dirty": bool(_git("status", "--porcelain")) if commit else None,
+        "lock_sha256": hashlib.sha256(lock.read_bytes()).hexdigest() if lock.exists() else None,
+    }
+
+
+def _git(*arguments: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, timeout=10, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+@cache
+def machine() -> dict[str, str | int | None]:
+    """This machine and the versions of what computes on it."""
+    versions = {f"{package}_version": _version(package) for package in PACKAGES}
+    return {
+        "node": socket.gethostname(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "platform": platform.platform(),
+        "python_version": platform.python_version(),
+        **versions,
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")

@@ -1,0 +1,88 @@
+"""Records one cell from the process that trains it: to its Parquet file, and to its MLflow run."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from orchestrator import provenance
+from orchestrator.outcome import Attempt
+from orchestrator.plan import PROTOCOL, Cell
+from orchestrator.records.evaluations import Account, Evaluations
+from orchestrator.records.tracking import Run, Tracking
+from trainers.fit import Fit
+
+
+@dataclass(frozen=True)
+class Recorder:
+    """Opens a log for each cell; a plain value, so that it crosses to worker processes."""
+
+    evaluations: Evaluations
+    tracking: Tracking
+    code: Mapping[str, Any]
+    """The driver's provenance: workers may run from an installed copy without a commit."""
+
+    @contextmanager
+    def open(self, cell: Cell) -> Generator[CellLog]:
+        """A log for this cell; leaving it by an exception ends the cell's run as failed."""
+        with self.tracking.run(cell, commit=self.code.get("git_commit")) as run:
+            yield CellLog(self, cell, run)
+
+
+@dataclass
+class CellLog:
+    """What one cell tells while it runs, and what is published of it."""
+
+    recorder: Recorder
+    cell: Cell
+    run: Run
+    history: list[dict[str, float]] = field(default_factory=list)
+
+    def epoch(self, epoch: int, figures: Mapping[str, float]) -> None:
+        """The figures of an epoch, counted from 1."""
+        self.history.append(dict(figures))
+        self.run.epoch(epoch, figures)
+
+    def finished(self, fit: Fit, attempt: Attempt) -> None:
+        """Publish the file, which makes the cell done, and then end the run."""
+        account = replace(
+            self._account(attempt),
+            state="finished",
+            samples=len(fit.evaluation.label),
+            metrics=fit.metrics,
+            learned_bias=fit.learned_bias,
+            parameters=fit.parameters,
+            train_seconds=fit.train_seconds,
+            images_per_second=fit.images_per_second,
+        )
+        self.recorder.evaluations.publish(self.cell.recipe, account, fit.evaluation)
+        costs = {name: getattr(fit, name) for name in ("train_seconds", "images_per_second", "parameters")}
+        self.run.finish({**fit.metrics, **costs})
+
+    def diverged(self, epoch: int, attempt: Attempt) -> None:
+        """Publish that the loss became NaN or infinite in `epoch`."""
+        self.recorder.evaluations.publish(self.cell.recipe, self._account(attempt), None)
+        self.run.diverged(epoch)
+
+    def _account(self, attempt: Attempt) -> Account:
+        """The account of a cell that came to nothing; a finished one has more to say."""
+        return Account(
+            cell_id=self.cell.id,
+            state="diverged",
+            recipe=self.cell.recipe.model_dump(mode="json"),
+            protocol=PROTOCOL,
+            samples=0,
+            epochs=len(self.history),
+            metrics={},
+            learned_bias=[],
+            history=self.history,
+            parameters=None,
+            train_seconds=None,
+            images_per_second=None,
+            started=attempt.started,
+            seconds=attempt.seconds,
+            mlflow_run_id=self.run.run_id,
+            provenance={**provenance.machine(), **self.recorder.code, "threads": self.cell.resources.cpus},
+        )

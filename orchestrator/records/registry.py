@@ -1,0 +1,550 @@
+"""The registry: an index, in SQL, of what was planned, what runs and what came of it.
+
+SQLite serves one machine and PostgreSQL a team, through the same code. Only the driver
+writes here, in short transactions. What it says of a result is a copy: the Parquet files
+are the truth, and the registry can be rebuilt from them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+import time
+from collections import defaultdict
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Literal, Self, TypeVar, get_args
+
+from sqlalchemy import (
+    URL,
+    Connection,
+    Engine,
+    Select,
+    bindparam,
+    create_engine,
+    delete,
+    event,
+    func,
+    make_url,
+    select,
+    update,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
+from sqlalchemy.orm import Session, aliased
+
+from orchestrator.errors import UnreachableError
+from orchestrator.outcome import Diverged, Failed, Finished, Outcome
+from orchestrator.records.migrations import bring_to_head
+from orchestrator.records.schema import AttemptRow, CellRow, CellState, ExperimentRow, MembershipRow, Row
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
+
+    from orchestrator.experiment import Experiment
+    from orchestrator.plan import Cell, Plan
+
+PATIENCE = 5
+"""Seconds to wait for a database to answer when it is opened."""
+
+_BATCH = 10_000
+"""Parameters a statement: SQLite takes 32 766, PostgreSQL 65 535."""
+
+_REMEDY = {
+    "sqlite": "check that its folder exists and can be written, and that the file is a SQLite database",
+    "postgresql": "check that PostgreSQL runs there and that user, password and database are right, "
+    "or leave out --registry to keep the registry in the workspace",
+}
+
+Key = TypeVar("Key")
+Value = TypeVar("Value")
+
+Kind = tuple[str, str, str]
+"""Loss, backbone and dataset under the catalogue's names (`Plugin.key`)."""
+
+
+@dataclass(frozen=True)
+class Running:
+    """A cell under way, named as in its experiment."""
+
+    cell: str
+    name: str
+    node: str
+    since: datetime
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A cell whose latest attempt failed, named as in its experiment."""
+
+    cell: str
+    name: str
+    error: str
+    traceback: str
+    when: datetime
+
+
+@dataclass(frozen=True)
+class Status:
+    """Where an experiment stands; `counts` has every state."""
+
+    experiment: str
+    counts: Mapping[CellState, int]
+    running: tuple[Running, ...]
+    failures: tuple[Failure, ...]
+
+
+class Registry:
+    """An open registry; close it, or use it as a context manager."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._writer = engine.execution_options(writes=True)
+
+    @classmethod
+    def open(cls, url: str) -> Self:
+        """Connect, and bring the schema up to date.
+
+        Args:
+            url: `sqlite:///FILE` (created if absent, its folder not) or `postgresql://USER:PASSWORD@HOST/DATABASE`.
+
+        Raises:
+            UnreachableError: The URL is malformed, its driver is missing, or the database does not answer.
+            WorkspaceError: The schema is newer than this version knows.
+        """
+        address = _address(url)
+        engine = _engine(address)
+        try:
+            with _answering(address, DBAPIError):
+                bring_to_head(engine)
+        except BaseException:
+            engine.dispose()
+            raise
+        return cls(engine)
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self._engine.dispose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def plan(self, plan: Plan) -> None:
+        """Record an experiment and its cells; cells that are known keep their state.
+
+        The experiment's cells become those of this plan: a cell that is no longer asked for
+        leaves the experiment but stays in the registry, with its attempts. The claims' hash
+        stays that of the first launch.
+        """
+        with self._writing() as session:
+            _register(session, plan.experiment)
+            _enrol(session, plan)
+
+    def started(self, cell: Cell, experiment: str, *, node: str, started: float) -> None:
+        """Open an attempt at a planned cell; one that was still open is closed as interrupted.
+
+        Args:
+            cell: The cell, which is running from now on.
+            experiment: On whose behalf.
+            node: Where it runs.
+            started: Seconds since 1970, UTC.
+        """
+        with self._writing() as session:
+            row = _locked(session, cell.id)
+            if earlier := _open_attempt(session, cell.id, experiment):
+                earlier.outcome = "interrupted"
+            attempt = _new_attempt(session, cell.id, experiment)
+            attempt.node, attempt.started = node, _moment(started)
+            _set_state(row, "running")
+
+    def record(self, outcome: Outcome, experiment: str) -> None:
+        """Close the open attempt at a planned cell, or add one already closed, and set the cell's state."""
+        with self._writing() as session:
+            row = _locked(session, outcome.cell.id)
+            attempt = _open_attempt(session, row.id, experiment) or _new_attempt(session, row.id, experiment)
+            state = _close(attempt, outcome)
+            # A failure cannot undo a result that another driver has meanwhile got from the same cell.
+            if state != "failed" or row.state not in {"finished", "diverged"}:
+                _set_state(row, state)
+
+    def adopt(self, states: Mapping[str, Literal["finished", "diverged"]]) -> None:
+        """Set the states of cells by id, as their files tell them; unknown cells are passed over."""
+        cells = Row.metadata.tables["cells"]
+        correct = (
+            update(cells)
+            .where(cells.c.id == bindparam("cell"), cells.c.state != bindparam("found"))
+            .values(state=bindparam("found"), updated=bindparam("now"))
+        )
+        now = _now()
+        found = [{"cell": cell, "found": state, "now": now} for cell, state in sorted(states.items())]
+        with self._writing() as session:
+            if found:
+                session.connection().execute(correct, found)
+
+    def interrupt(self, experiment: str) -> int:
+        """Close the attempts that a dead driver left open for an experiment; return how many.
+
+        Their cells are planned again, unless another experiment is running them.
+        """
+        left = (AttemptRow.experiment == experiment) & (AttemptRow.outcome == "running")
+        elsewhere = (AttemptRow.experiment != experiment) & (AttemptRow.outcome == "running")
+        with self._writing() as session:
+            session.execute(
+                update(CellRow)
+                .where(
+                    CellRow.state == "running",
+                    CellRow.id.in_(select(AttemptRow.cell).where(left)),
+                    CellRow.id.not_in(select(AttemptRow.cell).where(elsewhere)),
+                )
+                .values(state="planned", updated=_now())
+            )
+            closed = update(AttemptRow).where(left).values(outcome="interrupted").returning(AttemptRow.id)
+            return len(session.scalars(closed).all())
+
+    def experiments(self) -> list[str]:
+        """The names of all experiments, in the order of their first launch."""
+        with self._reading() as session:
+            return list(session.scalars(select(ExperimentRow.name).order_by(ExperimentRow.first_launched)))
+
+    def states(self, experiment: str) -> dict[str, CellState]:
+        """The state of each cell of an experiment, by id."""
+        query = select(CellRow.id, CellRow.state).join(MembershipRow)
+        with self._reading() as session:
+            return _pairs(session, query.where(MembershipRow.experiment == experiment))
+
+    def states_of(self, cells: Collection[str]) -> dict[str, CellState]:
+        """The state of each of these cells that the registry knows, by id."""
+        ids = list(cells)
+        states: dict[str, CellState] = {}
+        with self._reading() as session:
+            for start in range(0, len(ids), _BATCH):
+                query = select(CellRow.id, CellRow.state).where(CellRow.id.in_(ids[start : start + _BATCH]))
+                states.update(_pairs(session, query))
+        return states
+
+    def failures(self, experiment: str) -> list[Failure]:
+        """The cells of an experiment that failed, with the reason of the latest failure, by name."""
+        with self._reading() as session:
+            return _failures(session, experiment)
+
+    def durations(self, experiment: str | None = None) -> dict[Kind, list[float]]:
+        """Seconds of each finished attempt by loss, backbone and dataset, oldest first.
+
+        Args:
+            experiment: Only attempts at this experiment's cells, whichever experiment made them.
+                Without it, recipes of every length are mixed.
+        """
+        query = (
+            select(CellRow.loss, CellRow.backbone, CellRow.dataset, AttemptRow.seconds)
+            .join(AttemptRow, AttemptRow.cell == CellRow.id)
+            .where(AttemptRow.outcome == "finished")
+            .order_by(AttemptRow.id)
+        )
+        if experiment is not None:
+            query = query.join(MembershipRow).where(MembershipRow.experiment == experiment)
+        measured: defaultdict[Kind, list[float]] = defaultdict(list)
+        with self._reading() as session:
+            for loss, backbone, dataset, seconds in session.execute(query):
+                measured[loss, backbone, dataset].append(seconds or 0)
+        return dict(measured)
+
+    def status(self, experiment: str) -> Status:
+        """How many cells are in which state, what is running and what failed."""
+        with self._reading() as session:
+            return Status(
+                experiment,
+                _counts(session, experiment),
+                tuple(_running(session, experiment)),
+                tuple(_failures(session, experiment)),
+            )
+
+    @contextmanager
+    def _writing(self) -> Generator[Session]:
+        answering = _answering(self._engine.url, OperationalError)
+        with answering, Session(self._writer) as session, session.begin():
+            yield session
+
+    @contextmanager
+    def _reading(self) -> Generator[Session]:
+        with _answering(self._engine.url, OperationalError), Session(self._engine) as session:
+            yield session
+
+
+def _address(url: str) -> URL:
+    try:
+        address = make_url(url)
+    except (ArgumentError, ValueError):
+        address = None
+    # An unescaped @ leaves a part of the password in the host, which messages show.
+    if address is None or "@" in (address.host or ""):
+        raise UnreachableError(
+            "The registry's URL is malformed (withheld, for it may hold a password): write sqlite:///FILE or "
+            "postgresql://USER:PASSWORD@HOST/DATABASE, with special characters of the password as %XX."
+        ) from None
+    if address.drivername in {"postgresql", "postgres"}:
+        return address.set(drivername="postgresql+psycopg")
+    if address.drivername not in {"sqlite", "postgresql+psycopg"}:
+        raise UnreachableError(
+            f"The registry {_shown(address)} is neither SQLite nor PostgreSQL: "
+            "write sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DATABASE."
+        )
+    return address
+
+
+def _shown(address: URL) -> str:
+    # libpq takes a password as a query parameter, too, so none is shown.
+    return address.set(query={}).render_as_string(hide_password=True)
+
+
+def _engine(address: URL) -> Engine:
+    if address.get_backend_name() == "sqlite":
+        engine = create_engine(address)
+        event.listen(engine, "connect", _configure_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+        return engine
+    patient = address.set(query={"connect_timeout": str(PATIENCE), **address.query})
+    try:
+        # Pinged before each use, because a campaign outlives a connection.
+        return create_engine(patient, pool_pre_ping=True)
+    except ImportError as error:
+        problem = f"The registry {_shown(address)} needs a PostgreSQL driver ({error})"
+        raise UnreachableError(f"{problem}: pip install 'psycopg[binary]'.") from error
+
+
+def _configure_sqlite(connection: DBAPIConnection, _record: object) -> None:
+    # Transactions are begun by `_begin_sqlite`; the driver would begin them only at the first change.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA busy_timeout = 30000")
+    cursor.execute("PRAGMA foreign_keys = ON")
+    _write_ahead(cursor)
+    # A power cut may cost the last transactions, never the database; the files know them still.
+    cursor.execute("PRAGMA synchronous = NORMAL")
+    cursor.close()
+
+
+def _write_ahead(cursor: DBAPICursor) -> None:
+    """Choose the journal with which readers and the writer do not wait for each other."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            # The one statement for which SQLite does not wait itself when two open a new file at once.
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+        else:
+            return
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    # A transaction that reads first and writes later fails, without waiting, if another wrote in between.
+    writes = connection.get_execution_options().get("writes", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+@contextmanager
+def _answering(address: URL, kind: type[DBAPIError]) -> Generator[None]:
+    try:
+        yield
+    except kind as error:
+        reason = " ".join(str(error.orig).split())
+        problem = f"The registry {_shown(address)} does not answer ({reason})"
+        raise UnreachableError(f"{problem}: {_REMEDY[address.get_backend_name()]}.") from error
+
+
+def _insert(session: Session, table: str) -> sqlite.Insert | postgresql.Insert:
+    """An INSERT that can resolve conflicts, which each dialect offers by itself and in the same words."""
+    dialect = sqlite if session.get_bind().dialect.name == "sqlite" else postgresql
+    return dialect.insert(Row.metadata.tables[table])
+
+
+def _register(session: Session, experiment: Experiment) -> None:
+    document = experiment.model_dump(mode="json")
+    row = {
+        "name": experiment.name,
+        "question": experiment.question,
+        "claims_hash": _digest(document.get("claims")),
+        "document": document,
+        "first_launched": _now(),
+    }
+    insertion = _insert(session, "experiments").values(row)
+    edited = {name: insertion.excluded[name] for name in ("question", "document")}
+    session.execute(insertion.on_conflict_do_update(index_elements=["name"], set_=edited))
+
+
+def _digest(content: object) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def _enrol(session: Session, plan: Plan) -> None:
+    experiment = plan.experiment.name
+    known = _labels(session, experiment)
+    wanted = {cell.id: cell for cell in plan.cells}
+    # In one order for all drivers, lest two on PostgreSQL wait for each other's rows.
+    fresh = [cell for _, cell in sorted(wanted.items()) if known.get(cell.id) != _label(cell)]
+    gone = sorted(known.keys() - wanted.keys())
+    if fresh:
+        _add_cells(session, fresh)
+        _add_members(session, experiment, fresh)
+    if gone:
+        members = Row.metadata.tables["experiment_cells"]
+        leave = delete(members).where(members.c.experiment == experiment, members.c.cell == bindparam("gone"))
+        session.connection().execute(leave, [{"gone": cell} for cell in gone])
+
+
+def _labels(session: Session, experiment: str) -> dict[str, Kind]:
+    query = select(MembershipRow.cell, MembershipRow.loss, MembershipRow.backbone, MembershipRow.dataset)
+    rows = session.execute(query.where(MembershipRow.experiment == experiment))
+    return {cell: (loss, backbone, dataset) for cell, loss, backbone, dataset in rows}
+
+
+def _label(cell: Cell) -> Kind:
+    return cell.loss, cell.backbone, cell.dataset
+
+
+def _add_cells(session: Session, cells: Iterable[Cell]) -> None:
+    now = _now()
+    rows = [
+        {
+            "id": cell.id,
+            "loss": cell.recipe.loss.key,
+            "backbone": cell.recipe.backbone.key,
+            "dataset": cell.recipe.dataset.key,
+            "seed": cell.seed,
+            "recipe": cell.recipe.model_dump(mode="json"),
+            "state": "planned",
+            "updated": now,
+        }
+        for cell in cells
+    ]
+    session.connection().execute(_insert(session, "cells").on_conflict_do_nothing(), rows)
+
+
+def _add_members(session: Session, experiment: str, cells: Iterable[Cell]) -> None:
+    insertion = _insert(session, "experiment_cells")
+    labels = {label: insertion.excluded[label] for label in ("loss", "backbone", "dataset")}
+    relabelled = insertion.on_conflict_do_update(index_elements=["experiment", "cell"], set_=labels)
+    rows = [
+        {
+            "experiment": experiment,
+            "cell": cell.id,
+            "loss": cell.loss,
+            "backbone": cell.backbone,
+            "dataset": cell.dataset,
+        }
+        for cell in cells
+    ]
+    session.connection().execute(relabelled, rows)
+
+
+def _locked(session: Session, cell: str) -> CellRow:
+    # Holding the cell keeps the numbers of its attempts apart when two drivers start it at once.
+    return session.get_one(CellRow, cell, with_for_update=True)
+
+
+def _set_state(row: CellRow, state: CellState) -> None:
+    row.state, row.updated = state, _now()
+
+
+def _open_attempt(session: Session, cell: str, experiment: str) -> AttemptRow | None:
+    return session.scalars(
+        select(AttemptRow).where(
+            AttemptRow.cell == cell, AttemptRow.experiment == experiment, AttemptRow.outcome == "running"
+        )
+    ).one_or_none()
+
+
+def _new_attempt(session: Session, cell: str, experiment: str) -> AttemptRow:
+    latest = session.scalar(select(func.max(AttemptRow.number)).where(AttemptRow.cell == cell))
+    attempt = AttemptRow(cell=cell, experiment=experiment, number=(latest or 0) + 1, outcome="running")
+    session.add(attempt)
+    return attempt
+
+
+def _close(attempt: AttemptRow, outcome: Outcome) -> CellState:
+    """Note what came of an attempt; return the state that this gives its cell."""
+    attempt.node, attempt.seconds = outcome.attempt.node, outcome.attempt.seconds
+    attempt.started = _moment(outcome.attempt.started)
+    match outcome:
+        case Finished():
+            attempt.outcome = "finished"
+        case Diverged(epoch=epoch):
+            attempt.outcome, attempt.epoch = "diverged", epoch
+        case Failed(error=error, traceback=traceback):
+            attempt.outcome = "failed"
+            attempt.error, attempt.traceback = _storable(error), _storable(traceback)
+    return attempt.outcome
+
+
+def _storable(text: str) -> str:
+    """The text without what a database refuses: NUL, and halves of surrogate pairs."""
+    return text.replace("\0", "\\0").encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _pairs(session: Session, query: Select[Key, Value]) -> dict[Key, Value]:
+    return {key: value for key, value in session.execute(query)}  # noqa: C416 - `dict()` loses the types
+
+
+def _counts(session: Session, experiment: str) -> dict[CellState, int]:
+    query = (
+        select(CellRow.state, func.count())
+        .join(MembershipRow)
+        .where(MembershipRow.experiment == experiment)
+        .group_by(CellRow.state)
+    )
+    counted = _pairs(session, query)
+    return {state: counted.get(state, 0) for state in get_args(CellState)}
+
+
+def _running(session: Session, experiment: str) -> Iterator[Running]:
+    for name, attempt in _latest(session, experiment, "running"):
+        yield Running(attempt.cell, name, attempt.node, attempt.started)
+
+
+def _failures(session: Session, experiment: str) -> list[Failure]:
+    return [
+        Failure(
+            attempt.cell,
+            name,
+            attempt.error or "",
+            attempt.traceback or "",
+            attempt.started + timedelta(seconds=attempt.seconds or 0),
+        )
+        for name, attempt in _latest(session, experiment, "failed")
+    ]
+
+
+def _latest(session: Session, experiment: str, state: CellState) -> Iterator[tuple[str, AttemptRow]]:
+    """The cells in a state, by name, with the latest attempt that ended, or is, in it."""
+    other = aliased(AttemptRow)
+    latest = select(func.max(other.number)).where(other.cell == AttemptRow.cell, other.outcome == state)
+    query = (
+        select(MembershipRow, CellRow.seed, AttemptRow)
+        .join(CellRow, CellRow.id == MembershipRow.cell)
+        .join(AttemptRow, AttemptRow.cell == CellRow.id)
+        .where(MembershipRow.experiment == experiment, CellRow.state == state)
+        .where(AttemptRow.outcome == state, AttemptRow.number == latest.scalar_subquery())
+        .order_by(MembershipRow.loss, MembershipRow.backbone, MembershipRow.dataset, CellRow.seed, CellRow.id)
+    )
+    for member, seed, attempt in session.execute(query):
+        yield f"{member.loss}/{member.backbone}/{member.dataset}/s{seed}", attempt
+
+
+def _moment(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

@@ -1,0 +1,167 @@
+"""YAML that remembers its lines, so that every complaint can say where."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails, PydanticCustomError
+
+from orchestrator.errors import ExperimentError
+from trainers.catalogue import nearest
+
+Location = tuple[str | int, ...]
+Problem = tuple[Location, str]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A YAML document and the line on which each of its entries starts."""
+
+    path: Path
+    document: Any
+    lines: dict[Location, int]
+
+    def error(self, error: ValidationError, model: type[BaseModel]) -> ExperimentError:
+        """Everything wrong with the document, each at its line, in the order of the file."""
+        found = sorted((self._line(location), sentence) for location, sentence in problems(error, model))
+        return ExperimentError([f"{self.path}:{line}: {sentence}" for line, sentence in found])
+
+    def _line(self, location: Location) -> int:
+        while location and location not in self.lines:
+            location = location[:-1]
+        return self.lines.get(location, 1)
+
+
+def read(path: Path) -> Source:
+    """Read one YAML document safely.
+
+    Raises:
+        ExperimentError: No such file, not UTF-8, not YAML, or a key given twice.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        document = yaml.safe_load(text)
+    except OSError as error:
+        raise ExperimentError([f"{path}: cannot be read: {error.strerror}."]) from None
+    except UnicodeDecodeError as error:
+        raise ExperimentError([f"{path}: is not a UTF-8 text file ({error.reason})."]) from None
+    except yaml.YAMLError as error:
+        raise ExperimentError([_syntax(path, error)]) from None
+    lines: dict[Location, int] = {}
+    repeated = [] if root is None else list(_walk(root, (), lines))
+    if repeated:
+        raise ExperimentError([f"{path}:{line}: The key '{key}' is given twice." for line, key in repeated])
+    return Source(path, document, lines)
+
+
+def _syntax(path: Path, error: yaml.YAMLError) -> str:
+    mark = getattr(error, "problem_mark", None)
+    where = f"{path}:{mark.line + 1}" if mark else str(path)
+    return f"{where}: not valid YAML: {getattr(error, 'problem', None) or error}."
+
+
+def _walk(node: yaml.Node, location: Location, lines: dict[Location, int]) -> Iterator[tuple[int, str]]:
+    """Note the line of every entry; yield the keys given twice in one mapping, with their lines."""
+    lines.setdefault(location, node.start_mark.line + 1)
+    if isinstance(node, yaml.SequenceNode):
+        for position, child in enumerate(node.value):
+            yield from _walk(child, (*location, position), lines)
+    elif isinstance(node, yaml.MappingNode):
+        for key, child in node.value:
+            below = (*location, str(key.value))
+            if below in lines:
+                yield key.start_mark.line + 1, str(key.value)
+            lines[below] = key.start_mark.line + 1
+            yield from _walk(child, below, lines)
+
+
+def nested(found: list[Problem]) -> PydanticCustomError:
+    """An error that stands for several problems below the field being validated."""
+    text = " ".join(sentence for _, sentence in found)
+    return PydanticCustomError("nested", "{text}", {"text": text, "problems": found})
+
+
+def problems(error: ValidationError, model: type[BaseModel]) -> Iterator[Problem]:
+    """Each problem of a failed validation: where in the document, and a sentence."""
+    alternatives: dict[Location, list[ErrorDetails]] = {}
+    for detail in error.errors(include_url=False):
+        alternatives.setdefault(_of_fields(detail["loc"]), []).append(detail)
+    for location, details in alternatives.items():
+        if len(details) > 1:  # a value of several possible types fits none of them
+            yield location, _misfit(location, details)
+        elif details[0]["type"] == "nested":
+            below: list[Problem] = details[0].get("ctx", {})["problems"]
+            yield from ((location + rest, sentence) for rest, sentence in below)
+        else:
+            yield location, _sentence(location, details[0], model)
+
+
+def _of_fields(location: Location) -> Location:
+    """Without the names of types, which pydantic adds where a value may have one of several."""
+    types = ("float", "int", "str", "literal[")
+    return tuple(part for part in location if not (isinstance(part, str) and part.startswith(types)))
+
+
+def _misfit(location: Location, details: list[ErrorDetails]) -> str:
+    expected = [detail.get("ctx", {}).get("expected") or str(detail["loc"][-1]) for detail in details]
+    return f"'{_dotted(location)}' must be {' or '.join(expected)} (found: {_shown(details[0]['input'])})."
+
+
+def _dotted(location: Location) -> str:
+    return ".".join(str(part) for part in location if isinstance(part, str))
+
+
+def _sentence(location: Location, detail: ErrorDetails, model: type[BaseModel]) -> str:
+    name, context = _dotted(location), detail.get("ctx", {})
+    match detail["type"]:
+        case "extra_forbidden":
+            known = sorted(_model_at(model, location[:-1]).model_fields)
+            return f"Unknown key '{location[-1]}'.{nearest(str(location[-1]), known)} Known: {', '.join(known)}."
+        case "missing":
+            return f"'{name}' is missing."
+        case "literal_error":
+            known = context["expected"].replace(" or ", ", ").replace("'", "").split(", ")
+            listed = f" Known: {', '.join(known)}." if len(known) <= MANY else ""
+            return f"'{name}' cannot be '{detail['input']}'.{nearest(str(detail['input']), known)}{listed}"
+        case "string_pattern_mismatch":
+            return f"'{name}' cannot be {_shown(detail['input'])}: it must match {context['pattern']}."
+        case "value_error":
+            return f"{str(context['error']).rstrip('.')}."
+        case "unknown" | "repeated":
+            return detail["msg"]
+        case _:
+            subject = f"'{name}'" if name else "The file"
+            return f"{subject} {detail['msg'].removeprefix('Input ')} (found: {_shown(detail['input'])})."
+
+
+MANY = 20
+"""Names beyond which a list would bury the message."""
+
+WIDTH = 60
+"""Characters of a value that a message quotes."""
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= WIDTH else f"{text[: WIDTH - 1]}…"
+
+
+def _model_at(model: type[BaseModel], location: Location) -> type[BaseModel]:
+    """The model that a location of a document was validated by."""
+    for part in location:
+        if isinstance(part, str) and part in model.model_fields:
+            model = next(_models_in(model.model_fields[part].annotation), model)
+    return model
+
+
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in get_args(annotation):
+        yield from _models_in(argument)

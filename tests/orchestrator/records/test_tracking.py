@@ -1,0 +1,528 @@
+"""MLflow tells of each cell once and truthfully, and never stands in a cell's way."""
+
+from __future__ import annotations
+
+import json
+import math
+import multiprocessing
+import socket
+import sqlite3
+import threading
+import time
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.request import Request, urlopen
+
+import pytest
+
+from orchestrator.cluster import Resources
+from orchestrator.errors import UnreachableError
+from orchestrator.outcome import Attempt, Diverged, Failed, Finished
+from orchestrator.plan import PROTOCOL, Cell, identity
+from orchestrator.records.tracking import Tracking, parameters, serve
+from trainers.recipe import Recipe, Training
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from mlflow import MlflowClient
+    from mlflow.entities import Experiment
+    from mlflow.entities import Run as StoredRun
+
+# MLflow's own use of SQLAlchemy; an error there would leave its tables unusable for the whole process.
+pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")
+
+ATTEMPT = Attempt("here", started=0.0, seconds=1.0)
+
+
+def a_cell(seed: int = 0) -> Cell:
+    """A cell that is small to write down; nothing is trained here."""
+    training = Training(epochs=3, augmentation=("crop", "flip"))
+    recipe = Recipe.model_validate(
+        {
+            "loss": "bce_unified",
+            "backbone": "resnet8",
+            "dataset": "digits",
+            "seed": seed,
+            "training": training,
+        }
+    )
+    return Cell(identity(recipe), "unified", "resnet8", "digits", seed, recipe, Resources())
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite store with its tables, which take seconds to create."""
+    path = tmp_path_factory.mktemp("mlflow") / "template.db"
+    Tracking(f"sqlite:///{path}", "template", str(path.parent)).prepare()
+    return path
+
+
+@pytest.fixture(scope="session")
+def server(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of an MLflow server."""
+    folder = tmp_path_factory.mktemp("server")
+    with a_server(template, folder) as address:
+        yield address
+
+
+def copied(template: Path, folder: Path) -> Path:
+    store = folder / "mlflow.db"
+    with closing(sqlite3.connect(template)) as source, closing(sqlite3.connect(store)) as target:
+        source.backup(target)  # with what is not in the main file yet
+    return store
+
+
+@contextmanager
+def a_server(template: Path, folder: Path) -> Iterator[str]:
+    """A server on a store of its own in the folder."""
+    store = copied(template, folder)
+    with serve(f"sqlite:///{store}", str(folder / "mlartifacts"), folder / "server.log") as address:
+        yield address
+
+
+@pytest.fixture
+def local(template: Path, tmp_path: Path) -> Tracking:
+    """A store in a file, ready to be written."""
+    store = copied(template, tmp_path)
+    tracking = Tracking(f"sqlite:///{store}", "grid", str(tmp_path / "mlartifacts"))
+    tracking.prepare()
+    return tracking
+
+
+@pytest.fixture(params=["local", "server"])
+def tracking(request: pytest.FixtureRequest) -> Tracking:
+    """An experiment of the test's own, once in a file and once behind a server."""
+    if request.param == "local":
+        return request.getfixturevalue("local")
+    tracking = Tracking(request.getfixturevalue("server"), request.node.name)
+    tracking.prepare()
+    return tracking
+
+
+def client(tracking: Tracking) -> MlflowClient:
+    from mlflow import MlflowClient
+
+    return MlflowClient(tracking_uri=tracking.uri)
+
+
+def the_experiment(tracking: Tracking) -> Experiment:
+    experiment = client(tracking).get_experiment_by_name(tracking.experiment)
+    assert experiment is not None
+    return experiment
+
+
+def left_running(tracking: Tracking, cell: Cell) -> None:
+    """What a process that was killed right after it created the cell's run leaves behind."""
+    client(tracking).create_run(the_experiment(tracking).experiment_id, tags={"cell_id": cell.id})
+
+
+def the_run(tracking: Tracking) -> StoredRun:
+    """The experiment's only run, as MLflow itself gives it."""
+    (summary,) = tracking.runs()
+    return client(tracking).get_run(summary.run_id)
+
+
+def history(tracking: Tracking, metric: str) -> list[tuple[int, float]]:
+    entries = client(tracking).get_metric_history(the_run(tracking).info.run_id, metric)
+    return [(entry.step, entry.value) for entry in entries]
+
+
+def test_a_run_bears_the_names_parameters_and_tags_of_the_contract(tracking: Tracking) -> None:
+    cell = a_cell(seed=4)
+    with tracking.run(cell, commit="c0ffee") as run:
+        run.finish({"uniform_accuracy": 0.5})
+    stored = the_run(tracking)
+    assert run.trouble is None
+    assert stored.info.run_id == run.run_id
+    assert stored.info.run_name == "unified/resnet8/digits/s4"
+    assert stored.data.params == parameters(cell)
+    assert {
+        "cell_id": cell.id,
+        "protocol": str(PROTOCOL),
+        "git_commit": "c0ffee",
+    }.items() <= stored.data.tags.items()
+
+
+def test_parameters_have_plain_names_except_those_of_plug_ins() -> None:
+    written = parameters(a_cell(seed=4))
+    expected = {
+        "loss": "unified",
+        "backbone": "resnet8",
+        "dataset": "digits",
+        "seed": "4",
+        "epochs": "3",
+        "optimizer": "sgd",
+        "learning_rate": "0.01",
+        "augmentation": '["crop", "flip"]',
+        "loss.bias_init": "0.0",
+    }
+    assert expected.items() <= written.items()
+    assert set(Training.model_fields) <= set(written)
+
+
+def test_the_recipe_is_an_artefact(tracking: Tracking, tmp_path: Path) -> None:
+    cell = a_cell()
+    with tracking.run(cell) as run:
+        run.finish({})
+    path = client(tracking).download_artifacts(run.run_id or "", "recipe.json", str(tmp_path))
+    assert json.loads(Path(path).read_text()) == cell.recipe.model_dump(mode="json")
+
+
+def test_epochs_are_steps_and_final_metrics_come_last(tracking: Tracking) -> None:
+    with tracking.run(a_cell()) as run:
+        for epoch in (1, 2, 3):
+            run.epoch(epoch, {"train_loss": 1 / epoch, "learned_bias": float(epoch)})
+        run.finish({"uniform_accuracy": 0.75, "learned_bias": 3.5})
+    assert history(tracking, "train_loss") == [(1, 1.0), (2, 0.5), (3, 1 / 3)]
+    assert tracking.runs()[0].metrics == {"train_loss": 1 / 3, "learned_bias": 3.5, "uniform_accuracy": 0.75}
+
+
+def test_values_that_break_the_run_page_are_left_out(tracking: Tracking) -> None:
+    with tracking.run(a_cell()) as run:
+        run.epoch(1, {"train_loss": math.nan, "bound": math.inf, "learning_rate": 0.1})
+        run.epoch(2, {"train_loss": -math.inf})
+        run.finish({"uniform_accuracy": 0.5, "learned_bias": None, "compactness": math.nan})
+    assert run.trouble is None
+    assert the_run(tracking).data.metrics == {"learning_rate": 0.1, "uniform_accuracy": 0.5}
+
+
+def test_the_pages_request_for_a_diverged_run_is_answered(server: str) -> None:
+    tracking = Tracking(server, "diverged")
+    tracking.prepare()
+    with tracking.run(a_cell()) as run:
+        run.epoch(1, {"train_loss": math.nan, "learning_rate": 0.1})
+        run.diverged(2)
+    with urlopen(f"{server}/ajax-api/2.0/mlflow/runs/get?run_id={run.run_id}") as answer:
+        page = json.load(answer)["run"]
+    assert [metric["key"] for metric in page["data"]["metrics"]] == ["learning_rate"]
+
+
+def test_two_attempts_share_one_run(tracking: Tracking) -> None:
+    cell = a_cell()
+    with pytest.raises(MemoryError), tracking.run(cell, commit="old") as first:
+        first.epoch(1, {"train_loss": 1.0})
+        raise MemoryError("out of memory")
+    (failed,) = tracking.runs()
+    with tracking.run(cell, commit="new") as second:
+        (reopened,) = tracking.runs()
+        second.epoch(2, {"train_loss": 0.5})
+        second.finish({})
+    assert (failed.status, reopened.status) == ("FAILED", "RUNNING")
+    assert second.run_id == first.run_id
+    assert history(tracking, "train_loss") == [(1, 1.0), (2, 0.5)]
+    stored = the_run(tracking)
+    assert stored.info.status == "FINISHED"
+    assert stored.data.tags["git_commit"] == "new"
+    assert "error" not in stored.data.tags
+
+
+def test_an_attempt_after_a_divergence_does_not_keep_its_tag(local: Tracking) -> None:
+    for tell in (lambda run: run.diverged(1), lambda run: run.finish({})):
+        with local.run(a_cell()) as run:
+            tell(run)
+    assert not {"outcome", "diverged_epoch"} & set(the_run(local).data.tags)
+
+
+def test_what_an_attempt_could_not_describe_the_next_one_does(local: Tracking) -> None:
+    cell = a_cell()
+    left_running(local, cell)
+    with local.run(cell) as run:
+        run.finish({})
+    assert the_run(local).data.params == parameters(cell)
+    assert the_run(local).info.run_name == cell.name
+
+
+def test_a_run_created_twice_becomes_one(local: Tracking) -> None:
+    cell = a_cell()
+    left_running(local, cell)
+    left_running(local, cell)
+    with local.run(cell) as run:
+        run.finish({})
+    assert [stored.run_id for stored in local.runs()] == [run.run_id]
+
+
+def test_a_diverged_run_is_finished_and_tagged(tracking: Tracking) -> None:
+    with tracking.run(a_cell()) as run:
+        run.diverged(2)
+    stored = the_run(tracking)
+    assert stored.info.status == "FINISHED"
+    assert (stored.data.tags["outcome"], stored.data.tags["diverged_epoch"]) == ("diverged", "2")
+
+
+def test_a_failed_run_names_its_error(tracking: Tracking) -> None:
+    with pytest.raises(ValueError, match="misfit"), tracking.run(a_cell()):
+        raise ValueError("misfit" * 10_000)
+    stored = the_run(tracking)
+    assert stored.info.status == "FAILED"
+    assert stored.data.tags["error"].startswith("ValueError: misfit")
+
+
+@pytest.mark.parametrize("interruption", [KeyboardInterrupt, SystemExit])
+def test_an_interrupted_run_is_killed(local: Tracking, interruption: type[BaseException]) -> None:
+    with pytest.raises(interruption), local.run(a_cell()):
+        raise interruption
+    assert the_run(local).info.status == "KILLED"
+
+
+def test_a_run_left_without_an_outcome_is_failed(local: Tracking) -> None:
+    with local.run(a_cell()):
+        pass
+    assert the_run(local).info.status == "FAILED"
+
+
+@pytest.mark.parametrize(
+    ("outcome", "status"),
+    [
+        (Finished(a_cell(), ATTEMPT, {"uniform_accuracy": 0.5}), "FINISHED"),
+        (Diverged(a_cell(), ATTEMPT, epoch=2), "FINISHED"),
+        (Failed(a_cell(), ATTEMPT, "the process was killed", ""), "FAILED"),
+    ],
+)
+def test_the_driver_settles_what_a_killed_process_left_running(
+    local: Tracking, outcome: Finished | Diverged | Failed, status: str
+) -> None:
+    left_running(local, outcome.cell)
+    local.settle(outcome)
+    assert the_run(local).info.status == status
+
+
+def test_only_running_runs_of_the_given_cells_are_interrupted(local: Tracking) -> None:
+    stopped, elsewhere, finished = (a_cell(seed) for seed in range(3))
+    left_running(local, stopped)
+    left_running(local, elsewhere)
+    local.settle(Finished(finished, ATTEMPT, {}))
+    local.interrupt({stopped.id, finished.id})
+    statuses = {run.cell_id: run.status for run in local.runs()}
+    assert statuses == {stopped.id: "KILLED", elsewhere.id: "RUNNING", finished.id: "FINISHED"}
+
+
+def test_preparing_again_changes_nothing_and_restores_what_was_deleted(tracking: Tracking) -> None:
+    with tracking.run(a_cell()) as run:
+        run.finish({})
+    tracking.prepare()
+    experiment = the_experiment(tracking)
+    client(tracking).delete_experiment(experiment.experiment_id)
+    tracking.prepare()
+    assert the_experiment(tracking).lifecycle_stage == "active"
+    assert [stored.run_id for stored in tracking.runs()] == [run.run_id]
+
+
+def test_a_password_is_not_in_the_representation() -> None:
+    assert "s3cret" not in repr(Tracking("postgresql://ann:s3cret@host/mlflow", "grid"))
+
+
+def test_a_relative_path_means_the_drivers_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert Tracking("sqlite:///runs/mlflow.db", "grid").uri == f"sqlite:///{tmp_path}/runs/mlflow.db"
+
+
+def test_all_runs_are_listed_however_many_pages_they_fill(tracking: Tracking, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("orchestrator.records.tracking._PAGE", 2)
+    cells = [a_cell(seed) for seed in range(5)]
+    for cell in cells:
+        left_running(tracking, cell)
+    assert [run.cell_id for run in tracking.runs()] == [cell.id for cell in cells]
+
+
+def test_an_experiment_nobody_prepared_has_no_runs(local: Tracking) -> None:
+    assert Tracking(local.uri, "never prepared").runs() == []
+
+
+# What does not answer
+
+
+def closed_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def refused() -> str:
+    return f"http://ann:s3cret@127.0.0.1:{closed_port()}"
+
+
+def database_down() -> str:
+    return f"postgresql://ann:s3cret@127.0.0.1:{closed_port()}/mlflow"
+
+
+@pytest.mark.parametrize("address", [refused, database_down])
+def test_a_store_that_is_down_is_told_at_once_and_without_the_password(address: Callable[[], str]) -> None:
+    started = time.monotonic()
+    with pytest.raises(UnreachableError, match=r"refused.*--tracking") as caught:
+        Tracking(address(), "grid").prepare()
+    assert time.monotonic() - started < 10
+    assert "s3cret" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "answer", [b"", b"SSH-2.0-OpenSSH_9.6\r\n", b"HTTP/1.1 200 OK\r\n\r\n<html>", b"HTTP/1.1 404 No\r\n\r\n"]
+)
+def test_another_service_at_the_address_is_told(answer: bytes) -> None:
+    with listening(answer) as port, pytest.raises(UnreachableError):
+        Tracking(f"http://127.0.0.1:{port}", "grid").prepare()
+
+
+def test_a_server_that_says_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("orchestrator.records.tracking.PATIENCE", 1)
+    started = time.monotonic()
+    with listening(None) as port, pytest.raises(UnreachableError, match="timed out"):
+        Tracking(f"http://127.0.0.1:{port}", "grid").prepare()
+    assert time.monotonic() - started < 10
+
+
+@contextmanager
+def listening(answer: bytes | None) -> Iterator[int]:
+    """A port where one connection gets this answer, or none at all."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve_one() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(4096)
+                connection.sendall(answer or b"")
+
+        thread = threading.Thread(target=serve_one)
+        if answer is not None:
+            thread.start()
+        yield listener.getsockname()[1]
+        if answer is not None:
+            thread.join()
+
+
+@pytest.mark.parametrize("kind", ["no database", "folder", "unsupported", "unknown"])
+def test_an_unusable_store_is_told(tmp_path: Path, kind: str) -> None:
+    (tmp_path / "no database").write_text("A diary.\n" * 100)
+    (tmp_path / "folder").mkdir()
+    uris = {"unsupported": f"file://{tmp_path}/mlruns", "unknown": "smoke://signals"}
+    started = time.monotonic()
+    with pytest.raises(UnreachableError, match="--tracking"):
+        Tracking(uris.get(kind, f"sqlite:///{tmp_path / kind}"), "grid").prepare()
+    assert time.monotonic() - started < 10
+
+
+def test_a_server_that_dies_does_not_stop_a_cell(
+    template: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with ExitStack() as server:
+        address = server.enter_context(a_server(template, tmp_path))
+        tracking = Tracking(address.replace("://", "://ann:s3cret@"), "grid")
+        tracking.prepare()
+        with tracking.run(a_cell()) as run:
+            run.epoch(1, {"train_loss": 1.0})
+            assert run.trouble is None
+            server.close()
+            started = time.monotonic()
+            for epoch in range(2, 100):
+                run.epoch(epoch, {"train_loss": 1.0})
+            run.finish({"uniform_accuracy": 0.5})
+    assert time.monotonic() - started < 20
+    assert run.trouble
+    assert [record.name for record in caplog.records] == ["orchestrator.tracking"]
+    assert "s3cret" not in caplog.text
+
+
+def test_a_run_that_could_not_be_created_has_no_id_and_raises_nothing(
+    local: Tracking, caplog: pytest.LogCaptureFixture
+) -> None:
+    with Tracking(local.uri, "never prepared").run(a_cell()) as run:
+        run.epoch(1, {"train_loss": 1.0})
+        run.finish({})
+    assert run.run_id is None
+    assert "never prepared" in (run.trouble or "")
+    assert len(caplog.records) == 1
+
+
+def test_a_store_that_failed_is_left_alone_for_a_while_but_told_the_end(
+    local: Tracking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with local.run(a_cell()) as run:
+        with monkeypatch.context() as broken:
+            broken.setattr("mlflow.MlflowClient.log_batch", slow_failure)
+            run.epoch(1, {"train_loss": 1.0})
+        run.epoch(2, {"train_loss": 0.5})
+        run.finish({"uniform_accuracy": 0.5})
+    assert run.trouble == "database is locked"
+    assert the_run(local).info.status == "FINISHED"
+    assert the_run(local).data.metrics == {"uniform_accuracy": 0.5}
+
+
+def slow_failure(*_: object, **__: object) -> None:
+    time.sleep(0.5)
+    raise OSError("database is locked")
+
+
+# Other processes
+
+
+def write_cells(tracking: Tracking, seeds: range) -> None:
+    for seed in seeds:
+        with tracking.run(a_cell(seed)) as run:
+            for epoch in (1, 2, 3):
+                run.epoch(epoch, {f"metric{number}": float(epoch) for number in range(10)})
+            run.finish({"uniform_accuracy": 0.5})
+
+
+def prepare_and_write(tracking: Tracking) -> None:
+    tracking.prepare()
+    write_cells(tracking, range(1))
+
+
+def in_processes(target: Callable[..., None], *arguments: tuple[object, ...]) -> list[int | None]:
+    """Run the target once for each tuple of arguments, all at once, each in a fresh process."""
+    context = multiprocessing.get_context("spawn")
+    processes = [context.Process(target=target, args=each) for each in arguments]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    return [process.exitcode for process in processes]
+
+
+def test_two_processes_writing_at_once_lose_and_print_nothing(
+    tracking: Tracking, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert in_processes(write_cells, (tracking, range(5)), (tracking, range(5, 10))) == [0, 0]
+    assert capfd.readouterr() == ("", "")
+    runs = tracking.runs()
+    assert {run.cell_id for run in runs} == {a_cell(seed).id for seed in range(10)}
+    assert [run.status for run in runs] == ["FINISHED"] * 10
+    whole = {**{f"metric{number}": 3.0 for number in range(10)}, "uniform_accuracy": 0.5}
+    assert [run.metrics for run in runs] == [whole] * 10
+    histories = [client(tracking).get_metric_history(run.run_id, "metric0") for run in runs]
+    assert [[entry.step for entry in entries] for entries in histories] == [[1, 2, 3]] * 10
+
+
+def test_creating_a_store_prints_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    tracking = Tracking(f"sqlite:///{tmp_path / 'new' / 'mlflow.db'}", "grid", str(tmp_path / "mlartifacts"))
+    assert in_processes(prepare_and_write, (tracking,)) == [0]
+    assert capfd.readouterr() == ("", "")
+    assert [run.status for run in tracking.runs()] == ["FINISHED"]
+
+
+# The UI
+
+
+def test_the_ui_shows_a_store_on_this_machine_only(server: str) -> None:
+    with urlopen(server) as page:
+        assert b"MLflow" in page.read()
+    request = Request(f"{server}/ajax-api/2.0/mlflow/experiments/search?max_results=1")
+    request.add_header("Host", "attacker.example")
+    with pytest.raises(OSError, match="403"):
+        urlopen(request)
+
+
+def test_a_servers_ui_is_the_server_itself(server: str, tmp_path: Path) -> None:
+    with serve(server, None, tmp_path / "ui.log") as address:
+        assert address == server
+
+
+def test_a_taken_port_is_told(local: Tracking, server: str, tmp_path: Path) -> None:
+    taken = int(server.rpartition(":")[2])
+    with (
+        pytest.raises(UnreachableError, match=str(taken)),
+        serve(local.uri, None, tmp_path / "ui.log", taken),
+    ):
+        pass
