@@ -1,0 +1,74 @@
+"""Take stock of a plan, and carry out what is left, recording each outcome as it lands."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Literal
+
+from orchestrator.errors import DamagedFileError
+from orchestrator.execution.executor import Executor
+from orchestrator.outcome import Advanced, Event, Started
+from orchestrator.plan import Cell, Plan
+from orchestrator.records.evaluations import Evaluations
+from orchestrator.records.registry import Registry
+
+State = Literal["finished", "diverged", "failed", "running", "pending"]
+
+
+def take_stock(plan: Plan, evaluations: Evaluations, registry: Registry | None) -> dict[str, State]:
+    """The state of every cell, by id.
+
+    Whether a cell is done is decided by its file alone; the registry, where there is one,
+    saves opening the file, and knows what failed or runs.
+    """
+    done = evaluations.ids()
+    known = registry.states_of([cell.id for cell in plan.cells]) if registry else {}
+    states: dict[str, State] = {}
+    for cell in plan.cells:
+        state = known.get(cell.id)
+        if cell.id in done:
+            states[cell.id] = state if state in ("finished", "diverged") else _state_in_file(cell, evaluations)
+        else:
+            states[cell.id] = state if state in ("failed", "running") else "pending"
+    return states
+
+
+def _state_in_file(cell: Cell, evaluations: Evaluations) -> State:
+    try:
+        return evaluations.account(cell).state
+    except DamagedFileError:
+        return "pending"
+
+
+def carry_out(plan: Plan, executor: Executor, registry: Registry, watch: Callable[[Event], None]) -> Counter[str]:
+    """Run every cell of the plan.
+
+    The worker has published a cell's file before its outcome arrives here, so whatever
+    stops this process, nothing finished is lost.
+
+    Args:
+        plan: The cells to run.
+        executor: Where to run them.
+        registry: Told of every start and outcome.
+        watch: Told of every event, after the registry.
+
+    Returns:
+        How many cells finished, diverged and failed, under these names.
+    """
+    tally: Counter[str] = Counter()
+    experiment = plan.experiment.name
+
+    def hear(event: Event) -> None:
+        match event:
+            case Started(cell=cell, node=node, started=started):
+                registry.started(cell, experiment, node=node, started=started)
+            case Advanced():
+                pass
+            case outcome:
+                registry.record(outcome, experiment)
+                tally[type(outcome).__name__.lower()] += 1
+        watch(event)
+
+    executor.run(plan.cells, hear)
+    return tally

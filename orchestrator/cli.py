@@ -1,0 +1,447 @@
+"""The verbs of the command line; the only place where objects are wired together.
+
+What a verb needs is imported inside it, so that `--help` and `plan` start in a blink.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections import Counter
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from orchestrator import provenance
+from orchestrator.errors import ExperimentError, OrchestratorError, RequestError
+from orchestrator.workspace import Workspace
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from orchestrator.execution.executor import Executor
+    from orchestrator.experiment import Axis, Experiment
+    from orchestrator.plan import Plan
+    from orchestrator.records.registry import Registry
+    from orchestrator.records.results import Results
+    from orchestrator.records.tracking import Tracking
+
+FINE, SOME_FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
+"""Exit codes: every cell finished; some cell failed; the request is wrong; interrupted by the user."""
+
+app = typer.Typer(
+    help="Is one loss really better than another? Plan, run and compare grids of models.",
+    epilog="With --debug, anywhere, errors show their traceback.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+File = Annotated[Path, typer.Argument(metavar="FILE.yaml", help="The experiment file.", show_default=False)]
+Root = Annotated[
+    Path,
+    typer.Option(
+        "--workspace", metavar="DIR", envvar="ORCHESTRATOR_WORKSPACE", help="The folder for all that a launch leaves."
+    ),
+]
+RegistryURL = Annotated[
+    str | None,
+    typer.Option("--registry", metavar="URL", envvar="ORCHESTRATOR_REGISTRY", help="Default: SQLite in the workspace."),
+]
+TrackingURI = Annotated[
+    str | None,
+    typer.Option("--tracking", metavar="URI", envvar="MLFLOW_TRACKING_URI", help="Default: SQLite in the workspace."),
+]
+DataDir = Annotated[
+    Path,
+    typer.Option(
+        "--data-dir", metavar="DIR", envvar="ORCHESTRATOR_DATA", help="The folder that holds or receives datasets."
+    ),
+]
+Losses = Annotated[list[str] | None, typer.Option("--loss", metavar="NAME", help="Add a loss; repeatable.")]
+Backbones = Annotated[list[str] | None, typer.Option("--backbone", metavar="NAME", help="Add a backbone; repeatable.")]
+Datasets = Annotated[list[str] | None, typer.Option("--dataset", metavar="NAME", help="Add a dataset; repeatable.")]
+Only = Annotated[bool, typer.Option("--only", help="Narrow the axes to the names given, instead of adding them.")]
+Seeds = Annotated[str | None, typer.Option("--seeds", metavar="N|LIST", help="5 for 0…4, or a list such as 0,3,7.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+
+RUNS, DATA = Path("runs"), Path("data")
+
+
+def main() -> None:
+    """Run a verb; an error is one message a person can act on, and never a bare traceback."""
+    arguments = sys.argv[1:]
+    debug = "--debug" in arguments
+    try:
+        app([argument for argument in arguments if argument != "--debug"], prog_name="orchestrator")
+    except Exception as error:
+        if debug:
+            raise
+        if isinstance(error, OrchestratorError):
+            print(error, file=sys.stderr)
+        else:
+            print(f"Unexpected {type(error).__name__}: {error}\n--debug shows where.", file=sys.stderr)
+        sys.exit(WRONG if isinstance(error, RequestError) else SOME_FAILED)
+
+
+@app.command()
+def launch(
+    file: File,
+    *,
+    workspace: Root = RUNS,
+    registry: RegistryURL = None,
+    tracking: TrackingURI = None,
+    data_dir: DataDir = DATA,
+    address: Annotated[
+        str | None,
+        typer.Option("--address", envvar="RAY_ADDRESS", help="A Ray cluster to join. Default: a Ray of our own."),
+    ] = None,
+    executor: Annotated[
+        Literal["ray", "inline"], typer.Option("--executor", help="'inline' runs cells one by one in this process.")
+    ] = "ray",
+    max_concurrent: Annotated[
+        int | None, typer.Option("--max-concurrent", metavar="N", min=1, help="Cells to run at once, at most.")
+    ] = None,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Run cells again that failed in an earlier launch.")
+    ] = False,
+    loss: Losses = None,
+    backbone: Backbones = None,
+    dataset: Datasets = None,
+    only: Only = False,
+    seeds: Seeds = None,
+    as_json: Json = False,
+) -> None:
+    """Run what is missing, record it, and print the comparison."""
+    from orchestrator.plan import plan as planned
+    from orchestrator.report import overview
+
+    began = time.monotonic()
+    console = _console(stderr=as_json)
+    plan = planned(_experiment(file, loss, backbone, dataset, only, seeds))
+    place = Workspace(workspace.resolve())
+    place.create()
+    with _registry(place, registry) as records:
+        waiting, tally = _left(plan, place, records, retry_failed=retry_failed)
+        console.print(overview.left(plan, waiting, tally))
+        if waiting.cells:
+            runs = _tracking(place, tracking, plan.experiment.name)
+            _prepare_data(waiting, data_dir)
+            runs.prepare()
+            runner = _executor(executor, address, max_concurrent, place, runs, data_dir)
+            tally += _run(waiting, runner, records, console)
+    damaged = _conclude(console, plan, place, file)
+    if as_json:
+        done = tally["finished"] + tally["diverged"] - damaged
+        counts = {"total": len(plan), "done": done, "pending": len(plan) - done}
+        counts |= {"failed": tally["failed"], "diverged": tally["diverged"]}
+        seconds = round(time.monotonic() - began, 3)
+        print(json.dumps({"experiment": plan.experiment.name, **counts, "seconds": seconds}))
+    if tally["failed"] or damaged:
+        raise typer.Exit(SOME_FAILED)
+
+
+@app.command(name="plan")
+def show_plan(
+    file: File,
+    *,
+    workspace: Root = RUNS,
+    registry: RegistryURL = None,
+    loss: Losses = None,
+    backbone: Backbones = None,
+    dataset: Datasets = None,
+    only: Only = False,
+    seeds: Seeds = None,
+    as_json: Json = False,
+) -> None:
+    """Print the grid and what of it is done; start nothing."""
+    from orchestrator.campaign import take_stock
+    from orchestrator.plan import plan as planned
+    from orchestrator.records.evaluations import Evaluations
+    from orchestrator.report import overview
+
+    plan = planned(_experiment(file, loss, backbone, dataset, only, seeds))
+    place = Workspace(workspace.resolve())
+    with _registry_if_any(place, registry) as records:
+        states = take_stock(plan, Evaluations(place.evaluations), records)
+        durations = records.durations(plan.experiment.name) if records else {}
+    if as_json:
+        print(json.dumps(overview.as_json(plan, states)))
+    else:
+        _console().print(overview.grid(plan, states, durations))
+
+
+@app.command()
+def status(
+    file: Annotated[Path | None, typer.Argument(metavar="[FILE.yaml]", help="Default: every experiment.")] = None,
+    *,
+    workspace: Root = RUNS,
+    registry: RegistryURL = None,
+    as_json: Json = False,
+) -> None:
+    """Print what the registry knows: counts, running cells, failures with their reason."""
+    from orchestrator.report import overview
+
+    wanted = [_experiment(file).name] if file else None
+    place = Workspace(workspace.resolve())
+    with _registry_if_any(place, registry) as records:
+        known = records.experiments() if records else []
+        names = known if wanted is None else [name for name in wanted if name in known]
+        states = [records.status(name) for name in names] if records else []
+    if as_json:
+        print(json.dumps([overview.status_json(status) for status in states]))
+    elif states:
+        _console().print(overview.statuses(states))
+    else:
+        subject = f"Experiment '{wanted[0]}' has" if wanted else "No experiment has"
+        _console().print(f"{subject} not been launched in workspace {workspace}.")
+
+
+@app.command()
+def aggregate(
+    file: File,
+    *,
+    workspace: Root = RUNS,
+    loss: Losses = None,
+    backbone: Backbones = None,
+    dataset: Datasets = None,
+    only: Only = False,
+    seeds: Seeds = None,
+) -> None:
+    """(Re)build the experiment's results table from the per-cell files."""
+    from orchestrator.plan import plan as planned
+
+    place = Workspace(workspace.resolve())
+    plan = planned(_experiment(file, loss, backbone, dataset, only, seeds))
+    console = _console()
+    results = _aggregate(console, plan, place)
+    written = f"{results.table.num_rows} of {len(plan)} cells are in {_near(place.results(plan.experiment.name))}."
+    console.print(written, highlight=False, soft_wrap=True)
+
+
+@app.command()
+def compare(
+    file: File,
+    *,
+    workspace: Root = RUNS,
+    form: Annotated[
+        Literal["text", "markdown", "latex", "json"], typer.Option("--format", help="How to print it.")
+    ] = "text",
+    loss: Losses = None,
+    backbone: Backbones = None,
+    dataset: Datasets = None,
+    only: Only = False,
+    seeds: Seeds = None,
+) -> None:
+    """Compare every loss with the baseline, paired by seed, and judge the claims."""
+    from orchestrator.plan import plan as planned
+    from orchestrator.report import tables
+    from orchestrator.report.comparison import compare as compared
+
+    place = Workspace(workspace.resolve())
+    plan = planned(_experiment(file, loss, backbone, dataset, only, seeds))
+    results = _aggregate(_console(stderr=True), plan, place)
+    if not results.table.num_rows:
+        raise RequestError(f"No cell of '{plan.experiment.name}' is done in {workspace}: launch it first.")
+    comparison = compared(plan.experiment, results.rows())
+    match form:
+        case "text":
+            _console().print(tables.terminal(comparison))
+        case "json":
+            print(json.dumps(comparison.to_json(), indent=2))
+        case _:
+            print(tables.text(comparison, form))
+
+
+@app.command()
+def ui(
+    *,
+    workspace: Root = RUNS,
+    tracking: TrackingURI = None,
+    port: Annotated[int | None, typer.Option("--port", min=1, max=65535, help="Default: any free port.")] = None,
+) -> None:
+    """Open the MLflow UI on this workspace, on this machine only, until Ctrl-C."""
+    import signal
+
+    from orchestrator.records.tracking import serve
+
+    place = Workspace(workspace.resolve())
+    place.create()
+    runs = _tracking(place, tracking, experiment="")
+    with serve(runs.uri, runs.artifacts, place.root / "mlflow-ui.log", port) as url:
+        print(f"MLflow UI: {url}\nCtrl-C ends it.", flush=True)
+        try:
+            signal.pause()
+        except KeyboardInterrupt:
+            print()
+
+
+@app.command(name="list")
+def list_catalogue(
+    axis: Annotated[Literal["losses", "backbones", "datasets"], typer.Argument(show_default=False)],
+    *,
+    as_json: Json = False,
+) -> None:
+    """List the losses, backbones or datasets an experiment can name, plug-ins included."""
+    from orchestrator.report import overview
+    from trainers.catalogue import plugins
+
+    known = plugins(axis)
+    if as_json:
+        print(json.dumps({name: plugin.summary() for name, plugin in known.items()}))
+    else:
+        _console().print(overview.catalogue(known))
+
+
+def _console(*, stderr: bool = False) -> Console:
+    from rich.console import Console
+
+    console = Console(stderr=stderr, highlight=False)
+    if not console.is_terminal:
+        console.width = 160  # a pipe has no width; 80 would fold the tables
+    return console
+
+
+def _experiment(
+    file: Path,
+    loss: list[str] | None = None,
+    backbone: list[str] | None = None,
+    dataset: list[str] | None = None,
+    only: bool = False,
+    seeds: str | None = None,
+) -> Experiment:
+    from orchestrator.experiment import load, revise
+
+    named: dict[Axis, list[str]] = {"loss": loss or [], "backbone": backbone or [], "dataset": dataset or []}
+    if only and not any(named.values()):
+        raise ExperimentError(["--only narrows the axes named by --loss, --backbone or --dataset; none is given."])
+    return revise(load(_located(file)), named, only=only, seeds=_seeds(seeds))
+
+
+def _located(file: Path) -> Path:
+    """The file; where there is none, the experiment of that name that comes with the program."""
+    beside, installed = provenance.ROOT / "experiments", Path(__file__).parent / "experiments"
+    shipped = (installed if installed.exists() else beside) / file.name
+    return shipped if not file.exists() and file.parent.name in ("", "experiments") and shipped.exists() else file
+
+
+def _seeds(text: str | None) -> int | list[int] | None:
+    if text is None:
+        return None
+    try:
+        numbers = [int(part) for part in text.split(",")]
+    except ValueError:
+        raise ExperimentError([f"--seeds is a number or a list such as 0,3,7; found '{text}'."]) from None
+    return numbers if "," in text else numbers[0]
+
+
+def _registry(place: Workspace, url: str | None) -> Registry:
+    from orchestrator.records.registry import Registry
+
+    return Registry.open(url or place.registry)
+
+
+def _registry_if_any(place: Workspace, url: str | None) -> AbstractContextManager[Registry | None]:
+    """A registry to read from; asking a question creates none."""
+    return _registry(place, url) if url or place.has_registry() else nullcontext()
+
+
+def _tracking(place: Workspace, uri: str | None, experiment: str) -> Tracking:
+    from orchestrator.records.tracking import Tracking
+
+    if uri:
+        return Tracking(uri, experiment)
+    return Tracking(place.tracking, experiment, artifacts=place.artifacts.as_uri())
+
+
+def _left(plan: Plan, place: Workspace, records: Registry, *, retry_failed: bool) -> tuple[Plan, Counter[str]]:
+    """Record the plan; return what has to run, and how many cells are in which final state."""
+    from orchestrator.campaign import take_stock
+    from orchestrator.records.evaluations import Evaluations
+
+    records.plan(plan)
+    records.interrupt(plan.experiment.name)
+    states = take_stock(plan, Evaluations(place.evaluations), records)
+    records.adopt({cell: state for cell, state in states.items() if state in ("finished", "diverged")})
+    settled = {"finished", "diverged"} if retry_failed else {"finished", "diverged", "failed"}
+    ended = {cell: state for cell, state in states.items() if state in settled}
+    return plan.pending(ended), Counter(ended.values())
+
+
+def _prepare_data(plan: Plan, data_dir: Path) -> None:
+    """Find or download every dataset that is still needed, so that none is missed hours later."""
+    from trainers.datasets import MissingDataError
+
+    problems: list[str] = []
+    for data in {cell.recipe.dataset for cell in plan.cells}:
+        try:
+            data.prepare(data_dir)
+        except MissingDataError as error:
+            problems.append(str(error))
+    if problems:
+        raise RequestError("\n".join(problems))
+
+
+def _executor(
+    kind: str, address: str | None, max_concurrent: int | None, place: Workspace, runs: Tracking, data_dir: Path
+) -> Executor:
+    from orchestrator.execution.worker import Worker
+    from orchestrator.records.evaluations import Evaluations
+    from orchestrator.records.recorder import Recorder
+
+    recorder = Recorder(Evaluations(place.evaluations), runs, provenance.code())
+    worker = Worker(recorder, data_dir.resolve())
+    if kind == "inline":
+        from orchestrator.execution.inline import Inline
+
+        return Inline(worker)
+    from orchestrator.execution.ray_tune import LOCAL, RayTune
+
+    return RayTune(worker, address or LOCAL, max_concurrent)
+
+
+def _run(plan: Plan, executor: Executor, records: Registry, console: Console) -> Counter[str]:
+    from orchestrator.campaign import carry_out
+    from orchestrator.report.live import LiveTable
+
+    try:
+        with LiveTable(plan, console) as table:
+            return carry_out(plan, executor, records, table)
+    except KeyboardInterrupt:
+        records.interrupt(plan.experiment.name)
+        console.print("Interrupted. Everything finished so far is kept; the same command goes on from there.")
+        raise typer.Exit(INTERRUPTED) from None
+
+
+def _aggregate(console: Console, plan: Plan, place: Workspace) -> Results:
+    from orchestrator.records import results
+    from orchestrator.records.evaluations import Evaluations
+
+    found = results.aggregate(plan, Evaluations(place.evaluations))
+    for sentence in found.damaged:
+        console.print(sentence, style="red", markup=False, soft_wrap=True)
+    results.write(found, place.results(plan.experiment.name))
+    return found
+
+
+def _conclude(console: Console, plan: Plan, place: Workspace, file: Path) -> int:
+    """Aggregate, print the comparison and what to try next; return how many files were damaged."""
+    from orchestrator.report import overview, tables
+    from orchestrator.report.comparison import compare as compared
+
+    results = _aggregate(console, plan, place)
+    if results.table.num_rows:
+        console.print(tables.terminal(compared(plan.experiment, results.rows())))
+    console.print(
+        overview.next_commands(file, _near(place.root), _near(place.results(plan.experiment.name))), soft_wrap=True
+    )
+    return len(results.damaged)
+
+
+def _near(path: Path) -> Path:
+    """The path as seen from here, where that is shorter."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

@@ -1,0 +1,1 @@
+"""Running cells: one protocol, two places — this process, or a Ray cluster."""

@@ -1,0 +1,108 @@
+"""One live table of a launch: progress with an ETA, and the cells under way."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Self
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from orchestrator.outcome import Advanced, Diverged, Event, Failed, Finished, Started
+from orchestrator.plan import Cell, Plan
+
+LISTED = 10
+"""Running cells shown; a cluster runs more than a terminal has lines."""
+
+
+class LiveTable:
+    """Shows a launch as it goes; without a terminal, one plain line for each outcome."""
+
+    def __init__(self, plan: Plan, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
+        self._console, self._clock = console, clock
+        self._running: dict[str, tuple[Cell, str, int, float]] = {}
+        self._work = sum(cell.recipe.training.epochs for cell in plan.cells)
+        self._worked = 0
+        self._began: float | None = None
+        self._failed = self._diverged = 0
+        self._bar = Progress(
+            TextColumn("{task.description}"), BarColumn(40), MofNCompleteColumn(), TimeElapsedColumn(), console=console
+        )
+        self._task = self._bar.add_task("cells", total=len(plan))
+        self._live = Live(get_renderable=self.render, console=console, refresh_per_second=4, transient=True)
+
+    def __enter__(self) -> Self:
+        if self._console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._live.stop()
+
+    def __call__(self, event: Event) -> None:
+        """Take note of an event."""
+        cell = event.cell
+        match event:
+            case Started(node=node):
+                self._began = self._began or self._clock()
+                self._running[cell.id] = (cell, node, 0, self._clock())
+            case Advanced(epoch=epoch):
+                _, node, before, since = self._running[cell.id]
+                self._worked += epoch - before
+                self._running[cell.id] = (cell, node, epoch, since)
+            case outcome:
+                _, _, before, _ = self._running.pop(cell.id, (cell, "", 0, 0.0))
+                self._worked += cell.recipe.training.epochs - before
+                self._bar.advance(self._task)
+                self._ended(outcome)
+
+    def _ended(self, outcome: Finished | Diverged | Failed) -> None:
+        match outcome:
+            case Finished(metrics=metrics):
+                uniform, sample_wise = metrics.get("uniform_accuracy"), metrics.get("sample_wise_accuracy")
+                told = f"uniform {uniform:.4f}, sample-wise {sample_wise:.4f}" if uniform and sample_wise else ""
+            case Diverged(epoch=epoch):
+                self._diverged += 1
+                told = f"diverged in epoch {epoch}"
+            case Failed(error=error):
+                self._failed += 1
+                told = f"failed: {error}"
+        if not self._console.is_terminal or isinstance(outcome, (Diverged, Failed)):
+            self._console.print(Text(f"{outcome.cell.name}  {outcome.attempt.seconds:.1f} s  {told}"), soft_wrap=True)
+
+    def eta(self) -> float | None:
+        """Seconds left, from the epochs done per second since the first cell started; None if unknown."""
+        if self._began is None or not self._worked:
+            return None
+        elapsed = self._clock() - self._began
+        return elapsed / self._worked * (self._work - self._worked)
+
+    def render(self) -> RenderableType:
+        """The table as it stands."""
+        left = self.eta()
+        summary = "starting" if self._began is None else f"about {duration(left)} left" if left is not None else ""
+        if self._diverged:
+            summary += f", {self._diverged} diverged"
+        if self._failed:
+            summary += f", {self._failed} failed"
+        self._bar.update(self._task, description=f"cells ({summary})")
+        table = Table(box=None, padding=(0, 2, 0, 2), show_header=False)
+        for cell, node, epoch, since in list(self._running.values())[:LISTED]:
+            epochs = f"epoch {epoch}/{cell.recipe.training.epochs}"
+            table.add_row(escape(cell.name), epochs, duration(self._clock() - since), escape(node))
+        more = len(self._running) - LISTED
+        return Group(self._bar, table, *([Text(f"  … and {more} more")] if more > 0 else []))
+
+
+def duration(seconds: float) -> str:
+    """`45 s`, `3 min 20 s` or `2 h 05 min`."""
+    whole = round(seconds)
+    minutes, hours = whole // 60, whole // 3600
+    if hours:
+        return f"{hours} h {minutes % 60:02d} min"
+    return f"{minutes} min {whole % 60:02d} s" if minutes else f"{whole} s"

@@ -1,0 +1,140 @@
+"""What a launch is about to do and how far it is: the plan, the status, the catalogue."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from shlex import quote
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from orchestrator.experiment import Choice
+from orchestrator.plan import SHOWN, Cell, Plan
+from orchestrator.records.registry import Status
+from orchestrator.report.live import duration
+from trainers.plugin import Plugin
+
+Kind = tuple[str, str, str]
+
+
+def as_json(plan: Plan, states: Mapping[str, str]) -> dict[str, Any]:
+    """The plan for machines."""
+    axes = ("id", "loss", "backbone", "dataset", "seed")
+    cells = [{**{axis: getattr(cell, axis) for axis in axes}, "state": states[cell.id]} for cell in plan.cells]
+    done = sum(state in ("finished", "diverged") for state in states.values())
+    counts = {"total": len(plan), "done": done, "pending": len(plan) - done}
+    return {"experiment": plan.experiment.name, "cells": cells, **counts}
+
+
+def grid(plan: Plan, states: Mapping[str, str], durations: Mapping[Kind, Sequence[float]]) -> RenderableType:
+    """The axes, the counts, and the predicted cost."""
+    experiment = plan.experiment
+    table = _facts()
+    table.add_row("experiment", Text(experiment.name, style="bold"))
+    if experiment.question:
+        table.add_row("question", Text(experiment.question))
+    for axis in ("losses", "backbones", "datasets"):
+        table.add_row(axis, Text(", ".join(_described(choice) for choice in getattr(experiment, axis))))
+    table.add_row("seeds", Text(", ".join(map(str, experiment.seeds))))
+    table.add_row("cells", Text(_counts(plan, states)))
+    waiting = [cell for cell in plan.cells if states[cell.id] not in ("finished", "diverged")]
+    table.add_row("cost", Text(cost(waiting, durations)))
+    return table
+
+
+def _described(choice: Choice) -> str:
+    return choice.label if choice.label == choice.plugin.key else f"{choice.label} ({choice.plugin.key})"
+
+
+def _counts(plan: Plan, states: Mapping[str, str]) -> str:
+    counted = Counter(states.values())
+    done = counted["finished"] + counted["diverged"]
+    details = [f"{counted[state]} {state}" for state in ("diverged", "failed", "running") if counted[state]]
+    text = f"{len(plan)} in all, {done} done, {len(plan) - done} to run"
+    return f"{text} ({', '.join(details)})" if details else text
+
+
+def cost(waiting: Sequence[Cell], durations: Mapping[Kind, Sequence[float]]) -> str:
+    """Core-hours of the cells that wait, from the mean time of earlier cells of the same kind."""
+    if not waiting:
+        return "nothing left to run"
+    known = {kind: sum(seconds) / len(seconds) for kind, seconds in durations.items()}
+    kinds = [(cell.recipe.loss.key, cell.recipe.backbone.key, cell.recipe.dataset.key) for cell in waiting]
+    measured = [known[kind] for kind in kinds if kind in known]
+    if not measured:
+        return "unknown until a first cell of this experiment has run"
+    total = sum(measured) / len(measured) * len(waiting)
+    basis = f"from the measured time of {len(measured)} of them" if len(measured) < len(waiting) else "as measured"
+    return f"about {duration(total)} of one worker in all, {basis}"
+
+
+def left(plan: Plan, waiting: Plan, tally: Mapping[str, int]) -> RenderableType:
+    """What a launch will and will not run."""
+    done = tally.get("finished", 0) + tally.get("diverged", 0)
+    text = f"{plan.experiment.name}: {len(plan)} cells, {done} already done, {len(waiting)} to run."
+    if not waiting.cells and not tally.get("failed"):
+        text = f"{plan.experiment.name}: all {len(plan)} cells are already done; nothing is rerun."
+    if tally.get("failed"):
+        text += f" {tally['failed']} failed earlier and are left alone; --retry-failed runs them again."
+    return Text(text)
+
+
+def next_commands(file: Path, workspace: Path, results: Path) -> Text:
+    """What to try next, ready to be copied."""
+    program = "python -m orchestrator"
+    options = "" if workspace == Path("runs") else f" --workspace {quote(str(workspace))}"
+    target = f"{quote(str(file))}{options}"
+    lines = [
+        (f"{program} ui{options}", "compare runs in MLflow"),
+        (f"{program} launch {target} --backbone resnet18", "add a backbone; only new cells run"),
+        (f"{program} launch {target} --seeds 10", "more seeds, narrower intervals"),
+        (f"{program} compare {target} --format latex", "the table for a paper"),
+    ]
+    hints = (Text.assemble("  ", (command, "bold"), (f"  # {purpose}", "dim")) for command, purpose in lines)
+    return Text("\n").join([Text(f"\nResults: {results}. Next:"), *hints])
+
+
+def statuses(states: Sequence[Status]) -> RenderableType:
+    """What the registry knows of each experiment."""
+    return Group(*(_status(status) for status in states))
+
+
+def _status(status: Status) -> RenderableType:
+    counts = ", ".join(f"{count} {state}" for state, count in status.counts.items() if count)
+    running = (
+        Text(f"  running since {cell.since:%Y-%m-%d %H:%M:%S} UTC on {cell.node}: {cell.name}")
+        for cell in status.running
+    )
+    failed = (
+        Text(f"  failed: {cell.name} ({cell.cell[:SHOWN]}): {cell.error}", style="red") for cell in status.failures
+    )
+    return Group(Text.assemble((status.experiment, "bold"), f": {counts or 'no cells'}"), *running, *failed)
+
+
+def status_json(status: Status) -> dict[str, Any]:
+    """A status for machines; times in ISO 8601."""
+    content = asdict(status)
+    for running in content["running"]:
+        running["since"] = running["since"].isoformat()
+    for failure in content["failures"]:
+        failure["when"] = failure["when"].isoformat()
+    return content
+
+
+def catalogue(known: Mapping[str, type[Plugin]]) -> RenderableType:
+    """Names with one line each."""
+    table = _facts()
+    for name, plugin in known.items():
+        table.add_row(name, Text(plugin.summary()))
+    return table
+
+
+def _facts() -> Table:
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    table.add_column(style="bold")
+    return table

@@ -1,0 +1,1 @@
+"""Small pure functions: numbers in, numbers out."""
