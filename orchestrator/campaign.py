@@ -8,10 +8,11 @@ from typing import Literal
 
 from orchestrator.errors import DamagedFileError
 from orchestrator.execution.executor import Executor
-from orchestrator.outcome import Advanced, Event, Started
+from orchestrator.outcome import Advanced, Event, Failed, Started
 from orchestrator.plan import Cell, Plan
 from orchestrator.records.evaluations import Evaluations
 from orchestrator.records.registry import Registry
+from orchestrator.records.tracking import Tracking
 
 State = Literal["finished", "diverged", "failed", "running", "pending"]
 
@@ -41,7 +42,9 @@ def _state_in_file(cell: Cell, evaluations: Evaluations) -> State:
         return "pending"
 
 
-def carry_out(plan: Plan, executor: Executor, registry: Registry, watch: Callable[[Event], None]) -> Counter[str]:
+def carry_out(
+    plan: Plan, executor: Executor, registry: Registry, tracking: Tracking, watch: Callable[[Event], None]
+) -> Counter[str]:
     """Run every cell of the plan.
 
     The worker has published a cell's file before its outcome arrives here, so whatever
@@ -51,7 +54,11 @@ def carry_out(plan: Plan, executor: Executor, registry: Registry, watch: Callabl
         plan: The cells to run.
         executor: Where to run them.
         registry: Told of every start and outcome.
+        tracking: Where a run is closed when its own process could not.
         watch: Told of every event, after the registry.
+
+    Raises:
+        KeyboardInterrupt: The user stopped it; what was under way is marked as interrupted.
 
     Returns:
         How many cells finished, diverged and failed, under these names.
@@ -67,8 +74,15 @@ def carry_out(plan: Plan, executor: Executor, registry: Registry, watch: Callabl
                 pass
             case outcome:
                 registry.record(outcome, experiment)
+                if isinstance(outcome, Failed):
+                    tracking.settle(outcome)  # a process that was killed left its run RUNNING
                 tally[type(outcome).__name__.lower()] += 1
         watch(event)
 
-    executor.run(plan.cells, hear)
+    try:
+        executor.run(plan.cells, hear)
+    except KeyboardInterrupt:
+        registry.interrupt(experiment)
+        tracking.interrupt({cell.id for cell in plan.cells})
+        raise
     return tally

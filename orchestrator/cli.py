@@ -6,6 +6,7 @@ What a verb needs is imported inside it, so that `--help` and `plan` start in a 
 from __future__ import annotations
 
 import json
+import signal
 import sys
 import time
 from collections import Counter
@@ -76,6 +77,9 @@ def main() -> None:
     """Run a verb; an error is one message a person can act on, and never a bare traceback."""
     arguments = sys.argv[1:]
     debug = "--debug" in arguments
+    # A batch system's polite end is a Ctrl-C, also where a background job ignores the keyboard's.
+    for polite in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(polite, signal.default_int_handler)
     try:
         app([argument for argument in arguments if argument != "--debug"], prog_name="orchestrator")
     except Exception as error:
@@ -133,7 +137,7 @@ def launch(
             _prepare_data(waiting, data_dir)
             runs.prepare()
             runner = _executor(executor, address, max_concurrent, place, runs, data_dir)
-            tally += _run(waiting, runner, records, console)
+            tally += _run(waiting, runner, records, runs, console)
     damaged = _conclude(console, plan, place, file)
     if as_json:
         done = tally["finished"] + tally["diverged"] - damaged
@@ -265,8 +269,6 @@ def ui(
     port: Annotated[int | None, typer.Option("--port", min=1, max=65535, help="Default: any free port.")] = None,
 ) -> None:
     """Open the MLflow UI on this workspace, on this machine only, until Ctrl-C."""
-    import signal
-
     from orchestrator.records.tracking import serve
 
     place = Workspace(workspace.resolve())
@@ -404,15 +406,14 @@ def _executor(
     return RayTune(worker, address or LOCAL, max_concurrent)
 
 
-def _run(plan: Plan, executor: Executor, records: Registry, console: Console) -> Counter[str]:
+def _run(plan: Plan, executor: Executor, records: Registry, runs: Tracking, console: Console) -> Counter[str]:
     from orchestrator.campaign import carry_out
     from orchestrator.report.live import LiveTable
 
     try:
         with LiveTable(plan, console) as table:
-            return carry_out(plan, executor, records, table)
+            return carry_out(plan, executor, records, runs, table)
     except KeyboardInterrupt:
-        records.interrupt(plan.experiment.name)
         console.print("Interrupted. Everything finished so far is kept; the same command goes on from there.")
         raise typer.Exit(INTERRUPTED) from None
 

@@ -62,6 +62,21 @@ def uniform_accuracy(positive: ArrayLike, rival: ArrayLike) -> Optimum:
     return Optimum(float(counts[best] / total), float(endpoints[best]), float(endpoints[best + 1]))
 
 
+def accuracy_curve(positive: ArrayLike, rival: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Accuracy as a function of the threshold: a step function, exactly.
+
+    Args:
+        positive: Scores of the own class, shape (n,), n > 0.
+        rival: Highest score of any other class, shape (n,).
+
+    Returns:
+        Thresholds (m,), ascending, and the accuracy between each and the next (m - 1,);
+        outside them it is 0.
+    """
+    endpoints, counts = _sweep(*_separable(positive, rival))
+    return endpoints, counts / np.size(positive)
+
+
 def class_wise_accuracy(positive: ArrayLike, rival: ArrayLike, label: ArrayLike) -> float:
     """`(1/n) sum_k max_t #{i : label_i = k, rival_i < t < positive_i}`: a threshold for each class.
 
