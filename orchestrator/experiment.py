@@ -137,7 +137,11 @@ def _distinct_labels(choices: tuple[Choice, ...]) -> tuple[Choice, ...]:
 
 
 def _all_seeds(value: Any) -> Any:
-    return tuple(range(value)) if isinstance(value, int) and not isinstance(value, bool) and value > 0 else value
+    if not isinstance(value, int) or isinstance(value, bool):
+        return value
+    if value < 1:
+        raise PydanticCustomError("unknown", "{text}", {"text": f"At least 1 seed is needed; found {value}."})
+    return tuple(range(value))
 
 
 def _distinct_seeds(seeds: tuple[int, ...]) -> tuple[int, ...]:
@@ -294,29 +298,58 @@ def revise(
 ) -> Experiment:
     """The experiment with axis values added — or, with `only`, narrowed to those named.
 
+    Narrowed, it loses the claims and overrides that speak of what was left out.
+
     Raises:
         ExperimentError: An unknown name; the message names the option.
     """
     fields: dict[str, Any] = {name: getattr(experiment, name) for name in Experiment.model_fields}
     found: list[str] = []
-    for singular, names in named.items():
-        axis = AXES[singular]
-        present = {choice.label: choice for choice in fields[axis]}
-        for name in names:
-            try:
-                choice = present.get(name) or Choice.model_validate(_chosen(axis)(name))
-            except PydanticCustomError as error:
-                found.append(f"--{singular}: {error}")
-                continue
-            if only and name not in present:
-                found.append(f"--{singular}: {_unknown(name, present, f'{singular} in this experiment is')}")
-            present.setdefault(name, choice)
-        fields[axis] = tuple(choice for label, choice in present.items() if not (only and names) or label in names)
-    if seeds is not None:
-        fields["seeds"] = seeds
+    for axis, names in named.items():
+        choose = _narrowed if only else _extended
+        try:
+            fields[AXES[axis]] = choose(axis, fields[AXES[axis]], names)
+        except ExperimentError as error:
+            found += error.problems
     if found:
         raise ExperimentError(found)
+    if only:
+        labels: dict[Axis, set[str]] = {axis: {choice.label for choice in fields[AXES[axis]]} for axis in AXES}
+        if experiment.baseline not in labels["loss"]:
+            name = experiment.baseline
+            raise ExperimentError(
+                [f"--only leaves out the baseline '{name}', which all are compared with: add --loss {name}."]
+            )
+        fields["claims"] = [claim for claim in experiment.claims if _speaks_of(claim, labels)]
+        fields["overrides"] = [override for override in experiment.overrides if _selects(override.where, labels)]
+    if seeds is not None:
+        fields["seeds"] = seeds
     try:
         return Experiment.model_validate(fields)
     except ValidationError as error:
         raise ExperimentError([sentence for _, sentence in source.problems(error, Experiment)]) from None
+
+
+def _extended(axis: Axis, present: tuple[Choice, ...], names: Sequence[str]) -> tuple[Choice, ...]:
+    labels = {choice.label for choice in present}
+    try:
+        fresh = [Choice.model_validate(_chosen(AXES[axis])(name)) for name in names if name not in labels]
+    except PydanticCustomError as error:
+        raise ExperimentError([f"--{axis}: {error}"]) from None
+    return (*present, *dict.fromkeys(fresh))
+
+
+def _narrowed(axis: Axis, present: tuple[Choice, ...], names: Sequence[str]) -> tuple[Choice, ...]:
+    known = [choice.label for choice in present]
+    unknown = [complaint for name in names if (complaint := _unknown(name, known, f"{axis} in this experiment is"))]
+    if unknown:
+        raise ExperimentError([f"--{axis}: {complaint}" for complaint in unknown])
+    return tuple(choice for choice in present if choice.label in names) if names else present
+
+
+def _speaks_of(claim: Claim, labels: Mapping[Axis, set[str]]) -> bool:
+    return {claim.challenger, claim.baseline} <= labels["loss"] and _selects(claim.where, labels)
+
+
+def _selects(where: Where, labels: Mapping[Axis, set[str]]) -> bool:
+    return all(getattr(where, axis) in {None, *labels[axis]} for axis in AXES)

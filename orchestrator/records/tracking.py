@@ -20,7 +20,7 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
@@ -119,7 +119,7 @@ class Tracking:
                 client.restore_experiment(found.experiment_id)
 
     @contextmanager
-    def run(self, cell: Cell, commit: str | None = None) -> Iterator[Run]:
+    def run(self, cell: Cell, commit: str | None = None) -> Generator[Run]:
         """The cell's one run, open for writing; for the process that trains.
 
         An exception leaves the run FAILED, an interruption KILLED. The store's own
@@ -263,7 +263,7 @@ class Run:
             return
         try:
             action()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  whatever MLflow or a driver raises, the cell goes on
             now = time.monotonic()
             self._rests_until = now + _REST * (now - started)
             self._note(error)
@@ -399,7 +399,7 @@ def _client(uri: str) -> MlflowClient:
 
 
 @contextmanager
-def _actionable(uri: str) -> Iterator[None]:
+def _actionable(uri: str) -> Generator[None]:
     """Turn whatever a store raises into one sentence a person can act on."""
     try:
         yield
@@ -483,7 +483,7 @@ def _probe_port(uri: str, default: int) -> None:
 
 
 @contextmanager
-def serve(uri: str, artifacts: str | None, log: Path, port: int | None = None) -> Iterator[str]:
+def serve(uri: str, artifacts: str | None, log: Path, port: int | None = None) -> Generator[str]:
     """MLflow's UI on a store, on this machine only, for as long as the context lasts.
 
     Args:
