@@ -269,7 +269,7 @@ def ui(
     port: Annotated[int | None, typer.Option("--port", min=1, max=65535, help="Default: any free port.")] = None,
 ) -> None:
     """Open the MLflow UI on this workspace, on this machine only, until Ctrl-C."""
-    from orchestrator.records.tracking import serve
+    from orchestrator.records.mlflow_ui import serve
 
     place = Workspace(workspace.resolve())
     place.create()

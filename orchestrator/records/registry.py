@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sqlite3
-import time
 from collections import defaultdict
 from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -19,47 +17,31 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Literal, Self, TypeVar, get_args
 
 from sqlalchemy import (
-    URL,
-    Connection,
     Engine,
     Select,
     bindparam,
-    create_engine,
     delete,
-    event,
     func,
-    make_url,
     select,
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.orm import Session, aliased
 
-from orchestrator.errors import UnreachableError
 from orchestrator.outcome import Diverged, Failed, Finished, Outcome
+from orchestrator.records import database
 from orchestrator.records.migrations import bring_to_head
 from orchestrator.records.schema import AttemptRow, CellRow, CellState, ExperimentRow, MembershipRow, Row
 
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
-
     from orchestrator.experiment import Experiment
     from orchestrator.plan import Cell, Plan
 
-PATIENCE = 5
-"""Seconds to wait for a database to answer when it is opened."""
-
 _BATCH = 10_000
 """Parameters a statement: SQLite takes 32 766, PostgreSQL 65 535."""
-
-_REMEDY = {
-    "sqlite": "check that its folder exists and can be written, and that the file is a SQLite database",
-    "postgresql": "check that PostgreSQL runs there and that user, password and database are right, "
-    "or leave out --registry to keep the registry in the workspace",
-}
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")
@@ -117,10 +99,10 @@ class Registry:
             UnreachableError: The URL is malformed, its driver is missing, or the database does not answer.
             WorkspaceError: The schema is newer than this version knows.
         """
-        address = _address(url)
-        engine = _engine(address)
+        address = database.address(url)
+        engine = database.engine(address)
         try:
-            with _answering(address, DBAPIError):
+            with database.answering(address, DBAPIError):
                 bring_to_head(engine)
         except BaseException:
             engine.dispose()
@@ -270,98 +252,14 @@ class Registry:
 
     @contextmanager
     def _writing(self) -> Generator[Session]:
-        answering = _answering(self._engine.url, OperationalError)
+        answering = database.answering(self._engine.url, OperationalError)
         with answering, Session(self._writer) as session, session.begin():
             yield session
 
     @contextmanager
     def _reading(self) -> Generator[Session]:
-        with _answering(self._engine.url, OperationalError), Session(self._engine) as session:
+        with database.answering(self._engine.url, OperationalError), Session(self._engine) as session:
             yield session
-
-
-def _address(url: str) -> URL:
-    try:
-        address = make_url(url)
-    except (ArgumentError, ValueError):
-        address = None
-    # An unescaped @ leaves a part of the password in the host, which messages show.
-    if address is None or "@" in (address.host or ""):
-        raise UnreachableError(
-            "The registry's URL is malformed (withheld, for it may hold a password): write sqlite:///FILE or "
-            "postgresql://USER:PASSWORD@HOST/DATABASE, with special characters of the password as %XX."
-        ) from None
-    if address.drivername in {"postgresql", "postgres"}:
-        return address.set(drivername="postgresql+psycopg")
-    if address.drivername not in {"sqlite", "postgresql+psycopg"}:
-        raise UnreachableError(
-            f"The registry {_shown(address)} is neither SQLite nor PostgreSQL: "
-            "write sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DATABASE."
-        )
-    return address
-
-
-def _shown(address: URL) -> str:
-    # libpq takes a password as a query parameter, too, so none is shown.
-    return address.set(query={}).render_as_string(hide_password=True)
-
-
-def _engine(address: URL) -> Engine:
-    if address.get_backend_name() == "sqlite":
-        engine = create_engine(address)
-        event.listen(engine, "connect", _configure_sqlite)
-        event.listen(engine, "begin", _begin_sqlite)
-        return engine
-    patient = address.set(query={"connect_timeout": str(PATIENCE), **address.query})
-    try:
-        # Pinged before each use, because a campaign outlives a connection.
-        return create_engine(patient, pool_pre_ping=True)
-    except ImportError as error:
-        problem = f"The registry {_shown(address)} needs a PostgreSQL driver ({error})"
-        raise UnreachableError(f"{problem}: pip install 'psycopg[binary]'.") from error
-
-
-def _configure_sqlite(connection: DBAPIConnection, _record: object) -> None:
-    # Transactions are begun by `_begin_sqlite`; the driver would begin them only at the first change.
-    connection.isolation_level = None
-    cursor = connection.cursor()
-    cursor.execute("PRAGMA busy_timeout = 30000")
-    cursor.execute("PRAGMA foreign_keys = ON")
-    _write_ahead(cursor)
-    # A power cut may cost the last transactions, never the database; the files know them still.
-    cursor.execute("PRAGMA synchronous = NORMAL")
-    cursor.close()
-
-
-def _write_ahead(cursor: DBAPICursor) -> None:
-    """Choose the journal with which readers and the writer do not wait for each other."""
-    deadline = time.monotonic() + PATIENCE
-    while True:
-        try:
-            cursor.execute("PRAGMA journal_mode = WAL")
-        except sqlite3.OperationalError as error:
-            # The one statement for which SQLite does not wait itself when two open a new file at once.
-            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
-                raise
-            time.sleep(0.01)
-        else:
-            return
-
-
-def _begin_sqlite(connection: Connection) -> None:
-    # A transaction that reads first and writes later fails, without waiting, if another wrote in between.
-    writes = connection.get_execution_options().get("writes", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
-
-
-@contextmanager
-def _answering(address: URL, kind: type[DBAPIError]) -> Generator[None]:
-    try:
-        yield
-    except kind as error:
-        reason = " ".join(str(error.orig).split())
-        problem = f"The registry {_shown(address)} does not answer ({reason})"
-        raise UnreachableError(f"{problem}: {_REMEDY[address.get_backend_name()]}.") from error
 
 
 def _insert(session: Session, table: str) -> sqlite.Insert | postgresql.Insert:

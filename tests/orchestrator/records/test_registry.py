@@ -26,7 +26,7 @@ from orchestrator.cluster import Resources
 from orchestrator.errors import UnreachableError, WorkspaceError
 from orchestrator.outcome import Attempt, Diverged, Failed, Finished
 from orchestrator.plan import Cell, Plan, identity
-from orchestrator.records import migrations, registry
+from orchestrator.records import database, migrations
 from orchestrator.records.registry import Failure, Registry, Running
 from orchestrator.records.schema import Row
 from trainers.backbones import Backbone, Extractor, InputShape
@@ -411,7 +411,7 @@ def test_a_wrong_password_is_refused_without_showing_it(postgresql_url: str) -> 
 
 def test_an_unreachable_server_is_answered_in_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("psycopg", exc_type=ImportError)
-    monkeypatch.setattr(registry, "PATIENCE", 2)
+    monkeypatch.setattr(database, "PATIENCE", 2)
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()

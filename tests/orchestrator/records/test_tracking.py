@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import math
 import multiprocessing
@@ -20,11 +21,12 @@ from orchestrator.cluster import Resources
 from orchestrator.errors import UnreachableError
 from orchestrator.outcome import Attempt, Diverged, Failed, Finished
 from orchestrator.plan import PROTOCOL, Cell, identity
-from orchestrator.records.tracking import Tracking, parameters, serve
+from orchestrator.records.mlflow_ui import serve
+from orchestrator.records.tracking import Tracking, parameters
 from trainers.recipe import Recipe, Training
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator
 
     from mlflow import MlflowClient
     from mlflow.entities import Experiment
@@ -60,7 +62,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def server(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def server(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
     """The address of an MLflow server."""
     folder = tmp_path_factory.mktemp("server")
     with a_server(template, folder) as address:
@@ -75,7 +77,7 @@ def copied(template: Path, folder: Path) -> Path:
 
 
 @contextmanager
-def a_server(template: Path, folder: Path) -> Iterator[str]:
+def a_server(template: Path, folder: Path) -> Generator[str]:
     """A server on a store of its own in the folder."""
     store = copied(template, folder)
     with serve(f"sqlite:///{store}", str(folder / "mlartifacts"), folder / "server.log") as address:
@@ -347,7 +349,11 @@ def database_down() -> str:
     return f"postgresql://ann:s3cret@127.0.0.1:{closed_port()}/mlflow"
 
 
-@pytest.mark.parametrize("address", [refused, database_down])
+def password_in_the_query() -> str:
+    return f"postgresql://127.0.0.1:{closed_port()}/mlflow?user=ann&password=s3cret"
+
+
+@pytest.mark.parametrize("address", [refused, database_down, password_in_the_query])
 def test_a_store_that_is_down_is_told_at_once_and_without_the_password(address: Callable[[], str]) -> None:
     started = time.monotonic()
     with pytest.raises(UnreachableError, match=r"refused.*--tracking") as caught:
@@ -366,7 +372,7 @@ def test_another_service_at_the_address_is_told(answer: bytes) -> None:
 
 
 def test_a_server_that_says_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("orchestrator.records.tracking.PATIENCE", 1)
+    monkeypatch.setattr("orchestrator.records.mlflow_store.PATIENCE", 1)
     started = time.monotonic()
     with listening(None) as port, pytest.raises(UnreachableError, match="timed out"):
         Tracking(f"http://127.0.0.1:{port}", "grid").prepare()
@@ -374,7 +380,7 @@ def test_a_server_that_says_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch)
 
 
 @contextmanager
-def listening(answer: bytes | None) -> Iterator[int]:
+def listening(answer: bytes | None) -> Generator[int]:
     """A port where one connection gets this answer, or none at all."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
@@ -466,6 +472,7 @@ def write_cells(tracking: Tracking, seeds: range) -> None:
 
 
 def prepare_and_write(tracking: Tracking) -> None:
+    importlib.import_module("mlflow")  # as a plug-in of the user's may have done: MLflow talks by then
     tracking.prepare()
     write_cells(tracking, range(1))
 

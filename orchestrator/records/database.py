@@ -1,0 +1,122 @@
+"""The connection to a registry's database: URL, engine, and errors a person can act on."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError
+
+from orchestrator.errors import UnreachableError
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
+
+PATIENCE = 5
+"""Seconds to wait for a database to answer when it is opened."""
+
+_REMEDY = {
+    "sqlite": "check that its folder exists and can be written, and that the file is a SQLite database",
+    "postgresql": "check that PostgreSQL runs there and that user, password and database are right, "
+    "or leave out --registry to keep the registry in the workspace",
+}
+
+
+def address(url: str) -> URL:
+    """A registry's URL, checked, with the driver it needs.
+
+    Raises:
+        UnreachableError: It is malformed, or of a database we do not support.
+    """
+    try:
+        found = make_url(url)
+    except (ArgumentError, ValueError):
+        found = None
+    # An unescaped @ leaves a part of the password in the host, which messages show.
+    if found is None or "@" in (found.host or ""):
+        raise UnreachableError(
+            "The registry's URL is malformed (withheld, for it may hold a password): write sqlite:///FILE or "
+            "postgresql://USER:PASSWORD@HOST/DATABASE, with special characters of the password as %XX."
+        ) from None
+    if found.drivername in {"postgresql", "postgres"}:
+        return found.set(drivername="postgresql+psycopg")
+    if found.drivername not in {"sqlite", "postgresql+psycopg"}:
+        raise UnreachableError(
+            f"The registry {shown(found)} is neither SQLite nor PostgreSQL: "
+            "write sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DATABASE."
+        )
+    return found
+
+
+def shown(address: URL) -> str:
+    """The URL as messages may show it."""
+    # libpq takes a password as a query parameter, too, so none is shown.
+    return address.set(query={}).render_as_string(hide_password=True)
+
+
+def engine(address: URL) -> Engine:
+    """An engine set up for many short transactions by several processes.
+
+    Raises:
+        UnreachableError: The database's driver is not installed.
+    """
+    if address.get_backend_name() == "sqlite":
+        sqlite = create_engine(address)
+        event.listen(sqlite, "connect", _configure_sqlite)
+        event.listen(sqlite, "begin", _begin_sqlite)
+        return sqlite
+    patient = address.set(query={"connect_timeout": str(PATIENCE), **address.query})
+    try:
+        # Pinged before each use, because a campaign outlives a connection.
+        return create_engine(patient, pool_pre_ping=True)
+    except ImportError as error:
+        problem = f"The registry {shown(address)} needs a PostgreSQL driver ({error})"
+        raise UnreachableError(f"{problem}: pip install 'psycopg[binary]'.") from error
+
+
+def _configure_sqlite(connection: DBAPIConnection, _record: object) -> None:
+    # Transactions are begun by `_begin_sqlite`; the driver would begin them only at the first change.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA busy_timeout = 30000")
+    cursor.execute("PRAGMA foreign_keys = ON")
+    _write_ahead(cursor)
+    # A power cut may cost the last transactions, never the database; the files know them still.
+    cursor.execute("PRAGMA synchronous = NORMAL")
+    cursor.close()
+
+
+def _write_ahead(cursor: DBAPICursor) -> None:
+    """Choose the journal with which readers and the writer do not wait for each other."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            # The one statement for which SQLite does not wait itself when two open a new file at once.
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+        else:
+            return
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    # A transaction that reads first and writes later fails, without waiting, if another wrote in between.
+    writes = connection.get_execution_options().get("writes", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+@contextmanager
+def answering(address: URL, kind: type[DBAPIError]) -> Generator[None]:
+    """Turn the database's own errors into a sentence with a remedy."""
+    try:
+        yield
+    except kind as error:
+        reason = " ".join(str(error.orig).split())
+        problem = f"The registry {shown(address)} does not answer ({reason})"
+        raise UnreachableError(f"{problem}: {_REMEDY[address.get_backend_name()]}.") from error

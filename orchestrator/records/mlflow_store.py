@@ -1,0 +1,151 @@
+"""MLflow's store: reached in seconds, quiet, and its errors said in one sentence.
+
+The one place where mlflow is imported for its client.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import socket
+import sqlite3
+import ssl
+from collections.abc import Generator
+from contextlib import closing, contextmanager, suppress
+from functools import cache
+from http.client import HTTPException
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.error import HTTPError, URLError
+from urllib.parse import urlsplit
+from urllib.request import urlopen
+
+from orchestrator.errors import UnreachableError
+
+if TYPE_CHECKING:
+    from mlflow.tracking import MlflowClient
+
+PATIENCE = 5
+"""Seconds to wait for a store to answer before anything starts."""
+
+SHOWN = 1_000
+"""Characters kept of an error; a tag holds 8 000."""
+
+_PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
+
+_REMEDY = "correct --tracking, or leave it out to track in the workspace"
+
+_MANNERS = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_LOGGING_LEVEL": "CRITICAL",  # every error reaches us as an exception too
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # and a request less at the end of each run
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    # MLflow's own patience (7 retries of 120 s) would hold a cell up for many minutes.
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "15",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+}
+"""MLflow's settings where the user's environment has none."""
+
+
+@cache
+def connect(uri: str) -> MlflowClient:
+    """MLflow's client, one a process, taught to be quiet and not to wait for ever."""
+    for name, value in _MANNERS.items():
+        os.environ.setdefault(name, value)
+    from mlflow.tracking import MlflowClient
+
+    if not is_server(uri):
+        from mlflow.store.db import utils as database
+
+        # No setting for it: 10 attempts, each after twice the wait, make 100 s for a wrong password.
+        database.MAX_RETRY_COUNT = 2
+    for name in ("mlflow", "alembic"):  # again, in case mlflow was imported before us
+        logging.getLogger(name).setLevel(os.environ["MLFLOW_LOGGING_LEVEL"].upper())
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # it warns of every retry
+    return MlflowClient(tracking_uri=uri)
+
+
+@contextmanager
+def actionable(uri: str) -> Generator[None]:
+    """Turn whatever a store raises into one sentence a person can act on."""
+    try:
+        yield
+    except Exception as error:
+        raise _unreachable(uri, sentence(error)) from error
+
+
+def _unreachable(uri: str, reason: str) -> UnreachableError:
+    return UnreachableError(f"The tracking store {masked(uri)} cannot be used ({reason}): {_REMEDY}.")
+
+
+def sentence(error: BaseException | str) -> str:
+    """An error's first line, without credentials."""
+    said = getattr(error, "strerror", None) or str(error)
+    lines = said.strip().splitlines() or [type(error).__name__]
+    return masked(lines[0][:SHOWN]).rstrip(".")
+
+
+def masked(text: str) -> str:
+    """Hide user and password of the URLs in a text, and passwords in their queries."""
+    return re.sub(r"(password|token)=[^&\s]+", r"\1=***", re.sub(r"://\S*@", "://***@", text))
+
+
+def is_server(uri: str) -> bool:
+    """Whether the store is an MLflow server, and not a database."""
+    return uri.startswith(("http://", "https://"))
+
+
+def anchored(uri: str) -> str:
+    """The URI, with the path of a SQLite file made absolute."""
+    scheme, found, path = uri.partition(":///")
+    return f"{scheme}:///{Path(path).absolute()}" if found and scheme.startswith("sqlite") else uri
+
+
+def probe(uri: str) -> None:
+    """Whether a store answers, in seconds: MLflow itself retries for minutes."""
+    kind = uri.partition(":")[0].partition("+")[0]
+    try:
+        if is_server(uri):
+            probe_server(uri)
+        elif kind == "sqlite":
+            _probe_file(Path(uri.partition(":///")[2].partition("?")[0]))
+        elif kind in _PORTS:
+            _probe_port(uri, _PORTS[kind])
+    except (OSError, ValueError, HTTPException, sqlite3.Error) as error:
+        raise _unreachable(uri, sentence(error)) from error
+
+
+def probe_server(uri: str) -> None:
+    """Ask for the version, as anyone may: no credentials are sent, so no certificate is checked."""
+    parts = urlsplit(uri)
+    bare = parts._replace(netloc=parts.netloc.rpartition("@")[2], path=parts.path.rstrip("/") + "/version")
+    unchecked = ssl.create_default_context()
+    unchecked.check_hostname = False
+    unchecked.verify_mode = ssl.CERT_NONE
+    try:
+        with urlopen(bare.geturl(), timeout=PATIENCE, context=unchecked) as answer:  # noqa: S310  http(s) only
+            version = answer.read(100).decode("utf-8", "replace")
+    except HTTPError as error:
+        if error.code in (401, 403):  # only whoever has credentials may ask
+            return
+        raise OSError(f"what answers there is no MLflow server: HTTP {error.code}") from error
+    except URLError as error:
+        raise OSError(sentence(error.reason)) from error
+    if not re.match(r"\d+\.\d+", version):
+        raise OSError("what answers there is no MLflow server")
+
+
+def _probe_file(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with closing(sqlite3.connect(path, timeout=PATIENCE)) as database:
+        with suppress(sqlite3.OperationalError):  # in use, or read-only: which the next line tells better
+            database.execute("PRAGMA journal_mode = WAL")  # stays with the file; a run costs half the time
+        database.execute("BEGIN IMMEDIATE")  # fails where it can be read but not written
+        database.execute("SELECT count(*) FROM sqlite_master")
+
+
+def _probe_port(uri: str, default: int) -> None:
+    parts = urlsplit(uri)
+    address = (parts.hostname or "localhost", parts.port or default)
+    socket.create_connection(address, timeout=PATIENCE).close()
