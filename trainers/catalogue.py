@@ -25,7 +25,11 @@ from trainers.plugin import Plugin
 
 Axis = Literal["losses", "backbones", "datasets"]
 
-_ROOMS = {"losses": (losses, Loss), "backbones": (backbones, Backbone), "datasets": (datasets, Dataset)}
+_ROOMS: dict[Axis, tuple[ModuleType, type[Plugin]]] = {
+    "losses": (losses, Loss),
+    "backbones": (backbones, Backbone),
+    "datasets": (datasets, Dataset),
+}
 
 
 class UnknownNameError(ValueError):
@@ -71,12 +75,24 @@ def add(module: str) -> None:
     """Add the plug-ins that an importable module of one's own defines.
 
     Raises:
-        ImportError: There is no such module.
+        ImportError: It cannot be imported, whatever the reason.
+        TypeError: It gives a name that is already taken.
     """
-    if module not in _modules:
+    if module in _modules:
+        return
+    try:
         importlib.import_module(module)
-        _modules.append(module)
+    except Exception as error:
+        raise ImportError(f"{type(error).__name__}: {error}") from error
+    _modules.append(module)
+    plugins.cache_clear()
+    try:
+        for axis in _ROOMS:
+            plugins(axis)
+    except TypeError:
+        _modules.remove(module)
         plugins.cache_clear()
+        raise
 
 
 _modules: list[str] = []
@@ -110,8 +126,11 @@ def resolve(axis: Axis, name: str, parameters: Mapping[str, Any] | None = None) 
     """
     known = plugins(axis)
     family, colon, variant = name.partition(":")
-    if family not in known:
+    variant_fits = not colon or (family in known and "architecture" in known[family].model_fields)
+    if family not in known or not variant_fits:
         singular = {"losses": "loss", "backbones": "backbone", "datasets": "dataset"}[axis]
         message = f"No {singular} named '{name}'.{nearest(name, list(known))} Known: {', '.join(known)}."
         raise UnknownNameError(message)
+    if colon and "architecture" in (parameters or {}):
+        raise UnknownNameError(f"'{name}' names its architecture already; leave out the parameter 'architecture'.")
     return known[family].model_validate({**(parameters or {}), **({"architecture": variant} if colon else {})})

@@ -1,9 +1,12 @@
-"""The model: a backbone, one linear layer without bias, and the bias the loss learns."""
+"""The model: a backbone, the scores of the classes, and the bias the loss learns."""
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import linear, normalize
 
 from trainers.backbones import Backbone, InputShape
 from trainers.losses import BiasedLoss, Loss
@@ -12,20 +15,27 @@ from trainers.losses import BiasedLoss, Loss
 class Classifier(nn.Module):
     """Features, scores and logits of K classes.
 
-    `scores` are `w_k . x`, bias not included; `logits` are scores less the bias, which is
-    what the loss sees. The bias is a parameter of shape (1,) or (K,), or None.
+    `scores` are raw metrics, bias not included; `logits` are scores less the bias, which
+    is what the loss sees. The bias is a parameter of shape (1,) or (K,), or None.
     """
 
     bias: nn.Parameter | None
+    log_scale: Tensor | None
 
     def __init__(self, backbone: Backbone, loss: Loss, shape: InputShape, classes: int) -> None:
         super().__init__()
         self.backbone, self.width = backbone.build(shape)
         self.linear = nn.Linear(self.width, classes, bias=False)
         self.classes = classes
+        self.how = loss.scores
         biases = loss.biases(classes)
         initial = loss.initial_bias(classes) if isinstance(loss, BiasedLoss) else 0.0
         self.bias = nn.Parameter(torch.full((biases,), initial)) if biases else None
+        log_scale = torch.tensor(math.log(loss.scores.scale))
+        if loss.scores.learn_scale:
+            self.log_scale = nn.Parameter(log_scale)
+        else:
+            self.register_buffer("log_scale", log_scale if loss.scores.scale != 1 else None)
 
     def features(self, images: Tensor) -> Tensor:
         """Images (n, C, H, W) to features (n, d)."""
@@ -33,13 +43,41 @@ class Classifier(nn.Module):
 
     def scores(self, features: Tensor) -> Tensor:
         """Features (n, d) to scores (n, K)."""
-        return self.linear(features)
+        return self._scaled(self._metrics(features))
 
     def forward(self, images: Tensor) -> Tensor:
         """Images (n, C, H, W) to logits (n, K)."""
-        scores = self.scores(self.features(images))
+        return self.logits(self.features(images))
+
+    def logits(self, features: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Features (n, d) to logits (n, K); given labels (n,), with the training margin."""
+        metrics = self._metrics(features)
+        if labels is not None and self.how.margin:
+            metrics = self._handicapped(metrics, labels)
+        scores = self._scaled(metrics)
         return scores if self.bias is None else scores - self.bias
 
     def learned_bias(self) -> list[float]:
         """The learnt biases: none, one, or one per class."""
         return [] if self.bias is None else self.bias.detach().double().tolist()
+
+    def _metrics(self, features: Tensor) -> Tensor:
+        """Inner products (n, K), of unit vectors where the loss says so."""
+        if self.how.normalise_features:
+            features = normalize(features, dim=1)
+        weights = self.linear.weight
+        return linear(features, normalize(weights, dim=1) if self.how.normalise_weights else weights)
+
+    def _scaled(self, metrics: Tensor) -> Tensor:
+        return metrics if self.log_scale is None else metrics * self.log_scale.exp()
+
+    def _handicapped(self, cosines: Tensor, labels: Tensor) -> Tensor:
+        """The cosines (n, K) with the own class's made smaller by the margin."""
+        margin, own = self.how.margin, cosines.gather(1, labels[:, None])
+        if self.how.margin_kind == "cosine":
+            return cosines.scatter(1, labels[:, None], own - margin)
+        # cos(θ + m) rises again beyond θ = π - m; ArcFace goes on along a line there.
+        sine = (1 - own.square()).clamp_min(1e-12).sqrt()
+        turned = own * math.cos(margin) - sine * math.sin(margin)
+        beyond = own - margin * math.sin(margin)
+        return cosines.scatter(1, labels[:, None], torch.where(own > -math.cos(margin), turned, beyond))

@@ -2,47 +2,68 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from trainers import augmentation, selection
+from trainers.augmentation import Mixed
 from trainers.backbones import InputShape
-from trainers.datasets import Dataset, Images, TrainTest
+from trainers.corruptions import corrupt
+from trainers.datasets import Dataset, TrainTest
 from trainers.recipe import Recipe
-from trainers.reproducibility import generator, permutation
+from trainers.reproducibility import generator, permutation, stable_random
+
+RESIDENT = 2**32
+"""Bytes of pixels up to which a whole dataset is put on the device; beyond, each batch is."""
 
 
 @dataclass(frozen=True, eq=False)
 class Resident:
-    """Images that stay on the device as bytes and are normalised batch by batch.
+    """Images that stay bytes where they are, and are normalised batch by batch.
 
-    `pixels` uint8 (n, C, H, W), `labels` int64 (n,), `mean` and `deviation` (1, C, 1, 1)
-    of the training pixels.
+    `pixels` uint8 (N, C, H, W) of which the rows `chosen` (n,) are meant, `labels` int64 (n,)
+    on the device of the model, `sample` (n,) positions in the dataset's split, `mean` and
+    `deviation` (1, C, 1, 1) of the training pixels.
     """
 
     pixels: Tensor
+    chosen: Tensor
     labels: Tensor
+    sample: NDArray[np.int64]
     mean: Tensor
     deviation: Tensor
 
     def __len__(self) -> int:
         return len(self.labels)
 
+    def raw(self) -> Tensor:
+        """The pixels of all these images, uint8 (n, C, H, W)."""
+        return self.pixels[self.chosen]
+
     def images(self, rows: slice | Tensor) -> Tensor:
-        """Normalised images of these rows, float32 (n, C, H, W), channels last in memory."""
-        pixels = self.pixels[rows].float()
+        """Normalised images of these rows, float32 (m, C, H, W), channels last in memory."""
+        chosen = self.chosen[rows if isinstance(rows, slice) else rows.to(self.chosen.device)]
+        pixels = self.pixels[chosen].to(self.mean.device).float()
         return ((pixels - self.mean) / self.deviation).contiguous(memory_format=torch.channels_last)
 
 
 class Splits(NamedTuple):
-    """Training, validation (perhaps empty) and test images."""
+    """Training, validation, test and unknown images; all but the first and third may be empty.
+
+    `unknown` are the test samples of held-out classes, under their labels in the dataset.
+    """
 
     train: Resident
     validation: Resident
     test: Resident
+    unknown: Resident
     classes: int
 
     @property
@@ -51,71 +72,149 @@ class Splits(NamedTuple):
         return InputShape(*self.train.pixels.shape[1:])
 
 
+class Rows(NamedTuple):
+    """Positions in the dataset's splits (m,)."""
+
+    train: NDArray[np.int64]
+    validation: NDArray[np.int64]
+    test: NDArray[np.int64]
+    unknown: NDArray[np.int64]
+
+
+def rows(data: TrainTest, recipe: Recipe) -> Rows:
+    """Which images serve for what: modifiers first, then the validation split of what is left."""
+    dataset, about = recipe.dataset, (drawn_from(recipe.dataset), recipe.seed)
+    train = selection.without_classes(data.train.labels, dataset.hold_out)
+    if dataset.train_fraction < 1:
+        draw = stable_random("train fraction", *about)
+        train = train[selection.fraction(data.train.labels[train], dataset.train_fraction, draw)]
+    if dataset.imbalance > 1:
+        draw = stable_random("long tail", *about)
+        train = train[selection.long_tail(data.train.labels[train], dataset.imbalance, draw)]
+    train = train[permutation(len(train), "validation split", *about)]
+    held_out = round(len(train) * recipe.training.validation_fraction)
+    test = selection.without_classes(data.test.labels, dataset.hold_out)
+    unknown = np.setdiff1d(np.arange(len(data.test)), test)
+    return Rows(train[held_out:], train[:held_out], test, unknown)
+
+
 def split(data: TrainTest, recipe: Recipe, device: torch.device) -> Splits:
-    """Hold out the recipe's validation images and put all on the device.
+    """The recipe's splits, on the device.
 
     Raises:
-        ValueError: The batch is larger than what is left to train on.
+        ValueError: The batch is larger than what is left to train on, or a held-out class
+            does not exist.
     """
-    order = permutation(len(data.train), "validation split", _name(recipe.dataset), recipe.seed)
-    held_out = round(len(data.train) * recipe.training.validation_fraction)
-    train = data.train.take(order[held_out:])
-    if len(train) < recipe.training.batch_size:
+    chosen = rows(data, recipe)
+    _, numbers = selection.relabel(data.train.labels, recipe.dataset.hold_out, data.classes)
+    classes = data.classes - len(set(recipe.dataset.hold_out))
+    if len(chosen.train) < recipe.training.batch_size:
         raise ValueError(
-            f"batch_size {recipe.training.batch_size} is larger than the {len(train)} training images of "
+            f"batch_size {recipe.training.batch_size} is larger than the {len(chosen.train)} training images of "
             f"'{recipe.dataset.key}'; choose a smaller batch_size"
         )
-    pixels = torch.from_numpy(train.pixels).double()
-    mean = pixels.mean(dim=(0, 2, 3), keepdim=True).float().to(device)
-    deviation = pixels.std(dim=(0, 2, 3), keepdim=True).clamp_min(1e-6).float().to(device)
+    mean, deviation = (moment.to(device) for moment in _moments(data.train.pixels, chosen.train))
+    train, test = (_placed(images.pixels, device) for images in (data.train, data.test))
 
-    def resident(images: Images) -> Resident:
-        pixels, labels = torch.from_numpy(images.pixels), torch.from_numpy(images.labels)
-        return Resident(pixels.to(device), labels.to(device), mean, deviation)
+    def resident(pixels: Tensor, sample: NDArray[np.int64], labels: NDArray[np.int64]) -> Resident:
+        rows, own = torch.from_numpy(sample), torch.from_numpy(labels[sample])
+        return Resident(pixels, rows.to(pixels.device), own.to(device), sample, mean, deviation)
 
-    validation = data.train.take(order[:held_out])
-    return Splits(resident(train), resident(validation), resident(data.test), data.classes)
+    return Splits(
+        train=resident(train, chosen.train, _noisy(numbers[data.train.labels], recipe, classes)),
+        validation=resident(train, chosen.validation, numbers[data.train.labels]),
+        test=resident(test, chosen.test, numbers[data.test.labels]),
+        unknown=resident(test, chosen.unknown, data.test.labels),
+        classes=classes,
+    )
 
 
-def batches(train: Resident, recipe: Recipe, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """One epoch of shuffled, augmented batches: images (b, C, H, W) and labels (b,).
+def _placed(pixels: NDArray[np.uint8], device: torch.device) -> Tensor:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a memory-mapped file may be read-only, and we only read
+        tensor = torch.from_numpy(pixels)
+    return tensor.to(device) if pixels.nbytes <= RESIDENT else tensor
+
+
+def _noisy(labels: NDArray[np.int64], recipe: Recipe, classes: int) -> NDArray[np.int64]:
+    if not recipe.training.label_noise:
+        return labels
+    draw = stable_random("label noise", drawn_from(recipe.dataset), recipe.seed)
+    return selection.noisy_labels(labels, recipe.training.label_noise, classes, draw)
+
+
+COUNTED = 2**28
+"""Pixel values that mean and deviation are taken from, at most: every second, third … image beyond."""
+
+
+def _moments(pixels: NDArray[np.uint8], chosen: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of each channel, (1, C, 1, 1), exactly, by counting byte values."""
+    stride = -(-len(chosen) * pixels[0].size // COUNTED)
+    counts = np.zeros((pixels.shape[1], 256), np.int64)
+    for rows in np.array_split(np.sort(chosen)[::stride], max(1, len(chosen) // 4096)):
+        block = pixels[rows]
+        counts += [np.bincount(block[:, channel].reshape(-1), minlength=256) for channel in range(len(counts))]
+    values, total = np.arange(256, dtype=np.float64), counts.sum(axis=1)
+    mean = counts @ values / total
+    variance = (counts * (values - mean[:, None]) ** 2).sum(axis=1) / (total - 1)
+    deviation = np.maximum(np.sqrt(variance), 1e-6)  # a constant channel is left alone
+    first, second = (torch.tensor(moment, dtype=torch.float32)[None, :, None, None] for moment in (mean, deviation))
+    return first, second
+
+
+def shifted(test: Resident, recipe: Recipe) -> Iterator[tuple[str, Resident]]:
+    """Each corrupted copy of the test images, named `corruption-severity`."""
+    shift = recipe.dataset.shift
+    for corruption in shift.corruption if shift else ():
+        for severity in shift.severity if shift else ():
+            name = f"{corruption}-{severity}"
+            draw = generator("shift", drawn_from(recipe.dataset), recipe.seed, name)
+            everything = torch.arange(len(test), device=test.chosen.device)
+            yield name, replace(test, pixels=corrupt(test.raw(), corruption, severity, draw), chosen=everything)
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Images (b, C, H, W), their labels (b,), and with whom they are mixed, if at all."""
+
+    images: Tensor
+    labels: Tensor
+    mixed: Mixed | None = None
+
+    def loss(self, per_sample: Callable[[Tensor], Tensor]) -> Tensor:
+        """The losses (b,) of the batch, from a function of labels (b,) to losses (b,)."""
+        return per_sample(self.labels) if self.mixed is None else self.mixed.loss(per_sample, self.labels)
+
+
+def batches(train: Resident, recipe: Recipe, epoch: int) -> Iterator[Batch]:
+    """One epoch of shuffled, augmented batches.
 
     An incomplete last batch is left out, so that every step averages over equally many.
     """
-    draw = generator("batches", _name(recipe.dataset), recipe.seed, epoch)
+    draw = generator("batches", drawn_from(recipe.dataset), recipe.seed, epoch)
     size = recipe.training.batch_size
     order = torch.randperm(len(train), generator=draw).to(train.labels.device)
     for start in range(0, len(train) - size + 1, size):
-        rows = order[start : start + size]
-        yield augment(train.images(rows), recipe.training.augmentation, draw), train.labels[rows]
+        chosen = order[start : start + size]
+        images, labels = _augmented(train.images(chosen), train, recipe, draw), train.labels[chosen]
+        mixing = recipe.training.mixing
+        if not mixing:
+            yield Batch(images, labels)
+            continue
+        kind = mixing[int(torch.randint(len(mixing), (), generator=draw))]
+        mixed = getattr(augmentation, kind)(images, draw)
+        yield Batch(mixed.images, labels, mixed)
 
 
-HALF = 0.5
-"""The chance of a flip."""
-
-
-def augment(images: Tensor, kinds: tuple[str, ...], draw: torch.Generator) -> Tensor:
-    """Crop and flip each image of a batch (b, C, H, W) by draws of its own."""
-    if "crop" in kinds:
-        images = _crop(images, draw)
-    if "flip" in kinds:
-        flipped = torch.rand(len(images), generator=draw).to(images.device) < HALF
-        images = torch.where(flipped[:, None, None, None], images.flip(3), images)
+def _augmented(images: Tensor, train: Resident, recipe: Recipe, draw: torch.Generator) -> Tensor:
+    for kind in recipe.training.augmentation:
+        if kind == "rand_augment":
+            images = augmentation.rand_augment(images, draw, black=-train.mean / train.deviation)
+        else:
+            images = getattr(augmentation, kind)(images, draw)
     return images
 
 
-def _crop(images: Tensor, draw: torch.Generator) -> Tensor:
-    """Windows of the original size from images padded by an eighth of their height."""
-    count, _, height, width = images.shape
-    margin = max(1, height // 8)
-    padded = torch.nn.functional.pad(images, (margin,) * 4)
-    top, left = torch.randint(0, 2 * margin + 1, (2, count, 1), generator=draw).to(images.device)
-    rows = (top + torch.arange(height, device=images.device))[:, :, None]
-    columns = (left + torch.arange(width, device=images.device))[:, None, :]
-    image = torch.arange(count, device=images.device)[:, None, None]
-    cropped = padded.permute(0, 2, 3, 1)[image, rows, columns]  # (b, H, W, C): channels last already
-    return cropped.permute(0, 3, 1, 2)
-
-
-def _name(dataset: Dataset) -> dict[str, object]:
-    return dataset.model_dump(mode="json")
+def drawn_from(dataset: Dataset) -> dict[str, object]:
+    """What of a dataset its draws depend on: all but the shifts, which touch no training."""
+    return dataset.model_dump(mode="json", exclude={"shift"})

@@ -16,9 +16,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """What a model says of each sample of a split, arrays of shape (n,). Scores exclude the bias."""
+    """One row a sample, arrays of shape (n,). Scores exclude the bias."""
 
     sample: NDArray[np.int32]
+    """Position in the dataset's test split."""
     label: NDArray[np.int32]
     prediction: NDArray[np.int32]
     positive: NDArray[np.float32]
@@ -27,11 +28,5 @@ class Evaluation:
     """Highest score of any other class."""
     logsumexp: NDArray[np.float32]
     """Over all classes' scores, so that softmax probabilities at T = 1 follow as well."""
-
-
-@dataclass(frozen=True, eq=False)
-class FeatureSums:
-    """Sums of unit features by class, float64 (K, d), and counts (K,)."""
-
-    sums: NDArray[np.float64]
-    counts: NDArray[np.int64]
+    logsumexp_tuned: NDArray[np.float32]
+    """Over all classes' scores divided by the temperature chosen on validation, likewise."""

@@ -1,24 +1,30 @@
-"""Train one model from one recipe and evaluate it. The loop is the whole of `_train`."""
+"""Train one model from one recipe and evaluate it. The loop is `_trained` and `_epoch`."""
 
 from __future__ import annotations
 
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, cast
 
+import numpy as np
 import torch
-from torch import Tensor
+from numpy.typing import NDArray
+from torch import Tensor, nn
 from torch.optim import SGD, AdamW, Optimizer
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from trainers.classifier import Classifier
-from trainers.data import Splits, batches, split
+from trainers.data import Batch, Resident, Splits, batches, drawn_from, shifted, split
 from trainers.datasets import TrainTest
 from trainers.evaluation import Evaluation
-from trainers.inference import evaluate
+from trainers.inference import TemperatureSearch, evaluate, keeping, measuring
 from trainers.losses import BiasedLoss
-from trainers.metrics import measure
+from trainers.metrics import PAIRS, Observed, measure, under_shift, verification
+from trainers.metrics.features import Geometry
+from trainers.metrics.uniform import sample_wise_accuracy, uniform_accuracy
 from trainers.recipe import Recipe, Training
 from trainers.reproducibility import derive, deterministic
 
@@ -27,10 +33,10 @@ Observer = Callable[[int, dict[str, float]], None]
 
 
 class DivergedError(ArithmeticError):
-    """The loss became NaN or infinite in `epoch`, counted from 1."""
+    """Loss, weights or scores became NaN or infinite in `epoch`, counted from 1."""
 
     def __init__(self, epoch: int) -> None:
-        super().__init__(f"the loss became NaN or infinite in epoch {epoch}")
+        super().__init__(f"loss, weights or scores became NaN or infinite in epoch {epoch}")
         self.epoch = epoch
 
 
@@ -43,6 +49,8 @@ class Fit:
 
     evaluation: Evaluation
     metrics: dict[str, float | None]
+    shifts: dict[str, dict[str, float]]
+    """Accuracies under each shift of the test set, by its name."""
     learned_bias: list[float]
     history: list[dict[str, float]]
     parameters: int
@@ -64,7 +72,7 @@ def fit(recipe: Recipe, data: TrainTest, *, device: torch.device | str = "cpu", 
         observer: Told after each epoch.
 
     Raises:
-        DivergedError: The loss became NaN or infinite.
+        DivergedError: Loss, weights or scores became NaN or infinite.
         ValueError: The recipe does not fit the data.
     """
     device = torch.device(device)
@@ -75,14 +83,17 @@ def fit(recipe: Recipe, data: TrainTest, *, device: torch.device | str = "cpu", 
         model = Classifier(recipe.backbone, recipe.loss, splits.shape, splits.classes)
         model = model.to(device).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         started = time.perf_counter()
-        history = list(_epochs(model, recipe, splits, observer))
+        history, model = _trained(model, recipe, splits, observer)
         seconds = time.perf_counter() - started
-        evaluation, features = evaluate(model, splits.test)
-        validation = evaluate(model, splits.validation)[0] if len(splits.validation) else None
+        observed = _observe(model, recipe, splits)
+    if not np.isfinite([observed.test.positive, observed.test.rival]).all():
+        raise DivergedError(recipe.training.epochs)
     steps = len(splits.train) // recipe.training.batch_size
+    threshold = uniform_accuracy(observed.test.positive, observed.test.rival).threshold
     return Fit(
-        evaluation=evaluation,
-        metrics=measure(evaluation, features, model.learned_bias(), validation),
+        evaluation=observed.test,
+        metrics=measure(observed),
+        shifts={name: under_shift(found, threshold) for name, found in (observed.shifted or {}).items()},
         learned_bias=model.learned_bias(),
         history=history,
         parameters=sum(parameter.numel() for parameter in model.parameters()),
@@ -91,38 +102,62 @@ def fit(recipe: Recipe, data: TrainTest, *, device: torch.device | str = "cpu", 
     )
 
 
-def _epochs(model: Classifier, recipe: Recipe, splits: Splits, observer: Observer) -> Iterator[dict[str, float]]:
+def _trained(
+    model: Classifier, recipe: Recipe, splits: Splits, observer: Observer
+) -> tuple[list[dict[str, float]], Classifier]:
+    """All epochs; returns their figures, and the model to evaluate (the average, where one is kept)."""
     optimizer = build_optimizer(model, recipe)
     steps = len(splits.train) // recipe.training.batch_size
-    factor = schedule(recipe.training, steps)
-    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, schedule(recipe.training, steps))
+    average = _averaged(model, recipe)
+    final = model if average is None else cast("Classifier", average.module)
+    history: list[dict[str, float]] = []
     for epoch in range(1, recipe.training.epochs + 1):
-        loss = _train(model, recipe, batches(splits.train, recipe, epoch), optimizer, scheduler)
-        if not math.isfinite(loss):
+        rate = float(scheduler.get_last_lr()[0])
+        loss = _epoch(model, recipe, batches(splits.train, recipe, epoch), optimizer, scheduler, average=average)
+        # A finite loss does not vouch for the weights: the last step may have thrown them away.
+        if not (math.isfinite(loss) and all(bool(weights.isfinite().all()) for weights in model.parameters())):
             raise DivergedError(epoch)
-        figures = {"train_loss": loss, "learning_rate": float(scheduler.get_last_lr()[0]), **_validate(model, splits)}
+        figures = {"train_loss": loss, "learning_rate": rate, **_validate(final, splits)}
         observer(epoch, figures)
-        yield figures
+        history.append(figures)
+    return history, final
 
 
-def _train(
+def _epoch(
     model: Classifier,
     recipe: Recipe,
-    epoch: Iterator[tuple[Tensor, Tensor]],
+    epoch: Iterator[Batch],
     optimizer: Optimizer,
     scheduler: torch.optim.lr_scheduler.LRScheduler,
+    *,
+    average: AveragedModel | None,
 ) -> float:
     """One epoch; returns the mean loss."""
     model.train()
     losses: list[Tensor] = []
-    for images, labels in epoch:
-        loss = recipe.loss.per_sample(model(images), labels).mean()
+    for batch in epoch:
+        features = model.features(batch.images)
+        loss = batch.loss(partial(_per_sample, model, recipe, features)).mean()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
         scheduler.step()
+        if average is not None:
+            average.update_parameters(model)
         losses.append(loss.detach())  # read once an epoch: reading each would stall a GPU
     return float(torch.stack(losses).mean())
+
+
+def _per_sample(model: Classifier, recipe: Recipe, features: Tensor, labels: Tensor) -> Tensor:
+    return recipe.loss.per_sample(model.logits(features, labels), labels)
+
+
+def _averaged(model: Classifier, recipe: Recipe) -> AveragedModel | None:
+    if not recipe.training.ema:
+        return None
+    # Batch norm's statistics are averages already; averaging them with the weights keeps them in step.
+    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(recipe.training.ema), use_buffers=True)
 
 
 def _validate(model: Classifier, splits: Splits) -> dict[str, float]:
@@ -130,28 +165,66 @@ def _validate(model: Classifier, splits: Splits) -> dict[str, float]:
     if model.bias is not None:
         figures["learned_bias"] = float(model.bias.detach().mean())
     if len(splits.validation):
-        measured = measure(*evaluate(model, splits.validation), model.learned_bias())
-        figures |= {
-            f"validation_{name}": value
-            for name in ("sample_wise_accuracy", "uniform_accuracy", "unified_threshold")
-            if (value := measured[name]) is not None
-        }
+        found = evaluate(model, splits.validation)
+        best = uniform_accuracy(found.positive, found.rival)
+        figures["validation_sample_wise_accuracy"] = sample_wise_accuracy(found.positive, found.rival)
+        figures["validation_uniform_accuracy"] = best.accuracy
+        if not math.isnan(best.threshold):
+            figures["validation_unified_threshold"] = best.threshold
     return figures
 
 
+def _observe(model: Classifier, recipe: Recipe, splits: Splits) -> Observed:
+    """Everything the measures need, one pass a split (two over validation, to choose T and to use it)."""
+    geometry, search, kept = Geometry(splits.classes, model.width), TemperatureSearch(), list[NDArray[np.float32]]()
+    temperature = math.nan
+    if len(splits.validation):
+        evaluate(model, splits.validation, witnesses=[search])
+        temperature = search.temperatures.best()
+    look = partial(evaluate, model, temperature=1.0 if math.isnan(temperature) else temperature)
+    test = look(splits.test, witnesses=[measuring(geometry)])
+    unknown = look(_unlabelled(splits.unknown), witnesses=[keeping(kept)]) if len(splits.unknown) else None
+    pairs = _pairs(splits.unknown, recipe) if len(splits.unknown) else None
+    labels = splits.unknown.labels.cpu().numpy()
+    return Observed(
+        test=test,
+        learned_bias=model.learned_bias(),
+        validation=look(splits.validation) if len(splits.validation) else None,
+        temperature=temperature,
+        geometry=geometry,
+        weight=model.linear.weight.detach().double().cpu().numpy(),
+        unknown=unknown,
+        similarity=None if pairs is None else verification.cosine(np.concatenate(kept), pairs),
+        genuine=None if pairs is None else labels[pairs[:, 0]] == labels[pairs[:, 1]],
+        shifted={name: look(copy) for name, copy in shifted(splits.test, recipe)},
+    )
+
+
+def _unlabelled(unknown: Resident) -> Resident:
+    """Held-out classes have no score of their own: labelled 0, only their top scores mean anything."""
+    return replace(unknown, labels=torch.zeros_like(unknown.labels))
+
+
+def _pairs(unknown: Resident, recipe: Recipe) -> NDArray[np.int64] | None:
+    """Pairs for verification, the same for every loss; None where there is one class only."""
+    labels = unknown.labels.cpu().numpy()
+    if len(np.unique(labels)) == 1:
+        return None
+    draw = np.random.default_rng(derive("pairs", drawn_from(recipe.dataset), recipe.seed))
+    return verification.draw_pairs(labels, PAIRS, draw)
+
+
 def build_optimizer(model: Classifier, recipe: Recipe) -> Optimizer:
-    """The recipe's optimiser, with the bias in a group of its own."""
+    """The recipe's optimiser, with bias and learnt scale in groups of their own."""
     training = recipe.training
-    weights = [parameter for name, parameter in model.named_parameters() if name != "bias"]
+    apart = {"bias", "log_scale"}
+    weights = [parameter for name, parameter in model.named_parameters() if name not in apart]
     groups: list[dict[str, Any]] = [{"params": weights}]
     if model.bias is not None and isinstance(recipe.loss, BiasedLoss):
-        groups.append(
-            {
-                "params": [model.bias],
-                "lr": training.learning_rate * recipe.loss.bias_learning_rate,
-                "weight_decay": recipe.loss.bias_weight_decay,
-            }
-        )
+        rate, decay = training.learning_rate * recipe.loss.bias_learning_rate, recipe.loss.bias_weight_decay
+        groups.append({"params": [model.bias], "lr": rate, "weight_decay": decay})
+    if isinstance(model.log_scale, nn.Parameter):
+        groups.append({"params": [model.log_scale], "weight_decay": 0.0})
     if training.optimizer == "adamw":
         return AdamW(groups, lr=training.learning_rate, weight_decay=training.weight_decay)
     return SGD(groups, lr=training.learning_rate, momentum=training.momentum, weight_decay=training.weight_decay)
@@ -166,6 +239,8 @@ def schedule(training: Training, steps: int) -> Callable[[int], float]:
             return (step + 1) / warmup
         if training.schedule == "constant":
             return 1.0
+        if training.schedule == "step":
+            return 0.1 ** sum(step >= milestone * total for milestone in training.milestones)
         return (1 + math.cos(math.pi * (step - warmup) / (total - warmup))) / 2
 
     return factor

@@ -1,17 +1,26 @@
-"""One streaming pass of a model over a split: what it says of each sample, and how features cluster."""
+"""One streaming pass of a model over a split: what it says of each sample, and how features lie."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from trainers.classifier import Classifier
 from trainers.data import Resident
-from trainers.evaluation import Evaluation, FeatureSums
+from trainers.evaluation import Evaluation
+from trainers.metrics.features import Geometry
+from trainers.metrics.score_kinds import Temperatures
 
 BATCH = 1024
 """Samples a forward pass; more only costs memory."""
+
+Witness = Callable[[Tensor, Tensor, Tensor], None]
+"""Sees each batch of a pass: features (m, d), scores (m, K) and labels (m,)."""
 
 
 def summarise(scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -23,25 +32,71 @@ def summarise(scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor, T
 
 
 @torch.inference_mode()
-def evaluate(model: Classifier, split: Resident) -> tuple[Evaluation, FeatureSums]:
-    """Every sample of `split` in order, through the model in evaluation mode."""
+def evaluate(
+    model: Classifier, split: Resident, *, temperature: float = 1.0, witnesses: Sequence[Witness] = ()
+) -> Evaluation:
+    """Every sample of `split` in order, through the model in evaluation mode.
+
+    Args:
+        model: Whose scores.
+        split: The samples, at least one.
+        temperature: What scores are divided by for `logsumexp_tuned`.
+        witnesses: What else is to see the batches, so that one pass serves all.
+    """
     model.eval()
     columns: list[tuple[Tensor, ...]] = []
-    sums = torch.zeros(model.classes, model.width, dtype=torch.float64, device=split.labels.device)
     for start in range(0, len(split), BATCH):
         rows = slice(start, start + BATCH)
-        features = model.features(split.images(rows))
-        labels = split.labels[rows]
-        columns.append(summarise(model.scores(features).float(), labels))
-        sums.index_add_(0, labels, torch.nn.functional.normalize(features.double(), dim=1))
-    prediction, positive, rival, logsumexp = (torch.cat(column).cpu().numpy() for column in zip(*columns, strict=True))
-    label = split.labels.cpu().numpy()
-    rows = Evaluation(
-        sample=np.arange(len(label), dtype=np.int32),
-        label=label.astype(np.int32),
+        features = model.features(split.images(rows)).float()
+        scores, labels = model.scores(features).float(), split.labels[rows]
+        tuned = (scores / temperature).logsumexp(dim=1)
+        columns.append((*summarise(scores, labels), tuned))
+        for witness in witnesses:
+            witness(features, scores, labels)
+    prediction, positive, rival, logsumexp, tuned = (
+        torch.cat(column).cpu().numpy() for column in zip(*columns, strict=True)
+    )
+    return Evaluation(
+        sample=split.sample.astype(np.int32),
+        label=split.labels.cpu().numpy().astype(np.int32),
         prediction=prediction.astype(np.int32),
         positive=positive,
         rival=rival,
         logsumexp=logsumexp,
+        logsumexp_tuned=tuned,
     )
-    return rows, FeatureSums(sums.cpu().numpy(), np.bincount(label, minlength=model.classes))
+
+
+@dataclass(eq=False)
+class TemperatureSearch:
+    """Finds the temperature of least negative log-likelihood, a witness of memory 61 x batch."""
+
+    temperatures: Temperatures = field(default_factory=Temperatures)
+
+    def __call__(self, features: Tensor, scores: Tensor, labels: Tensor) -> None:
+        """Count a batch."""
+        del features
+        exact = scores.double()
+        logsumexp = torch.stack([(exact / temperature).logsumexp(dim=1) for temperature in self.temperatures.grid])
+        positive = exact.gather(1, labels[:, None]).squeeze(1)
+        self.temperatures.add(logsumexp.cpu().numpy(), positive.cpu().numpy())
+
+
+def measuring(geometry: Geometry) -> Witness:
+    """A witness that counts a pass's features."""
+
+    def see(features: Tensor, scores: Tensor, labels: Tensor) -> None:
+        del scores
+        geometry.add(features.cpu().numpy(), labels.cpu().numpy())
+
+    return see
+
+
+def keeping(batches: list[NDArray[np.float32]]) -> Witness:
+    """A witness that keeps a pass's features: for the few samples of held-out classes."""
+
+    def see(features: Tensor, scores: Tensor, labels: Tensor) -> None:
+        del scores, labels
+        batches.append(features.cpu().numpy())
+
+    return see

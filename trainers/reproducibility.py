@@ -1,4 +1,4 @@
-"""Seeds, threads and determinism: the same recipe gives the same bits on the same machine."""
+"""Seeds and determinism: the same recipe gives the same bits on the same machine and thread count."""
 
 from __future__ import annotations
 
@@ -25,8 +25,12 @@ def generator(purpose: str, *parts: object) -> torch.Generator:
 
 def permutation(size: int, purpose: str, *parts: object) -> np.ndarray:
     """A permutation of 0 … size - 1 seeded by `derive`, int64."""
-    # RandomState's stream is frozen for good; Generator's may change with a NumPy release.
-    return np.random.RandomState(derive(purpose, *parts) % 2**32).permutation(size)
+    return stable_random(purpose, *parts).permutation(size)
+
+
+def stable_random(purpose: str, *parts: object) -> np.random.RandomState:
+    """NumPy's generator whose stream is frozen for good, seeded by `derive`; Generator's may change."""
+    return np.random.RandomState(derive(purpose, *parts) % 2**32)
 
 
 @contextmanager
@@ -36,6 +40,7 @@ def deterministic(seed: int, device: torch.device) -> Generator[None]:
     Afterwards the generators and the setting are as before, so a notebook is not disturbed.
     """
     before = torch.are_deterministic_algorithms_enabled()
+    warned = torch.is_deterministic_algorithms_warn_only_enabled()
     # cuBLAS reads this when its handle is created; without it, its sums are not reproducible.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
@@ -45,4 +50,4 @@ def deterministic(seed: int, device: torch.device) -> Generator[None]:
         try:
             yield
         finally:
-            torch.use_deterministic_algorithms(before)
+            torch.use_deterministic_algorithms(before, warn_only=warned)

@@ -5,9 +5,12 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any
 
-from trainers.plugin import Plugin
+from pydantic import BeforeValidator, Field
+
+from trainers.corruptions import CORRUPTIONS, Corruption
+from trainers.plugin import Frozen, Plugin
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,13 +43,25 @@ class TrainTest:
     classes: int
 
 
+HASHED = 2**30
+"""Bytes of pixels a fingerprint reads of each split: about a second's work."""
+
+BLOCK = 1024
+"""Images in memory at a time while hashing."""
+
+
 def fingerprint(images: TrainTest) -> str:
-    """Which images these are: 16 hex digits over shapes, pixels and labels of both splits."""
+    """Which images these are: 16 hex digits over shapes, pixels and labels of both splits.
+
+    Of pixels beyond `HASHED` bytes, every second, third … image is hashed, spread evenly.
+    """
     digest = hashlib.sha256()
     for split in (images.train, images.test):
         # The shape keeps apart equal bytes cut up differently; the byte order is the same on every machine.
         digest.update(repr(split.pixels.shape).encode())
-        digest.update(split.pixels.tobytes())
+        stride = -(-split.pixels.nbytes // HASHED) or 1
+        for start in range(0, len(split), stride * BLOCK):
+            digest.update(split.pixels[start : start + stride * BLOCK : stride].tobytes())
         digest.update(split.labels.astype("<i8").tobytes())
     return digest.hexdigest()[:16]
 
@@ -55,8 +70,34 @@ class MissingDataError(Exception):
     """The files of a dataset are not where they should be; the message says what to do."""
 
 
+def _one_or_more(value: Any) -> Any:
+    return value if isinstance(value, (list, tuple)) else (value,)
+
+
+class Shift(Frozen):
+    """Test sets as they might be found in use: every corruption named, at every severity named."""
+
+    corruption: Annotated[tuple[Corruption, ...], BeforeValidator(_one_or_more), Field(min_length=1)] = CORRUPTIONS
+    """Families of ImageNet-C; all of them where none is named."""
+    severity: Annotated[
+        tuple[Annotated[int, Field(ge=1, le=5)], ...], BeforeValidator(_one_or_more), Field(min_length=1)
+    ] = (1, 2, 3, 4, 5)
+
+
 class Dataset(Plugin, ABC):
-    """Labelled images with a fixed training and test split."""
+    """Labelled images with a fixed training and test split, whole or modified.
+
+    Modifiers are the same for every dataset; drawn from (dataset, seed), in this order.
+    """
+
+    hold_out: tuple[Annotated[int, Field(ge=0)], ...] = ()
+    """Classes left out of training, whose test samples count as unknown. The others are renumbered."""
+    train_fraction: float = Field(default=1.0, gt=0, le=1)
+    """Share of every class's training images to use."""
+    imbalance: float = Field(default=1.0, ge=1)
+    """Training images of the first class over those of the last, falling exponentially between (Cui 2019)."""
+    shift: Shift | None = None
+    """Corrupted copies of the test set on which the model is evaluated besides; training is untouched."""
 
     @abstractmethod
     def load(self, data_dir: Path) -> TrainTest:

@@ -9,62 +9,27 @@ import tempfile
 from abc import ABC, abstractmethod
 from http.client import HTTPException
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Self
-
-from pydantic import Field, model_validator
+from typing import TYPE_CHECKING, ClassVar
 
 from trainers.datasets import Dataset, Images, MissingDataError, TrainTest
+from trainers.datasets.sized import Sized, fixed_order
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
-    import numpy as np
-    from numpy.typing import NDArray
-
-ORDER_SEED = 20250505
-"""Seed of the order in which subsets are filled. Changing it changes every subset's meaning."""
+__all__ = ["STALL_SECONDS", "Downloaded", "Fetched", "fixed_order"]
 
 STALL_SECONDS = 5.0
 """A server silent for so long counts as unreachable."""
 
 
-class Downloaded(Dataset, ABC):
+class Fetched(Dataset, ABC):
     """Official files in the data folder, fetched through torchvision where they are absent."""
 
-    train_images: ClassVar[int]
-    test_images: ClassVar[int]
-    classes: ClassVar[int] = 10
     folder: ClassVar[str]
     """Where the files lie, relative to the data folder."""
     alternatives: ClassVar[str] = "Put the files there, pass --data-dir, or use 'digits', which needs none."
     """What a user without network can do."""
-
-    train_size: int | None = Field(default=None, ge=1)
-    """Use this many training images only, for quick experiments; smaller subsets are part of larger ones."""
-    test_size: int | None = Field(default=None, ge=1)
-    """Use this many test images only."""
-
-    @model_validator(mode="after")
-    def _sizes_exist(self) -> Self:
-        # Said while planning, before a file is read.
-        self._check_size("train", self.train_size, self.train_images)
-        self._check_size("test", self.test_size, self.test_images)
-        return self
-
-    def load(self, data_dir: Path) -> TrainTest:
-        """Read both splits; pixels uint8 (n, C, H, W), rows in subset order where a size is given.
-
-        Raises:
-            MissingDataError: The files are absent and could not be fetched, or damaged.
-            ValueError: The files hold fewer images than a size asks for.
-        """
-        self.prepare(data_dir)
-        train, test = self._read(data_dir)
-        return TrainTest(
-            train=self._subset("train", train, self.train_size),
-            test=self._subset("test", test, self.test_size),
-            classes=self.classes,
-        )
 
     def prepare(self, data_dir: Path) -> None:
         """Find the files, or download them; any number of processes may call this at once.
@@ -88,9 +53,12 @@ class Downloaded(Dataset, ABC):
         with tempfile.TemporaryDirectory(dir=data_dir, prefix=f".{self.name}-") as beside:
             with _quiet_and_impatient():
                 self._download(Path(beside), data_dir)
-            (data_dir / self.folder).mkdir(parents=True, exist_ok=True)
-            for file in self._files():
-                Path(beside, self.folder, file).replace(data_dir / self.folder / file)
+            self._publish(Path(beside), data_dir)
+
+    def _publish(self, beside: Path, data_dir: Path) -> None:
+        (data_dir / self.folder).mkdir(parents=True, exist_ok=True)
+        for file in self._files():
+            Path(beside, self.folder, file).replace(data_dir / self.folder / file)
 
     def _advice(self, data_dir: Path, error: Exception) -> str:
         # torchvision lists every mirror it tried; the last line is the last one's reason.
@@ -99,14 +67,6 @@ class Downloaded(Dataset, ABC):
             f"No data for '{self.name}': expected {self._expected(data_dir)}, "
             f"and the download failed ({reason}). {self.alternatives}"
         )
-
-    def _check_size(self, split: str, size: int | None, available: int) -> None:
-        if size is not None and size > available:
-            raise ValueError(f"'{self.name}' has {available} {split} images, fewer than {split}_size={size}.")
-
-    def _subset(self, split: str, images: Images, size: int | None) -> Images:
-        self._check_size(split, size, len(images))
-        return images if size is None else images.take(fixed_order(len(images))[:size])
 
     @abstractmethod
     def _files(self) -> Sequence[str]:
@@ -118,24 +78,40 @@ class Downloaded(Dataset, ABC):
 
     @abstractmethod
     def _present(self, data_dir: Path) -> bool:
-        """Whether `_read` will find every file."""
+        """Whether every file is there."""
 
     @abstractmethod
     def _download(self, root: Path, data_dir: Path) -> None:
         """Leave the files in `root / folder`; an archive in `data_dir` may save the network."""
 
+
+class Downloaded(Fetched, Sized, ABC):
+    """Fetched files that are read into memory as they are."""
+
+    classes: ClassVar[int] = 10
+
+    def load(self, data_dir: Path) -> TrainTest:
+        """Read both splits; pixels uint8 (n, C, H, W), rows in subset order where a size is given.
+
+        Raises:
+            MissingDataError: The files are absent and could not be fetched, or damaged.
+            ValueError: The files hold fewer images than a size asks for.
+        """
+        self.prepare(data_dir)
+        train, test = self._read(data_dir)
+        return TrainTest(
+            train=self._subset("train", train, self.train_size),
+            test=self._subset("test", test, self.test_size),
+            classes=self.classes,
+        )
+
+    def _subset(self, split: str, images: Images, size: int | None) -> Images:
+        rows = self._rows(split, size, len(images))
+        return images if size is None else images.take(rows)
+
     @abstractmethod
     def _read(self, data_dir: Path) -> tuple[Images, Images]:
         """The whole training and test split, in file order."""
-
-
-def fixed_order(count: int) -> NDArray[np.int64]:
-    """A permutation of `range(count)`, shape (count,), the same wherever and whenever it is drawn."""
-    import numpy as np
-
-    # RandomState's stream is frozen for good; Generator's may change with a NumPy release.
-    order = np.random.RandomState(ORDER_SEED).permutation(count)
-    return order.astype(np.int64)
 
 
 @contextlib.contextmanager

@@ -6,16 +6,43 @@ import math
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from trainers.plugin import Plugin
+from trainers.plugin import Frozen, Plugin
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
+class Scores(Frozen):
+    """How features x become the scores of the classes, from the class weights w.
+
+    The inner product `w_k . x`, with either side normalised or both; with both, the
+    cosine times the scale, as in face recognition (UniFace, ICCV 2023).
+    """
+
+    normalise_features: bool = False
+    normalise_weights: bool = False
+    scale: float = Field(default=1.0, gt=0)
+    """γ. A cosine alone is too narrow for a softmax or sigmoid to saturate; faces use 64."""
+    learn_scale: bool = False
+    """Learn log γ, without weight decay, starting from `scale`."""
+    margin: float = Field(default=0.0, ge=0)
+    """While training, make the own class's score this much harder to reach."""
+    margin_kind: Literal["cosine", "angular"] = "cosine"
+    """`γ (cos θ - m)` (CosFace) or `γ cos(θ + m)` (ArcFace)."""
+
+    @model_validator(mode="after")
+    def _margins_are_of_cosines(self) -> Scores:
+        if self.margin and not (self.normalise_features and self.normalise_weights):
+            raise ValueError("a margin needs normalise_features and normalise_weights: it is one of cosines")
+        return self
+
+
 class Loss(Plugin, ABC):
     """A per-sample loss on the scores of all classes, and the biases it learns."""
+
+    scores: Scores = Scores()
 
     @abstractmethod
     def per_sample(self, logits: Tensor, labels: Tensor) -> Tensor:
@@ -51,4 +78,26 @@ class BiasedLoss(Loss, ABC):
 
     def initial_bias(self, classes: int) -> float:
         """The bias before the first step."""
-        return math.log(classes - 1) if self.bias_init == "prior" else self.bias_init
+        return prior(classes) if self.bias_init == "prior" else self.bias_init
+
+
+class UnifiedLoss(BiasedLoss, ABC):
+    """A loss that learns one bias for all classes."""
+
+    def biases(self, classes: int) -> int:
+        """One bias, shared by every class."""
+        del classes
+        return 1
+
+
+class DiverseLoss(BiasedLoss, ABC):
+    """A loss that learns a bias for each class."""
+
+    def biases(self, classes: int) -> int:
+        """A bias for each class."""
+        return classes
+
+
+def prior(classes: int) -> float:
+    """The bias at which zero scores give every class the probability 1/K: log(K - 1)."""
+    return math.log(classes - 1)

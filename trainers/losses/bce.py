@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-from trainers.losses import BiasedLoss, Loss
+from pydantic import Field
+
+from trainers.losses import DiverseLoss, Loss, UnifiedLoss, prior
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,44 +21,60 @@ def binary_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     """
     from torch.nn.functional import softplus
 
-    # Flipping the own class's sign gives both terms one softplus. The shorter
-    # `softplus(logits).sum() - z_y` would cancel where the loss is small.
+    return softplus(against(logits, labels)).sum(dim=1)
+
+
+def against(logits: Tensor, labels: Tensor) -> Tensor:
+    """The logits (n, K) with the own class's sign flipped: what speaks against the label, everywhere.
+
+    It gives both terms of a sum over classes one function. The shorter
+    `softplus(logits).sum() - z_y` would cancel where the loss is small.
+    """
     own = logits.gather(1, labels[:, None])
-    return softplus(logits.scatter(1, labels[:, None], -own)).sum(dim=1)
+    return logits.scatter(1, labels[:, None], -own)
 
 
-class BCE(Loss):
+class _BinaryCrossEntropy(Loss, ABC):
+    smoothing: float = Field(default=0.0, ge=0, lt=1)
+    """Label smoothing as in timm: targets of 1 - s + s/K for the own class and s/K for the others."""
+
+    def per_sample(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Binary cross-entropy of the logits, summed over classes, shape (n,)."""
+        loss = binary_cross_entropy(logits, labels)
+        if not self.smoothing:
+            return loss
+        # The loss is linear in the targets: moving mass m from one sign to the other adds m z.
+        spread = self.smoothing / logits.shape[1]
+        own = logits.gather(1, labels[:, None]).squeeze(1)
+        return loss + self.smoothing * own - spread * logits.sum(dim=1)
+
+
+class BCE(_BinaryCrossEntropy):
     """Binary cross-entropy without bias."""
 
     name = "bce"
 
+
+class BCEFixed(_BinaryCrossEntropy):
+    """Binary cross-entropy with a constant bias for all classes."""
+
+    name = "bce_fixed"
+    bias: float | Literal["prior"] = "prior"
+    """The constant; `prior` is log(K - 1), at which every class starts at probability 1/K."""
+
     def per_sample(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Binary cross-entropy of the raw scores, shape (n,)."""
-        return binary_cross_entropy(logits, labels)
+        """Binary cross-entropy of the logits less the constant, shape (n,)."""
+        bias = prior(logits.shape[1]) if self.bias == "prior" else self.bias
+        return super().per_sample(logits - bias, labels)
 
 
-class _LearntBias(BiasedLoss, ABC):
-    def per_sample(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Binary cross-entropy of the scores less the bias, shape (n,)."""
-        return binary_cross_entropy(logits, labels)
-
-
-class BCEUnified(_LearntBias):
+class BCEUnified(_BinaryCrossEntropy, UnifiedLoss):
     """Binary cross-entropy with one learnable bias for all classes."""
 
     name = "bce_unified"
 
-    def biases(self, classes: int) -> int:
-        """One bias, shared by every class."""
-        del classes
-        return 1
 
-
-class BCEDiverse(_LearntBias):
+class BCEDiverse(_BinaryCrossEntropy, DiverseLoss):
     """Binary cross-entropy with a learnable bias per class."""
 
     name = "bce_diverse"
-
-    def biases(self, classes: int) -> int:
-        """A bias for each class."""
-        return classes

@@ -1,22 +1,42 @@
-"""Softmax cross-entropy: the baseline that compares the scores of one sample."""
+"""Softmax cross-entropy: the baseline, which compares the scores of one sample only."""
 
 from __future__ import annotations
 
+from abc import ABC
 from typing import TYPE_CHECKING
 
-from trainers.losses import Loss
+from pydantic import Field
+
+from trainers.losses import DiverseLoss, Loss, UnifiedLoss
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-class Softmax(Loss):
+class _CrossEntropy(Loss, ABC):
+    smoothing: float = Field(default=0.0, ge=0, lt=1)
+    """Label smoothing: this share of the target is spread over all classes."""
+
+    def per_sample(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """`-z_y + log sum_k exp(z_k)` of the logits z, shape (n,)."""
+        from torch.nn.functional import cross_entropy
+
+        return cross_entropy(logits, labels, reduction="none", label_smoothing=self.smoothing)
+
+
+class Softmax(_CrossEntropy):
     """Softmax cross-entropy without bias."""
 
     name = "softmax"
 
-    def per_sample(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """`-s_y + log sum_k exp(s_k)`, shape (n,)."""
-        from torch.nn.functional import cross_entropy
 
-        return cross_entropy(logits, labels, reduction="none")
+class SoftmaxUnified(_CrossEntropy, UnifiedLoss):
+    """Softmax cross-entropy with one learnable bias, which cancels: it cannot matter."""
+
+    name = "softmax_unified"
+
+
+class SoftmaxDiverse(_CrossEntropy, DiverseLoss):
+    """Softmax cross-entropy with a learnable bias per class."""
+
+    name = "softmax_diverse"

@@ -6,8 +6,34 @@ compactness and distinctiveness without a formula we could read, so these are ou
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+
+from trainers.metrics.collapse import Moments
+
+
+@dataclass(eq=False)
+class Geometry:
+    """Sums of features that stream by, from which every measure of them follows; memory K d + d^2."""
+
+    classes: int
+    width: int
+    unit_sums: NDArray[np.float64] = field(init=False)
+    """Sums of unit features by class (K, d)."""
+    moments: Moments = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.unit_sums = np.zeros((self.classes, self.width))
+        self.moments = Moments(self.classes, self.width)
+
+    def add(self, features: ArrayLike, labels: NDArray[np.int64]) -> None:
+        """Count a batch of features (m, d) and labels (m,)."""
+        exact = np.asarray(features, np.float64)
+        lengths = np.linalg.norm(exact, axis=1, keepdims=True)
+        np.add.at(self.unit_sums, labels, np.divide(exact, lengths, out=np.zeros_like(exact), where=lengths > 0))
+        self.moments.add(exact, labels)
 
 
 def compactness(sums: NDArray[np.float64], counts: NDArray[np.int64]) -> float:

@@ -43,6 +43,7 @@ def sample_wise_accuracy(positive: ArrayLike, rival: ArrayLike) -> float:
 
 def accuracy_at(threshold: float, positive: ArrayLike, rival: ArrayLike) -> float:
     """Share of samples with rival < threshold < positive; arrays of shape (n,)."""
+    threshold = np.float64(threshold)  # as a plain number it would be rounded to the scores' float32
     return float(np.mean(np.less(rival, threshold) & np.less(threshold, positive)))
 
 
@@ -59,7 +60,7 @@ def uniform_accuracy(positive: ArrayLike, rival: ArrayLike) -> Optimum:
         return Optimum(0.0, np.nan, np.nan)
     widths = np.where(counts == counts.max(), np.diff(endpoints), -np.inf)
     best = int(np.argmax(widths))
-    return Optimum(float(counts[best] / total), float(endpoints[best]), float(endpoints[best + 1]))
+    return Optimum(float(counts[best] / total), *(endpoints[best : best + 2] + 0.0).tolist())  # + 0.0: no -0.0
 
 
 def accuracy_curve(positive: ArrayLike, rival: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -1,0 +1,335 @@
+"""Every plug-in of the catalogue keeps the promises of its kind; a new one is tested by being there."""
+
+from __future__ import annotations
+
+import socket
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple, NoReturn, get_args
+from urllib.error import URLError
+
+import numpy as np
+import pytest
+import torch
+from pydantic import ValidationError
+from torch import Tensor
+from torch.nn.functional import one_hot
+
+from trainers import catalogue
+from trainers.backbones import Backbone, InputShape
+from trainers.catalogue import Axis
+from trainers.datasets import Dataset, MissingDataError
+from trainers.losses import BiasedLoss, Loss
+from trainers.plugin import Plugin
+from trainers.recipe import Recipe
+
+VARIANTS = {"torchvision": "mobilenet_v3_small", "timm": "resnet10t"}
+"""Of plug-ins that are families, the member to test; a new family names one here."""
+
+REQUIRED = {"path": "of_ones_own"}
+"""Parameters that only a user can know, and what these tests give."""
+
+CIFAR = InputShape(3, 32, 32)
+SHAPES = [InputShape(1, 8, 8), InputShape(1, 28, 28), CIFAR]
+
+FIELDS: dict[Axis, str] = {"losses": "loss", "backbones": "backbone", "datasets": "dataset"}
+SETTINGS: dict[str, dict[str, Any]] = {
+    "bias_init": {"bias_init": "prior"},
+    "bias_learning_rate": {"bias_learning_rate": 0.5},
+    "train_size": {"train_size": 300, "test_size": 200},
+    "stem": {"stem": "imagenet"},
+    "patch": {"patch": 2},
+    "layer_scale": {"layer_scale": 0.5},
+}
+"""Parameters that differ from their defaults, for plug-ins that have them."""
+
+
+def _required(plugin: type[Plugin]) -> set[str]:
+    return {name for name, field in plugin.model_fields.items() if field.is_required()}
+
+
+def _example(axis: Axis, name: str, **parameters: Any) -> Any:
+    variant = f":{VARIANTS[name]}" if name in VARIANTS else ""
+    users = {field: REQUIRED[field] for field in _required(catalogue.plugins(axis)[name]) if field in REQUIRED}
+    return catalogue.resolve(axis, f"{name}{variant}", {**users, **parameters})
+
+
+def _examples() -> list[Any]:
+    """Every plug-in with its defaults, and with each setting that it has."""
+    return [
+        pytest.param((axis, name, parameters), id="-".join([axis, name, *parameters]))
+        for axis in get_args(Axis)
+        for name, plugin in catalogue.plugins(axis).items()
+        for field, parameters in {"": {}, **SETTINGS}.items()
+        if not field or field in plugin.model_fields
+    ]
+
+
+class Example(NamedTuple):
+    """A plug-in with its parameters, and where the catalogue keeps it."""
+
+    axis: Axis
+    plugin: Plugin
+
+
+@pytest.fixture
+def example(request: pytest.FixtureRequest) -> Example:
+    axis, name, parameters = request.param
+    return Example(axis, _example(axis, name, **parameters))
+
+
+every_plugin = pytest.mark.parametrize(
+    "plugin",
+    [
+        pytest.param(plugin, id=f"{axis}-{name}")
+        for axis in get_args(Axis)
+        for name, plugin in catalogue.plugins(axis).items()
+    ],
+)
+every_example = pytest.mark.parametrize("example", _examples(), indirect=True)
+every_loss = pytest.mark.parametrize(
+    "loss", [_example("losses", name) for name in catalogue.plugins("losses")], ids=lambda loss: loss.name
+)
+every_dataset = pytest.mark.parametrize("name", catalogue.plugins("datasets"))
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every connection fails at once."""
+
+    def refuse(*_: object, **__: object) -> NoReturn:
+        raise URLError("no network here")
+
+    monkeypatch.setattr(urllib.request, "urlopen", refuse)
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+
+
+class TestEveryPlugin:
+    @every_plugin
+    def test_a_sentence_describes_it(self, plugin: type[Plugin]) -> None:
+        assert "__doc__" in vars(plugin)  # its own words, not those of its kind
+        assert len(plugin.summary()) > 10
+        assert plugin.summary().endswith(".")
+
+    @every_plugin
+    def test_its_name_can_be_written_in_a_file_and_on_a_command_line(self, plugin: type[Plugin]) -> None:
+        assert plugin.name == plugin.name.lower()
+        assert plugin.name.isidentifier()
+
+    @every_plugin
+    def test_it_needs_no_parameter_but_a_variant_or_the_users_files(self, plugin: type[Plugin]) -> None:
+        required = _required(plugin)
+        assert required <= {"architecture", *REQUIRED}
+        assert ("architecture" in required) == (plugin.name in VARIANTS)
+        if required:
+            with pytest.raises(ValidationError, match="|".join(required)):
+                plugin()
+        else:
+            assert isinstance(plugin(), plugin)
+
+    @every_example
+    def test_it_is_frozen_and_hashable(self, example: Example) -> None:
+        plugin = example.plugin
+        assert plugin == plugin.model_copy()
+        assert hash(plugin) == hash(plugin.model_copy())
+        for field in ["name", *type(plugin).model_fields]:
+            with pytest.raises((ValidationError, AttributeError)):
+                setattr(plugin, field, "changed")
+
+    @every_example
+    def test_it_survives_json_within_a_recipe(self, example: Example) -> None:
+        others: dict[str, Any] = {"loss": "softmax", "backbone": "resnet8", "dataset": "digits", "seed": 0}
+        recipe = Recipe(**{**others, FIELDS[example.axis]: example.plugin})
+        again = Recipe.model_validate_json(recipe.model_dump_json())
+        assert again == recipe
+        assert hash(again) == hash(recipe)
+        restored = getattr(again, FIELDS[example.axis])
+        assert restored == example.plugin
+        assert type(restored) is type(example.plugin)
+
+    @every_example
+    def test_its_key_leads_back_to_it(self, example: Example) -> None:
+        dump = example.plugin.model_dump(mode="json")
+        assert dump.pop("name") == example.plugin.key
+        assert catalogue.resolve(example.axis, example.plugin.key, dump) == example.plugin
+
+    @every_example
+    def test_a_misspelt_parameter_is_rejected(self, example: Example) -> None:
+        parameters = example.plugin.model_dump(mode="json")
+        del parameters["name"]
+        with pytest.raises(ValidationError, match="1 validation error"):
+            catalogue.resolve(example.axis, example.plugin.key, {**parameters, "tempreature": 1})
+
+
+def _logits(samples: int = 12, classes: int = 5, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:
+    draw = torch.Generator().manual_seed(0)
+    logits = 3 * torch.randn(samples, classes, generator=draw, dtype=torch.float64)
+    return logits.to(dtype), torch.arange(samples) % classes
+
+
+class TestEveryLoss:
+    @every_loss
+    @pytest.mark.parametrize("classes", [2, 5, 100])
+    @pytest.mark.parametrize("samples", [1, 12])
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
+    def test_it_is_one_finite_number_a_sample(self, loss: Loss, samples: int, classes: int, dtype: torch.dtype) -> None:
+        losses = loss.per_sample(*_logits(samples, classes, dtype))
+        assert losses.shape == (samples,)
+        assert losses.dtype == dtype
+        assert losses.isfinite().all()
+
+    @every_loss
+    def test_its_gradient_reaches_the_scores_of_every_sample(self, loss: Loss) -> None:
+        logits, labels = _logits()
+        loss.per_sample(logits.requires_grad_(), labels).sum().backward()
+        assert logits.grad is not None
+        assert logits.grad.isfinite().all()
+        assert (logits.grad.abs().sum(dim=1) > 0).all()
+
+    @every_loss
+    def test_a_step_against_its_gradient_lowers_it(self, loss: Loss) -> None:
+        logits, labels = _logits()
+        before = loss.per_sample(logits.requires_grad_(), labels).sum()
+        (gradient,) = torch.autograd.grad(before, logits)
+        after = loss.per_sample(logits - 1e-3 * gradient, labels).sum()
+        assert after < before
+
+    @every_loss
+    def test_it_prefers_a_right_answer_to_a_wrong_one(self, loss: Loss) -> None:
+        _, labels = _logits()
+        right = 8 * one_hot(labels, 5).double() - 4
+        assert (loss.per_sample(right, labels) < loss.per_sample(-right, labels)).all()
+
+    @every_loss
+    def test_permuted_samples_have_permuted_losses(self, loss: Loss) -> None:
+        logits, labels = _logits()
+        order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(1))
+        permuted = loss.per_sample(logits[order], labels[order])
+        torch.testing.assert_close(permuted, loss.per_sample(logits, labels)[order])
+
+    @every_loss
+    def test_no_class_is_special(self, loss: Loss) -> None:
+        logits, labels = _logits()
+        order = torch.tensor([3, 0, 4, 2, 1])  # column j now holds class order[j]
+        permuted = loss.per_sample(logits[:, order], order.argsort()[labels])
+        torch.testing.assert_close(permuted, loss.per_sample(logits, labels))
+
+    @every_loss
+    def test_scores_and_labels_stay_as_they_were(self, loss: Loss) -> None:
+        logits, labels = _logits()
+        loss.per_sample(logits, labels)
+        assert torch.equal(logits, _logits()[0])
+        assert torch.equal(labels, _logits()[1])
+
+    @every_loss
+    @pytest.mark.parametrize("classes", [2, 5, 100])
+    def test_it_learns_no_bias_or_one_or_one_per_class(self, loss: Loss, classes: int) -> None:
+        assert loss.biases(classes) in {0, 1, classes}
+        assert (loss.biases(classes) > 0) == isinstance(loss, BiasedLoss)
+
+
+class TestEveryBackbone:
+    @pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: "x".join(map(str, shape)))
+    @pytest.mark.parametrize("name", catalogue.plugins("backbones"))
+    def test_it_turns_images_into_features_of_its_width_that_train(self, name: str, shape: InputShape) -> None:
+        torch.manual_seed(0)
+        try:
+            network, width = _example("backbones", name).build(shape)
+        except ValueError as refusal:
+            assert shape != CIFAR  # a network may need larger images, but not larger than these
+            assert "x".join(map(str, shape)) in str(refusal)  # noqa: PT017  # a refusal is allowed, not required
+            return
+        assert network.training
+        features = network(torch.rand(4, *shape))
+        assert features.shape == (4, width)
+        assert features.dtype == torch.float32
+        assert features.isfinite().all()
+        features.square().sum().backward()
+        untrained = [name for name, parameter in network.named_parameters() if parameter.grad is None]
+        assert untrained == []
+
+    @pytest.mark.parametrize("name", catalogue.plugins("backbones"))
+    def test_the_global_seed_decides_its_weights(self, name: str) -> None:
+        backbone = _example("backbones", name)
+        assert isinstance(backbone, Backbone)
+        first, again, other = (_weights(backbone, seed) for seed in (0, 0, 1))
+        assert all(torch.equal(first[name], again[name]) for name in first)
+        assert not all(torch.equal(first[name], other[name]) for name in first)
+
+    @pytest.mark.parametrize("name", catalogue.plugins("backbones"))
+    def test_an_image_has_the_same_features_in_any_company(self, name: str) -> None:
+        torch.manual_seed(0)
+        network = _example("backbones", name).build(CIFAR).network.eval()
+        images = torch.rand(3, *CIFAR)
+        with torch.no_grad():
+            torch.testing.assert_close(network(images)[1:2], network(images[1:2]), rtol=1e-3, atol=1e-4)
+
+
+def _weights(backbone: Backbone, seed: int) -> dict[str, Tensor]:
+    torch.manual_seed(seed)
+    return backbone.build(CIFAR).network.state_dict()
+
+
+def _small(name: str) -> Dataset:
+    """The dataset, no larger than a test needs where it has a size."""
+    sizes = SETTINGS["train_size"] if "train_size" in catalogue.plugins("datasets")[name].model_fields else {}
+    dataset = _example("datasets", name, **sizes)
+    assert isinstance(dataset, Dataset)
+    return dataset
+
+
+@pytest.fixture
+def prepared(tmp_path: Path) -> Callable[[str], Dataset]:
+    """The dataset, if this machine has its files; a test of its promises is skipped otherwise."""
+
+    def prepare(name: str) -> Dataset:
+        dataset = _small(name)
+        try:
+            dataset.prepare(tmp_path)
+        except MissingDataError:
+            pytest.skip(f"no files of {name} on this machine")
+        return dataset
+
+    return prepare
+
+
+class TestEveryDataset:
+    @every_dataset
+    def test_without_files_or_network_it_says_so_by_name(self, name: str, tmp_path: Path) -> None:
+        dataset = _small(name)
+        try:
+            dataset.prepare(tmp_path)
+        except MissingDataError as error:
+            message = str(error)
+            assert message.startswith(f"No data for '{name}'")  # having the files is no failure
+            with pytest.raises(MissingDataError):
+                dataset.load(tmp_path)
+
+    @every_dataset
+    def test_images_are_bytes_and_labels_are_classes(
+        self, name: str, prepared: Callable[[str], Dataset], tmp_path: Path
+    ) -> None:
+        images = prepared(name).load(tmp_path)
+        for split in (images.train, images.test):
+            assert split.pixels.dtype == np.uint8
+            assert split.pixels.ndim == 4
+            assert split.labels.dtype == np.int64
+            assert split.labels.shape == (len(split.pixels),)
+            assert 0 < len(np.unique(split.pixels)) <= 256
+            assert split.labels.min() >= 0
+            assert split.labels.max() < images.classes
+        assert images.train.pixels.shape[1:] == images.test.pixels.shape[1:]
+        assert set(images.train.labels.tolist()) == set(range(images.classes))
+        assert set(images.test.labels.tolist()) == set(range(images.classes))
+
+    @every_dataset
+    def test_it_is_the_same_every_time(self, name: str, prepared: Callable[[str], Dataset], tmp_path: Path) -> None:
+        dataset = prepared(name)
+        first, again = dataset.load(tmp_path), dataset.load(tmp_path)
+        for one, other in ((first.train, again.train), (first.test, again.test)):
+            assert np.array_equal(one.pixels, other.pixels)
+            assert np.array_equal(one.labels, other.labels)
+
+    def test_one_needs_neither_files_nor_network(self, tmp_path: Path) -> None:
+        assert len(_example("datasets", "digits").load(tmp_path).train) == 1000

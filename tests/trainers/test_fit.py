@@ -1,0 +1,280 @@
+"""Training on `digits`: the same bits twice, paired starts, honest divergence, and something learnt."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import fields
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.optim import SGD, AdamW, Optimizer
+
+from trainers import fit as fit_module
+from trainers.backbones import InputShape
+from trainers.classifier import Classifier
+from trainers.datasets import TrainTest
+from trainers.datasets.digits import Digits
+from trainers.evaluation import Evaluation
+from trainers.fit import DivergedError, Fit, build_optimizer, fit, schedule
+from trainers.losses import Loss
+from trainers.losses.softmax import Softmax
+from trainers.metrics import MEASURES
+from trainers.metrics.uniform import accuracy_at, sample_wise_accuracy, uniform_accuracy
+from trainers.recipe import Recipe, Training
+
+History = list[tuple[int, dict[str, float]]]
+
+
+def _recipe(loss: Any = "bce_unified", seed: int = 0, **training: Any) -> Recipe:
+    settings = {"epochs": 2, "batch_size": 64, "learning_rate": 0.1, **training}
+    return Recipe(loss=loss, backbone="resnet8", dataset="digits", seed=seed, training=settings)
+
+
+@pytest.fixture(scope="module")
+def digits() -> TrainTest:
+    return Digits().load(Path())
+
+
+@pytest.fixture(scope="module")
+def short(digits: TrainTest) -> tuple[Fit, History]:
+    """Two epochs with everything that draws numbers, and what the observer was told."""
+    told: History = []
+    fitted = fit(_recipe(augmentation=["crop", "flip"]), digits, observer=lambda *news: told.append(news))
+    return fitted, told
+
+
+class Fatal(Loss):
+    """Softmax until a step, NaN from there on."""
+
+    name = "fatal"
+    nan_from_step: int = 0
+    steps: ClassVar[list[int]] = []
+
+    def per_sample(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Softmax, or NaN."""
+        self.steps.append(len(self.steps))
+        loss = Softmax().per_sample(logits, labels)
+        return loss * math.nan if self.steps[-1] >= self.nan_from_step else loss
+
+
+@pytest.fixture
+def fatal() -> Iterator[Callable[[int], Fatal]]:
+    Fatal.steps.clear()
+    yield lambda step: Fatal(nan_from_step=step)
+    Fatal.steps.clear()
+
+
+class TestReproducibility:
+    def test_the_same_recipe_twice_gives_the_same_bits(self, short: tuple[Fit, History], digits: TrainTest) -> None:
+        torch.manual_seed(12345)  # whatever was drawn before
+        again, first = fit(_recipe(augmentation=["crop", "flip"]), digits), short[0]
+        for field in fields(Evaluation):
+            one, other = getattr(first.evaluation, field.name), getattr(again.evaluation, field.name)
+            assert one.tobytes() == other.tobytes()
+        assert again.history == first.history
+        assert again.learned_bias == first.learned_bias
+        assert again.metrics == first.metrics
+
+    def test_another_seed_gives_other_scores(self, short: tuple[Fit, History], digits: TrainTest) -> None:
+        other = fit(_recipe(seed=1, augmentation=["crop", "flip"]), digits)
+        assert not np.array_equal(other.evaluation.positive, short[0].evaluation.positive)
+
+    def test_all_losses_start_from_the_same_weights(self, digits: TrainTest, monkeypatch: pytest.MonkeyPatch) -> None:
+        starts: list[dict[str, Tensor]] = []
+
+        def spy(model: Classifier, recipe: Recipe) -> Optimizer:
+            starts.append({name: value.clone() for name, value in model.state_dict().items() if name != "bias"})
+            return build_optimizer(model, recipe)
+
+        monkeypatch.setattr(fit_module, "build_optimizer", spy)
+        for loss in ("softmax", "bce", "bce_unified", "bce_diverse"):
+            fit(_recipe(loss, epochs=1), digits)
+        fit(_recipe(seed=1, epochs=1), digits)
+        *paired, other = starts
+        for first, second in pairwise(paired):
+            assert first.keys() == second.keys()
+            assert all(torch.equal(first[name], second[name]) for name in first)
+        assert not torch.equal(other["linear.weight"], paired[0]["linear.weight"])
+
+    @pytest.mark.parametrize("diverges", [False, True])
+    @pytest.mark.parametrize("enabled", [False, True])
+    def test_the_global_state_is_afterwards_as_before(
+        self, digits: TrainTest, fatal: Callable[[int], Fatal], *, enabled: bool, diverges: bool
+    ) -> None:
+        torch.use_deterministic_algorithms(enabled)
+        before = torch.get_rng_state(), np.random.get_state()[1].tobytes()  # noqa: NPY002  # the global one is meant
+        try:
+            if diverges:
+                with pytest.raises(DivergedError):
+                    fit(_recipe(fatal(0)), digits)
+            else:
+                fit(_recipe(epochs=1), digits)
+            assert torch.are_deterministic_algorithms_enabled() is enabled
+        finally:
+            torch.use_deterministic_algorithms(mode=False)
+        assert torch.equal(torch.get_rng_state(), before[0])
+        assert np.random.get_state()[1].tobytes() == before[1]  # noqa: NPY002
+
+
+class TestObserver:
+    def test_it_is_told_once_an_epoch_what_the_history_keeps(self, short: tuple[Fit, History]) -> None:
+        fitted, told = short
+        assert [epoch for epoch, _ in told] == [1, 2]
+        assert [figures for _, figures in told] == fitted.history
+
+    def test_all_figures_are_finite_and_validation_is_among_them(self, short: tuple[Fit, History]) -> None:
+        for figures in short[0].history:
+            assert all(math.isfinite(value) for value in figures.values())
+            assert figures.keys() == {
+                "train_loss",
+                "learning_rate",
+                "learned_bias",
+                "validation_sample_wise_accuracy",
+                "validation_uniform_accuracy",
+                "validation_unified_threshold",
+            }
+
+    def test_without_validation_or_bias_there_are_no_figures_of_them(self, digits: TrainTest) -> None:
+        fitted = fit(_recipe("softmax", epochs=1, validation_fraction=0), digits)
+        assert fitted.history[0].keys() == {"train_loss", "learning_rate"}
+        assert fitted.metrics["validation_threshold"] is None
+        assert fitted.learned_bias == []
+
+
+class TestFit:
+    def test_metrics_are_those_of_the_evaluation(self, short: tuple[Fit, History]) -> None:
+        fitted, _ = short
+        positive, rival = fitted.evaluation.positive, fitted.evaluation.rival
+        assert list(fitted.metrics) == list(MEASURES)
+        assert fitted.metrics["sample_wise_accuracy"] == sample_wise_accuracy(positive, rival)
+        assert fitted.metrics["uniform_accuracy"] == uniform_accuracy(positive, rival).accuracy
+        assert fitted.metrics["learned_bias"] == fitted.learned_bias[0] != 0
+        assert fitted.metrics["accuracy_at_bias"] == accuracy_at(fitted.learned_bias[0], positive, rival)
+
+    def test_the_evaluation_has_a_row_for_every_test_image(self, short: tuple[Fit, History], digits: TrainTest) -> None:
+        evaluation = short[0].evaluation
+        assert evaluation.sample.tolist() == list(range(len(digits.test)))
+        assert evaluation.label.tolist() == digits.test.labels.tolist()
+        right = evaluation.prediction == evaluation.label
+        assert np.array_equal(right, evaluation.rival < evaluation.positive)
+
+    def test_parameters_and_speed_are_counted(self, short: tuple[Fit, History]) -> None:
+        fitted, _ = short
+        network, width = _recipe().backbone.build(InputShape(1, 8, 8))
+        assert fitted.parameters == sum(p.numel() for p in network.parameters()) + 10 * width + 1
+        assert fitted.images_per_second == pytest.approx(2 * 14 * 64 / fitted.train_seconds)
+
+    @pytest.mark.parametrize("loss", ["softmax", "bce", "bce_unified", "bce_diverse"])
+    def test_three_epochs_beat_chance_by_far(self, loss: str, digits: TrainTest) -> None:
+        fitted = fit(_recipe(loss, epochs=3), digits)
+        losses = [figures["train_loss"] for figures in fitted.history]
+        assert losses == sorted(losses, reverse=True)
+        sample_wise, uniform = fitted.metrics["sample_wise_accuracy"], fitted.metrics["uniform_accuracy"]
+        assert sample_wise is not None
+        assert uniform is not None
+        assert sample_wise > 0.6  # chance is 0.1
+        assert uniform > 0.3  # chance is 0.04
+
+    def test_adamw_learns_as_well(self, digits: TrainTest) -> None:
+        fitted = fit(_recipe(optimizer="adamw", learning_rate=0.01, schedule="constant"), digits)
+        assert sample_wise_accuracy(fitted.evaluation.positive, fitted.evaluation.rival) > 0.6
+
+    def test_a_batch_larger_than_the_data_is_refused(self, digits: TrainTest) -> None:
+        with pytest.raises(ValueError, match="batch_size 901 is larger than the 900 training images"):
+            fit(_recipe(batch_size=901), digits)
+
+
+class TestDivergence:
+    def test_an_absurd_learning_rate_diverges(self, digits: TrainTest) -> None:
+        with pytest.raises(DivergedError, match="epoch 1") as caught:
+            fit(_recipe(learning_rate=1e30), digits)
+        assert caught.value.epoch == 1
+
+    @pytest.mark.parametrize("step", [0, 13, 14, 27])
+    def test_the_error_names_the_epoch_counted_from_1(
+        self, step: int, digits: TrainTest, fatal: Callable[[int], Fatal]
+    ) -> None:
+        told: History = []
+        with pytest.raises(DivergedError) as caught:
+            fit(_recipe(fatal(step)), digits, observer=lambda *news: told.append(news))
+        assert caught.value.epoch == step // 14 + 1
+        assert len(told) == caught.value.epoch - 1
+
+
+def _model(recipe: Recipe) -> Classifier:
+    return Classifier(recipe.backbone, recipe.loss, InputShape(1, 8, 8), classes=10)
+
+
+class TestOptimizer:
+    @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+    @pytest.mark.parametrize("loss", ["bce_unified", "bce_diverse"])
+    def test_the_bias_has_its_own_learning_rate_and_decay(self, loss: str, optimizer: str) -> None:
+        parameters = {"name": loss, "bias_learning_rate": 10, "bias_weight_decay": 0.25}
+        recipe = _recipe(parameters, optimizer=optimizer, weight_decay=0.5)
+        model = _model(recipe)
+        weights, bias = build_optimizer(model, recipe).param_groups
+        assert bias["params"] == [model.bias]
+        assert (bias["lr"], bias["weight_decay"]) == (1.0, 0.25)
+        assert (weights["lr"], weights["weight_decay"]) == (0.1, 0.5)
+
+    @pytest.mark.parametrize("loss", ["softmax", "bce", "bce_unified", "bce_diverse"])
+    def test_every_parameter_is_optimised_once(self, loss: str) -> None:
+        recipe = _recipe(loss)
+        model = _model(recipe)
+        optimised = [id(p) for group in build_optimizer(model, recipe).param_groups for p in group["params"]]
+        assert sorted(optimised) == sorted(id(parameter) for parameter in model.parameters())
+
+    def test_decay_of_the_weights_spares_the_bias(self) -> None:
+        recipe = _recipe({"name": "bce_unified", "bias_init": 3.0}, weight_decay=0.5)
+        model = _model(recipe)
+        before = model.linear.weight.detach().clone()
+        optimizer = build_optimizer(model, recipe)
+        for parameter in model.parameters():
+            parameter.grad = torch.zeros_like(parameter)
+        optimizer.step()
+        torch.testing.assert_close(model.linear.weight.detach(), before * (1 - 0.1 * 0.5))
+        assert model.learned_bias() == [3.0]
+
+    def test_a_learning_rate_of_0_keeps_the_bias_where_it_is(self, digits: TrainTest) -> None:
+        loss = {"name": "bce_unified", "bias_init": 2.5, "bias_learning_rate": 0}
+        fitted = fit(_recipe(loss, epochs=1), digits)
+        assert fitted.learned_bias == [2.5]
+
+    def test_the_names_of_the_optimisers_mean_what_they_say(self) -> None:
+        sgd, adamw = (
+            build_optimizer(_model(recipe), recipe) for recipe in (_recipe(momentum=0.5), _recipe(optimizer="adamw"))
+        )
+        assert isinstance(sgd, SGD)
+        assert all(group["momentum"] == 0.5 for group in sgd.param_groups)
+        assert isinstance(adamw, AdamW)
+        assert all(group["betas"] == (0.9, 0.999) for group in adamw.param_groups)
+
+
+class TestSchedule:
+    def test_cosine_falls_from_1_to_0_and_passes_a_half_midway(self) -> None:
+        factor = schedule(Training(epochs=10), steps=7)
+        factors = [factor(step) for step in range(71)]
+        assert factors[0] == 1
+        assert factors[35] == pytest.approx(0.5)
+        assert factors[70] == pytest.approx(0, abs=1e-15)
+        assert factors == sorted(factors, reverse=True)
+
+    def test_constant_stays(self) -> None:
+        factor = schedule(Training(epochs=10, schedule="constant"), steps=7)
+        assert {factor(step) for step in range(71)} == {1.0}
+
+    @pytest.mark.parametrize("kind", ["cosine", "constant"])
+    def test_warm_up_rises_in_equal_steps_to_1(self, kind: str) -> None:
+        factor = schedule(Training.model_validate({"epochs": 5, "warmup_epochs": 2, "schedule": kind}), steps=4)
+        assert [factor(step) for step in range(8)] == pytest.approx([(step + 1) / 8 for step in range(8)])
+        assert factor(8) == 1
+        assert factor(20) == pytest.approx(0 if kind == "cosine" else 1, abs=1e-15)
+
+    def test_the_schedule_is_carried_out_step_by_step(self, short: tuple[Fit, History]) -> None:
+        assert [figures["learning_rate"] for figures in short[0].history] == pytest.approx([0.1, 0.05], abs=1e-12)

@@ -1,0 +1,198 @@
+"""Augmentation of whole batches, on their device, by draws on the CPU, so that devices agree.
+
+All take normalised images, float (b, C, H, W), and fill what comes into view with 0, the mean of
+the training pixels. `crop`, `flip`, `cutout` and `rand_augment` change each image by draws of its
+own and leave its label; `mixup` and `cutmix` mix images, and with them the losses of their labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import radians, sqrt
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import affine_grid, grid_sample, pad
+
+HALF = 0.5
+"""The chance of a flip."""
+
+
+def flip(images: Tensor, draw: torch.Generator) -> Tensor:
+    """Mirror each image left to right with chance one half."""
+    flipped = torch.rand(len(images), generator=draw).to(images.device) < HALF
+    return torch.where(flipped[:, None, None, None], images.flip(3), images)
+
+
+def crop(images: Tensor, draw: torch.Generator) -> Tensor:
+    """Windows of the original size from images padded by an eighth of their height."""
+    count, _, height, width = images.shape
+    margin = max(1, height // 8)
+    padded = pad(images, (margin,) * 4)
+    top, left = torch.randint(0, 2 * margin + 1, (2, count, 1), generator=draw).to(images.device)
+    rows = (top + torch.arange(height, device=images.device))[:, :, None]
+    columns = (left + torch.arange(width, device=images.device))[:, None, :]
+    image = torch.arange(count, device=images.device)[:, None, None]
+    cropped = padded.permute(0, 2, 3, 1)[image, rows, columns]  # (b, H, W, C): channels last already
+    return cropped.permute(0, 3, 1, 2)
+
+
+def cutout(images: Tensor, draw: torch.Generator, share: float = 0.25) -> Tensor:
+    """One square of zeros in each image (DeVries and Taylor, arXiv 1708.04552).
+
+    Its centre may be any pixel, so that it may lie partly outside, as the paper found best. A
+    quarter of the side is the paper's choice for CIFAR-100, a half that for CIFAR-10.
+
+    Args:
+        images: Shape (b, C, H, W).
+        draw: A CPU generator.
+        share: Side of the square as a share of the shorter side of the image.
+    """
+    count, _, height, width = images.shape
+    side = max(1, round(share * min(height, width)))
+    rows, columns = (_span(torch.randint(size, (count,), generator=draw), side, size) for size in (height, width))
+    square = (rows[:, None, :, None] & columns[:, None, None, :]).to(images.device)
+    return images * ~square  # unlike masked_fill, this keeps channels last
+
+
+def _span(centre: Tensor, length: int, size: int) -> Tensor:
+    """Which of `size` places lie in a span of this length about each centre: (b,) -> bool (b, size)."""
+    place = torch.arange(size) - (centre[:, None] - length // 2)
+    return (place >= 0) & (place < length)
+
+
+OPERATIONS = (
+    "identity",
+    "rotate",
+    "shear_x",
+    "shear_y",
+    "translate_x",
+    "translate_y",
+    "brightness",
+    "contrast",
+)
+"""What `rand_augment` draws from. The paper's posterize, solarize, equalize, autocontrast, colour and
+sharpness are left out: they are defined on bytes or colours, and these are normalised floats."""
+
+STEPS = 30
+"""Of the paper's magnitude, from nothing to the most."""
+
+# The most, as torchvision has it: in degrees, in pixels per pixel, in sides, in factors less 1.
+MOST_DEGREES, MOST_SHEAR, MOST_SHIFT, MOST_FACTOR = 30.0, 0.3, 150 / 331, 0.9
+
+
+def rand_augment(
+    images: Tensor, draw: torch.Generator, *, black: Tensor, operations: int = 2, magnitude: int = 9
+) -> Tensor:
+    """Some operations in a row, drawn for each image (Cubuk et al., arXiv 1909.13719).
+
+    Each is drawn from `OPERATIONS` alike, with the sign of its magnitude. Brightness and contrast
+    scale the distance to black and to the mean of the image's channel; values are not clipped.
+
+    Args:
+        images: Shape (b, C, H, W).
+        draw: A CPU generator.
+        black: What the pixel value 0 is after normalising, `-mean / deviation`, shape (1, C, 1, 1).
+        operations: How many in a row; the paper's N.
+        magnitude: From 0 to 30; the paper's M.
+    """
+    for _ in range(operations):
+        kind = torch.randint(len(OPERATIONS), (len(images),), generator=draw)
+        sign = 2 * torch.randint(2, (len(images),), generator=draw) - 1
+        images = operate(images, kind, sign * magnitude / STEPS, black)
+    return images
+
+
+def operate(images: Tensor, kind: Tensor, strength: Tensor, black: Tensor) -> Tensor:
+    """One operation an image: its number (b,) and strength in [-1, 1], (b,), both on the CPU."""
+    chosen = {name: (kind == number).float() * strength for number, name in enumerate(OPERATIONS)}
+    matrices = _affine(chosen, *images.shape[2:]).to(images)
+    # An image that stays where it is must not be interpolated.
+    stays = (matrices == torch.eye(2, 3).to(images)).all(dim=(1, 2))
+    warped = grid_sample(images, affine_grid(matrices, list(images.shape), align_corners=False), align_corners=False)
+    images = torch.where(_per_image(stays), images, warped)
+    grey = images.mean(dim=(2, 3), keepdim=True)
+    images = images + MOST_FACTOR * _per_image(chosen["contrast"].to(images)) * (images - grey)
+    return images + MOST_FACTOR * _per_image(chosen["brightness"].to(images)) * (images - black)
+
+
+def _affine(chosen: dict[str, Tensor], height: int, width: int) -> Tensor:
+    """From places in the result to places in the image, both from -1 to 1 along each axis: (b, 2, 3)."""
+    angle = chosen["rotate"] * radians(MOST_DEGREES)
+    # An image is changed by one of these at most, and so they may be added up.
+    x_by_y = (MOST_SHEAR * chosen["shear_x"] - angle.sin()) * height / width
+    y_by_x = (MOST_SHEAR * chosen["shear_y"] + angle.sin()) * width / height
+    to_x, to_y = (2 * MOST_SHIFT * chosen[name] for name in ("translate_x", "translate_y"))
+    return torch.stack([angle.cos(), x_by_y, to_x, y_by_x, angle.cos(), to_y], dim=1).view(-1, 2, 3)
+
+
+def _per_image(values: Tensor) -> Tensor:
+    return values[:, None, None, None]
+
+
+class Mixed(NamedTuple):
+    """Images that each show two: their own, by `weight`, and a partner's, by the rest.
+
+    `images` (b, C, H, W), `partner` int64 (b,) on their device, the row each is mixed with, and
+    `weight` in [0, 1], the same for the batch.
+    """
+
+    images: Tensor
+    partner: Tensor
+    weight: float
+
+    def loss(self, per_sample: Callable[[Tensor], Tensor], labels: Tensor) -> Tensor:
+        """`weight * L(y) + (1 - weight) * L(y_partner)`, for any loss, from labels (b,) to (b,).
+
+        Where a loss is linear in the one-hot label at fixed scores, this equals the loss of the
+        soft target `weight * onehot(y) + (1 - weight) * onehot(y_partner)`: cross-entropy is
+        `logsumexp(s) - sum_k t_k s_k`, and binary cross-entropy `sum_k softplus(s_k) - t_k s_k`.
+        A margin depends on the label within a softplus and is not linear: there, this is the
+        definition.
+        """
+        return self.weight * per_sample(labels) + (1 - self.weight) * per_sample(labels[self.partner])
+
+
+def mixup(images: Tensor, draw: torch.Generator, alpha: float = 0.8) -> Mixed:
+    """Blend each image with a partner (Zhang et al., arXiv 1710.09412).
+
+    Args:
+        images: Shape (b, C, H, W).
+        draw: A CPU generator.
+        alpha: The weight is drawn from Beta(alpha, alpha), once a batch. arXiv 2505.05813 has 0.8.
+    """
+    weight, partner = _beta(alpha, draw), _partner(images, draw)
+    return Mixed(weight * images + (1 - weight) * images[partner], partner, weight)
+
+
+def cutmix(images: Tensor, draw: torch.Generator, alpha: float = 1.0) -> Mixed:
+    """Paste a box of a partner into each image (Yun et al., arXiv 1905.04899).
+
+    The box is the same for the batch. Its centre may be any pixel and it is cut off at the border;
+    the weight is the share of the image that is left.
+
+    Args:
+        images: Shape (b, C, H, W).
+        draw: A CPU generator.
+        alpha: The share outside the whole box is drawn from Beta(alpha, alpha). arXiv 2505.05813 has 1.
+    """
+    weight, partner = _beta(alpha, draw), _partner(images, draw)
+    rows, columns = (
+        _span(torch.randint(size, (1,), generator=draw), int(size * sqrt(1 - weight)), size)
+        for size in images.shape[2:]
+    )
+    box = rows[0, :, None] & columns[0]
+    pasted = torch.where(box.to(images.device), images[partner], images)
+    return Mixed(pasted, partner, 1 - int(box.sum()) / box.numel())
+
+
+def _beta(alpha: float, draw: torch.Generator) -> float:
+    # torch's own beta distribution takes no generator; RandomState's stream is frozen for good.
+    seed = int(torch.randint(2**32, (), generator=draw))
+    return float(np.random.RandomState(seed).beta(alpha, alpha))
+
+
+def _partner(images: Tensor, draw: torch.Generator) -> Tensor:
+    return torch.randperm(len(images), generator=draw).to(images.device)

@@ -1,0 +1,61 @@
+"""The networks of timm (Wightman 2019, doi 10.5281/zenodo.4414861), always with random weights.
+
+`timm:NAME` reaches every one of them where timm is installed. Planning must not
+import torch, hence not timm: it checks that timm is there and that the name could
+be one of timm's. Whether it is one is found out where the network is built.
+"""
+
+from __future__ import annotations
+
+import re
+from importlib.util import find_spec
+
+from pydantic import Field, field_validator
+
+from trainers.backbones import Backbone, Extractor, InputShape
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9_]*")
+
+
+class Timm(Backbone):
+    """Any network of timm, as `timm:NAME`; needs the package timm.
+
+    A misspelt NAME is refused when the network is built, not while planning.
+    """
+
+    name = "timm"
+    # Left out of a dump, whose `name` carries it already.
+    architecture: str = Field(exclude=True)
+
+    @property
+    def key(self) -> str:
+        """`timm:NAME`."""
+        return f"{self.name}:{self.architecture}"
+
+    @field_validator("architecture")
+    @classmethod
+    def _could_exist(cls, architecture: str) -> str:
+        if find_spec("timm") is None:
+            raise ValueError(f"timm:{architecture} needs timm, which is not installed: pip install timm")
+        # timm takes addresses of repositories and folders as well, and would fetch from there.
+        if _NAME.fullmatch(architecture) is None:
+            raise ValueError(_refusal(architecture))
+        return architecture
+
+    def build(self, shape: InputShape) -> Extractor:
+        """The network without its classifier, its weights drawn as timm draws them.
+
+        Raises:
+            ValueError: timm has no network of that name, or it cannot take images of that shape.
+        """
+        from trainers.networks import timm
+
+        return timm.extractor(self.architecture, shape)
+
+
+def _refusal(architecture: str) -> str:
+    untagged, _, tag = architecture.partition(".")
+    if tag and _NAME.fullmatch(untagged):
+        # Two names of one network would be two cells with the same result.
+        return f"'.{tag}' names pretrained weights, which are never loaded: write timm:{untagged}"
+    return f"timm has no network named '{architecture}': names are of lower case letters, digits and underscores"

@@ -1,0 +1,113 @@
+"""What several corruptions are made of: smoothing, shifting, zooming, sampling, and plasma."""
+
+from __future__ import annotations
+
+from math import ceil
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn.functional import grid_sample
+
+from trainers.corruptions.chunk import Chunk
+
+Edge = Literal["nearest", "reflect"]
+"""As SciPy names them: the border pixel goes on for ever; or a mirror stands on the border pixel's outer edge."""
+
+
+def smooth(images: Tensor, sigma: float, truncate: float = 4, edge: Edge = "nearest") -> Tensor:
+    """Gaussian filter of images (n, ..., H, W), cut off at `truncate` sigmas."""
+    rows, columns = (_smoothing(size, sigma, truncate, edge) for size in images.shape[-2:])
+    return rows @ images @ columns.T
+
+
+def _smoothing(size: int, sigma: float, truncate: float, edge: Edge) -> Tensor:
+    """The filter along one axis as a matrix (size, size), so that it may be wider than the image."""
+    radius = int(truncate * sigma + 0.5)
+    taps = torch.arange(-radius, radius + 1, dtype=torch.float64)
+    weights = torch.exp(-0.5 * (taps / max(sigma, 1e-9)) ** 2)
+    sources = torch.arange(size)[:, None] + torch.arange(-radius, radius + 1)
+    if edge == "nearest":
+        sources = sources.clamp(0, size - 1)
+    else:
+        around = sources % (2 * size)
+        sources = torch.minimum(around, 2 * size - 1 - around)
+    return torch.zeros(size, size, dtype=torch.float64).scatter_add_(
+        1, sources, (weights / weights.sum()).expand(size, -1)
+    )
+
+
+def drag(images: Tensor, radius: float, sigma: float, degrees: Tensor) -> Tensor:
+    """Motion blur as ImageMagick has it: half a Gaussian of `2 radius + 1` taps along a line.
+
+    Args:
+        images: Shape (n, C, H, W); beyond their border the border pixel goes on.
+        radius: Half the number of taps, in pixels.
+        sigma: Of the Gaussian, in pixels.
+        degrees: The direction for each image, shape (n,); 0 is horizontal.
+    """
+    height, width = images.shape[2:]
+    taps = torch.arange(2 * ceil(radius) + 1, dtype=torch.float64)
+    weights = torch.exp(-0.5 * (taps / sigma) ** 2)
+    angle = torch.deg2rad(degrees)[:, None, None]
+    flat = images.flatten(2)
+    blurred = torch.zeros_like(flat)
+    for tap, weight in zip(taps.tolist(), (weights / weights.sum()).tolist(), strict=True):
+        rows = (torch.arange(height)[:, None] + (tap * angle.sin()).round().long()).clamp(0, height - 1)
+        columns = (torch.arange(width)[None, :] + (tap * angle.cos()).round().long()).clamp(0, width - 1)
+        sources = (rows * width + columns).flatten(1)[:, None].expand_as(flat)
+        blurred += weight * flat.gather(2, sources)
+    return blurred.view_as(images)
+
+
+def zoom(images: Tensor, factor: float) -> Tensor:
+    """The middle of images (n, C, H, W), enlarged to their size by linear interpolation."""
+    height, width = images.shape[2:]
+    centre_y, centre_x = (height - 1) / 2, (width - 1) / 2
+    rows = (torch.arange(height, dtype=torch.float64) - centre_y) / factor + centre_y
+    columns = (torch.arange(width, dtype=torch.float64) - centre_x) / factor + centre_x
+    shape = (len(images), height, width)
+    return at(images, rows[:, None].expand(shape), columns.expand(shape))
+
+
+def at(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """Images (n, C, H, W) at fractional rows and columns (n, H, W), by linear interpolation.
+
+    Outside, they are mirrored about the centre of the border pixel.
+    """
+    height, width = images.shape[2:]
+    grid = torch.stack([2 * columns / (width - 1) - 1, 2 * rows / (height - 1) - 1], dim=3)
+    return grid_sample(images, grid, padding_mode="reflection", align_corners=True)
+
+
+def plasma(chunk: Chunk, decay: float) -> Tensor:
+    """Clouds by the diamond-square algorithm (Fournier et al., CACM 1982), in [0, 1], (n, 1, H, W).
+
+    Args:
+        chunk: Whose size and chance to use.
+        decay: From one octave to the next, the published variation shrinks by `decay` squared.
+    """
+    height, width = chunk.size
+    side = 2 ** (max(height, width) - 1).bit_length()  # the algorithm halves it down to one
+    variation = 2 * chunk.uniform(side, side) - 1
+    clouds = torch.zeros_like(variation)
+    step, amplitude = side, 1.0
+    while step > 1:
+        half = step // 2
+        odd, even = slice(half, None, step), slice(0, None, step)
+        corners = clouds[:, even, even]
+        pairs = corners + corners.roll(-1, 1)
+        clouds[:, odd, odd] = (pairs + pairs.roll(-1, 2)) / 4 + amplitude * variation[:, odd, odd]
+        centres = clouds[:, odd, odd]
+        beside = centres + centres.roll(1, 1) + corners + corners.roll(-1, 2)
+        above = centres + centres.roll(1, 2) + corners + corners.roll(-1, 1)
+        clouds[:, even, odd] = beside / 4 + amplitude * variation[:, even, odd]
+        clouds[:, odd, even] = above / 4 + amplitude * variation[:, odd, even]
+        step, amplitude = half, amplitude / decay**2
+    return stretched(clouds)[:, None, :height, :width]
+
+
+def stretched(fields: Tensor) -> Tensor:
+    """Each field of (n, H, W) from its own minimum and maximum to 0 and 1."""
+    low, high = fields.amin(dim=(1, 2), keepdim=True), fields.amax(dim=(1, 2), keepdim=True)
+    return (fields - low) / (high - low)

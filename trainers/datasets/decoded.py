@@ -1,0 +1,351 @@
+"""Datasets of encoded images, decoded once a machine into bytes that are mapped, not read, into memory.
+
+The bytes of a split lie in one file `NAME-SPLIT-KEY.npy`, uint8 (n, C, H, W). KEY hashes
+the size, the channels, and each image's name, length and time of change: another
+choice or a changed image is another file. The file is written beside under a lock and
+published whole, so any number of processes may ask at once and one of them decodes.
+
+It lies in the folder that the environment variable ORCHESTRATOR_CACHE names; without
+one, in `.decoded` in the data folder; if that is read-only, in `orchestrator-USER/decoded`
+in the system's temporary folder. All three may be deleted whenever nothing runs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import itertools
+import os
+import shutil
+import tempfile
+import uuid
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from pydantic import Field
+
+from trainers.datasets import Images, MissingDataError, TrainTest
+from trainers.datasets.sized import Sized
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+    from PIL.Image import Image
+
+FORMAT = 1
+"""Raised when `decode` gives other pixels, so that those of an older version are left alone."""
+
+BATCH = 256
+"""How many decoded images are in memory at a time: 40 MB of colour at 224 pixels."""
+
+Opener = Callable[[], "Image"]
+
+
+class Picture(NamedTuple):
+    """An image still encoded: its row in the split, what messages call it, and how to open it."""
+
+    row: int
+    name: str
+    open: Opener
+
+
+class Encoded(ABC):
+    """The images of one split before decoding, and their labels, int64 (n,)."""
+
+    labels: NDArray[np.int64]
+
+    @abstractmethod
+    def take(self, rows: NDArray[np.int64]) -> Encoded:
+        """The images of these rows, in this order."""
+
+    @abstractmethod
+    def stamps(self) -> Iterator[str]:
+        """Texts that differ whenever the images or their order do.
+
+        Raises:
+            MissingDataError: A file is not there.
+        """
+
+    @abstractmethod
+    def pictures(self) -> Iterator[Picture]:
+        """Each image once, in whatever order is fastest to read."""
+
+
+@dataclass(frozen=True, eq=False)
+class Files(Encoded):
+    """One file an image: `names` relative to `folder`, in the order of the rows."""
+
+    folder: Path
+    names: Sequence[str]
+    labels: NDArray[np.int64]
+
+    def take(self, rows: NDArray[np.int64]) -> Files:
+        """The files of these rows, in this order."""
+        places: list[int] = rows.tolist()
+        return Files(self.folder, [self.names[place] for place in places], self.labels[rows])
+
+    def stamps(self) -> Iterator[str]:
+        """Name, length and time of change of each file.
+
+        Raises:
+            MissingDataError: A file is not there.
+        """
+        return (stamp(self.folder, name) for name in self.names)
+
+    def pictures(self) -> Iterator[Picture]:
+        """The files in the order of the rows."""
+        from PIL import Image
+
+        for row, name in enumerate(self.names):
+            path = os.path.join(self.folder, name)  # noqa: PTH118  # a million Paths take seconds to make
+            yield Picture(row, path, partial(Image.open, path))
+
+
+class Splits(NamedTuple):
+    """Both splits of a dataset before decoding."""
+
+    train: Encoded
+    test: Encoded
+    classes: int
+
+
+class Decoded(Sized, ABC):
+    """Encoded images, each scaled so that its shorter side is `size` and cut square around its centre.
+
+    The same pixels as torchvision's `Resize(size)` and `CenterCrop(size)` of a Pillow image give.
+    """
+
+    size: int = Field(default=224, ge=1)
+    """Side of the square images, in pixels."""
+    channels: Literal[1, 3] = 3
+    """3 for colour, 1 for grey."""
+
+    def load(self, data_dir: Path) -> TrainTest:
+        """Both splits; pixels uint8 (n, C, size, size), mapped from a file that is written once a machine.
+
+        Args:
+            data_dir: Folder that holds the dataset's files.
+
+        Raises:
+            MissingDataError: Files are absent or no images, or there is no room for the decoded ones.
+            ValueError: There are fewer images than a size asks for.
+        """
+        train, test, classes = self._splits(data_dir)
+        return TrainTest(
+            train=self._decoded("train", train, self.train_size, data_dir),
+            test=self._decoded("test", test, self.test_size, data_dir),
+            classes=classes,
+        )
+
+    def prepare(self, data_dir: Path) -> None:
+        """Find the files and decode them, so that a bad one is known before anything trains.
+
+        Raises:
+            MissingDataError: Files are absent or no images, or there is no room for the decoded ones.
+        """
+        self.load(data_dir)
+
+    def _decoded(self, split: str, images: Encoded, size: int | None, data_dir: Path) -> Images:
+        if not len(images.labels):
+            raise MissingDataError(f"No data for '{self.name}': its {split} split lists no images.")
+        # Chosen before decoding: a thousand images of ImageNet cost a thousand decodings.
+        chosen = images.take(self._rows(split, size, len(images.labels)))
+        return Images(self._pixels(split, chosen, data_dir), chosen.labels)
+
+    def _pixels(self, part: str, images: Encoded, data_dir: Path) -> NDArray[np.uint8]:
+        return pixels(images, f"{self.name}-{part}", self.size, self.channels, data_dir)
+
+    @abstractmethod
+    def _splits(self, data_dir: Path) -> Splits:
+        """Find the images of both splits, all of them, in an order that never changes.
+
+        Raises:
+            MissingDataError: They are not there.
+        """
+
+
+def stamp(folder: Path, name: str) -> str:
+    """A text that differs whenever the file does: its name, length and time of change.
+
+    Raises:
+        MissingDataError: The file is not there.
+    """
+    path = os.path.join(folder, name)  # noqa: PTH118  # a million Paths take seconds to make
+    try:
+        found = os.stat(path)  # noqa: PTH116  # likewise
+    except OSError as error:
+        raise MissingDataError(f"The image {path} is listed but not there ({error.strerror}).") from error
+    return f"{name}\t{found.st_size}\t{found.st_mtime_ns}"
+
+
+def places(data_dir: Path) -> list[Path]:
+    """The folders where decoded images may lie, best first."""
+    if chosen := os.environ.get("ORCHESTRATOR_CACHE"):
+        return [Path(chosen)]
+    # A folder of one's own, because what another user left in a shared one could not be replaced.
+    own = f"orchestrator-{Path.home().name}"
+    return [data_dir / ".decoded", Path(tempfile.gettempdir(), own, "decoded")]
+
+
+def pixels(images: Encoded, name: str, size: int, channels: int, data_dir: Path) -> NDArray[np.uint8]:
+    """The decoded images, uint8 (n, C, size, size): a memory map, decoded now if never before.
+
+    Writing to the array changes no file.
+
+    Args:
+        images: What to decode.
+        name: How the file's name begins.
+        size: Side of the square images in pixels.
+        channels: 3 for colour, 1 for grey.
+        data_dir: Folder that holds `.decoded`.
+
+    Raises:
+        MissingDataError: A file is absent or no image, or there is no room for the decoded ones.
+    """
+    file = f"{name}-{_key(images, size, channels)}.npy"
+    shape = (len(images.labels), channels, size, size)
+    for place in places(data_dir):
+        if (known := _mapped(place / file)) is not None:
+            return known
+    return _decoded_once(images, _writable(places(data_dir)) / file, shape)
+
+
+def _key(images: Encoded, size: int, channels: int) -> str:
+    digest = hashlib.sha256(f"{FORMAT} {size} {channels}\n".encode())
+    for text in images.stamps():
+        digest.update(os.fsencode(text) + b"\n")
+    return digest.hexdigest()[:16]
+
+
+def _mapped(path: Path) -> NDArray[np.uint8] | None:
+    """The array in a file, or nothing if there is no whole one."""
+    import numpy as np
+
+    # Copy on write, because torch warns about arrays it could not write to. Linux refuses
+    # such a map where it is larger than all memory; a read-only one may have any size.
+    for mode in ("c", "r"):
+        with contextlib.suppress(OSError, ValueError, EOFError):
+            return np.load(path, mmap_mode=mode)
+    return None
+
+
+def _writable(folders: list[Path]) -> Path:
+    reason = ""
+    for folder in folders:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            # Tried, because the permissions say nothing about a file system that is mounted read-only.
+            with tempfile.TemporaryFile(dir=folder):
+                return folder
+        except OSError as error:
+            reason = str(error)
+    raise MissingDataError(
+        f"No place for decoded images: cannot write to {' or '.join(map(str, folders))} ({reason}). "
+        "Set ORCHESTRATOR_CACHE to a folder that can be written to."
+    )
+
+
+def _decoded_once(images: Encoded, path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    from filelock import FileLock
+
+    with FileLock(path.with_suffix(".lock")):
+        # Another process may have decoded them while this one waited.
+        if (known := _mapped(path)) is None:
+            _write(images, path, shape)
+            known = _mapped(path)
+    if known is None:
+        raise MissingDataError(f"The decoded images in {path} vanished or changed while they were written.")
+    return known
+
+
+def _write(images: Encoded, path: Path, shape: tuple[int, ...]) -> None:
+    # Whoever holds the lock is the only writer, so what lies beside is a killed one's.
+    for left in path.parent.glob(f"{path.stem}.*.part"):
+        left.unlink()
+    _check_room(path, shape)
+    part = path.with_suffix(f".{uuid.uuid4().hex}.part")
+    try:
+        _decode_into(images, part, shape)
+        part.replace(path)
+    except OSError as error:
+        raise MissingDataError(f"The decoded images cannot be written to {path.parent}: {error}.") from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _check_room(path: Path, shape: tuple[int, ...]) -> None:
+    import numpy as np
+
+    needed, free = int(np.prod(shape)), shutil.disk_usage(path.parent).free
+    if needed > free:
+        raise MissingDataError(
+            f"No room for decoded images: {shape[0]} of {'x'.join(map(str, shape[1:]))} bytes need "
+            f"{needed / 1e9:.1f} GB, and {path.parent} has {free / 1e9:.1f} GB left. Choose a smaller size "
+            "or train_size, or set ORCHESTRATOR_CACHE to a folder with room."
+        )
+
+
+def _decode_into(images: Encoded, path: Path, shape: tuple[int, ...]) -> None:
+    """Write the array file piece by piece, so that memory holds a batch whatever the file's size."""
+    import numpy as np
+
+    # Threads, because Pillow lets others run while it decodes.
+    with path.open("wb") as file, ThreadPoolExecutor(os.cpu_count()) as pool:
+        np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+        start, length = file.tell(), int(np.prod(shape[1:]))
+        pictures = images.pictures()
+        while batch := list(itertools.islice(pictures, BATCH)):
+            for picture, array in zip(batch, pool.map(partial(_decoded, shape=shape), batch), strict=True):
+                file.seek(start + picture.row * length)
+                file.write(array.tobytes())
+        file.flush()
+        os.fsync(file.fileno())  # the name must not outlive a power cut that its bytes do not
+
+
+def _decoded(picture: Picture, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    try:
+        return decode(picture.open, size=shape[-1], channels=shape[1])
+    except Exception as error:  # damaged files make Pillow's decoders raise whatever they like
+        raise MissingDataError(
+            f"{picture.name} is no image that can be decoded ({error}). Replace it, or take it out of the dataset."
+        ) from error
+
+
+def decode(open_image: Opener, *, size: int, channels: int) -> NDArray[np.uint8]:
+    """One image as bytes, uint8 (C, size, size); 16-bit levels keep their upper 8 bits.
+
+    Turns noted in a photograph's EXIF data are not carried out, as nowhere in torchvision.
+
+    Raises:
+        ValueError: The pixels have 32 bits a channel, whose range is not known.
+        OSError: It is damaged.
+    """
+    import numpy as np
+    from PIL import Image
+
+    with open_image() as opened:
+        if opened.mode in {"I", "F"}:
+            raise ValueError(f"32-bit pixels of mode {opened.mode}; 8 or 16 bits are expected")
+        if opened.mode.startswith("I;16"):
+            # Pillow would cut all levels above 255 off.
+            opened = Image.fromarray((np.asarray(opened) >> 8).astype(np.uint8))  # noqa: PLW2901  # the same image
+        image = opened.convert("RGB" if channels == 3 else "L")  # noqa: PLR2004  # three channels are RGB
+    array = np.asarray(_square(image, size))
+    return np.ascontiguousarray(array.reshape(size, size, channels).transpose(2, 0, 1))
+
+
+def _square(image: Image, size: int) -> Image:
+    from PIL.Image import Resampling
+
+    shorter = min(image.size)
+    width, height = (int(size * side / shorter) for side in image.size)
+    left, top = round((width - size) / 2), round((height - size) / 2)
+    scaled = image.resize((width, height), Resampling.BILINEAR)
+    return scaled.crop((left, top, left + size, top + size))

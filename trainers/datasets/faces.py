@@ -1,0 +1,162 @@
+"""Faces of known people to train on, and pairs of faces to verify."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from pydantic import Field
+
+from trainers.datasets import MissingDataError
+from trainers.datasets.decoded import Files
+from trainers.datasets.folders import OwnFolders, images_in
+from trainers.datasets.tables import lines, wrong
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+class Pair(NamedTuple):
+    """Two files of faces, relative to the folder of people; `genuine` if they show one person."""
+
+    file_a: str
+    file_b: str
+    genuine: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Verification:
+    """Pairs to verify among m faces.
+
+    `pixels` uint8 (m, C, H, W) are the distinct faces, `first` and `second` int64 (p,) the
+    places among them of each pair's faces, `genuine` bool (p,) whether they show one person.
+    """
+
+    pixels: NDArray[np.uint8]
+    first: NDArray[np.int64]
+    second: NDArray[np.int64]
+    genuine: NDArray[np.bool_]
+
+
+class Faces(OwnFolders):
+    """Faces of your own: an image folder, a folder of faces, and pairs of these to verify as in LFW.
+
+    PATH/train/PERSON/IMAGE and PATH/test/PERSON/IMAGE as for `image_folder`. `pairs` lists
+    pairs in the format of LFW's `pairs.txt` (Huang et al. 2007); person A's fourth image
+    is A/A_0004, with any ending of an image, in the folder `pair_images`.
+    """
+
+    name = "faces"
+    origin = f"{OwnFolders.origin} The pairs come in a file like pairs.txt of LFW."
+
+    size: int = Field(default=112, ge=1)
+    """Side of the square images, in pixels."""
+    pairs: str = Field(default="pairs.txt", min_length=1)
+    """The file of pairs, absolute or relative to `path`."""
+    pair_images: str = Field(default="test", min_length=1)
+    """The folder of people whom the pairs name, absolute or relative to `path`; they need not be in train or test."""
+
+    def prepare(self, data_dir: Path) -> None:
+        """Find the images and the pairs, and decode both.
+
+        Raises:
+            MissingDataError: Files are absent, or no images, or a line of the pairs is wrong.
+        """
+        super().prepare(data_dir)
+        self.verification(data_dir)
+
+    def verification(self, data_dir: Path) -> Verification:
+        """The pairs and their faces, whatever the sizes of the splits.
+
+        Raises:
+            MissingDataError: The file of pairs or one of its images is absent, or a line is wrong.
+        """
+        import numpy as np
+
+        root = self._root(data_dir)
+        file, folder = root / Path(self.pairs).expanduser(), root / Path(self.pair_images).expanduser()
+        if not file.is_file():
+            raise MissingDataError(f"No pairs for '{self.name}': expected {file}. {self.origin}")
+        pairs = read_pairs(file)
+        faces = sorted({face for pair in pairs for face in (pair.file_a, pair.file_b)})
+        place = {face: number for number, face in enumerate(faces)}
+        images = Files(folder, _on_disk(faces, folder, file), np.zeros(len(faces), np.int64))
+        return Verification(
+            pixels=self._pixels("pairs", images, data_dir),
+            first=np.array([place[pair.file_a] for pair in pairs], np.int64),
+            second=np.array([place[pair.file_b] for pair in pairs], np.int64),
+            genuine=np.array([pair.genuine for pair in pairs], np.bool_),
+        )
+
+
+def read_pairs(path: Path) -> list[Pair]:
+    """The pairs in a file of LFW's format, in file order (http://vis-www.cs.umass.edu/lfw).
+
+    The first line has the number of folds, if any, and that of genuine and of impostor
+    pairs in each; then comes a line a pair: `name i j` for images i and j of one person,
+    `name1 i name2 j` for two. Image 4 of A is the file `A/A_0004.jpg`.
+
+    Args:
+        path: The file; fields are separated by tabs, or by blanks in lines without a tab.
+
+    Raises:
+        MissingDataError: It cannot be read, a line is wrong (the message says which),
+            or there are more or fewer pairs than the first line says.
+    """
+    header, *rest = lines(path) or [""]
+    expected = _count(path, header)
+    pairs = [_pair(path, number, line) for number, line in enumerate(rest, 2) if line.strip()]
+    genuine = sum(pair.genuine for pair in pairs)
+    if (genuine, len(pairs) - genuine) != (expected, expected):
+        reason = f"it announces {expected} genuine and as many impostor pairs, but {genuine} and "
+        raise wrong(path, 1, f"{reason}{len(pairs) - genuine} follow")
+    return pairs
+
+
+def _count(path: Path, header: str) -> int:
+    """How many genuine pairs the first line announces."""
+    match header.split():
+        case [pairs] if pairs.isdecimal():
+            return int(pairs)
+        case [folds, pairs] if folds.isdecimal() and pairs.isdecimal():
+            return int(folds) * int(pairs)
+        case _:
+            raise wrong(path, 1, f"expected the numbers of folds and pairs, such as '10 300', found '{header}'")
+
+
+def _pair(path: Path, number: int, line: str) -> Pair:
+    fields = [field.strip() for field in line.split("\t")] if "\t" in line else line.split()
+    match fields:
+        case [name, i, j]:
+            pair = Pair(_file(path, number, name, i), _file(path, number, name, j), genuine=True)
+        case [name_a, i, name_b, j]:
+            pair = Pair(_file(path, number, name_a, i), _file(path, number, name_b, j), genuine=False)
+            if name_a == name_b:
+                raise wrong(path, number, f"an impostor pair needs two people, but both are {name_a}")
+        case _:
+            raise wrong(path, number, f"expected 'name i j' or 'name1 i name2 j', found {len(fields)} fields")
+    if pair.file_a == pair.file_b:
+        raise wrong(path, number, f"{pair.file_a} is paired with itself")
+    return pair
+
+
+def _file(path: Path, number: int, name: str, image: str) -> str:
+    if not image.isdecimal():
+        raise wrong(path, number, f"expected the number of an image of {name}, found '{image}'")
+    return f"{name}/{name}_{int(image):04d}.jpg"
+
+
+def _on_disk(faces: Sequence[str], folder: Path, pairs: Path) -> list[str]:
+    """The files' names with the endings they have."""
+    found = {name.rpartition(".")[0]: name for name in images_in(folder)}
+    absent = [face for face in faces if face.removesuffix(".jpg") not in found]
+    if absent:
+        raise MissingDataError(
+            f"{pairs} names {absent[0]}, which is not in {folder}, nor with another ending "
+            f"({len(absent)} of {len(faces)} images are absent). The parameter pair_images names the folder."
+        )
+    return [found[face.removesuffix(".jpg")] for face in faces]

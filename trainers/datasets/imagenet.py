@@ -1,0 +1,33 @@
+"""ImageNet, in the folders that its archives unpack to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from trainers.datasets.folders import ClassFolders
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class ImageNet(ClassFolders):
+    """ImageNet (ILSVRC 2012): 1.33 million photographs, 1000 classes (Russakovsky et al. 2015).
+
+    The official test labels are secret, so the validation images are the test split. At
+    224 pixels the decoded images take 200 GB, at 64 pixels 16 GB. A part of the classes
+    (ImageNet-100) is read as well: the classes are the folders there are.
+    """
+
+    name = "imagenet"
+    train_images = 1_281_167
+    test_images = 50_000
+    parts = ("train", "val")
+    origin = (
+        "Here CLASS is an id such as n01440764. Get ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar from "
+        "https://image-net.org/download.php, unpack them (each class is an archive of its own) and sort val into "
+        "class folders (github.com/soumith/imagenetloader.torch: valprep.sh), or link the folder to where they are; "
+        "'tiny_imagenet' is a small relative, and 'digits' needs no files."
+    )
+
+    def _root(self, data_dir: Path) -> Path:
+        return data_dir / "imagenet"

@@ -1,0 +1,44 @@
+"""SVHN, kept in two MATLAB files."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from trainers.datasets import Images
+from trainers.datasets.checksummed import Checksummed
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class SVHN(Checksummed):
+    """SVHN: 99 289 house numbers, 32x32 colour, 10 classes (Netzer et al. 2011)."""
+
+    name = "svhn"
+    train_images = 73_257
+    test_images = 26_032
+    folder = "."
+
+    def _official(self) -> Any:
+        from torchvision import datasets
+
+        return datasets.SVHN
+
+    def _checksums(self) -> dict[str, str]:
+        listed = self._official().split_list
+        return {listed[split][1]: listed[split][2] for split in ("train", "test")}
+
+    def _download(self, root: Path, data_dir: Path) -> None:
+        del data_dir
+        for split in ("train", "test"):
+            self._official()(root, split=split, download=True)
+
+    def _read(self, data_dir: Path) -> tuple[Images, Images]:
+        return self._images(data_dir, "train"), self._images(data_dir, "test")
+
+    def _images(self, data_dir: Path, split: str) -> Images:
+        import numpy as np
+
+        # The file holds (H, W, C, n); torchvision turns that into a (n, C, H, W) view, and the label 10 into 0.
+        official = self._official()(data_dir, split=split)
+        return Images(np.ascontiguousarray(official.data), official.labels.astype(np.int64))

@@ -1,0 +1,129 @@
+"""Neural collapse: how near features and classifier are to a simplex (Papyan, Han, Donoho 2020).
+
+NC1 to NC3 in the form of Zhu et al. 2021 (arXiv 2105.02375), from class moments alone.
+All three are the same for features shifted by a constant, so moments may be those of
+shifted features. Class means are centred on the mean of class means: every class counts
+alike. Classes without samples are left out; fewer than two classes, means that coincide
+and values that are not finite give NaN.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+CUTOFF = float(np.finfo(np.float32).eps)
+"""Singular values of the centred means below this share of the largest count as 0 in NC1:
+features come in float32, and such a direction is their rounding."""
+
+
+@dataclass(eq=False)
+class Moments:
+    """Class sums, counts and summed outer products of features that stream by, in float64.
+
+    Of features less the mean of the first batch: what is left when moments are subtracted
+    does not drown in a large common mean.
+    """
+
+    classes: int
+    width: int
+    shift: NDArray[np.float64] | None = field(init=False, default=None)
+    """Mean of the first batch (d,); add it to class means to have those of the features."""
+    sums: NDArray[np.float64] = field(init=False)
+    """Sums of shifted features by class (K, d)."""
+    counts: NDArray[np.int64] = field(init=False)
+    """Samples by class (K,)."""
+    outer: NDArray[np.float64] = field(init=False)
+    """Sum over all samples of the outer product of the shifted feature with itself (d, d)."""
+
+    def __post_init__(self) -> None:
+        self.sums = np.zeros((self.classes, self.width))
+        self.counts = np.zeros(self.classes, np.int64)
+        self.outer = np.zeros((self.width, self.width))
+
+    def add(self, features: ArrayLike, labels: ArrayLike) -> None:
+        """Count a batch of features (n, d) and labels (n,)."""
+        features, labels = np.asarray(features, np.float64), np.asarray(labels, np.int64)
+        if not labels.size:
+            return
+        with np.errstate(invalid="ignore", over="ignore"):  # of infinite features: the measures say NaN
+            shift = self.shift = features.mean(axis=0) if self.shift is None else self.shift
+            shifted = features - shift
+            np.add.at(self.sums, labels, shifted)
+            self.outer += shifted.T @ shifted
+        self.counts += np.bincount(labels, minlength=self.classes)
+
+
+def nc1(sums: NDArray[np.float64], counts: NDArray[np.int64], outer: NDArray[np.float64]) -> float:
+    """`tr(S_W S_B^+) / K`: variability within classes against that between them; 0 at collapse.
+
+    With S_W the mean over samples of the outer products of features less their class mean,
+    and S_B the mean over classes of those of the centred class means. Its pseudo-inverse
+    has rank K - 1 at most; see `CUTOFF`. Spread below about 1e-8 of the distance between
+    classes is lost to rounding.
+
+    Args:
+        sums: Sums of features by class, shape (K, d).
+        counts: Samples by class, shape (K,).
+        outer: Summed outer products of features, shape (d, d).
+    """
+    present = counts > 0
+    centred = _centred_means(sums, counts)
+    if centred is None or not np.isfinite(outer).all():
+        return float("nan")
+    means = sums[present] / counts[present, None]
+    within = (outer - sums[present].T @ means) / counts.sum()
+    # S_B = sum_j s_j^2 v_j v_j' / K by the singular values s and right vectors v of the centred means.
+    _, sizes, directions = np.linalg.svd(centred, full_matrices=False)
+    keep = sizes > CUTOFF * sizes[0]
+    keep[len(centred) - 1 :] = False
+    spread = ((directions[keep] @ within) * directions[keep]).sum(axis=1)
+    return max(float((spread / sizes[keep] ** 2).sum()), 0.0)
+
+
+def nc2(sums: NDArray[np.float64], counts: NDArray[np.int64]) -> float:
+    """`|H'H / |H'H| - E|` for centred class means H (d, K): their distance from a simplex.
+
+    Norms are Frobenius's and `E = (I - 11'/K) / sqrt(K - 1)`.
+
+    Args:
+        sums: Sums of features by class, shape (K, d).
+        counts: Samples by class, shape (K,).
+    """
+    centred = _centred_means(sums, counts)
+    return float("nan") if centred is None else _distance_from_simplex(centred @ centred.T)
+
+
+def nc3(sums: NDArray[np.float64], counts: NDArray[np.int64], weight: NDArray[np.float64]) -> float:
+    """`|WH / |WH| - E|`: how far the classifier is from the dual of the class means; as in `nc2`.
+
+    Args:
+        sums: Sums of features by class, shape (K, d).
+        counts: Samples by class, shape (K,).
+        weight: Class vectors of the classifier, shape (K, d).
+    """
+    centred = _centred_means(sums, counts)
+    if centred is None or not np.isfinite(weight).all():
+        return float("nan")
+    return _distance_from_simplex(np.asarray(weight, np.float64)[counts > 0] @ centred.T)
+
+
+def _centred_means(sums: NDArray[np.float64], counts: NDArray[np.int64]) -> NDArray[np.float64] | None:
+    """Means (K, d) of the present classes less their mean; None where they say nothing."""
+    present = counts > 0
+    if present.sum() <= 1 or not np.isfinite(sums).all():
+        return None
+    means = sums[present] / counts[present, None]
+    centred = means - means.mean(axis=0)
+    return centred if centred.any() else None
+
+
+def _distance_from_simplex(products: NDArray[np.float64]) -> float:
+    """Frobenius distance of a K x K matrix, scaled to norm 1, from the simplex's `E`; NaN of a zero matrix."""
+    classes, norm = len(products), np.linalg.norm(products)
+    if not norm > 0:
+        return float("nan")
+    simplex = (np.eye(classes) - 1 / classes) / np.sqrt(classes - 1)
+    return float(np.linalg.norm(products / norm - simplex))

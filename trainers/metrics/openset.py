@@ -1,0 +1,79 @@
+"""Telling known classes from unknown ones by the highest score of a sample.
+
+A sample is accepted at threshold t when its score is above t. Scores of any kind will
+do, higher meaning known; equal scores are accepted together. NaN scores are errors: a
+known sample with one is rejected at every threshold, an unknown one accepted.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+
+def auroc(known: ArrayLike, unknown: ArrayLike) -> float:
+    """Chance that a known sample scores above an unknown one, ties counting half.
+
+    Args:
+        known: Highest scores of samples of known classes, shape (n,).
+        unknown: Highest scores of samples of unknown classes, shape (m,).
+
+    Returns:
+        The area under the ROC curve, 0 ... 1; NaN when either is empty.
+    """
+    known, unknown = _known(known), np.sort(_unknown(unknown))
+    if not known.size or not unknown.size:
+        return float("nan")
+    below = np.searchsorted(unknown, known, side="left")
+    not_above = np.searchsorted(unknown, known, side="right")
+    return int((below + not_above).sum()) / (2 * known.size * unknown.size)
+
+
+def fpr_at_tpr(known: ArrayLike, unknown: ArrayLike, true_positive_rate: float = 0.95) -> float:
+    """Share of unknown samples accepted at the highest threshold that accepts enough known ones.
+
+    FPR95 by default; arguments as in `auroc`, lower is better.
+
+    Args:
+        known: Shape (n,).
+        unknown: Shape (m,).
+        true_positive_rate: Share of known samples to accept at least, in 0 ... 1.
+    """
+    known, unknown = np.sort(_known(known))[::-1], _unknown(unknown)
+    if not known.size or not unknown.size:
+        return float("nan")
+    needed = int(np.count_nonzero(np.arange(known.size) / known.size < true_positive_rate))
+    # The threshold lies just below the last sample needed, so unknowns equal to it are accepted too.
+    return float(np.mean(unknown >= known[needed - 1])) if needed else 0.0
+
+
+def oscr(known: ArrayLike, correct: ArrayLike, unknown: ArrayLike) -> float:
+    """Area under CCR(t) against the false positive rate at t: open-set classification rate.
+
+    Dhamija, Günther, Boult 2018 (arXiv 1811.04110): CCR is the share of known samples both
+    accepted and classified right, the false positive rate that of unknown ones accepted.
+    Straight lines join the points, so the area is the chance that a known sample is right
+    and scores above an unknown one, ties counting half.
+
+    Args:
+        known: Highest scores of samples of known classes, shape (n,).
+        correct: Whether the class of that score is their own, shape (n,).
+        unknown: Highest scores of samples of unknown classes, shape (m,).
+
+    Returns:
+        At most the accuracy on known samples; NaN when either is empty.
+    """
+    known, correct = np.asarray(known, np.float64), np.asarray(correct, np.bool_)
+    if not known.size or not np.size(unknown):
+        return float("nan")
+    return auroc(known[correct], unknown) * float(correct.mean()) if correct.any() else 0.0
+
+
+def _known(scores: ArrayLike) -> NDArray[np.float64]:
+    scores = np.asarray(scores, np.float64)
+    return np.where(np.isnan(scores), -np.inf, scores)
+
+
+def _unknown(scores: ArrayLike) -> NDArray[np.float64]:
+    scores = np.asarray(scores, np.float64)
+    return np.where(np.isnan(scores), np.inf, scores)

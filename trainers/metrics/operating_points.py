@@ -1,0 +1,175 @@
+"""Where to put a threshold when errors have a price or a limit, and what it then yields.
+
+All from `positive` and `rival` of each sample, and of samples, not of sample-class pairs:
+at threshold t a sample is falsely accepted when *any* wrong class scores above t, and
+truly accepted when its own class does; both can happen to one sample. NaN scores are
+errors: such a rival is always accepted and such a positive never.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from trainers.metrics.uniform import uniform_accuracy
+
+
+def threshold_at(impostor: ArrayLike, false_accept_rate: float) -> float:
+    """The lowest t with a share of at most `false_accept_rate` of scores above t.
+
+    Args:
+        impostor: Scores that should be rejected, shape (n,).
+        false_accept_rate: The limit, in 0 ... 1.
+
+    Returns:
+        One of the scores; -inf when all may be accepted, NaN when there are none.
+    """
+    scores = _never_below(impostor)
+    if not scores.size:
+        return float("nan")
+    shares = np.arange(1, scores.size + 1) / scores.size
+    allowed = int(np.count_nonzero(shares <= false_accept_rate))
+    if allowed == scores.size:
+        return -np.inf
+    place = scores.size - 1 - allowed
+    return float(np.partition(scores, place)[place])
+
+
+def true_accept_rate(positive: ArrayLike, rival: ArrayLike, false_accept_rate: float) -> float:
+    """Share of positives above the lowest threshold that keeps the share of false accepts in bounds.
+
+    Args:
+        positive: Scores of the own class, shape (n,).
+        rival: Highest score of any other class, shape (n,): a sample is a false accept when
+            this is above the threshold, however many of its classes are.
+        false_accept_rate: The greatest admissible share of samples, in 0 ... 1.
+
+    Returns:
+        A share in 0 ... 1; NaN without samples.
+    """
+    if not np.size(positive) or not np.size(rival):
+        return float("nan")
+    return float(np.mean(np.asarray(positive, np.float64) > threshold_at(rival, false_accept_rate)))
+
+
+class Cheapest(NamedTuple):
+    """The least cost a single threshold can reach, and the open interval that reaches it.
+
+    Of equally cheap intervals the widest bounded one, and of equally wide ones the lowest.
+    Unbounded where rejecting or accepting everything is cheapest.
+    """
+
+    cost: float
+    low: float
+    high: float
+
+    @property
+    def threshold(self) -> float:
+        """The midpoint of the interval; infinite where that is unbounded."""
+        return (self.low + self.high) / 2
+
+
+def cost_threshold(
+    positive: ArrayLike, rival: ArrayLike, false_accept_cost: float, false_reject_cost: float
+) -> Cheapest:
+    """`min_t (1/n) (c_FA #{i : rival_i >= t} + c_FR #{i : positive_i <= t})`, exactly.
+
+    Args:
+        positive: Scores of the own class, shape (n,).
+        rival: Highest score of any other class, shape (n,).
+        false_accept_cost: Price of a sample with a wrong class at or above t.
+        false_reject_cost: Price of a sample whose own class is not above t. A sample may
+            cost both.
+
+    Returns:
+        Expected cost of a sample, in the unit of the prices, and thresholds; NaN without
+        samples.
+    """
+    accepted, rejected = np.sort(_never_below(rival)), np.sort(_never_above(positive))
+    if not rejected.size:
+        return Cheapest(np.nan, np.nan, np.nan)
+    # At an endpoint itself the cost is at least that just above it, so open intervals suffice.
+    endpoints = np.unique(np.concatenate([[-np.inf], accepted, rejected, [np.inf]]))
+    false_accepts = accepted.size - np.searchsorted(accepted, endpoints[:-1], side="right")
+    false_rejects = np.searchsorted(rejected, endpoints[:-1], side="right")
+    costs = false_accept_cost * false_accepts + false_reject_cost * false_rejects
+    widths = np.diff(endpoints)
+    widths[np.isinf(widths)] = 0
+    best = int(np.argmax(np.where(costs == costs.min(), widths, -np.inf)))
+    return Cheapest(float(costs[best] / rejected.size), float(endpoints[best]), float(endpoints[best + 1]))
+
+
+def risk_coverage(positive: ArrayLike, rival: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Accuracy on the samples of highest score, for every share of samples that can be kept.
+
+    Confidence is the sample's highest score, `max(positive, rival)`: the maximal logit of
+    raw scores, the maximal probability of log-probabilities. A sample is right when
+    rival < positive. One with a NaN score is wrong and kept last.
+
+    Args:
+        positive: Scores of the own class, shape (n,).
+        rival: Highest score of any other class, shape (n,).
+
+    Returns:
+        Coverage (m,), ascending to 1, one value for each distinct confidence since equal
+        ones are kept together; and accuracy (m,). Risk is 1 - accuracy.
+    """
+    positive, rival = np.asarray(positive, np.float64), np.asarray(rival, np.float64)
+    distinct, group = np.unique(_never_above(np.maximum(positive, rival)), return_inverse=True)
+    kept = np.cumsum(np.bincount(group, minlength=distinct.size)[::-1])
+    right = np.cumsum(np.bincount(group, weights=rival < positive, minlength=distinct.size)[::-1])
+    return kept / max(positive.size, 1), right / kept
+
+
+def area_under_risk_coverage(positive: ArrayLike, rival: ArrayLike) -> float:
+    """Mean over samples of the risk among those at least as confident; lower is better.
+
+    Geifman, Uziel, El-Yaniv, ICLR 2019 (arXiv 1805.08206); arguments as in `risk_coverage`.
+
+    Returns:
+        A value in 0 ... 1; NaN without samples.
+    """
+    coverage, accuracy = risk_coverage(positive, rival)
+    if not coverage.size:
+        return float("nan")
+    return float(np.diff(coverage, prepend=0) @ (1 - accuracy))
+
+
+def threshold_spread(positive: ArrayLike, rival: ArrayLike, label: ArrayLike) -> float:
+    """Standard deviation over classes of the best threshold of each, t_k*.
+
+    The sample standard deviation (K - 1), so that few classes and many compare. Each
+    threshold is the midpoint of the widest interval, as in `uniform_accuracy`; 0 means that
+    one threshold fits all, though a small spread is small only beside the scores' own.
+
+    Args:
+        positive: Scores of the own class, shape (n,).
+        rival: Highest score of any other class, shape (n,).
+        label: Own classes, shape (n,).
+
+    Returns:
+        In the unit of scores. Classes without a sample of rival < positive are left out;
+        NaN with fewer than two others.
+    """
+    order = np.argsort(label, kind="stable")
+    starts = np.flatnonzero(np.diff(np.asarray(label)[order])) + 1
+    classes = zip(
+        np.split(np.asarray(positive)[order], starts), np.split(np.asarray(rival)[order], starts), strict=True
+    )
+    thresholds = np.array([uniform_accuracy(*own).threshold for own in classes])
+    thresholds = thresholds[np.isfinite(thresholds)]
+    return float(np.std(thresholds, ddof=1)) if thresholds.size > 1 else float("nan")
+
+
+def _never_below(scores: ArrayLike) -> NDArray[np.float64]:
+    """Scores in float64 with NaN above every threshold."""
+    scores = np.asarray(scores, np.float64)
+    return np.where(np.isnan(scores), np.inf, scores)
+
+
+def _never_above(scores: ArrayLike) -> NDArray[np.float64]:
+    """Scores in float64 with NaN below every threshold."""
+    scores = np.asarray(scores, np.float64)
+    return np.where(np.isnan(scores), -np.inf, scores)

@@ -1,0 +1,148 @@
+"""Do two samples belong to one class? Of pairs of features, as in face verification.
+
+A pair is genuine when its two samples share a class and an impostor otherwise. NaN
+similarities are errors: a genuine pair with one is rejected, an impostor pair accepted.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from trainers.metrics.operating_points import true_accept_rate
+
+BLOCK = 4096
+"""Pairs whose features are gathered at a time; more only costs memory."""
+
+
+def draw_pairs(labels: ArrayLike, count: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Pairs of samples, `count // 2` genuine and then as many impostors, none twice.
+
+    Every pair of a kind is equally likely. Where there are fewer of a kind, all of them
+    are returned. Which pairs are genuine, `labels[pairs[:, 0]] == labels[pairs[:, 1]]` says.
+
+    Args:
+        labels: Classes of the samples, shape (n,).
+        count: How many pairs.
+        rng: Decides on everything; the same one draws the same pairs.
+
+    Returns:
+        Indices into `labels`, shape (m, 2), the lower first; m <= count.
+    """
+    labels = np.asarray(labels)
+    order = np.argsort(labels, kind="stable")
+    sorted_labels = labels[order]
+    first_of_class = np.searchsorted(sorted_labels, sorted_labels, side="left")
+    position = np.arange(labels.size)
+    # In order of labels a sample's earlier partners are one run: its own class from its first on, or all before.
+    genuine = _draw(first_of_class, position - first_of_class, count // 2, rng)
+    impostor = _draw(np.zeros_like(position), first_of_class, count // 2, rng)
+    return np.sort(order[np.concatenate([genuine, impostor])], axis=1)
+
+
+def cosine(features: ArrayLike, pairs: ArrayLike) -> NDArray[np.float64]:
+    """Cosine of the two features of each pair; 0 where one of them is the zero vector.
+
+    Args:
+        features: Shape (n, d), of any length.
+        pairs: Indices, shape (m, 2).
+
+    Returns:
+        Similarities of shape (m,), in -1 ... 1.
+    """
+    features, pairs = np.asarray(features, np.float64), np.asarray(pairs)
+    lengths = np.linalg.norm(features, axis=1, keepdims=True)
+    unit = np.divide(features, lengths, out=np.zeros_like(features), where=lengths != 0)
+    similarity = np.empty(len(pairs))
+    for start in range(0, len(pairs), BLOCK):
+        rows = slice(start, start + BLOCK)
+        similarity[rows] = (unit[pairs[rows, 0]] * unit[pairs[rows, 1]]).sum(axis=1)
+    return similarity
+
+
+class Roc(NamedTuple):
+    """Rates at which pairs are accepted, from (0, 0) to (1, 1), arrays of shape (m,).
+
+    At each threshold pairs of at least that similarity are accepted; the first is infinite
+    and accepts none, the others are the distinct similarities, descending.
+    """
+
+    threshold: NDArray[np.float64]
+    false_accept_rate: NDArray[np.float64]
+    true_accept_rate: NDArray[np.float64]
+
+
+def roc(similarity: ArrayLike, genuine: ArrayLike) -> Roc:
+    """The receiver operating characteristic, every point of it.
+
+    Args:
+        similarity: Of each pair, shape (n,).
+        genuine: Whether it is of one class, shape (n,).
+
+    Returns:
+        NaN rates of a kind of which there are no pairs.
+    """
+    similarity, genuine = np.asarray(similarity, np.float64), np.asarray(genuine, np.bool_)
+    similarity = np.where(np.isnan(similarity), np.where(genuine, -np.inf, np.inf), similarity)
+    distinct, group = np.unique(similarity, return_inverse=True)
+    return Roc(
+        threshold=np.append(np.inf, distinct[::-1]),
+        false_accept_rate=_accepted(group[~genuine], distinct.size),
+        true_accept_rate=_accepted(group[genuine], distinct.size),
+    )
+
+
+def equal_error_rate(similarity: ArrayLike, genuine: ArrayLike) -> float:
+    """The rate at which false accepts equal false rejects, on straight lines between points of `roc`.
+
+    Args:
+        similarity: Of each pair, shape (n,).
+        genuine: Whether it is of one class, shape (n,).
+
+    Returns:
+        0 for perfect separation, 1/2 for chance; NaN without pairs of both kinds.
+    """
+    _, false_accept, true_accept = roc(similarity, genuine)
+    excess = false_accept + true_accept - 1  # of false accepts over false rejects: from -1 up to 1
+    if np.isnan(excess).any():
+        return float("nan")
+    after = int(np.argmax(excess >= 0))
+    share = -excess[after - 1] / (excess[after] - excess[after - 1])
+    return float(false_accept[after - 1] + share * (false_accept[after] - false_accept[after - 1]))
+
+
+def true_accept_rate_at(similarity: ArrayLike, genuine: ArrayLike, false_accept_rate: float) -> float:
+    """Share of genuine pairs above the lowest t above which a share of impostors is within bounds.
+
+    Args:
+        similarity: Of each pair, shape (n,).
+        genuine: Whether it is of one class, shape (n,).
+        false_accept_rate: The greatest admissible share of impostor pairs, in 0 ... 1. Below
+            one over their number it means none.
+
+    Returns:
+        TAR@FAR, 0 ... 1; NaN without pairs of both kinds.
+    """
+    similarity, genuine = np.asarray(similarity, np.float64), np.asarray(genuine, np.bool_)
+    return true_accept_rate(similarity[genuine], similarity[~genuine], false_accept_rate)
+
+
+def _draw(
+    first: NDArray[np.int64], partners: NDArray[np.int64], count: int, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """Distinct pairs (m, 2) of positions: j with one of `partners[j]` from `first[j]` on."""
+    ends = np.cumsum(partners)
+    total = int(partners.sum())
+    chosen = rng.choice(total, min(count, total), replace=False, shuffle=False) if total else np.empty(0, np.int64)
+    later = np.searchsorted(ends, chosen, side="right")
+    earlier = first[later] + chosen - (ends - partners)[later]
+    return np.stack([earlier, later], axis=1)
+
+
+def _accepted(group: NDArray[np.int64], groups: int) -> NDArray[np.float64]:
+    """Share of members in the last 0, 1, ... `groups` groups; NaN without members."""
+    if not group.size:
+        return np.full(groups + 1, np.nan)
+    return np.append(0, np.cumsum(np.bincount(group, minlength=groups)[::-1])) / group.size
