@@ -77,6 +77,8 @@ def main() -> None:
     """Run a verb; an error is one message a person can act on, and never a bare traceback."""
     arguments = sys.argv[1:]
     debug = "--debug" in arguments
+    if "" not in sys.path and str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))  # as `python -m` does, for an experiment's `plugins:`
     # A batch system's polite end is a Ctrl-C, also where a background job ignores the keyboard's.
     for polite in (signal.SIGINT, signal.SIGTERM):
         signal.signal(polite, signal.default_int_handler)
@@ -202,7 +204,7 @@ def status(
         _console().print(overview.statuses(states))
     else:
         subject = f"Experiment '{wanted[0]}' has" if wanted else "No experiment has"
-        _console().print(f"{subject} not been launched in workspace {workspace}.")
+        _console().print(f"{subject} not been launched in workspace {workspace}.", markup=False, emoji=False)
 
 
 @app.command()
@@ -224,7 +226,7 @@ def aggregate(
     console = _console()
     results = _aggregate(console, plan, place)
     written = f"{results.table.num_rows} of {len(plan)} cells are in {_near(place.results(plan.experiment.name))}."
-    console.print(written, highlight=False, soft_wrap=True)
+    console.print(written, markup=False, emoji=False, soft_wrap=True)
 
 
 @app.command()
@@ -328,7 +330,8 @@ def _located(file: Path) -> Path:
     """The file; where there is none, the experiment of that name that comes with the program."""
     beside, installed = provenance.ROOT / "experiments", Path(__file__).parent / "experiments"
     shipped = (installed if installed.exists() else beside) / file.name
-    return shipped if not file.exists() and file.parent.name in ("", "experiments") and shipped.exists() else file
+    meant = file.parent in (Path(), Path("experiments"))
+    return shipped if meant and not file.exists() and shipped.exists() else file
 
 
 def _seeds(text: str | None) -> int | list[int] | None:
@@ -422,9 +425,10 @@ def _aggregate(console: Console, plan: Plan, place: Workspace) -> Results:
     from orchestrator.records import results
     from orchestrator.records.evaluations import Evaluations
 
+    place.create()
     found = results.aggregate(plan, Evaluations(place.evaluations))
     for sentence in found.damaged:
-        console.print(sentence, style="red", markup=False, soft_wrap=True)
+        console.print(sentence, style="red", markup=False, emoji=False, soft_wrap=True)
     results.write(found, place.results(plan.experiment.name))
     return found
 

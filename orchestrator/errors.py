@@ -4,6 +4,7 @@ OrchestratorError
 ├── RequestError               the request is wrong, nothing was started (exit code 2)
 │   ├── ExperimentError        an experiment file, with every problem found in it
 │   ├── WorkspaceError         the workspace cannot be read or written
+│   ├── NewerFormatError       a file was written by a newer version of this program
 │   └── UnreachableError       a service (tracking, registry, Ray) does not answer
 └── DamagedFileError           a cell's file cannot be trusted
 """
@@ -33,6 +34,10 @@ class ExperimentError(RequestError):
 
 class WorkspaceError(RequestError):
     """The workspace cannot be read or written."""
+
+
+class NewerFormatError(RequestError):
+    """A file was written by a newer version of this program, and is left as it is."""
 
 
 class UnreachableError(RequestError):

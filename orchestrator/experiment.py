@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import product
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -32,6 +32,8 @@ from trainers.recipe import Training
 Axis = Literal["loss", "backbone", "dataset"]
 AXES: Mapping[Axis, catalogue.Axis] = {"loss": "losses", "backbone": "backbones", "dataset": "datasets"}
 """One value of an axis, and the axis."""
+
+Model = TypeVar("Model", bound=Frozen)
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
 """Safe as a file name on every storage."""
@@ -74,16 +76,18 @@ class Claim(Frozen):
     metric: str
     challenger: str
     baseline: str
+    baseline_metric: str | None = None
+    """The baseline's measure where it is another: a calibrated probability against a raw score."""
     direction: Literal["higher", "lower", "equal"]
     margin: float = Field(default=0.0, ge=0)
     """Differences up to this size count as equivalent in practice."""
     where: Where = Where()
     """The settings the claim speaks of."""
 
-    @field_validator("metric")
+    @field_validator("metric", "baseline_metric")
     @classmethod
-    def _is_measured(cls, metric: str) -> str:
-        if unknown := _unknown(metric, MEASURES, "measure"):
+    def _is_measured(cls, metric: str | None) -> str | None:
+        if metric and (unknown := _unknown(metric, MEASURES, "measure")):
             raise PydanticCustomError("unknown", "{text}", {"text": unknown})
         return metric
 
@@ -120,9 +124,32 @@ def _chosen(axis: catalogue.Axis) -> Callable[[Any], Any]:
         except ValidationError as error:
             family = catalogue.plugins(axis)[name.partition(":")[0]]
             raise source.nested(list(source.problems(error, family))) from None
-        return {"label": plugin.key if label is None else label, "plugin": plugin}
+        return _validated(Choice, {"label": plugin.key if label is None else label, "plugin": plugin})
 
     return choose
+
+
+def _validated(model: type[Model], fields: Any) -> Model:
+    try:
+        return model.model_validate(fields)
+    except ValidationError as error:
+        raise source.nested(list(source.problems(error, model))) from None
+
+
+def _each(entries: Any, validate: Callable[[Any], Any]) -> Any:
+    """Validate every entry of a list, so that the problems of all are reported together."""
+    if not isinstance(entries, (list, tuple)):
+        return entries
+    valid, found = [], list[Problem]()
+    for position, entry in enumerate(entries):
+        try:
+            valid.append(validate(entry))
+        except PydanticCustomError as error:
+            below = (error.context or {}).get("problems") or [((), str(error))]
+            found += [((position, *location), sentence) for location, sentence in below]
+    if found:
+        raise source.nested(found)
+    return valid
 
 
 def _distinct(values: Sequence[object], noun: str) -> None:
@@ -141,7 +168,13 @@ def _all_seeds(value: Any) -> Any:
         return value
     if value < 1:
         raise PydanticCustomError("unknown", "{text}", {"text": f"At least 1 seed is needed; found {value}."})
+    if value > MOST_SEEDS:
+        raise PydanticCustomError("unknown", "{text}", {"text": f"At most {MOST_SEEDS} seeds; found {value}."})
     return tuple(range(value))
+
+
+MOST_SEEDS = 1_000_000
+"""More is a slip of the keyboard."""
 
 
 def _distinct_seeds(seeds: tuple[int, ...]) -> tuple[int, ...]:
@@ -155,6 +188,8 @@ def _imported(modules: tuple[str, ...]) -> tuple[str, ...]:
             catalogue.add(module)
         except ImportError as error:
             raise ValueError(f"The plug-in module '{module}' cannot be imported: {error}") from None
+        except TypeError as error:
+            raise ValueError(f"The plug-in module '{module}' cannot be used: {error}") from None
     return modules
 
 
@@ -184,68 +219,47 @@ class Experiment(Frozen):
     @field_validator("losses", "backbones", "datasets", mode="before")
     @classmethod
     def _choose(cls, entries: Any, info: ValidationInfo) -> Any:
-        """Resolve every entry, so that all problems of an axis are reported together."""
-        if not isinstance(entries, (list, tuple)):
-            return entries
         axis: Any = info.field_name
-        chosen, found = [], list[Problem]()
-        for position, entry in enumerate(entries):
-            try:
-                chosen.append(_chosen(axis)(entry))
-            except PydanticCustomError as error:
-                below = (error.context or {}).get("problems") or [((), str(error))]
-                found += [((position, *location), sentence) for location, sentence in below]
-        if found:
-            raise source.nested(found)
-        return chosen
+        return _each(entries, _chosen(axis))
 
-    @field_validator("overrides")
+    @field_validator("overrides", mode="before")
     @classmethod
-    def _overrides_apply(cls, overrides: tuple[Override, ...], info: ValidationInfo) -> tuple[Override, ...]:
-        found: list[Problem] = []
-        for position, override in enumerate(overrides):
-            found += [((position, "where", *rest), text) for rest, text in _strangers(override.where, info)]
-            try:
-                Training.model_validate(override.recipe)
-            except ValidationError as error:
-                # What concerns several fields at once is judged after merging, in `_recipes_are_valid`.
-                alone = [problem for problem in source.problems(error, Training) if problem[0]]
-                found += [((position, "recipe", *rest), text) for rest, text in alone]
-        if found:
-            raise source.nested(found)
-        return overrides
+    def _overrides_apply(cls, overrides: Any, info: ValidationInfo) -> Any:
+        return _each(overrides, lambda entry: _applying(_validated(Override, entry), info))
 
     @field_validator("baseline")
     @classmethod
     def _baseline_is_a_loss(cls, baseline: str, info: ValidationInfo) -> str:
         if unknown := _stranger("loss", baseline, info):
-            raise PydanticCustomError("unknown", "{text}", {"text": unknown})
+            raise PydanticCustomError("unknown", "{text}", {"text": f"'baseline': {unknown}"})
         return baseline
+
+    @field_validator("claims", mode="before")
+    @classmethod
+    def _claims_are_about_losses(cls, claims: Any, info: ValidationInfo) -> Any:
+        return _each(claims, lambda entry: _deciding(_validated(Claim, entry), info))
 
     @field_validator("claims")
     @classmethod
-    def _claims_name_losses(cls, claims: tuple[Claim, ...], info: ValidationInfo) -> tuple[Claim, ...]:
-        found: list[Problem] = []
-        for position, claim in enumerate(claims):
-            for field in ("challenger", "baseline"):
-                unknown = _stranger("loss", getattr(claim, field), info)
-                found += [((position, field), unknown)] if unknown else []
-            if claim.challenger == claim.baseline:
-                found.append(((position, "challenger"), f"Claim '{claim.id}' compares a loss with itself."))
-            found += [((position, "where", *rest), text) for rest, text in _strangers(claim.where, info)]
-        if found:
-            raise source.nested(found)
+    def _claims_are_distinct(cls, claims: tuple[Claim, ...]) -> tuple[Claim, ...]:
         _distinct([claim.id for claim in claims], "claim")
         return claims
 
     @model_validator(mode="after")
-    def _recipes_are_valid(self) -> Experiment:
+    def _recipes_are_valid_and_distinct(self) -> Experiment:
+        seen: dict[object, tuple[str, str, str]] = {}
         for loss, backbone, dataset in product(self.losses, self.backbones, self.datasets):
+            labels = (loss.label, backbone.label, dataset.label)
             try:
-                self.settled(loss.label, backbone.label, dataset.label)
+                training, _ = self.settled(*labels)
             except ValidationError as error:
                 sentences = " ".join(text for _, text in source.problems(error, Training))
-                raise ValueError(f"For {loss.label}/{backbone.label}/{dataset.label}: {sentences}") from None
+                raise source.nested([(("overrides",), f"For {'/'.join(labels)}: {sentences}")]) from None
+            first = seen.setdefault((loss.plugin, backbone.plugin, dataset.plugin, training), labels)
+            if first != labels:
+                axis = next(axis for axis, a, b in zip(AXES.values(), first, labels, strict=True) if a != b)
+                text = f"{'/'.join(first)} and {'/'.join(labels)} are the same recipe: leave out one."
+                raise source.nested([((axis,), text)])
         return self
 
     def settled(self, loss: str, backbone: str, dataset: str) -> tuple[Training, Resources]:
@@ -269,6 +283,32 @@ def _stranger(axis: Axis, label: str | None, info: ValidationInfo) -> str | None
 def _strangers(where: Where, info: ValidationInfo) -> list[Problem]:
     complaints = {axis: _stranger(axis, getattr(where, axis), info) for axis in AXES}
     return [((axis,), complaint) for axis, complaint in complaints.items() if complaint]
+
+
+def _applying(override: Override, info: ValidationInfo) -> Override:
+    """The override, if it selects what is there and every one of its fields is valid alone."""
+    found = [(("where", *rest), text) for rest, text in _strangers(override.where, info)]
+    try:
+        Training.model_validate(override.recipe)
+    except ValidationError as error:
+        # What concerns several fields at once is judged after merging, in `_recipes_are_valid`.
+        found += [(("recipe", *rest), text) for rest, text in source.problems(error, Training) if rest]
+    if found:
+        raise source.nested(found)
+    return override
+
+
+def _deciding(claim: Claim, info: ValidationInfo) -> Claim:
+    """The claim, if it is about two losses, and settings, that are there."""
+    found = [(("where", *rest), text) for rest, text in _strangers(claim.where, info)]
+    for field in ("challenger", "baseline"):
+        unknown = _stranger("loss", getattr(claim, field), info)
+        found += [((field,), unknown)] if unknown else []
+    if claim.challenger == claim.baseline and claim.baseline_metric in (None, claim.metric):
+        found.append((("challenger",), f"Claim '{claim.id}' compares a loss with itself."))
+    if found:
+        raise source.nested(found)
+    return claim
 
 
 def load(path: Path) -> Experiment:
@@ -333,7 +373,7 @@ def revise(
 def _extended(axis: Axis, present: tuple[Choice, ...], names: Sequence[str]) -> tuple[Choice, ...]:
     labels = {choice.label for choice in present}
     try:
-        fresh = [Choice.model_validate(_chosen(AXES[axis])(name)) for name in names if name not in labels]
+        fresh = [_chosen(AXES[axis])(name) for name in names if name not in labels]
     except PydanticCustomError as error:
         raise ExperimentError([f"--{axis}: {error}"]) from None
     return (*present, *dict.fromkeys(fresh))

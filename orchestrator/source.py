@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,33 +42,65 @@ def read(path: Path) -> Source:
     """Read one YAML document safely.
 
     Raises:
-        ExperimentError: No such file, not UTF-8, not YAML, or a key given twice.
+        ExperimentError: No such file, not UTF-8, not YAML, a value that YAML cannot read, or a
+            key given twice.
     """
+    text = ""
     try:
         text = path.read_text(encoding="utf-8")
         root = yaml.compose(text, Loader=yaml.SafeLoader)
-        document = yaml.safe_load(text)
+        lines: dict[Location, int] = {}
+        repeated = [] if root is None else list(_walk(root, (), lines))
+        document = None if root is None else _with_text_keys(_Loader(text).get_single_data())
     except OSError as error:
         raise ExperimentError([f"{path}: cannot be read: {error.strerror}."]) from None
     except UnicodeDecodeError as error:
         raise ExperimentError([f"{path}: is not a UTF-8 text file ({error.reason})."]) from None
     except yaml.YAMLError as error:
-        raise ExperimentError([_syntax(path, error)]) from None
-    lines: dict[Location, int] = {}
-    repeated = [] if root is None else list(_walk(root, (), lines))
+        raise ExperimentError([_syntax(path, text, error)]) from None
+    except RecursionError:
+        raise ExperimentError([f"{path}: is nested too deeply, or refers to itself."]) from None
+    except _TooLargeError as error:
+        raise ExperimentError([f"{path}: {error}."]) from None
     if repeated:
         raise ExperimentError([f"{path}:{line}: The key '{key}' is given twice." for line, key in repeated])
     return Source(path, document, lines)
 
 
-def _syntax(path: Path, error: yaml.YAMLError) -> str:
+LARGEST = 100_000
+"""Entries of a document with its aliases written out: a few lines of aliases can stand for billions."""
+
+
+class _TooLargeError(Exception):
+    """A document has too many entries."""
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML's safe loader, which here says where a value is that it cannot build: `2024-13-45`."""
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        """A value, or an error with the line of its node."""
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, KeyError, AttributeError, ArithmeticError) as error:
+            problem = f"'{getattr(node, 'value', '')!s:.40}' cannot be read as a value ({error})"
+            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark) from None
+
+
+def _syntax(path: Path, text: str, error: yaml.YAMLError) -> str:
+    if isinstance(error, yaml.reader.ReaderError):
+        line = text.count("\n", 0, error.position) + 1
+        return f"{path}:{line}: not valid YAML: the character {error.character!r} is not allowed."
     mark = getattr(error, "problem_mark", None)
     where = f"{path}:{mark.line + 1}" if mark else str(path)
-    return f"{where}: not valid YAML: {getattr(error, 'problem', None) or error}."
+    reason = " ".join(str(getattr(error, "problem", None) or error).split())
+    return f"{where}: not valid YAML: {reason}."
 
 
 def _walk(node: yaml.Node, location: Location, lines: dict[Location, int]) -> Iterator[tuple[int, str]]:
     """Note the line of every entry; yield the keys given twice in one mapping, with their lines."""
+    if len(lines) > LARGEST:
+        raise _TooLargeError(f"has more than {LARGEST} entries, its aliases written out")
     lines.setdefault(location, node.start_mark.line + 1)
     if isinstance(node, yaml.SequenceNode):
         for position, child in enumerate(node.value):
@@ -81,6 +114,13 @@ def _walk(node: yaml.Node, location: Location, lines: dict[Location, int]) -> It
             yield from _walk(child, below, lines)
 
 
+def _with_text_keys(value: Any) -> Any:
+    """The document with every key as text, which is how lines are noted and fields are named."""
+    if isinstance(value, dict):
+        return {str(key): _with_text_keys(entry) for key, entry in value.items()}
+    return [_with_text_keys(entry) for entry in value] if isinstance(value, list) else value
+
+
 def nested(found: list[Problem]) -> PydanticCustomError:
     """An error that stands for several problems below the field being validated."""
     text = " ".join(sentence for _, sentence in found)
@@ -91,7 +131,8 @@ def problems(error: ValidationError, model: type[BaseModel]) -> Iterator[Problem
     """Each problem of a failed validation: where in the document, and a sentence."""
     alternatives: dict[Location, list[ErrorDetails]] = {}
     for detail in error.errors(include_url=False):
-        alternatives.setdefault(_of_fields(detail["loc"]), []).append(detail)
+        location = detail["loc"] if detail["type"] == "extra_forbidden" else _of_fields(detail["loc"])
+        alternatives.setdefault(location, []).append(detail)
     for location, details in alternatives.items():
         if len(details) > 1:  # a value of several possible types fits none of them
             yield location, _misfit(location, details)
@@ -104,8 +145,10 @@ def problems(error: ValidationError, model: type[BaseModel]) -> Iterator[Problem
 
 def _of_fields(location: Location) -> Location:
     """Without the names of types, which pydantic adds where a value may have one of several."""
-    types = ("float", "int", "str", "literal[")
-    return tuple(part for part in location if not (isinstance(part, str) and part.startswith(types)))
+    return tuple(part for part in location if not (isinstance(part, str) and _TYPE.fullmatch(part)))
+
+
+_TYPE = re.compile(r"float|int|str|literal\[.*\]")
 
 
 def _misfit(location: Location, details: list[ErrorDetails]) -> str:

@@ -82,6 +82,8 @@ def add(module: str) -> None:
         return
     try:
         importlib.import_module(module)
+    except ImportError:
+        raise
     except Exception as error:
         raise ImportError(f"{type(error).__name__}: {error}") from error
     _modules.append(module)

@@ -19,6 +19,10 @@ Listener = Callable[[Event], None]
 class Log(Protocol):
     """Takes what one cell tells while it runs, in the worker's process."""
 
+    def loaded(self, fingerprint: str) -> None:
+        """What the dataset's images and labels hash to."""
+        ...
+
     def epoch(self, epoch: int, figures: Mapping[str, float]) -> None:
         """The figures of an epoch, counted from 1."""
         ...

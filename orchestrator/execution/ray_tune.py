@@ -34,6 +34,7 @@ os.environ |= {
 
 import ray
 from ray import tune
+from ray.tune.error import TuneError
 from ray.tune.experiment import Trial
 
 from orchestrator.errors import RequestError, UnreachableError
@@ -69,7 +70,10 @@ class RayTune:
                 ),
                 run_config=tune.RunConfig(storage_path=folder, name="cells", verbose=0, callbacks=[teller]),
             )
-            tuner.fit()
+            try:
+                tuner.fit()
+            except TuneError:
+                raise teller.trouble or RuntimeError("Ray Tune stopped for a reason of its own") from None
 
 
 def _trial(worker: Worker) -> Any:
@@ -94,6 +98,15 @@ class _Teller(tune.Callback):
     def __init__(self, listen: Listener) -> None:
         self._listen = listen
         self._started: dict[str, Started] = {}
+        self.trouble: Exception | None = None
+        """What the listener raised; Tune would pass on its text only."""
+
+    def _tell(self, event: Event) -> None:
+        try:
+            self._listen(event)
+        except Exception as error:
+            self.trouble = error
+            raise
 
     def __reduce__(self) -> tuple[type, tuple[Listener]]:
         # Tune pickles its callbacks into snapshots, which are never read: what a listener
@@ -112,7 +125,7 @@ class _Teller(tune.Callback):
                 pass
             case _:
                 self._started.pop(trial.trial_id, None)
-        self._listen(event)
+        self._tell(event)
 
     def on_trial_error(self, *_: Any, trial: Trial, **__: Any) -> None:
         """A trial's process died; whatever our own code raises has become an outcome before."""
@@ -121,7 +134,7 @@ class _Teller(tune.Callback):
         attempt = Attempt(started.node, started.started, now - started.started) if started else Attempt("", now, 0.0)
         error = trial.get_error()
         sentence = f"The worker process died: {type(error).__name__}: {error}".partition("\n")[0]
-        self._listen(Failed((trial.config or {})["cell"], attempt, sentence, str(error)))
+        self._tell(Failed((trial.config or {})["cell"], attempt, sentence, str(error)))
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from orchestrator.execution.executor import Recorder
 from orchestrator.outcome import Advanced, Attempt, Diverged, Event, Failed, Finished, Outcome, Started
 from orchestrator.plan import Cell
-from trainers.datasets import Dataset, TrainTest
+from trainers.datasets import Dataset, TrainTest, fingerprint
 
 if TYPE_CHECKING:
     import torch
@@ -60,7 +60,10 @@ class Worker:
                 tell(Advanced(cell, epoch, figures))
 
             try:
-                data = loaded(cell.recipe.dataset, self.data_dir)  # pyright: ignore[reportArgumentType]  # it hashes
+                # Shifts are made from the test split; without them, datasets that differ in nothing else are one.
+                plain = cell.recipe.dataset.model_copy(update={"shift": None})
+                data, digest = loaded(plain, self.data_dir)  # pyright: ignore[reportArgumentType]  # it hashes
+                log.loaded(digest)
                 trained = fit(cell.recipe, data, device=_device(cell), observer=observe)
             except DivergedError as error:
                 diverged = Diverged(cell, attempt(), error.epoch)
@@ -72,9 +75,10 @@ class Worker:
 
 
 @lru_cache(maxsize=2)
-def loaded(dataset: Dataset, data_dir: Path) -> TrainTest:
-    """A dataset decoded once a process, however many cells train on it."""
-    return dataset.load(data_dir)
+def loaded(dataset: Dataset, data_dir: Path) -> tuple[TrainTest, str]:
+    """A dataset and its fingerprint, read once a process, however many cells train on it."""
+    data = dataset.load(data_dir)
+    return data, fingerprint(data)
 
 
 def _device(cell: Cell) -> torch.device:

@@ -19,8 +19,9 @@ from urllib.parse import quote
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import TypeAdapter
 
-from orchestrator.errors import DamagedFileError
+from orchestrator.errors import DamagedFileError, NewerFormatError, WorkspaceError
 from orchestrator.plan import Cell
 from trainers.evaluation import Evaluation
 from trainers.recipe import Recipe
@@ -33,6 +34,7 @@ SCHEMA = pa.schema(
         ("positive", pa.float32()),
         ("rival", pa.float32()),
         ("logsumexp", pa.float32()),
+        ("logsumexp_tuned", pa.float32()),
     ]
 )
 
@@ -52,6 +54,8 @@ class Account:
     epochs: int
     """Epochs completed; a diverged cell stopped in the next."""
     metrics: dict[str, float | None]
+    shifts: dict[str, dict[str, float]]
+    """Accuracies under each shift of the test set, by its name."""
     learned_bias: list[float]
     history: list[dict[str, float]]
     parameters: int | None
@@ -120,7 +124,10 @@ class Evaluations:
 
     def evaluation(self, cell: Cell) -> Evaluation:
         """The per-sample rows of a cell that is done; raises as `account` does."""
-        table = _opened(self.path(cell.recipe, cell.id), pq.read_table)
+        path = self.path(cell.recipe, cell.id)
+        table = _opened(path, pq.read_table)
+        if table.num_rows != self.account(cell).samples or not table.schema.equals(SCHEMA):
+            raise DamagedFileError(f"{path} does not hold the rows its account speaks of.")
         return Evaluation(**{field.name: table[field.name].to_numpy() for field in fields(Evaluation)})
 
     def accounts(self) -> Iterator[tuple[Path, Account | DamagedFileError]]:
@@ -137,19 +144,32 @@ def read_account(path: Path) -> Account:
 
     Raises:
         FileNotFoundError: There is no such file.
-        DamagedFileError: It is not a cell's file, or of a newer version.
+        DamagedFileError: It is not a cell's file.
+        NewerFormatError: A newer version of this program wrote it.
+        WorkspaceError: It cannot be opened at present.
 
     """
     metadata = _opened(path, pq.read_schema).metadata or {}
     try:
         content = json.loads(metadata[b"cell"])
-        if content["version"] != VERSION:
-            raise DamagedFileError(
-                f"{path} has version {content['version']} of the cell format; this program reads {VERSION}."
+        if content["version"] > VERSION:
+            raise NewerFormatError(
+                f"{path} has version {content['version']} of the cell format; this program reads {VERSION}: upgrade it."
             )
-        return Account(**content)
+        _check_entries(content)
+        return _ACCOUNT.validate_json(metadata[b"cell"], strict=True)
     except (KeyError, TypeError, ValueError) as error:
-        raise DamagedFileError(f"{path} is no cell's file: its account is missing or unreadable ({error}).") from None
+        reason = " ".join(str(error).split())[:200]
+        raise DamagedFileError(f"{path} is no cell's file: its account is missing or unreadable ({reason}).") from None
+
+
+_ACCOUNT = TypeAdapter(Account)
+
+
+def _check_entries(content: dict[str, Any]) -> None:
+    # Ignoring what this version does not know would lose it when the file is rewritten.
+    if strangers := content.keys() - {field.name for field in fields(Account)}:
+        raise ValueError(f"it has unknown entries: {', '.join(sorted(strangers))}")
 
 
 def _opened(path: Path, read: Any) -> Any:
@@ -158,6 +178,9 @@ def _opened(path: Path, read: Any) -> Any:
     except FileNotFoundError:
         raise
     except (pa.ArrowException, OSError) as error:
+        # Damage has no error number; what has one (no permission, too many open files) may pass.
+        if getattr(error, "errno", None) is not None:
+            raise WorkspaceError(f"{path} cannot be read now ({error}).") from None
         raise DamagedFileError(f"{path} cannot be read as Parquet ({error}).") from None
 
 

@@ -39,6 +39,11 @@ class CellLog:
     cell: Cell
     run: Run
     history: list[dict[str, float]] = field(default_factory=list)
+    data_fingerprint: str | None = None
+
+    def loaded(self, fingerprint: str) -> None:
+        """What the images and labels hash to."""
+        self.data_fingerprint = fingerprint
 
     def epoch(self, epoch: int, figures: Mapping[str, float]) -> None:
         """The figures of an epoch, counted from 1."""
@@ -52,6 +57,7 @@ class CellLog:
             state="finished",
             samples=len(fit.evaluation.label),
             metrics=fit.metrics,
+            shifts=fit.shifts,
             learned_bias=fit.learned_bias,
             parameters=fit.parameters,
             train_seconds=fit.train_seconds,
@@ -76,6 +82,7 @@ class CellLog:
             samples=0,
             epochs=len(self.history),
             metrics={},
+            shifts={},
             learned_bias=[],
             history=self.history,
             parameters=None,
@@ -84,5 +91,10 @@ class CellLog:
             started=attempt.started,
             seconds=attempt.seconds,
             mlflow_run_id=self.run.run_id,
-            provenance={**provenance.machine(), **self.recorder.code, "threads": self.cell.resources.cpus},
+            provenance={
+                **provenance.machine(),
+                **self.recorder.code,
+                "threads": self.cell.resources.cpus,
+                "data_fingerprint": self.data_fingerprint,
+            },
         )

@@ -130,7 +130,9 @@ def _findings(claim: Claim, experiment: Experiment, by_key: Mapping[Key, Sequenc
             continue
         challenger = by_key.get((dataset, backbone, claim.challenger), [])
         baseline = by_key.get((dataset, backbone, claim.baseline), [])
-        difference = paired_interval(by_seed(challenger, claim.metric), by_seed(baseline, claim.metric))
+        difference = paired_interval(
+            by_seed(challenger, claim.metric), by_seed(baseline, claim.baseline_metric or claim.metric)
+        )
         yield Finding(claim, dataset, backbone, difference, verdict(difference, claim.direction, claim.margin))
 
 

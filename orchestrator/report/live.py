@@ -8,7 +8,6 @@ from typing import Self
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
@@ -52,7 +51,7 @@ class LiveTable:
                 self._began = self._began or self._clock()
                 self._running[cell.id] = (cell, node, 0, self._clock())
             case Advanced(epoch=epoch):
-                _, node, before, since = self._running[cell.id]
+                _, node, before, since = self._running.get(cell.id, (cell, "", 0, self._clock()))
                 self._worked += epoch - before
                 self._running[cell.id] = (cell, node, epoch, since)
             case outcome:
@@ -65,7 +64,11 @@ class LiveTable:
         match outcome:
             case Finished(metrics=metrics):
                 uniform, sample_wise = metrics.get("uniform_accuracy"), metrics.get("sample_wise_accuracy")
-                told = f"uniform {uniform:.4f}, sample-wise {sample_wise:.4f}" if uniform and sample_wise else ""
+                told = (
+                    f"uniform {uniform:.4f}, sample-wise {sample_wise:.4f}"
+                    if uniform is not None and sample_wise is not None
+                    else ""
+                )
             case Diverged(epoch=epoch):
                 self._diverged += 1
                 told = f"diverged in epoch {epoch}"
@@ -94,7 +97,7 @@ class LiveTable:
         table = Table(box=None, padding=(0, 2, 0, 2), show_header=False)
         for cell, node, epoch, since in list(self._running.values())[:LISTED]:
             epochs = f"epoch {epoch}/{cell.recipe.training.epochs}"
-            table.add_row(escape(cell.name), epochs, duration(self._clock() - since), escape(node))
+            table.add_row(Text(cell.name), epochs, duration(self._clock() - since), Text(node))
         more = len(self._running) - LISTED
         return Group(self._bar, table, *([Text(f"  … and {more} more")] if more > 0 else []))
 

@@ -106,7 +106,9 @@ def statement(finding: Finding) -> str:
     """A claim in words."""
     claim = finding.claim
     relation = {"higher": "above", "lower": "below", "equal": "equal to"}[claim.direction]
-    return f"{claim.id}: {claim.metric} of {claim.challenger} {relation} {claim.baseline} (margin {claim.margin:g})"
+    other = f"{claim.baseline_metric} of " if claim.baseline_metric else ""
+    compared = f"{claim.metric} of {claim.challenger} {relation} {other}{claim.baseline}"
+    return f"{claim.id}: {compared} (margin {claim.margin:g})"
 
 
 def setting(finding: Finding) -> str:
@@ -129,6 +131,8 @@ def text(comparison: Comparison, form: Literal["markdown", "latex"]) -> str:
     style = {"markdown": "github", "latex": "latex_booktabs"}[form]
 
     def table(rows: list[list[str]], head: list[str]) -> str:
+        if form == "markdown":
+            rows = [[cell.replace("|", "\\|") for cell in row] for row in rows]
         return tabulate(rows, head, tablefmt=style, disable_numparse=True)
 
     compared = [[line.dataset, line.backbone, *cells(line)] for line in comparison.lines]

@@ -113,7 +113,7 @@ def test_what_a_plug_in_does_not_have_is_refused(axis: Axis, name: str, paramete
 
 
 def test_a_family_of_one_has_no_variants() -> None:
-    with pytest.raises(UnknownNameError, match="No loss named 'softmax:hard'. Did you mean 'softmax'"):
+    with pytest.raises(UnknownNameError, match=r"No loss named 'softmax:hard'\. Did you mean 'softmax'"):
         catalogue.resolve("losses", "softmax:hard")
 
 

@@ -1,0 +1,98 @@
+"""Small experiments and cells, written down rather than trained."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from orchestrator.cluster import Resources
+from orchestrator.plan import PROTOCOL, Cell, identity
+from orchestrator.records.evaluations import Account
+from trainers.evaluation import Evaluation
+from trainers.metrics import MEASURES
+from trainers.recipe import Recipe
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+TINY = """\
+name: tiny
+losses: [softmax, bce_unified]
+backbones: [resnet8]
+datasets: [digits]
+baseline: softmax
+"""
+
+
+@pytest.fixture
+def tiny() -> str:
+    """A right experiment of five lines; what a test appends stands on line 6."""
+    return TINY
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> Callable[[str | bytes], Path]:
+    """Write an experiment file."""
+
+    def write(content: str | bytes) -> Path:
+        path = tmp_path / "asked.yaml"
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return path
+
+    return write
+
+
+@pytest.fixture
+def a_cell() -> Callable[..., Cell]:
+    """A cell by its axis values and training fields."""
+
+    def make(
+        loss: Any = "softmax", backbone: str = "resnet8", dataset: str = "digits", seed: int = 0, **training: Any
+    ) -> Cell:
+        fields = {"loss": loss, "backbone": backbone, "dataset": dataset, "seed": seed, "training": training}
+        recipe = Recipe.model_validate(fields)
+        name = loss if isinstance(loss, str) else loss["name"]
+        return Cell(identity(recipe), name, backbone, dataset, seed, recipe, Resources())
+
+    return make
+
+
+@pytest.fixture
+def an_account() -> Callable[..., Account]:
+    """The account of a cell that is said to be finished."""
+
+    def make(cell: Cell, **changes: Any) -> Account:
+        fields: dict[str, Any] = {
+            "cell_id": cell.id,
+            "state": "finished",
+            "recipe": cell.recipe.model_dump(mode="json"),
+            "protocol": PROTOCOL,
+            "samples": 50,
+            "epochs": 3,
+            "metrics": {**dict.fromkeys(MEASURES, 0.5), "learned_bias": None},
+            "shifts": {},
+            "learned_bias": [],
+            "history": [{"train_loss": 1.5}, {"train_loss": 0.25}],
+            "parameters": 1000,
+            "train_seconds": 2.5,
+            "images_per_second": 400.0,
+            "started": 1_700_000_000.0,
+            "seconds": 3.0,
+            "mlflow_run_id": "run",
+            "provenance": {"git_commit": "abc"},
+        }
+        return Account(**{**fields, **changes})
+
+    return make
+
+
+@pytest.fixture
+def evaluation() -> Evaluation:
+    """What a model might say of fifty samples."""
+    draw = np.random.default_rng(0)
+    scores = draw.normal(size=(4, 50)).astype(np.float32)
+    label, prediction = draw.integers(0, 10, size=(2, 50)).astype(np.int32)
+    return Evaluation(np.arange(50, dtype=np.int32), label, prediction, *scores)

@@ -1,0 +1,233 @@
+"""Two places to run cells, one behaviour. One launch on Ray serves most of these tests."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import pyarrow.parquet as pq
+import pytest
+
+from orchestrator.cluster import Resources
+from orchestrator.errors import RequestError, UnreachableError
+from orchestrator.execution.inline import Inline
+from orchestrator.execution.ray_tune import RayTune
+from orchestrator.execution.worker import Worker
+from orchestrator.outcome import Advanced, Diverged, Event, Failed, Finished, Started
+from orchestrator.plan import Cell, identity
+from orchestrator.records.evaluations import Evaluations
+from orchestrator.records.recorder import Recorder
+from orchestrator.records.tracking import Tracking
+from trainers.recipe import Recipe
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from orchestrator.execution.executor import Executor
+
+# MLflow's own use of SQLAlchemy; an error there would leave its tables unusable for the whole process.
+pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")
+
+SLOTS = 2
+
+
+def a_cell(loss: str, seed: int, dataset: str = "digits", resources: Resources | None = None, **training: Any) -> Cell:
+    fields = {"epochs": 2, "batch_size": 100, "learning_rate": 0.1, **training}
+    document = {"loss": loss, "backbone": "resnet8", "dataset": dataset, "seed": seed, "training": fields}
+    recipe = Recipe.model_validate(document)
+    return Cell(identity(recipe), loss, "resnet8", dataset, seed, recipe, resources or Resources())
+
+
+SOUND = [a_cell(loss, seed) for loss in ("softmax", "bce_unified") for seed in range(2)]
+
+
+@dataclass
+class Launch:
+    """What came of some cells."""
+
+    events: list[Event]
+    evaluations: Evaluations
+    tracking: Tracking
+    notes: Path
+    raised: BaseException | None = None
+
+    def of(self, cell: Cell) -> list[Event]:
+        return [event for event in self.events if event.cell.id == cell.id]
+
+    def outcome(self, cell: Cell) -> Finished | Diverged | Failed:
+        (outcome,) = [event for event in self.of(cell) if isinstance(event, (Finished, Diverged, Failed))]
+        return outcome
+
+    def processes(self) -> set[str]:
+        return {note.read_text() for note in self.notes.iterdir()}
+
+
+class Place:
+    """Records for an executor, and a way to launch cells with it."""
+
+    def __init__(self, folder: Path, misfits: Any) -> None:
+        self.evaluations = Evaluations(folder / "evaluations")
+        self.tracking = Tracking(f"sqlite:///{folder / 'mlflow.db'}", "executors", (folder / "mlartifacts").as_uri())
+        self.tracking.prepare()
+        self.notes = folder / "notes"
+        self.notes.mkdir()
+        recorder = misfits.Witness(Recorder(self.evaluations, self.tracking, {"git_commit": "abc"}), self.notes)
+        self.worker = Worker(recorder, folder / "data")
+
+    def launch(self, executor: Executor, cells: Sequence[Cell]) -> Launch:
+        events: list[Event] = []
+        executor.run(cells, events.append)
+        return Launch(events, self.evaluations, self.tracking, self.notes)
+
+
+@pytest.fixture(scope="module")
+def strange(misfits: Any) -> dict[str, Cell]:
+    """Cells that do not finish."""
+    return {
+        "raising": a_cell("softmax", 0, "absent"),
+        "diverging": a_cell("bce_unified", 0, learning_rate=1e9),
+        "deadly": a_cell("deadly", 0),
+    }
+
+
+@pytest.fixture(scope="module")
+def on_ray(tmp_path_factory: pytest.TempPathFactory, misfits: Any, strange: dict[str, Cell]) -> Launch:
+    place = Place(tmp_path_factory.mktemp("ray"), misfits)
+    cells = [strange["raising"], strange["deadly"], strange["diverging"], *SOUND]
+    return place.launch(RayTune(place.worker, max_concurrent=SLOTS), cells)
+
+
+@pytest.fixture(scope="module")
+def inline(tmp_path_factory: pytest.TempPathFactory, misfits: Any, strange: dict[str, Cell]) -> Launch:
+    place = Place(tmp_path_factory.mktemp("inline"), misfits)
+    return place.launch(Inline(place.worker), [strange["raising"], strange["diverging"], *SOUND])
+
+
+@pytest.fixture(params=["inline", "on_ray"])
+def launch(request: pytest.FixtureRequest) -> Launch:
+    return request.getfixturevalue(request.param)
+
+
+@pytest.mark.parametrize("cell", SOUND, ids=lambda cell: cell.name)
+def test_both_places_give_the_same_file_bit_for_bit(inline: Launch, on_ray: Launch, cell: Cell) -> None:
+    tables = [
+        pq.read_table(launch.evaluations.path(cell.recipe, cell.id), partitioning=None) for launch in (inline, on_ray)
+    ]
+    assert tables[0].replace_schema_metadata(None).equals(tables[1].replace_schema_metadata(None))
+    accounts = [launch.evaluations.account(cell) for launch in (inline, on_ray)]
+    for field in ("metrics", "learned_bias", "history", "recipe", "epochs", "samples", "parameters"):
+        assert getattr(accounts[0], field) == getattr(accounts[1], field)
+
+
+@pytest.mark.parametrize("cell", SOUND, ids=lambda cell: cell.name)
+def test_a_sound_cell_starts_advances_and_finishes(launch: Launch, cell: Cell) -> None:
+    started, *advanced, finished = launch.of(cell)
+    assert isinstance(started, Started)
+    assert [event.epoch for event in advanced if isinstance(event, Advanced)] == [1, 2]
+    assert isinstance(finished, Finished)
+    assert finished.metrics == launch.evaluations.account(cell).metrics
+    assert finished.attempt.seconds > 0
+
+
+def test_the_file_is_there_for_sound_and_diverged_cells_only(launch: Launch, strange: dict[str, Cell]) -> None:
+    assert launch.evaluations.ids() == {cell.id for cell in [*SOUND, strange["diverging"]]}
+
+
+def test_a_cell_that_raises_is_failed_with_its_traceback(launch: Launch, strange: dict[str, Cell]) -> None:
+    outcome = launch.outcome(strange["raising"])
+    assert isinstance(outcome, Failed)
+    assert outcome.error == "OSError: the images [of] the 3rd floor are gone"
+    assert "misfits.py" in outcome.traceback
+    assert "and so is the lift" in outcome.traceback
+
+
+def test_a_cell_whose_loss_explodes_is_diverged(launch: Launch, strange: dict[str, Cell]) -> None:
+    outcome = launch.outcome(strange["diverging"])
+    assert isinstance(outcome, Diverged)
+    assert outcome.epoch in (1, 2)
+    account = launch.evaluations.account(strange["diverging"])
+    assert (account.state, account.samples, account.metrics) == ("diverged", 0, {})
+    assert account.epochs == outcome.epoch - 1
+
+
+def test_a_process_that_dies_costs_its_own_cell_only(on_ray: Launch, strange: dict[str, Cell]) -> None:
+    outcome = on_ray.outcome(strange["deadly"])
+    assert isinstance(outcome, Failed)
+    assert outcome.error.startswith("The worker process died")
+    assert "\n" not in outcome.error
+    assert outcome.traceback
+    assert outcome.attempt.node
+    assert all(isinstance(on_ray.outcome(cell), Finished) for cell in SOUND)
+
+
+def test_processes_are_reused(on_ray: Launch) -> None:
+    assert len(on_ray.processes()) <= SLOTS + 1  # one of them died and had a successor
+
+
+def test_cells_ran_elsewhere(on_ray: Launch, inline: Launch) -> None:
+    assert len(inline.processes()) == 1
+    assert not inline.processes() & on_ray.processes()
+
+
+def test_mlflow_tells_the_same_ends(launch: Launch, strange: dict[str, Cell]) -> None:
+    statuses = {run.cell_id: run.status for run in launch.tracking.runs() if run.cell_id != strange["deadly"].id}
+    assert statuses == {
+        **{cell.id: "FINISHED" for cell in [*SOUND, strange["diverging"]]},
+        strange["raising"].id: "FAILED",
+    }
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory, misfits: Any) -> Place:
+    return Place(tmp_path_factory.mktemp("elsewhere"), misfits)
+
+
+def test_a_cell_that_explodes_in_its_last_step_is_diverged_too(place: Place) -> None:
+    cell = a_cell("bce_unified", 0, epochs=1, batch_size=900, learning_rate=1e9)
+    assert isinstance(place.launch(Inline(place.worker), [cell]).outcome(cell), Diverged)
+
+
+# What cannot run at all
+
+
+def test_cells_no_node_has_room_for_are_refused_before_anything_starts(place: Place) -> None:
+    cells = [SOUND[0], a_cell("softmax", 5, resources=Resources(cpus=64))]
+    with pytest.raises(RequestError, match="A cell needs 64 CPUs"):
+        place.launch(RayTune(place.worker), cells)
+    assert not {cell.id for cell in cells} & {note.name for note in place.notes.iterdir()}
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:9", "ray://127.0.0.1:9", "no-such-host.invalid:6379"])
+def test_an_address_without_ray_is_told_within_seconds(place: Place, address: str) -> None:
+    began = time.monotonic()
+    with pytest.raises(UnreachableError, match="No Ray answers"):
+        place.launch(RayTune(place.worker, address), SOUND)
+    assert time.monotonic() - began < 10
+
+
+class DiskFullError(Exception):
+    """Raised by a listener."""
+
+
+def refuse(_: Event) -> NoReturn:
+    raise DiskFullError("no room for another row")
+
+
+@pytest.mark.parametrize("kind", [Inline, RayTune])
+def test_what_a_listener_raises_reaches_the_caller_as_it_is(place: Place, kind: Any) -> None:
+    with pytest.raises(DiskFullError, match="no room"):
+        kind(place.worker).run(SOUND[:1], refuse)
+
+
+def test_the_users_interruption_is_no_failure(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(event: Event) -> None:
+        if isinstance(event, Advanced):
+            raise KeyboardInterrupt
+
+    cell = replace(a_cell("softmax", 9))
+    with pytest.raises(KeyboardInterrupt):
+        Inline(place.worker).run([cell], interrupted)
+    assert cell.id not in place.evaluations.ids()
+    assert {run.status for run in place.tracking.runs() if run.cell_id == cell.id} == {"KILLED"}

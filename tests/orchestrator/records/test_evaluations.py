@@ -1,0 +1,347 @@
+"""The cells' files: whole or not there, readable by anyone, and never trusted blindly."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from contextlib import suppress
+from dataclasses import asdict, fields, replace
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from orchestrator.errors import DamagedFileError, NewerFormatError
+from orchestrator.records.evaluations import Account, Evaluations, read_account
+from trainers.evaluation import Evaluation
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from orchestrator.plan import Cell
+
+    Cells = Callable[..., Cell]
+    Accounts = Callable[..., Account]
+
+COLUMNS = {
+    "sample": pa.int32(),
+    "label": pa.int32(),
+    "prediction": pa.int32(),
+    "positive": pa.float32(),
+    "rival": pa.float32(),
+    "logsumexp": pa.float32(),
+    "logsumexp_tuned": pa.float32(),
+}
+
+
+@pytest.fixture
+def evaluations(tmp_path: Path) -> Evaluations:
+    return Evaluations(tmp_path / "evaluations")
+
+
+@pytest.fixture
+def published(
+    evaluations: Evaluations, a_cell: Cells, an_account: Accounts, evaluation: Evaluation
+) -> tuple[Cell, Path]:
+    cell = a_cell()
+    return cell, evaluations.publish(cell.recipe, an_account(cell), evaluation)
+
+
+def test_what_is_published_is_read_back(
+    evaluations: Evaluations, published: tuple[Cell, Path], an_account: Accounts, evaluation: Evaluation
+) -> None:
+    cell, path = published
+    assert evaluations.account(cell) == read_account(path) == an_account(cell)
+    back = evaluations.evaluation(cell)
+    for field in fields(Evaluation):
+        np.testing.assert_array_equal(getattr(back, field.name), getattr(evaluation, field.name), strict=True)
+
+
+def test_the_recipe_comes_back_ready_to_be_run(evaluations: Evaluations, published: tuple[Cell, Path]) -> None:
+    cell, _ = published
+    assert evaluations.account(cell).resolved == cell.recipe
+
+
+def test_the_columns_are_those_of_the_contract(published: tuple[Cell, Path]) -> None:
+    schema = pq.ParquetFile(published[1]).schema_arrow
+    assert list(zip(schema.names, schema.types, strict=True)) == list(COLUMNS.items())
+
+
+def test_the_metadata_is_json_under_the_key_cell(published: tuple[Cell, Path]) -> None:
+    cell, path = published
+    content = json.loads(pq.read_metadata(path).metadata[b"cell"])
+    assert content["cell_id"] == cell.id
+    assert {"recipe", "metrics", "learned_bias", "provenance", "history", "seconds"} <= content.keys()
+
+
+def test_the_path_names_the_factors(evaluations: Evaluations, a_cell: Cells) -> None:
+    cell = a_cell("bce_unified", "torchvision:resnet34", "cifar10")
+    path = evaluations.path(cell.recipe, cell.id)
+    folder = "dataset=cifar10/backbone=torchvision%3Aresnet34/loss=bce_unified"
+    assert path == evaluations.folder / folder / f"{cell.id}.parquet"
+
+
+@pytest.fixture
+def grid(
+    evaluations: Evaluations, a_cell: Cells, an_account: Accounts, evaluation: Evaluation
+) -> tuple[Path, dict[tuple[str, str, str], int]]:
+    """Eight files in a folder, and how many rows belong to each combination of factors."""
+    counted = dict[tuple[str, str, str], int]()
+    for loss in ("softmax", "bce_unified"):
+        for backbone in ("resnet8", "torchvision:resnet34"):
+            for seed in range(2):
+                cell = a_cell(loss, backbone, seed=seed)
+                evaluations.publish(cell.recipe, an_account(cell), evaluation)
+            counted["digits", backbone, loss] = 100
+    return evaluations.folder, counted
+
+
+AXES = ["dataset", "backbone", "loss"]
+
+
+def test_pyarrow_reads_the_folder_with_its_factors(grid: Any) -> None:
+    folder, counted = grid
+    table = ds.dataset(folder, partitioning="hive").to_table()
+    assert pd.Series(counted).to_dict() == table.to_pandas().groupby(AXES).size().to_dict()
+    assert set(COLUMNS) <= set(table.column_names)
+
+
+def test_pandas_reads_the_folder_with_its_factors(grid: Any) -> None:
+    folder, counted = grid
+    assert pd.read_parquet(folder).groupby(AXES, observed=True).size().to_dict() == counted
+
+
+def test_polars_reads_the_folder_with_its_factors(grid: Any) -> None:
+    folder, counted = grid
+    found = pl.scan_parquet(folder / "**/*.parquet", hive_partitioning=True).group_by(AXES).len().collect()
+    assert {tuple(row[:3]): row[3] for row in found.iter_rows()} == counted
+
+
+def test_duckdb_reads_the_folder_with_its_factors(grid: Any) -> None:
+    folder, counted = grid
+    source = f"read_parquet('{folder}/**/*.parquet', hive_partitioning=true)"
+    query = f"SELECT dataset, backbone, loss, count(*) FROM {source} GROUP BY ALL"
+    with duckdb.connect() as connection:
+        assert {tuple(row[:3]): row[3] for row in connection.execute(query).fetchall()} == counted
+
+
+def test_a_diverged_cell_leaves_a_file_without_rows(
+    evaluations: Evaluations, a_cell: Cells, an_account: Accounts
+) -> None:
+    cell = a_cell()
+    diverged = an_account(cell, state="diverged", metrics={}, parameters=None, train_seconds=None, samples=0)
+    path = evaluations.publish(cell.recipe, diverged, None)
+    assert pq.read_table(path, partitioning=None).num_rows == 0
+    assert {name: pq.read_schema(path).field(name).type for name in COLUMNS} == COLUMNS
+    assert evaluations.account(cell).state == "diverged"
+    assert evaluations.ids() == {cell.id}
+
+
+def test_a_cell_that_is_not_done_is_not_found(evaluations: Evaluations, a_cell: Cells) -> None:
+    assert evaluations.ids() == set()
+    with pytest.raises(FileNotFoundError):
+        evaluations.account(a_cell())
+    with pytest.raises(FileNotFoundError):
+        evaluations.evaluation(a_cell())
+
+
+def test_publishing_twice_leaves_the_same_bytes(
+    evaluations: Evaluations, published: tuple[Cell, Path], an_account: Accounts, evaluation: Evaluation
+) -> None:
+    cell, path = published
+    before = path.read_bytes()
+    evaluations.publish(cell.recipe, an_account(cell), evaluation)
+    assert path.read_bytes() == before
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+def test_a_half_written_file_is_never_seen(evaluations: Evaluations, published: tuple[Cell, Path]) -> None:
+    _, path = published
+    path.rename(path.with_name(f".{path.name}.4711"))
+    assert evaluations.ids() == set()
+    assert list(evaluations.accounts()) == []
+    assert ds.dataset(evaluations.folder, partitioning="hive").files == []
+
+
+def test_a_writer_killed_midway_leaves_no_cell(evaluations: Evaluations, published: tuple[Cell, Path]) -> None:
+    _, path = published
+    program = f"""
+import os
+from pathlib import Path
+import pyarrow.parquet as pq
+from orchestrator.records.evaluations import Evaluations, read_account
+account = read_account(Path({str(path)!r}))
+def killed(table, file, **options):
+    file.write(b"PAR1 and a half")
+    file.flush()
+    os.kill(os.getpid(), 9)
+pq.write_table = killed
+Evaluations(Path({str(evaluations.folder / "other")!r})).publish(account.resolved, account, None)
+"""
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == -9
+    other = Evaluations(evaluations.folder / "other")
+    assert other.ids() == set()
+    (left,) = (file for file in other.folder.rglob("*") if file.is_file())
+    assert left.name.startswith(f".{path.name}.")
+
+
+def test_a_write_that_fails_leaves_nothing(
+    evaluations: Evaluations, a_cell: Cells, an_account: Accounts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError("disk full")))
+    cell = a_cell()
+    with pytest.raises(OSError, match="disk full"):
+        evaluations.publish(cell.recipe, an_account(cell), None)
+    assert [path for path in evaluations.folder.rglob("*") if path.is_file()] == []
+
+
+# What cannot be trusted
+
+
+def test_another_cells_file_is_refused(evaluations: Evaluations, published: tuple[Cell, Path], a_cell: Cells) -> None:
+    _, path = published
+    stranger = a_cell(seed=1)
+    path.rename(evaluations.path(stranger.recipe, stranger.id))
+    with pytest.raises(DamagedFileError, match="another cell"):
+        evaluations.account(stranger)
+
+
+def test_a_foreign_parquet_file_is_refused(published: tuple[Cell, Path]) -> None:
+    _, path = published
+    pq.write_table(pa.table({"sample": [1, 2]}), path)
+    with pytest.raises(DamagedFileError, match="no cell's file"):
+        read_account(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1", b"hello" * 100, b"PAR1" + b"\0" * 100 + b"PAR1"])
+def test_what_is_no_parquet_is_refused(evaluations: Evaluations, published: tuple[Cell, Path], content: bytes) -> None:
+    cell, path = published
+    path.write_bytes(content)
+    with pytest.raises(DamagedFileError, match="cannot be read as Parquet"):
+        evaluations.account(cell)
+    with pytest.raises(DamagedFileError, match="cannot be read as Parquet"):
+        evaluations.evaluation(cell)
+
+
+def with_account(path: Path, account: Any) -> None:
+    table = pq.read_table(path, partitioning=None)
+    pq.write_table(table.replace_schema_metadata({b"cell": json.dumps(account).encode()}), path)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"version": None},
+        {"surplus": 1},
+        {"state": "finisheg"},
+        {"samples": "many"},
+        {"samples": 7.5},
+        {"metrics": [1]},
+        {"metrics": {"uniform_accuracy": "high"}},
+        {"epochs": None},
+        {"provenance": None},
+    ],
+)
+def test_an_account_that_makes_no_sense_is_refused(
+    evaluations: Evaluations, published: tuple[Cell, Path], an_account: Accounts, changes: dict[str, Any]
+) -> None:
+    cell, path = published
+    with_account(path, {**asdict(an_account(cell)), **changes})
+    with pytest.raises(DamagedFileError):
+        evaluations.account(cell)
+
+
+@pytest.mark.parametrize("account", [[], "text", 1, None, {}])
+def test_an_account_that_is_none_is_refused(published: tuple[Cell, Path], account: Any) -> None:
+    with_account(published[1], account)
+    with pytest.raises(DamagedFileError):
+        read_account(published[1])
+
+
+def test_a_file_with_fewer_rows_than_its_account_says_is_refused(
+    evaluations: Evaluations, a_cell: Cells, an_account: Accounts, evaluation: Evaluation
+) -> None:
+    cell = a_cell()
+    some = Evaluation(**{name: values[:10] for name, values in asdict(evaluation).items()})
+    evaluations.publish(cell.recipe, an_account(cell, samples=50), some)
+    with pytest.raises(DamagedFileError):
+        evaluations.evaluation(cell)
+
+
+def test_a_newer_version_is_not_damage(
+    evaluations: Evaluations, published: tuple[Cell, Path], an_account: Accounts
+) -> None:
+    cell, path = published
+    with_account(path, {**asdict(an_account(cell)), "version": 2, "news": 1})
+    with pytest.raises(NewerFormatError, match="has version 2 of the cell format; this program reads 1: upgrade it"):
+        evaluations.account(cell)
+
+
+def test_all_files_are_walked_and_the_damaged_named(
+    evaluations: Evaluations, published: tuple[Cell, Path], a_cell: Cells, an_account: Accounts, evaluation: Evaluation
+) -> None:
+    other = a_cell(seed=1)
+    damaged = evaluations.publish(other.recipe, an_account(other), evaluation)
+    damaged.write_bytes(damaged.read_bytes()[:-10])
+    found = dict(evaluations.accounts())
+    assert found[published[1]] == an_account(published[0])
+    assert isinstance(found[damaged], DamagedFileError)
+
+
+once = settings(
+    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True
+)
+
+
+def read_or_refuse(evaluations: Evaluations, cell: Cell) -> None:
+    """Either call gives a value or says that the file is damaged; nothing else is raised."""
+    for read in (evaluations.account, evaluations.evaluation):
+        with suppress(DamagedFileError):
+            read(cell)
+
+
+@once
+@given(data=st.data())
+def test_a_truncated_file_is_refused(
+    evaluations: Evaluations, published: tuple[Cell, Path], an_account: Accounts, evaluation: Evaluation, data: Any
+) -> None:
+    cell, path = published
+    evaluations.publish(cell.recipe, an_account(cell), evaluation)
+    content = path.read_bytes()
+    path.write_bytes(content[: data.draw(st.integers(0, len(content) - 1))])
+    with pytest.raises(DamagedFileError):
+        evaluations.account(cell)
+
+
+@once
+@given(data=st.data())
+def test_flipped_bits_give_an_account_or_are_refused(
+    evaluations: Evaluations, published: tuple[Cell, Path], an_account: Accounts, evaluation: Evaluation, data: Any
+) -> None:
+    cell, path = published
+    evaluations.publish(cell.recipe, an_account(cell), evaluation)
+    content = bytearray(path.read_bytes())
+    for _ in range(data.draw(st.integers(1, 3))):
+        content[data.draw(st.integers(0, len(content) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+    path.write_bytes(content)
+    read_or_refuse(evaluations, cell)
+
+
+def test_an_account_with_numbers_json_has_not_is_not_published(
+    evaluations: Evaluations, a_cell: Cells, an_account: Accounts
+) -> None:
+    cell = a_cell()
+    with pytest.raises(ValueError, match="JSON"):
+        evaluations.publish(cell.recipe, replace(an_account(cell), metrics={"uniform_accuracy": float("nan")}), None)
+    assert evaluations.ids() == set()

@@ -1,0 +1,566 @@
+"""The command line as a user meets it: other processes, real stores, a small grid of digits."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from orchestrator.records.tracking import Tracking
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+# MLflow's own use of SQLAlchemy; an error there would leave its tables unusable for the whole process.
+pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")
+
+GRID = """\
+name: grid
+question: Is [bold]this[/bold] calm?
+losses: [softmax, bce_unified]
+backbones: [resnet8]
+datasets: [digits]
+seeds: 2
+recipe: {epochs: 1, batch_size: 64, learning_rate: 0.1}
+baseline: softmax
+claims:
+  - {id: uniform, metric: uniform_accuracy, challenger: bce_unified, baseline: softmax, direction: higher}
+"""
+
+FAILING = """\
+import os
+from trainers.losses.softmax import Softmax
+
+
+class Moody(Softmax):
+    '''A loss that works once MOOD is good.'''
+
+    name = "moody"
+
+    def per_sample(self, logits, labels):
+        if os.environ.get("MOOD") != "good":
+            raise RuntimeError("not [today]")
+        return super().per_sample(logits, labels)
+"""
+
+HERS = ("ORCHESTRATOR_", "MLFLOW_", "RAY_", "TUNE_", "COLUMNS")
+"""Settings of whoever runs the tests, which must not reach them."""
+
+
+@dataclass
+class Desk:
+    """A folder to work in, and the program."""
+
+    folder: Path
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def start(self, *arguments: object, **options: Any) -> subprocess.Popen[str]:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(HERS)}
+        return subprocess.Popen(
+            [sys.executable, "-m", "orchestrator", *map(str, arguments)],
+            cwd=self.folder, env={**kept, **self.environment}, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options,
+        )  # fmt: skip
+
+    def run(self, *arguments: object, expect: int = 0, **environment: str) -> Run:
+        began = time.monotonic()
+        desk = Desk(self.folder, {**self.environment, **environment})
+        with desk.start(*arguments) as process:
+            out, err = process.communicate(timeout=120)
+        assert process.returncode == expect, f"{arguments} ended with {process.returncode}:\n{out}\n{err}"
+        if "--debug" not in arguments:
+            assert "Traceback" not in out + err
+        return Run(out, err, time.monotonic() - began)
+
+    @property
+    def files(self) -> list[Path]:
+        return sorted(self.folder.glob("runs/evaluations/dataset=*/backbone=*/loss=*/*.parquet"))
+
+    @property
+    def states(self) -> dict[str, str]:
+        with closing(sqlite3.connect(self.folder / "runs" / "registry.db")) as registry:
+            return dict(registry.execute("SELECT id, state FROM cells"))
+
+    @property
+    def attempts(self) -> list[tuple[str, str]]:
+        with closing(sqlite3.connect(self.folder / "runs" / "registry.db")) as registry:
+            return registry.execute("SELECT cell, outcome FROM attempts ORDER BY id").fetchall()
+
+    def results(self, name: str = "grid") -> list[dict[str, Any]]:
+        return pq.read_table(self.folder / "runs" / "results" / f"{name}.parquet").to_pylist()
+
+    def tracked(self, name: str = "grid") -> dict[str, str]:
+        """How the run of each cell ended, by cell; no cell has two."""
+        runs = Tracking(f"sqlite:///{self.folder / 'runs' / 'mlflow.db'}", name).runs()
+        assert len({run.cell_id for run in runs}) == len(runs)
+        return {run.cell_id: run.status for run in runs}
+
+
+@dataclass
+class Run:
+    """What a command printed, and how long it took."""
+
+    out: str
+    err: str
+    seconds: float
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty MLflow store, whose tables take seconds to create."""
+    path = tmp_path_factory.mktemp("store") / "mlflow.db"
+    Tracking(f"sqlite:///{path}", "another", path.parent.as_uri()).prepare()
+    return path
+
+
+@pytest.fixture(scope="module")
+def set_up(tmp_path_factory: pytest.TempPathFactory, store: Path) -> Callable[[str], Desk]:
+    """A folder with an experiment file and a workspace that has an MLflow store."""
+
+    def set_up(name: str) -> Desk:
+        folder = tmp_path_factory.mktemp(name)
+        (folder / "grid.yaml").write_text(GRID)
+        (folder / "runs").mkdir()
+        with closing(sqlite3.connect(store)) as source, closing(sqlite3.connect(folder / "runs/mlflow.db")) as target:
+            source.backup(target)
+        return Desk(folder)
+
+    return set_up
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    """A folder in which nothing was launched."""
+    (tmp_path / "grid.yaml").write_text(GRID)
+    return Desk(tmp_path)
+
+
+@dataclass
+class Launched:
+    """A desk on which the grid was launched, and what was there afterwards."""
+
+    desk: Desk
+    run: Run
+    contents: dict[Path, bytes]
+
+
+@pytest.fixture(scope="module")
+def launched(set_up: Callable[[str], Desk]) -> Launched:
+    desk = set_up("launched")
+    run = desk.run("launch", "grid.yaml", "--executor", "inline")
+    return Launched(desk, run, {path: path.read_bytes() for path in desk.files})
+
+
+# What the verbs are called
+
+SHARED = {"--help"}
+AXES = {"--loss", "--backbone", "--dataset", "--only", "--seeds"}
+VERBS = {
+    "launch": {"--workspace", "--registry", "--tracking", "--data-dir", "--address", "--executor", "--max-concurrent",
+               "--retry-failed", "--json", *AXES},
+    "plan": {"--workspace", "--registry", "--json", *AXES},
+    "status": {"--workspace", "--registry", "--json"},
+    "aggregate": {"--workspace", *AXES},
+    "compare": {"--workspace", "--format", *AXES},
+    "ui": {"--workspace", "--tracking", "--port"},
+    "list": {"--json"},
+}  # fmt: skip
+"""What users rely on: add to it, but take nothing away unless an issue says so."""
+
+
+def test_the_verbs_are_these(desk: Desk) -> None:
+    commands = desk.run("--help").out.partition("Commands:\n")[2].partition("\n\n")[0]
+    assert set(re.findall(r"^  (\w+) ", commands, re.MULTILINE)) == set(VERBS)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_verbs_options_are_these(desk: Desk, verb: str) -> None:
+    run = desk.run(verb, "--help")
+    assert set(re.findall(r"^  (--[\w-]+)", run.out, re.MULTILINE)) - SHARED == VERBS[verb]
+    assert run.seconds < 5
+
+
+# A launch and what it leaves
+
+
+def test_a_launch_says_what_it_does_and_found(launched: Launched) -> None:
+    out = launched.run.out
+    assert "grid: 4 cells, 0 already done, 4 to run." in out
+    assert len(re.findall(r"^\w+/resnet8/digits/s\d  [\d.]+ s  uniform 0\.\d{4}", out, re.MULTILINE)) == 4
+    assert "Is [bold]this[/bold] calm?" in out
+    assert "uniform: uniform_accuracy of bce_unified above softmax" in out
+    assert launched.run.err == ""
+
+
+def test_its_records_agree(launched: Launched) -> None:
+    desk = launched.desk
+    ids = {path.stem for path in desk.files}
+    assert len(ids) == 4
+    assert desk.states == dict.fromkeys(ids, "finished")
+    assert sorted(desk.attempts) == sorted((cell, "finished") for cell in ids)
+    assert desk.tracked() == dict.fromkeys(ids, "FINISHED")
+    assert {row["cell_id"] for row in desk.results()} == ids
+    assert len(desk.results()) == 4
+
+
+def test_the_table_names_the_runs(launched: Launched) -> None:
+    uri = f"sqlite:///{launched.desk.folder / 'runs' / 'mlflow.db'}"
+    runs = {run.cell_id: run for run in Tracking(uri, "grid").runs()}
+    for row in launched.desk.results():
+        run = runs[row["cell_id"]]
+        assert row["mlflow_run_id"] == run.run_id
+        assert run.name == f"{row['loss']}/{row['backbone']}/{row['dataset']}/s{row['seed']}"
+        for measure in ("uniform_accuracy", "sample_wise_accuracy", "train_seconds"):
+            assert run.metrics[measure] == pytest.approx(row[measure])
+
+
+def test_uniform_accuracy_is_what_counting_at_every_threshold_gives(launched: Launched) -> None:
+    by_id = {path.stem: path for path in launched.desk.files}
+    for row in launched.desk.results():
+        table = pq.read_table(by_id[row["cell_id"]], partitioning=None)
+        positive, rival = (table[name].to_numpy().astype(np.float64) for name in ("positive", "rival"))
+        ends = np.unique(np.concatenate([positive, rival]))
+        thresholds = (ends[:-1] + ends[1:])[:, None] / 2
+        best = np.mean((rival < thresholds) & (thresholds < positive), axis=1).max()
+        assert row["uniform_accuracy"] == pytest.approx(best, abs=1e-9)
+        right = table["label"].to_numpy() == table["prediction"].to_numpy()
+        assert row["sample_wise_accuracy"] == pytest.approx(right.mean(), abs=1e-9)
+        assert row["samples"] == table.num_rows == 797
+
+
+def test_the_same_launch_again_reruns_nothing_and_starts_nothing_heavy(launched: Launched) -> None:
+    desk = launched.desk
+    before = desk.attempts
+    run = desk.run("launch", "grid.yaml", PYTHONPROFILEIMPORTTIME="1")
+    assert "grid: all 4 cells are already done; nothing is rerun." in run.out
+    imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in run.err.splitlines() if "|" in line}
+    assert "orchestrator" in imported
+    assert not imported & {"torch", "ray", "mlflow"}
+    assert {path: path.read_bytes() for path in desk.files} == launched.contents
+    assert desk.attempts == before
+
+
+def test_plan_counts_what_is_done(launched: Launched) -> None:
+    desk = launched.desk
+    plan = json.loads(desk.run("plan", "grid.yaml", "--seeds", 3, "--json").out)
+    assert [plan[key] for key in ("experiment", "total", "done", "pending")] == ["grid", 6, 4, 2]
+    assert {cell["id"] for cell in plan["cells"] if cell["state"] == "finished"} == {path.stem for path in desk.files}
+    assert {cell["seed"] for cell in plan["cells"] if cell["state"] == "pending"} == {2}
+    assert plan["cells"][0].keys() == {"id", "loss", "backbone", "dataset", "seed", "state"}
+
+
+def test_plan_needs_no_registry_to_know_what_is_done(launched: Launched, tmp_path: Path) -> None:
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "evaluations").symlink_to(launched.desk.folder / "runs" / "evaluations")
+    plan = json.loads(launched.desk.run("plan", "grid.yaml", "--json", "--workspace", tmp_path / "runs").out)
+    assert (plan["done"], plan["pending"]) == (4, 0)
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["evaluations"]
+
+
+def test_plan_reads_for_people_too(launched: Launched) -> None:
+    out = launched.desk.run("plan", "grid.yaml", "--seeds", 3).out
+    assert "6 in all, 4 done, 2 to run" in out
+    assert "of one worker in all" in out
+    assert "Is [bold]this[/bold] calm?" in out
+
+
+def test_status_says_what_the_registry_knows(launched: Launched) -> None:
+    desk = launched.desk
+    assert "grid: 4 finished" in desk.run("status", "grid.yaml").out
+    assert "grid: 4 finished" in desk.run("status").out
+    (status,) = json.loads(desk.run("status", "--json").out)
+    assert status["experiment"] == "grid"
+    assert status["counts"]["finished"] == 4
+    assert status["running"] == status["failures"] == []
+
+
+def test_aggregate_writes_the_same_table_again(launched: Launched) -> None:
+    before = launched.desk.results()
+    (launched.desk.folder / "runs" / "results" / "grid.parquet").unlink()
+    assert "4 of 4 cells are in runs/results/grid.parquet." in launched.desk.run("aggregate", "grid.yaml").out
+    assert launched.desk.results() == before
+
+
+@pytest.mark.parametrize(
+    ("form", "part"), [("text", "resnet8 on digits"), ("markdown", "| digits"), ("latex", r"\toprule")]
+)
+def test_compare_prints_a_table(launched: Launched, form: str, part: str) -> None:
+    run = launched.desk.run("compare", "grid.yaml", "--format", form)
+    assert part in run.out
+    assert "softmax" in run.out
+    assert run.err == ""
+
+
+def test_compare_prints_json(launched: Launched) -> None:
+    comparison = json.loads(launched.desk.run("compare", "grid.yaml", "--format", "json").out)
+    assert (comparison["missing"], comparison["diverged"]) == (0, 0)
+    means = [row["uniform_accuracy"] for row in launched.desk.results() if row["loss"] == "softmax"]
+    assert comparison["lines"][0]["means"]["uniform_accuracy"]["estimate"] == pytest.approx(np.mean(means))
+
+
+@pytest.mark.parametrize(
+    ("axis", "names"),
+    [("losses", {"softmax", "bce_unified"}), ("backbones", {"resnet8"}), ("datasets", {"digits", "mnist"})],
+)
+def test_list_shows_the_catalogue(desk: Desk, axis: str, names: set[str]) -> None:
+    known = json.loads(desk.run("list", axis, "--json").out)
+    assert names <= known.keys()
+    assert all(known.values())
+    printed = desk.run("list", axis).out
+    assert all(name in printed for name in known)
+
+
+@pytest.fixture(scope="module")
+def copied(set_up: Callable[[str], Desk], launched: Launched) -> tuple[Desk, dict[Path, bytes]]:
+    """Another workspace that got the files of the launch above, and no registry; the last file is cut short."""
+    desk, contents = set_up("copied"), dict[Path, bytes]()
+    for path, content in launched.contents.items():
+        copy = desk.folder / path.relative_to(launched.desk.folder)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(content)
+        contents[copy] = content
+    copy.write_bytes(content[:-30])
+    return desk, contents
+
+
+def test_a_damaged_file_is_told_and_set_aside(copied: tuple[Desk, dict[Path, bytes]]) -> None:
+    desk, contents = copied
+    damaged = list(contents)[-1]
+    run = desk.run("aggregate", "grid.yaml")
+    assert damaged.name in run.out
+    assert "It was set aside" in run.out
+    assert "3 of 4 cells" in run.out
+    assert damaged.with_suffix(".damaged").exists()
+    assert not damaged.exists()
+
+
+def test_more_seeds_run_only_what_is_new_or_was_damaged(copied: tuple[Desk, dict[Path, bytes]]) -> None:
+    desk, contents = copied
+    run = desk.run("launch", "grid.yaml", "--executor", "inline", "--seeds", 3, "--json")
+    (line,) = run.out.splitlines()
+    told = json.loads(line)
+    assert told.pop("seconds") > 0
+    assert told == {"experiment": "grid", "total": 6, "done": 6, "pending": 0, "failed": 0, "diverged": 0}
+    assert "grid: 6 cells, 3 already done, 3 to run." in run.err
+    assert len(desk.attempts) == len(desk.tracked()) == 3
+    assert set(desk.states.values()) == {"finished"}
+    assert len(desk.results()) == len(desk.files) == 6
+    whole = list(contents)[:-1]
+    assert all(path.read_bytes() == contents[path] for path in whole)
+
+
+# Cells that fail or diverge
+
+
+@pytest.fixture(scope="module")
+def failed(set_up: Callable[[str], Desk]) -> tuple[Desk, Run]:
+    """A launch of which half the cells fail and a quarter diverges."""
+    desk = set_up("failed")
+    (desk.folder / "moods.py").write_text(FAILING)
+    grid = GRID.replace("bce_unified", "moody") + "plugins: [moods]\n"
+    grid += "overrides: [{where: {loss: softmax}, recipe: {learning_rate: 1.0e+9}}]\n"
+    (desk.folder / "grid.yaml").write_text(grid)
+    return desk, desk.run("launch", "grid.yaml", "--executor", "inline", "--json", expect=1)
+
+
+def test_failed_cells_are_told_and_the_others_kept(failed: tuple[Desk, Run]) -> None:
+    desk, run = failed
+    told = json.loads(run.out.splitlines()[-1])
+    assert [told[key] for key in ("total", "done", "pending", "failed", "diverged")] == [4, 2, 2, 2, 2]
+    assert run.err.count("failed: RuntimeError: not [today]") == 2
+    assert len(re.findall(r"diverged in epoch 1", run.err)) == 2
+    assert sorted(desk.states.values()) == ["diverged", "diverged", "failed", "failed"]
+    assert sorted(desk.tracked().values()) == ["FAILED", "FAILED", "FINISHED", "FINISHED"]
+    assert [row["state"] for row in desk.results()] == ["diverged", "diverged"]
+    assert [pq.read_metadata(path).num_rows for path in desk.files] == [0, 0]
+
+
+def test_status_names_failures_with_their_reason(failed: tuple[Desk, Run]) -> None:
+    out = failed[0].run("status").out
+    assert "2 failed" in out
+    assert out.count("RuntimeError: not [today]") == 2
+
+
+def test_failed_cells_are_left_alone_until_asked_for(failed: tuple[Desk, Run]) -> None:
+    desk, _ = failed
+    before = desk.attempts
+    run = desk.run("launch", "grid.yaml", "--executor", "inline", expect=1, MOOD="good")
+    assert "2 failed earlier and are left alone; --retry-failed runs them again." in run.out
+    assert desk.attempts == before
+    states = {cell["state"] for cell in json.loads(desk.run("plan", "grid.yaml", "--json").out)["cells"]}
+    assert states == {"failed", "diverged"}
+    desk.run("launch", "grid.yaml", "--executor", "inline", "--retry-failed", MOOD="good")
+    assert sorted(desk.states.values()) == ["diverged", "diverged", "finished", "finished"]
+    assert set(desk.tracked().values()) == {"FINISHED"}
+    assert len(desk.files) == len(desk.results()) == 4
+    assert desk.attempts[: len(before)] == before
+    assert [outcome for _, outcome in desk.attempts[len(before) :]] == ["finished"] * 2
+
+
+# Interruption
+
+
+def ignoring_nothing() -> None:
+    """A shell that starts tests in the background makes them, and their children, deaf to Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def interrupted(desk: Desk, *arguments: object) -> tuple[int, str, str]:
+    """Launch, and press Ctrl-C once a first cell has finished."""
+    with desk.start("launch", "grid.yaml", *arguments, preexec_fn=ignoring_nothing) as process:
+        lines = []
+        for line in process.stdout or []:
+            lines.append(line)
+            if " uniform 0." in line:
+                break
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    return process.returncode, "".join(lines) + out, err
+
+
+def test_ctrl_c_keeps_what_is_finished(set_up: Callable[[str], Desk]) -> None:
+    desk = set_up("interrupted")
+    (desk.folder / "grid.yaml").write_text(GRID.replace("seeds: 2", "seeds: 60").replace("epochs: 1", "epochs: 3"))
+    code, out, err = interrupted(desk)
+    assert code == 130, out + err
+    assert "Interrupted. Everything finished so far is kept" in out
+    assert "Traceback" not in out + err
+    assert err == ""
+    told = len(re.findall(r" uniform 0\.", out))
+    assert 1 <= told < 120
+    states = list(desk.states.values())
+    assert states.count("finished") == told
+    assert states.count("planned") == 120 - told
+    assert told <= len(desk.files) <= told + 2
+    assert set(desk.tracked().values()) <= {"FINISHED", "KILLED"}
+    plan = json.loads(desk.run("plan", "grid.yaml", "--json").out)
+    assert plan["done"] == len(desk.files)
+
+
+# On Ray
+
+CHATTER = ["INFO", "WARNING", "(raylet)", "(pid=", "Tune", "tune", "alembic", "mlflow.db", "Ray", "dashboard", "usage"]
+
+
+def test_a_launch_on_ray_is_calm_and_complete(set_up: Callable[[str], Desk]) -> None:
+    desk = set_up("calm")
+    run = desk.run("launch", "grid.yaml", "--seeds", 1, "--max-concurrent", 2)
+    assert run.err == ""
+    assert not [word for word in CHATTER if word in run.out]
+    lines = run.out.splitlines()
+    assert lines[0] == "grid: 2 cells, 0 already done, 2 to run."
+    assert all(re.match(r"\w+/resnet8/digits/s\d  [\d.]+ s  uniform 0\.\d{4}", line) for line in lines[1:3])
+    assert desk.states == {path.stem: "finished" for path in desk.files}
+    assert desk.tracked() == {path.stem: "FINISHED" for path in desk.files}
+    assert len(desk.results()) == 2
+
+
+# What is refused, with one message and nothing started
+
+NOWHERE = "127.0.0.1:9"
+
+
+def refused(desk: Desk, *arguments: object, **environment: str) -> str:
+    run = desk.run(*arguments, expect=2, **environment)
+    assert "Traceback" not in run.err
+    assert "Unexpected" not in run.err
+    assert not desk.files
+    return run.err
+
+
+@pytest.mark.parametrize("verb", ["launch", "plan", "status", "aggregate", "compare"])
+def test_a_bad_file_is_told_by_every_verb(desk: Desk, verb: str) -> None:
+    (desk.folder / "grid.yaml").write_text(GRID.replace("bce_unified]", "bce_unifed]"))
+    err = refused(desk, verb, "grid.yaml")
+    assert err.startswith("grid.yaml:3: No loss named 'bce_unifed'. Did you mean 'bce_unified'? Known: ")
+    assert "cannot be read: No such file" in refused(desk, verb, "absent.yaml")
+
+
+def test_a_bad_option_is_told(desk: Desk) -> None:
+    assert "--loss: No loss named 'sofmax'" in refused(desk, "plan", "grid.yaml", "--loss", "sofmax")
+    assert "--seeds" in refused(desk, "plan", "grid.yaml", "--seeds", "few")
+    assert "seed" in refused(desk, "plan", "grid.yaml", "--seeds", "0")
+    assert "--only narrows" in refused(desk, "plan", "grid.yaml", "--only")
+    assert "--executor" in refused(desk, "launch", "grid.yaml", "--executor", "slurm")
+
+
+def test_missing_data_is_told_before_anything_starts(desk: Desk) -> None:
+    (desk.folder / "grid.yaml").write_text(GRID.replace("digits", "mnist"))
+    # A proxy that is not there: the download fails at once, with or without a network.
+    proxies = dict.fromkeys(("http_proxy", "https_proxy"), f"http://{NOWHERE}")
+    err = refused(desk, "launch", "grid.yaml", "--executor", "inline", no_proxy="", **proxies)
+    assert err.startswith("No data for 'mnist': expected train-images-idx3-ubyte(.gz)")
+    assert "'digits', which needs none" in err
+
+
+@pytest.mark.parametrize("verb", ["launch", "aggregate", "compare", "plan", "status"])
+def test_a_workspace_below_a_file_is_told(desk: Desk, verb: str) -> None:
+    if verb in ("plan", "status"):  # they only read, and there is nothing
+        desk.run(verb, "grid.yaml", "--workspace", "grid.yaml/runs")
+    else:
+        assert "grid.yaml/runs" in refused(desk, verb, "grid.yaml", "--workspace", "grid.yaml/runs")
+
+
+def test_a_tracking_server_that_does_not_answer_is_told(desk: Desk) -> None:
+    err = refused(desk, "launch", "grid.yaml", "--executor", "inline", "--tracking", f"http://{NOWHERE}")
+    assert f"The tracking store http://{NOWHERE} cannot be used (Connection refused): correct --tracking" in err
+
+
+@pytest.mark.parametrize("verb", ["launch", "plan", "status"])
+def test_a_registry_that_does_not_answer_is_told_without_its_password(desk: Desk, verb: str) -> None:
+    err = refused(desk, verb, "grid.yaml", "--registry", f"postgresql://u:secret@{NOWHERE}/x")
+    assert "does not answer" in err
+    assert "secret" not in err
+
+
+def test_not_even_debug_shows_the_password(desk: Desk) -> None:
+    url = f"postgresql://u:secret@{NOWHERE}/x"
+    run = desk.run("plan", "grid.yaml", "--debug", expect=1, ORCHESTRATOR_REGISTRY=url)
+    assert "Traceback" in run.err
+    assert "secret" not in run.err + run.out
+
+
+def test_a_ray_that_does_not_answer_is_told(set_up: Callable[[str], Desk]) -> None:
+    desk = set_up("no-ray")
+    err = refused(desk, "launch", "grid.yaml", "--address", NOWHERE)
+    assert err.startswith(f"No Ray answers at '{NOWHERE}'")
+
+
+def test_nothing_to_compare_is_told(desk: Desk) -> None:
+    assert "launch it first" in refused(desk, "compare", "grid.yaml")
+
+
+def test_debug_shows_the_traceback(desk: Desk) -> None:
+    (desk.folder / "grid.yaml").write_text("name: x\n")
+    assert "Traceback" in desk.run("plan", "grid.yaml", "--debug", expect=1).err
+
+
+@pytest.mark.parametrize("verb", ["aggregate", "status"])
+@pytest.mark.parametrize("name", ["a[old]", "a[/b]", "a:smile:"])
+def test_a_workspace_with_a_strange_name_is_named_as_it_is(desk: Desk, verb: str, name: str) -> None:
+    assert name in desk.run(verb, "grid.yaml", "--workspace", name).out
+
+
+def test_the_console_script_is_the_same(desk: Desk) -> None:
+    script = Path(sys.executable).with_name("orchestrator")
+    if not script.exists():
+        pytest.skip("the package is not installed here")
+    (desk.folder / "moods.py").write_text(FAILING)
+    (desk.folder / "grid.yaml").write_text(GRID.replace("bce_unified", "moody") + "plugins: [moods]\n")
+    command = [script, "plan", "grid.yaml", "--json"]
+    done = subprocess.run(command, cwd=desk.folder, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout) == json.loads(desk.run("plan", "grid.yaml", "--json").out)
