@@ -16,9 +16,10 @@ from trainers import augmentation, selection
 from trainers.augmentation import Mixed
 from trainers.backbones import InputShape
 from trainers.corruptions import corrupt
-from trainers.datasets import Dataset, TrainTest
+from trainers.datasets import Dataset, TrainTest, Verification
+from trainers.metrics.verification import draw_pairs
 from trainers.recipe import Recipe
-from trainers.reproducibility import generator, permutation, stable_random
+from trainers.reproducibility import derive, generator, permutation, stable_random
 
 RESIDENT = 2**32
 """Bytes of pixels up to which a whole dataset is put on the device; beyond, each batch is."""
@@ -54,10 +55,19 @@ class Resident:
         return ((pixels - self.mean) / self.deviation).contiguous(memory_format=torch.channels_last)
 
 
+class Verify(NamedTuple):
+    """Pairs (p, 2) of `images` to verify, and whether each is of one class (p,)."""
+
+    images: Resident
+    pairs: NDArray[np.int64]
+    genuine: NDArray[np.bool_]
+
+
 class Splits(NamedTuple):
     """Training, validation, test and unknown images; all but the first and third may be empty.
 
-    `unknown` are the test samples of held-out classes, under their labels in the dataset.
+    `unknown` are the test samples of held-out classes, under their labels in the dataset;
+    `verify` are pairs of these, or those that the dataset brings.
     """
 
     train: Resident
@@ -65,6 +75,7 @@ class Splits(NamedTuple):
     test: Resident
     unknown: Resident
     classes: int
+    verify: Verify | None
 
     @property
     def shape(self) -> InputShape:
@@ -120,13 +131,37 @@ def split(data: TrainTest, recipe: Recipe, device: torch.device) -> Splits:
         rows, own = torch.from_numpy(sample), torch.from_numpy(labels[sample])
         return Resident(pixels, rows.to(pixels.device), own.to(device), sample, mean, deviation)
 
+    unknown = resident(test, chosen.unknown, data.test.labels)
     return Splits(
         train=resident(train, chosen.train, _noisy(numbers[data.train.labels], recipe, classes)),
         validation=resident(train, chosen.validation, numbers[data.train.labels]),
         test=resident(test, chosen.test, numbers[data.test.labels]),
-        unknown=resident(test, chosen.unknown, data.test.labels),
+        unknown=unknown,
         classes=classes,
+        verify=_among(unknown, recipe) if data.pairs is None else _brought(data.pairs, unknown, device),
     )
+
+
+PAIRS = 20_000
+"""Pairs drawn among held-out classes, half of them genuine."""
+
+
+def _among(unknown: Resident, recipe: Recipe) -> Verify | None:
+    """Pairs of samples of held-out classes, the same for every loss; None with fewer than two classes."""
+    labels = unknown.labels.cpu().numpy()
+    if len(np.unique(labels)) <= 1:
+        return None
+    draw = np.random.default_rng(derive("pairs", drawn_from(recipe.dataset), recipe.seed))
+    pairs = draw_pairs(labels, PAIRS, draw)
+    return Verify(unknown, pairs, labels[pairs[:, 0]] == labels[pairs[:, 1]])
+
+
+def _brought(pairs: Verification, like: Resident, device: torch.device) -> Verify:
+    pixels, everything = _placed(pairs.pixels, device), np.arange(len(pairs.pixels))
+    nowhere = torch.zeros(len(everything), dtype=torch.int64, device=device)  # faces of no class
+    chosen = torch.from_numpy(everything).to(pixels.device)
+    images = Resident(pixels, chosen, nowhere, everything, like.mean, like.deviation)
+    return Verify(images, np.stack([pairs.first, pairs.second], axis=1), pairs.genuine)
 
 
 def _placed(pixels: NDArray[np.uint8], device: torch.device) -> Tensor:

@@ -17,14 +17,15 @@ from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from trainers.classifier import Classifier
-from trainers.data import Batch, Resident, Splits, batches, drawn_from, shifted, split
+from trainers.data import Batch, Resident, Splits, Verify, batches, shifted, split
 from trainers.datasets import TrainTest
 from trainers.evaluation import Evaluation
 from trainers.inference import TemperatureSearch, evaluate, keeping, measuring
 from trainers.losses import BiasedLoss
-from trainers.metrics import PAIRS, Observed, measure, under_shift, verification
+from trainers.metrics import Observed, measure, under_shift
 from trainers.metrics.features import Geometry
 from trainers.metrics.uniform import sample_wise_accuracy, uniform_accuracy
+from trainers.metrics.verification import cosine
 from trainers.recipe import Recipe, Training
 from trainers.reproducibility import derive, deterministic
 
@@ -176,42 +177,35 @@ def _validate(model: Classifier, splits: Splits) -> dict[str, float]:
 
 def _observe(model: Classifier, recipe: Recipe, splits: Splits) -> Observed:
     """Everything the measures need, one pass a split (two over validation, to choose T and to use it)."""
-    geometry, search, kept = Geometry(splits.classes, model.width), TemperatureSearch(), list[NDArray[np.float32]]()
+    geometry, search = Geometry(splits.classes, model.width), TemperatureSearch()
     temperature = math.nan
     if len(splits.validation):
         evaluate(model, splits.validation, witnesses=[search])
         temperature = search.temperatures.best()
     look = partial(evaluate, model, temperature=1.0 if math.isnan(temperature) else temperature)
-    test = look(splits.test, witnesses=[measuring(geometry)])
-    unknown = look(_unlabelled(splits.unknown), witnesses=[keeping(kept)]) if len(splits.unknown) else None
-    pairs = _pairs(splits.unknown, recipe) if len(splits.unknown) else None
-    labels = splits.unknown.labels.cpu().numpy()
     return Observed(
-        test=test,
+        test=look(splits.test, witnesses=[measuring(geometry)]),
         learned_bias=model.learned_bias(),
         validation=look(splits.validation) if len(splits.validation) else None,
         temperature=temperature,
         geometry=geometry,
         weight=model.linear.weight.detach().double().cpu().numpy(),
-        unknown=unknown,
-        similarity=None if pairs is None else verification.cosine(np.concatenate(kept), pairs),
-        genuine=None if pairs is None else labels[pairs[:, 0]] == labels[pairs[:, 1]],
+        unknown=look(_unlabelled(splits.unknown)) if len(splits.unknown) else None,
+        similarity=None if splits.verify is None else _similarity(model, splits.verify),
+        genuine=None if splits.verify is None else splits.verify.genuine,
         shifted={name: look(copy) for name, copy in shifted(splits.test, recipe)},
     )
+
+
+def _similarity(model: Classifier, verify: Verify) -> NDArray[np.float64]:
+    kept: list[NDArray[np.float32]] = []
+    evaluate(model, _unlabelled(verify.images), witnesses=[keeping(kept)])
+    return cosine(np.concatenate(kept), verify.pairs)
 
 
 def _unlabelled(unknown: Resident) -> Resident:
     """Held-out classes have no score of their own: labelled 0, only their top scores mean anything."""
     return replace(unknown, labels=torch.zeros_like(unknown.labels))
-
-
-def _pairs(unknown: Resident, recipe: Recipe) -> NDArray[np.int64] | None:
-    """Pairs for verification, the same for every loss; None where there is one class only."""
-    labels = unknown.labels.cpu().numpy()
-    if len(np.unique(labels)) == 1:
-        return None
-    draw = np.random.default_rng(derive("pairs", drawn_from(recipe.dataset), recipe.seed))
-    return verification.draw_pairs(labels, PAIRS, draw)
 
 
 def build_optimizer(model: Classifier, recipe: Recipe) -> Optimizer:

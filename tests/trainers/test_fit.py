@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import fields
+from dataclasses import fields, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar
@@ -18,7 +18,7 @@ from torch.optim import SGD, AdamW, Optimizer
 from trainers import fit as fit_module
 from trainers.backbones import InputShape
 from trainers.classifier import Classifier
-from trainers.datasets import TrainTest
+from trainers.datasets import TrainTest, Verification
 from trainers.datasets.digits import Digits
 from trainers.evaluation import Evaluation
 from trainers.fit import DivergedError, Fit, build_optimizer, fit, schedule
@@ -278,3 +278,40 @@ class TestSchedule:
 
     def test_the_schedule_is_carried_out_step_by_step(self, short: tuple[Fit, History]) -> None:
         assert [figures["learning_rate"] for figures in short[0].history] == pytest.approx([0.1, 0.05], abs=1e-12)
+
+
+class TestVerification:
+    def test_pairs_that_a_dataset_brings_are_verified_by_their_features(self) -> None:
+        recipe = Recipe(loss="softmax", backbone="resnet8", dataset="digits", seed=0, training={"epochs": 1})
+        data = recipe.dataset.load(Path())
+        faces = data.test.take(np.arange(60))
+        first, second = np.triu_indices(60, k=1)
+        genuine = faces.labels[first] == faces.labels[second]
+        pairs = Verification(faces.pixels, first, second, genuine)
+        measured = fit(recipe, replace(data, pairs=pairs)).metrics
+        assert measured["open_auroc"] is None
+        assert measured["verification_eer"] is not None
+        assert 0 < measured["verification_eer"] < 0.4
+        assert measured["sample_wise_accuracy"] == fit(recipe, data).metrics["sample_wise_accuracy"]
+
+    def test_held_out_classes_are_told_from_known_ones_and_from_each_other(self) -> None:
+        dataset = {"name": "digits", "hold_out": [8, 9]}
+        training = {"epochs": 4, "learning_rate": 0.1, "batch_size": 64}
+        recipe = Recipe(loss="bce_unified", backbone="resnet8", dataset=dataset, seed=0, training=training)
+        measured = fit(recipe, recipe.dataset.load(Path())).metrics
+        for name in ("open_auroc", "open_auroc_energy", "open_oscr"):
+            value = measured[name]
+            assert value is not None
+            assert value > 0.6
+        assert measured["verification_tar_1"] is not None
+
+
+def test_an_average_of_the_weights_is_what_is_evaluated() -> None:
+    def measured(ema: float) -> dict[str, float | None]:
+        training = {"epochs": 2, "learning_rate": 0.1, "ema": ema}
+        recipe = Recipe(loss="bce_unified", backbone="resnet8", dataset="digits", seed=0, training=training)
+        return fit(recipe, recipe.dataset.load(Path())).metrics
+
+    assert measured(0.0) != measured(0.9)
+    # An average that remembers everything is the model before its first step.
+    assert measured(0.999999)["sample_wise_accuracy"] == pytest.approx(0.1, abs=0.12)

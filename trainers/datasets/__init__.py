@@ -35,12 +35,28 @@ class Images:
 
 
 @dataclass(frozen=True, eq=False)
+class Verification:
+    """Pairs to verify among m faces.
+
+    `pixels` uint8 (m, C, H, W) are the distinct faces, `first` and `second` int64 (p,) the
+    places among them of each pair's faces, `genuine` bool (p,) whether they show one person.
+    """
+
+    pixels: NDArray[np.uint8]
+    first: NDArray[np.int64]
+    second: NDArray[np.int64]
+    genuine: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
 class TrainTest:
     """The official split of a dataset; row numbers of `test` are the sample ids."""
 
     train: Images
     test: Images
     classes: int
+    pairs: Verification | None = None
+    """Pairs of images to verify, where the dataset brings some."""
 
 
 HASHED = 2**30

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from pydantic import Field
 
-from trainers.datasets import MissingDataError
+from trainers.datasets import MissingDataError, TrainTest, Verification
 from trainers.datasets.decoded import Files
 from trainers.datasets.folders import OwnFolders, images_in
 from trainers.datasets.tables import lines, wrong
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    import numpy as np
-    from numpy.typing import NDArray
 
 
 class Pair(NamedTuple):
@@ -26,20 +23,6 @@ class Pair(NamedTuple):
     file_a: str
     file_b: str
     genuine: bool
-
-
-@dataclass(frozen=True, eq=False)
-class Verification:
-    """Pairs to verify among m faces.
-
-    `pixels` uint8 (m, C, H, W) are the distinct faces, `first` and `second` int64 (p,) the
-    places among them of each pair's faces, `genuine` bool (p,) whether they show one person.
-    """
-
-    pixels: NDArray[np.uint8]
-    first: NDArray[np.int64]
-    second: NDArray[np.int64]
-    genuine: NDArray[np.bool_]
 
 
 class Faces(OwnFolders):
@@ -68,6 +51,10 @@ class Faces(OwnFolders):
         """
         super().prepare(data_dir)
         self.verification(data_dir)
+
+    def load(self, data_dir: Path) -> TrainTest:
+        """Both splits, and the pairs to verify; raises as `verification` does."""
+        return replace(super().load(data_dir), pairs=self.verification(data_dir))
 
     def verification(self, data_dir: Path) -> Verification:
         """The pairs and their faces, whatever the sizes of the splits.

@@ -52,7 +52,7 @@ MEASURES = {
     "calibration_error": "expected calibration error of softmax probabilities at T = 1, 15 bins",
     "calibration_error_calibrated": "the same at the validation split's T",
     "true_accept_rate_1": "share of own-class scores above the threshold that 1 % of samples' rivals exceed",
-    "true_accept_rate_01": "the same at 0.1 %",
+    "true_accept_rate_01": "share of own-class scores above the threshold that 0.1 % of samples' rivals exceed",
     "area_under_risk_coverage": "mean error among the samples at least as confident (top score); lower is better",
     "nc1": "neural collapse: variability within classes against that between them",
     "nc2": "neural collapse: distance of the class means from a simplex",
@@ -63,15 +63,12 @@ MEASURES = {
     "open_fpr95": "share of unknown samples accepted where 95 % of known ones are, by top score",
     "open_oscr": "area under correct classification over false positive rate, by top score",
     "unknown_rejected": "share of unknown samples below the validation split's threshold",
-    "verification_eer": "equal error rate of cosines between samples of held-out classes",
+    "verification_eer": "equal error rate of cosines of pairs: the dataset's own, or samples of held-out classes",
     "verification_tar_1": "share of genuine pairs accepted where 1 % of impostor pairs are",
     "shift_sample_wise_accuracy": "mean over shifted test sets",
     "shift_uniform_accuracy": "mean over shifted test sets, each with its own best threshold",
     "shift_accuracy_at_clean_threshold": "mean over shifted test sets of the share right at the clean test set's best",
 }
-
-PAIRS = 20_000
-"""Pairs drawn for verification, half of them genuine."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +97,17 @@ class Observed:
 def measure(observed: Observed) -> dict[str, float | None]:
     """All of `MEASURES`; None where one does not exist (not asked for, no bias, 0/0)."""
     values: dict[str, float | None] = dict.fromkeys(MEASURES)
-    parts = (_accuracies, _bias, _deployable, _score_kinds, _operating_points, _features, _open_set, _shifts)
+    parts = (
+        _accuracies,
+        _bias,
+        _deployable,
+        _score_kinds,
+        _operating_points,
+        _features,
+        _open_set,
+        _verification,
+        _shifts,
+    )
     for part in parts:
         values |= part(observed)
     return {name: None if value is None or not math.isfinite(value) else float(value) for name, value in values.items()}
@@ -227,17 +234,19 @@ def _open_set(observed: Observed) -> Values:
         return {}
     correct = np.less(known.rival, known.positive)
     probability = [_top(evaluation) - evaluation.logsumexp for evaluation in (known, unknown)]
-    values = {
+    return {
         "open_auroc": openset.auroc(_top(known), _top(unknown)),
         "open_auroc_probability": openset.auroc(*probability),
         "open_auroc_energy": openset.auroc(known.logsumexp, unknown.logsumexp),
         "open_fpr95": openset.fpr_at_tpr(_top(known), _top(unknown)),
         "open_oscr": openset.oscr(_top(known), correct, _top(unknown)),
     }
+
+
+def _verification(observed: Observed) -> Values:
     if observed.similarity is None or observed.genuine is None:
-        return values
+        return {}
     return {
-        **values,
         "verification_eer": verification.equal_error_rate(observed.similarity, observed.genuine),
         "verification_tar_1": verification.true_accept_rate_at(observed.similarity, observed.genuine, 0.01),
     }
