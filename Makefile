@@ -23,8 +23,9 @@ check: .venv/installed  ## format, lint, import contracts, dependencies, types, 
 # The stamp is newer than what it depends on, so an unchanged checkout installs nothing.
 .venv/installed: pyproject.toml requirements.lock
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "Python 3.11 or newer is needed: make PYTHON=…"'
+	@echo 'Setting up .venv: a few minutes the first time, about 7 GB.'
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --constraint requirements.lock --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --quiet --constraint requirements.lock --editable '.[dev]'
 	touch $@
 
 clean:  ## remove what the targets made, but no results

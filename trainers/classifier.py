@@ -65,8 +65,12 @@ class Classifier(nn.Module):
         """Inner products (n, K), of unit vectors where the loss says so."""
         if self.how.normalise_features:
             features = normalize(features, dim=1)
+        return linear(features, self.class_weights())
+
+    def class_weights(self) -> Tensor:
+        """The weights (K, d) that make the scores, scale aside."""
         weights = self.linear.weight
-        return linear(features, normalize(weights, dim=1) if self.how.normalise_weights else weights)
+        return normalize(weights, dim=1) if self.how.normalise_weights else weights
 
     def _scaled(self, metrics: Tensor) -> Tensor:
         return metrics if self.log_scale is None else metrics * self.log_scale.exp()

@@ -189,7 +189,7 @@ def _observe(model: Classifier, recipe: Recipe, splits: Splits) -> Observed:
         validation=look(splits.validation) if len(splits.validation) else None,
         temperature=temperature,
         geometry=geometry,
-        weight=model.linear.weight.detach().double().cpu().numpy(),
+        weight=model.class_weights().detach().double().cpu().numpy(),
         unknown=look(_unlabelled(splits.unknown)) if len(splits.unknown) else None,
         similarity=None if splits.verify is None else _similarity(model, splits.verify),
         genuine=None if splits.verify is None else splits.verify.genuine,

@@ -1,0 +1,72 @@
+"""Write the results of experiments as Markdown: `python docs/results/write.py WORKSPACE NAME...`.
+
+Every figure comes from the per-cell files of the workspace; nothing here is typed in.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+from orchestrator.experiment import load
+from orchestrator.plan import plan
+from orchestrator.records import results
+from orchestrator.records.evaluations import Evaluations
+from orchestrator.report.comparison import by_seed, compare
+from orchestrator.report.tables import text
+from orchestrator.statistics.intervals import mean_interval
+from orchestrator.workspace import Workspace
+
+ROOT = Path(__file__).parents[2]
+SHOWN = {
+    "learned-bias": ["unified_threshold", "learned_bias", "bias_gap", "bias_distance", "accuracy_at_bias"],
+    "bias-init": ["unified_threshold", "learned_bias", "bias_gap", "bias_distance", "accuracy_at_bias"],
+    "openset": ["open_auroc", "open_auroc_energy", "open_auroc_probability", "open_oscr", "unknown_rejected"],
+    "normalisation": ["uniform_accuracy_probability", "uniform_accuracy_calibrated", "temperature", "nc2"],
+    "imbalance": ["threshold_spread", "bias_gap", "accuracy_at_bias", "calibration_error"],
+    "shift": ["shift_sample_wise_accuracy", "shift_uniform_accuracy", "shift_accuracy_at_clean_threshold"],
+}
+"""Measures that answer an experiment's question, beside the comparison."""
+
+
+def page(workspace: Workspace, name: str) -> str:
+    """The whole page of one experiment."""
+    asked = plan(load(ROOT / "experiments" / f"{name}.yaml"))
+    evaluations = Evaluations(workspace.evaluations)
+    found = results.aggregate(asked, evaluations)
+    accounts = [evaluations.account(cell) for cell in asked.cells if cell not in found.missing]
+    places = sorted({str(account.provenance["processor"]) for account in accounts})
+    commits = sorted({str(account.provenance["git_commit"])[:10] for account in accounts})
+    hours = sum(account.seconds for account in accounts) / 3600
+    made = (
+        f"{len(accounts)} of {len(asked)} cells, {hours:.2f} core hours, other work beside, on {', '.join(places)}; "
+        f"torch {accounts[0].provenance['torch_version']}; commit {', '.join(commits)}. "
+        f"Made by `launch experiments/{name}.yaml`, written by `docs/results/write.py`."
+    )
+    comparison = text(compare(asked.experiment, found.rows()), "markdown")
+    return "\n\n".join([f"# {name}", asked.experiment.question, made, comparison, _further(found, SHOWN[name])]) + "\n"
+
+
+def _further(found: results.Results, measures: list[str]) -> str:
+    """Mean and 95 % interval over seeds of further measures, in their own units."""
+    groups: defaultdict[tuple[str, str, str], list[dict[str, object]]] = defaultdict(list)
+    for row in found.rows():
+        groups[row["dataset"], row["backbone"], row["loss"]].append(row)
+    lines = ["| setting | loss | " + " | ".join(measures) + " |", "|---|---|" + "---|" * len(measures)]
+    for (dataset, backbone, loss), rows in groups.items():
+        cells = [_cell(rows, measure) for measure in measures]
+        lines.append(f"| {backbone} on {dataset} | {loss} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _cell(rows: list[dict[str, object]], measure: str) -> str:
+    interval = mean_interval(list(by_seed(rows, measure).values()))
+    return f"{interval.estimate:.3f} ± {(interval.high - interval.low) / 2:.3f}" if interval.n else "–"
+
+
+if __name__ == "__main__":
+    for name in sys.argv[2:]:
+        target = ROOT / "docs" / "results" / f"{name}.md"
+        target.write_text(page(Workspace(Path(sys.argv[1]).resolve()), name), encoding="utf-8")
+        print(target)
