@@ -1,18 +1,21 @@
-"""Take stock of a plan, and carry out what is left, recording each outcome as it lands."""
+"""Take stock of a plan, carry out what is left, recording each outcome as it lands, and repeat what is done."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Literal
 
 from orchestrator.errors import DamagedFileError
 from orchestrator.execution.executor import Executor
+from orchestrator.execution.worker import Worker
 from orchestrator.outcome import Advanced, Event, Failed, Started
 from orchestrator.plan import Cell, Plan
 from orchestrator.records.evaluations import Evaluations
 from orchestrator.records.registry import Registry
 from orchestrator.records.tracking import Tracking
+from orchestrator.verification import Verdict, compare
 
 State = Literal["finished", "diverged", "failed", "running", "pending"]
 
@@ -86,3 +89,28 @@ def carry_out(
         tracking.interrupt({cell.id for cell in plan.cells})
         raise
     return tally
+
+
+def repeat(cell: Cell, evaluations: Evaluations, worker: Worker, copies: Evaluations) -> Verdict | str:
+    """Train a cell that is done once more, here, and compare what that leaves with its file.
+
+    Args:
+        cell: A cell whose file is in `evaluations`, of which nothing is changed.
+        evaluations: The files.
+        worker: Trains the cell, and records it in `copies`.
+        copies: Another folder of files.
+
+    Returns:
+        How they compare, or why they cannot be compared.
+    """
+    try:
+        then = evaluations.account(cell), evaluations.evaluation(cell)
+    except DamagedFileError as error:
+        return str(error)
+    # With as many threads as then, because sums split among threads round differently.
+    threads = then[0].provenance.get("threads", cell.resources.cpus)
+    resources = cell.resources.model_copy(update={"cpus": threads})
+    outcome = worker.run(replace(cell, resources=resources), lambda event: None)  # noqa: ARG005 - nobody watches
+    if isinstance(outcome, Failed):
+        return f"It failed: {outcome.error}"
+    return compare(then, (copies.account(cell), copies.evaluation(cell)))

@@ -11,7 +11,10 @@ import sys
 import time
 from collections import Counter
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -63,6 +66,10 @@ DataDir = Annotated[
         "--data-dir", metavar="DIR", envvar="ORCHESTRATOR_DATA", help="The folder that holds or receives datasets."
     ),
 ]
+Address = Annotated[
+    str | None,
+    typer.Option("--address", envvar="RAY_ADDRESS", help="A Ray cluster to join. Default: a Ray of our own."),
+]
 Losses = Annotated[list[str] | None, typer.Option("--loss", metavar="NAME", help="Add a loss; repeatable.")]
 Backbones = Annotated[list[str] | None, typer.Option("--backbone", metavar="NAME", help="Add a backbone; repeatable.")]
 Datasets = Annotated[list[str] | None, typer.Option("--dataset", metavar="NAME", help="Add a dataset; repeatable.")]
@@ -102,10 +109,7 @@ def launch(
     registry: RegistryURL = None,
     tracking: TrackingURI = None,
     data_dir: DataDir = DATA,
-    address: Annotated[
-        str | None,
-        typer.Option("--address", envvar="RAY_ADDRESS", help="A Ray cluster to join. Default: a Ray of our own."),
-    ] = None,
+    address: Address = None,
     executor: Annotated[
         Literal["ray", "inline"], typer.Option("--executor", help="'inline' runs cells one by one in this process.")
     ] = "ray",
@@ -284,6 +288,119 @@ def ui(
             print()
 
 
+@app.command()
+def rebuild(
+    files: Annotated[
+        list[Path] | None, typer.Argument(metavar="FILE.yaml", help="Experiments to give their cells back to.")
+    ] = None,
+    *,
+    workspace: Root = RUNS,
+    registry: RegistryURL = None,
+    tracking: TrackingURI = None,
+    mlflow: Annotated[bool, typer.Option("--mlflow", help="Rebuild these experiments' MLflow runs, too.")] = False,
+) -> None:
+    """Rebuild the registry, and with --mlflow the tracking store, from the per-cell files."""
+    from orchestrator.plan import plan as planned
+    from orchestrator.records.evaluations import Evaluations
+    from orchestrator.records.rebuild import rebuild as rebuilt
+
+    if mlflow and not files:
+        raise RequestError("--mlflow needs the experiments whose runs to rebuild: add FILE.yaml.")
+    plans = [planned(_experiment(file)) for file in files or []]
+    place, console = Workspace(workspace.resolve()), _console()
+    evaluations = Evaluations(place.evaluations)
+    if not evaluations.ids():
+        raise RequestError(f"Workspace {workspace} has no per-cell files to rebuild from.")
+    names = [plan.experiment.name for plan in plans] if mlflow else []
+    windows = {name: _tracking(place, tracking, name) for name in names}
+    for runs in windows.values():
+        runs.prepare()
+    with _registry(place, registry) as records:
+        cells, damaged = rebuilt(evaluations, records, plans, windows, partial(_complain, console))
+    console.print(f"Cells put back: {cells}. Damaged files, passed over: {damaged}.")
+
+
+@app.command()
+def verify(
+    file: File,
+    *,
+    cells: Annotated[
+        list[str] | None,
+        typer.Option("--cells", metavar="ID,…", help="Which cells, by the first digits of their ids; repeatable."),
+    ] = None,
+    sample: Annotated[
+        int | None, typer.Option("--sample", metavar="N", min=1, help="How many. Default: all named, or 1.")
+    ] = None,
+    workspace: Root = RUNS,
+    data_dir: DataDir = DATA,
+    loss: Losses = None,
+    backbone: Backbones = None,
+    dataset: Datasets = None,
+    only: Only = False,
+    seeds: Seeds = None,
+) -> None:
+    """Rerun a sample of finished cells and say whether they reproduce bit for bit; store nothing."""
+    from orchestrator.campaign import repeat
+    from orchestrator.execution.worker import Worker
+    from orchestrator.plan import plan as planned
+    from orchestrator.records.evaluations import Evaluations
+    from orchestrator.records.recorder import Recorder
+    from orchestrator.records.tracking import Untracked
+    from orchestrator.report import overview
+    from orchestrator.verification import choose
+
+    plan = planned(_experiment(file, loss, backbone, dataset, only, seeds))
+    evaluations = Evaluations(Workspace(workspace.resolve()).evaluations)
+    prefixes = [prefix for given in cells or [] for prefix in given.split(",")]
+    chosen = choose(plan, evaluations.ids(), prefixes, sample)
+    _prepare_data(chosen, data_dir)
+    console, identical = _console(), 0
+    with TemporaryDirectory() as folder:
+        copies = Evaluations(Path(folder))
+        worker = Worker(Recorder(copies, Untracked(), provenance.code()), data_dir.resolve())
+        for cell in chosen.cells:
+            verdict = repeat(cell, evaluations, worker, copies)
+            console.print(overview.verdict(cell, verdict), soft_wrap=True)
+            identical += not isinstance(verdict, str) and verdict.identical
+    console.print(f"{identical} of {len(chosen)} cells reproduce bit for bit.")
+    if identical < len(chosen):
+        raise typer.Exit(SOME_FAILED)
+
+
+@app.command()
+def doctor(
+    file: Annotated[Path | None, typer.Argument(metavar="[FILE.yaml]", help="Default: every experiment.")] = None,
+    *,
+    workspace: Root = RUNS,
+    registry: RegistryURL = None,
+    tracking: TrackingURI = None,
+    address: Address = None,
+    data_dir: DataDir = DATA,
+    as_json: Json = False,
+) -> None:
+    """Say what is wrong with machine, services, data and records, and what to do; change nothing."""
+    from orchestrator.diagnosis.examination import examine
+    from orchestrator.plan import plan as planned
+    from orchestrator.report import health
+
+    place = Workspace(workspace.resolve())
+    findings = examine(
+        (lambda: planned(_experiment(file))) if file else None,
+        root=place.root,
+        evaluations=place.evaluations,
+        registry=registry or place.registry,
+        tracking=lambda experiment: _tracking(place, tracking, experiment),
+        address=address,
+        data_dir=data_dir,
+    )
+    if as_json:
+        print(json.dumps([asdict(finding) for finding in findings]))
+    else:
+        _console().print(health.findings(findings))
+    if any(finding.state == "problem" for finding in findings):
+        raise typer.Exit(SOME_FAILED)
+
+
 @app.command(name="list")
 def list_catalogue(
     axis: Annotated[Literal["losses", "backbones", "datasets"], typer.Argument(show_default=False)],
@@ -318,7 +435,8 @@ def _experiment(
     only: bool = False,
     seeds: str | None = None,
 ) -> Experiment:
-    from orchestrator.experiment import load, revise
+    from orchestrator.experiment import load
+    from orchestrator.revision import revise
 
     named: dict[Axis, list[str]] = {"loss": loss or [], "backbone": backbone or [], "dataset": dataset or []}
     if only and not any(named.values()):
@@ -428,9 +546,13 @@ def _aggregate(console: Console, plan: Plan, place: Workspace) -> Results:
     place.create()
     found = results.aggregate(plan, Evaluations(place.evaluations))
     for sentence in found.damaged:
-        console.print(sentence, style="red", markup=False, emoji=False, soft_wrap=True)
+        _complain(console, sentence)
     results.write(found, place.results(plan.experiment.name))
     return found
+
+
+def _complain(console: Console, sentence: str) -> None:
+    console.print(sentence, style="red", markup=False, emoji=False, soft_wrap=True)
 
 
 def _conclude(console: Console, plan: Plan, place: Workspace, file: Path) -> int:

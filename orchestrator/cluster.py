@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
+
 from pydantic import Field
 
 from trainers.plugin import Frozen
@@ -14,3 +16,21 @@ class Resources(Frozen):
     """CPU cores; also the number of threads torch may use."""
     gpus: float = Field(default=0, ge=0)
     """GPUs; a fraction packs several cells on one."""
+
+
+def shortage(wanted: Iterable[Resources], nodes: Sequence[Mapping[str, float]]) -> str | None:
+    """What to do where some cell would wait for ever for a machine that is large enough.
+
+    Args:
+        wanted: The resources of each cell.
+        nodes: What each machine has, as Ray counts it: `CPU` and `GPU`.
+    """
+    for need in set(wanted):
+        if not any(node.get("CPU", 0) >= need.cpus and node.get("GPU", 0) >= need.gpus for node in nodes):
+            most = [max((node.get(kind, 0) for node in nodes), default=0) for kind in ("CPU", "GPU")]
+            return (
+                f"A cell needs {need.cpus} CPUs and {need.gpus:g} GPUs, but no Ray node has both (at most "
+                f"{most[0]:g} and {most[1]:g}). Lower 'resources' in the experiment file, or join a larger cluster "
+                f"with --address."
+            )
+    return None

@@ -87,8 +87,8 @@ class Claim(Frozen):
     @field_validator("metric", "baseline_metric")
     @classmethod
     def _is_measured(cls, metric: str | None) -> str | None:
-        if metric and (unknown := _unknown(metric, MEASURES, "measure")):
-            raise PydanticCustomError("unknown", "{text}", {"text": unknown})
+        if metric and (complaint := unknown(metric, MEASURES, "measure")):
+            raise PydanticCustomError("unknown", "{text}", {"text": complaint})
         return metric
 
     @model_validator(mode="after")
@@ -98,13 +98,14 @@ class Claim(Frozen):
         return self
 
 
-def _unknown(word: str, known: Collection[str], noun: str) -> str | None:
+def unknown(word: str, known: Collection[str], noun: str) -> str | None:
+    """The complaint about a word that is not known; none where it is."""
     if word in known:
         return None
     return f"No {noun} named '{word}'.{catalogue.nearest(word, list(known))} Known: {', '.join(known)}."
 
 
-def _chosen(axis: catalogue.Axis) -> Callable[[Any], Any]:
+def chosen(axis: catalogue.Axis) -> Callable[[Any], Any]:
     """A validator from `name` or `{name: …, as: …, parameters …}` to a `Choice`."""
 
     def choose(value: Any) -> Any:
@@ -220,7 +221,7 @@ class Experiment(Frozen):
     @classmethod
     def _choose(cls, entries: Any, info: ValidationInfo) -> Any:
         axis: Any = info.field_name
-        return _each(entries, _chosen(axis))
+        return _each(entries, chosen(axis))
 
     @field_validator("overrides", mode="before")
     @classmethod
@@ -230,8 +231,8 @@ class Experiment(Frozen):
     @field_validator("baseline")
     @classmethod
     def _baseline_is_a_loss(cls, baseline: str, info: ValidationInfo) -> str:
-        if unknown := _stranger("loss", baseline, info):
-            raise PydanticCustomError("unknown", "{text}", {"text": f"'baseline': {unknown}"})
+        if complaint := _stranger("loss", baseline, info):
+            raise PydanticCustomError("unknown", "{text}", {"text": f"'baseline': {complaint}"})
         return baseline
 
     @field_validator("claims", mode="before")
@@ -277,7 +278,7 @@ def _stranger(axis: Axis, label: str | None, info: ValidationInfo) -> str | None
     choices = info.data.get(AXES[axis])
     if label is None or choices is None:
         return None
-    return _unknown(label, [choice.label for choice in choices], f"{axis} in this experiment is")
+    return unknown(label, [choice.label for choice in choices], f"{axis} in this experiment is")
 
 
 def _strangers(where: Where, info: ValidationInfo) -> list[Problem]:
@@ -302,8 +303,8 @@ def _deciding(claim: Claim, info: ValidationInfo) -> Claim:
     """The claim, if it is about two losses, and settings, that are there."""
     found = [(("where", *rest), text) for rest, text in _strangers(claim.where, info)]
     for field in ("challenger", "baseline"):
-        unknown = _stranger("loss", getattr(claim, field), info)
-        found += [((field,), unknown)] if unknown else []
+        complaint = _stranger("loss", getattr(claim, field), info)
+        found += [((field,), complaint)] if complaint else []
     if claim.challenger == claim.baseline and claim.baseline_metric in (None, claim.metric):
         found.append((("challenger",), f"Claim '{claim.id}' compares a loss with itself."))
     if found:
@@ -327,69 +328,3 @@ def load(path: Path) -> Experiment:
         return Experiment.model_validate(text.document)
     except ValidationError as error:
         raise text.error(error, Experiment) from None
-
-
-def revise(
-    experiment: Experiment,
-    named: Mapping[Axis, Sequence[str]],
-    *,
-    only: bool = False,
-    seeds: Sequence[int] | int | None = None,
-) -> Experiment:
-    """The experiment with axis values added — or, with `only`, narrowed to those named.
-
-    Narrowed, it loses the claims and overrides that speak of what was left out.
-
-    Raises:
-        ExperimentError: An unknown name; the message names the option.
-    """
-    fields: dict[str, Any] = {name: getattr(experiment, name) for name in Experiment.model_fields}
-    found: list[str] = []
-    for axis, names in named.items():
-        choose = _narrowed if only else _extended
-        try:
-            fields[AXES[axis]] = choose(axis, fields[AXES[axis]], names)
-        except ExperimentError as error:
-            found += error.problems
-    if found:
-        raise ExperimentError(found)
-    if only:
-        labels: dict[Axis, set[str]] = {axis: {choice.label for choice in fields[AXES[axis]]} for axis in AXES}
-        if experiment.baseline not in labels["loss"]:
-            name = experiment.baseline
-            raise ExperimentError(
-                [f"--only leaves out the baseline '{name}', which all are compared with: add --loss {name}."]
-            )
-        fields["claims"] = [claim for claim in experiment.claims if _speaks_of(claim, labels)]
-        fields["overrides"] = [override for override in experiment.overrides if _selects(override.where, labels)]
-    if seeds is not None:
-        fields["seeds"] = seeds
-    try:
-        return Experiment.model_validate(fields)
-    except ValidationError as error:
-        raise ExperimentError([sentence for _, sentence in source.problems(error, Experiment)]) from None
-
-
-def _extended(axis: Axis, present: tuple[Choice, ...], names: Sequence[str]) -> tuple[Choice, ...]:
-    labels = {choice.label for choice in present}
-    try:
-        fresh = [_chosen(AXES[axis])(name) for name in names if name not in labels]
-    except PydanticCustomError as error:
-        raise ExperimentError([f"--{axis}: {error}"]) from None
-    return (*present, *dict.fromkeys(fresh))
-
-
-def _narrowed(axis: Axis, present: tuple[Choice, ...], names: Sequence[str]) -> tuple[Choice, ...]:
-    known = [choice.label for choice in present]
-    unknown = [complaint for name in names if (complaint := _unknown(name, known, f"{axis} in this experiment is"))]
-    if unknown:
-        raise ExperimentError([f"--{axis}: {complaint}" for complaint in unknown])
-    return tuple(choice for choice in present if choice.label in names) if names else present
-
-
-def _speaks_of(claim: Claim, labels: Mapping[Axis, set[str]]) -> bool:
-    return {claim.challenger, claim.baseline} <= labels["loss"] and _selects(claim.where, labels)
-
-
-def _selects(where: Where, labels: Mapping[Axis, set[str]]) -> bool:
-    return all(getattr(where, axis) in {None, *labels[axis]} for axis in AXES)

@@ -10,8 +10,9 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from orchestrator.cluster import Resources
 from orchestrator.experiment import Experiment
@@ -59,7 +60,12 @@ class Plan:
 
 def identity(recipe: Recipe) -> str:
     """The id of a recipe under the current protocol: 64 hexadecimal digits."""
-    content = {"protocol": PROTOCOL, "recipe": recipe.model_dump(mode="json")}
+    return digest(recipe.model_dump(mode="json"), PROTOCOL)
+
+
+def digest(recipe: Mapping[str, Any], protocol: int) -> str:
+    """The id of a recipe's JSON under a protocol, which may be an earlier one."""
+    content = {"protocol": protocol, "recipe": recipe}
     canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
     return hashlib.sha256(canonical.encode("ascii")).hexdigest()
 

@@ -37,6 +37,7 @@ from ray import tune
 from ray.tune.error import TuneError
 from ray.tune.experiment import Trial
 
+from orchestrator.cluster import shortage
 from orchestrator.errors import RequestError, UnreachableError
 from orchestrator.execution.executor import Listener
 from orchestrator.execution.worker import Worker
@@ -184,12 +185,27 @@ def _check_room(cells: Sequence[Cell]) -> None:
     Raises:
         RequestError: No node that is alive has the resources of some cell.
     """
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    for wanted in {cell.resources for cell in cells}:
-        if not any(node.get("CPU", 0) >= wanted.cpus and node.get("GPU", 0) >= wanted.gpus for node in nodes):
-            most = [max(node.get(kind, 0) for node in nodes) for kind in ("CPU", "GPU")]
-            raise RequestError(
-                f"A cell needs {wanted.cpus} CPUs and {wanted.gpus:g} GPUs, but no Ray node has both (at most "
-                f"{most[0]:g} and {most[1]:g}). Lower 'resources' in the experiment file, or join a larger cluster "
-                f"with --address."
-            )
+    if problem := shortage((cell.resources for cell in cells), _nodes()):
+        raise RequestError(problem)
+
+
+def _nodes() -> list[dict[str, float]]:
+    """The resources of each machine of the cluster that is alive."""
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+def capacity(address: str) -> list[dict[str, float]]:
+    """The resources of each machine of the cluster at an address.
+
+    Raises:
+        UnreachableError: There is no Ray at that address.
+    """
+    with _cluster(address):
+        return _nodes()
+
+
+def cores() -> int:
+    """The cores that a Ray of our own would find here: in a container, those it may use."""
+    from ray._private.utils import get_num_cpus
+
+    return int(get_num_cpus(override_docker_cpu_warning=True))

@@ -6,6 +6,7 @@ import sqlite3
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
@@ -56,6 +57,12 @@ def shown(address: URL) -> str:
     """The URL as messages may show it."""
     # libpq takes a password as a query parameter, too, so none is shown.
     return address.set(query={}).render_as_string(hide_password=True)
+
+
+def is_absent(address: URL) -> bool:
+    """Whether it is a SQLite file that is not there yet: connecting would create it."""
+    file = address.database if address.get_backend_name() == "sqlite" else None
+    return file is not None and file != ":memory:" and not Path(file).exists()
 
 
 def engine(address: URL) -> Engine:

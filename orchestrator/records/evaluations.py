@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from pydantic import TypeAdapter
 
 from orchestrator.errors import DamagedFileError, NewerFormatError, WorkspaceError
-from orchestrator.plan import Cell
+from orchestrator.plan import Cell, digest
 from trainers.evaluation import Evaluation
 from trainers.recipe import Recipe
 
@@ -71,6 +71,12 @@ class Account:
     def resolved(self) -> Recipe:
         """The recipe, ready to be run again."""
         return Recipe.model_validate(self.recipe)
+
+    @property
+    def shown(self) -> dict[str, float | None]:
+        """The metrics and costs that a finished cell's MLflow run shows in the end."""
+        costs = {name: getattr(self, name) for name in ("train_seconds", "images_per_second", "parameters")}
+        return {**self.metrics, **costs}
 
 
 @dataclass(frozen=True)
@@ -134,7 +140,7 @@ class Evaluations:
         """Every file and its account, or why it cannot be read."""
         for path in sorted(self.folder.glob("dataset=*/backbone=*/loss=*/*.parquet")):
             try:
-                yield path, read_account(path)
+                yield path, _true_to_its_name(path, read_account(path))
             except DamagedFileError as error:
                 yield path, error
 
@@ -164,6 +170,13 @@ def read_account(path: Path) -> Account:
 
 
 _ACCOUNT = TypeAdapter(Account)
+
+
+def _true_to_its_name(path: Path, account: Account) -> Account:
+    # A footer has no checksum; but the file's name is one of the recipe.
+    if not path.stem == account.cell_id == digest(account.recipe, account.protocol):
+        raise DamagedFileError(f"{path} does not hold the recipe and account of the cell it is named after.")
+    return account
 
 
 def _check_entries(content: dict[str, Any]) -> None:

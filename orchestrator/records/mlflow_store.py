@@ -102,6 +102,44 @@ def anchored(uri: str) -> str:
     return f"{scheme}:///{Path(path).absolute()}" if found and scheme.startswith("sqlite") else uri
 
 
+def is_there(uri: str) -> bool:
+    """Whether there is a store to ask: connecting to a database creates its tables, and asking must not.
+
+    Raises:
+        UnreachableError: What should have it does not answer.
+    """
+    if is_server(uri):
+        probe(uri)
+        return True
+    scheme, _, path = uri.partition(":///")
+    # The file of SQLite, or the folder of MLflow's older store; other databases have a port.
+    if (scheme.startswith("sqlite") or "://" not in uri) and not Path((path or uri).partition("?")[0]).exists():
+        return False
+    if "://" not in uri:
+        return True
+    if not scheme.startswith("sqlite"):
+        probe(uri)
+    with actionable(uri):
+        from sqlalchemy import create_engine, inspect
+
+        database = create_engine(uri)
+        try:
+            return inspect(database).has_table("runs")
+        finally:
+            database.dispose()
+
+
+def answer(uri: str) -> int:
+    """How many experiments a store has: whether it lets us ask and is of MLflow's present schema.
+
+    Raises:
+        UnreachableError: It does not or is not.
+    """
+    probe(uri)
+    with actionable(uri):
+        return len(connect(uri).search_experiments())
+
+
 def probe(uri: str) -> None:
     """Whether a store answers, in seconds: MLflow itself retries for minutes."""
     kind = uri.partition(":")[0].partition("+")[0]

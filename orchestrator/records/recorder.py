@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchestrator import provenance
 from orchestrator.outcome import Attempt
 from orchestrator.plan import PROTOCOL, Cell
 from orchestrator.records.evaluations import Account, Evaluations
 from orchestrator.records.tracking import Run, Tracking
-from trainers.fit import Fit
+
+if TYPE_CHECKING:  # it imports torch, which the driver does without
+    from trainers.fit import Fit
 
 
 @dataclass(frozen=True)
@@ -64,8 +66,7 @@ class CellLog:
             images_per_second=fit.images_per_second,
         )
         self.recorder.evaluations.publish(self.cell.recipe, account, fit.evaluation)
-        costs = {name: getattr(fit, name) for name in ("train_seconds", "images_per_second", "parameters")}
-        self.run.finish({**fit.metrics, **costs})
+        self.run.finish(account.shown)
 
     def diverged(self, epoch: int, attempt: Attempt) -> None:
         """Publish that the loss became NaN or infinite in `epoch`."""

@@ -14,7 +14,7 @@ from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Literal, Self, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, get_args
 
 from sqlalchemy import (
     Engine,
@@ -31,8 +31,16 @@ from sqlalchemy.orm import Session, aliased
 
 from orchestrator.outcome import Diverged, Failed, Finished, Outcome
 from orchestrator.records import database
-from orchestrator.records.migrations import bring_to_head
-from orchestrator.records.schema import AttemptRow, CellRow, CellState, ExperimentRow, MembershipRow, Row
+from orchestrator.records.migrations import bring_to_head, revision_of
+from orchestrator.records.schema import (
+    AttemptOutcome,
+    AttemptRow,
+    CellRow,
+    CellState,
+    ExperimentRow,
+    MembershipRow,
+    Row,
+)
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -159,6 +167,29 @@ class Registry:
             if state != "failed" or row.state not in {"finished", "diverged"}:
                 _set_state(row, state)
 
+    def restore(self, outcome: Finished | Diverged, experiment: str) -> None:
+        """Record what a planned cell's file tells of it, unless an attempt with that end is known already."""
+        ended: AttemptOutcome = "finished" if isinstance(outcome, Finished) else "diverged"
+        known = select(AttemptRow.id).where(AttemptRow.cell == outcome.cell.id, AttemptRow.outcome == ended)
+        with self._reading() as session:
+            found = session.scalars(known.limit(1)).first()
+        if found is None:
+            self.record(outcome, experiment)
+        else:
+            self.adopt({outcome.cell.id: ended})
+
+    def keep(self, cell: str, recipe: Mapping[str, Any], state: Literal["finished", "diverged"]) -> None:
+        """Make sure that a cell is known, and in this state, whether or not an experiment asks for it.
+
+        Args:
+            cell: Its id.
+            recipe: The recipe as JSON, from the cell's file.
+            state: What its file tells.
+        """
+        with self._writing() as session:
+            _add_cells(session, {cell: recipe})
+        self.adopt({cell: state})
+
     def adopt(self, states: Mapping[str, Literal["finished", "diverged"]]) -> None:
         """Set the states of cells by id, as their files tell them; unknown cells are passed over."""
         cells = Row.metadata.tables["cells"]
@@ -262,6 +293,25 @@ class Registry:
             yield session
 
 
+def schema(url: str) -> tuple[str, str | None]:
+    """The registry as messages may show it, and its schema's revision; None where no registry is yet.
+
+    Unlike opening it, asking creates and migrates nothing.
+
+    Raises:
+        UnreachableError: As `Registry.open` does.
+    """
+    address = database.address(url)
+    if database.is_absent(address):
+        return database.shown(address), None
+    engine = database.engine(address)
+    try:
+        with database.answering(address, DBAPIError), engine.connect() as connection:
+            return database.shown(address), revision_of(connection)
+    finally:
+        engine.dispose()
+
+
 def _insert(session: Session, table: str) -> sqlite.Insert | postgresql.Insert:
     """An INSERT that can resolve conflicts, which each dialect offers by itself and in the same words."""
     dialect = sqlite if session.get_bind().dialect.name == "sqlite" else postgresql
@@ -294,7 +344,7 @@ def _enrol(session: Session, plan: Plan) -> None:
     fresh = [cell for _, cell in sorted(wanted.items()) if known.get(cell.id) != _label(cell)]
     gone = sorted(known.keys() - wanted.keys())
     if fresh:
-        _add_cells(session, fresh)
+        _add_cells(session, {cell.id: cell.recipe.model_dump(mode="json") for cell in fresh})
         _add_members(session, experiment, fresh)
     if gone:
         members = Row.metadata.tables["experiment_cells"]
@@ -312,20 +362,19 @@ def _label(cell: Cell) -> Kind:
     return cell.loss, cell.backbone, cell.dataset
 
 
-def _add_cells(session: Session, cells: Iterable[Cell]) -> None:
+def _add_cells(session: Session, recipes: Mapping[str, Mapping[str, Any]]) -> None:
+    """Add cells by id; in a recipe's JSON, a plug-in's name is its key."""
     now = _now()
     rows = [
         {
-            "id": cell.id,
-            "loss": cell.recipe.loss.key,
-            "backbone": cell.recipe.backbone.key,
-            "dataset": cell.recipe.dataset.key,
-            "seed": cell.seed,
-            "recipe": cell.recipe.model_dump(mode="json"),
+            "id": cell,
+            **{axis: recipe[axis]["name"] for axis in ("loss", "backbone", "dataset")},
+            "seed": recipe["seed"],
+            "recipe": recipe,
             "state": "planned",
             "updated": now,
         }
-        for cell in cells
+        for cell, recipe in recipes.items()
     ]
     session.connection().execute(_insert(session, "cells").on_conflict_do_nothing(), rows)
 

@@ -12,7 +12,7 @@ import json
 import logging
 import math
 import time
-from collections.abc import Callable, Collection, Generator, Mapping
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
@@ -30,6 +30,9 @@ Terminal = Literal["FINISHED", "FAILED", "KILLED"]
 
 _REST = 20
 """After a call that failed, rest this many times as long: a dead store costs a cell 5 % at most."""
+
+_KIND = {"mlflow.experimentKind": "custom_model_development"}
+"""What the UI goes by to show runs and their metrics first, rather than an LLM's traces."""
 
 _PAGE = 1_000
 """Runs a request for a list of them."""
@@ -76,7 +79,7 @@ class Tracking:
             client = connect(self.uri)
             found = client.get_experiment_by_name(self.experiment)
             if found is None:
-                client.create_experiment(self.experiment, artifact_location=self.artifacts)
+                client.create_experiment(self.experiment, artifact_location=self.artifacts, tags=_KIND)
             elif found.lifecycle_stage == "deleted":
                 client.restore_experiment(found.experiment_id)
 
@@ -105,12 +108,20 @@ class Tracking:
         if not run.ended:
             run.fail("the attempt ended without an outcome")
 
-    def settle(self, outcome: Outcome, commit: str | None = None) -> None:
+    def settle(self, outcome: Outcome, commit: str | None = None, history: Sequence[Mapping[str, float]] = ()) -> None:
         """Make the cell's run tell its outcome, where its own process could not.
 
         For cells whose process was killed, and to rebuild the store from the files.
+
+        Args:
+            outcome: What came of the cell.
+            commit: The git commit that the cell was run from.
+            history: The figures of each epoch that the run does not have yet.
+
         """
         with self.run(outcome.cell, commit) as run:
+            for epoch, figures in enumerate(history, start=1):
+                run.epoch(epoch, figures)
             match outcome:
                 case Finished(metrics=metrics):
                     run.finish(metrics)
@@ -149,6 +160,20 @@ class Tracking:
             experiment = client.get_experiment_by_name(self.experiment)
             found = _pages(client, experiment, where) if experiment else []
             return [_summary(run) for run in found if "cell_id" in run.data.tags]
+
+
+@dataclass(frozen=True)
+class Untracked(Tracking):
+    """Tracks nothing: its runs are never opened, so they tell nobody."""
+
+    uri: str = ""
+    experiment: str = ""
+
+    @contextmanager
+    def run(self, cell: Cell, commit: str | None = None) -> Generator[Run]:
+        """A run that is nowhere."""
+        del commit
+        yield Run(self, cell)
 
 
 class Run:

@@ -17,6 +17,7 @@ from orchestrator.experiment import Choice
 from orchestrator.plan import SHOWN, Cell, Plan
 from orchestrator.records.registry import Status
 from orchestrator.report.live import duration
+from orchestrator.verification import Verdict
 from trainers.plugin import Plugin
 
 Kind = tuple[str, str, str]
@@ -124,6 +125,15 @@ def status_json(status: Status) -> dict[str, Any]:
     for failure in content["failures"]:
         failure["when"] = failure["when"].isoformat()
     return content
+
+
+def verdict(cell: Cell, found: Verdict | str) -> RenderableType:
+    """Whether a cell reproduced, and where it did not; or why that is not known."""
+    name = f"{cell.name} ({cell.id[:SHOWN]})"
+    if isinstance(found, str):
+        return Text(f"not verified  {name}\n  {found}", style="red")
+    heading = Text(f"identical  {name}") if found.identical else Text(f"different  {name}", style="red")
+    return Text("\n  ").join([heading, *map(Text, found.sentences())])
 
 
 def catalogue(known: Mapping[str, type[Plugin]]) -> RenderableType:

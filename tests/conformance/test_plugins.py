@@ -307,6 +307,14 @@ class TestEveryDataset:
                 dataset.load(tmp_path)
 
     @every_dataset
+    def test_looking_for_its_files_leaves_none(self, name: str, tmp_path: Path) -> None:
+        try:
+            _small(name).find(tmp_path)
+        except MissingDataError as error:
+            assert str(error).startswith(f"No data for '{name}'")  # noqa: PT017  # having the files is no failure
+        assert list(tmp_path.iterdir()) == []
+
+    @every_dataset
     def test_images_are_bytes_and_labels_are_classes(
         self, name: str, prepared: Callable[[str], Dataset], tmp_path: Path
     ) -> None:

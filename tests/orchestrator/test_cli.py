@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -176,6 +178,9 @@ VERBS = {
     "aggregate": {"--workspace", *AXES},
     "compare": {"--workspace", "--format", *AXES},
     "ui": {"--workspace", "--tracking", "--port"},
+    "rebuild": {"--workspace", "--registry", "--tracking", "--mlflow"},
+    "verify": {"--workspace", "--data-dir", "--cells", "--sample", *AXES},
+    "doctor": {"--workspace", "--registry", "--tracking", "--data-dir", "--address", "--json"},
     "list": {"--json"},
 }  # fmt: skip
 """What users rely on: add to it, but take nothing away unless an issue says so."""
@@ -360,6 +365,122 @@ def test_more_seeds_run_only_what_is_new_or_was_damaged(copied: tuple[Desk, dict
     assert len(desk.results()) == len(desk.files) == 6
     whole = list(contents)[:-1]
     assert all(path.read_bytes() == contents[path] for path in whole)
+
+
+# Rebuilding and verifying
+
+
+@pytest.fixture(scope="module")
+def rebuilt(set_up: Callable[[str], Desk], launched: Launched) -> Desk:
+    """Another workspace that got nothing but the files of the launch above, and was rebuilt."""
+    desk = set_up("rebuilt")
+    shutil.copytree(launched.desk.folder / "runs" / "evaluations", desk.folder / "runs" / "evaluations")
+    out = desk.run("rebuild", "grid.yaml", "--mlflow").out
+    assert "Cells put back: 4. Damaged files, passed over: 0." in out
+    return desk
+
+
+REGISTERED = [
+    "SELECT id, loss, backbone, dataset, seed, recipe, state FROM cells ORDER BY id",
+    "SELECT experiment, cell, loss, backbone, dataset FROM experiment_cells ORDER BY cell",
+    "SELECT cell, experiment, node, started, seconds, outcome, epoch, error FROM attempts ORDER BY cell",
+    "SELECT name, question, claims_hash, document FROM experiments",
+]
+
+
+@pytest.mark.parametrize("query", REGISTERED)
+def test_a_rebuilt_registry_is_as_it_was(launched: Launched, rebuilt: Desk, query: str) -> None:
+    was, is_ = (rows(desk.folder / "runs" / "registry.db", query) for desk in (launched.desk, rebuilt))
+    assert was
+    assert is_ == was
+
+
+def rows(database: Path, query: str) -> list[tuple[Any, ...]]:
+    with closing(sqlite3.connect(database)) as opened:
+        return opened.execute(query).fetchall()
+
+
+RUN = "JOIN tags AS cell ON cell.run_uuid = {0}.run_uuid AND cell.key = 'cell_id'"
+TRACKED = [
+    f"SELECT cell.value, runs.name, status FROM runs {RUN.format('runs')}",
+    f"SELECT cell.value, params.key, params.value FROM params {RUN.format('params')}",
+    f"SELECT cell.value, tags.key, tags.value FROM tags {RUN.format('tags')}",
+    f"SELECT cell.value, metrics.key, step, metrics.value, is_nan FROM metrics {RUN.format('metrics')}",
+    f"SELECT cell.value, l.key, step, l.value FROM latest_metrics AS l {RUN.format('l')}",
+]
+
+
+@pytest.mark.parametrize("query", TRACKED)
+def test_a_rebuilt_tracking_store_is_as_it_was(launched: Launched, rebuilt: Desk, query: str) -> None:
+    was, is_ = (sorted(rows(desk.folder / "runs" / "mlflow.db", query)) for desk in (launched.desk, rebuilt))
+    assert was
+    assert is_ == was
+
+
+def test_a_rebuilt_workspace_has_the_recipes_and_reruns_nothing(launched: Launched, rebuilt: Desk) -> None:
+    was, is_ = (
+        sorted(path.read_text() for path in desk.folder.glob("runs/mlartifacts/*/artifacts/recipe.json"))
+        for desk in (launched.desk, rebuilt)
+    )
+    assert len(was) == 4
+    assert is_ == was
+    assert [path.read_bytes() for path in rebuilt.files] == list(launched.contents.values())
+    assert "nothing is rerun" in rebuilt.run("launch", "grid.yaml").out
+    assert "4 finished" in rebuilt.run("status").out
+
+
+def test_a_registry_alone_comes_back_without_mlflow_or_an_experiment(launched: Launched, tmp_path: Path) -> None:
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "evaluations").symlink_to(launched.desk.folder / "runs" / "evaluations")
+    run = Desk(tmp_path).run("rebuild", PYTHONPROFILEIMPORTTIME="1")
+    assert "Cells put back: 4." in run.out
+    imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in run.err.splitlines() if "|" in line}
+    assert not imported & {"torch", "ray", "mlflow"}
+    assert Desk(tmp_path).states == launched.desk.states
+
+
+def test_what_cannot_be_rebuilt_is_told(desk: Desk) -> None:
+    assert "add FILE.yaml" in refused(desk, "rebuild", "--mlflow")
+    assert "no per-cell files" in refused(desk, "rebuild")
+    assert not (desk.folder / "runs").exists()
+
+
+def test_a_cell_reproduces_and_nothing_is_written(launched: Launched) -> None:
+    folder = launched.desk.folder
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file() and "runs" in path.parts}
+    out = launched.desk.run("verify", "grid.yaml").out
+    first = min(path.stem for path in launched.desk.files)
+    assert re.match(rf"identical  \w+/resnet8/digits/s\d \({first[:16]}\)\n", out)
+    assert "1 of 1 cells reproduce bit for bit." in out
+    after = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file() and "runs" in path.parts}
+    assert after == before
+
+
+def test_a_cell_that_does_not_reproduce_is_told_with_what_changed(
+    set_up: Callable[[str], Desk], launched: Launched
+) -> None:
+    desk = set_up("altered")
+    shutil.copytree(launched.desk.folder / "runs" / "evaluations", desk.folder / "runs" / "evaluations")
+    altered, damaged, *_ = desk.files
+    table = pq.read_table(altered, partitioning=None)
+    account = json.loads(table.schema.metadata[b"cell"])
+    account["provenance"]["torch_version"] = "0.[old]"
+    rival = table["rival"].to_numpy().copy()
+    rival[3] += 0.5
+    table = table.set_column(4, table.schema.field("rival"), pa.array(rival))
+    pq.write_table(table.replace_schema_metadata({"cell": json.dumps(account)}), altered)
+    damaged.write_bytes(damaged.read_bytes()[:-30])
+    cells = f"{altered.stem[:20]},{damaged.stem[:20]}"
+    out = desk.run("verify", "grid.yaml", "--cells", cells, expect=1).out
+    assert re.search(r"^different  .*\n  largest \|difference\| in columns: rival 0\.5\n", out, re.MULTILINE)
+    assert "samples whose correctness changed: 0" in out
+    assert "torch_version 0.[old] → " in out
+    assert re.search(r"^not verified  .*\n  .*cannot be read as Parquet", out, re.MULTILINE)
+    assert "0 of 2 cells reproduce bit for bit." in out
+
+
+def test_a_cell_that_is_not_there_cannot_be_verified(launched: Launched) -> None:
+    assert "begins with 'xyz'" in launched.desk.run("verify", "grid.yaml", "--cells", "xyz", expect=2).err
 
 
 # Cells that fail or diverge

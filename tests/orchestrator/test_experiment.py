@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.errors import ExperimentError
-from orchestrator.experiment import Experiment, load, revise
+from orchestrator.experiment import Experiment, load
+from orchestrator.revision import revise
 from trainers import catalogue
 
 if TYPE_CHECKING:

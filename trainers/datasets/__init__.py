@@ -133,3 +133,12 @@ class Dataset(Plugin, ABC):
         Raises:
             MissingDataError: Neither is possible.
         """
+
+    def find(self, data_dir: Path) -> None:
+        """Look for the files, and fetch, decode or write none; how good they are is for `prepare` to say.
+
+        Raises:
+            MissingDataError: They are absent.
+            NotImplementedError: This dataset offers no way to look.
+        """
+        raise NotImplementedError(data_dir)

@@ -152,6 +152,14 @@ class Decoded(Sized, ABC):
         """
         self.load(data_dir)
 
+    def find(self, data_dir: Path) -> None:
+        """Look for the files of both splits without decoding any.
+
+        Raises:
+            MissingDataError: They are absent.
+        """
+        self._splits(data_dir)
+
     def _decoded(self, split: str, images: Encoded, size: int | None, data_dir: Path) -> Images:
         if not len(images.labels):
             raise MissingDataError(f"No data for '{self.name}': its {split} split lists no images.")

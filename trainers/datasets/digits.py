@@ -45,6 +45,14 @@ class Digits(Dataset):
         Raises:
             MissingDataError: It cannot.
         """
+        self.find(data_dir)
+
+    def find(self, data_dir: Path) -> None:
+        """The same as `prepare`, which writes nothing.
+
+        Raises:
+            MissingDataError: scikit-learn cannot be imported.
+        """
         del data_dir
         try:
             import sklearn.datasets  # noqa: F401  # pyright: ignore[reportUnusedImport]  # importing it is the check

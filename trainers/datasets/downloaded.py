@@ -48,6 +48,18 @@ class Fetched(Dataset, ABC):
         except (OSError, RuntimeError, HTTPException) as error:
             raise MissingDataError(self._advice(data_dir, error)) from error
 
+    def find(self, data_dir: Path) -> None:
+        """Look for the files without fetching any.
+
+        Raises:
+            MissingDataError: They are absent.
+        """
+        if not self._present(data_dir):
+            raise MissingDataError(
+                f"No data for '{self.name}': expected {self._expected(data_dir)}. "
+                f"A launch downloads them; without a network: {self.alternatives}"
+            )
+
     def _fetch(self, data_dir: Path) -> None:
         # Downloaded beside and moved file by file, so that none is ever seen half written.
         with tempfile.TemporaryDirectory(dir=data_dir, prefix=f".{self.name}-") as beside:

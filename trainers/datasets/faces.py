@@ -52,6 +52,15 @@ class Faces(OwnFolders):
         super().prepare(data_dir)
         self.verification(data_dir)
 
+    def find(self, data_dir: Path) -> None:
+        """Look for the images and for those that the pairs name.
+
+        Raises:
+            MissingDataError: Files are absent, or a line of the pairs is wrong.
+        """
+        super().find(data_dir)
+        self._paired(data_dir)
+
     def load(self, data_dir: Path) -> TrainTest:
         """Both splits, and the pairs to verify; raises as `verification` does."""
         return replace(super().load(data_dir), pairs=self.verification(data_dir))
@@ -64,20 +73,26 @@ class Faces(OwnFolders):
         """
         import numpy as np
 
-        root = self._root(data_dir)
-        file, folder = root / Path(self.pairs).expanduser(), root / Path(self.pair_images).expanduser()
-        if not file.is_file():
-            raise MissingDataError(f"No pairs for '{self.name}': expected {file}. {self.origin}")
-        pairs = read_pairs(file)
-        faces = sorted({face for pair in pairs for face in (pair.file_a, pair.file_b)})
+        pairs, faces, images = self._paired(data_dir)
         place = {face: number for number, face in enumerate(faces)}
-        images = Files(folder, _on_disk(faces, folder, file), np.zeros(len(faces), np.int64))
         return Verification(
             pixels=self._pixels("pairs", images, data_dir),
             first=np.array([place[pair.file_a] for pair in pairs], np.int64),
             second=np.array([place[pair.file_b] for pair in pairs], np.int64),
             genuine=np.array([pair.genuine for pair in pairs], np.bool_),
         )
+
+    def _paired(self, data_dir: Path) -> tuple[Sequence[Pair], Sequence[str], Files]:
+        """The pairs, the distinct faces in them, and the files of these."""
+        import numpy as np
+
+        root = self._root(data_dir)
+        file, folder = root / Path(self.pairs).expanduser(), root / Path(self.pair_images).expanduser()
+        if not file.is_file():
+            raise MissingDataError(f"No pairs for '{self.name}': expected {file}. {self.origin}")
+        pairs = read_pairs(file)
+        faces = sorted({face for pair in pairs for face in (pair.file_a, pair.file_b)})
+        return pairs, faces, Files(folder, _on_disk(faces, folder, file), np.zeros(len(faces), np.int64))
 
 
 def read_pairs(path: Path) -> list[Pair]:

@@ -29,6 +29,10 @@ class Food101(Decoded, Fetched):
     test_images = 25_250
     folder = "food-101"
 
+    def find(self, data_dir: Path) -> None:
+        """Look for the folders without fetching or unpacking; raises as `Fetched.find` does."""
+        Fetched.find(self, data_dir)
+
     def _files(self) -> Sequence[str]:
         return ("meta/train.json", "meta/test.json")
 

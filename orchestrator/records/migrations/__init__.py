@@ -40,7 +40,7 @@ def bring_to_head(engine: Engine) -> None:
 
 
 def _is_current(connection: Connection) -> bool:
-    revision = _revision(connection)
+    revision = revision_of(connection)
     if revision is not None and revision > HEAD:
         registry = connection.engine.url.set(query={}).render_as_string(hide_password=True)
         raise WorkspaceError(
@@ -50,7 +50,8 @@ def _is_current(connection: Connection) -> bool:
     return revision == HEAD
 
 
-def _revision(connection: Connection) -> str | None:
+def revision_of(connection: Connection) -> str | None:
+    """The revision of the schema that is there, or None where there is none."""
     if not inspect(connection).has_table("alembic_version"):
         return None
     return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()

@@ -1,0 +1,147 @@
+"""Whether files, registry and MLflow tell the same story. The files are right where they differ."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from orchestrator.diagnosis.finding import Finding, State, several
+from orchestrator.plan import Plan
+from orchestrator.records.evaluations import Evaluations
+
+if TYPE_CHECKING:
+    from orchestrator.records.registry import Registry
+    from orchestrator.records.tracking import RunSummary, Tracking
+
+DONE = ("finished", "diverged")
+
+REBUILD = "python -m orchestrator rebuild"
+
+Told = Sequence[tuple[str, "RunSummary"]]
+"""Runs, each with the name of its MLflow experiment."""
+
+
+def agree(
+    plan: Plan | None,
+    evaluations: Evaluations,
+    registry: Registry | None,
+    tracking: Callable[[str], Tracking] | None,
+) -> list[Finding]:
+    """Where the three differ.
+
+    Args:
+        plan: Whose cells to look at; all there are without one.
+        evaluations: The cells' files.
+        registry: Absent where there is none, or none that can be asked.
+        tracking: The store by the name of an experiment; absent likewise.
+    """
+    files = evaluations.ids()
+    names = registry.experiments() if registry else []
+    asked = {cell.id for cell in plan.cells} if plan else _cells(registry, names)
+    done = files & asked if plan else files
+    states = registry.states_of(asked | done) if registry else None
+    findings = by_registry(done, states)
+    if tracking:
+        own = [plan.experiment.name] if plan else names
+        told = [(name, run) for name in dict.fromkeys([*names, *own]) for run in tracking(name).runs()]
+        findings += by_runs(done & asked, [run for name, run in told if name in own], told)
+        findings += by_status(files, states, [run for name, run in told if name in own])
+    elif done:
+        findings += [
+            _differ(
+                "warning", done, "done, and there is no tracking store to show them", f"{REBUILD} FILE.yaml --mlflow"
+            )
+        ]
+    agreed = f"files, registry and MLflow agree on what is done: {len(done)}" if done else "nothing is done yet"
+    return findings or [Finding("records", "ok", agreed)]
+
+
+def _cells(registry: Registry | None, names: Iterable[str]) -> set[str]:
+    return {cell for name in names for cell in registry.states(name)} if registry else set()
+
+
+def by_registry(done: Collection[str], states: Mapping[str, str] | None) -> list[Finding]:
+    """Where the registry differs from the files of the same cells."""
+    if states is None:
+        what = "done by their files, and there is no registry that can be asked"
+        return [_differ("warning", done, what, f"{REBUILD}; launch also takes them over")] if done else []
+    unrecorded = [cell for cell in done if states.get(cell) not in DONE]
+    lost = [cell for cell, state in states.items() if state in DONE and cell not in done]
+    running = [cell for cell, state in states.items() if state == "running" and cell not in done]
+    cases: list[tuple[State, Collection[str], str, str]] = [
+        ("problem", unrecorded, "done by their files, but not in the registry", f"launch again, or {REBUILD}"),
+        (
+            "problem",
+            lost,
+            "done in the registry, but their files are gone",
+            "launch runs them again; or put the files back",
+        ),
+        ("warning", running, "running, or were when their launch died", "if no launch is under way, launch again"),
+    ]
+    return [_differ(*case) for case in cases if case[1]]
+
+
+def by_runs(done: Collection[str], own: Iterable[RunSummary], told: Told) -> list[Finding]:
+    """Where a cell that is done has no run that says so, or a cell has several.
+
+    Args:
+        done: Cells by their files.
+        own: The runs of the experiments that are looked at.
+        told: Those of every experiment, because cells are shared and the run is with whoever ran them.
+    """
+    statuses: defaultdict[str, set[str]] = defaultdict(set)
+    for _, run in told:
+        statuses[run.cell_id].add(run.status)
+    looked_at = {run.run_id for run in own}
+    counts = Counter((name, run.cell_id) for name, run in told if run.run_id in looked_at)
+    missing = [cell for cell in done if cell not in statuses]
+    # A run that still claims to be running is told by `by_status`.
+    untrue = [cell for cell in done if cell in statuses and not statuses[cell] & {"FINISHED", "RUNNING"}]
+    doubled = [cell for (_, cell), count in counts.items() if count > 1]
+    cases: list[tuple[State, Collection[str], str, str]] = [
+        ("problem", missing, "done by their files, but have no MLflow run", f"{REBUILD} FILE.yaml --mlflow"),
+        (
+            "problem",
+            untrue,
+            "done by their files, but failed or were killed in MLflow",
+            f"{REBUILD} FILE.yaml --mlflow",
+        ),
+        (
+            "problem",
+            doubled,
+            "in MLflow more than once",
+            "keep one of each: delete the others in the UI (python -m orchestrator ui)",
+        ),
+    ]
+    return [_differ(*case) for case in cases if case[1]]
+
+
+def by_status(files: Collection[str], states: Mapping[str, str] | None, runs: Iterable[RunSummary]) -> list[Finding]:
+    """Where a run claims what neither files nor registry know."""
+    ended = [(run.cell_id, run.status) for run in runs]
+    stale = [
+        cell
+        for cell, status in ended
+        if status == "RUNNING" and (cell in files or (states is not None and states.get(cell) != "running"))
+    ]
+    baseless = [cell for cell, status in ended if status == "FINISHED" and cell not in files]
+    cases: list[tuple[State, Collection[str], str, str]] = [
+        (
+            "problem",
+            stale,
+            "running in MLflow, though nothing runs them",
+            f"launch again, or {REBUILD} FILE.yaml --mlflow",
+        ),
+        (
+            "problem",
+            baseless,
+            "finished in MLflow, but have no file",
+            "launch runs those of the experiment again; delete other runs in the UI (python -m orchestrator ui)",
+        ),
+    ]
+    return [_differ(*case) for case in cases if case[1]]
+
+
+def _differ(state: State, cells: Collection[str], what: str, remedy: str) -> Finding:
+    return Finding("records", state, f"{several(sorted(set(cells)))}: {what}", remedy)

@@ -1,0 +1,92 @@
+"""Every check, one after the other; what one of them meets keeps no other from being made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from orchestrator.diagnosis import agreement, machine, request, services
+from orchestrator.diagnosis.finding import Finding, refused
+from orchestrator.errors import OrchestratorError
+from orchestrator.plan import Plan
+from orchestrator.records.evaluations import Evaluations
+from orchestrator.records.mlflow_store import masked
+
+if TYPE_CHECKING:
+    from orchestrator.records.tracking import Tracking
+
+
+def examine(
+    ask: Callable[[], Plan] | None,
+    *,
+    root: Path,
+    evaluations: Path,
+    registry: str,
+    tracking: Callable[[str], Tracking],
+    address: str | None,
+    data_dir: Path,
+) -> list[Finding]:
+    """All findings.
+
+    Args:
+        ask: Reads the experiment file, where one is given.
+        root: The workspace.
+        evaluations: The folder of the cells' files.
+        registry: Its URL.
+        tracking: The store by the name of an experiment.
+        address: Of a Ray cluster.
+        data_dir: The folder that holds or receives datasets.
+    """
+    findings: list[Finding] = []
+    plan = None
+    if ask:
+        found, plan = request.experiment(ask)
+        findings += found
+    findings += _made("packages", lambda: [machine.packages()])
+    findings += _made("machine", lambda: [machine.memory()])
+    findings += _made("devices", lambda: [machine.devices()])
+    findings += _made("ray", lambda: _ray(address, plan))
+    findings += _made("workspace", lambda: [machine.workspace(root)])
+    findings += _made("disk", lambda: [machine.disk(root)])
+    findings += _made("data", lambda: request.data(plan, data_dir))
+    if not ask or plan:  # of cells that cannot be known, nothing is said
+        findings += _made("records", lambda: _records(plan, evaluations, registry, tracking))
+    return findings
+
+
+def _made(subject: str, check: Callable[[], Iterable[Finding]]) -> list[Finding]:
+    """What a check finds, up to whatever breaks it."""
+    findings: list[Finding] = []
+    try:
+        findings.extend(check())
+    except OrchestratorError as error:
+        findings.append(refused(subject, error, "see the message"))
+    except Exception as error:  # noqa: BLE001  a sick machine raises anything; the other checks tell why
+        found = f"the check itself broke ({type(error).__name__}: {masked(str(error))})"
+        findings.append(Finding(subject, "problem", found, "report it, with what the other checks say"))
+    return findings
+
+
+def _ray(address: str | None, plan: Plan | None) -> Iterable[Finding]:
+    finding, nodes = services.ray(address)
+    yield finding
+    if plan and nodes:
+        yield request.room(plan, nodes)
+
+
+def _records(
+    plan: Plan | None, evaluations: Path, registry: str, tracking: Callable[[str], Tracking]
+) -> Iterable[Finding]:
+    from orchestrator.records.registry import Registry
+
+    finding, known = services.registry(registry)
+    yield finding
+    finding, tracked = services.tracking(tracking("").uri)
+    yield finding
+    opened = Registry.open(registry) if known else None
+    try:
+        yield from agreement.agree(plan, Evaluations(evaluations), opened, tracking if tracked else None)
+    finally:
+        if opened:
+            opened.close()

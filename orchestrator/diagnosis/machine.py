@@ -1,0 +1,149 @@
+"""This machine: versions, cores, memory, devices, folders."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shutil
+import tempfile
+import warnings
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from orchestrator import provenance
+from orchestrator.diagnosis.finding import Finding, few
+
+GIB = 2**30
+
+LITTLE_DISK = 5 * GIB
+"""Less than this is soon full: a store, checkpoints and Ray's own files grow while cells run."""
+
+LITTLE_MEMORY = 2 * GIB
+"""Less than this: a worker process takes about half a GiB before it has any data, and Ray as much."""
+
+
+def packages(lock: Path = provenance.ROOT / "requirements.lock") -> Finding:
+    """Python and what is installed, against the versions that the tests have run with."""
+    absent = [name for name in provenance.PACKAGES[1:] if _installed(name) is None]
+    if absent:
+        return Finding("packages", "problem", f"{', '.join(absent)} not installed", _install(lock))
+    main = ", ".join(f"{name} {_installed(name)}" for name in ("torch", "ray", "mlflow"))
+    summary = f"Python {platform.python_version()}, {main}"
+    if not lock.exists():
+        return Finding("packages", "ok", f"{summary}; there is no requirements.lock to compare with")
+    differing = [
+        f"{name} {found} instead of {pinned}"
+        for name, pinned in _pinned(lock).items()
+        if (found := _installed(name)) is not None and found.partition("+")[0] != pinned.partition("+")[0]
+    ]
+    if differing:
+        found = f"{summary}; {len(differing)} differ from requirements.lock: {few(differing)}"
+        return Finding("packages", "warning", found, f"if results or tests differ, {_install(lock)}")
+    return Finding("packages", "ok", f"{summary}; as in requirements.lock")
+
+
+def _installed(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _pinned(lock: Path) -> dict[str, str]:
+    pins = re.findall(r"^([\w.-]+)(?:\[[^\]]*\])?==([^\s;]+)", lock.read_text(encoding="utf-8"), re.MULTILINE)
+    return dict(pins)
+
+
+def _install(lock: Path) -> str:
+    # A wheel comes without the lock, and names what it needs itself.
+    if not lock.exists():
+        return "pip install --upgrade loss-orchestrator"
+    return f"in {lock.parent}: pip install --constraint requirements.lock --editable ."
+
+
+def memory() -> Finding:
+    """Cores and memory."""
+    whole, free = _memory()
+    found = f"{cores()} CPU cores, {whole / GIB:.1f} GiB of memory, {free / GIB:.1f} GiB of it free"
+    if free < LITTLE_MEMORY:
+        remedy = "end other programs, or lower --max-concurrent: a worker without memory is killed"
+        return Finding("machine", "warning", found, remedy)
+    return Finding("machine", "ok", found)
+
+
+def cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _memory() -> tuple[int, int]:
+    """Bytes in all, and bytes free or given up on demand."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
+        kibibytes = {name: int(rest.split()[0]) for name, _, rest in (line.partition(":") for line in lines)}
+        return 1024 * kibibytes["MemTotal"], 1024 * kibibytes["MemAvailable"]
+    except (OSError, KeyError, ValueError, IndexError):  # no Linux, or an old one
+        whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        return whole, whole
+
+
+def devices() -> Finding:
+    """What torch can compute on."""
+    try:
+        import torch
+    except (ImportError, OSError) as error:  # OSError: a library of CUDA's is missing or of another version
+        return Finding("devices", "problem", f"torch cannot be imported ({error})", "install torch again")
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")  # torch says why it sees no GPU in a warning only
+        present = torch.cuda.is_available()
+    if present:
+        known = [torch.cuda.get_device_properties(number) for number in range(torch.cuda.device_count())]
+        gpus = ", ".join(f"{gpu.name} ({gpu.total_memory / GIB:.0f} GiB)" for gpu in known)
+        return Finding("devices", "ok", f"CPU and {len(known)} GPU: {gpus}")
+    if told or Path("/dev/nvidia0").exists():
+        reason = str(told[0].message).partition("\n")[0] if told else "no reason was given"
+        remedy = "install a torch built for the driver's CUDA, or correct CUDA_VISIBLE_DEVICES"
+        return Finding("devices", "warning", f"CPU only, though there is a GPU or its driver ({reason})", remedy)
+    return Finding("devices", "ok", "CPU only; torch sees no GPU")
+
+
+def gpus() -> int:
+    """How many GPUs torch sees; none where it cannot be imported, which `devices` tells."""
+    try:
+        import torch
+    except (ImportError, OSError):
+        return 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return torch.cuda.device_count()
+
+
+def workspace(root: Path) -> Finding:
+    """Whether a launch can write its workspace, which need not be there yet."""
+    folder = _nearest(root)
+    remedy = "choose another with --workspace or ORCHESTRATOR_WORKSPACE"
+    if not folder.is_dir():
+        return Finding("workspace", "problem", f"{root} cannot be made: {folder} is no folder", remedy)
+    try:
+        # Tried, because permissions say nothing about a full or read-only file system; it leaves no trace.
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        return Finding("workspace", "problem", f"{folder} cannot be written ({error.strerror})", remedy)
+    state = "can be written" if folder == root else "is not there yet and can be made"
+    return Finding("workspace", "ok", f"{root} {state}")
+
+
+def disk(root: Path) -> Finding:
+    """Free space where the workspace is or will be."""
+    free = shutil.disk_usage(_nearest(root)).free
+    found = f"{free / GIB:.1f} GiB free for {root}"
+    if free < LITTLE_DISK:
+        return Finding("disk", "warning", found, "make room, or choose another folder with --workspace")
+    return Finding("disk", "ok", found)
+
+
+def _nearest(path: Path) -> Path:
+    """The path, or the lowest of its parents that exists."""
+    return next(folder for folder in (path, *path.parents) if folder.exists())

@@ -1,0 +1,72 @@
+"""What is asked for: an experiment file, the data it needs, and whether the machines have room."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from orchestrator.cluster import shortage
+from orchestrator.diagnosis.finding import Finding, refused
+from orchestrator.errors import ExperimentError
+from orchestrator.plan import Plan
+from trainers import catalogue
+from trainers.datasets import Dataset, MissingDataError
+from trainers.datasets.downloaded import Fetched
+
+CORRECT = "correct the experiment file"
+
+
+def experiment(ask: Callable[[], Plan]) -> tuple[list[Finding], Plan | None]:
+    """The plan of an experiment file, or what is wrong with the file."""
+    try:
+        plan = ask()
+    except ExperimentError as error:
+        return [Finding("experiment", "problem", problem, CORRECT) for problem in error.problems], None
+    found = f"{plan.experiment.name} is valid: {len(plan)} cells"
+    return [Finding("experiment", "ok", found)], plan
+
+
+def room(plan: Plan, nodes: Sequence[Mapping[str, float]]) -> Finding:
+    """Whether every cell fits some machine."""
+    wanted = {cell.resources for cell in plan.cells}
+    if problem := shortage(wanted, nodes):
+        found, _, remedy = problem.partition("). ")
+        return Finding("resources", "problem", f"{found})", remedy)
+    cpus, gpus = max(need.cpus for need in wanted), max(need.gpus for need in wanted)
+    return Finding("resources", "ok", f"every cell fits: the largest needs {cpus} CPUs and {gpus:g} GPUs")
+
+
+def data(plan: Plan | None, data_dir: Path) -> Iterator[Finding]:
+    """Whether files are there: those of the plan, or else those of `digits` and whatever else is found."""
+    if plan is not None:
+        for dataset in dict.fromkeys(choice.plugin for choice in plan.experiment.datasets):
+            assert isinstance(dataset, Dataset)  # noqa: S101  for the type checker; the catalogue has checked it
+            yield _looked_for(dataset, data_dir)
+        return
+    for name, plugin in catalogue.plugins("datasets").items():
+        try:
+            dataset = plugin()
+        except ValidationError:  # it needs a path, which only an experiment file gives
+            continue
+        assert isinstance(dataset, Dataset)  # noqa: S101  as above
+        finding = _looked_for(dataset, data_dir)
+        if finding.state == "ok" or name == "digits":
+            yield finding
+
+
+def _looked_for(dataset: Dataset, data_dir: Path) -> Finding:
+    subject = f"data {dataset.key}"
+    try:
+        dataset.find(data_dir)
+    except NotImplementedError:
+        return Finding(subject, "warning", "not checked: it offers no way to look", "launch says whether it is there")
+    except MissingDataError as error:
+        found, _, remedy = str(error).partition(". ")
+        # What a launch fetches by itself is no problem, unless there is no network.
+        state = "warning" if isinstance(dataset, Fetched) else "problem"
+        return Finding(subject, state, found, remedy or "put the files there, or pass --data-dir")
+    except OSError as error:
+        return refused(subject, f"cannot be read: {error}", "make the files readable, or pass --data-dir")
+    return Finding(subject, "ok", "found")

@@ -1,0 +1,65 @@
+"""Registry, tracking store and Ray: whether they answer. What is not there yet stays so."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from orchestrator.diagnosis.finding import Finding, refused
+from orchestrator.errors import RequestError, UnreachableError
+
+
+def registry(url: str) -> tuple[Finding, bool]:
+    """What is to be said of the registry, and whether it can be asked."""
+    from orchestrator.records.migrations import HEAD
+    from orchestrator.records.registry import Registry, schema
+
+    remedy = "name another with --registry, or leave it out"
+    try:
+        name, revision = schema(url)
+        if revision is None:
+            return Finding("registry", "ok", f"none yet; a launch creates {name}"), False
+        if revision < HEAD:
+            found = f"{name} has schema {revision}; {HEAD} is current"
+            return Finding("registry", "warning", found, "launch or status brings it up to date"), False
+        with Registry.open(url) as opened:
+            count = len(opened.experiments())
+    except RequestError as error:
+        return refused("registry", error, remedy), False
+    return Finding("registry", "ok", f"{name} answers, schema {revision}; experiments: {count}"), True
+
+
+def tracking(uri: str) -> tuple[Finding, bool]:
+    """What is to be said of the tracking store, and whether it can be asked."""
+    from orchestrator.records import mlflow_store
+
+    name = mlflow_store.masked(uri)
+    try:
+        if not mlflow_store.is_there(uri):
+            return Finding("tracking", "ok", f"none yet; a launch creates {name}"), False
+        count = mlflow_store.answer(uri)
+    except UnreachableError as error:
+        return refused("tracking", error, "correct --tracking, or leave it out"), False
+    return Finding("tracking", "ok", f"{name} answers; experiments: {count}"), True
+
+
+def ray(address: str | None) -> tuple[Finding, Sequence[Mapping[str, float]]]:
+    """What is to be said of Ray, and the machines it offers; a Ray of our own is not started."""
+    from importlib.metadata import version
+
+    from orchestrator.diagnosis.machine import gpus
+
+    try:
+        from orchestrator.execution import ray_tune
+
+        if address in (None, ray_tune.LOCAL):
+            here = {"CPU": float(ray_tune.cores()), "GPU": float(gpus())}
+            found = f"Ray {version('ray')} would find {here['CPU']:g} CPUs and {here['GPU']:g} GPUs here; not started"
+            return Finding("ray", "ok", found), [here]
+        nodes = ray_tune.capacity(address)
+    except UnreachableError as error:
+        return refused("ray", error, "correct --address or RAY_ADDRESS, or leave both out to use this machine"), []
+    except (ImportError, OSError) as error:
+        return Finding("ray", "problem", f"Ray cannot be imported ({error})", "install ray[tune] again"), []
+    cpus, cards = (sum(node.get(kind, 0) for node in nodes) for kind in ("CPU", "GPU"))
+    found = f"Ray at '{address}' answers: {cpus:g} CPUs and {cards:g} GPUs on {len(nodes)} nodes"
+    return Finding("ray", "ok", found), nodes

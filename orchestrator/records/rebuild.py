@@ -1,0 +1,82 @@
+"""Put registry and tracking store back from the cells' files, which alone are the truth."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+
+from orchestrator.errors import DamagedFileError
+from orchestrator.outcome import Attempt, Diverged, Finished
+from orchestrator.plan import Cell, Plan
+from orchestrator.records.evaluations import Account, Evaluations
+from orchestrator.records.registry import Registry
+from orchestrator.records.tracking import RunSummary, Tracking
+
+
+def rebuild(
+    evaluations: Evaluations,
+    registry: Registry,
+    plans: Sequence[Plan],
+    windows: Mapping[str, Tracking],
+    complain: Callable[[str], None],
+) -> tuple[int, int]:
+    """Put every cell that has a file back; doing it again changes nothing.
+
+    A cell of a plan gets its labels, its state and an attempt; any other only its state,
+    because an attempt is made for an experiment. What no file tells stays lost: failed
+    attempts, and when an experiment was first launched with which claims.
+
+    MLflow chooses the ids of its runs, so a new run has another id than the one that
+    the cell's file, and with it the results table, names. Files are immutable and stay as
+    they are; the tag `cell_id` leads from one to the other.
+
+    Args:
+        evaluations: The files.
+        registry: Where cells and attempts are put back.
+        plans: The experiments whose cells are to be theirs again.
+        windows: Where runs are put back, by experiment; already prepared.
+        complain: Told of each damaged file, which is passed over.
+
+    Raises:
+        NewerFormatError: A file is of a newer version; what was put back until then stays.
+        WorkspaceError: A file cannot be opened at present; likewise.
+
+    Returns:
+        How many cells were found, and how many files are damaged.
+    """
+    asked: defaultdict[str, list[tuple[str, Cell]]] = defaultdict(list)
+    for plan in plans:
+        registry.plan(plan)
+        for cell in plan.cells:
+            asked[cell.id].append((plan.experiment.name, cell))
+    known = {name: {run.cell_id: run for run in tracking.runs()} for name, tracking in windows.items()}
+    cells = damaged = 0
+    for _, account in evaluations.accounts():
+        if isinstance(account, DamagedFileError):
+            complain(str(account))
+            damaged += 1
+            continue
+        cells += 1
+        registry.keep(account.cell_id, account.recipe, account.state)
+        for name, cell in asked.get(account.cell_id, ()):
+            registry.restore(_outcome(cell, account), name)
+            if name in windows and not _is_complete(known[name].get(cell.id), account):
+                windows[name].settle(_outcome(cell, account), account.provenance.get("git_commit"), account.history)
+    return cells, damaged
+
+
+def _outcome(cell: Cell, account: Account) -> Finished | Diverged:
+    attempt = Attempt(account.provenance.get("node", "?"), account.started, account.seconds)
+    if account.state == "finished":
+        return Finished(cell, attempt, account.shown)
+    # A model may also diverge when it is evaluated, after its last epoch.
+    return Diverged(cell, attempt, min(account.epochs + 1, cell.recipe.training.epochs))
+
+
+def _is_complete(run: RunSummary | None, account: Account) -> bool:
+    """Whether a run tells all; to replay its epochs would draw every point of its curves twice."""
+    if run is None or run.status != "FINISHED":
+        return False
+    figures = {name for epoch in account.history for name in epoch}
+    final = {name for name, value in account.shown.items() if value is not None}
+    return figures | final <= run.metrics.keys()

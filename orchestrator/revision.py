@@ -1,0 +1,79 @@
+"""An experiment, changed on the command line: axis values added or left out, other seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import PydanticCustomError
+
+from orchestrator import source
+from orchestrator.errors import ExperimentError
+from orchestrator.experiment import AXES, Axis, Choice, Claim, Experiment, Where, chosen, unknown
+
+
+def revise(
+    experiment: Experiment,
+    named: Mapping[Axis, Sequence[str]],
+    *,
+    only: bool = False,
+    seeds: Sequence[int] | int | None = None,
+) -> Experiment:
+    """The experiment with axis values added — or, with `only`, narrowed to those named.
+
+    Narrowed, it loses the claims and overrides that speak of what was left out.
+
+    Raises:
+        ExperimentError: An unknown name; the message names the option.
+    """
+    fields: dict[str, Any] = {name: getattr(experiment, name) for name in Experiment.model_fields}
+    found: list[str] = []
+    for axis, names in named.items():
+        choose = _narrowed if only else _extended
+        try:
+            fields[AXES[axis]] = choose(axis, fields[AXES[axis]], names)
+        except ExperimentError as error:
+            found += error.problems
+    if found:
+        raise ExperimentError(found)
+    if only:
+        labels: dict[Axis, set[str]] = {axis: {choice.label for choice in fields[AXES[axis]]} for axis in AXES}
+        if experiment.baseline not in labels["loss"]:
+            name = experiment.baseline
+            raise ExperimentError(
+                [f"--only leaves out the baseline '{name}', which all are compared with: add --loss {name}."]
+            )
+        fields["claims"] = [claim for claim in experiment.claims if _speaks_of(claim, labels)]
+        fields["overrides"] = [override for override in experiment.overrides if _selects(override.where, labels)]
+    if seeds is not None:
+        fields["seeds"] = seeds
+    try:
+        return Experiment.model_validate(fields)
+    except ValidationError as error:
+        raise ExperimentError([sentence for _, sentence in source.problems(error, Experiment)]) from None
+
+
+def _extended(axis: Axis, present: tuple[Choice, ...], names: Sequence[str]) -> tuple[Choice, ...]:
+    labels = {choice.label for choice in present}
+    try:
+        fresh = [chosen(AXES[axis])(name) for name in names if name not in labels]
+    except PydanticCustomError as error:
+        raise ExperimentError([f"--{axis}: {error}"]) from None
+    return (*present, *dict.fromkeys(fresh))
+
+
+def _narrowed(axis: Axis, present: tuple[Choice, ...], names: Sequence[str]) -> tuple[Choice, ...]:
+    known = [choice.label for choice in present]
+    found = [complaint for name in names if (complaint := unknown(name, known, f"{axis} in this experiment is"))]
+    if found:
+        raise ExperimentError([f"--{axis}: {complaint}" for complaint in found])
+    return tuple(choice for choice in present if choice.label in names) if names else present
+
+
+def _speaks_of(claim: Claim, labels: Mapping[Axis, set[str]]) -> bool:
+    return {claim.challenger, claim.baseline} <= labels["loss"] and _selects(claim.where, labels)
+
+
+def _selects(where: Where, labels: Mapping[Axis, set[str]]) -> bool:
+    return all(getattr(where, axis) in {None, *labels[axis]} for axis in AXES)

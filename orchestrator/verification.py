@@ -1,0 +1,143 @@
+"""Whether cells reproduce: which to train again, and how the second result compares with the first."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from orchestrator.errors import RequestError
+from orchestrator.plan import SHOWN, Cell, Plan
+from orchestrator.records.evaluations import Account
+from trainers.evaluation import Evaluation
+
+Kind = Literal["columns", "metrics", "curves"]
+Numbers = Mapping[Kind, Mapping[str, NDArray[Any]]]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How a cell, trained again, compares with its file."""
+
+    states: tuple[str, str]
+    """Finished or diverged: then and now."""
+    differences: Mapping[Kind, Mapping[str, float]]
+    """The largest |difference| in what is not equal bit for bit; infinite where lengths or names differ."""
+    changed: int
+    """Samples that are right now and were wrong, or the reverse; all, where their number is another."""
+    provenance: Mapping[str, tuple[Any, Any]]
+    """What was not the same: then and now."""
+
+    @property
+    def identical(self) -> bool:
+        """Whether every number is the same bit for bit."""
+        return self.states[0] == self.states[1] and not any(self.differences.values())
+
+    def sentences(self) -> list[str]:
+        """What to tell of the differences."""
+        told: list[str] = []
+        if self.states[0] != self.states[1]:
+            told.append(f"it {self.states[0]} then, and {self.states[1]} now")
+        for kind, found in self.differences.items():
+            if found:
+                largest = ", ".join(f"{name} {difference:.3g}" for name, difference in found.items())
+                told.append(f"largest |difference| in {kind}: {largest}")
+        if not self.identical:
+            told.append(f"samples whose correctness changed: {self.changed}")
+        if self.provenance:
+            pairs = ", ".join(f"{name} {then} → {now}" for name, (then, now) in self.provenance.items())
+            told.append(f"then → now: {pairs}")
+        return told
+
+
+def compare(then: tuple[Account, Evaluation], now: tuple[Account, Evaluation]) -> Verdict:
+    """Compare what two trainings of one cell left: their accounts and their samples' rows."""
+    states = (then[0].state, now[0].state)
+    before, after = _numbers(*then), _numbers(*now)
+    # One that diverged has no numbers to compare with those of one that did not.
+    kinds = before if states[0] == states[1] else ()
+    return Verdict(
+        states,
+        differences={kind: _differences(before[kind], after[kind]) for kind in kinds},
+        changed=_changed(then[1], now[1]),
+        provenance=_unlike(then[0].provenance, now[0].provenance),
+    )
+
+
+def _numbers(account: Account, rows: Evaluation) -> Numbers:
+    shifts = {f"{shift}.{name}": value for shift, found in account.shifts.items() for name, value in found.items()}
+    metrics = {name: [value] for name, value in {**account.metrics, **shifts}.items()}
+    curves = dict.fromkeys(name for epoch in account.history for name in epoch)
+    return {
+        "columns": vars(rows),
+        "metrics": _arrays({**metrics, "bias of each class": account.learned_bias}),
+        "curves": _arrays({name: [epoch.get(name) for epoch in account.history] for name in curves}),
+    }
+
+
+def _arrays(values: Mapping[str, Sequence[float | None]]) -> dict[str, NDArray[np.float64]]:
+    return {name: np.array(value, dtype=np.float64) for name, value in values.items()}  # None becomes NaN
+
+
+def _differences(then: Mapping[str, NDArray[Any]], now: Mapping[str, NDArray[Any]]) -> dict[str, float]:
+    names = dict.fromkeys([*then, *now])
+    pairs = {name: (then.get(name), now.get(name)) for name in names}
+    largest = {name: _largest_difference(*pair) for name, pair in pairs.items()}
+    return {name: difference for name, difference in largest.items() if difference is not None}
+
+
+def _largest_difference(then: NDArray[Any] | None, now: NDArray[Any] | None) -> float | None:
+    """None if both are the same bits."""
+    if then is None or now is None or then.shape != now.shape:
+        return math.inf
+    # As bits, NaN equals itself, and 0 is not -0.
+    bits = f"u{then.itemsize}"
+    apart = then.view(bits) != now.view(bits)
+    if not apart.any():
+        return None
+    return float(np.abs(then[apart].astype(np.float64) - now[apart]).max())
+
+
+def _changed(then: Evaluation, now: Evaluation) -> int:
+    before, after = then.prediction == then.label, now.prediction == now.label
+    return int((before != after).sum()) if before.shape == after.shape else max(len(before), len(after))
+
+
+def _unlike(then: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    pairs = {name: (then.get(name), now.get(name)) for name in sorted({*then, *now})}
+    return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+
+
+def choose(plan: Plan, done: Collection[str], prefixes: Sequence[str], sample: int | None) -> Plan:
+    """The cells to train again: those named, or a sample of those done.
+
+    Args:
+        plan: The experiment's cells.
+        done: Ids of cells that have a file.
+        prefixes: Ids, or as many of their first digits as tell them apart; none for a sample.
+        sample: How many at most; by default all that are named, or one.
+
+    Raises:
+        RequestError: Nothing is done, or a prefix is of none or of several of the cells done.
+    """
+    there = sorted((cell for cell in plan.cells if cell.id in done), key=lambda cell: cell.id)
+    if not there:
+        raise RequestError(f"No cell of '{plan.experiment.name}' is done here: launch it first.")
+    named = dict.fromkeys(_named(prefix, there) for prefix in prefixes)
+    # Ids are hashes, so the lowest are as good as drawn at random, and always the same.
+    chosen = list(named or there)[: sample or len(named) or 1]
+    return Plan(plan.experiment, tuple(chosen))
+
+
+def _named(prefix: str, there: Sequence[Cell]) -> Cell:
+    found = [cell for cell in there if cell.id.startswith(prefix)]
+    if not found:
+        raise RequestError(f"No finished cell has an id that begins with '{prefix}'.")
+    if len(found) > 1:
+        ids = ", ".join(cell.id[:SHOWN] for cell in found[:5])
+        raise RequestError(f"{len(found)} finished cells have ids that begin with '{prefix}' ({ids} …).")
+    return found[0]
