@@ -218,7 +218,8 @@ def build_optimizer(model: Classifier, recipe: Recipe) -> Optimizer:
         rate, decay = training.learning_rate * recipe.loss.bias_learning_rate, recipe.loss.bias_weight_decay
         groups.append({"params": [model.bias], "lr": rate, "weight_decay": decay})
     if isinstance(model.log_scale, nn.Parameter):
-        groups.append({"params": [model.log_scale], "weight_decay": 0.0})
+        rate = training.learning_rate * recipe.loss.scores.scale_learning_rate
+        groups.append({"params": [model.log_scale], "lr": rate, "weight_decay": 0.0})
     if training.optimizer == "adamw":
         return AdamW(groups, lr=training.learning_rate, weight_decay=training.weight_decay)
     return SGD(groups, lr=training.learning_rate, momentum=training.momentum, weight_decay=training.weight_decay)

@@ -223,6 +223,26 @@ class TestOptimizer:
         assert (bias["lr"], bias["weight_decay"]) == (1.0, 0.25)
         assert (weights["lr"], weights["weight_decay"]) == (0.1, 0.5)
 
+    def test_a_learnt_scale_moves_slowly_and_does_not_decay(self) -> None:
+        scores = {
+            "normalise_features": True,
+            "normalise_weights": True,
+            "learn_scale": True,
+            "scale_learning_rate": 0.5,
+        }
+        recipe = _recipe({"name": "softmax", "scores": scores}, weight_decay=0.5)
+        model = _model(recipe)
+        _, scale = build_optimizer(model, recipe).param_groups
+        assert scale["params"] == [model.log_scale]
+        assert (scale["lr"], scale["weight_decay"]) == (0.05, 0)
+
+    def test_a_learnt_scale_survives_training(self, digits: TrainTest) -> None:
+        scores = {"normalise_features": True, "normalise_weights": True, "learn_scale": True, "scale": 16}
+        fitted = fit(_recipe({"name": "bce_unified", "bias_init": "prior", "scores": scores}, epochs=3), digits)
+        accuracy = fitted.metrics["sample_wise_accuracy"]
+        assert accuracy is not None
+        assert accuracy > 0.8
+
     @pytest.mark.parametrize("loss", ["softmax", "bce", "bce_unified", "bce_diverse"])
     def test_every_parameter_is_optimised_once(self, loss: str) -> None:
         recipe = _recipe(loss)

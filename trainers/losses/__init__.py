@@ -27,6 +27,8 @@ class Scores(Frozen):
     """γ. A cosine alone is too narrow for a softmax or sigmoid to saturate; faces use 64."""
     learn_scale: bool = False
     """Learn log γ, without weight decay, starting from `scale`."""
+    scale_learning_rate: float = Field(default=0.01, ge=0)
+    """Factor on the recipe's learning rate: log γ moves all scores at once, so its gradient is far larger."""
     margin: float = Field(default=0.0, ge=0)
     """While training, make the own class's score this much harder to reach."""
     margin_kind: Literal["cosine", "angular"] = "cosine"
