@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from orchestrator.experiment import Claim, Experiment
+from orchestrator.report.published import Published, beside
 from orchestrator.statistics.intervals import Interval, mean_interval, paired_interval
 from orchestrator.statistics.verdicts import Verdict, verdict
 
@@ -55,6 +56,8 @@ class Comparison:
     diverged: int
     lines: tuple[Line, ...]
     findings: tuple[Finding, ...]
+    published: tuple[Published, ...] = ()
+    """Figures from papers for the same datasets, backbones and losses, by recipes of their own."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain numbers and names; NaN where an interval does not exist becomes None."""
@@ -62,6 +65,7 @@ class Comparison:
             {
                 **{name: getattr(self, name) for name in ("experiment", "question", "baseline", "missing", "diverged")},
                 "lines": [asdict(line) for line in self.lines],
+                "published": [asdict(figure) for figure in self.published],
                 "claims": [
                     {
                         **finding.claim.model_dump(mode="json", exclude={"where"}),
@@ -96,6 +100,7 @@ def compare(experiment: Experiment, rows: Sequence[Row]) -> Comparison:
         diverged=sum(line.diverged for line in lines),
         lines=lines,
         findings=findings,
+        published=tuple(beside(experiment)),
     )
 
 

@@ -83,9 +83,34 @@ def terminal(comparison: Comparison) -> RenderableType:
             table.add_row(*(Text(cell) for cell in cells(line)))
     parts: list[RenderableType] = [Text(comparison.question, style="italic")] if comparison.question else []
     parts += [table, Text(), Text(caption(comparison), style="dim")]
+    if comparison.published:
+        parts += [Text("\nPublished, by other recipes\n", style="italic"), _published(comparison)]
     if comparison.findings:
         parts += [Text("\nClaims, stated before the run\n", style="italic"), _claims(comparison)]
     return Group(*parts)
+
+
+def published_rows(comparison: Comparison) -> list[list[str]]:
+    """Published figures, in percent, with recipe and source."""
+    return [
+        [
+            figure.dataset,
+            figure.backbone,
+            figure.loss,
+            figure.metric,
+            f"{100 * figure.value:.1f}",
+            figure.recipe,
+            figure.source,
+        ]
+        for figure in comparison.published
+    ]
+
+
+def _published(comparison: Comparison) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
+    for row in published_rows(comparison):
+        table.add_row(*(Text(cell) for cell in row))
+    return table
 
 
 def _by_setting(comparison: Comparison) -> Iterator[tuple[str, Iterator[Line]]]:
@@ -137,6 +162,9 @@ def text(comparison: Comparison, form: Literal["markdown", "latex"]) -> str:
 
     compared = [[line.dataset, line.backbone, *cells(line)] for line in comparison.lines]
     parts = [table(compared, ["dataset", "backbone", *headings()])]
+    if comparison.published:
+        head = ["dataset", "backbone", "loss", "measure", "published %", "recipe", "source"]
+        parts.append(table(published_rows(comparison), head))
     if comparison.findings:
         judged = [
             [statement(finding), setting(finding), difference(finding.difference), finding.verdict]

@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 
 from orchestrator import report
+from orchestrator.experiment import Experiment
+from orchestrator.report.comparison import compare
+from orchestrator.report.tables import text
 from trainers.catalogue import plugins, resolve
 
 Row = dict[str, str]
@@ -131,3 +134,35 @@ def test_losses_without_a_plug_in_say_so() -> None:
     strangers = [row for row in ROWS if row["loss"] not in plugins("losses")]
     assert {row["loss"] for row in strangers} == {"uniface", "unitsface"}
     assert all("no plug-in of ours" in row["note"] for row in strangers)
+
+
+def test_figures_of_the_same_cells_stand_beside_ours_and_no_others() -> None:
+    experiment = Experiment.model_validate(
+        {
+            "name": "beside",
+            "losses": ["softmax", "bce_diverse"],
+            "backbones": ["resnet18", "resnet8"],
+            "datasets": ["cifar10", "digits"],
+            "baseline": "softmax",
+        }
+    )
+    comparison = compare(experiment, [])
+    assert len(comparison.published) == 16
+    assert {(figure.dataset, figure.backbone) for figure in comparison.published} == {("cifar10", "resnet18")}
+    assert "85.2" in text(comparison, "markdown")
+    assert comparison.to_json()["published"][1]["value"] == 0.852
+
+
+def test_where_nothing_is_published_nothing_is_said() -> None:
+    experiment = Experiment.model_validate(
+        {
+            "name": "alone",
+            "losses": ["softmax"],
+            "backbones": ["resnet8"],
+            "datasets": ["digits"],
+            "baseline": "softmax",
+        }
+    )
+    comparison = compare(experiment, [])
+    assert comparison.published == ()
+    assert "published" not in text(comparison, "markdown")
