@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Literal
 
-from orchestrator.errors import DamagedFileError
+from orchestrator.errors import DamagedFileError, RequestError
 from orchestrator.execution.executor import Executor
 from orchestrator.execution.worker import Worker
 from orchestrator.outcome import Advanced, Event, Failed, Started
@@ -16,6 +17,7 @@ from orchestrator.records.evaluations import Evaluations
 from orchestrator.records.registry import Registry
 from orchestrator.records.tracking import Tracking
 from orchestrator.verification import Verdict, compare
+from trainers.datasets import MissingDataError
 
 State = Literal["finished", "diverged", "failed", "running", "pending"]
 
@@ -43,6 +45,35 @@ def _state_in_file(cell: Cell, evaluations: Evaluations) -> State:
         return evaluations.account(cell).state
     except DamagedFileError:
         return "pending"
+
+
+def outstanding(
+    plan: Plan, evaluations: Evaluations, registry: Registry, *, retry_failed: bool
+) -> tuple[Plan, Counter[str]]:
+    """Record the plan; return what has to run, and how many cells are in which final state."""
+    registry.plan(plan)
+    registry.interrupt(plan.experiment.name)
+    states = take_stock(plan, evaluations, registry)
+    registry.adopt({cell: state for cell, state in states.items() if state in ("finished", "diverged")})
+    settled = {"finished", "diverged"} if retry_failed else {"finished", "diverged", "failed"}
+    ended = {cell: state for cell, state in states.items() if state in settled}
+    return plan.pending(ended), Counter(ended.values())
+
+
+def prepare(plan: Plan, data_dir: Path) -> None:
+    """Find or download every dataset that is still needed, so that none is missed hours later.
+
+    Raises:
+        RequestError: With everything that is missing.
+    """
+    problems: list[str] = []
+    for data in {cell.recipe.dataset for cell in plan.cells}:
+        try:
+            data.prepare(data_dir)
+        except MissingDataError as error:
+            problems.append(str(error))
+    if problems:
+        raise RequestError("\n".join(problems))
 
 
 def carry_out(

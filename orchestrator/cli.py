@@ -1,4 +1,4 @@
-"""The verbs of the command line; the only place where objects are wired together.
+"""The verbs of the command line. What they need is put together in `wiring`.
 
 What a verb needs is imported inside it, so that `--help` and `plan` start in a blink.
 """
@@ -10,7 +10,6 @@ import signal
 import sys
 import time
 from collections import Counter
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -19,18 +18,16 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from orchestrator import provenance
-from orchestrator.errors import ExperimentError, OrchestratorError, RequestError
+from orchestrator import provenance, wiring
+from orchestrator.errors import OrchestratorError, RequestError
 from orchestrator.workspace import Workspace
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from orchestrator.execution.executor import Executor
-    from orchestrator.experiment import Axis, Experiment
     from orchestrator.plan import Plan
     from orchestrator.records.registry import Registry
-    from orchestrator.records.results import Results
     from orchestrator.records.tracking import Tracking
 
 FINE, SOME_FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
@@ -127,22 +124,24 @@ def launch(
     as_json: Json = False,
 ) -> None:
     """Run what is missing, record it, and print the comparison."""
+    from orchestrator.campaign import outstanding, prepare
     from orchestrator.plan import plan as planned
+    from orchestrator.records.evaluations import Evaluations
     from orchestrator.report import overview
 
     began = time.monotonic()
-    console = _console(stderr=as_json)
-    plan = planned(_experiment(file, loss, backbone, dataset, only, seeds))
+    console = wiring.console(stderr=as_json)
+    plan = planned(wiring.experiment(file, loss, backbone, dataset, only, seeds))
     place = Workspace(workspace.resolve())
     place.create()
-    with _registry(place, registry) as records:
-        waiting, tally = _left(plan, place, records, retry_failed=retry_failed)
+    with wiring.registry(place, registry) as records:
+        waiting, tally = outstanding(plan, Evaluations(place.evaluations), records, retry_failed=retry_failed)
         console.print(overview.left(plan, waiting, tally))
         if waiting.cells:
-            runs = _tracking(place, tracking, plan.experiment.name)
-            _prepare_data(waiting, data_dir)
+            runs = wiring.tracking(place, tracking, plan.experiment.name)
+            prepare(waiting, data_dir)
             runs.prepare()
-            runner = _executor(executor, address, max_concurrent, place, runs, data_dir)
+            runner = wiring.executor(executor, address, max_concurrent, place, runs, data_dir)
             tally += _run(waiting, runner, records, runs, console)
     damaged = _conclude(console, plan, place, file)
     if as_json:
@@ -174,15 +173,15 @@ def show_plan(
     from orchestrator.records.evaluations import Evaluations
     from orchestrator.report import overview
 
-    plan = planned(_experiment(file, loss, backbone, dataset, only, seeds))
+    plan = planned(wiring.experiment(file, loss, backbone, dataset, only, seeds))
     place = Workspace(workspace.resolve())
-    with _registry_if_any(place, registry) as records:
+    with wiring.registry_if_any(place, registry) as records:
         states = take_stock(plan, Evaluations(place.evaluations), records)
         durations = records.durations(plan.experiment.name) if records else {}
     if as_json:
         print(json.dumps(overview.as_json(plan, states)))
     else:
-        _console().print(overview.grid(plan, states, durations))
+        wiring.console().print(overview.grid(plan, states, durations))
 
 
 @app.command()
@@ -196,19 +195,19 @@ def status(
     """Print what the registry knows: counts, running cells, failures with their reason."""
     from orchestrator.report import overview
 
-    wanted = [_experiment(file).name] if file else None
+    wanted = [wiring.experiment(file).name] if file else None
     place = Workspace(workspace.resolve())
-    with _registry_if_any(place, registry) as records:
+    with wiring.registry_if_any(place, registry) as records:
         known = records.experiments() if records else []
         names = known if wanted is None else [name for name in wanted if name in known]
         states = [records.status(name) for name in names] if records else []
     if as_json:
         print(json.dumps([overview.status_json(status) for status in states]))
     elif states:
-        _console().print(overview.statuses(states))
+        wiring.console().print(overview.statuses(states))
     else:
         subject = f"Experiment '{wanted[0]}' has" if wanted else "No experiment has"
-        _console().print(f"{subject} not been launched in workspace {workspace}.", markup=False, emoji=False)
+        wiring.console().print(f"{subject} not been launched in workspace {workspace}.", markup=False, emoji=False)
 
 
 @app.command()
@@ -226,10 +225,12 @@ def aggregate(
     from orchestrator.plan import plan as planned
 
     place = Workspace(workspace.resolve())
-    plan = planned(_experiment(file, loss, backbone, dataset, only, seeds))
-    console = _console()
-    results = _aggregate(console, plan, place)
-    written = f"{results.table.num_rows} of {len(plan)} cells are in {_near(place.results(plan.experiment.name))}."
+    plan = planned(wiring.experiment(file, loss, backbone, dataset, only, seeds))
+    console = wiring.console()
+    results = wiring.aggregated(console, plan, place)
+    written = (
+        f"{results.table.num_rows} of {len(plan)} cells are in {wiring.near(place.results(plan.experiment.name))}."
+    )
     console.print(written, markup=False, emoji=False, soft_wrap=True)
 
 
@@ -253,14 +254,14 @@ def compare(
     from orchestrator.report.comparison import compare as compared
 
     place = Workspace(workspace.resolve())
-    plan = planned(_experiment(file, loss, backbone, dataset, only, seeds))
-    results = _aggregate(_console(stderr=True), plan, place)
+    plan = planned(wiring.experiment(file, loss, backbone, dataset, only, seeds))
+    results = wiring.aggregated(wiring.console(stderr=True), plan, place)
     if not results.table.num_rows:
         raise RequestError(f"No cell of '{plan.experiment.name}' is done in {workspace}: launch it first.")
     comparison = compared(plan.experiment, results.rows())
     match form:
         case "text":
-            _console().print(tables.terminal(comparison))
+            wiring.console().print(tables.terminal(comparison))
         case "json":
             print(json.dumps(comparison.to_json(), indent=2))
         case _:
@@ -279,7 +280,7 @@ def ui(
 
     place = Workspace(workspace.resolve())
     place.create()
-    runs = _tracking(place, tracking, experiment="")
+    runs = wiring.tracking(place, tracking, experiment="")
     with serve(runs.uri, runs.artifacts, place.root / "mlflow-ui.log", port) as url:
         print(f"MLflow UI: {url}\nCtrl-C ends it.", flush=True)
         try:
@@ -306,17 +307,17 @@ def rebuild(
 
     if mlflow and not files:
         raise RequestError("--mlflow needs the experiments whose runs to rebuild: add FILE.yaml.")
-    plans = [planned(_experiment(file)) for file in files or []]
-    place, console = Workspace(workspace.resolve()), _console()
+    plans = [planned(wiring.experiment(file)) for file in files or []]
+    place, console = Workspace(workspace.resolve()), wiring.console()
     evaluations = Evaluations(place.evaluations)
     if not evaluations.ids():
         raise RequestError(f"Workspace {workspace} has no per-cell files to rebuild from.")
     names = [plan.experiment.name for plan in plans] if mlflow else []
-    windows = {name: _tracking(place, tracking, name) for name in names}
+    windows = {name: wiring.tracking(place, tracking, name) for name in names}
     for runs in windows.values():
         runs.prepare()
-    with _registry(place, registry) as records:
-        cells, damaged = rebuilt(evaluations, records, plans, windows, partial(_complain, console))
+    with wiring.registry(place, registry) as records:
+        cells, damaged = rebuilt(evaluations, records, plans, windows, partial(wiring.complain, console))
     console.print(f"Cells put back: {cells}. Damaged files, passed over: {damaged}.")
 
 
@@ -340,7 +341,7 @@ def verify(
     seeds: Seeds = None,
 ) -> None:
     """Rerun a sample of finished cells and say whether they reproduce bit for bit; store nothing."""
-    from orchestrator.campaign import repeat
+    from orchestrator.campaign import prepare, repeat
     from orchestrator.execution.worker import Worker
     from orchestrator.plan import plan as planned
     from orchestrator.records.evaluations import Evaluations
@@ -349,12 +350,12 @@ def verify(
     from orchestrator.report import overview
     from orchestrator.verification import choose
 
-    plan = planned(_experiment(file, loss, backbone, dataset, only, seeds))
+    plan = planned(wiring.experiment(file, loss, backbone, dataset, only, seeds))
     evaluations = Evaluations(Workspace(workspace.resolve()).evaluations)
     prefixes = [prefix for given in cells or [] for prefix in given.split(",")]
     chosen = choose(plan, evaluations.ids(), prefixes, sample)
-    _prepare_data(chosen, data_dir)
-    console, identical = _console(), 0
+    prepare(chosen, data_dir)
+    console, identical = wiring.console(), 0
     with TemporaryDirectory() as folder:
         copies = Evaluations(Path(folder))
         worker = Worker(Recorder(copies, Untracked(), provenance.code()), data_dir.resolve())
@@ -385,18 +386,18 @@ def doctor(
 
     place = Workspace(workspace.resolve())
     findings = examine(
-        (lambda: planned(_experiment(file))) if file else None,
+        (lambda: planned(wiring.experiment(file))) if file else None,
         root=place.root,
         evaluations=place.evaluations,
         registry=registry or place.registry,
-        tracking=lambda experiment: _tracking(place, tracking, experiment),
+        tracking=lambda experiment: wiring.tracking(place, tracking, experiment),
         address=address,
         data_dir=data_dir,
     )
     if as_json:
         print(json.dumps([asdict(finding) for finding in findings]))
     else:
-        _console().print(health.findings(findings))
+        wiring.console().print(health.findings(findings))
     if any(finding.state == "problem" for finding in findings):
         raise typer.Exit(SOME_FAILED)
 
@@ -415,116 +416,7 @@ def list_catalogue(
     if as_json:
         print(json.dumps({name: plugin.summary() for name, plugin in known.items()}))
     else:
-        _console().print(overview.catalogue(known))
-
-
-def _console(*, stderr: bool = False) -> Console:
-    from rich.console import Console
-
-    console = Console(stderr=stderr, highlight=False)
-    if not console.is_terminal:
-        console.width = 160  # a pipe has no width; 80 would fold the tables
-    return console
-
-
-def _experiment(
-    file: Path,
-    loss: list[str] | None = None,
-    backbone: list[str] | None = None,
-    dataset: list[str] | None = None,
-    only: bool = False,
-    seeds: str | None = None,
-) -> Experiment:
-    from orchestrator.experiment import load
-    from orchestrator.revision import revise
-
-    named: dict[Axis, list[str]] = {"loss": loss or [], "backbone": backbone or [], "dataset": dataset or []}
-    if only and not any(named.values()):
-        raise ExperimentError(["--only narrows the axes named by --loss, --backbone or --dataset; none is given."])
-    return revise(load(_located(file)), named, only=only, seeds=_seeds(seeds))
-
-
-def _located(file: Path) -> Path:
-    """The file; where there is none, the experiment of that name that comes with the program."""
-    beside, installed = provenance.ROOT / "experiments", Path(__file__).parent / "experiments"
-    shipped = (installed if installed.exists() else beside) / file.name
-    meant = file.parent in (Path(), Path("experiments"))
-    return shipped if meant and not file.exists() and shipped.exists() else file
-
-
-def _seeds(text: str | None) -> int | list[int] | None:
-    if text is None:
-        return None
-    try:
-        numbers = [int(part) for part in text.split(",")]
-    except ValueError:
-        raise ExperimentError([f"--seeds is a number or a list such as 0,3,7; found '{text}'."]) from None
-    return numbers if "," in text else numbers[0]
-
-
-def _registry(place: Workspace, url: str | None) -> Registry:
-    from orchestrator.records.registry import Registry
-
-    return Registry.open(url or place.registry)
-
-
-def _registry_if_any(place: Workspace, url: str | None) -> AbstractContextManager[Registry | None]:
-    """A registry to read from; asking a question creates none."""
-    return _registry(place, url) if url or place.has_registry() else nullcontext()
-
-
-def _tracking(place: Workspace, uri: str | None, experiment: str) -> Tracking:
-    from orchestrator.records.tracking import Tracking
-
-    if uri:
-        return Tracking(uri, experiment)
-    return Tracking(place.tracking, experiment, artifacts=place.artifacts.as_uri())
-
-
-def _left(plan: Plan, place: Workspace, records: Registry, *, retry_failed: bool) -> tuple[Plan, Counter[str]]:
-    """Record the plan; return what has to run, and how many cells are in which final state."""
-    from orchestrator.campaign import take_stock
-    from orchestrator.records.evaluations import Evaluations
-
-    records.plan(plan)
-    records.interrupt(plan.experiment.name)
-    states = take_stock(plan, Evaluations(place.evaluations), records)
-    records.adopt({cell: state for cell, state in states.items() if state in ("finished", "diverged")})
-    settled = {"finished", "diverged"} if retry_failed else {"finished", "diverged", "failed"}
-    ended = {cell: state for cell, state in states.items() if state in settled}
-    return plan.pending(ended), Counter(ended.values())
-
-
-def _prepare_data(plan: Plan, data_dir: Path) -> None:
-    """Find or download every dataset that is still needed, so that none is missed hours later."""
-    from trainers.datasets import MissingDataError
-
-    problems: list[str] = []
-    for data in {cell.recipe.dataset for cell in plan.cells}:
-        try:
-            data.prepare(data_dir)
-        except MissingDataError as error:
-            problems.append(str(error))
-    if problems:
-        raise RequestError("\n".join(problems))
-
-
-def _executor(
-    kind: str, address: str | None, max_concurrent: int | None, place: Workspace, runs: Tracking, data_dir: Path
-) -> Executor:
-    from orchestrator.execution.worker import Worker
-    from orchestrator.records.evaluations import Evaluations
-    from orchestrator.records.recorder import Recorder
-
-    recorder = Recorder(Evaluations(place.evaluations), runs, provenance.code())
-    worker = Worker(recorder, data_dir.resolve())
-    if kind == "inline":
-        from orchestrator.execution.inline import Inline
-
-        return Inline(worker)
-    from orchestrator.execution.ray_tune import LOCAL, RayTune
-
-    return RayTune(worker, address or LOCAL, max_concurrent)
+        wiring.console().print(overview.catalogue(known))
 
 
 def _run(plan: Plan, executor: Executor, records: Registry, runs: Tracking, console: Console) -> Counter[str]:
@@ -539,36 +431,16 @@ def _run(plan: Plan, executor: Executor, records: Registry, runs: Tracking, cons
         raise typer.Exit(INTERRUPTED) from None
 
 
-def _aggregate(console: Console, plan: Plan, place: Workspace) -> Results:
-    from orchestrator.records import results
-    from orchestrator.records.evaluations import Evaluations
-
-    place.create()
-    found = results.aggregate(plan, Evaluations(place.evaluations))
-    for sentence in found.damaged:
-        _complain(console, sentence)
-    results.write(found, place.results(plan.experiment.name))
-    return found
-
-
-def _complain(console: Console, sentence: str) -> None:
-    console.print(sentence, style="red", markup=False, emoji=False, soft_wrap=True)
-
-
 def _conclude(console: Console, plan: Plan, place: Workspace, file: Path) -> int:
     """Aggregate, print the comparison and what to try next; return how many files were damaged."""
     from orchestrator.report import overview, tables
     from orchestrator.report.comparison import compare as compared
 
-    results = _aggregate(console, plan, place)
+    results = wiring.aggregated(console, plan, place)
     if results.table.num_rows:
         console.print(tables.terminal(compared(plan.experiment, results.rows())))
     console.print(
-        overview.next_commands(file, _near(place.root), _near(place.results(plan.experiment.name))), soft_wrap=True
+        overview.next_commands(file, wiring.near(place.root), wiring.near(place.results(plan.experiment.name))),
+        soft_wrap=True,
     )
     return len(results.damaged)
-
-
-def _near(path: Path) -> Path:
-    """The path as seen from here, where that is shorter."""
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
