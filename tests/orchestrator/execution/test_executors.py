@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import pyarrow.parquet as pq
@@ -19,11 +21,11 @@ from orchestrator.plan import Cell, identity
 from orchestrator.records.evaluations import Evaluations
 from orchestrator.records.recorder import Recorder
 from orchestrator.records.tracking import Tracking
+from trainers.datasets import fingerprint
 from trainers.recipe import Recipe
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from orchestrator.execution.executor import Executor
 
@@ -129,6 +131,15 @@ def test_a_sound_cell_starts_advances_and_finishes(launch: Launch, cell: Cell) -
     assert isinstance(finished, Finished)
     assert finished.metrics == launch.evaluations.account(cell).metrics
     assert finished.attempt.seconds > 0
+
+
+@pytest.mark.parametrize("cell", SOUND[:1], ids=lambda cell: cell.name)
+def test_a_file_says_where_its_result_comes_from(launch: Launch, cell: Cell) -> None:
+    provenance = launch.evaluations.account(cell).provenance
+    assert provenance["git_commit"] == "abc"  # the driver's, whatever the worker's folder is
+    assert provenance["threads"] == cell.resources.cpus
+    assert provenance["torch_version"] == version("torch")
+    assert provenance["data_fingerprint"] == fingerprint(cell.recipe.dataset.load(Path()))
 
 
 def test_the_file_is_there_for_sound_and_diverged_cells_only(launch: Launch, strange: dict[str, Cell]) -> None:
