@@ -335,3 +335,17 @@ def test_an_average_of_the_weights_is_what_is_evaluated() -> None:
     assert measured(0.0) != measured(0.9)
     # An average that remembers everything is the model before its first step.
     assert measured(0.999999)["sample_wise_accuracy"] == pytest.approx(0.1, abs=0.12)
+
+
+def test_decay_on_the_bias_pulls_it_to_0_and_the_scores_come_along(digits: TrainTest) -> None:
+    # Fact 12 of the science: the classes still separate, at another level.
+    def fitted(decay: float) -> Fit:
+        loss = {"name": "bce_unified", "bias_init": 3.0, "bias_weight_decay": decay}
+        return fit(_recipe(loss, epochs=4), digits)
+
+    free, decayed = fitted(0.0), fitted(1.0)
+    assert abs(decayed.learned_bias[0]) < 0.1 < free.learned_bias[0]
+    levels = [run.metrics["unified_threshold"] for run in (decayed, free)]
+    assert None not in levels
+    assert levels[0] < levels[1]
+    assert decayed.metrics["uniform_accuracy"] == pytest.approx(free.metrics["uniform_accuracy"], abs=0.1)
