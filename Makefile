@@ -3,13 +3,16 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check clean
+.PHONY: demo test chaos check clean
 
 demo: .venv/installed  ## a real benchmark on this machine, in a few minutes
 	$(BIN)/python -m orchestrator launch experiments/quickstart.yaml
 
 test: .venv/installed  ## the tests
 	$(BIN)/python -m pytest
+
+chaos: .venv/installed  ## break everything that can break while a grid runs; rewrites the table in docs/reliability.md
+	CHAOS_TABLE=docs/reliability.md $(BIN)/python -m pytest tests/chaos -m ''
 
 check: .venv/installed  ## format, lint, import contracts, dependencies, types, spelling, tests
 	$(BIN)/ruff format --check .

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,14 +11,20 @@ from typing import Literal
 
 from orchestrator.errors import DamagedFileError, RequestError
 from orchestrator.execution.executor import Executor
+from orchestrator.execution.queue import Queue
 from orchestrator.execution.worker import Worker
-from orchestrator.outcome import Advanced, Event, Failed, Started
+from orchestrator.outcome import Adopted, Advanced, Alive, Event, Failed, Lost, Started, Stopped
 from orchestrator.plan import Cell, Plan
 from orchestrator.records.evaluations import Evaluations
+from orchestrator.records.leases import Lease
+from orchestrator.records.reconciliation import reconcile
 from orchestrator.records.registry import Registry
 from orchestrator.records.tracking import Tracking
 from orchestrator.verification import Verdict, compare
 from trainers.datasets import MissingDataError
+
+NOTED = 1.0
+"""Seconds between two notes of how far a cell is: epochs may be many and short."""
 
 State = Literal["finished", "diverged", "failed", "running", "pending"]
 
@@ -28,8 +35,9 @@ def take_stock(plan: Plan, evaluations: Evaluations, registry: Registry | None) 
     Whether a cell is done is decided by its file alone; the registry, where there is one,
     saves opening the file, and knows what failed or runs.
     """
-    done = evaluations.ids()
+    # The registry first: what it calls done by now has its file, also where another launch goes on.
     known = registry.states_of([cell.id for cell in plan.cells]) if registry else {}
+    done = evaluations.ids()
     states: dict[str, State] = {}
     for cell in plan.cells:
         state = known.get(cell.id)
@@ -50,11 +58,15 @@ def _state_in_file(cell: Cell, evaluations: Evaluations) -> State:
 def outstanding(
     plan: Plan, evaluations: Evaluations, registry: Registry, *, retry_failed: bool
 ) -> tuple[Plan, Counter[str]]:
-    """Record the plan; return what has to run, and how many cells are in which final state."""
-    registry.plan(plan)
-    registry.interrupt(plan.experiment.name)
+    """Bring a planned experiment's registry in step with the files.
+
+    Returns:
+        What has to run, and how many cells are in which final state.
+    """
     states = take_stock(plan, evaluations, registry)
     registry.adopt({cell: state for cell, state in states.items() if state in ("finished", "diverged")})
+    # A file that was deleted or set aside is trained again, whatever the registry remembers.
+    registry.adopt({cell: "planned" for cell, state in states.items() if state == "pending"})
     settled = {"finished", "diverged"} if retry_failed else {"finished", "diverged", "failed"}
     ended = {cell: state for cell, state in states.items() if state in settled}
     return plan.pending(ended), Counter(ended.values())
@@ -77,49 +89,67 @@ def prepare(plan: Plan, data_dir: Path) -> None:
 
 
 def carry_out(
-    plan: Plan, executor: Executor, registry: Registry, tracking: Tracking, watch: Callable[[Event], None]
+    queue: Queue, executor: Executor, registry: Registry, tracking: Tracking, watch: Callable[[Event], None]
 ) -> Counter[str]:
-    """Run every cell of the plan.
+    """Run every cell of a queue.
 
     The worker has published a cell's file before its outcome arrives here, so whatever
     stops this process, nothing finished is lost.
 
     Args:
-        plan: The cells to run.
+        queue: The cells, all of the experiment that is tracked.
         executor: Where to run them.
         registry: Told of every start and outcome.
         tracking: Where a run is closed when its own process could not.
         watch: Told of every event, after the registry.
 
     Raises:
-        KeyboardInterrupt: The user stopped it; what was under way is marked as interrupted.
+        KeyboardInterrupt: The user stopped it at once.
 
     Returns:
         How many cells finished, diverged and failed, under these names.
     """
     tally: Counter[str] = Counter()
-    experiment = plan.experiment.name
+    experiment = tracking.experiment
+    noted: dict[str, float] = {}
 
     def hear(event: Event) -> None:
+        now = time.monotonic()
         match event:
             case Started(cell=cell, node=node, started=started):
                 registry.started(cell, experiment, node=node, started=started)
-            case Advanced():
-                pass
-            case outcome:
-                registry.record(outcome, experiment)
-                if isinstance(outcome, Failed):
-                    tracking.settle(outcome)  # a process that was killed left its run RUNNING
-                tally[type(outcome).__name__.lower()] += 1
+            case Advanced(cell=cell, epoch=epoch):
+                if now - noted.get(cell.id, 0.0) > NOTED:
+                    registry.alive(cell, experiment, epoch)
+                    noted[cell.id] = now
+            case Alive(cell=cell):
+                registry.alive(cell, experiment)
+            case Adopted(state=state):
+                tally[state] += 1
+            case Lost() | Stopped():
+                registry.record(event, experiment)
+            case _:
+                registry.record(event, experiment)
+                if isinstance(event, Failed):
+                    tracking.settle(event)  # a process that was killed left its run RUNNING
+                tally[type(event).__name__.lower()] += 1
+                noted.pop(event.cell.id, None)
         watch(event)
 
-    try:
-        executor.run(plan.cells, hear)
-    except KeyboardInterrupt:
-        registry.interrupt(experiment)
-        tracking.interrupt({cell.id for cell in plan.cells})
-        raise
+    executor.run(queue, hear)
     return tally
+
+
+def make_true(plan: Plan, lease: Lease, evaluations: Evaluations, registry: Registry, tracking: Tracking) -> None:
+    """Let MLflow tell how cells stand that a dead launch left running, and what it missed while it was down.
+
+    Raises:
+        UnreachableError: The store does not answer.
+    """
+    if lease.left or tracking.waiting():
+        tracking.prepare()
+        tracking.catch_up()
+        reconcile(tracking, plan.cells, evaluations, registry)
 
 
 def repeat(cell: Cell, evaluations: Evaluations, worker: Worker, copies: Evaluations) -> Verdict | str:
@@ -142,6 +172,6 @@ def repeat(cell: Cell, evaluations: Evaluations, worker: Worker, copies: Evaluat
     threads = then[0].provenance.get("threads", cell.resources.cpus)
     resources = cell.resources.model_copy(update={"cpus": threads})
     outcome = worker.run(replace(cell, resources=resources), lambda event: None)  # noqa: ARG005 - nobody watches
-    if isinstance(outcome, Failed):
+    if isinstance(outcome, (Failed, Lost)):
         return f"It failed: {outcome.error}"
     return compare(then, (copies.account(cell), copies.evaluation(cell)))

@@ -10,6 +10,8 @@ import signal
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -20,15 +22,23 @@ import typer
 
 from orchestrator import provenance, wiring
 from orchestrator.errors import OrchestratorError, RequestError
+from orchestrator.plan import Plan
 from orchestrator.workspace import Workspace
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from orchestrator.execution.executor import Executor
-    from orchestrator.plan import Plan
-    from orchestrator.records.registry import Registry
+    from orchestrator.execution.queue import Queue
+    from orchestrator.notice import Webhook
+    from orchestrator.outcome import Adopted, Ending, Event
+    from orchestrator.plan import Cell, Plan
+    from orchestrator.records.checkpoints import Checkpoints
+    from orchestrator.records.registry import Status
+    from orchestrator.records.results import Results
     from orchestrator.records.tracking import Tracking
+    from orchestrator.report.comparison import Comparison
+    from orchestrator.report.live import LiveTable
+    from orchestrator.sequence import Spending
 
 FINE, SOME_FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
 """Exit codes: every cell finished; some cell failed; the request is wrong; interrupted by the user."""
@@ -44,9 +54,12 @@ app = typer.Typer(
 
 File = Annotated[Path, typer.Argument(metavar="FILE.yaml", help="The experiment file.", show_default=False)]
 Root = Annotated[
-    Path,
+    str,
     typer.Option(
-        "--workspace", metavar="DIR", envvar="ORCHESTRATOR_WORKSPACE", help="The folder for all that a launch leaves."
+        "--workspace",
+        metavar="DIR|URI",
+        envvar="ORCHESTRATOR_WORKSPACE",
+        help="The folder, or s3://BUCKET/PREFIX, for all that a launch leaves.",
     ),
 ]
 RegistryURL = Annotated[
@@ -74,7 +87,7 @@ Only = Annotated[bool, typer.Option("--only", help="Narrow the axes to the names
 Seeds = Annotated[str | None, typer.Option("--seeds", metavar="N|LIST", help="5 for 0…4, or a list such as 0,3,7.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
-RUNS, DATA = Path("runs"), Path("data")
+RUNS, DATA = "runs", Path("data")
 
 
 def main() -> None:
@@ -116,6 +129,10 @@ def launch(
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Run cells again that failed in an earlier launch.")
     ] = False,
+    join: Annotated[bool, typer.Option("--join", help="Share the work with a launch that is under way.")] = False,
+    notify: Annotated[
+        str | None, typer.Option("--notify", metavar="URL", help="A webhook told of the first failure and of the end.")
+    ] = None,
     loss: Losses = None,
     backbone: Backbones = None,
     dataset: Datasets = None,
@@ -124,30 +141,52 @@ def launch(
     as_json: Json = False,
 ) -> None:
     """Run what is missing, record it, and print the comparison."""
-    from orchestrator.campaign import outstanding, prepare
+    from orchestrator.campaign import carry_out, make_true, outstanding, prepare
+    from orchestrator.execution.queue import Queue
+    from orchestrator.notice import Webhook
     from orchestrator.plan import plan as planned
     from orchestrator.records.evaluations import Evaluations
+    from orchestrator.records.leases import held
     from orchestrator.report import overview
+    from orchestrator.report.live import LiveTable
 
     began = time.monotonic()
     console = wiring.console(stderr=as_json)
+    hook = Webhook(notify) if notify else None
     plan = planned(wiring.experiment(file, loss, backbone, dataset, only, seeds))
-    place = Workspace(workspace.resolve())
-    place.create()
-    with wiring.registry(place, registry) as records:
-        waiting, tally = outstanding(plan, Evaluations(place.evaluations), records, retry_failed=retry_failed)
+    place = Workspace.at(workspace)
+    wiring.prepared(place)
+    evaluations = Evaluations(place.evaluations)
+    with wiring.registry(place, registry) as records, held(records, plan, join=join) as lease:
+        waiting, tally = outstanding(plan, evaluations, records, retry_failed=retry_failed)
         console.print(overview.left(plan, waiting, tally))
-        if waiting.cells:
-            runs = wiring.tracking(place, tracking, plan.experiment.name)
+        runs = wiring.tracking(place, tracking, plan.experiment.name)
+        make_true(plan, lease, evaluations, records, runs)
+        rule = wiring.spending(plan, waiting, evaluations, executor, address, max_concurrent)
+        cells = waiting.cells if rule is None else tuple(rule.first())
+        if cells:
             prepare(waiting, data_dir)
             runs.prepare()
-            runner = wiring.executor(executor, address, max_concurrent, place, runs, data_dir)
-            tally += _run(waiting, runner, records, runs, console)
-    damaged = _conclude(console, plan, place, file)
+            table = LiveTable(cells, console)
+
+            durations = records.durations(plan.experiment.name)
+            queue = Queue(cells, claim=lease.claim, durations=durations, most=max_concurrent, more=_more(rule, table))
+            states = wiring.checkpoints(place, plan.experiment, lease.owner)
+            runner = wiring.executor(executor, address, place, runs, data_dir, states)
+            with table:
+                carry = partial(carry_out, queue, runner, records, runs, _watch(table, hook, console))
+                tally += _run(carry, queue, states, runs, console)
+        for sentence in rule.sentences() if rule else ():
+            console.print(sentence, markup=False, emoji=False)
+    damaged, comparison = _conclude(console, plan, place, registry, file, runs if cells else None)
+    done = tally["finished"] + tally["diverged"] - damaged
+    # Seeds that the claims did not ask for are none that a launch owes.
+    total = sum(line.planned for line in comparison.lines) if rule and comparison else len(plan)
+    counts = {"total": total, "done": done, "pending": total - done}
+    counts |= {"failed": tally["failed"], "diverged": tally["diverged"]}
+    if hook and (complaint := hook.tell(f"{plan.experiment.name}: {overview.ended(counts)}.", **counts)):
+        wiring.complain(console, complaint)
     if as_json:
-        done = tally["finished"] + tally["diverged"] - damaged
-        counts = {"total": len(plan), "done": done, "pending": len(plan) - done}
-        counts |= {"failed": tally["failed"], "diverged": tally["diverged"]}
         seconds = round(time.monotonic() - began, 3)
         print(json.dumps({"experiment": plan.experiment.name, **counts, "seconds": seconds}))
     if tally["failed"] or damaged:
@@ -174,14 +213,15 @@ def show_plan(
     from orchestrator.report import overview
 
     plan = planned(wiring.experiment(file, loss, backbone, dataset, only, seeds))
-    place = Workspace(workspace.resolve())
+    place = Workspace.at(workspace)
     with wiring.registry_if_any(place, registry) as records:
         states = take_stock(plan, Evaluations(place.evaluations), records)
         durations = records.durations(plan.experiment.name) if records else {}
     if as_json:
         print(json.dumps(overview.as_json(plan, states)))
     else:
-        wiring.console().print(overview.grid(plan, states, durations))
+        rows = wiring.known(place, plan.experiment.name)
+        wiring.console().print(overview.grid(plan, states, durations, rows))
 
 
 @app.command()
@@ -190,24 +230,38 @@ def status(
     *,
     workspace: Root = RUNS,
     registry: RegistryURL = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Go on showing it, until Ctrl-C.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Print what the registry knows: counts, running cells, failures with their reason."""
+    """Print what the registry knows: counts, launches, running cells, failures with their reason."""
+    from rich.live import Live
+
     from orchestrator.report import overview
 
     wanted = [wiring.experiment(file).name] if file else None
-    place = Workspace(workspace.resolve())
+    place, console = Workspace.at(workspace), wiring.console()
     with wiring.registry_if_any(place, registry) as records:
-        known = records.experiments() if records else []
-        names = known if wanted is None else [name for name in wanted if name in known]
-        states = [records.status(name) for name in names] if records else []
-    if as_json:
-        print(json.dumps([overview.status_json(status) for status in states]))
-    elif states:
-        wiring.console().print(overview.statuses(states))
-    else:
+
+        def states() -> list[Status]:
+            known = records.experiments() if records else []
+            names = known if wanted is None else [name for name in wanted if name in known]
+            return [records.status(name) for name in names] if records else []
+
+        if as_json:
+            print(json.dumps([overview.status_json(status) for status in states()]))
+            return
         subject = f"Experiment '{wanted[0]}' has" if wanted else "No experiment has"
-        wiring.console().print(f"{subject} not been launched in workspace {workspace}.", markup=False, emoji=False)
+        nothing = f"{subject} not been launched in workspace {workspace}."
+        if not watch:
+            console.print(overview.statuses(states(), nothing))
+            return
+        with Live(overview.statuses(states(), nothing), console=console, auto_refresh=False) as live:
+            try:
+                while True:
+                    time.sleep(2)
+                    live.update(overview.statuses(states(), nothing), refresh=True)
+            except KeyboardInterrupt:
+                return
 
 
 @app.command()
@@ -215,6 +269,9 @@ def aggregate(
     file: File,
     *,
     workspace: Root = RUNS,
+    compact: Annotated[
+        bool, typer.Option("--compact", help="Also put all samples into one partitioned Parquet dataset.")
+    ] = False,
     loss: Losses = None,
     backbone: Backbones = None,
     dataset: Datasets = None,
@@ -223,8 +280,10 @@ def aggregate(
 ) -> None:
     """(Re)build the experiment's results table from the per-cell files."""
     from orchestrator.plan import plan as planned
+    from orchestrator.records import results as tables
+    from orchestrator.records.evaluations import Evaluations
 
-    place = Workspace(workspace.resolve())
+    place = Workspace.at(workspace)
     plan = planned(wiring.experiment(file, loss, backbone, dataset, only, seeds))
     console = wiring.console()
     results = wiring.aggregated(console, plan, place)
@@ -232,6 +291,10 @@ def aggregate(
         f"{results.table.num_rows} of {len(plan)} cells are in {wiring.near(place.results(plan.experiment.name))}."
     )
     console.print(written, markup=False, emoji=False, soft_wrap=True)
+    if compact:
+        folder = place.compacted(plan.experiment.name)
+        rows = tables.compact(plan, Evaluations(place.evaluations), folder)
+        console.print(f"{rows} samples are in {wiring.near(folder)}.", markup=False, emoji=False, soft_wrap=True)
 
 
 @app.command()
@@ -239,9 +302,13 @@ def compare(
     file: File,
     *,
     workspace: Root = RUNS,
+    registry: RegistryURL = None,
     form: Annotated[
         Literal["text", "markdown", "latex", "json"], typer.Option("--format", help="How to print it.")
     ] = "text",
+    null: Annotated[
+        bool, typer.Option("--null", help="Instead: how often each test finds a difference where there is none.")
+    ] = False,
     loss: Losses = None,
     backbone: Backbones = None,
     dataset: Datasets = None,
@@ -250,15 +317,15 @@ def compare(
 ) -> None:
     """Compare every loss with the baseline, paired by seed, and judge the claims."""
     from orchestrator.plan import plan as planned
-    from orchestrator.report import tables
-    from orchestrator.report.comparison import compare as compared
+    from orchestrator.report import tables, validation
 
-    place = Workspace(workspace.resolve())
+    place = Workspace.at(workspace)
     plan = planned(wiring.experiment(file, loss, backbone, dataset, only, seeds))
-    results = wiring.aggregated(wiring.console(stderr=True), plan, place)
-    if not results.table.num_rows:
-        raise RequestError(f"No cell of '{plan.experiment.name}' is done in {workspace}: launch it first.")
-    comparison = compared(plan.experiment, results.rows())
+    results = _results(plan, place, workspace)
+    if null:
+        wiring.console().print(validation.table(plan.experiment, results.rows()))
+        return
+    comparison = wiring.compared(results, plan, place, registry, file)
     match form:
         case "text":
             wiring.console().print(tables.terminal(comparison))
@@ -266,6 +333,34 @@ def compare(
             print(json.dumps(comparison.to_json(), indent=2))
         case _:
             print(tables.text(comparison, form))
+
+
+@app.command()
+def report(
+    file: File,
+    *,
+    workspace: Root = RUNS,
+    registry: RegistryURL = None,
+    loss: Losses = None,
+    backbone: Backbones = None,
+    dataset: Datasets = None,
+    only: Only = False,
+    seeds: Seeds = None,
+) -> None:
+    """Write the report: one HTML page with verdicts, figures and a threshold to move."""
+    from orchestrator.plan import plan as planned
+    from orchestrator.records.evaluations import Evaluations
+    from orchestrator.records.storage import Storage
+    from orchestrator.report import page
+
+    place = Workspace.at(workspace)
+    plan = planned(wiring.experiment(file, loss, backbone, dataset, only, seeds))
+    results = _results(plan, place, workspace)
+    comparison = wiring.compared(results, plan, place, registry, file)
+    content = page.render(comparison, results.rows(), Evaluations(place.evaluations), plan)
+    written = place.report(plan.experiment.name)
+    Storage(written.parent).write(written.name, content.encode())
+    print(f"Report: {wiring.near(written)}")
 
 
 @app.command()
@@ -278,15 +373,88 @@ def ui(
     """Open the MLflow UI on this workspace, on this machine only, until Ctrl-C."""
     from orchestrator.records.mlflow_ui import serve
 
-    place = Workspace(workspace.resolve())
+    place = Workspace.at(workspace)
     place.create()
     runs = wiring.tracking(place, tracking, experiment="")
-    with serve(runs.uri, runs.artifacts, place.root / "mlflow-ui.log", port) as url:
-        print(f"MLflow UI: {url}\nCtrl-C ends it.", flush=True)
-        try:
-            signal.pause()
-        except KeyboardInterrupt:
-            print()
+    with TemporaryDirectory() as folder:
+        log = (place.root if isinstance(place.root, Path) else Path(folder)) / "mlflow-ui.log"
+        with serve(runs.uri, runs.artifacts, log, port) as url:
+            print(f"MLflow UI: {url}\nCtrl-C ends it.", flush=True)
+            try:
+                signal.pause()
+            except KeyboardInterrupt:
+                print()
+
+
+@app.command()
+def export(
+    file: File,
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="The folder to make.", show_default=False)],
+    *,
+    workspace: Root = RUNS,
+    loss: Losses = None,
+    backbone: Backbones = None,
+    dataset: Datasets = None,
+    only: Only = False,
+    seeds: Seeds = None,
+) -> None:
+    """Write a folder to publish: results, samples, experiment, provenance, a data card, checksums."""
+    from orchestrator.plan import plan as planned
+    from orchestrator.records.publication import export as exported
+
+    plan = planned(wiring.experiment(file, loss, backbone, dataset, only, seeds))
+    made, console = exported(plan, Workspace.at(workspace), folder), wiring.console()
+    for sentence in made.damaged:
+        wiring.complain(console, sentence)
+    console.print(f"{made.cells} of {len(plan)} cells are in {folder}.", markup=False, emoji=False, soft_wrap=True)
+
+
+@app.command(name="import")
+def import_cells(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="What `export` made.", show_default=False)],
+    *,
+    workspace: Root = RUNS,
+) -> None:
+    """Take a colleague's exported cells into this workspace, where they then count as done."""
+    from orchestrator.records.evaluations import Evaluations
+    from orchestrator.records.publication import import_
+
+    place, console = wiring.prepared(Workspace.at(workspace)), wiring.console()
+    found = import_(folder, Evaluations(place.evaluations))
+    for sentence in found.problems:
+        wiring.complain(console, sentence)
+    console.print(f"{len(found.taken)} cells taken, {len(found.present)} were here already.")
+    if found.problems:
+        raise typer.Exit(SOME_FAILED)
+
+
+@app.command()
+def gc(
+    *,
+    workspace: Root = RUNS,
+    registry: RegistryURL = None,
+    remove: Annotated[bool, typer.Option("--remove", help="Remove what is listed.")] = False,
+    cells: Annotated[
+        list[str] | None, typer.Option("--cells", metavar="ID", help="Also these finished cells; repeatable.")
+    ] = None,
+) -> None:
+    """List what the workspace can do without: old states, leftovers, files of no experiment."""
+    from orchestrator.records import garbage
+    from orchestrator.records.evaluations import Evaluations
+    from orchestrator.records.storage import Storage
+    from orchestrator.report import overview
+
+    place = Workspace.at(workspace)
+    done = Evaluations(place.evaluations).ids()
+    asked = {prefix: [cell for cell in done if cell.startswith(prefix)] for prefix in cells or []}
+    if strangers := [prefix for prefix, found in asked.items() if len(found) != 1]:
+        raise RequestError(f"Not exactly one cell of {workspace} begins with '{strangers[0]}'.")
+    with wiring.registry_if_any(place, registry) as records:
+        known = {name: set(records.states(name)) for name in records.experiments()} if records else None
+    items = garbage.garbage(Storage(place.root).list(), known, time.time(), [cell for (cell,) in asked.values()])
+    wiring.console().print(overview.garbage(items, removed=remove))
+    if remove:
+        garbage.remove(place, items)
 
 
 @app.command()
@@ -308,7 +476,7 @@ def rebuild(
     if mlflow and not files:
         raise RequestError("--mlflow needs the experiments whose runs to rebuild: add FILE.yaml.")
     plans = [planned(wiring.experiment(file)) for file in files or []]
-    place, console = Workspace(workspace.resolve()), wiring.console()
+    place, console = Workspace.at(workspace), wiring.console()
     evaluations = Evaluations(place.evaluations)
     if not evaluations.ids():
         raise RequestError(f"Workspace {workspace} has no per-cell files to rebuild from.")
@@ -351,7 +519,7 @@ def verify(
     from orchestrator.verification import choose
 
     plan = planned(wiring.experiment(file, loss, backbone, dataset, only, seeds))
-    evaluations = Evaluations(Workspace(workspace.resolve()).evaluations)
+    evaluations = Evaluations(Workspace.at(workspace).evaluations)
     prefixes = [prefix for given in cells or [] for prefix in given.split(",")]
     chosen = choose(plan, evaluations.ids(), prefixes, sample)
     prepare(chosen, data_dir)
@@ -377,14 +545,27 @@ def doctor(
     tracking: TrackingURI = None,
     address: Address = None,
     data_dir: DataDir = DATA,
+    fix: Annotated[
+        bool, typer.Option("--fix", help="First make registry and MLflow tell what the cells' files tell.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Say what is wrong with machine, services, data and records, and what to do; change nothing."""
+    """Say what is wrong with machine, services, data and records, and what to do."""
     from orchestrator.diagnosis.examination import examine
     from orchestrator.plan import plan as planned
     from orchestrator.report import health
 
-    place = Workspace(workspace.resolve())
+    place = Workspace.at(workspace)
+    if fix:
+        from orchestrator.diagnosis.mending import mend
+        from orchestrator.records.evaluations import Evaluations
+
+        windows = partial(wiring.tracking, place, tracking)
+        with wiring.registry(place, registry) as records:
+            plan = planned(wiring.experiment(file)) if file else None
+            done = mend(plan, Evaluations(place.evaluations), records, windows)
+        for sentence in done or ["Nothing to mend."]:
+            wiring.console(stderr=as_json).print(sentence, markup=False, emoji=False, soft_wrap=True)
     findings = examine(
         (lambda: planned(wiring.experiment(file))) if file else None,
         root=place.root,
@@ -419,28 +600,99 @@ def list_catalogue(
         wiring.console().print(overview.catalogue(known))
 
 
-def _run(plan: Plan, executor: Executor, records: Registry, runs: Tracking, console: Console) -> Counter[str]:
-    from orchestrator.campaign import carry_out
-    from orchestrator.report.live import LiveTable
+def _more(rule: Spending | None, table: LiveTable) -> Callable[[Ending | Adopted], list[Cell]]:
+    """The cells that the claims ask for once they know of another's end."""
 
+    def more(event: Ending | Adopted) -> list[Cell]:
+        asked = rule.heard(event) if rule else []
+        table.expect(asked)
+        return asked
+
+    return more
+
+
+def _watch(table: LiveTable, hook: Webhook | None, console: Console) -> Callable[[Event], None]:
+    """Show every event, and tell the webhook of the first failure."""
+
+    def watch(event: Event) -> None:
+        table(event)
+        if hook and (complaint := hook.heard(event)):
+            wiring.complain(console, complaint)
+
+    return watch
+
+
+def _run(
+    carry: Callable[[], Counter[str]], queue: Queue, states: Checkpoints, runs: Tracking, console: Console
+) -> Counter[str]:
+    """Carry out what waits; the first Ctrl-C lets running cells save their state, the second stops at once."""
+
+    def stop() -> None:
+        queue.close()
+        states.ask_to_stop()
+        console.print("Stopping: running cells save their state. Ctrl-C again stops at once.")
+
+    tally: Counter[str] = Counter()
     try:
-        with LiveTable(plan, console) as table:
-            return carry_out(plan, executor, records, runs, table)
+        with _politely(stop):
+            tally = carry()
     except KeyboardInterrupt:
-        console.print("Interrupted. Everything finished so far is kept; the same command goes on from there.")
-        raise typer.Exit(INTERRUPTED) from None
+        queue.close()
+        runs.interrupt(queue.running())
+    finally:
+        states.forget_stop()
+    if not queue.is_closed:
+        return tally
+    console.print("Interrupted. Everything finished so far is kept; the same command goes on from there.")
+    raise typer.Exit(INTERRUPTED)
 
 
-def _conclude(console: Console, plan: Plan, place: Workspace, file: Path) -> int:
-    """Aggregate, print the comparison and what to try next; return how many files were damaged."""
+@contextmanager
+def _politely(stop: Callable[[], None]) -> Generator[None]:
+    """Within: the first signal to end calls `stop`, the next raises KeyboardInterrupt."""
+
+    def restore() -> None:
+        for polite in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(polite, signal.default_int_handler)
+
+    def hear(*_: object) -> None:
+        restore()
+        stop()
+
+    for polite in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(polite, hear)
+    try:
+        yield
+    finally:
+        restore()
+
+
+def _results(plan: Plan, place: Workspace, workspace: str) -> Results:
+    """The results table; damaged files are told apart from what is printed.
+
+    Raises:
+        RequestError: It is empty.
+    """
+    results = wiring.aggregated(wiring.console(stderr=True), plan, place)
+    if not results.table.num_rows:
+        raise RequestError(f"No cell of '{plan.experiment.name}' is done in {workspace}: launch it first.")
+    return results
+
+
+def _conclude(
+    console: Console, plan: Plan, place: Workspace, registry: str | None, file: Path, runs: Tracking | None
+) -> tuple[int, Comparison | None]:
+    """Aggregate, print the comparison and what to try next; return how many files were damaged, and the comparison."""
     from orchestrator.report import overview, tables
-    from orchestrator.report.comparison import compare as compared
 
-    results = wiring.aggregated(console, plan, place)
+    comparison, results = None, wiring.aggregated(console, plan, place)
     if results.table.num_rows:
-        console.print(tables.terminal(compared(plan.experiment, results.rows())))
+        comparison = wiring.compared(results, plan, place, registry, file)
+        console.print(tables.terminal(comparison))
+        if runs:
+            wiring.show(comparison, results, plan, place, runs)
     console.print(
         overview.next_commands(file, wiring.near(place.root), wiring.near(place.results(plan.experiment.name))),
         soft_wrap=True,
     )
-    return len(results.damaged)
+    return len(results.damaged), comparison

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 
 from pydantic import Field
@@ -16,6 +17,8 @@ class Resources(Frozen):
     """CPU cores; also the number of threads torch may use."""
     gpus: float = Field(default=0, ge=0)
     """GPUs; a fraction packs several cells on one."""
+    devices: int = Field(default=1, ge=1)
+    """Devices that train the cell together, each with these CPUs and GPUs."""
 
 
 def shortage(wanted: Iterable[Resources], nodes: Sequence[Mapping[str, float]]) -> str | None:
@@ -26,7 +29,10 @@ def shortage(wanted: Iterable[Resources], nodes: Sequence[Mapping[str, float]]) 
         nodes: What each machine has, as Ray counts it: `CPU` and `GPU`.
     """
     for need in set(wanted):
-        if not any(node.get("CPU", 0) >= need.cpus and node.get("GPU", 0) >= need.gpus for node in nodes):
+        if need.devices > 1:
+            if problem := _too_few(need, nodes):
+                return problem
+        elif not any(node.get("CPU", 0) >= need.cpus and node.get("GPU", 0) >= need.gpus for node in nodes):
             most = [max((node.get(kind, 0) for node in nodes), default=0) for kind in ("CPU", "GPU")]
             return (
                 f"A cell needs {need.cpus} CPUs and {need.gpus:g} GPUs, but no Ray node has both (at most "
@@ -34,3 +40,17 @@ def shortage(wanted: Iterable[Resources], nodes: Sequence[Mapping[str, float]]) 
                 f"with --address."
             )
     return None
+
+
+def _too_few(need: Resources, nodes: Sequence[Mapping[str, float]]) -> str | None:
+    """What to do where the devices of one cell would never be free together."""
+    there = sum(
+        int(min(node.get("CPU", 0) // need.cpus, node.get("GPU", 0) // need.gpus if need.gpus else math.inf))
+        for node in nodes
+    )
+    if there >= need.devices:
+        return None
+    return (
+        f"A cell needs {need.devices} devices of {need.cpus} CPUs and {need.gpus:g} GPUs each, but Ray has room for "
+        f"{there}. Lower 'resources' in the experiment file, or join a larger cluster with --address."
+    )

@@ -6,15 +6,18 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import product
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
 from pydantic import (
     AfterValidator,
     BeforeValidator,
     Field,
+    PlainSerializer,
     SerializeAsAny,
     ValidationError,
     ValidationInfo,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
     field_validator,
     model_validator,
 )
@@ -37,6 +40,9 @@ Model = TypeVar("Model", bound=Frozen)
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
 """Safe as a file name on every storage."""
+
+TimeLimit = Annotated[float, Field(gt=0)]
+"""Seconds after which an attempt at a cell is ended."""
 
 Label = Annotated[str, Field(pattern=r"^[^\x00-\x1f/\\]+$", max_length=100)]
 
@@ -62,25 +68,53 @@ class Where(Frozen):
 
 
 class Override(Frozen):
-    """Recipe fields or resources for the selected cells; of several overrides, the last wins."""
+    """Recipe fields, resources or a time limit for the selected cells; of several overrides, the last wins."""
 
     where: Where
     recipe: dict[str, Any] = Field(default_factory=dict)
     resources: Resources | None = None
+    time_limit: TimeLimit | None = None
+
+
+class Checkpointing(Frozen):
+    """How often a cell saves the state from which another attempt can go on: by epochs or by time."""
+
+    epochs: int | None = Field(default=None, ge=1)
+    minutes: float | None = Field(default=None, gt=0)
+
+    @model_validator(mode="after")
+    def _is_either(self) -> Checkpointing:
+        if (self.epochs is None) == (self.minutes is None):
+            raise ValueError("'checkpoint' is either {epochs: N} or {minutes: M}")
+        return self
+
+
+class Settled(NamedTuple):
+    """What an experiment says of the cells of one combination, with all overrides applied."""
+
+    training: Training
+    resources: Resources
+    time_limit: float | None
 
 
 class Claim(Frozen):
-    """A hypothesis stated before the run: a paired difference of a measure between two losses."""
+    """A hypothesis stated before the run.
+
+    Either a paired difference of a measure between two losses, or, with `within`, that a
+    measure of one loss lies so close to 0.
+    """
 
     id: Name
     metric: str
     challenger: str
-    baseline: str
+    baseline: str | None = None
     baseline_metric: str | None = None
     """The baseline's measure where it is another: a calibrated probability against a raw score."""
-    direction: Literal["higher", "lower", "equal"]
+    direction: Literal["higher", "lower", "equal"] = "equal"
     margin: float = Field(default=0.0, ge=0)
     """Differences up to this size count as equivalent in practice."""
+    within: float | None = Field(default=None, gt=0)
+    """The largest distance from 0 that the measure itself may have."""
     where: Where = Where()
     """The settings the claim speaks of."""
 
@@ -92,10 +126,21 @@ class Claim(Frozen):
         return metric
 
     @model_validator(mode="after")
-    def _equality_has_a_margin(self) -> Claim:
+    def _is_of_one_kind(self) -> Claim:
+        if self.within is not None:
+            if self.model_fields_set & {"baseline", "baseline_metric", "direction", "margin"}:
+                raise ValueError("A claim with 'within' speaks of one loss: leave out baseline, direction and margin")
+            return self
+        if missing := [f"'{name}'" for name in ("baseline", "direction") if name not in self.model_fields_set]:
+            raise ValueError(f"A claim about a difference needs {' and '.join(missing)}, or else 'within'")
         if self.direction == "equal" and not self.margin:
             raise ValueError("A claim of equality needs a margin above 0, since measurements never agree exactly")
         return self
+
+    @property
+    def tolerance(self) -> float:
+        """The size of difference, or of the measure itself, that does not matter."""
+        return self.margin if self.within is None else self.within
 
 
 def unknown(word: str, known: Collection[str], noun: str) -> str | None:
@@ -183,6 +228,44 @@ def _distinct_seeds(seeds: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(sorted(seeds))
 
 
+class Sequential(Frozen):
+    """As many seeds as the claims need: `min` at first, then more where one is undecided, up to `max`."""
+
+    min: int = Field(ge=2, strict=True)
+    max: int = Field(le=MOST_SEEDS, strict=True)
+    until: Literal["decided"]
+
+    @model_validator(mode="after")
+    def _leaves_a_choice(self) -> Sequential:
+        if self.min >= self.max:
+            raise ValueError("'max' must be above 'min'; a fixed number of seeds is written as such, as in 'seeds: 5'")
+        return self
+
+
+class Reserve(tuple[int, ...]):  # noqa: SLOT001 - a tuple has slots for nothing but its entries
+    """The seeds 0 … max - 1, of which only as many are run as a rule asks for."""
+
+    rule: Sequential
+
+    @classmethod
+    def by(cls, rule: Sequential) -> Reserve:
+        """All seeds that the rule may come to ask for."""
+        seeds = cls(range(rule.max))
+        seeds.rule = rule
+        return seeds
+
+
+def _sequential(value: Any, validate: ValidatorFunctionWrapHandler) -> tuple[int, ...]:
+    if isinstance(value, Reserve):
+        return value
+    return Reserve.by(_validated(Sequential, value)) if isinstance(value, dict) else validate(value)
+
+
+def _written(seeds: tuple[int, ...]) -> dict[str, Any] | list[int]:
+    """Seeds as a file would ask for them."""
+    return seeds.rule.model_dump() if isinstance(seeds, Reserve) else list(seeds)
+
+
 def _imported(modules: tuple[str, ...]) -> tuple[str, ...]:
     for module in modules:
         try:
@@ -209,11 +292,19 @@ class Experiment(Frozen):
     backbones: Chosen
     datasets: Chosen
     seeds: Annotated[
-        tuple[Seed, ...], BeforeValidator(_all_seeds), Field(min_length=1), AfterValidator(_distinct_seeds)
+        tuple[Seed, ...],
+        BeforeValidator(_all_seeds),
+        Field(min_length=1),
+        AfterValidator(_distinct_seeds),
+        WrapValidator(_sequential),
+        PlainSerializer(_written),
     ] = (0, 1, 2, 3, 4)
+    """All that may be run; where `sequence` is given, fewer may do."""
     recipe: Training = Training()
     overrides: tuple[Override, ...] = ()
     resources: Resources = Resources()
+    time_limit: TimeLimit | None = None
+    checkpoint: Checkpointing = Checkpointing(minutes=1)
     baseline: str
     claims: tuple[Claim, ...] = ()
 
@@ -252,7 +343,7 @@ class Experiment(Frozen):
         for loss, backbone, dataset in product(self.losses, self.backbones, self.datasets):
             labels = (loss.label, backbone.label, dataset.label)
             try:
-                training, _ = self.settled(*labels)
+                training = self.settled(*labels).training
             except ValidationError as error:
                 sentences = " ".join(text for _, text in source.problems(error, Training))
                 raise source.nested([(("overrides",), f"For {'/'.join(labels)}: {sentences}")]) from None
@@ -263,14 +354,27 @@ class Experiment(Frozen):
                 raise source.nested([((axis,), text)])
         return self
 
-    def settled(self, loss: str, backbone: str, dataset: str) -> tuple[Training, Resources]:
-        """How the cells of these labels are trained, and on what, with all overrides applied."""
-        fields, resources = self.recipe.model_dump(), self.resources
+    @model_validator(mode="after")
+    def _more_seeds_have_something_to_decide(self) -> Experiment:
+        if self.sequence and not self.claims:
+            text = "There is no claim that more seeds could decide: state 'claims', or give a number of seeds."
+            raise source.nested([(("seeds",), text)])
+        return self
+
+    @property
+    def sequence(self) -> Sequential | None:
+        """The rule that asks for seeds, where their number is not fixed."""
+        return self.seeds.rule if isinstance(self.seeds, Reserve) else None
+
+    def settled(self, loss: str, backbone: str, dataset: str) -> Settled:
+        """How the cells of these labels are trained, on what, and for how long at most."""
+        fields, resources, time_limit = self.recipe.model_dump(), self.resources, self.time_limit
         for override in self.overrides:
             if override.where.matches(loss, backbone, dataset):
                 fields |= override.recipe
                 resources = override.resources or resources
-        return Training.model_validate(fields), resources
+                time_limit = override.time_limit or time_limit
+        return Settled(Training.model_validate(fields), resources, time_limit)
 
 
 def _stranger(axis: Axis, label: str | None, info: ValidationInfo) -> str | None:

@@ -1,9 +1,10 @@
-"""What came of a cell: finished, diverged, or failed."""
+"""What a cell tells: how an attempt at it goes, how it ends, and what came of the cell."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from orchestrator.plan import Cell
 
@@ -46,11 +47,42 @@ class Failed:
 
 
 Outcome = Finished | Diverged | Failed
+"""What came of a cell."""
+
+Fault = Literal["process", "node", "memory", "storage", "hang"]
+"""What ended an attempt through no fault of the cell's code.
+
+`process`: its process died. `node`: the machine went, or was taken. `memory`: none was left.
+`storage`: files or services did not answer. `hang`: it overran its time, or stood still.
+"""
+
+
+@dataclass(frozen=True)
+class Lost:
+    """The attempt ended by a fault of the machinery; the cell is tried again."""
+
+    cell: Cell
+    attempt: Attempt
+    fault: Fault
+    error: str
+    traceback: str
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """The user stopped the launch; the cell's state is saved, and the next launch goes on from it."""
+
+    cell: Cell
+    attempt: Attempt
+
+
+Ending = Outcome | Lost | Stopped
+"""How one attempt ended."""
 
 
 @dataclass(frozen=True)
 class Started:
-    """A cell has begun."""
+    """An attempt at a cell has begun."""
 
     cell: Cell
     node: str
@@ -66,5 +98,20 @@ class Advanced:
     figures: Mapping[str, float]
 
 
-Event = Started | Advanced | Outcome
-"""What a cell tells: that it starts, that it advances, and once what came of it."""
+@dataclass(frozen=True)
+class Alive:
+    """A cell computes: told every few seconds between epochs that take long."""
+
+    cell: Cell
+
+
+@dataclass(frozen=True)
+class Adopted:
+    """Another launch has meanwhile settled the cell."""
+
+    cell: Cell
+    state: Literal["finished", "diverged", "failed"]
+
+
+Event = Started | Advanced | Alive | Ending | Adopted
+"""Everything that is told of a cell."""

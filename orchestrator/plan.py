@@ -36,6 +36,13 @@ class Cell:
     seed: int
     recipe: Recipe
     resources: Resources
+    time_limit: float | None = None
+    """Seconds after which an attempt at it is ended."""
+
+    @property
+    def kind(self) -> tuple[str, str, str]:
+        """Loss, backbone and dataset under the catalogue's names: cells of a kind take about equally long."""
+        return self.recipe.loss.key, self.recipe.backbone.key, self.recipe.dataset.key
 
     @property
     def name(self) -> str:
@@ -84,13 +91,14 @@ def plan(experiment: Experiment) -> Plan:
 def _cells(experiment: Experiment) -> Iterator[Cell]:
     grid = itertools.product(experiment.datasets, experiment.backbones, experiment.losses)
     for dataset, backbone, loss in grid:
-        training, resources = experiment.settled(loss.label, backbone.label, dataset.label)
+        settled = experiment.settled(loss.label, backbone.label, dataset.label)
         for seed in experiment.seeds:
             recipe = Recipe.model_construct(
                 loss=loss.plugin,
                 backbone=backbone.plugin,
                 dataset=dataset.plugin,
                 seed=seed,
-                training=training,
+                training=settled.training,
             )
-            yield Cell(identity(recipe), loss.label, backbone.label, dataset.label, seed, recipe, resources)
+            labels = (loss.label, backbone.label, dataset.label)
+            yield Cell(identity(recipe), *labels, seed, recipe, settled.resources, settled.time_limit)

@@ -72,7 +72,7 @@ def _narrowed(axis: Axis, present: tuple[Choice, ...], names: Sequence[str]) -> 
 
 
 def _speaks_of(claim: Claim, labels: Mapping[Axis, set[str]]) -> bool:
-    return {claim.challenger, claim.baseline} <= labels["loss"] and _selects(claim.where, labels)
+    return {claim.challenger, claim.baseline or claim.challenger} <= labels["loss"] and _selects(claim.where, labels)
 
 
 def _selects(where: Where, labels: Mapping[Axis, set[str]]) -> bool:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
+import tempfile
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from orchestrator import provenance
 from orchestrator.errors import ExperimentError
-from orchestrator.workspace import Workspace
+from orchestrator.workspace import Location, Workspace
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -16,9 +18,13 @@ if TYPE_CHECKING:
     from orchestrator.execution.executor import Executor
     from orchestrator.experiment import Axis, Experiment
     from orchestrator.plan import Plan
+    from orchestrator.records.checkpoints import Checkpoints
+    from orchestrator.records.evaluations import Evaluations
     from orchestrator.records.registry import Registry
     from orchestrator.records.results import Results
     from orchestrator.records.tracking import Tracking
+    from orchestrator.report.comparison import Comparison
+    from orchestrator.sequence import Spending
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -83,13 +89,23 @@ def tracking(place: Workspace, uri: str | None, experiment: str) -> Tracking:
     """An experiment's window at the URI, or else in the workspace's store."""
     from orchestrator.records.tracking import Tracking
 
+    # What a store does not take is written down on this machine, whatever the workspace is.
+    spool = place.spool if isinstance(place.spool, Path) else Path(tempfile.gettempdir()) / "orchestrator-spool"
     if uri:
-        return Tracking(uri, experiment)
-    return Tracking(place.tracking, experiment, artifacts=place.artifacts.as_uri())
+        return Tracking(uri, experiment, spool=spool)
+    return Tracking(place.tracking, experiment, artifacts=place.artifacts.as_uri(), spool=spool)
+
+
+def checkpoints(place: Workspace, experiment: Experiment, launch: str) -> Checkpoints:
+    """Where the cells of a launch keep their states, as often as the experiment says."""
+    from orchestrator.records.checkpoints import Checkpoints
+
+    epochs, minutes = experiment.checkpoint.epochs, experiment.checkpoint.minutes
+    return Checkpoints(place.checkpoints, launch, every_epochs=epochs, every_seconds=minutes and 60 * minutes)
 
 
 def executor(
-    kind: str, address: str | None, max_concurrent: int | None, place: Workspace, runs: Tracking, data_dir: Path
+    kind: str, address: str | None, place: Workspace, runs: Tracking, data_dir: Path, states: Checkpoints
 ) -> Executor:
     """Where cells run, with the worker that runs and the recorder that records them."""
     from orchestrator.execution.worker import Worker
@@ -97,14 +113,41 @@ def executor(
     from orchestrator.records.recorder import Recorder
 
     recorder = Recorder(Evaluations(place.evaluations), runs, provenance.code())
-    worker = Worker(recorder, data_dir.resolve())
+    worker = Worker(recorder, data_dir.resolve(), states)
     if kind == "inline":
         from orchestrator.execution.inline import Inline
 
         return Inline(worker)
     from orchestrator.execution.ray_tune import LOCAL, RayTune
 
-    return RayTune(worker, address or LOCAL, max_concurrent)
+    return RayTune(worker, address or LOCAL)
+
+
+def spending(
+    plan: Plan, waiting: Plan, evaluations: Evaluations, kind: str, address: str | None, most: int | None
+) -> Spending | None:
+    """The rule by which seeds are added, where the experiment leaves their number to its claims."""
+    if plan.experiment.sequence is None:
+        return None
+    from orchestrator.records import results
+    from orchestrator.sequence import Spending
+
+    rows = results.aggregate(plan, evaluations).rows()
+    room = most or (1 if kind == "inline" else _room(plan, address))
+    return Spending(waiting, rows, room, lambda cell: evaluations.account(cell).metrics)
+
+
+def _room(plan: Plan, address: str | None) -> int:
+    """Cells that run at once."""
+    from orchestrator.execution import ray_tune
+
+    nodes = ray_tune.capacity(address) if address else [{"CPU": ray_tune.cores()}]
+    wanted = plan.cells[0].resources
+    fitting = (
+        min(node.get("CPU", 0) // wanted.cpus, node.get("GPU", 0) // wanted.gpus if wanted.gpus else node.get("CPU", 0))
+        for node in nodes
+    )
+    return max(1, int(sum(fitting)))
 
 
 def aggregated(console: Console, plan: Plan, place: Workspace) -> Results:
@@ -112,7 +155,7 @@ def aggregated(console: Console, plan: Plan, place: Workspace) -> Results:
     from orchestrator.records import results
     from orchestrator.records.evaluations import Evaluations
 
-    place.create()
+    prepared(place)
     found = results.aggregate(plan, Evaluations(place.evaluations))
     for sentence in found.damaged:
         complain(console, sentence)
@@ -120,11 +163,65 @@ def aggregated(console: Console, plan: Plan, place: Workspace) -> Results:
     return found
 
 
+def compared(results: Results, plan: Plan, place: Workspace, registry_url: str | None, file: Path) -> Comparison:
+    """What the results say, and whether the file's claims were stated before them."""
+    from orchestrator.report.comparison import compare
+
+    with registry_if_any(place, registry_url) as records:
+        stated_after = records is not None and records.claims_changed(experiment(file))
+    return compare(plan.experiment, results.rows(), stated_after=stated_after)
+
+
+def show(comparison: Comparison, results: Results, plan: Plan, place: Workspace, runs: Tracking) -> None:
+    """Keep the comparison, and the report, as a run of the experiment's own, where a team looks for results."""
+    from contextlib import suppress
+
+    from orchestrator.errors import UnreachableError
+    from orchestrator.records.evaluations import Evaluations
+    from orchestrator.report import page, tables
+
+    metrics = {
+        re.sub(r"[^\w\-. :/]", "_", f"{line.loss}/{line.backbone}/{line.dataset}/{name}"): interval.estimate
+        for line in comparison.lines
+        for name, interval in line.means.items()
+    }
+    verdicts = {f"{each.claim.id}/{each.backbone}/{each.dataset}": each.verdict for each in comparison.findings}
+    texts = {
+        "comparison.md": tables.text(comparison, "markdown"),
+        "report.html": page.render(comparison, results.rows(), Evaluations(place.evaluations), plan),
+    }
+    runs.catch_up()
+    with suppress(UnreachableError):  # the files have it all; the next launch tells it
+        runs.summarise("comparison", metrics, verdicts, texts)
+
+
 def complain(console: Console, sentence: str) -> None:
     """Say what is wrong with something, without stopping for it."""
     console.print(sentence, style="red", markup=False, emoji=False, soft_wrap=True)
 
 
-def near(path: Path) -> Path:
+def near(place: Location) -> Location:
     """The path as seen from here, where that is shorter."""
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+    if isinstance(place, Path) and place.is_relative_to(Path.cwd()):
+        return place.relative_to(Path.cwd())
+    return place
+
+
+def prepared(place: Workspace) -> Workspace:
+    """The workspace, made and found to be writable.
+
+    Raises:
+        WorkspaceError: It is not.
+    """
+    from orchestrator.records.storage import Storage
+
+    place.create()
+    Storage(place.root).probe()
+    return place
+
+
+def known(place: Workspace, experiment: str) -> list[dict[str, Any]]:
+    """The rows of the results table that an experiment's last launch or `aggregate` left, if any."""
+    from orchestrator.records.results import read
+
+    return read(place.results(experiment))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -208,37 +208,60 @@ def shifted(test: Resident, recipe: Recipe) -> Iterator[tuple[str, Resident]]:
             yield name, replace(test, pixels=corrupt(test.raw(), corruption, severity, draw), chosen=everything)
 
 
+class Place(NamedTuple):
+    """Between two batches of an epoch: how many are done, and the state their draws left behind."""
+
+    step: int
+    draws: Tensor
+
+
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Images (b, C, H, W), their labels (b,), and with whom they are mixed, if at all."""
+    """Images (m, C, H, W), labels (b,), the place after them, and with whom they are mixed, if at all.
+
+    The images may be only those of the rows `mine` (m,) of a batch, the rest being another process's;
+    the labels are all, because any row may be mixed with any.
+    """
 
     images: Tensor
     labels: Tensor
+    after: Place
     mixed: Mixed | None = None
+    mine: slice = field(default_factory=lambda: slice(None))
 
     def loss(self, per_sample: Callable[[Tensor], Tensor]) -> Tensor:
-        """The losses (b,) of the batch, from a function of labels (b,) to losses (b,)."""
-        return per_sample(self.labels) if self.mixed is None else self.mixed.loss(per_sample, self.labels)
+        """The losses (m,) of the images, from a function of labels (m,) to losses (m,)."""
+
+        def of_mine(labels: Tensor) -> Tensor:
+            return per_sample(labels[self.mine])
+
+        return of_mine(self.labels) if self.mixed is None else self.mixed.loss(of_mine, self.labels)
 
 
-def batches(train: Resident, recipe: Recipe, epoch: int) -> Iterator[Batch]:
-    """One epoch of shuffled, augmented batches.
+def batches(train: Resident, recipe: Recipe, epoch: int, place: Place | None = None) -> Iterator[Batch]:
+    """One epoch of shuffled, augmented batches, or what is left of it after `place`.
 
     An incomplete last batch is left out, so that every step averages over equally many.
     """
     draw = generator("batches", drawn_from(recipe.dataset), recipe.seed, epoch)
     size = recipe.training.batch_size
     order = torch.randperm(len(train), generator=draw).to(train.labels.device)
-    for start in range(0, len(train) - size + 1, size):
-        chosen = order[start : start + size]
+    if place is not None:
+        draw.set_state(place.draws)  # the batches before it need not be drawn again
+    for step in range(0 if place is None else place.step, len(train) // size):
+        chosen = order[step * size : (step + 1) * size]
         images, labels = _augmented(train.images(chosen), train, recipe, draw), train.labels[chosen]
-        mixing = recipe.training.mixing
-        if not mixing:
-            yield Batch(images, labels)
-            continue
-        kind = mixing[int(torch.randint(len(mixing), (), generator=draw))]
-        mixed = getattr(augmentation, kind)(images, draw)
-        yield Batch(mixed.images, labels, mixed)
+        mixed = _mixed(images, recipe, draw)
+        after = Place(step + 1, draw.get_state())
+        yield Batch(images if mixed is None else mixed.images, labels, after, mixed)
+
+
+def _mixed(images: Tensor, recipe: Recipe, draw: torch.Generator) -> Mixed | None:
+    mixing = recipe.training.mixing
+    if not mixing:
+        return None
+    kind = mixing[int(torch.randint(len(mixing), (), generator=draw))]
+    return getattr(augmentation, kind)(images, draw)
 
 
 def _augmented(images: Tensor, train: Resident, recipe: Recipe, draw: torch.Generator) -> Tensor:

@@ -1,10 +1,9 @@
-"""Train one model from one recipe and evaluate it. The loop is `_trained` and `_epoch`."""
+"""Train one model from one recipe and evaluate it. The loop is `_trained`."""
 
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, cast
@@ -14,18 +13,21 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim import SGD, AdamW, Optimizer
+from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from trainers.checkpoint import Checkpointing, Progress
 from trainers.classifier import Classifier
 from trainers.data import Batch, Resident, Splits, Verify, batches, shifted, split
 from trainers.datasets import TrainTest
 from trainers.evaluation import Evaluation
 from trainers.inference import TemperatureSearch, evaluate, keeping, measuring
-from trainers.losses import BiasedLoss
+from trainers.losses import BiasedLoss, Loss
 from trainers.metrics import Observed, measure, under_shift
 from trainers.metrics.features import Geometry
 from trainers.metrics.uniform import sample_wise_accuracy, uniform_accuracy
 from trainers.metrics.verification import cosine
+from trainers.parallel import ALONE, World
 from trainers.recipe import Recipe, Training
 from trainers.reproducibility import derive, deterministic
 
@@ -57,25 +59,39 @@ class Fit:
     parameters: int
     train_seconds: float
     images_per_second: float
+    resumed_from: tuple[int, int] | None = None
+    """The epoch, counted from 1, and how many of its batches an earlier attempt had done."""
 
 
 def _silent(epoch: int, figures: dict[str, float]) -> None:
     del epoch, figures
 
 
-def fit(recipe: Recipe, data: TrainTest, *, device: torch.device | str = "cpu", observer: Observer = _silent) -> Fit:
+def fit(
+    recipe: Recipe,
+    data: TrainTest,
+    *,
+    device: torch.device | str = "cpu",
+    observer: Observer = _silent,
+    checkpointing: Checkpointing | None = None,
+    world: World = ALONE,
+) -> Fit:
     """Train the recipe's model on the training split and evaluate it on the test split.
 
     Args:
         recipe: What to train.
         data: Both splits of the recipe's dataset.
         device: Where to train.
-        observer: Told after each epoch.
+        observer: Told after each epoch of this attempt, in every process.
+        checkpointing: Where an earlier attempt's state lies, and when this one saves its own.
+        world: The processes that train this model together; each returns the same but for the seconds.
 
     Raises:
         DivergedError: Loss, weights or scores became NaN or infinite.
-        ValueError: The recipe does not fit the data.
+        StoppedError: It was asked to stop; its state is on the shelf.
+        ValueError: The recipe does not fit the data, or the world.
     """
+    world.check(recipe.training.batch_size)
     device = torch.device(device)
     # The loss is no part of this seed: all losses start from the same weights.
     seed = derive("weights", recipe.backbone.model_dump(mode="json"), recipe.seed)
@@ -83,9 +99,8 @@ def fit(recipe: Recipe, data: TrainTest, *, device: torch.device | str = "cpu", 
         splits = split(data, recipe, device)
         model = Classifier(recipe.backbone, recipe.loss, splits.shape, splits.classes)
         model = model.to(device).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-        started = time.perf_counter()
-        history, model = _trained(model, recipe, splits, observer)
-        seconds = time.perf_counter() - started
+        progress, model = _trained(model, recipe, splits, observer=observer, checkpointing=checkpointing, world=world)
+        seconds = progress.seconds
         observed = _observe(model, recipe, splits)
     if not np.isfinite([observed.test.positive, observed.test.rival]).all():
         raise DivergedError(recipe.training.epochs)
@@ -96,62 +111,71 @@ def fit(recipe: Recipe, data: TrainTest, *, device: torch.device | str = "cpu", 
         metrics=measure(observed),
         shifts={name: under_shift(found, threshold) for name, found in (observed.shifted or {}).items()},
         learned_bias=model.learned_bias(),
-        history=history,
+        history=progress.history,
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         train_seconds=seconds,
-        images_per_second=len(history) * steps * recipe.training.batch_size / seconds,
+        images_per_second=len(progress.history) * steps * recipe.training.batch_size / seconds,
+        resumed_from=progress.resumed_from,
     )
 
 
 def _trained(
-    model: Classifier, recipe: Recipe, splits: Splits, observer: Observer
-) -> tuple[list[dict[str, float]], Classifier]:
-    """All epochs; returns their figures, and the model to evaluate (the average, where one is kept)."""
-    optimizer = build_optimizer(model, recipe)
-    steps = len(splits.train) // recipe.training.batch_size
-    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, schedule(recipe.training, steps))
-    average = _averaged(model, recipe)
-    final = model if average is None else cast("Classifier", average.module)
-    history: list[dict[str, float]] = []
-    for epoch in range(1, recipe.training.epochs + 1):
-        rate = float(scheduler.get_last_lr()[0])
-        loss = _epoch(model, recipe, batches(splits.train, recipe, epoch), optimizer, scheduler, average=average)
-        # A finite loss does not vouch for the weights: the last step may have thrown them away.
-        if not (math.isfinite(loss) and all(bool(weights.isfinite().all()) for weights in model.parameters())):
-            raise DivergedError(epoch)
-        figures = {"train_loss": loss, "learning_rate": rate, **_validate(final, splits)}
-        observer(epoch, figures)
-        history.append(figures)
-    return history, final
-
-
-def _epoch(
     model: Classifier,
     recipe: Recipe,
-    epoch: Iterator[Batch],
-    optimizer: Optimizer,
-    scheduler: torch.optim.lr_scheduler.LRScheduler,
+    splits: Splits,
     *,
-    average: AveragedModel | None,
-) -> float:
-    """One epoch; returns the mean loss."""
-    model.train()
-    losses: list[Tensor] = []
-    for batch in epoch:
-        features = model.features(batch.images)
-        loss = batch.loss(partial(_per_sample, model, recipe, features)).mean()
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-        scheduler.step()
-        if average is not None:
-            average.update_parameters(model)
-        losses.append(loss.detach())  # read once an epoch: reading each would stall a GPU
-    return float(torch.stack(losses).mean())
+    observer: Observer,
+    checkpointing: Checkpointing | None,
+    world: World,
+) -> tuple[Progress, Classifier]:
+    """All epochs that are left; returns how they went, and the model to evaluate: the average, where one is kept."""
+    device, steps = splits.train.labels.device, len(splits.train) // recipe.training.batch_size
+    optimizer, factor = build_optimizer(model, recipe), schedule(recipe.training, steps)
+    scheduler = LambdaLR(optimizer, factor)
+    average = _averaged(model, recipe)
+    final = model if average is None else cast("Classifier", average.module)
+    parts = {"model": model, "optimizer": optimizer, "scheduler": scheduler}
+    parts |= {} if average is None else {"average": average}
+    progress = Progress(parts, recipe, device, world.shared(checkpointing, device))
+    progress.resume()
+    objective = world.joined(Objective(model, recipe.loss), device)
+    for epoch in range(progress.epoch, recipe.training.epochs + 1):
+        model.train()
+        for batch in batches(splits.train, recipe, epoch, progress.place):
+            loss = objective(world.share(batch))
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            scheduler.step()
+            if average is not None:
+                average.update_parameters(model)
+            progress.advance(batch.after, world.mean(loss.detach()))
+        mean = float(progress.mean_loss())
+        # A finite loss does not vouch for the weights: the last step may have thrown them away.
+        if not (math.isfinite(mean) and all(bool(weights.isfinite().all()) for weights in model.parameters())):
+            raise DivergedError(epoch)
+        world.agree(final)
+        rate = recipe.training.learning_rate * factor((epoch - 1) * steps)
+        figures = {"train_loss": mean, "learning_rate": rate, **_validate(final, splits)}
+        observer(epoch, figures)
+        progress.complete(figures)
+    return progress, final
 
 
-def _per_sample(model: Classifier, recipe: Recipe, features: Tensor, labels: Tensor) -> Tensor:
-    return recipe.loss.per_sample(model.logits(features, labels), labels)
+class Objective(nn.Module):
+    """The mean loss of a batch, as one module, so that several processes can train it together."""
+
+    def __init__(self, model: Classifier, loss: Loss) -> None:
+        super().__init__()
+        self.model, self.loss = model, loss
+
+    def forward(self, batch: Batch) -> Tensor:
+        """A batch to a number."""
+        features = self.model.features(batch.images)
+        return batch.loss(partial(self._per_sample, features)).mean()
+
+    def _per_sample(self, features: Tensor, labels: Tensor) -> Tensor:
+        return self.loss.per_sample(self.model.logits(features, labels), labels)
 
 
 def _averaged(model: Classifier, recipe: Recipe) -> AveragedModel | None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from orchestrator.diagnosis.finding import Finding, State, several
+from orchestrator.errors import DamagedFileError
 from orchestrator.plan import Plan
-from orchestrator.records.evaluations import Evaluations
+from orchestrator.records.evaluations import Account, Evaluations
+from orchestrator.records.reconciliation import tells_all
 
 if TYPE_CHECKING:
     from orchestrator.records.registry import Registry
@@ -17,6 +20,8 @@ if TYPE_CHECKING:
 DONE = ("finished", "diverged")
 
 REBUILD = "python -m orchestrator rebuild"
+
+FIX = "python -m orchestrator doctor FILE.yaml --fix"
 
 Told = Sequence[tuple[str, "RunSummary"]]
 """Runs, each with the name of its MLflow experiment."""
@@ -47,12 +52,10 @@ def agree(
         told = [(name, run) for name in dict.fromkeys([*names, *own]) for run in tracking(name).runs()]
         findings += by_runs(done & asked, [run for name, run in told if name in own], told)
         findings += by_status(files, states, [run for name, run in told if name in own])
+        findings += by_values(_accounts(plan, evaluations, done), told)
+        findings += by_spool([tracking(name) for name in own])
     elif done:
-        findings += [
-            _differ(
-                "warning", done, "done, and there is no tracking store to show them", f"{REBUILD} FILE.yaml --mlflow"
-            )
-        ]
+        findings += [_differ("warning", done, "done, and there is no tracking store to show them", FIX)]
     agreed = f"files, registry and MLflow agree on what is done: {len(done)}" if done else "nothing is done yet"
     return findings or [Finding("records", "ok", agreed)]
 
@@ -100,19 +103,9 @@ def by_runs(done: Collection[str], own: Iterable[RunSummary], told: Told) -> lis
     untrue = [cell for cell in done if cell in statuses and not statuses[cell] & {"FINISHED", "RUNNING"}]
     doubled = [cell for (_, cell), count in counts.items() if count > 1]
     cases: list[tuple[State, Collection[str], str, str]] = [
-        ("problem", missing, "done by their files, but have no MLflow run", f"{REBUILD} FILE.yaml --mlflow"),
-        (
-            "problem",
-            untrue,
-            "done by their files, but failed or were killed in MLflow",
-            f"{REBUILD} FILE.yaml --mlflow",
-        ),
-        (
-            "problem",
-            doubled,
-            "in MLflow more than once",
-            "keep one of each: delete the others in the UI (python -m orchestrator ui)",
-        ),
+        ("problem", missing, "done by their files, but have no MLflow run", FIX),
+        ("problem", untrue, "done by their files, but failed or were killed in MLflow", FIX),
+        ("problem", doubled, "in MLflow more than once", FIX),
     ]
     return [_differ(*case) for case in cases if case[1]]
 
@@ -127,20 +120,48 @@ def by_status(files: Collection[str], states: Mapping[str, str] | None, runs: It
     ]
     baseless = [cell for cell, status in ended if status == "FINISHED" and cell not in files]
     cases: list[tuple[State, Collection[str], str, str]] = [
-        (
-            "problem",
-            stale,
-            "running in MLflow, though nothing runs them",
-            f"launch again, or {REBUILD} FILE.yaml --mlflow",
-        ),
+        ("problem", stale, "running in MLflow, though nothing runs them", f"launch again, or {FIX}"),
         (
             "problem",
             baseless,
             "finished in MLflow, but have no file",
-            "launch runs those of the experiment again; delete other runs in the UI (python -m orchestrator ui)",
+            f"launch runs those of the experiment again; {FIX} marks the runs as failed",
         ),
     ]
     return [_differ(*case) for case in cases if case[1]]
+
+
+def by_values(accounts: Iterable[Account], told: Told) -> list[Finding]:
+    """Where runs are finished and none says the same as the cell's file."""
+    finished: defaultdict[str, list[RunSummary]] = defaultdict(list)
+    for _, run in told:
+        if run.status == "FINISHED":
+            finished[run.cell_id].append(run)
+    differing = [
+        account.cell_id
+        for account in accounts
+        if (runs := finished[account.cell_id]) and not any(tells_all(run, account) for run in runs)
+    ]
+    what = "finished in MLflow with other values than in their files, or not all of them"
+    return [_differ("problem", differing, what, FIX)] if differing else []
+
+
+def by_spool(windows: Iterable[Tracking]) -> list[Finding]:
+    """What MLflow was not told when it should have been."""
+    left = sum(len(window.waiting()) for window in windows)
+    found = f"attempts with news that MLflow did not take in time, wait in the spool: {left}"
+    return [Finding("records", "warning", found, f"launch again, or {FIX}")] if left else []
+
+
+def _accounts(plan: Plan | None, evaluations: Evaluations, done: Collection[str]) -> Iterator[Account]:
+    """Of the cells that are looked at; who reads a damaged file says so."""
+    if plan is None:
+        yield from (account for _, account in evaluations.accounts() if isinstance(account, Account))
+        return
+    for cell in plan.cells:
+        if cell.id in done:
+            with suppress(DamagedFileError, FileNotFoundError):
+                yield evaluations.account(cell)
 
 
 def _differ(state: State, cells: Collection[str], what: str, remedy: str) -> Finding:

@@ -12,6 +12,8 @@ from orchestrator.errors import OrchestratorError
 from orchestrator.plan import Plan
 from orchestrator.records.evaluations import Evaluations
 from orchestrator.records.mlflow_store import masked
+from orchestrator.records.storage import Storage
+from orchestrator.workspace import Location
 
 if TYPE_CHECKING:
     from orchestrator.records.tracking import Tracking
@@ -20,8 +22,8 @@ if TYPE_CHECKING:
 def examine(
     ask: Callable[[], Plan] | None,
     *,
-    root: Path,
-    evaluations: Path,
+    root: Location,
+    evaluations: Location,
     registry: str,
     tracking: Callable[[str], Tracking],
     address: str | None,
@@ -47,8 +49,12 @@ def examine(
     findings += _made("machine", lambda: [machine.memory()])
     findings += _made("devices", lambda: [machine.devices()])
     findings += _made("ray", lambda: _ray(address, plan))
-    findings += _made("workspace", lambda: [machine.workspace(root)])
-    findings += _made("disk", lambda: [machine.disk(root)])
+    if isinstance(root, Path):
+        folder = root
+        findings += _made("workspace", lambda: [machine.workspace(folder)])
+        findings += _made("disk", lambda: [machine.disk(folder)])
+    else:
+        findings += _made("workspace", lambda: [services.store(Storage(root))])
     findings += _made("data", lambda: request.data(plan, data_dir))
     if not ask or plan:  # of cells that cannot be known, nothing is said
         findings += _made("records", lambda: _records(plan, evaluations, registry, tracking))
@@ -76,7 +82,7 @@ def _ray(address: str | None, plan: Plan | None) -> Iterable[Finding]:
 
 
 def _records(
-    plan: Plan | None, evaluations: Path, registry: str, tracking: Callable[[str], Tracking]
+    plan: Plan | None, evaluations: Location, registry: str, tracking: Callable[[str], Tracking]
 ) -> Iterable[Finding]:
     from orchestrator.records.registry import Registry
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from orchestrator.diagnosis.finding import Finding, refused
 from orchestrator.errors import RequestError, UnreachableError
+from orchestrator.records.storage import Storage
 
 
 def registry(url: str) -> tuple[Finding, bool]:
@@ -40,6 +41,15 @@ def tracking(uri: str) -> tuple[Finding, bool]:
     except UnreachableError as error:
         return refused("tracking", error, "correct --tracking, or leave it out"), False
     return Finding("tracking", "ok", f"{name} answers; experiments: {count}"), True
+
+
+def store(storage: Storage) -> Finding:
+    """Whether the object store that is the workspace takes files."""
+    try:
+        storage.probe()
+    except RequestError as error:
+        return refused("workspace", error, "check address, bucket and credentials")
+    return Finding("workspace", "ok", f"{storage.root} can be written")
 
 
 def ray(address: str | None) -> tuple[Finding, Sequence[Mapping[str, float]]]:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from orchestrator.execution.queue import Queue
 from orchestrator.outcome import Attempt, Event
 from orchestrator.plan import Cell
 
 if TYPE_CHECKING:
+    from trainers.checkpoint import Shelf
     from trainers.fit import Fit
 
 Listener = Callable[[Event], None]
@@ -21,6 +24,10 @@ class Log(Protocol):
 
     def loaded(self, fingerprint: str) -> None:
         """What the dataset's images and labels hash to."""
+        ...
+
+    def resumed(self, history: Sequence[Mapping[str, float]]) -> None:
+        """An earlier attempt did these epochs; this one goes on from there."""
         ...
 
     def epoch(self, epoch: int, figures: Mapping[str, float]) -> None:
@@ -35,6 +42,10 @@ class Log(Protocol):
         """Publish that the loss became NaN or infinite in `epoch`."""
         ...
 
+    def stopped(self) -> None:
+        """The user stopped the launch; another attempt will go on."""
+        ...
+
 
 class Recorder(Protocol):
     """Opens a log for each cell. Crosses to the worker's process, so it must pickle."""
@@ -44,14 +55,49 @@ class Recorder(Protocol):
         ...
 
 
-class Executor(Protocol):
-    """Runs every cell once and tells the listener what happens."""
+class Checkpoints(Protocol):
+    """Where cells keep the state from which another attempt can go on. Must pickle, too."""
 
-    def run(self, cells: Sequence[Cell], listen: Listener) -> None:
-        """Run all cells; returns when each has told its outcome.
+    @property
+    def every_epochs(self) -> int | None:
+        """Epochs between two saves, unless time decides."""
+        ...
+
+    @property
+    def every_seconds(self) -> float | None:
+        """Seconds between two saves, unless epochs decide."""
+        ...
+
+    @property
+    def conditions(self) -> Mapping[str, str | int | None]:
+        """What else a state depends on: it is used only where all of this is equal."""
+        ...
+
+    def shelf(self, cell: Cell) -> Shelf:
+        """Where the cell's state lies."""
+        ...
+
+    def clear(self, cell: Cell) -> None:
+        """Remove the state of a cell that is done."""
+        ...
+
+    def is_stopping(self) -> bool:
+        """Whether running cells shall save their state and stop."""
+        ...
+
+    def last_words(self, cell: Cell) -> Path | None:
+        """The file for the stack of a process that had to be ended; None where storage is no folder."""
+        ...
+
+
+class Executor(Protocol):
+    """Runs every cell of a queue and tells the listener what happens."""
+
+    def run(self, queue: Queue, listen: Listener) -> None:
+        """Run until the queue is over.
 
         Raises:
             RequestError: The cells cannot be run here at all; none was started.
-            KeyboardInterrupt: The user stopped it; cells under way told no outcome.
+            KeyboardInterrupt: The user stopped it at once; cells under way told no outcome.
         """
         ...

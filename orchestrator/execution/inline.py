@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
 from dataclasses import dataclass
 
 from orchestrator.execution.executor import Listener
+from orchestrator.execution.queue import Queue
 from orchestrator.execution.worker import Worker
-from orchestrator.plan import Cell
 
 
 @dataclass(frozen=True)
 class Inline:
-    """Runs cells here; nothing is parallel, so a debugger works."""
+    """Runs cells here; nothing is parallel, so a debugger works. Time limits are not enforced."""
 
     worker: Worker
 
-    def run(self, cells: Sequence[Cell], listen: Listener) -> None:
-        """Run all cells in order."""
-        for cell in cells:
-            listen(self.worker.run(cell, listen))
+    def run(self, queue: Queue, listen: Listener) -> None:
+        """Run the cells in the order of the queue."""
+        queue.adopted = listen
+        while not queue.over:
+            if ticket := queue.take():
+                listen(queue.ended(self.worker.run(ticket.cell, listen)))
+            else:
+                time.sleep(0.1)  # another launch runs what is left, or a pause is not over

@@ -1,21 +1,31 @@
 """Run cells on a Ray cluster, scheduled by Ray Tune. The only door to ray.
 
 A Tune run is disposable: it schedules and tells, and nothing is ever read back from it.
-What is done, and what is left, is decided by the cells' files.
+What is done, and what is left, is decided by the cells' files. Because Tune keeps every
+trial of a run in memory, the cells are shared out to runs of at most `WAVE` trials; the
+next run begins when the last cell of the one before has been handed out, so that the two
+overlap and no core is idle in between. Tune runs in threads of its own; all that it tells
+goes through one inbox to the thread that called, where the user's Ctrl-C arrives, too.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import os
 import socket
 import tempfile
+import threading
 import time
+import traceback
 import warnings
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from functools import cache, partial
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 # Read when ray is imported, so set before: no telemetry, no loggers and progress output
@@ -29,113 +39,410 @@ os.environ |= {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+    "RAY_IGNORE_UNHANDLED_ERRORS": "1",
     "TUNE_GLOBAL_CHECKPOINT_S": "86400",  # snapshots grow with every trial, and are never read
 }
 
 import ray
-from ray import tune
-from ray.tune.error import TuneError
+from ray import cloudpickle, tune
+from ray._private import worker
+from ray.air.execution._internal.actor_manager import RayActorManager
+from ray.exceptions import OutOfMemoryError, RayActorError, RayTaskError
 from ray.tune.experiment import Trial
+from ray.tune.search import Searcher
 
 from orchestrator.cluster import shortage
 from orchestrator.errors import RequestError, UnreachableError
 from orchestrator.execution.executor import Listener
+from orchestrator.execution.queue import Queue, Ticket
 from orchestrator.execution.worker import Worker
-from orchestrator.outcome import Advanced, Attempt, Event, Failed, Started
+from orchestrator.outcome import Attempt, Diverged, Event, Failed, Fault, Finished, Lost, Started, Stopped
 from orchestrator.plan import Cell
 
 LOCAL = "local"
 """The address of a Ray that is started for this launch and ends with it."""
 
+WAVE = 1000
+"""Trials of one Tune run. A trial costs the driver some 10 kB until its run has ended."""
+
+EAGER = 64
+"""Trials that may wait for a process at once, at most: a large cluster starts several at a time."""
+
+ABORTED = 30.0
+"""Seconds for a Tune run to end after it was aborted; it takes about 5."""
+
+STILLBORN = 3
+"""Worker processes that may die before any has begun a cell."""
+
+HOARDED = 2**30
+"""Bytes by which a worker process may have grown before it is replaced."""
+
+BROKEN = 3
+"""Tune runs that may break, one after the other and without a cell finished in between."""
+
 
 @dataclass(frozen=True)
 class RayTune:
-    """Runs cells as Tune trials, as many at once as their resources and `max_concurrent` allow."""
+    """Runs cells as Tune trials, as many at once as their resources and the queue allow."""
 
     worker: Worker
     address: str = LOCAL
-    max_concurrent: int | None = None
 
-    def run(self, cells: Sequence[Cell], listen: Listener) -> None:
-        """Run all cells, on a Ray of our own or the cluster at `address`."""
-        with _cluster(self.address), tempfile.TemporaryDirectory(prefix="tune-") as folder:
-            _check_room(cells)
-            teller = _Teller(listen)
-            tuner = tune.Tuner(
-                tune.with_resources(_trial(self.worker), _resources),
-                param_space={"cell": tune.grid_search(list(cells))},
-                tune_config=tune.TuneConfig(
-                    reuse_actors=True,  # else every cell imports torch anew: 3.8 s against 0.03 s
-                    max_concurrent_trials=self.max_concurrent,
-                    trial_dirname_creator=lambda trial: trial.trial_id,
-                ),
-                run_config=tune.RunConfig(storage_path=folder, name="cells", verbose=0, callbacks=[teller]),
-            )
+    def run(self, queue: Queue, listen: Listener) -> None:
+        """Run the cells, on a Ray of our own or the cluster at `address`."""
+        scratch = tempfile.TemporaryDirectory(prefix="tune-", ignore_cleanup_errors=True)
+        with _cluster(self.address), _told_of_memory(), scratch as folder:
+            _check_room(queue.waiting())
+            inbox: SimpleQueue[Told | Over] = SimpleQueue()
+            queue.adopted = lambda adopted: inbox.put(Told(adopted, ""))
+            runs = _Runs(self.worker, queue, inbox, Path(folder))
+            runs.begin()
             try:
+                while runs.under_way:
+                    match inbox.get():
+                        case Told(event, node):
+                            runs.check(event)
+                            _hear(event, node, queue, listen)
+                        case Over() as over:
+                            for lost in runs.ended(over):
+                                listen(queue.ended(lost))
+                    if runs.need_another:
+                        runs.begin()
+            except BaseException:
+                runs.abort()
+                raise
+
+
+class Told(NamedTuple):
+    """An event, and the Ray node it comes from."""
+
+    event: Event
+    node: str
+
+
+class Over(NamedTuple):
+    """A Tune run has ended, and why, if before its time."""
+
+    supplier: _Supplier
+    error: BaseException | None
+
+
+def _hear(event: Event, node: str, queue: Queue, listen: Listener) -> None:
+    match event:
+        case Lost(fault="process") if node and not _is_alive(node):
+            listen(queue.ended(Lost(event.cell, event.attempt, "node", event.error, event.traceback)))
+        case Finished() | Diverged() | Failed() | Stopped() | Lost():
+            listen(queue.ended(event))
+        case Started(cell=cell):
+            queue.started(cell)
+            listen(event)
+        case _:
+            listen(event)
+
+
+class _MemoryRanOutError(RayActorError):
+    """Ray ended a process because the machine's memory ran out."""
+
+    def __init__(self, story: str) -> None:
+        super().__init__(error_msg=story)
+
+
+@contextmanager
+def _told_of_memory() -> Generator[None]:
+    """Within: Tune takes a process that Ray ended for lack of memory for one that died.
+
+    It knows no other kind of death, and its run would end with all that is in it (Ray 2.60).
+    """
+    known = RayActorManager._actor_task_failed  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+
+    def failed(self: RayActorManager, tracked_actor_task: Any, exception: Exception) -> None:
+        ran_out = isinstance(exception, OutOfMemoryError)
+        known(self, tracked_actor_task, _MemoryRanOutError(str(exception)) if ran_out else exception)
+
+    RayActorManager._actor_task_failed = failed  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    try:
+        yield
+    finally:
+        RayActorManager._actor_task_failed = known  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+
+
+class _Runs:
+    """The Tune runs of one launch, each in a thread: one that takes cells, and those whose last cells still run."""
+
+    def __init__(self, worker: Worker, queue: Queue, inbox: SimpleQueue[Told | Over], folder: Path) -> None:
+        self._worker, self._queue, self._inbox, self._folder = worker, queue, inbox, folder
+        self._suppliers: list[_Supplier] = []
+        self._threads: list[threading.Thread] = []
+        self._brake = _Brake()
+        self._stillborn, self._broken = 0.0, 0
+        self.under_way = 0
+
+    @property
+    def need_another(self) -> bool:
+        """Whether no run takes cells although there are some."""
+        return not self._queue.over and not any(supplier.takes for supplier in self._suppliers)
+
+    def begin(self) -> None:
+        """Start another run."""
+        supplier, teller = _Supplier(self._queue), _Teller(self._inbox, self._worker)
+        self._suppliers = [*(other for other in self._suppliers if other.takes), supplier]
+        tuner = tune.Tuner(
+            tune.with_resources(_trial(self._worker), _resources),
+            tune_config=tune.TuneConfig(
+                search_alg=supplier,
+                num_samples=WAVE,
+                reuse_actors=True,  # else every cell imports torch anew: 3.8 s against 0.03 s
+                trial_dirname_creator=lambda trial: trial.trial_id,
+            ),
+            run_config=tune.RunConfig(storage_path=str(self._folder), verbose=0, callbacks=[teller], stop=self._brake),
+        )
+        os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(max(1, min(EAGER, int(ray.cluster_resources().get("CPU", 1)))))
+        self.under_way += 1
+        thread = threading.Thread(target=self._fit, args=(tuner, supplier), daemon=True)
+        self._threads = [*(other for other in self._threads if other.is_alive()), thread]
+        thread.start()
+
+    def ended(self, over: Over) -> list[Lost]:
+        """Take note of a run's end; return the attempts that were lost with it.
+
+        Raises:
+            BaseException: What ended runs before their time, again and again.
+        """
+        self.under_way -= 1
+        if over.error is None:
+            return []
+        self._broken += 1
+        if self._broken == BROKEN or not isinstance(over.error, Exception):
+            raise over.error
+        story = "".join(traceback.format_exception(over.error))
+        error = f"Ray Tune broke: {type(over.error).__name__}: {over.error}".partition("\n")[0]
+        nowhere = Attempt("", time.time(), 0.0)
+        lost = [cell for cell in over.supplier.given.values() if cell.id in self._queue.running()]
+        return [Lost(cell, nowhere, "process", error, story) for cell in lost]
+
+    def check(self, event: Event) -> None:
+        """Give up where no worker process lives long enough to begin a cell.
+
+        Raises:
+            RequestError: So many died, and none began.
+        """
+        if isinstance(event, Finished):
+            self._broken = 0
+        match event:
+            case Lost(attempt=Attempt(node=""), traceback=story) | Failed(attempt=Attempt(node=""), traceback=story):
+                self._stillborn += 1
+            case _:
+                self._stillborn = -math.inf
+                return
+        if self._stillborn >= STILLBORN:
+            reason = [line for line in story.splitlines() if line.strip()][-1].strip()
+            raise RequestError(f"Worker processes end before they begin a cell ({reason}): nothing was run.")
+
+    def abort(self) -> None:
+        """End all runs and what they run, before Ray ends: a thread that loses it ends the whole program."""
+        self._brake.pulled = True
+        for thread in self._threads:
+            thread.join(timeout=ABORTED)
+
+    def _fit(self, tuner: tune.Tuner, supplier: _Supplier) -> None:
+        error = None
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
                 tuner.fit()
-            except TuneError:
-                raise teller.trouble or RuntimeError("Ray Tune stopped for a reason of its own") from None
+        except BaseException as raised:  # noqa: BLE001 - raised again in the thread that waits
+            error = raised
+        supplier.takes = False
+        self._inbox.put(Over(supplier, error))
 
 
-def _trial(worker: Worker) -> Any:
+class _Brake(tune.Stopper):
+    """Stops a Tune run as a whole."""
+
+    pulled = False
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """No trial is stopped for what it reports."""
+        del trial_id, result
+        return False
+
+    def stop_all(self) -> bool:
+        """Whether to stop now."""
+        return self.pulled
+
+
+class _Supplier(Searcher):
+    """Gives a Tune run its cells one by one, as there is room, instead of all at once."""
+
+    def __init__(self, queue: Queue | None) -> None:
+        super().__init__()
+        self._queue, self._number = queue, 0
+        self.takes = True
+        self.given: dict[str, Cell] = {}
+        """The cells whose trials have not ended."""
+
+    def __reduce__(self) -> tuple[type, tuple[None]]:
+        # Tune pickles it into a snapshot, which is never read: a queue need not and cannot go there.
+        return _Supplier, (None,)
+
+    def suggest(self, trial_id: str) -> Any:
+        """The next cell's ticket; None to be asked again; FINISHED when there will be none."""
+        assert self._queue is not None  # noqa: S101 - only a copy that was pickled has none
+        if self._queue.over or self._queue.is_closed or self._number == WAVE:
+            self.takes = False
+            return Searcher.FINISHED
+        if (ticket := self._queue.take()) is None:
+            return None
+        self._number += 1
+        self.takes = self._number < WAVE
+        self.given[trial_id] = ticket.cell
+        return {"ticket": ticket}
+
+    def on_trial_complete(self, trial_id: str, *_: Any, **__: Any) -> None:
+        """A trial has ended; how, its events tell."""
+        self.given.pop(trial_id, None)
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing is ever restored."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing is ever restored."""
+
+
+class _RecycleError(Exception):
+    """The process is not to be used again; its cell has told its ending."""
+
+
+def _trial(runner: Worker) -> Any:
+    from orchestrator.execution.ray_train import run_together
+
     def run_cell(config: dict[str, Any]) -> None:
-        """One Tune trial: one cell. Every event is a Tune result."""
+        """One Tune trial: one attempt at a cell. Every event is a Tune result."""
         logging.getLogger("ray.tune").setLevel(logging.ERROR)
-        cell: Cell = config["cell"]
-        outcome = worker.run(cell, lambda event: tune.report({"event": event}))
-        tune.report({"event": outcome})
+        ticket: Ticket = config["ticket"]
+        node = ray.get_runtime_context().get_node_id()
+        size = _resident()
+        words = runner.checkpoints.last_words(ticket.cell) if runner.checkpoints else None
+        run = runner.run if ticket.cell.resources.devices == 1 else partial(run_together, runner)
+        with _watchdog().watching(ticket.time_limit, words):
+            ending = run(ticket.cell, lambda event: tune.report({"event": event, "ray_node": node}))
+        tune.report({"event": ending, "ray_node": node})
+        if isinstance(ending, (Failed, Lost)) or _resident() - size > HOARDED:
+            raise _RecycleError
 
     return run_cell
 
 
+@cache
+def _watchdog() -> Any:
+    from orchestrator.execution.watchdog import Watchdog
+
+    return Watchdog()
+
+
+def _resident() -> int:
+    """The memory of this process in bytes; 0 where the platform does not tell."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    except (OSError, IndexError, ValueError):
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
 def _resources(config: dict[str, Any]) -> tune.PlacementGroupFactory:
-    wanted = config["cell"].resources
-    return tune.PlacementGroupFactory([{"CPU": wanted.cpus, "GPU": wanted.gpus}])
+    ticket: Ticket = config["ticket"]
+    wanted = ticket.cell.resources
+    if wanted.devices > 1:  # its processes ask for themselves; Tune wants a trial to need something
+        return tune.PlacementGroupFactory([{"CPU": 0, "memory": 1}])
+    cpus, gpus = float(wanted.cpus), float(wanted.gpus)
+    if ticket.alone:
+        fitting = [node for node in _nodes() if node.get("CPU", 0) >= cpus and node.get("GPU", 0) >= gpus]
+        roomy = max(fitting, key=lambda node: node.get("memory", 0), default={"CPU": cpus})
+        cpus, gpus = roomy["CPU"], float(max(1.0, gpus) if gpus else 0)
+    return tune.PlacementGroupFactory([{"CPU": cpus, "GPU": gpus}])
 
 
 class _Teller(tune.Callback):
     """Passes on what trials report, and speaks for those that died without a word."""
 
-    def __init__(self, listen: Listener) -> None:
-        self._listen = listen
-        self._started: dict[str, Started] = {}
-        self.trouble: Exception | None = None
-        """What the listener raised; Tune would pass on its text only."""
+    def __init__(self, inbox: SimpleQueue[Told | Over] | None, worker: Worker | None) -> None:
+        self._inbox, self._worker = inbox, worker
+        self._started: dict[str, tuple[Started, str]] = {}
+        self._ended: set[str] = set()
 
-    def _tell(self, event: Event) -> None:
-        try:
-            self._listen(event)
-        except Exception as error:
-            self.trouble = error
-            raise
+    def __reduce__(self) -> tuple[type, tuple[None, None]]:
+        # As for the supplier: Tune's snapshots are never read.
+        return _Teller, (None, None)
 
-    def __reduce__(self) -> tuple[type, tuple[Listener]]:
-        # Tune pickles its callbacks into snapshots, which are never read: what a listener
-        # holds (a database, a terminal) need not and cannot go there.
-        return _Teller, (print,)
+    def _tell(self, event: Event, node: str) -> None:
+        assert self._inbox is not None  # noqa: S101 - only a copy that was pickled has none
+        self._inbox.put(Told(event, node))
 
     def on_trial_result(self, *_: Any, result: dict[str, Any], trial: Trial, **__: Any) -> None:
         """A trial reported an event."""
         event: Event | None = result.get("event")
+        if event is None:  # Tune's own last word, which repeats the last result without its content
+            return
         match event:
-            case None:  # Tune's own last word, which repeats the last result without its content
-                return
             case Started():
-                self._started[trial.trial_id] = event
-            case Advanced():
-                pass
+                self._started[trial.trial_id] = event, result["ray_node"]
+            case Finished() | Diverged() | Failed() | Lost() | Stopped():
+                self._ended.add(trial.trial_id)
             case _:
-                self._started.pop(trial.trial_id, None)
-        self._tell(event)
+                pass
+        self._tell(event, result["ray_node"])
 
     def on_trial_error(self, *_: Any, trial: Trial, **__: Any) -> None:
-        """A trial's process died; whatever our own code raises has become an outcome before."""
+        """A trial's process died, unless it only ends because it is not to be used again."""
+        if trial.trial_id in self._ended:
+            return
+        ticket: Ticket = (trial.config or {})["ticket"]
         now = time.time()
-        started = self._started.pop(trial.trial_id, None)
+        started, node = self._started.pop(trial.trial_id, (None, ""))
         attempt = Attempt(started.node, started.started, now - started.started) if started else Attempt("", now, 0.0)
-        error = trial.get_error()
-        sentence = f"The worker process died: {type(error).__name__}: {error}".partition("\n")[0]
-        self._tell(Failed((trial.config or {})["cell"], attempt, sentence, str(error)))
+        self._tell(_ending(ticket, attempt, _error(trial), self._words(ticket.cell)), node)
+
+    def _words(self, cell: Cell) -> str | None:
+        """What a watchdog wrote about the process that it ended."""
+        checkpoints = self._worker and self._worker.checkpoints
+        path = checkpoints.last_words(cell) if checkpoints else None
+        if path is None or not path.exists():
+            return None
+        told = path.read_text(encoding="utf-8", errors="replace")
+        path.unlink(missing_ok=True)
+        return told
+
+
+def _error(trial: Trial) -> BaseException:
+    """What ended a trial's process, as Tune has just noted it in this process's own folder."""
+    path = trial.pickled_error_file
+    if path is None or not Path(path).exists():
+        return RuntimeError("Ray does not say why")
+    return cloudpickle.loads(Path(path).read_bytes())
+
+
+def _ending(ticket: Ticket, attempt: Attempt, error: BaseException, words: str | None) -> Lost | Failed:
+    """How an attempt ended whose process told nothing."""
+    limit, cell = ticket.time_limit, ticket.cell
+    if words or (limit is not None and attempt.seconds >= limit):
+        reason = words.partition("\n")[0] if words else f"longer than its limit of {limit:g} s"
+        return Lost(cell, attempt, "hang", f"Its process was ended: {reason}", words or str(error))
+    sentence = f"{type(error).__name__}: {error}".partition("\n")[0]
+    if isinstance(error, RayTaskError) and not isinstance(error, RayActorError):
+        # It could not even begin: a plug-in cannot be imported there, say.
+        return Failed(cell, attempt, sentence, str(error))
+    return Lost(cell, attempt, _fault(error), f"The worker process died: {sentence}", str(error))
+
+
+def _fault(error: BaseException) -> Fault:
+    if isinstance(error, (_MemoryRanOutError, OutOfMemoryError)):
+        return "memory"
+    return "node" if isinstance(error, RayActorError) and error.preempted else "process"
+
+
+def _is_alive(node: str) -> bool:
+    return any(known["NodeID"] == node and known["Alive"] for known in ray.nodes())
 
 
 @contextmanager
@@ -157,8 +464,13 @@ def _cluster(address: str) -> Generator[None]:
                 logging_level=logging.ERROR,
             )
         except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-            raise UnreachableError(f"Ray at '{address}' cannot be joined: {error}") from None
-        logging.getLogger("ray").setLevel(logging.ERROR)
+            raise UnreachableError(
+                f"Ray at '{address}' cannot be joined: {error} "
+                "If it asks for a token, set RAY_AUTH_MODE=token here, too."
+            ) from None
+        logging.getLogger("ray").setLevel(logging.CRITICAL)
+        # Every process that dies would be reported on the user's terminal; we tell it in one line.
+        worker._worker_logs_enabled = False  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # no public switch
         try:
             yield
         finally:
@@ -169,6 +481,11 @@ def _probe(address: str) -> None:
     """Fail within seconds where Ray itself would try for minutes."""
     if address == "auto":
         return
+    if address.startswith("ray://"):
+        raise UnreachableError(
+            "A launch must run on a machine of the cluster, not through Ray Client (ray://): start it there with "
+            "'ray job submit', or pass HOST:PORT."
+        )
     parts = urlsplit(address if "://" in address else f"ray-node://{address}")
     try:
         socket.create_connection((parts.hostname or "", parts.port or 10001), timeout=5).close()
@@ -179,13 +496,13 @@ def _probe(address: str) -> None:
         ) from None
 
 
-def _check_room(cells: Sequence[Cell]) -> None:
+def _check_room(cells: Iterable[Cell]) -> None:
     """Fail at once where a cell would wait for ever for a machine that is large enough.
 
     Raises:
         RequestError: No node that is alive has the resources of some cell.
     """
-    if problem := shortage((cell.resources for cell in cells), _nodes()):
+    if problem := shortage({cell.resources for cell in cells}, _nodes()):
         raise RequestError(problem)
 
 

@@ -5,55 +5,94 @@ Torch is imported when the first cell runs, so the driver of a cluster never pay
 
 from __future__ import annotations
 
+import errno
 import socket
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
-from orchestrator.execution.executor import Recorder
-from orchestrator.outcome import Advanced, Attempt, Diverged, Event, Failed, Finished, Outcome, Started
+from orchestrator.execution.executor import Checkpoints, Log, Recorder
+from orchestrator.outcome import (
+    Advanced,
+    Alive,
+    Attempt,
+    Diverged,
+    Ending,
+    Event,
+    Failed,
+    Fault,
+    Finished,
+    Lost,
+    Started,
+    Stopped,
+)
 from orchestrator.plan import Cell
 from trainers.datasets import Dataset, TrainTest, fingerprint
 
 if TYPE_CHECKING:
     import torch
 
+    from trainers.checkpoint import Checkpointing
+    from trainers.parallel import World
+
+ASK = 1.0
+"""Seconds between two looks for a user's wish to stop."""
+
+BEAT = 10.0
+"""Seconds between two signs of life."""
+
 
 @dataclass(frozen=True)
 class Worker:
-    """What a process needs to run cells: where data lies, and who records."""
+    """What a process needs to run cells: where data lies, who records, and where states are kept."""
 
     recorder: Recorder
     data_dir: Path
+    checkpoints: Checkpoints | None = None
 
-    def run(self, cell: Cell, tell: Callable[[Event], None]) -> Outcome:
-        """Train and record one cell; every exception but a user's interruption becomes `Failed`."""
+    def run(self, cell: Cell, tell: Callable[[Event], None], world: World | None = None) -> Ending:
+        """Train and record one cell; every exception but a user's interruption becomes an ending.
+
+        Args:
+            cell: The cell.
+            tell: Told of its events.
+            world: The processes that train it together, if this is one of several: the first records.
+        """
         node, started, clock = socket.gethostname(), time.time(), time.perf_counter()
+        if self.checkpoints is not None and self.checkpoints.is_stopping():
+            return Stopped(cell, Attempt(node, started, 0.0))
         tell(Started(cell, node, started))
 
         def attempt() -> Attempt:
             return Attempt(node, started, time.perf_counter() - clock)
 
         try:
-            return self._recorded(cell, tell, attempt)
+            return self._recorded(cell, tell, attempt, world)
         except Exception as error:  # noqa: BLE001 - the fault boundary: whatever it is, the other cells go on
             sentence = f"{type(error).__name__}: {error}".partition("\n")[0]
+            if fault := fault_of(error):
+                return Lost(cell, attempt(), fault, sentence, traceback.format_exc())
             return Failed(cell, attempt(), sentence, traceback.format_exc())
 
     def _recorded(
-        self, cell: Cell, tell: Callable[[Event], None], attempt: Callable[[], Attempt]
-    ) -> Finished | Diverged:
+        self, cell: Cell, tell: Callable[[Event], None], attempt: Callable[[], Attempt], world: World | None
+    ) -> Ending:
         import torch
 
+        from trainers.checkpoint import StoppedError
         from trainers.fit import DivergedError, fit
+        from trainers.parallel import ALONE
 
         # The thread count is fixed because sums split among threads round differently.
         torch.set_num_threads(cell.resources.cpus)
-        with self.recorder.open(cell) as log:
+        device = _device(cell)
+        leads = world is None or world.rank == 0
+        with self.recorder.open(cell) if leads else nullcontext(cast("Log", _Mute())) as log:
 
             def observe(epoch: int, figures: dict[str, float]) -> None:
                 log.epoch(epoch, figures)
@@ -64,14 +103,106 @@ class Worker:
                 plain = cell.recipe.dataset.model_copy(update={"shift": None})
                 data, digest = loaded(plain, self.data_dir)  # pyright: ignore[reportArgumentType]  # it hashes
                 log.loaded(digest)
-                trained = fit(cell.recipe, data, device=_device(cell), observer=observe)
+                saving = self._checkpointing(cell, log, tell, device, digest)
+                trained = fit(
+                    cell.recipe, data, device=device, observer=observe, checkpointing=saving, world=world or ALONE
+                )
+            except StoppedError:
+                log.stopped()
+                return Stopped(cell, attempt())
             except DivergedError as error:
                 diverged = Diverged(cell, attempt(), error.epoch)
                 log.diverged(error.epoch, diverged.attempt)
+                self._clear(cell, leads=leads)
                 return diverged
             finished = Finished(cell, attempt(), trained.metrics)
             log.finished(trained, finished.attempt)
+            self._clear(cell, leads=leads)
             return finished
+
+    def _clear(self, cell: Cell, *, leads: bool) -> None:
+        if self.checkpoints is not None and leads:
+            self.checkpoints.clear(cell)
+
+    def _checkpointing(
+        self, cell: Cell, log: Log, tell: Callable[[Event], None], device: torch.device, data: str
+    ) -> Checkpointing | None:
+        """How this attempt saves its state, is asked to stop, and shows that it lives."""
+        import torch
+
+        from trainers.checkpoint import Checkpointing
+
+        if self.checkpoints is None:
+            return None
+        about = {
+            "cell": cell.id,
+            "torch": torch.__version__,
+            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+            "threads": cell.resources.cpus,
+            "devices": cell.resources.devices,
+            "data": data,
+            **self.checkpoints.conditions,
+        }
+        return Checkpointing(
+            shelf=self.checkpoints.shelf(cell),
+            every_epochs=self.checkpoints.every_epochs,
+            every_seconds=self.checkpoints.every_seconds,
+            conditions=about,
+            stop=_Pulse(self.checkpoints, lambda: tell(Alive(cell))),
+            resumed=log.resumed,
+        )
+
+
+class _Mute:
+    """The log of a process that only helps."""
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *_: None
+
+
+class _Pulse:
+    """Called after every batch: now and then shows that the cell lives, and looks whether it shall stop."""
+
+    def __init__(self, checkpoints: Checkpoints, beat: Callable[[], None]) -> None:
+        self._checkpoints, self._beat = checkpoints, beat
+        self._looked = self._told = time.monotonic()
+
+    def __call__(self) -> bool:
+        now = time.monotonic()
+        if now - self._told > BEAT:
+            self._told = now
+            self._beat()
+        if now - self._looked < ASK:
+            return False
+        self._looked = now
+        return self._checkpoints.is_stopping()
+
+
+_UNREACHABLE = {
+    errno.EIO,
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.ESTALE,
+    errno.EROFS,
+    errno.ENETDOWN,
+    errno.ENETUNREACH,
+    errno.EHOSTUNREACH,
+    errno.ENOTCONN,
+}
+"""Errors of files that are there and cannot be had at present; a missing file or permission stays missing."""
+
+
+def fault_of(error: BaseException) -> Fault | None:
+    """Which fault of the machinery an exception tells of; None where it is the cell's own."""
+    kinds = {kind.__name__ for kind in type(error).__mro__}
+    # By name, because torch need not be imported; CUDA's libraries say it in words only.
+    if kinds & {"MemoryError", "OutOfMemoryError"} or "out of memory" in str(error).lower():
+        return "memory"
+    if "AcceleratorError" in kinds:
+        return "process"
+    if isinstance(error, (ConnectionError, TimeoutError)):
+        return "storage"
+    return "storage" if isinstance(error, OSError) and error.errno in _UNREACHABLE else None
 
 
 @lru_cache(maxsize=2)

@@ -15,13 +15,14 @@ from collections.abc import Generator
 from contextlib import closing, contextmanager, suppress
 from functools import cache
 from http.client import HTTPException
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import urlopen
 
-from orchestrator.errors import UnreachableError
+from orchestrator.errors import OrchestratorError, UnreachableError
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -51,10 +52,20 @@ _MANNERS = {
 @cache
 def connect(uri: str) -> MlflowClient:
     """MLflow's client, one a process, taught to be quiet and not to wait for ever."""
-    for name, value in _MANNERS.items():
-        os.environ.setdefault(name, value)
+    load(uri)
     from mlflow.tracking import MlflowClient
 
+    if uri.startswith("sqlite"):
+        _hasten(_file(uri))
+    return MlflowClient(tracking_uri=uri)
+
+
+@cache
+def load(uri: str) -> None:
+    """Import mlflow, which takes seconds, without asking the store anything."""
+    for name, value in _MANNERS.items():
+        os.environ.setdefault(name, value)
+    import_module("mlflow.tracking")
     if not is_server(uri):
         from mlflow.store.db import utils as database
 
@@ -63,7 +74,19 @@ def connect(uri: str) -> MlflowClient:
     for name in ("mlflow", "alembic"):  # again, in case mlflow was imported before us
         logging.getLogger(name).setLevel(os.environ["MLFLOW_LOGGING_LEVEL"].upper())
     logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # it warns of every retry
-    return MlflowClient(tracking_uri=uri)
+
+
+def _hasten(path: Path) -> None:
+    """Spare a SQLite store the wait for the disk at each commit; it holds copies, and stays whole anyway."""
+    from sqlalchemy import Engine, event
+
+    # MLflow's engine has no public door; this one is opened to every engine, and taken for one file.
+    @event.listens_for(Engine, "connect")
+    def relax(connection: object, _record: object) -> None:  # pyright: ignore[reportUnusedFunction]
+        if isinstance(connection, sqlite3.Connection):
+            databases = connection.execute("PRAGMA database_list").fetchall()
+            if any(file and Path(file).resolve() == path.resolve() for _, _, file in databases):
+                connection.execute("PRAGMA synchronous = NORMAL")
 
 
 @contextmanager
@@ -71,6 +94,8 @@ def actionable(uri: str) -> Generator[None]:
     """Turn whatever a store raises into one sentence a person can act on."""
     try:
         yield
+    except OrchestratorError:  # which is one
+        raise
     except Exception as error:
         raise _unreachable(uri, sentence(error)) from error
 
@@ -102,6 +127,12 @@ def anchored(uri: str) -> str:
     return f"{scheme}:///{Path(path).absolute()}" if found and scheme.startswith("sqlite") else uri
 
 
+def _file(uri: str) -> Path:
+    """The file of a SQLite URI, or what a URI without a scheme names."""
+    _, _, path = uri.rpartition(":///")
+    return Path(path.partition("?")[0])
+
+
 def is_there(uri: str) -> bool:
     """Whether there is a store to ask: connecting to a database creates its tables, and asking must not.
 
@@ -111,13 +142,13 @@ def is_there(uri: str) -> bool:
     if is_server(uri):
         probe(uri)
         return True
-    scheme, _, path = uri.partition(":///")
+    is_sqlite = uri.startswith("sqlite")
     # The file of SQLite, or the folder of MLflow's older store; other databases have a port.
-    if (scheme.startswith("sqlite") or "://" not in uri) and not Path((path or uri).partition("?")[0]).exists():
+    if (is_sqlite or "://" not in uri) and not _file(uri).exists():
         return False
     if "://" not in uri:
         return True
-    if not scheme.startswith("sqlite"):
+    if not is_sqlite:
         probe(uri)
     with actionable(uri):
         from sqlalchemy import create_engine, inspect
@@ -147,7 +178,7 @@ def probe(uri: str) -> None:
         if is_server(uri):
             probe_server(uri)
         elif kind == "sqlite":
-            _probe_file(Path(uri.partition(":///")[2].partition("?")[0]))
+            _probe_file(_file(uri))
         elif kind in _PORTS:
             _probe_port(uri, _PORTS[kind])
     except (OSError, ValueError, HTTPException, sqlite3.Error) as error:

@@ -9,8 +9,9 @@ from orchestrator.errors import DamagedFileError
 from orchestrator.outcome import Attempt, Diverged, Finished
 from orchestrator.plan import Cell, Plan
 from orchestrator.records.evaluations import Account, Evaluations
+from orchestrator.records.reconciliation import reconcile
 from orchestrator.records.registry import Registry
-from orchestrator.records.tracking import RunSummary, Tracking
+from orchestrator.records.tracking import Tracking
 
 
 def rebuild(
@@ -49,7 +50,6 @@ def rebuild(
         registry.plan(plan)
         for cell in plan.cells:
             asked[cell.id].append((plan.experiment.name, cell))
-    known = {name: {run.cell_id: run for run in tracking.runs()} for name, tracking in windows.items()}
     cells = damaged = 0
     for _, account in evaluations.accounts():
         if isinstance(account, DamagedFileError):
@@ -60,23 +60,16 @@ def rebuild(
         registry.keep(account.cell_id, account.recipe, account.state)
         for name, cell in asked.get(account.cell_id, ()):
             registry.restore(_outcome(cell, account), name)
-            if name in windows and not _is_complete(known[name].get(cell.id), account):
-                windows[name].settle(_outcome(cell, account), account.provenance.get("git_commit"), account.history)
+    for plan in plans:
+        if window := windows.get(plan.experiment.name):
+            reconcile(window, plan.cells, evaluations, registry, thorough=True)
     return cells, damaged
 
 
 def _outcome(cell: Cell, account: Account) -> Finished | Diverged:
+    """What came of a cell, from its file."""
     attempt = Attempt(account.provenance.get("node", "?"), account.started, account.seconds)
     if account.state == "finished":
         return Finished(cell, attempt, account.shown)
     # A model may also diverge when it is evaluated, after its last epoch.
     return Diverged(cell, attempt, min(account.epochs + 1, cell.recipe.training.epochs))
-
-
-def _is_complete(run: RunSummary | None, account: Account) -> bool:
-    """Whether a run tells all; to replay its epochs would draw every point of its curves twice."""
-    if run is None or run.status != "FINISHED":
-        return False
-    figures = {name for epoch in account.history for name in epoch}
-    final = {name for name, value in account.shown.items() if value is not None}
-    return figures | final <= run.metrics.keys()

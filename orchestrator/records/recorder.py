@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator import provenance
 from orchestrator.outcome import Attempt
 from orchestrator.plan import PROTOCOL, Cell
+from orchestrator.records.artefacts import artefacts
 from orchestrator.records.evaluations import Account, Evaluations
 from orchestrator.records.tracking import Run, Tracking
 
@@ -47,6 +48,10 @@ class CellLog:
         """What the images and labels hash to."""
         self.data_fingerprint = fingerprint
 
+    def resumed(self, history: Sequence[Mapping[str, float]]) -> None:
+        """An earlier attempt did these epochs, and told the run of them."""
+        self.history[:] = map(dict, history)
+
     def epoch(self, epoch: int, figures: Mapping[str, float]) -> None:
         """The figures of an epoch, counted from 1."""
         self.history.append(dict(figures))
@@ -66,12 +71,19 @@ class CellLog:
             images_per_second=fit.images_per_second,
         )
         self.recorder.evaluations.publish(self.cell.recipe, account, fit.evaluation)
+        self.run.artifacts(artefacts(account.provenance, fit.evaluation))
         self.run.finish(account.shown)
 
     def diverged(self, epoch: int, attempt: Attempt) -> None:
         """Publish that the loss became NaN or infinite in `epoch`."""
-        self.recorder.evaluations.publish(self.cell.recipe, self._account(attempt), None)
+        account = self._account(attempt)
+        self.recorder.evaluations.publish(self.cell.recipe, account, None)
+        self.run.artifacts(artefacts(account.provenance, None))
         self.run.diverged(epoch)
+
+    def stopped(self) -> None:
+        """The user stopped the launch: the run waits for another attempt."""
+        self.run.interrupt()
 
     def _account(self, attempt: Attempt) -> Account:
         """The account of a cell that came to nothing; a finished one has more to say."""
@@ -96,6 +108,7 @@ class CellLog:
                 **provenance.machine(),
                 **self.recorder.code,
                 "threads": self.cell.resources.cpus,
+                "devices": self.cell.resources.devices,
                 "data_fingerprint": self.data_fingerprint,
             },
         )

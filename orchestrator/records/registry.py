@@ -29,7 +29,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.orm import Session, aliased
 
-from orchestrator.outcome import Diverged, Failed, Finished, Outcome
+from orchestrator.outcome import Diverged, Ending, Failed, Finished, Lost, Stopped
 from orchestrator.records import database
 from orchestrator.records.migrations import bring_to_head, revision_of
 from orchestrator.records.schema import (
@@ -38,6 +38,7 @@ from orchestrator.records.schema import (
     CellRow,
     CellState,
     ExperimentRow,
+    LeaseRow,
     MembershipRow,
     Row,
 )
@@ -66,6 +67,20 @@ class Running:
     name: str
     node: str
     since: datetime
+    seen: datetime | None
+    """When it was last heard of."""
+    progress: int
+    """Epochs it has done."""
+
+
+@dataclass(frozen=True)
+class Launch:
+    """A launch under way."""
+
+    host: str
+    pid: int
+    since: datetime
+    seen: datetime
 
 
 @dataclass(frozen=True)
@@ -85,6 +100,7 @@ class Status:
 
     experiment: str
     counts: Mapping[CellState, int]
+    launches: tuple[Launch, ...]
     running: tuple[Running, ...]
     failures: tuple[Failure, ...]
 
@@ -136,12 +152,11 @@ class Registry:
         leaves the experiment but stays in the registry, with its attempts. The claims' hash
         stays that of the first launch.
         """
-        with self._writing() as session:
-            _register(session, plan.experiment)
-            _enrol(session, plan)
+        with self.writing() as session:
+            enrol(session, plan)
 
     def started(self, cell: Cell, experiment: str, *, node: str, started: float) -> None:
-        """Open an attempt at a planned cell; one that was still open is closed as interrupted.
+        """An attempt at a planned cell begins: the one opened by its claim, or else a new one.
 
         Args:
             cell: The cell, which is running from now on.
@@ -149,29 +164,39 @@ class Registry:
             node: Where it runs.
             started: Seconds since 1970, UTC.
         """
-        with self._writing() as session:
-            row = _locked(session, cell.id)
-            if earlier := _open_attempt(session, cell.id, experiment):
-                earlier.outcome = "interrupted"
-            attempt = _new_attempt(session, cell.id, experiment)
-            attempt.node, attempt.started = node, _moment(started)
-            _set_state(row, "running")
+        with self.writing() as session:
+            row = locked(session, cell.id)
+            attempt = _open_attempt(session, cell.id, experiment)
+            if attempt is None or attempt.node:
+                if attempt is not None:  # whoever made it did not live to tell its end
+                    attempt.outcome = "interrupted"
+                    session.flush()
+                attempt = new_attempt(session, cell.id, experiment)
+            attempt.node, attempt.started, attempt.seen = node, _moment(started), _now()
+            set_state(row, "running")
 
-    def record(self, outcome: Outcome, experiment: str) -> None:
+    def alive(self, cell: Cell, experiment: str, progress: int | None = None) -> None:
+        """Note that the open attempt at a cell was heard of, and how many epochs it has done."""
+        with self.writing() as session:
+            if attempt := _open_attempt(session, cell.id, experiment):
+                attempt.seen = _now()
+                attempt.progress = attempt.progress if progress is None else progress
+
+    def record(self, ending: Ending, experiment: str) -> None:
         """Close the open attempt at a planned cell, or add one already closed, and set the cell's state."""
-        with self._writing() as session:
-            row = _locked(session, outcome.cell.id)
-            attempt = _open_attempt(session, row.id, experiment) or _new_attempt(session, row.id, experiment)
-            state = _close(attempt, outcome)
-            # A failure cannot undo a result that another driver has meanwhile got from the same cell.
-            if state != "failed" or row.state not in {"finished", "diverged"}:
-                _set_state(row, state)
+        with self.writing() as session:
+            row = locked(session, ending.cell.id)
+            attempt = _open_attempt(session, row.id, experiment) or new_attempt(session, row.id, experiment)
+            state = _close(attempt, ending)
+            # Nothing can undo a result that another driver has meanwhile got from the same cell.
+            if state in {"finished", "diverged"} or row.state not in {"finished", "diverged"}:
+                set_state(row, state)
 
     def restore(self, outcome: Finished | Diverged, experiment: str) -> None:
         """Record what a planned cell's file tells of it, unless an attempt with that end is known already."""
         ended: AttemptOutcome = "finished" if isinstance(outcome, Finished) else "diverged"
         known = select(AttemptRow.id).where(AttemptRow.cell == outcome.cell.id, AttemptRow.outcome == ended)
-        with self._reading() as session:
+        with self.reading() as session:
             found = session.scalars(known.limit(1)).first()
         if found is None:
             self.record(outcome, experiment)
@@ -186,12 +211,12 @@ class Registry:
             recipe: The recipe as JSON, from the cell's file.
             state: What its file tells.
         """
-        with self._writing() as session:
+        with self.writing() as session:
             _add_cells(session, {cell: recipe})
         self.adopt({cell: state})
 
-    def adopt(self, states: Mapping[str, Literal["finished", "diverged"]]) -> None:
-        """Set the states of cells by id, as their files tell them; unknown cells are passed over."""
+    def adopt(self, states: Mapping[str, Literal["finished", "diverged", "planned"]]) -> None:
+        """Set the states of cells by id, as files or the lack of one tell them; unknown cells are passed over."""
         cells = Row.metadata.tables["cells"]
         correct = (
             update(cells)
@@ -200,46 +225,33 @@ class Registry:
         )
         now = _now()
         found = [{"cell": cell, "found": state, "now": now} for cell, state in sorted(states.items())]
-        with self._writing() as session:
+        with self.writing() as session:
             if found:
                 session.connection().execute(correct, found)
 
-    def interrupt(self, experiment: str) -> int:
-        """Close the attempts that a dead driver left open for an experiment; return how many.
-
-        Their cells are planned again, unless another experiment is running them.
-        """
-        left = (AttemptRow.experiment == experiment) & (AttemptRow.outcome == "running")
-        elsewhere = (AttemptRow.experiment != experiment) & (AttemptRow.outcome == "running")
-        with self._writing() as session:
-            session.execute(
-                update(CellRow)
-                .where(
-                    CellRow.state == "running",
-                    CellRow.id.in_(select(AttemptRow.cell).where(left)),
-                    CellRow.id.not_in(select(AttemptRow.cell).where(elsewhere)),
-                )
-                .values(state="planned", updated=_now())
-            )
-            closed = update(AttemptRow).where(left).values(outcome="interrupted").returning(AttemptRow.id)
-            return len(session.scalars(closed).all())
+    def claims_changed(self, experiment: Experiment) -> bool:
+        """Whether the claims differ from those of the first launch; False before it."""
+        query = select(ExperimentRow.claims_hash).where(ExperimentRow.name == experiment.name)
+        with self.reading() as session:
+            first = session.scalar(query)
+        return first is not None and first != _stated(experiment.model_dump(mode="json"))
 
     def experiments(self) -> list[str]:
         """The names of all experiments, in the order of their first launch."""
-        with self._reading() as session:
+        with self.reading() as session:
             return list(session.scalars(select(ExperimentRow.name).order_by(ExperimentRow.first_launched)))
 
     def states(self, experiment: str) -> dict[str, CellState]:
         """The state of each cell of an experiment, by id."""
         query = select(CellRow.id, CellRow.state).join(MembershipRow)
-        with self._reading() as session:
+        with self.reading() as session:
             return _pairs(session, query.where(MembershipRow.experiment == experiment))
 
     def states_of(self, cells: Collection[str]) -> dict[str, CellState]:
         """The state of each of these cells that the registry knows, by id."""
         ids = list(cells)
         states: dict[str, CellState] = {}
-        with self._reading() as session:
+        with self.reading() as session:
             for start in range(0, len(ids), _BATCH):
                 query = select(CellRow.id, CellRow.state).where(CellRow.id.in_(ids[start : start + _BATCH]))
                 states.update(_pairs(session, query))
@@ -247,7 +259,7 @@ class Registry:
 
     def failures(self, experiment: str) -> list[Failure]:
         """The cells of an experiment that failed, with the reason of the latest failure, by name."""
-        with self._reading() as session:
+        with self.reading() as session:
             return _failures(session, experiment)
 
     def durations(self, experiment: str | None = None) -> dict[Kind, list[float]]:
@@ -266,29 +278,32 @@ class Registry:
         if experiment is not None:
             query = query.join(MembershipRow).where(MembershipRow.experiment == experiment)
         measured: defaultdict[Kind, list[float]] = defaultdict(list)
-        with self._reading() as session:
+        with self.reading() as session:
             for loss, backbone, dataset, seconds in session.execute(query):
                 measured[loss, backbone, dataset].append(seconds or 0)
         return dict(measured)
 
     def status(self, experiment: str) -> Status:
         """How many cells are in which state, what is running and what failed."""
-        with self._reading() as session:
+        with self.reading() as session:
             return Status(
                 experiment,
                 _counts(session, experiment),
+                tuple(_launches(session, experiment)),
                 tuple(_running(session, experiment)),
                 tuple(_failures(session, experiment)),
             )
 
     @contextmanager
-    def _writing(self) -> Generator[Session]:
+    def writing(self) -> Generator[Session]:
+        """A transaction that may change rows."""
         answering = database.answering(self._engine.url, OperationalError)
         with answering, Session(self._writer) as session, session.begin():
             yield session
 
     @contextmanager
-    def _reading(self) -> Generator[Session]:
+    def reading(self) -> Generator[Session]:
+        """A transaction that only asks."""
         with database.answering(self._engine.url, OperationalError), Session(self._engine) as session:
             yield session
 
@@ -323,7 +338,7 @@ def _register(session: Session, experiment: Experiment) -> None:
     row = {
         "name": experiment.name,
         "question": experiment.question,
-        "claims_hash": _digest(document.get("claims")),
+        "claims_hash": _stated(document),
         "document": document,
         "first_launched": _now(),
     }
@@ -332,11 +347,26 @@ def _register(session: Session, experiment: Experiment) -> None:
     session.execute(insertion.on_conflict_do_update(index_elements=["name"], set_=edited))
 
 
+def _stated(document: Mapping[str, Any]) -> str:
+    """The hash of what must be stated before results: the claims, and the rule by which seeds are added."""
+    claims, seeds = _said(document.get("claims")), document.get("seeds")
+    return _digest([claims, seeds] if isinstance(seeds, Mapping) else claims)
+
+
+def _said(content: Any) -> Any:
+    """The content without what is not given, so that a field added to claims later changes no old hash."""
+    if isinstance(content, Mapping):
+        return {name: _said(value) for name, value in content.items() if value is not None}
+    return [_said(value) for value in content] if isinstance(content, list) else content
+
+
 def _digest(content: object) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
-def _enrol(session: Session, plan: Plan) -> None:
+def enrol(session: Session, plan: Plan) -> None:
+    """What `Registry.plan` does, within a transaction."""
+    _register(session, plan.experiment)
     experiment = plan.experiment.name
     known = _labels(session, experiment)
     wanted = {cell.id: cell for cell in plan.cells}
@@ -396,12 +426,14 @@ def _add_members(session: Session, experiment: str, cells: Iterable[Cell]) -> No
     session.connection().execute(relabelled, rows)
 
 
-def _locked(session: Session, cell: str) -> CellRow:
+def locked(session: Session, cell: str) -> CellRow:
+    """The row of a cell, held against other drivers until the transaction ends."""
     # Holding the cell keeps the numbers of its attempts apart when two drivers start it at once.
     return session.get_one(CellRow, cell, with_for_update=True)
 
 
-def _set_state(row: CellRow, state: CellState) -> None:
+def set_state(row: CellRow, state: CellState) -> None:
+    """Change a cell's state, and note when."""
     row.state, row.updated = state, _now()
 
 
@@ -413,18 +445,19 @@ def _open_attempt(session: Session, cell: str, experiment: str) -> AttemptRow | 
     ).one_or_none()
 
 
-def _new_attempt(session: Session, cell: str, experiment: str) -> AttemptRow:
+def new_attempt(session: Session, cell: str, experiment: str) -> AttemptRow:
+    """Another attempt at a cell that is `locked`."""
     latest = session.scalar(select(func.max(AttemptRow.number)).where(AttemptRow.cell == cell))
     attempt = AttemptRow(cell=cell, experiment=experiment, number=(latest or 0) + 1, outcome="running")
     session.add(attempt)
     return attempt
 
 
-def _close(attempt: AttemptRow, outcome: Outcome) -> CellState:
-    """Note what came of an attempt; return the state that this gives its cell."""
-    attempt.node, attempt.seconds = outcome.attempt.node, outcome.attempt.seconds
-    attempt.started = _moment(outcome.attempt.started)
-    match outcome:
+def _close(attempt: AttemptRow, ending: Ending) -> CellState:
+    """Note how an attempt ended; return the state that this gives its cell."""
+    attempt.node, attempt.seconds = ending.attempt.node, ending.attempt.seconds
+    attempt.started = _moment(ending.attempt.started)
+    match ending:
         case Finished():
             attempt.outcome = "finished"
         case Diverged(epoch=epoch):
@@ -432,6 +465,13 @@ def _close(attempt: AttemptRow, outcome: Outcome) -> CellState:
         case Failed(error=error, traceback=traceback):
             attempt.outcome = "failed"
             attempt.error, attempt.traceback = _storable(error), _storable(traceback)
+        case Lost(fault=fault, error=error, traceback=traceback):
+            attempt.outcome, attempt.fault = "lost", fault
+            attempt.error, attempt.traceback = _storable(error), _storable(traceback)
+            return "planned"
+        case Stopped():
+            attempt.outcome = "interrupted"
+            return "planned"
     return attempt.outcome
 
 
@@ -457,7 +497,12 @@ def _counts(session: Session, experiment: str) -> dict[CellState, int]:
 
 def _running(session: Session, experiment: str) -> Iterator[Running]:
     for name, attempt in _latest(session, experiment, "running"):
-        yield Running(attempt.cell, name, attempt.node, attempt.started)
+        yield Running(attempt.cell, name, attempt.node, attempt.started, attempt.seen, attempt.progress or 0)
+
+
+def _launches(session: Session, experiment: str) -> Iterator[Launch]:
+    for lease in session.scalars(select(LeaseRow).where(LeaseRow.experiment == experiment).order_by(LeaseRow.since)):
+        yield Launch(lease.host, lease.pid, lease.since, lease.seen)
 
 
 def _failures(session: Session, experiment: str) -> list[Failure]:

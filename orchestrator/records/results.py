@@ -1,19 +1,26 @@
-"""The results table of an experiment: one row a cell, built from the cells' files alone."""
+"""What is built from the cells' files alone: the results table, one dataset of all samples, and curves over it."""
 
 from __future__ import annotations
 
-import os
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from itertools import groupby
+from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.dataset as ds
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
-from orchestrator.errors import DamagedFileError
+from orchestrator.errors import DamagedFileError, RequestError
 from orchestrator.plan import Cell, Plan
-from orchestrator.records.evaluations import Account, Evaluations
+from orchestrator.records import cell_file
+from orchestrator.records.evaluations import Evaluations, set_aside
+from orchestrator.records.storage import Storage, in_parallel
+from orchestrator.workspace import Location
 from trainers.metrics import MEASURES
 
 SCHEMA = pa.schema(
@@ -33,6 +40,15 @@ SCHEMA = pa.schema(
     ]
 )
 
+SAMPLES = pa.schema([("cell_id", pa.string()), ("seed", pa.int64()), *cell_file.SCHEMA])
+"""Of the dataset of all samples; its folders add `dataset`, `backbone` and `loss`, as the experiment labels them."""
+
+_STRETCH = 128
+"""Cells whose accounts are in memory at once, for each reader."""
+
+_ROWS = 2**22
+"""Of a file of the dataset, about: some 100 MiB."""
+
 
 @dataclass(frozen=True)
 class Results:
@@ -48,61 +64,211 @@ class Results:
 
 
 def aggregate(plan: Plan, evaluations: Evaluations) -> Results:
-    """Build the results table of a plan.
+    """Build the results table of a plan from the footers of the cells' files.
 
     A file that cannot be trusted is renamed to `….damaged`, so that its cell counts as
     missing and the next launch trains it again.
     """
-    with ThreadPoolExecutor() as pool:
-        found = list(pool.map(lambda cell: _account(cell, evaluations), plan.cells))
-    rows, missing, damaged = [], [], []
-    for cell, account in zip(plan.cells, found, strict=True):
-        if isinstance(account, Account):
-            rows.append(_row(plan.experiment.name, cell, account))
-        else:
+    stretches = [plan.cells[start : start + _STRETCH] for start in range(0, len(plan), _STRETCH)]
+    parts = list(in_parallel(partial(_part, plan.experiment.name, evaluations), stretches, evaluations.storage.readers))
+    return Results(
+        pa.Table.from_batches([part.rows for part in parts], SCHEMA),
+        tuple(cell for part in parts for cell in part.missing),
+        tuple(sentence for part in parts for sentence in part.damaged),
+    )
+
+
+class _Part(NamedTuple):
+    rows: pa.RecordBatch
+    missing: list[Cell]
+    damaged: list[str]
+
+
+def _part(experiment: str, evaluations: Evaluations, cells: Sequence[Cell]) -> _Part:
+    done, found, missing, damaged = list[Cell](), list[dict[str, Any]](), list[Cell](), list[str]()
+    for cell in cells:
+        try:
+            found.append(evaluations.content(cell))
+            done.append(cell)
+        except FileNotFoundError:
             missing.append(cell)
-            damaged += [account] if account else []
-    return Results(pa.Table.from_pylist(rows, schema=SCHEMA), tuple(missing), tuple(damaged))
+        except DamagedFileError as error:
+            missing.append(cell)
+            damaged.append(_set_aside(cell, evaluations, error))
+    columns = _columns(experiment, done, found)
+    return _Part(pa.record_batch([columns[name] for name in SCHEMA.names], SCHEMA), missing, damaged)
 
 
-def _account(cell: Cell, evaluations: Evaluations) -> Account | str | None:
-    try:
-        return evaluations.account(cell)
-    except FileNotFoundError:
-        return None
-    except DamagedFileError as error:
-        path = evaluations.path(cell.recipe, cell.id)
-        path.replace(path.with_suffix(".damaged"))
-        return f"{error} It was set aside as {path.stem[:16]}….damaged; launch again to retrain this cell."
+def _set_aside(cell: Cell, evaluations: Evaluations, error: DamagedFileError) -> str:
+    aside = set_aside(evaluations.path(cell.recipe, cell.id))
+    return f"{error} It was set aside as {aside.name[:17]}….damaged; launch again to retrain this cell."
 
 
-def _row(experiment: str, cell: Cell, account: Account) -> dict[str, Any]:
+def _columns(experiment: str, cells: Sequence[Cell], accounts: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    metrics = [account["metrics"] for account in accounts]
     return {
-        "experiment": experiment,
-        "cell_id": cell.id,
-        "loss": cell.loss,
-        "backbone": cell.backbone,
-        "dataset": cell.dataset,
-        "seed": cell.seed,
-        "state": account.state,
-        "samples": account.samples,
-        **{name: account.metrics.get(name) for name in MEASURES},
-        "train_seconds": account.train_seconds,
-        "images_per_second": account.images_per_second,
-        "epochs": account.epochs,
-        "parameters": account.parameters,
-        "mlflow_run_id": account.mlflow_run_id,
-        "git_commit": account.provenance.get("git_commit"),
-        "protocol": account.protocol,
+        "experiment": [experiment] * len(cells),
+        "cell_id": [cell.id for cell in cells],
+        **{name: [getattr(cell, name) for cell in cells] for name in ("loss", "backbone", "dataset", "seed")},
+        **{name: [values.get(name) for values in metrics] for name in MEASURES},
+        **{name: [account[name] for account in accounts] for name in _COPIED},
+        "git_commit": [account["provenance"].get("git_commit") for account in accounts],
     }
 
 
-def write(results: Results, path: Path) -> None:
+_COPIED = (
+    "state",
+    "samples",
+    "train_seconds",
+    "images_per_second",
+    "epochs",
+    "parameters",
+    "mlflow_run_id",
+    "protocol",
+)
+
+
+def write(results: Results, path: Location) -> None:
     """Write the table, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    sink = pa.BufferOutputStream()
+    pq.write_table(results.table, sink)
+    Storage(path.parent).write(path.name, sink.getvalue().to_pybytes())
+
+
+def read(place: Location) -> list[dict[str, Any]]:
+    """The rows of a table that was written; none where there is no table, or one that cannot be read."""
+    content = Storage(place.parent).read(place.name)
+    if content is None:
+        return []
     try:
-        pq.write_table(results.table, beside)
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+        return pq.read_table(pa.BufferReader(content)).to_pylist()
+    except pa.ArrowException:
+        return []
+
+
+def compact(plan: Plan, evaluations: Evaluations, folder: Location) -> int:
+    """Write the rows of all samples of a finished experiment as one dataset; the cells' files stay.
+
+    It is partitioned by dataset, backbone and loss; within a file each cell has a row group
+    of its own, in the order of seeds. Written again, it is the same; files that an earlier
+    plan left in the folder are removed.
+
+    Returns:
+        How many rows there are.
+
+    Raises:
+        RequestError: A cell is not done, or its file is damaged and was set aside.
+    """
+    found = aggregate(plan, evaluations)
+    if found.missing:
+        name, count = plan.experiment.name, len(found.missing)
+        raise RequestError(
+            "\n".join([*found.damaged, f"{count} of {len(plan)} cells of '{name}' are not done: launch it first."])
+        )
+    storage, written = Storage(folder), set[str]()
+    for partition, cells in _partitions(plan):
+        samples = max(evaluations.content(cell)["samples"] for cell in cells)
+        at_once = max(1, _ROWS // max(1, samples))
+        for start in range(0, len(cells), at_once):
+            name = f"{partition}/part-{start // at_once:05}.parquet"
+            storage.write(name, _joined(cells[start : start + at_once], evaluations))
+            written.add(name)
+    for file in storage.list():
+        if file.name not in written:
+            storage.delete(file.name)
+    return sum(found.table["samples"].to_pylist())
+
+
+def _partitions(plan: Plan) -> Iterator[tuple[str, list[Cell]]]:
+    def partition(cell: Cell) -> str:
+        return cell_file.partition(cell.dataset, cell.backbone, cell.loss)
+
+    for name, cells in groupby(sorted(plan.cells, key=lambda cell: (partition(cell), cell.seed)), partition):
+        yield name, list(cells)
+
+
+def _joined(cells: Sequence[Cell], evaluations: Evaluations) -> bytes:
+    """A Parquet file of the rows of some cells."""
+    sink = pa.BufferOutputStream()
+    with pq.ParquetWriter(sink, SAMPLES, compression="zstd", store_schema=False, write_page_checksum=True) as writer:
+        for cell in cells:
+            try:
+                rows = asdict(evaluations.evaluation(cell))
+            except DamagedFileError as error:
+                raise RequestError(_set_aside(cell, evaluations, error)) from None
+            same = {"cell_id": [cell.id] * len(rows["sample"]), "seed": [cell.seed] * len(rows["sample"])}
+            writer.write_table(pa.table({**same, **rows}, schema=SAMPLES))
+    return sink.getvalue().to_pybytes()
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """Uniform accuracy over thresholds: the share of samples with `rival < threshold <= positive`."""
+
+    threshold: NDArray[np.float64]
+    """Ascending, at equal distances, shape (points,)."""
+    accuracy: NDArray[np.float64]
+    """At these thresholds, shape (points,)."""
+    samples: int
+
+
+def accuracy_curves(folder: Location, points: int = 2**14) -> dict[str, Curve]:
+    """The curve of every loss, over all its samples below a folder of cells' files or of `compact`.
+
+    One scan in bounded memory: scores are counted between equidistant thresholds that span
+    them, as the files' statistics tell. The accuracy at each threshold is exact, but for
+    scores within rounding of it; the best of all thresholds may lie between two of them.
+
+    Args:
+        folder: Scores of several datasets differ in scale: rather give the folder of one.
+        points: How many thresholds.
+
+    Raises:
+        DamagedFileError: A file cannot be read as Parquet, or its checksums are wrong.
+    """
+    storage = Storage(folder)
+    files, path = storage.filesystem
+    names = [f"{path}/{file.name}" for file in storage.list() if file.name.endswith(".parquet")]
+    checked = ds.ParquetFragmentScanOptions(page_checksum_verification=True)
+    form = ds.ParquetFileFormat(default_fragment_scan_options=checked)
+    try:
+        dataset = ds.dataset(names, _SCORES, form, files, ds.partitioning(_AXES, flavor="hive"), path)
+        keys = [ds.get_partition_keys(fragment.partition_expression) for fragment in dataset.get_fragments()]
+        losses = sorted({key["loss"] for key in keys})
+        return {loss: _curve(dataset, ds.field("loss") == loss, points) for loss in losses}
+    except (pa.ArrowException, OSError) as error:
+        raise DamagedFileError(f"{folder} holds a file that cannot be read: {error}") from None
+
+
+_AXES = pa.schema([(axis, pa.string()) for axis in ("dataset", "backbone", "loss")])
+_READ = ["positive", "rival"]
+_SCORES = pa.schema([*((name, pa.float32()) for name in _READ), *_AXES])
+
+
+def _curve(dataset: ds.Dataset, which: ds.Expression, points: int) -> Curve:
+    low, high = _range(dataset, which)
+    scale = (points - 1) / (high - low) if high > low else 1.0
+    steps, samples = np.zeros(points + 1, np.int64), 0
+    for batch in dataset.to_batches(_READ, which, batch_size=2**17, batch_readahead=2, fragment_readahead=1):
+        positive, rival = (batch[name].to_numpy().astype(np.float64) for name in _READ)
+        samples += len(positive)
+        separable = rival < positive
+        for scores, sign in ((rival, 1), (positive, -1)):
+            # The first threshold above a score. A NaN is no score below another.
+            above = np.clip(np.floor((scores[separable] - low) * scale) + 1, 0, points).astype(np.intp)
+            steps += sign * np.bincount(above, minlength=points + 1)
+    accuracy = np.cumsum(steps)[:points] / max(samples, 1)
+    return Curve(low + np.arange(points) / scale, accuracy, samples)
+
+
+def _range(dataset: ds.Dataset, which: ds.Expression) -> tuple[float, float]:
+    """The lowest and highest finite score that the statistics in the footers tell."""
+    ends = [
+        float(end)
+        for fragment in dataset.get_fragments(which)
+        for group in fragment.row_groups
+        for name in _READ
+        for end in group.statistics.get(name, {}).values()
+    ]
+    finite = [end for end in ends if math.isfinite(end)]
+    return min(finite, default=0.0), max(finite, default=0.0)

@@ -27,7 +27,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 CellState = Literal["planned", "running", "finished", "diverged", "failed"]
-AttemptOutcome = Literal["running", "finished", "diverged", "failed", "interrupted"]
+AttemptOutcome = Literal["running", "finished", "diverged", "failed", "interrupted", "lost"]
 
 
 class Moment(TypeDecorator[datetime]):
@@ -111,6 +111,23 @@ class MembershipRow(Row):
     dataset: Mapped[str]
 
 
+class LeaseRow(Row):
+    """A launch under way; its driver renews it, so that a dead one's expires by itself."""
+
+    __tablename__ = "leases"
+
+    owner: Mapped[str] = mapped_column(CHAR(32), primary_key=True)
+    experiment: Mapped[str] = mapped_column(ForeignKey("experiments.name"))
+    host: Mapped[str]
+    machine: Mapped[str]
+    """What tells whether a process id seen here means the same there."""
+    pid: Mapped[int]
+    process: Mapped[str]
+    """When the process began, which tells it from a later one with its id."""
+    since: Mapped[datetime]
+    seen: Mapped[datetime]
+
+
 class AttemptRow(Row):
     """One run of one cell; kept for good, whatever came of it."""
 
@@ -132,5 +149,13 @@ class AttemptRow(Row):
     outcome: Mapped[AttemptOutcome]
     epoch: Mapped[int | None]
     """Where it diverged."""
+    owner: Mapped[str | None] = mapped_column(CHAR(32))
+    """The launch that made it."""
+    seen: Mapped[datetime | None]
+    """When it was last heard of."""
+    progress: Mapped[int | None]
+    """Epochs it has done."""
+    fault: Mapped[str | None]
+    """Which fault of the machinery ended it (`outcome.Fault`)."""
     error: Mapped[LongText | None]
     traceback: Mapped[LongText | None]

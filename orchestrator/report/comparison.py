@@ -2,21 +2,50 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, replace
+from typing import Any, NamedTuple
 
-from orchestrator.experiment import Claim, Experiment
+import numpy as np
+from numpy.typing import NDArray
+
+from orchestrator.experiment import Claim, Experiment, Sequential
 from orchestrator.report.published import Published, beside
+from orchestrator.sequence import ALPHA, Key, Question, Row, by_seed, look, questions
+from orchestrator.statistics import multiplicity, paired, power
 from orchestrator.statistics.intervals import Interval, mean_interval, paired_interval
-from orchestrator.statistics.verdicts import Verdict, verdict
-
-Row = Mapping[str, Any]
-Key = tuple[str, str, str]
+from orchestrator.statistics.verdicts import Verdict, boundary_p, verdict
 
 COMPARED = ("sample_wise_accuracy", "uniform_accuracy", "accuracy_at_validation_threshold")
 """What every comparison shows; claims may be about any measure."""
+
+TESTED = ("sample_wise_accuracy", "uniform_accuracy")
+"""Whose differences are tested; all of them, in all settings, are one family."""
+
+DRAWS = 10_000
+"""Bootstrap resamples."""
+
+
+class Tested(NamedTuple):
+    """What tests say of one paired difference to the baseline."""
+
+    t: float
+    """p of Student's paired t test, to which the interval belongs."""
+    holm: float
+    """The same, so adjusted that of the whole table no difference is found wrongly (Holm 1979)."""
+    fdr: float
+    """The same, so adjusted that of those found few are found wrongly (Benjamini & Hochberg 1995)."""
+    sign_flip: float
+    """p of the exact sign-flip permutation test, which assumes no distribution."""
+    bca_low: float
+    bca_high: float
+    effect: float
+    """Hedges' d_z."""
+    win: int
+    tie: int
+    loss: int
 
 
 @dataclass(frozen=True)
@@ -27,11 +56,14 @@ class Line:
     backbone: str
     loss: str
     planned: int
+    """Cells that were asked for, as far as the results tell."""
     finished: int
     diverged: int
     means: Mapping[str, Interval]
     differences: Mapping[str, Interval] | None
     """Paired differences to the baseline; None for the baseline itself."""
+    tests: Mapping[str, Tested] | None = None
+    """What tests say of `TESTED` differences."""
 
 
 @dataclass(frozen=True)
@@ -42,12 +74,23 @@ class Finding:
     dataset: str
     backbone: str
     difference: Interval
+    """With its 95 % interval: of one look, or where seeds are sequential of all looks together."""
     verdict: Verdict
+    """After correction for the number of claims and settings."""
+    alone: Verdict
+    """The verdict if this were the only question asked."""
+    p: float
+    """How sure it is (`verdicts.boundary_p`), adjusted by Holm over all findings; NaN where seeds are sequential."""
+    seeds_needed: int | None = None
+    """How many seeds in all would decide, were the difference what it seems now; None if decided or unknown."""
+    diverged: int = 0
+    with_diverged: Verdict | None = None
+    """The verdict with diverged cells counted as accuracy 0; None where there are none."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Everything a reader needs to judge; `missing` counts planned cells without a result."""
+    """Everything a reader needs to judge; `missing` counts cells that were asked for without a result."""
 
     experiment: str
     question: str
@@ -58,21 +101,25 @@ class Comparison:
     findings: tuple[Finding, ...]
     published: tuple[Published, ...] = ()
     """Figures from papers for the same datasets, backbones and losses, by recipes of their own."""
+    stated_after: bool = False
+    """Whether the claims were edited after the first launch."""
+    sequence: Sequential | None = None
+    """The rule that asked for seeds until the claims were decided: their verdicts then hold at all looks together,
+    and for all claims and settings together by Bonferroni's correction. `Line.tests` hold at one look alone."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain numbers and names; NaN where an interval does not exist becomes None."""
+        about = ("experiment", "question", "baseline", "missing", "diverged", "stated_after")
         return _plain(
             {
-                **{name: getattr(self, name) for name in ("experiment", "question", "baseline", "missing", "diverged")},
-                "lines": [asdict(line) for line in self.lines],
+                **{name: getattr(self, name) for name in about},
+                "sequence": self.sequence and self.sequence.model_dump(),
+                "lines": [_told(line) for line in self.lines],
                 "published": [asdict(figure) for figure in self.published],
                 "claims": [
                     {
                         **finding.claim.model_dump(mode="json", exclude={"where"}),
-                        "dataset": finding.dataset,
-                        "backbone": finding.backbone,
-                        "difference": finding.difference,
-                        "verdict": finding.verdict,
+                        **{name: value for name, value in vars(finding).items() if name != "claim"},
                     }
                     for finding in self.findings
                 ],
@@ -80,18 +127,24 @@ class Comparison:
         )
 
 
-def compare(experiment: Experiment, rows: Sequence[Row]) -> Comparison:
+def compare(
+    experiment: Experiment, rows: Sequence[Row], *, stated_after: bool = False, rng: np.random.Generator | None = None
+) -> Comparison:
     """Compare all losses of an experiment from its results table.
 
     Args:
         experiment: What was asked.
         rows: The results table, one mapping a cell.
+        stated_after: Whether the claims were edited after the first launch.
+        rng: Draws resamples; by default always the same ones.
     """
     by_key: defaultdict[Key, list[Row]] = defaultdict(list)
     for row in rows:
         by_key[row["dataset"], row["backbone"], row["loss"]].append(row)
-    lines = tuple(_lines(experiment, by_key))
-    findings = tuple(finding for claim in experiment.claims for finding in _findings(claim, experiment, by_key))
+    tests = _tests(experiment, by_key, np.random.default_rng(0) if rng is None else rng)
+    findings = tuple(_findings(experiment, by_key))
+    planned = _planned(experiment, by_key, findings)
+    lines = tuple(replace(line, tests=tests.get(_key(line))) for line in _lines(experiment, by_key, planned))
     return Comparison(
         experiment=experiment.name,
         question=experiment.question,
@@ -101,7 +154,53 @@ def compare(experiment: Experiment, rows: Sequence[Row]) -> Comparison:
         lines=lines,
         findings=findings,
         published=tuple(beside(experiment)),
+        stated_after=stated_after,
+        sequence=experiment.sequence,
     )
+
+
+def _key(line: Line) -> Key:
+    return line.dataset, line.backbone, line.loss
+
+
+def _told(line: Line) -> dict[str, Any]:
+    tests = None if line.tests is None else {name: tested._asdict() for name, tested in line.tests.items()}
+    return {**vars(line), "tests": tests}
+
+
+def _tests(
+    experiment: Experiment, by_key: Mapping[Key, Sequence[Row]], rng: np.random.Generator
+) -> dict[Key, dict[str, Tested]]:
+    """Every test of every difference, by setting and loss."""
+    losses = [loss.label for loss in experiment.losses if loss.label != experiment.baseline]
+    keys = [(*setting, loss) for setting in _settings(experiment) for loss in losses]
+    if not keys:
+        return {}
+    differences = np.stack([_differences(key, experiment, by_key) for key in keys], axis=1)
+    t = paired.paired_t_test(differences)
+    holm, fdr = multiplicity.holm(t), multiplicity.benjamini_hochberg(t)
+    flipped = paired.sign_flip_test(differences, rng, DRAWS)
+    low, high = paired.bca_interval(differences, rng, DRAWS)
+    effect, tally = paired.effect_size(differences), paired.wins(differences)
+    columns = (t, holm, fdr, flipped, low, high, effect, tally.win, tally.tie, tally.loss)
+    values = [column.tolist() for column in columns]
+    return {
+        key: {name: Tested(*(column[m][k] for column in values)) for m, name in enumerate(TESTED)}
+        for k, key in enumerate(keys)
+    }
+
+
+def _differences(key: Key, experiment: Experiment, by_key: Mapping[Key, Sequence[Row]]) -> NDArray[np.float64]:
+    """Challenger - baseline of each tested measure, (measures, seeds); NaN where one of the two has none."""
+    dataset, backbone, _ = key
+    rows, others = by_key.get(key, ()), by_key.get((dataset, backbone, experiment.baseline), ())
+    found = np.full((len(TESTED), len(experiment.seeds)), np.nan)
+    for m, name in enumerate(TESTED):
+        mine, theirs = by_seed(rows, name), by_seed(others, name)
+        for s, seed in enumerate(experiment.seeds):
+            if seed in mine and seed in theirs:
+                found[m, s] = mine[seed] - theirs[seed]
+    return found
 
 
 def _settings(experiment: Experiment) -> Iterator[tuple[str, str]]:
@@ -110,7 +209,30 @@ def _settings(experiment: Experiment) -> Iterator[tuple[str, str]]:
             yield dataset.label, backbone.label
 
 
-def _lines(experiment: Experiment, by_key: Mapping[Key, Sequence[Row]]) -> Iterator[Line]:
+def _planned(
+    experiment: Experiment, by_key: Mapping[Key, Sequence[Row]], findings: Sequence[Finding]
+) -> dict[Key, int]:
+    """How many seeds each loss was asked for in each setting.
+
+    Where claims decide that, seeds are asked for in their order, so all up to the highest that
+    is there; and where a claim is undecided, all that either of its losses has, and the next pair.
+    """
+    keys = [(*setting, loss.label) for setting in _settings(experiment) for loss in experiment.losses]
+    rule = experiment.sequence
+    if rule is None:
+        return dict.fromkeys(keys, len(experiment.seeds))
+    reached = {key: 1 + max((row["seed"] for row in by_key.get(key, ())), default=-1) for key in keys}
+    planned = {key: max(rule.min, reached[key]) for key in keys}
+    for finding in findings:
+        if finding.verdict == "undecided":
+            concerned = tuple(Question(finding.claim, finding.dataset, finding.backbone).measures)
+            complete = min(reached[key] for key in concerned)
+            most = min(rule.max, max(complete + 1, *(reached[key] for key in concerned)))
+            planned |= {key: max(planned[key], most) for key in concerned}
+    return planned
+
+
+def _lines(experiment: Experiment, by_key: Mapping[Key, Sequence[Row]], planned: Mapping[Key, int]) -> Iterator[Line]:
     for dataset, backbone in _settings(experiment):
         for loss in experiment.losses:
             rows = by_key.get((dataset, backbone, loss.label), [])
@@ -121,7 +243,7 @@ def _lines(experiment: Experiment, by_key: Mapping[Key, Sequence[Row]]) -> Itera
                 dataset=dataset,
                 backbone=backbone,
                 loss=loss.label,
-                planned=len(experiment.seeds),
+                planned=planned[dataset, backbone, loss.label],
                 finished=finished,
                 diverged=len(rows) - finished,
                 means={name: mean_interval(list(by_seed(rows, name).values())) for name in COMPARED},
@@ -129,21 +251,104 @@ def _lines(experiment: Experiment, by_key: Mapping[Key, Sequence[Row]]) -> Itera
             )
 
 
-def _findings(claim: Claim, experiment: Experiment, by_key: Mapping[Key, Sequence[Row]]) -> Iterator[Finding]:
-    for dataset, backbone in _settings(experiment):
-        if not claim.where.matches(claim.challenger, backbone, dataset):
-            continue
-        challenger = by_key.get((dataset, backbone, claim.challenger), [])
-        baseline = by_key.get((dataset, backbone, claim.baseline), [])
-        difference = paired_interval(
-            by_seed(challenger, claim.metric), by_seed(baseline, claim.baseline_metric or claim.metric)
-        )
-        yield Finding(claim, dataset, backbone, difference, verdict(difference, claim.direction, claim.margin))
+def _findings(experiment: Experiment, by_key: Mapping[Key, Sequence[Row]]) -> Iterator[Finding]:
+    """Verdicts that stand although many were asked for, and the seeds that open ones still need."""
+    asked = list(questions(experiment))
+    if experiment.sequence:
+        yield from (_in_sequence(question, by_key, experiment.sequence, len(asked)) for question in asked)
+    else:
+        yield from _corrected([_at_once(question, by_key) for question in asked])
 
 
-def by_seed(rows: Sequence[Row], metric: str) -> dict[int, float]:
-    """A measure of the finished cells by seed; cells where it does not exist are left out."""
-    return {row["seed"]: row[metric] for row in rows if row["state"] == "finished" and row[metric] is not None}
+def _at_once(question: Question, by_key: Mapping[Key, Sequence[Row]]) -> Finding:
+    """What the results say of a claim in one setting, were it the only one."""
+    claim = question.claim
+    challenger, baseline = _rows(question, by_key)
+    difference = _measured(claim, challenger, baseline)
+    alone = verdict(difference, claim.direction, claim.tolerance)
+    diverged = _diverged(challenger, baseline)
+    worst = _measured(claim, *_as_worst(claim, challenger, baseline))
+    return Finding(
+        *question,
+        difference=difference,
+        verdict=alone,
+        alone=alone,
+        p=boundary_p(difference, claim.tolerance),
+        diverged=diverged,
+        with_diverged=verdict(worst, claim.direction, claim.tolerance) if diverged else None,
+    )
+
+
+def _in_sequence(question: Question, by_key: Mapping[Key, Sequence[Row]], rule: Sequential, asked: int) -> Finding:
+    """What the results say of a claim in one setting, looked at after every seed, among as many as are asked."""
+    claim = question.claim
+    challenger, baseline = _rows(question, by_key)
+
+    def judged(alpha: float, mine: Sequence[Row] = challenger, theirs: Sequence[Row] = baseline) -> Verdict:
+        return verdict(look(claim, mine, theirs, rule, alpha), claim.direction, claim.tolerance)
+
+    stands, diverged = judged(ALPHA / asked), _diverged(challenger, baseline)
+    # The last look has half of alpha, and no later one could come.
+    needed = _seeds_needed(_measured(claim, challenger, baseline), claim.tolerance, ALPHA / asked / 2)
+    return Finding(
+        *question,
+        difference=look(claim, challenger, baseline, rule),
+        verdict=stands,
+        alone=judged(ALPHA),
+        p=math.nan,
+        seeds_needed=needed if stands == "undecided" else None,
+        diverged=diverged,
+        with_diverged=judged(ALPHA, *_as_worst(claim, challenger, baseline)) if diverged else None,
+    )
+
+
+def _rows(question: Question, by_key: Mapping[Key, Sequence[Row]]) -> tuple[Sequence[Row], Sequence[Row]]:
+    """The results of the challenger and, where there is one, of the baseline."""
+    setting, claim = (question.dataset, question.backbone), question.claim
+    return by_key.get((*setting, claim.challenger), ()), by_key.get((*setting, claim.baseline or ""), ())
+
+
+def _diverged(*rows: Sequence[Row]) -> int:
+    return sum(row["state"] == "diverged" for each in rows for row in each)
+
+
+def _measured(claim: Claim, challenger: Sequence[Row], baseline: Sequence[Row]) -> Interval:
+    """The paired difference that a claim is about, or the measure itself."""
+    if claim.within is not None:
+        return mean_interval(list(by_seed(challenger, claim.metric).values()))
+    return paired_interval(by_seed(challenger, claim.metric), by_seed(baseline, _other(claim)))
+
+
+def _other(claim: Claim) -> str:
+    return claim.baseline_metric or claim.metric
+
+
+def _as_worst(claim: Claim, challenger: Sequence[Row], baseline: Sequence[Row]) -> tuple[Sequence[Row], Sequence[Row]]:
+    """The rows, with diverged cells as if they had finished and got nothing right."""
+
+    def finished(rows: Sequence[Row], metric: str) -> list[Row]:
+        return [{**row, "state": "finished", metric: 0.0} if row["state"] == "diverged" else row for row in rows]
+
+    return finished(challenger, claim.metric), finished(baseline, _other(claim))
+
+
+def _corrected(findings: Sequence[Finding]) -> Iterator[Finding]:
+    adjusted = multiplicity.holm(np.array([finding.p for finding in findings])) if findings else ()
+    for finding, p in zip(findings, map(float, adjusted), strict=True):
+        stands = finding.alone if p <= ALPHA else "undecided"
+        needed = _seeds_needed(finding.difference, finding.claim.tolerance, ALPHA / len(findings))
+        yield replace(finding, verdict=stands, p=p, seeds_needed=needed if stands == "undecided" else None)
+
+
+def _seeds_needed(difference: Interval, margin: float, alpha: float) -> int | None:
+    if difference.n < 2 or math.isnan(difference.low):  # noqa: PLR2004 - one value has no spread
+        return None
+    from scipy.special import stdtrit
+
+    error = (difference.high - difference.low) / 2 / float(stdtrit(difference.n - 1, (1 + 0.95) / 2))
+    deviation = error * math.sqrt(difference.n)
+    distance = min(abs(difference.estimate - margin), abs(difference.estimate + margin))
+    return power.seeds_needed(distance, deviation, alpha)
 
 
 def _plain(value: Any) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Self
 
 from rich.console import Console, Group, RenderableType
@@ -12,8 +12,20 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.outcome import Advanced, Diverged, Event, Failed, Finished, Started
-from orchestrator.plan import Cell, Plan
+from orchestrator.outcome import (
+    Adopted,
+    Advanced,
+    Alive,
+    Diverged,
+    Event,
+    Failed,
+    Finished,
+    Lost,
+    Outcome,
+    Started,
+    Stopped,
+)
+from orchestrator.plan import Cell
 
 LISTED = 10
 """Running cells shown; a cluster runs more than a terminal has lines."""
@@ -22,18 +34,25 @@ LISTED = 10
 class LiveTable:
     """Shows a launch as it goes; without a terminal, one plain line for each outcome."""
 
-    def __init__(self, plan: Plan, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, cells: Sequence[Cell], console: Console, clock: Callable[[], float] = time.monotonic) -> None:
         self._console, self._clock = console, clock
         self._running: dict[str, tuple[Cell, str, int, float]] = {}
-        self._work = sum(cell.recipe.training.epochs for cell in plan.cells)
+        self._work = sum(cell.recipe.training.epochs for cell in cells)
         self._worked = 0
         self._began: float | None = None
         self._failed = self._diverged = 0
         self._bar = Progress(
             TextColumn("{task.description}"), BarColumn(40), MofNCompleteColumn(), TimeElapsedColumn(), console=console
         )
-        self._task = self._bar.add_task("cells", total=len(plan))
+        self._total = len(cells)
+        self._task = self._bar.add_task("cells", total=self._total)
         self._live = Live(get_renderable=self.render, console=console, refresh_per_second=4, transient=True)
+
+    def expect(self, cells: Sequence[Cell]) -> None:
+        """Further cells are going to run."""
+        self._work += sum(cell.recipe.training.epochs for cell in cells)
+        self._total += len(cells)
+        self._bar.update(self._task, total=self._total)
 
     def __enter__(self) -> Self:
         if self._console.is_terminal:
@@ -54,13 +73,21 @@ class LiveTable:
                 _, node, before, since = self._running.get(cell.id, (cell, "", 0, self._clock()))
                 self._worked += epoch - before
                 self._running[cell.id] = (cell, node, epoch, since)
-            case outcome:
+            case Alive():
+                pass
+            case Stopped() | Lost():
+                self._running.pop(cell.id, None)
+                if isinstance(event, Lost):
+                    again = f"{cell.name}  lost after {event.attempt.seconds:.1f} s, is tried again: {event.error}"
+                    self._console.print(Text(again), soft_wrap=True)
+            case _:
                 _, _, before, _ = self._running.pop(cell.id, (cell, "", 0, 0.0))
                 self._worked += cell.recipe.training.epochs - before
                 self._bar.advance(self._task)
-                self._ended(outcome)
+                if not isinstance(event, Adopted):
+                    self._ended(event)
 
-    def _ended(self, outcome: Finished | Diverged | Failed) -> None:
+    def _ended(self, outcome: Outcome) -> None:
         match outcome:
             case Finished(metrics=metrics):
                 uniform, sample_wise = metrics.get("uniform_accuracy"), metrics.get("sample_wise_accuracy")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -15,9 +16,12 @@ from rich.text import Text
 
 from orchestrator.experiment import Choice
 from orchestrator.plan import SHOWN, Cell, Plan
-from orchestrator.records.registry import Status
+from orchestrator.records.garbage import Item
+from orchestrator.records.registry import Running, Status
+from orchestrator.report import prospects
 from orchestrator.report.live import duration
 from orchestrator.verification import Verdict
+from orchestrator.workspace import Location
 from trainers.plugin import Plugin
 
 Kind = tuple[str, str, str]
@@ -32,8 +36,10 @@ def as_json(plan: Plan, states: Mapping[str, str]) -> dict[str, Any]:
     return {"experiment": plan.experiment.name, "cells": cells, **counts}
 
 
-def grid(plan: Plan, states: Mapping[str, str], durations: Mapping[Kind, Sequence[float]]) -> RenderableType:
-    """The axes, the counts, and the predicted cost."""
+def grid(
+    plan: Plan, states: Mapping[str, str], durations: Mapping[Kind, Sequence[float]], rows: Sequence[Mapping[str, Any]]
+) -> RenderableType:
+    """The axes, the counts, the predicted cost, and what the grid can conclude."""
     experiment = plan.experiment
     table = _facts()
     table.add_row("experiment", Text(experiment.name, style="bold"))
@@ -45,6 +51,8 @@ def grid(plan: Plan, states: Mapping[str, str], durations: Mapping[Kind, Sequenc
     table.add_row("cells", Text(_counts(plan, states)))
     waiting = [cell for cell in plan.cells if states[cell.id] not in ("finished", "diverged")]
     table.add_row("cost", Text(cost(waiting, durations)))
+    for number, sentence in enumerate(prospects.sentences(experiment, rows)):
+        table.add_row("" if number else "prospects", Text(sentence))
     return table
 
 
@@ -85,7 +93,13 @@ def left(plan: Plan, waiting: Plan, tally: Mapping[str, int]) -> RenderableType:
     return Text(text)
 
 
-def next_commands(file: Path, workspace: Path, results: Path) -> Text:
+def ended(counts: Mapping[str, int]) -> str:
+    """How a launch ended, in a few words."""
+    named = [f"{counts[state]} {state}" for state in ("failed", "diverged", "pending") if counts[state]]
+    return ", ".join([f"{counts['done']} of {counts['total']} cells done", *named])
+
+
+def next_commands(file: Path, workspace: Location, results: Location) -> Text:
     """What to try next, ready to be copied."""
     program = "python -m orchestrator"
     options = "" if workspace == Path("runs") else f" --workspace {quote(str(workspace))}"
@@ -94,36 +108,50 @@ def next_commands(file: Path, workspace: Path, results: Path) -> Text:
         (f"{program} ui{options}", "compare runs in MLflow"),
         (f"{program} launch {target} --backbone resnet18", "add a backbone; only new cells run"),
         (f"{program} launch {target} --seeds 10", "more seeds, narrower intervals"),
+        (f"{program} report {target}", "the page to read and to show"),
         (f"{program} compare {target} --format latex", "the table for a paper"),
     ]
     hints = (Text.assemble("  ", (command, "bold"), (f"  # {purpose}", "dim")) for command, purpose in lines)
     return Text("\n").join([Text(f"\nResults: {results}. Next:"), *hints])
 
 
-def statuses(states: Sequence[Status]) -> RenderableType:
-    """What the registry knows of each experiment."""
-    return Group(*(_status(status) for status in states))
+def statuses(states: Sequence[Status], nothing: str) -> RenderableType:
+    """What the registry knows of each experiment, or a sentence where it knows none."""
+    return Group(*(_status(status) for status in states)) if states else Text(nothing)
 
 
 def _status(status: Status) -> RenderableType:
     counts = ", ".join(f"{count} {state}" for state, count in status.counts.items() if count)
-    running = (
-        Text(f"  running since {cell.since:%Y-%m-%d %H:%M:%S} UTC on {cell.node}: {cell.name}")
-        for cell in status.running
+    launches = (
+        Text(f"  launched by process {launch.pid} on {launch.host}, heard of {_ago(launch.seen)}")
+        for launch in status.launches
     )
+    running = (Text(f"  {_running(cell)}") for cell in status.running)
     failed = (
         Text(f"  failed: {cell.name} ({cell.cell[:SHOWN]}): {cell.error}", style="red") for cell in status.failures
     )
-    return Group(Text.assemble((status.experiment, "bold"), f": {counts or 'no cells'}"), *running, *failed)
+    heading = Text.assemble((status.experiment, "bold"), f": {counts or 'no cells'}")
+    return Group(heading, *launches, *running, *failed)
+
+
+def _running(cell: Running) -> str:
+    if not cell.node:
+        return f"waiting for a worker: {cell.name}"
+    heard = f", heard of {_ago(cell.seen)}" if cell.seen else ""
+    return (
+        f"running since {cell.since:%Y-%m-%d %H:%M:%S} UTC on {cell.node}, {cell.progress} epochs{heard}: {cell.name}"
+    )
+
+
+def _ago(moment: datetime) -> str:
+    return f"{duration(max(0.0, (datetime.now(UTC) - moment).total_seconds()))} ago"
 
 
 def status_json(status: Status) -> dict[str, Any]:
     """A status for machines; times in ISO 8601."""
     content = asdict(status)
-    for running in content["running"]:
-        running["since"] = running["since"].isoformat()
-    for failure in content["failures"]:
-        failure["when"] = failure["when"].isoformat()
+    for entry in (*content["launches"], *content["running"], *content["failures"]):
+        entry |= {name: value.isoformat() for name, value in entry.items() if isinstance(value, datetime)}
     return content
 
 
@@ -134,6 +162,17 @@ def verdict(cell: Cell, found: Verdict | str) -> RenderableType:
         return Text(f"not verified  {name}\n  {found}", style="red")
     heading = Text(f"identical  {name}") if found.identical else Text(f"different  {name}", style="red")
     return Text("\n  ").join([heading, *map(Text, found.sentences())])
+
+
+def garbage(items: Sequence[Item], *, removed: bool) -> RenderableType:
+    """What a workspace can do without."""
+    if not items:
+        return Text("Nothing to remove.")
+    table = _facts()
+    for item in items:
+        table.add_row(Text(item.name), Text(f"{item.size:,} bytes"), Text(item.reason))
+    total = f"{sum(item.size for item in items):,} bytes in {len(items)} files"
+    return Group(table, Text(f"{total} {'removed' if removed else 'can go: --remove removes them'}."))
 
 
 def catalogue(known: Mapping[str, type[Plugin]]) -> RenderableType:

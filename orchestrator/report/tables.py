@@ -1,17 +1,20 @@
-"""A comparison as a table: for the terminal, for Markdown, for LaTeX."""
+"""A comparison as a table: for the terminal, for Markdown, for JSON; `latex` has it for papers."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
-from typing import Literal
+from typing import Any, Literal
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.report.comparison import Comparison, Finding, Line
+from orchestrator.experiment import Claim
+from orchestrator.report.across import Overall, Standing, Standings
+from orchestrator.report.comparison import ALPHA, Comparison, Finding, Line, Tested
+from orchestrator.statistics import power
 from orchestrator.statistics.intervals import Interval
 
 MEANS = {
@@ -51,42 +54,70 @@ def cells(line: Line) -> list[str]:
     n = str(line.finished) if line.finished == line.planned else f"{line.finished}/{line.planned}"
     if line.diverged:
         n += f" ({line.diverged} diverged)"
-    differences = line.differences or {}
     means = (percent(line.means[name]) for name in MEANS)
-    return [line.loss, n, *means, *(points(differences.get(name)) for name in DIFFERENCES)]
+    return [line.loss, n, *means, *(_tested(line, name) for name in DIFFERENCES)]
+
+
+def _tested(line: Line, name: str) -> str:
+    """A difference, with a star where it stands after correction for all of the table."""
+    shown = points((line.differences or {}).get(name))
+    return f"{shown} *" if line.tests and line.tests[name].holm <= ALPHA else shown
 
 
 def caption(comparison: Comparison) -> str:
     """What the numbers are; it belongs under every table."""
     numbers = (
         f"Percent; mean ± half of the 95 % Student t interval over n seeds. Δ to {comparison.baseline}: paired by "
-        "seed, in points. Uniform: best single threshold, chosen on the raw test scores. Deployable: threshold "
-        "chosen on held-out training images. Not corrected for multiple comparisons."
+        "seed, in points; * differs from 0 after Holm's correction over all differences shown (paired t test, 5 %). "
+        "Uniform: best single threshold, chosen on the raw test scores. Deployable: threshold chosen on held-out "
+        "training images."
     )
-    parts = [numbers]
+    return " ".join([numbers, *remarks(comparison)])
+
+
+def remarks(comparison: Comparison) -> list[str]:
+    """What a reader must know to believe the numbers no more than they deserve."""
+    told: list[str] = []
+    pairs = min((tested.win + tested.tie + tested.loss for tested in _all_tests(comparison)), default=0)
+    if 0 < pairs < ENOUGH:
+        p = power.smallest_p(pairs, "sign_flip")
+        told.append(f"With {pairs} pairs of seeds no test free of assumptions can go below p = {p:.3g}.")
     if comparison.missing:
-        parts.append(f"{comparison.missing} planned cells have no result.")
+        told.append(f"{comparison.missing} planned cells have no result.")
     if comparison.diverged:
-        parts.append(f"{comparison.diverged} cells diverged and are in no mean.")
-    return " ".join(parts)
+        told.append(f"{comparison.diverged} cells diverged and are in no mean.")
+    return told
 
 
-def terminal(comparison: Comparison) -> RenderableType:
-    """The comparison for a terminal of 80 columns."""
+ENOUGH = 6
+"""Pairs of seeds from which a sign-flip test can be significant at 5 %."""
+
+
+def _all_tests(comparison: Comparison) -> Iterator[Tested]:
+    for line in comparison.lines:
+        yield from (tested for tested in (line.tests or {}).values() if tested.win + tested.tie + tested.loss)
+
+
+def terminal(comparison: Comparison, overall: Overall | None = None) -> RenderableType:
+    """The comparison for a terminal of 80 columns, and how the losses stand over all settings."""
     table = Table(box=None, padding=(0, 1, 0, 0))
     for heading in headings():
         stacked = heading.replace("Δ ", "Δ\n")
         table.add_column(stacked, justify="left" if heading == "loss" else "right", no_wrap=heading != "loss")
-    for setting, lines in _by_setting(comparison):
+    for setting, lines in by_setting(comparison):
         table.add_row(Text(f"\n{setting}", style="bold"))
         for line in lines:
             table.add_row(*(Text(cell) for cell in cells(line)))
     parts: list[RenderableType] = [Text(comparison.question, style="italic")] if comparison.question else []
     parts += [table, Text(), Text(caption(comparison), style="dim")]
+    if overall and overall.standings:
+        parts += [Text(f"\nAcross {overall.settings} settings\n", style="italic"), *_across(overall)]
+    if overall and (told := across_caption(overall)):
+        parts.append(Text(told, style="dim"))
     if comparison.published:
         parts += [Text("\nPublished, by other recipes\n", style="italic"), _published(comparison)]
     if comparison.findings:
-        parts += [Text("\nClaims, stated before the run\n", style="italic"), _claims(comparison)]
+        parts += [Text(f"\n{claims_heading(comparison)}\n", style="italic"), _claims(comparison)]
     return Group(*parts)
 
 
@@ -113,23 +144,119 @@ def _published(comparison: Comparison) -> Table:
     return table
 
 
-def _by_setting(comparison: Comparison) -> Iterator[tuple[str, Iterator[Line]]]:
+ACROSS = ("loss", "rank", "p", "effect", "worse/same/better", "IQM", "gap")
+"""The columns of `across_cells`."""
+
+
+def across_cells(standing: Standing) -> list[str]:
+    """One loss over all settings, under `ACROSS`."""
+    estimate, low, high = (100 * value for value in standing.middle)
+    return [
+        standing.loss,
+        f"{standing.rank:.2f}",
+        "–" if math.isnan(standing.wilcoxon) else p_value(standing.wilcoxon),
+        _effect(standing),
+        " / ".join(f"{100 * share:.0f}" for share in standing.posterior) if standing.posterior else "–",
+        f"{estimate:.1f} [{low:.1f}, {high:.1f}]",
+        f"{100 * standing.gap:.1f}",
+    ]
+
+
+def _effect(standing: Standing) -> str:
+    effect = standing.effect
+    return "–" if effect is None else points(Interval(effect.estimate, effect.low, effect.high, effect.settings))
+
+
+def p_value(p: float) -> str:
+    """To three decimals; below, that it is below."""
+    return "<0.001" if p < 0.001 else f"{p:.3f}"  # noqa: PLR2004 - what three decimals show
+
+
+def across_heading(standings: Standings) -> str:
+    """Whether the losses differ at all by a measure, how far ranks must, and what counts as the same."""
+    found = standings.friedman
+    p = p_value(found.iman_davenport_p).replace("<", "< ")
+    return (
+        f"{MEANS[standings.metric]}: Friedman {found.statistic:.2f}, Iman–Davenport p {p if '<' in p else f'= {p}'}; "
+        f"critical difference {standings.critical_difference:.2f}; same: within ±{100 * standings.rope:g} points"
+    )
+
+
+def across_caption(overall: Overall) -> str:
+    """What the numbers over all settings are, and which settings are in none; empty where there is one setting."""
+    told: list[str] = []
+    if overall.standings:
+        told.append(
+            f"Rank 1 is best. p: Wilcoxon over settings against {overall.baseline}, Holm. Effect: points, setting as "
+            "random effect, ± half of its 95 % interval. Worse/same/better: percent, Bayesian signed-rank. IQM: "
+            "interquartile mean with bootstrap interval; gap: mean shortfall from 100."
+        )
+        if power.is_impossible(overall.settings, len(overall.standings[0].losses) - 1, ALPHA, "wilcoxon"):
+            least = power.smallest_p(overall.settings, "wilcoxon")
+            told.append(f"With {overall.settings} settings no p of Wilcoxon's can be below {least:.3g} before Holm.")
+    elif overall.left_out and overall.settings + len(overall.left_out) > 1:
+        told.append("Nothing is said across settings: that takes two losses, and two settings without a missing cell.")
+    if told and overall.left_out:
+        named, more = overall.left_out[:NAMED], len(overall.left_out) - NAMED
+        told.append(f"Left out for a missing cell: {', '.join(named)}{f' and {more} more' if more > 0 else ''}.")
+    return " ".join(told)
+
+
+NAMED = 5
+"""Settings named one by one."""
+
+
+def _across(overall: Overall) -> Iterator[RenderableType]:
+    for standings in overall.standings:
+        table = Table(box=None, padding=(0, 1, 0, 0))
+        for heading in ACROSS:
+            table.add_column(heading.replace("/same", "/\nsame"), justify="left" if heading == "loss" else "right")
+        for standing in standings.losses:
+            table.add_row(*(Text(cell) for cell in across_cells(standing)))
+        yield from (Text(across_heading(standings), style="bold"), table, Text())
+
+
+def by_setting(comparison: Comparison) -> Iterator[tuple[str, Iterator[Line]]]:
+    """The lines of each setting, with its name."""
     return groupby(comparison.lines, key=lambda line: f"{line.backbone} on {line.dataset}")
 
 
 def _claims(comparison: Comparison) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
-    for claim, findings in groupby(comparison.findings, key=statement):
-        table.add_row(Text(claim, style="bold"))
+    for claim, findings in groupby(comparison.findings, key=lambda finding: finding.claim):
+        table.add_row(Text(statement(claim), style="bold"))
         for finding in findings:
             verdict = Text(finding.verdict, style=COLOURS[finding.verdict])
-            table.add_row(Text(f"  {setting(finding)}: {difference(finding.difference)}  ") + verdict)
+            line = Text(f"  {setting(finding)}: {difference(finding.difference)}  ") + verdict
+            table.add_row(line + Text("".join(f"; {remark}" for remark in doubts(finding)), style="dim"))
     return table
 
 
-def statement(finding: Finding) -> str:
+def doubts(finding: Finding) -> list[str]:
+    """What else is to be said of a verdict."""
+    told: list[str] = []
+    if finding.verdict != finding.alone:
+        told.append(f"{finding.alone} if it were the only question")
+    if finding.seeds_needed:
+        told.append(f"about {finding.seeds_needed} seeds would decide, were the difference what it seems")
+    if finding.with_diverged:
+        told.append(f"{finding.with_diverged} with {finding.diverged} diverged cells counted as 0")
+    return told
+
+
+def claims_heading(comparison: Comparison) -> str:
+    """When the claims were stated."""
+    when = "STATED AFTER RESULTS: edited since the first launch" if comparison.stated_after else "stated before the run"
+    count = len(comparison.findings)
+    if comparison.sequence:
+        return f"Claims, {when}; verdicts hold for all {count} at once and at every look (Bonferroni)"
+    return f"Claims, {when}; verdicts hold for all {count} at once (Holm)" if count > 1 else f"Claims, {when}"
+
+
+def statement(claim: Claim) -> str:
     """A claim in words."""
-    claim = finding.claim
+    if claim.within is not None:
+        return f"{claim.id}: {claim.metric} of {claim.challenger} within {claim.within:g} of 0"
     relation = {"higher": "above", "lower": "below", "equal": "equal to"}[claim.direction]
     other = f"{claim.baseline_metric} of " if claim.baseline_metric else ""
     compared = f"{claim.metric} of {claim.challenger} {relation} {other}{claim.baseline}"
@@ -149,26 +276,61 @@ def difference(interval: Interval) -> str:
     return f"{interval.estimate:+.4f}{spread} n={interval.n}"
 
 
-def text(comparison: Comparison, form: Literal["markdown", "latex"]) -> str:
-    """The comparison as Markdown or as a LaTeX table in the style of booktabs."""
+def document(comparison: Comparison, overall: Overall) -> dict[str, Any]:
+    """All of it for JSON, which knows no infinity either: what is not finite becomes None."""
+    return _finite({**comparison.to_json(), "across": overall.to_json()})
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def text(comparison: Comparison, form: Literal["markdown", "latex"], overall: Overall | None = None) -> str:
+    """The comparison as Markdown, or as LaTeX tables that a paper can take."""
+    from orchestrator.report.latex import latex
+
+    return markdown(comparison, overall) if form == "markdown" else latex(comparison, overall)
+
+
+PUBLISHED = ("dataset", "backbone", "loss", "measure", "published %", "recipe", "source")
+JUDGED = ("claim", "setting", "difference", "verdict")
+"""The columns of `published_rows` and of `judged_rows`."""
+
+
+def judged_rows(comparison: Comparison) -> list[list[str]]:
+    """What each setting says of each claim."""
+    return [
+        [
+            statement(finding.claim),
+            setting(finding),
+            difference(finding.difference),
+            "; ".join([finding.verdict, *doubts(finding)]),
+        ]
+        for finding in comparison.findings
+    ]
+
+
+def markdown(comparison: Comparison, overall: Overall | None = None) -> str:
+    """The comparison in Markdown of GitHub's flavour."""
     from tabulate import tabulate
 
-    style = {"markdown": "github", "latex": "latex_booktabs"}[form]
-
-    def table(rows: list[list[str]], head: list[str]) -> str:
-        if form == "markdown":
-            rows = [[cell.replace("|", "\\|") for cell in row] for row in rows]
-        return tabulate(rows, head, tablefmt=style, disable_numparse=True)
+    def table(rows: list[list[str]], head: Sequence[str]) -> str:
+        escaped = [[cell.replace("|", "\\|") for cell in row] for row in rows]
+        return tabulate(escaped, head, tablefmt="github", disable_numparse=True)
 
     compared = [[line.dataset, line.backbone, *cells(line)] for line in comparison.lines]
     parts = [table(compared, ["dataset", "backbone", *headings()])]
+    for standings in overall.standings if overall else ():
+        rows = [across_cells(standing) for standing in standings.losses]
+        parts += [f"Across settings, {across_heading(standings)}", table(rows, ACROSS)]
+    if overall and (told := across_caption(overall)):
+        parts.append(told)
     if comparison.published:
-        head = ["dataset", "backbone", "loss", "measure", "published %", "recipe", "source"]
-        parts.append(table(published_rows(comparison), head))
+        parts.append(table(published_rows(comparison), PUBLISHED))
     if comparison.findings:
-        judged = [
-            [statement(finding), setting(finding), difference(finding.difference), finding.verdict]
-            for finding in comparison.findings
-        ]
-        parts.append(table(judged, ["claim", "setting", "difference", "verdict"]))
-    return "\n\n".join([*parts, ("% " if form == "latex" else "") + caption(comparison)])
+        parts += [claims_heading(comparison), table(judged_rows(comparison), JUDGED)]
+    return "\n\n".join([*parts, caption(comparison)])

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
-from orchestrator.statistics.intervals import Interval
+from orchestrator.statistics.intervals import CONFIDENCE, Interval
 
 Direction = Literal["higher", "lower", "equal"]
 Verdict = Literal["supported", "refuted", "equivalent", "undecided"]
@@ -31,3 +32,22 @@ def verdict(difference: Interval, direction: Direction, margin: float) -> Verdic
     if high < -margin:
         return "refuted"
     return "equivalent" if within else "undecided"
+
+
+def boundary_p(difference: Interval, margin: float) -> float:
+    """How sure the verdict of an interval is: the smallest level at which it would still be given.
+
+    Two-sided, from Student's t at the nearest boundary of the margin; with `intervals.mean_interval`, a
+    verdict other than `undecided` has p <= 0.05. NaN without an interval.
+    """
+    if difference.n < 2 or math.isnan(difference.low):  # noqa: PLR2004 - one value has no spread
+        return math.nan
+    from scipy.special import stdtr, stdtrit
+
+    half = (difference.high - difference.low) / 2
+    distance = min(abs(difference.estimate - margin), abs(difference.estimate + margin))
+    if half == 0:
+        return 0.0 if distance else 1.0
+    freedom = difference.n - 1
+    error = half / float(stdtrit(freedom, (1 + CONFIDENCE) / 2))
+    return float(2 * stdtr(freedom, -distance / error))

@@ -10,9 +10,11 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from contextlib import closing
 from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +26,7 @@ import pytest
 from orchestrator.records.tracking import Tracking
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 # MLflow's own use of SQLAlchemy; an error there would leave its tables unusable for the whole process.
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")
@@ -172,15 +174,19 @@ SHARED = {"--help"}
 AXES = {"--loss", "--backbone", "--dataset", "--only", "--seeds"}
 VERBS = {
     "launch": {"--workspace", "--registry", "--tracking", "--data-dir", "--address", "--executor", "--max-concurrent",
-               "--retry-failed", "--json", *AXES},
+               "--retry-failed", "--join", "--notify", "--json", *AXES},
     "plan": {"--workspace", "--registry", "--json", *AXES},
-    "status": {"--workspace", "--registry", "--json"},
-    "aggregate": {"--workspace", *AXES},
-    "compare": {"--workspace", "--format", *AXES},
+    "status": {"--workspace", "--registry", "--watch", "--json"},
+    "aggregate": {"--workspace", "--compact", *AXES},
+    "compare": {"--workspace", "--registry", "--format", "--null", *AXES},
+    "report": {"--workspace", "--registry", *AXES},
+    "export": {"--workspace", *AXES},
+    "import": {"--workspace"},
+    "gc": {"--workspace", "--registry", "--remove", "--cells"},
     "ui": {"--workspace", "--tracking", "--port"},
     "rebuild": {"--workspace", "--registry", "--tracking", "--mlflow"},
     "verify": {"--workspace", "--data-dir", "--cells", "--sample", *AXES},
-    "doctor": {"--workspace", "--registry", "--tracking", "--data-dir", "--address", "--json"},
+    "doctor": {"--workspace", "--registry", "--tracking", "--data-dir", "--address", "--fix", "--json"},
     "list": {"--json"},
 }  # fmt: skip
 """What users rely on: add to it, but take nothing away unless an issue says so."""
@@ -348,7 +354,7 @@ def test_a_damaged_file_is_told_and_set_aside(copied: tuple[Desk, dict[Path, byt
     assert damaged.name in run.out
     assert "It was set aside" in run.out
     assert "3 of 4 cells" in run.out
-    assert damaged.with_suffix(".damaged").exists()
+    assert damaged.with_name(f"_{damaged.stem}.damaged").exists()
     assert not damaged.exists()
 
 
@@ -486,14 +492,19 @@ def test_a_cell_that_is_not_there_cannot_be_verified(launched: Launched) -> None
 # Cells that fail or diverge
 
 
-@pytest.fixture(scope="module")
-def failed(set_up: Callable[[str], Desk]) -> tuple[Desk, Run]:
-    """A launch of which half the cells fail and a quarter diverges."""
-    desk = set_up("failed")
+def broken(desk: Desk) -> Desk:
+    """A desk whose grid has a loss that fails, and one that diverges."""
     (desk.folder / "moods.py").write_text(FAILING)
     grid = GRID.replace("bce_unified", "moody") + "plugins: [moods]\n"
     grid += "overrides: [{where: {loss: softmax}, recipe: {learning_rate: 1.0e+9}}]\n"
     (desk.folder / "grid.yaml").write_text(grid)
+    return desk
+
+
+@pytest.fixture(scope="module")
+def failed(set_up: Callable[[str], Desk]) -> tuple[Desk, Run]:
+    """A launch of which half the cells fail and a quarter diverges."""
+    desk = broken(set_up("failed"))
     return desk, desk.run("launch", "grid.yaml", "--executor", "inline", "--json", expect=1)
 
 
@@ -529,6 +540,53 @@ def test_failed_cells_are_left_alone_until_asked_for(failed: tuple[Desk, Run]) -
     assert len(desk.files) == len(desk.results()) == 4
     assert desk.attempts[: len(before)] == before
     assert [outcome for _, outcome in desk.attempts[len(before) :]] == ["finished"] * 2
+
+
+@pytest.fixture
+def webhook() -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """An address on this machine, and what was sent there."""
+    received: list[dict[str, Any]] = []
+
+    class Hook(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            received.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Hook) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/secret", received
+        server.shutdown()
+        thread.join()
+
+
+def test_a_webhook_hears_of_the_first_failure_and_of_the_end(
+    set_up: Callable[[str], Desk], webhook: tuple[str, list[dict[str, Any]]]
+) -> None:
+    url, received = webhook
+    desk = broken(set_up("notified"))
+    desk.run("launch", "grid.yaml", "--executor", "inline", "--notify", url, expect=1)
+    first, last = received
+    assert first["text"].startswith("First failure: moody/resnet8/digits/s0: RuntimeError")
+    assert last["text"] == "grid: 2 of 4 cells done, 2 failed, 2 diverged, 2 pending."
+    assert (last["total"], last["failed"]) == (4, 2)
+
+
+def test_a_webhook_that_does_not_answer_fails_nothing(set_up: Callable[[str], Desk]) -> None:
+    run = set_up("unheard").run("launch", "grid.yaml", "--executor", "inline", "--notify", "http://127.0.0.1:9/secret")
+    assert "The webhook of --notify was not reached" in run.out
+    assert "secret" not in run.out + run.err
+
+
+def test_what_is_no_webhook_is_refused(set_up: Callable[[str], Desk]) -> None:
+    desk = set_up("mistaken")
+    run = desk.run("launch", "grid.yaml", "--notify", "me@here", expect=2)
+    assert run.err == "--notify needs an address that begins with http:// or https://.\n"
+    assert not desk.files
 
 
 # Interruption

@@ -18,9 +18,12 @@ import pytest
 from orchestrator.diagnosis import machine, services
 from orchestrator.diagnosis.examination import examine
 from orchestrator.diagnosis.finding import Finding
+from orchestrator.diagnosis.mending import mend
 from orchestrator.diagnosis.request import data, room
 from orchestrator.experiment import load
 from orchestrator.plan import plan
+from orchestrator.records.evaluations import Evaluations
+from orchestrator.records.registry import Registry
 from orchestrator.records.tracking import Tracking
 from orchestrator.report import health
 from orchestrator.workspace import Workspace
@@ -72,6 +75,15 @@ class Desk:
     @property
     def tracking(self) -> Tracking:
         return Tracking(self.place.tracking, "grid", artifacts=self.place.artifacts.as_uri())
+
+    def spooled(self, name: str) -> Tracking:
+        return replace(self.tracking, experiment=name, spool=self.place.root / "spool")
+
+    def mend(self, *, whole: bool = False) -> list[str]:
+        """What `--fix` says, of the experiment or of the whole workspace."""
+        asked = None if whole else plan(load(self.folder / "grid.yaml"))
+        with Registry.open(self.place.registry) as registry:
+            return mend(asked, Evaluations(self.place.evaluations), registry, self.spooled)
 
     def examine(self, *, whole: bool = False, **changes: Any) -> list[Finding]:
         """The findings about the experiment, or about the whole workspace."""
@@ -201,7 +213,7 @@ def test_files_without_a_tracking_store_are_a_warning_that_names_rebuild(launche
     launched.place.root.joinpath("mlflow.db").unlink()
     finding = only(launched.trouble())
     assert finding.state == "warning"
-    assert "rebuild FILE.yaml --mlflow" in finding.remedy
+    assert "doctor FILE.yaml --fix" in finding.remedy
     assert not launched.place.root.joinpath("mlflow.db").exists()
 
 
@@ -231,7 +243,39 @@ def test_a_run_that_does_not_tell_the_truth_is_noticed(launched: Desk, statement
     assert finding.state == "problem"
     assert finding.found.startswith(before)
     assert finding.found.endswith(after)
-    assert "rebuild FILE.yaml --mlflow" in finding.remedy
+    assert "doctor FILE.yaml --fix" in finding.remedy
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE latest_metrics SET value = value + 1 WHERE key = 'uniform_accuracy'",
+        "DELETE FROM latest_metrics WHERE key = 'train_loss'",
+        "DELETE FROM params",
+    ],
+)
+def test_a_run_with_other_values_than_the_file_is_noticed(launched: Desk, statement: str) -> None:
+    launched.sql("mlflow.db", statement)
+    for whole in (False, True):
+        finding = only(launched.trouble(whole=whole))
+        assert finding.state == "problem"
+        assert finding.found.endswith("finished in MLflow with other values than in their files, or not all of them")
+
+
+def test_what_waits_in_the_spool_is_noticed(launched: Desk) -> None:
+    left_in_the_spool(launched)
+    finding = only(launched.trouble(tracking=launched.spooled))
+    assert finding.state == "warning"
+    assert finding.found.endswith("did not take in time, wait in the spool: 1")
+
+
+def left_in_the_spool(desk: Desk) -> None:
+    """What is left of an attempt at a cell that another has finished since."""
+    cell = plan(load(desk.folder / "grid.yaml")).cells[0]
+    desk.sql("mlflow.db", "UPDATE experiments SET name = 'away' WHERE name = 'grid'")
+    with desk.spooled("grid").run(cell) as run:
+        run.fail("the store is away")
+    desk.sql("mlflow.db", "UPDATE experiments SET name = 'grid' WHERE name = 'away'")
 
 
 def stray(desk: Desk, cell: str) -> None:
@@ -260,6 +304,84 @@ def test_a_cell_another_experiment_ran_lacks_no_run(launched: Desk) -> None:
     (launched.folder / "grid.yaml").write_text(GRID.replace("name: grid", "name: twin"))
     program(launched.folder, "launch", "grid.yaml")
     assert launched.trouble() == []
+
+
+# Mending
+
+
+WRONG = {
+    "registry": [
+        ("registry.db", "UPDATE cells SET state = 'planned'"),
+        ("registry.db", "UPDATE cells SET state = 'failed'"),
+        ("registry.db", "DELETE FROM attempts"),
+    ],
+    "runs": [
+        ("mlflow.db", "UPDATE runs SET status = 'RUNNING'"),
+        ("mlflow.db", "UPDATE runs SET status = 'FAILED'"),
+        ("mlflow.db", "UPDATE runs SET lifecycle_stage = 'deleted'"),
+        ("mlflow.db", "DELETE FROM params"),
+        ("mlflow.db", "DELETE FROM latest_metrics; DELETE FROM metrics"),
+        ("mlflow.db", "UPDATE latest_metrics SET value = 7; UPDATE metrics SET value = 7"),
+    ],
+}
+
+
+@pytest.mark.parametrize(("store", "statement"), [case for cases in WRONG.values() for case in cases])
+def test_what_is_wrong_is_put_right_from_the_files(launched: Desk, store: str, statement: str) -> None:
+    files = {path: path.read_bytes() for path in launched.files}
+    for part in statement.split(";"):
+        launched.sql(store, part)
+    said = launched.mend()
+    assert len(said) == ("attempts" not in statement)
+    assert launched.trouble() == []
+    assert launched.mend() == []
+    assert {path: path.read_bytes() for path in launched.files} == files
+
+
+def test_two_runs_of_a_cell_become_one(launched: Desk) -> None:
+    stray(launched, launched.files[0].stem)
+    (sentence,) = launched.mend()
+    assert sentence == f"1 cell ({launched.files[0].stem[:16]}) in MLflow more than once: one run kept."
+    assert launched.trouble() == []
+
+
+def test_registry_and_mlflow_that_are_gone_come_back(launched: Desk) -> None:
+    for name in ("registry.db", "mlflow.db"):
+        launched.place.root.joinpath(name).unlink()
+    assert len(launched.mend()) == 2
+    assert launched.trouble() == []
+
+
+def test_a_deleted_file_makes_its_cell_one_to_run_again(launched: Desk) -> None:
+    launched.files[0].unlink()
+    registry, mlflow = launched.mend()
+    assert registry.endswith("done in the registry, without a file: to be run again.")
+    assert "marked as failed" in mlflow
+    assert launched.trouble() == []
+
+
+def test_a_damaged_file_is_named_and_left_as_it_is(launched: Desk) -> None:
+    cut = launched.files[0]
+    cut.write_bytes(cut.read_bytes()[:-10])
+    content = cut.read_bytes()
+    assert any(cut.name in sentence for sentence in launched.mend())
+    assert cut.read_bytes() == content
+
+
+def test_what_waits_in_the_spool_is_told_and_changes_no_later_outcome(launched: Desk) -> None:
+    left_in_the_spool(launched)
+    said = launched.mend()
+    assert "Attempts told to MLflow's 'grid' that had waited in the spool: 1." in said
+    assert launched.trouble(tracking=launched.spooled) == []
+    assert launched.mend() == []
+
+
+def test_without_an_experiment_file_what_needs_none_is_put_right(launched: Desk) -> None:
+    launched.sql("registry.db", "UPDATE cells SET state = 'planned'")
+    launched.sql("mlflow.db", "UPDATE runs SET status = 'RUNNING'")
+    stray(launched, "f00d" * 16)
+    assert len(launched.mend(whole=True)) == 3
+    assert launched.trouble(whole=True) == []
 
 
 # Services

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from orchestrator.errors import ExperimentError
 from orchestrator.experiment import Experiment, load
+from orchestrator.plan import plan
 from orchestrator.revision import revise
 from trainers import catalogue
 
@@ -50,6 +51,33 @@ def test_seeds_are_a_number_or_a_list(written: Written, tiny: str, seeds: str, m
     assert load(written(f"{tiny}seeds: {seeds}\n")).seeds == meant
 
 
+DECIDING = """\
+claims: [{id: a, metric: uniformity, challenger: bce_unified, baseline: softmax, direction: higher}]
+seeds: {min: 5, max: 30, until: decided}
+"""
+
+
+def test_seeds_may_be_left_to_the_claims(written: Written, tiny: str) -> None:
+    experiment = load(written(tiny + DECIDING))
+    assert experiment.seeds == tuple(range(30))
+    assert experiment.sequence is not None
+    assert (experiment.sequence.min, experiment.sequence.max) == (5, 30)
+    assert {cell.seed for cell in plan(experiment).cells} == set(range(30))
+
+
+def test_a_given_number_of_seeds_is_no_sequence(written: Written, tiny: str) -> None:
+    assert load(written(f"{tiny}seeds: 30\n")).sequence is None
+
+
+@pytest.mark.parametrize("line", ["seeds: 3\n", DECIDING])
+def test_seeds_are_written_as_they_may_be_read(written: Written, tiny: str, line: str) -> None:
+    experiment = load(written(tiny + line))
+    again = Experiment.model_validate(
+        experiment.model_dump(mode="json", include={"seeds", "claims"}) | yaml.safe_load(tiny)
+    )
+    assert (again.seeds, again.sequence) == (experiment.seeds, experiment.sequence)
+
+
 def test_one_loss_may_be_asked_for_twice_under_labels(written: Written, tiny: str) -> None:
     ours = "{name: bce_unified, as: from prior, bias_init: prior}, {name: bce_unified, as: from 1, bias_init: 1}"
     experiment = load(written(tiny.replace("bce_unified", ours)))
@@ -66,9 +94,9 @@ overrides:
   - {where: {loss: bce_unified}, recipe: {batch_size: 64}}
 """
     experiment = load(written(tiny + overrides))
-    training, resources = experiment.settled("softmax", "resnet8", "digits")
+    training, resources, _ = experiment.settled("softmax", "resnet8", "digits")
     assert (training.epochs, training.batch_size, training.learning_rate, resources.cpus) == (30, 32, 0.5, 2)
-    training, resources = experiment.settled("bce_unified", "resnet8", "digits")
+    training, resources, _ = experiment.settled("bce_unified", "resnet8", "digits")
     assert (training.epochs, training.batch_size, training.learning_rate, resources.cpus) == (10, 64, 0.01, 1)
 
 
@@ -139,7 +167,7 @@ def test_a_wrong_entry_is_told_at_its_line(written: Written, tiny: str, line: st
 
 
 ADDED_WRONG = {
-    "key": ("sedes: 3", "Unknown key 'sedes'. Did you mean 'seeds'? Known: backbones, baseline, claims,"),
+    "key": ("sedes: 3", "Unknown key 'sedes'. Did you mean 'seeds'? Known: backbones, baseline, checkpoint, claims,"),
     "key that starts like a type": ("strategy: 2", "Unknown key 'strategy'."),
     "another": ("interval: 2", "Unknown key 'interval'."),
     "number as key": ("1: 2", "Unknown key '1'."),
@@ -149,6 +177,20 @@ ADDED_WRONG = {
     "fewer than 0 seeds": ("seeds: -3", "seed"),
     "seeds as text": ("seeds: five", "'seeds'"),
     "yes as seeds": ("seeds: yes", "'seeds'"),
+    "seeds without a most": ("seeds: {min: 5, until: decided}", "'max' is missing."),
+    "seeds until something else": ("seeds: {min: 5, max: 9, until: done}", "'until' cannot be 'done'. Known: decided."),
+    "seeds with another key": (
+        "seeds: {min: 5, max: 9, until: decided, most: 9}",
+        "Unknown key 'most'. Known: max, min, until.",
+    ),
+    "fewest seeds of one": ("seeds: {min: 1, max: 9, until: decided}", "'min' should be greater than or equal to 2"),
+    "half a seed at least": ("seeds: {min: 2.5, max: 9, until: decided}", "'min' should be a valid integer"),
+    "more seeds than memory holds": ("seeds: {min: 2, max: 1000000000000, until: decided}", "'max' should be less"),
+    "seeds that leave no choice": ("seeds: {min: 5, max: 5, until: decided}", "'max' must be above 'min'; a fixed"),
+    "seeds that decide nothing": (
+        "seeds: {min: 5, max: 9, until: decided}",
+        "There is no claim that more seeds could decide: state 'claims', or give a number of seeds.",
+    ),
     "negative seed": ("seeds: [0, -1]", "should be greater than or equal to 0 (found: -1)"),
     "half a seed": ("seeds: [0, 0.5]", "should be a valid integer (found: 0.5)"),
     "huge seed": (f"seeds: [{2**31}]", f"should be less than {2**31}"),
@@ -167,7 +209,7 @@ ADDED_WRONG = {
     ),
     "warm-up": ("recipe: {epochs: 2, warmup_epochs: 3}", "warmup_epochs (3) must be below epochs (2)."),
     "augmentation": ("recipe: {augmentation: [crop, flop]}", "cannot be 'flop'. Did you mean 'flip'?"),
-    "resources": ("resources: {cpu: 1}", "Unknown key 'cpu'. Did you mean 'cpus'? Known: cpus, gpus."),
+    "resources": ("resources: {cpu: 1}", "Unknown key 'cpu'. Did you mean 'cpus'? Known: cpus, devices, gpus."),
     "no cores": ("resources: {cpus: 0}", "'resources.cpus' should be greater than or equal to 1 (found: 0)."),
     "where's key": ("overrides: [{where: {los: softmax}}]", "Unknown key 'los'. Did you mean 'loss'?"),
     "where's value": (
@@ -357,6 +399,20 @@ def test_wrong_seeds_are_told(experiment: Experiment, seeds: Any) -> None:
         revise(experiment, {}, seeds=seeds)
 
 
+def test_a_revision_keeps_the_rule_for_seeds_unless_it_gives_their_number(written: Written, tiny: str) -> None:
+    experiment = load(written(tiny + DECIDING))
+    assert revise(experiment, {"backbone": ["resnet20"]}).sequence == experiment.sequence
+    fixed = revise(experiment, {}, seeds=7)
+    assert (fixed.seeds, fixed.sequence) == (tuple(range(7)), None)
+
+
+def test_narrowing_to_losses_without_a_claim_needs_a_number_of_seeds(written: Written, tiny: str) -> None:
+    experiment = load(written(tiny + DECIDING))
+    with pytest.raises(ExperimentError, match="There is no claim that more seeds could decide"):
+        revise(experiment, {"loss": ["softmax"]}, only=True)
+    assert revise(experiment, {"loss": ["softmax"]}, only=True, seeds=2).seeds == (0, 1)
+
+
 def test_narrowing_leaves_out_the_overrides_and_claims_of_what_is_gone(written: Written, tiny: str) -> None:
     experiment = load(
         written(f"""{tiny.replace("[softmax,", "[softmax, bce,")}\
@@ -416,3 +472,29 @@ def test_any_text_is_read_or_refused(text: str) -> None:
 @given(st.binary(max_size=40))
 def test_any_bytes_are_read_or_refused(content: bytes) -> None:
     load_or_refuse(content)
+
+
+# Time limits and checkpoints
+
+
+def test_a_time_limit_is_for_all_cells_or_for_some(written: Callable[[str], Path], tiny: str) -> None:
+    text = tiny + "time_limit: 60\noverrides:\n  - {where: {loss: bce_unified}, time_limit: 7.5}\n"
+    limits = {cell.loss: cell.time_limit for cell in plan(load(written(text))).cells}
+    assert limits == {"softmax": 60, "bce_unified": 7.5}
+
+
+def test_neither_limit_nor_checkpoint_is_part_of_a_cells_identity(written: Callable[[str], Path], tiny: str) -> None:
+    changed = plan(load(written(tiny + "time_limit: 60\ncheckpoint: {epochs: 2}\n")))
+    assert [cell.id for cell in changed.cells] == [cell.id for cell in plan(load(written(tiny))).cells]
+
+
+@pytest.mark.parametrize("given", ["{}", "{epochs: 1, minutes: 1}"])
+def test_checkpoints_are_by_epochs_or_by_time(written: Callable[[str], Path], tiny: str, given: str) -> None:
+    with pytest.raises(ExperimentError, match=r":6: 'checkpoint' is either \{epochs: N\} or \{minutes: M\}\."):
+        load(written(tiny + f"checkpoint: {given}\n"))
+
+
+@pytest.mark.parametrize("limit", ["0", "-1", "soon"])
+def test_a_time_limit_is_a_number_of_seconds(written: Callable[[str], Path], tiny: str, limit: str) -> None:
+    with pytest.raises(ExperimentError, match=r":6: 'time_limit'"):
+        load(written(tiny + f"time_limit: {limit}\n"))

@@ -8,16 +8,19 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
 from orchestrator.cluster import Resources
 from orchestrator.errors import RequestError, UnreachableError
 from orchestrator.execution.inline import Inline
+from orchestrator.execution.queue import RETRIES, Queue
 from orchestrator.execution.ray_tune import RayTune
 from orchestrator.execution.worker import Worker
-from orchestrator.outcome import Advanced, Diverged, Event, Failed, Finished, Started
+from orchestrator.outcome import Advanced, Diverged, Event, Failed, Finished, Lost, Started
 from orchestrator.plan import Cell, identity
+from orchestrator.records.checkpoints import Checkpoints
 from orchestrator.records.evaluations import Evaluations
 from orchestrator.records.recorder import Recorder
 from orchestrator.records.tracking import Tracking
@@ -76,11 +79,12 @@ class Place:
         self.notes = folder / "notes"
         self.notes.mkdir()
         recorder = misfits.Witness(Recorder(self.evaluations, self.tracking, {"git_commit": "abc"}), self.notes)
-        self.worker = Worker(recorder, folder / "data")
+        self.checkpoints = Checkpoints(folder / "checkpoints", "launch", every_epochs=1)
+        self.worker = Worker(recorder, folder / "data", self.checkpoints)
 
-    def launch(self, executor: Executor, cells: Sequence[Cell]) -> Launch:
+    def launch(self, executor: Executor, cells: Sequence[Cell], most: int | None = None) -> Launch:
         events: list[Event] = []
-        executor.run(cells, events.append)
+        executor.run(Queue(cells, most=most), events.append)
         return Launch(events, self.evaluations, self.tracking, self.notes)
 
 
@@ -98,7 +102,9 @@ def strange(misfits: Any) -> dict[str, Cell]:
 def on_ray(tmp_path_factory: pytest.TempPathFactory, misfits: Any, strange: dict[str, Cell]) -> Launch:
     place = Place(tmp_path_factory.mktemp("ray"), misfits)
     cells = [strange["raising"], strange["deadly"], strange["diverging"], *SOUND]
-    return place.launch(RayTune(place.worker, max_concurrent=SLOTS), cells)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(RETRIES, "process", 1)  # pyright: ignore[reportArgumentType]  # each costs a process
+        return place.launch(RayTune(place.worker), cells, most=SLOTS)
 
 
 @pytest.fixture(scope="module")
@@ -164,6 +170,8 @@ def test_a_cell_whose_loss_explodes_is_diverged(launch: Launch, strange: dict[st
 
 
 def test_a_process_that_dies_costs_its_own_cell_only(on_ray: Launch, strange: dict[str, Cell]) -> None:
+    lost = [event for event in on_ray.of(strange["deadly"]) if isinstance(event, Lost)]
+    assert [event.fault for event in lost] == ["process"]
     outcome = on_ray.outcome(strange["deadly"])
     assert isinstance(outcome, Failed)
     assert outcome.error.startswith("The worker process died")
@@ -174,7 +182,8 @@ def test_a_process_that_dies_costs_its_own_cell_only(on_ray: Launch, strange: di
 
 
 def test_processes_are_reused(on_ray: Launch) -> None:
-    assert len(on_ray.processes()) <= SLOTS + 1  # one of them died and had a successor
+    # One is replaced after each death, and one after what was raised in it.
+    assert len(on_ray.processes()) <= SLOTS + 2 + 1
 
 
 def test_cells_ran_elsewhere(on_ray: Launch, inline: Launch) -> None:
@@ -200,7 +209,45 @@ def test_a_cell_that_explodes_in_its_last_step_is_diverged_too(place: Place) -> 
     assert isinstance(place.launch(Inline(place.worker), [cell]).outcome(cell), Diverged)
 
 
+TOLERANCE = 2e-5
+"""Of scores of about 4: means of means round differently."""
+
+
+def test_a_cell_on_two_devices_learns_what_one_would_teach_it(place: Place) -> None:
+    alone = a_cell("bce_unified", 0, batch_size=100)
+    document = alone.recipe.model_dump(mode="json") | {"backbone": {"name": "vit_mini"}}  # without batch statistics
+    recipe = Recipe.model_validate(document)
+    alone = replace(alone, id=identity(recipe), backbone="vit_mini", recipe=recipe)
+    together = replace(alone, resources=Resources(devices=2))
+    assert isinstance(place.launch(Inline(place.worker), [alone]).outcome(alone), Finished)
+    single = place.evaluations.evaluation(alone)
+    place.evaluations.path(recipe, alone.id).unlink()
+    launched = place.launch(RayTune(place.worker), [together])
+    assert isinstance(launched.outcome(together), Finished)
+    assert [event.epoch for event in launched.of(together) if isinstance(event, Advanced)] == [1, 2]
+    double = place.evaluations.evaluation(together)
+    assert place.evaluations.account(together).provenance["devices"] == 2
+    np.testing.assert_allclose(double.positive, single.positive, atol=TOLERANCE)
+    np.testing.assert_allclose(double.rival, single.rival, atol=TOLERANCE)
+
+
+def test_more_devices_than_there_are_is_told_at_once(place: Place) -> None:
+    with pytest.raises(RequestError, match="A cell needs 64 devices of 1 CPUs and 0 GPUs each, but Ray has room for"):
+        place.launch(RayTune(place.worker), [a_cell("softmax", 6, resources=Resources(devices=64))])
+
+
 # What cannot run at all
+
+
+class Unknown:
+    """A worker that can do nothing."""
+
+    checkpoints = None
+
+
+def test_processes_that_cannot_begin_end_the_launch_with_the_reason(place: Place) -> None:
+    with pytest.raises(RequestError, match=r"before they begin a cell \(AttributeError: .*'run'\): nothing was run"):
+        RayTune(Unknown()).run(Queue(SOUND), lambda event: None)  # pyright: ignore[reportArgumentType]
 
 
 def test_cells_no_node_has_room_for_are_refused_before_anything_starts(place: Place) -> None:
@@ -210,7 +257,12 @@ def test_cells_no_node_has_room_for_are_refused_before_anything_starts(place: Pl
     assert not {cell.id for cell in cells} & {note.name for note in place.notes.iterdir()}
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1:9", "ray://127.0.0.1:9", "no-such-host.invalid:6379"])
+def test_ray_client_is_refused_with_a_remedy(place: Place) -> None:
+    with pytest.raises(UnreachableError, match="ray job submit"):
+        place.launch(RayTune(place.worker, "ray://127.0.0.1:9"), SOUND)
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:9", "no-such-host.invalid:6379"])
 def test_an_address_without_ray_is_told_within_seconds(place: Place, address: str) -> None:
     began = time.monotonic()
     with pytest.raises(UnreachableError, match="No Ray answers"):
@@ -229,7 +281,7 @@ def refuse(_: Event) -> NoReturn:
 @pytest.mark.parametrize("kind", [Inline, RayTune])
 def test_what_a_listener_raises_reaches_the_caller_as_it_is(place: Place, kind: Any) -> None:
     with pytest.raises(DiskFullError, match="no room"):
-        kind(place.worker).run(SOUND[:1], refuse)
+        kind(place.worker).run(Queue(SOUND[:1]), refuse)
 
 
 def test_the_users_interruption_is_no_failure(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -239,6 +291,6 @@ def test_the_users_interruption_is_no_failure(place: Place, monkeypatch: pytest.
 
     cell = replace(a_cell("softmax", 9))
     with pytest.raises(KeyboardInterrupt):
-        Inline(place.worker).run([cell], interrupted)
+        Inline(place.worker).run(Queue([cell]), interrupted)
     assert cell.id not in place.evaluations.ids()
     assert {run.status for run in place.tracking.runs() if run.cell_id == cell.id} == {"KILLED"}

@@ -1,4 +1,4 @@
-"""Empty databases to keep a registry in: a SQLite file, and a database on a real PostgreSQL server."""
+"""Empty places for records: databases (SQLite, a PostgreSQL server), storages (a folder, an S3 server)."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
+from orchestrator.workspace import Location, Remote
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -98,3 +100,44 @@ def _free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return listener.getsockname()[1]
+
+
+@pytest.fixture(params=["folder", "s3"])
+def place(request: pytest.FixtureRequest) -> Location:
+    """An empty place to store files; every test that asks for it runs on both kinds."""
+    return request.getfixturevalue(f"{request.param}_place")
+
+
+@pytest.fixture
+def folder_place(tmp_path: Path) -> Path:
+    """A folder that is not there yet."""
+    return tmp_path / "workspace"
+
+
+SECRET = "s3cret-key"
+"""Of the S3 server's user: no message and no file may hold it."""
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[str]:
+    """An S3 server of our own on a free loopback port, as `HOST:PORT`."""
+    server = pytest.importorskip("moto.server").ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("AWS_ACCESS_KEY_ID", "user")
+        environment.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+        yield f"{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def s3_place(s3_server: str) -> Remote:
+    """A prefix in an empty bucket on the S3 server."""
+    from pyarrow.fs import S3FileSystem
+
+    bucket = f"bucket{next(_numbers)}"
+    S3FileSystem(endpoint_override=s3_server, scheme="http", region="us-east-1", allow_bucket_creation=True).create_dir(
+        bucket
+    )
+    return Remote.at(f"s3://{bucket}/team/runs?endpoint_override={s3_server}&scheme=http&region=us-east-1")

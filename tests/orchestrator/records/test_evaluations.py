@@ -21,8 +21,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from orchestrator.errors import DamagedFileError, NewerFormatError
-from orchestrator.records.evaluations import Account, Evaluations, read_account
+from orchestrator.errors import DamagedFileError, NewerFormatError, WorkspaceError
+from orchestrator.records.cell_file import SCHEMA
+from orchestrator.records.evaluations import Account, Evaluations, read_account, set_aside
+from orchestrator.records.storage import Storage
 from trainers.evaluation import Evaluation
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from orchestrator.plan import Cell
+    from orchestrator.workspace import Location, Remote
 
     Cells = Callable[..., Cell]
     Accounts = Callable[..., Account]
@@ -179,21 +182,17 @@ def test_a_writer_killed_midway_leaves_no_cell(evaluations: Evaluations, publish
     program = f"""
 import os
 from pathlib import Path
-import pyarrow.parquet as pq
 from orchestrator.records.evaluations import Evaluations, read_account
 account = read_account(Path({str(path)!r}))
-def killed(table, file, **options):
-    file.write(b"PAR1 and a half")
-    file.flush()
-    os.kill(os.getpid(), 9)
-pq.write_table = killed
+os.fsync = lambda file: os.kill(os.getpid(), 9)
 Evaluations(Path({str(evaluations.folder / "other")!r})).publish(account.resolved, account, None)
 """
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == -9
-    other = Evaluations(evaluations.folder / "other")
+    other = Evaluations(path.parents[3] / "other")
     assert other.ids() == set()
-    (left,) = (file for file in other.folder.rglob("*") if file.is_file())
-    assert left.name.startswith(f".{path.name}.")
+    assert list(other.accounts()) == []
+    (left,) = other.storage.list()
+    assert left.is_half_written
 
 
 def test_a_write_that_fails_leaves_nothing(
@@ -288,6 +287,84 @@ def test_a_newer_version_is_not_damage(
         evaluations.account(cell)
 
 
+def test_a_foreign_file_is_named_and_one_set_aside_is_not(
+    evaluations: Evaluations, published: tuple[Cell, Path], an_account: Accounts
+) -> None:
+    cell, path = published
+    (evaluations.folder / "notes.txt").write_text("mine")
+    renamed = path.with_name("renamed.parquet")
+    renamed.write_bytes(path.read_bytes())
+    found = dict(evaluations.accounts())
+    assert found.pop(path) == an_account(cell)
+    assert {str(error).partition(" ")[0] for error in found.values()} == {
+        str(evaluations.folder / "notes.txt"),
+        str(renamed),
+    }
+    assert [set_aside(place).name for place in sorted(found)] == ["_renamed.damaged", "_notes.txt.damaged"]
+    assert list(evaluations.accounts()) == [(path, an_account(cell))]
+    assert pd.read_parquet(evaluations.folder).shape[0] == 50
+
+
+def test_a_whole_file_is_checked_by_its_name(evaluations: Evaluations, published: tuple[Cell, Path]) -> None:
+    cell, path = published
+    content, rows = evaluations.checked(evaluations.name(cell))
+    assert (content, len(rows)) == (path.read_bytes(), 64)
+    path.write_bytes(content.replace(b"PAR1", b"PAR2", 1))
+    renamed = evaluations.name(cell).replace("dataset=digits", "dataset=other")
+    evaluations.storage.write(renamed, content)
+    with pytest.raises(DamagedFileError, match="named after"):
+        evaluations.checked(renamed)
+
+
+def test_a_footer_longer_than_expected_is_read(
+    evaluations: Evaluations, a_cell: Cells, an_account: Accounts, evaluation: Evaluation
+) -> None:
+    cell = a_cell()
+    long = an_account(cell, history=[{"train_loss": float(epoch)} for epoch in range(10_000)])
+    evaluations.publish(cell.recipe, long, evaluation)
+    assert evaluations.account(cell) == long
+
+
+def test_a_storage_that_fails_is_no_damage(evaluations: Evaluations, published: tuple[Cell, Path]) -> None:
+    cell, path = published
+    path.unlink()
+    path.mkdir()
+    for read in (evaluations.account, evaluations.evaluation):
+        with pytest.raises(WorkspaceError, match="cannot be read now"):
+            read(cell)
+
+
+# In an object store
+
+
+def test_local_and_remote_files_are_the_same_bytes(
+    published: tuple[Cell, Path], s3_place: Remote, an_account: Accounts, evaluation: Evaluation
+) -> None:
+    cell, path = published
+    remote = Evaluations(s3_place / "evaluations")
+    there = remote.publish(cell.recipe, an_account(cell), evaluation)
+    assert there == remote.path(cell.recipe, cell.id)
+    assert Storage(there.parent).read(there.name) == path.read_bytes()
+
+
+def test_an_object_store_is_read_as_a_folder_is(
+    place: Location, a_cell: Cells, an_account: Accounts, evaluation: Evaluation
+) -> None:
+    evaluations = Evaluations(place / "evaluations")
+    cells = [a_cell("bce_unified", "torchvision:resnet34", seed=seed) for seed in range(3)]
+    for cell in cells:
+        evaluations.publish(cell.recipe, an_account(cell), evaluation)
+    assert evaluations.ids() == {cell.id for cell in cells}
+    assert [evaluations.account(cell) for cell in cells] == [an_account(cell) for cell in cells]
+    np.testing.assert_array_equal(evaluations.evaluation(cells[0]).rival, evaluation.rival)
+    assert dict(evaluations.accounts()) == {evaluations.path(c.recipe, c.id): an_account(c) for c in cells}
+    with pytest.raises(FileNotFoundError):
+        evaluations.account(a_cell())
+    set_aside(evaluations.path(cells[0].recipe, cells[0].id))
+    assert evaluations.ids() == {cell.id for cell in cells[1:]}
+    assert len(list(evaluations.accounts())) == 2
+
+
 def test_all_files_are_walked_and_the_damaged_named(
     evaluations: Evaluations, published: tuple[Cell, Path], a_cell: Cells, an_account: Accounts, evaluation: Evaluation
 ) -> None:
@@ -300,42 +377,100 @@ def test_all_files_are_walked_and_the_damaged_named(
 
 
 once = settings(
-    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True
+    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True
 )
 
 
-def read_or_refuse(evaluations: Evaluations, cell: Cell) -> None:
-    """Either call gives a value or says that the file is damaged; nothing else is raised."""
-    for read in (evaluations.account, evaluations.evaluation):
-        with suppress(DamagedFileError):
-            read(cell)
+@pytest.fixture(params=["checked", "unchecked"])
+def whole(
+    request: pytest.FixtureRequest, published: tuple[Cell, Path], an_account: Accounts, evaluation: Evaluation
+) -> bytes:
+    """A cell's file with checksums, and one of the first releases without."""
+    if request.param == "checked":
+        return published[1].read_bytes()
+    content = {b"cell": json.dumps(asdict(an_account(published[0]))).encode()}
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.table(asdict(evaluation), schema=SCHEMA.with_metadata(content)), sink, compression="zstd")
+    return sink.getvalue().to_pybytes()
+
+
+def test_files_of_the_first_releases_are_read(
+    evaluations: Evaluations, published: tuple[Cell, Path], an_account: Accounts, evaluation: Evaluation, whole: bytes
+) -> None:
+    cell, path = published
+    path.write_bytes(whole)
+    assert evaluations.account(cell) == an_account(cell)
+    np.testing.assert_array_equal(evaluations.evaluation(cell).rival, evaluation.rival, strict=True)
+
+
+def spoilt(whole: bytes, draw: Any) -> bytes:
+    """The bytes truncated, or with a few of them changed."""
+    if draw(st.booleans()):
+        return whole[: draw(st.integers(0, len(whole) - 1))]
+    content = bytearray(whole)
+    metadata = whole.index(b"PAR1", 4) if b"PAR1" in whole[4:-4] else 0
+    for _ in range(draw(st.integers(1, 3))):
+        start = draw(st.sampled_from([0, metadata, max(0, len(whole) - 200)]))
+        content[draw(st.integers(start, len(content) - 1))] = draw(st.integers(0, 255))
+    return bytes(content)
 
 
 @once
 @given(data=st.data())
-def test_a_truncated_file_is_refused(
-    evaluations: Evaluations, published: tuple[Cell, Path], an_account: Accounts, evaluation: Evaluation, data: Any
+def test_damage_is_refused_or_harmless(
+    evaluations: Evaluations,
+    published: tuple[Cell, Path],
+    *,
+    an_account: Accounts,
+    evaluation: Evaluation,
+    whole: bytes,
+    data: Any,
 ) -> None:
+    """Whatever happens to a file, nothing but the two refusals is raised; with checksums, nothing else is read."""
     cell, path = published
-    evaluations.publish(cell.recipe, an_account(cell), evaluation)
-    content = path.read_bytes()
-    path.write_bytes(content[: data.draw(st.integers(0, len(content) - 1))])
-    with pytest.raises(DamagedFileError):
-        evaluations.account(cell)
+    path.write_bytes(content := spoilt(whole, data.draw))
+    with suppress(DamagedFileError, NewerFormatError):
+        account = evaluations.account(cell)
+        assert account == an_account(cell) or b"cell_sha256" not in content
+    with suppress(DamagedFileError, NewerFormatError):
+        rows = evaluations.evaluation(cell)
+        if b"rows_sha256" in content:
+            for field in fields(Evaluation):
+                np.testing.assert_array_equal(getattr(rows, field.name), getattr(evaluation, field.name), strict=True)
+    with suppress(NewerFormatError):
+        dict(evaluations.accounts())
 
 
+@pytest.mark.parametrize("whole", ["checked"], indirect=True)
+def test_every_part_of_a_file_is_watched(
+    evaluations: Evaluations, published: tuple[Cell, Path], an_account: Accounts, evaluation: Evaluation, whole: bytes
+) -> None:
+    """One bit after the other is flipped: what is read is what was written, or refused."""
+    cell, path = published
+    positions, refused = range(0, len(whole), 7), 0
+    for position in positions:
+        content = bytearray(whole)
+        content[position] ^= 1 << position % 8
+        path.write_bytes(content)
+        try:
+            assert evaluations.account(cell) == an_account(cell)
+            rows = evaluations.evaluation(cell)
+        except (DamagedFileError, NewerFormatError):
+            refused += 1
+        else:
+            assert all(np.array_equal(getattr(rows, f.name), getattr(evaluation, f.name)) for f in fields(Evaluation))
+    assert refused > 0.7 * len(positions)
+
+
+@given(content=st.binary(max_size=300))
 @once
-@given(data=st.data())
-def test_flipped_bits_give_an_account_or_are_refused(
-    evaluations: Evaluations, published: tuple[Cell, Path], an_account: Accounts, evaluation: Evaluation, data: Any
-) -> None:
+def test_foreign_bytes_are_refused(evaluations: Evaluations, published: tuple[Cell, Path], content: bytes) -> None:
     cell, path = published
-    evaluations.publish(cell.recipe, an_account(cell), evaluation)
-    content = bytearray(path.read_bytes())
-    for _ in range(data.draw(st.integers(1, 3))):
-        content[data.draw(st.integers(0, len(content) - 1))] ^= 1 << data.draw(st.integers(0, 7))
-    path.write_bytes(content)
-    read_or_refuse(evaluations, cell)
+    for end in (b"", len(content).to_bytes(4, "little") + b"PAR1"):
+        path.write_bytes(content + end)
+        for read in (evaluations.account, evaluations.evaluation, evaluations.content):
+            with pytest.raises(DamagedFileError):
+                read(cell)
 
 
 def test_an_account_with_numbers_json_has_not_is_not_published(

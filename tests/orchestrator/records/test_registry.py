@@ -24,7 +24,7 @@ from sqlalchemy.exc import IntegrityError
 
 from orchestrator.cluster import Resources
 from orchestrator.errors import UnreachableError, WorkspaceError
-from orchestrator.outcome import Attempt, Diverged, Failed, Finished
+from orchestrator.outcome import Attempt, Diverged, Failed, Finished, Lost, Stopped
 from orchestrator.plan import Cell, Plan, identity
 from orchestrator.records import database, migrations
 from orchestrator.records.registry import Failure, Registry, Running
@@ -189,7 +189,8 @@ def test_a_started_cell_runs_since_then(index: Registry) -> None:
     index.plan(plan([cell(0), cell(1)]))
     index.started(cell(1), "first", node="gpu-1", started=STARTED)
     status = index.status("first")
-    assert status.running == (Running(cell(1).id, "softmax/tiny/toy/s1", "gpu-1", MOMENT),)
+    (running,) = status.running
+    assert running == Running(cell(1).id, "softmax/tiny/toy/s1", "gpu-1", MOMENT, running.seen, 0)
     assert status.counts == {"planned": 1, "running": 1, "finished": 0, "diverged": 0, "failed": 0}
 
 
@@ -252,22 +253,33 @@ def test_a_failure_does_not_undo_a_result(index: Registry) -> None:
     assert index.states("second") == {cell(0).id: "finished"}
 
 
-def test_what_a_dead_driver_left_running_is_interrupted_and_planned_again(index: Registry, url: str) -> None:
-    index.plan(plan([cell(0), cell(1)]))
+def test_a_lost_attempt_keeps_its_fault_and_its_cell_is_planned_again(index: Registry, url: str) -> None:
+    index.plan(plan([cell(0)]))
     index.started(cell(0), "first", node="gpu-1", started=STARTED)
-    index.record(Finished(cell(1), ATTEMPT, {}), "first")
-    assert index.interrupt("first") == 1
-    assert index.states("first") == {cell(0).id: "planned", cell(1).id: "finished"}
-    assert rows(url, "SELECT outcome FROM attempts ORDER BY id") == [("interrupted",), ("finished",)]
-    assert index.interrupt("first") == 0
+    index.record(Lost(cell(0), ATTEMPT, "node", "The machine went.", "Traceback: …"), "first")
+    kept = rows(url, "SELECT outcome, fault, error, node, seconds FROM attempts")
+    assert kept == [("lost", "node", "The machine went.", "gpu-1", 2.5)]
+    assert index.states("first") == {cell(0).id: "planned"}
+    assert index.failures("first") == []
 
 
-def test_interrupting_an_experiment_leaves_the_attempts_of_another(index: Registry) -> None:
-    for experiment in ("first", "second"):
-        index.plan(plan([cell(0)], experiment))
-        index.started(cell(0), experiment, node=experiment, started=STARTED)
-    assert index.interrupt("first") == 1
-    assert [running.node for running in index.status("second").running] == ["second"]
+def test_a_stopped_attempt_is_interrupted(index: Registry, url: str) -> None:
+    index.plan(plan([cell(0)]))
+    index.started(cell(0), "first", node="gpu-1", started=STARTED)
+    index.record(Stopped(cell(0), ATTEMPT), "first")
+    assert rows(url, "SELECT outcome FROM attempts") == [("interrupted",)]
+    assert index.states("first") == {cell(0).id: "planned"}
+
+
+def test_a_running_cell_shows_how_far_it_is_and_when_it_was_heard_of(index: Registry) -> None:
+    index.plan(plan([cell(0)]))
+    index.started(cell(0), "first", node="gpu-1", started=STARTED)
+    index.alive(cell(0), "first", 2)
+    index.alive(cell(0), "first")
+    (running,) = index.status("first").running
+    assert running.progress == 2
+    assert running.seen is not None
+    assert (datetime.now(UTC) - running.seen).total_seconds() < 60
 
 
 def test_the_registry_follows_the_files(index: Registry) -> None:
@@ -298,7 +310,6 @@ def test_an_unknown_experiment_has_nothing(index: Registry) -> None:
     status = index.status("nobody")
     assert set(status.counts.values()) == {0}
     assert index.states("nobody") == {}
-    assert index.interrupt("nobody") == 0
 
 
 def test_an_attempt_on_behalf_of_no_known_experiment_is_refused(index: Registry) -> None:

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import duckdb
+import numpy as np
+import pandas as pd
+import polars as pl
 import pyarrow as pa
+import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from orchestrator.errors import NewerFormatError
+from orchestrator.errors import DamagedFileError, NewerFormatError, RequestError, WorkspaceError
 from orchestrator.experiment import Experiment
 from orchestrator.plan import Plan, plan
 from orchestrator.records import results
 from orchestrator.records.evaluations import Evaluations
+from orchestrator.records.storage import Storage
+from orchestrator.workspace import Workspace
+from trainers.metrics.uniform import uniform_accuracy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,6 +30,7 @@ if TYPE_CHECKING:
 
     from orchestrator.plan import Cell
     from orchestrator.records.evaluations import Account
+    from orchestrator.workspace import Location, Remote
     from trainers.evaluation import Evaluation
 
 COLUMNS = {
@@ -131,7 +140,7 @@ def test_a_damaged_file_is_set_aside_named_and_missing(asked: Plan, evaluations:
     (sentence,) = found.damaged
     assert str(bad) in sentence
     assert evaluations.ids() == {good.stem}
-    assert [file.name for file in bad.parent.iterdir()] == [f"{bad.stem}.damaged"]
+    assert [file.name for file in bad.parent.iterdir()] == [f"_{bad.stem}.damaged"]
     assert results.aggregate(asked, evaluations).damaged == ()
 
 
@@ -142,16 +151,11 @@ def test_a_file_of_a_newer_version_is_left_where_it_is(asked: Plan, evaluations:
     assert path.exists()
 
 
-def test_what_only_cannot_be_opened_is_left_where_it_is(
-    asked: Plan, evaluations: Evaluations, publish: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_only_cannot_be_opened_is_left_where_it_is(asked: Plan, evaluations: Evaluations, publish: Any) -> None:
     path, *_ = [publish(cell) for cell in asked.cells]
-
-    def too_many(*_: Any, **__: Any) -> None:
-        raise OSError(24, "Too many open files")
-
-    monkeypatch.setattr(pq, "read_schema", too_many)
-    with pytest.raises(Exception, match="Too many open files"):
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(WorkspaceError, match="cannot be read now"):
         results.aggregate(asked, evaluations)
     assert path.exists()
 
@@ -186,3 +190,167 @@ def test_a_table_without_rows_keeps_its_schema(asked: Plan, evaluations: Evaluat
     assert found.table.schema.equals(results.SCHEMA)
     assert isinstance(found.table, pa.Table)
     assert found.rows() == []
+
+
+def test_an_object_store_holds_files_and_table(
+    asked: Plan, place: Location, an_account: Callable[..., Account], evaluation: Evaluation
+) -> None:
+    workspace = Workspace(place)
+    evaluations = Evaluations(workspace.evaluations)
+    for cell in asked.cells[:3]:
+        evaluations.publish(cell.recipe, an_account(cell), evaluation)
+    path = evaluations.path(asked.cells[1].recipe, asked.cells[1].id)
+    Storage(path.parent).write(path.name, b"PAR1 no more")
+    found = results.aggregate(asked, evaluations)
+    assert (found.table.num_rows, len(found.missing), len(found.damaged)) == (2, 2, 1)
+    assert str(path) in found.damaged[0]
+    results.write(found, workspace.results("asked"))
+    written = Storage(workspace.root).read("results/asked.parquet")
+    assert pq.read_table(pa.BufferReader(written)).equals(found.table)
+
+
+# The dataset of all samples
+
+
+@pytest.fixture
+def compacted(asked: Plan, evaluations: Evaluations, publish: Any, tmp_path: Path) -> Path:
+    for cell in asked.cells[:-1]:
+        publish(cell)
+    publish(asked.cells[-1], state="diverged", metrics={}, samples=0, parameters=None)
+    assert results.compact(asked, evaluations, tmp_path / "compacted") == 150
+    return tmp_path / "compacted"
+
+
+COUNTED = {("digits", "resnet8", "softmax"): 100, ("digits", "resnet8", "ours"): 50}
+"""Rows by dataset, backbone and loss, as the experiment labels them."""
+AXES = ["dataset", "backbone", "loss"]
+
+
+def test_pyarrow_reads_the_dataset(compacted: Path) -> None:
+    table = ds.dataset(compacted, partitioning="hive").to_table()
+    assert {name: table.schema.field(name).type for name in results.SAMPLES.names} == dict(
+        zip(results.SAMPLES.names, results.SAMPLES.types, strict=True)
+    )
+    assert table.to_pandas().groupby(AXES).size().to_dict() == COUNTED
+
+
+def test_pandas_reads_the_dataset(compacted: Path) -> None:
+    found = pd.read_parquet(compacted, filters=[("loss", "==", "softmax")])
+    assert found.groupby(["cell_id", "seed"]).size().tolist() == [50, 50]
+
+
+def test_polars_reads_the_dataset(compacted: Path) -> None:
+    found = pl.scan_parquet(compacted / "**/*.parquet", hive_partitioning=True).group_by(AXES).len().collect()
+    assert {tuple(row[:3]): row[3] for row in found.iter_rows()} == COUNTED
+
+
+def test_duckdb_reads_the_dataset(compacted: Path) -> None:
+    source = f"read_parquet('{compacted}/**/*.parquet', hive_partitioning=true)"
+    query = f"SELECT dataset, backbone, loss, count(*) FROM {source} GROUP BY ALL"
+    with duckdb.connect() as connection:
+        assert {tuple(row[:3]): row[3] for row in connection.execute(query).fetchall()} == COUNTED
+
+
+def test_the_dataset_holds_the_rows_of_the_files(
+    asked: Plan, evaluations: Evaluations, compacted: Path, evaluation: Evaluation
+) -> None:
+    for cell in asked.cells[:-1]:
+        found = pd.read_parquet(compacted, filters=[("cell_id", "==", cell.id)])
+        np.testing.assert_array_equal(found["rival"], evaluation.rival)
+        assert found["seed"].unique() == [cell.seed]
+    assert len(evaluations.ids()) == len(asked)
+
+
+def test_compacting_again_leaves_the_same_and_nothing_else(
+    asked: Plan, evaluations: Evaluations, compacted: Path
+) -> None:
+    before = {path: path.read_bytes() for path in compacted.rglob("*.parquet")}
+    (compacted / "dataset=digits" / "loss=gone").mkdir()
+    (compacted / "dataset=digits" / "loss=gone" / "part-00000.parquet").touch()
+    results.compact(asked, evaluations, compacted)
+    assert {path: path.read_bytes() for path in compacted.rglob("*") if path.is_file()} == before
+
+
+def test_large_datasets_are_cut_into_files(
+    asked: Plan, evaluations: Evaluations, compacted: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(results, "_ROWS", 60)
+    assert results.compact(asked, evaluations, compacted) == 150
+    assert len(list(compacted.rglob("*.parquet"))) == 4
+    assert len(pd.read_parquet(compacted)) == 150
+
+
+def test_an_experiment_that_is_not_done_is_not_compacted(
+    asked: Plan, evaluations: Evaluations, publish: Any, tmp_path: Path
+) -> None:
+    publish(asked.cells[0])
+    with pytest.raises(RequestError, match="3 of 4 cells of 'asked' are not done"):
+        results.compact(asked, evaluations, tmp_path / "compacted")
+
+
+def test_damaged_rows_are_set_aside_when_compacting(
+    asked: Plan, evaluations: Evaluations, publish: Any, tmp_path: Path
+) -> None:
+    *_, bad = [publish(cell) for cell in asked.cells]
+    content = bytearray(bad.read_bytes())
+    content[100] ^= 1
+    bad.write_bytes(content)
+    with pytest.raises(RequestError, match="was set aside"):
+        results.compact(asked, evaluations, tmp_path / "compacted")
+    assert len(evaluations.ids()) == 3
+
+
+def test_a_dataset_in_an_object_store_is_read_there(
+    asked: Plan, evaluations: Evaluations, publish: Any, s3_place: Remote
+) -> None:
+    for cell in asked.cells:
+        publish(cell)
+    assert results.compact(asked, evaluations, s3_place / "compacted" / "asked") == 200
+    assert {
+        loss: curve.samples for loss, curve in results.accuracy_curves(s3_place / "compacted" / "asked").items()
+    } == {
+        "softmax": 100,
+        "ours": 100,
+    }
+
+
+# Curves
+
+
+@pytest.mark.parametrize("points", [2, 100, 5000])
+def test_a_curve_tells_the_accuracy_at_each_threshold(compacted: Path, evaluation: Evaluation, points: int) -> None:
+    for curve in results.accuracy_curves(compacted, points).values():
+        positive, rival = evaluation.positive.astype(float), evaluation.rival.astype(float)
+        right = [np.mean((rival < threshold) & (threshold <= positive)) for threshold in curve.threshold[1:-1]]
+        np.testing.assert_allclose(curve.accuracy[1:-1], right, rtol=0, atol=1e-12)
+        assert (curve.threshold[0], curve.threshold[-1]) == (
+            pytest.approx(min(positive.min(), rival.min())),
+            pytest.approx(max(positive.max(), rival.max())),
+        )
+        assert uniform_accuracy(positive, rival).accuracy >= curve.accuracy.max()
+
+
+def test_curves_come_from_the_cells_files_as_well(
+    compacted: Path, evaluations: Evaluations, publish: Any, asked: Plan
+) -> None:
+    publish(asked.cells[0]).with_suffix(".damaged").write_bytes(b"set aside")
+    found = results.accuracy_curves(evaluations.folder)
+    assert {loss: curve.samples for loss, curve in found.items()} == {"softmax": 100, "bce_unified": 50}
+    np.testing.assert_array_equal(found["softmax"].accuracy, results.accuracy_curves(compacted)["softmax"].accuracy)
+
+
+def test_a_damaged_page_is_no_curve(compacted: Path) -> None:
+    path = min(compacted.rglob("*.parquet"))
+    content = bytearray(path.read_bytes())
+    table = pq.read_metadata(path).row_group(0)
+    column = next(
+        table.column(number) for number in range(table.num_columns) if table.column(number).path_in_schema == "rival"
+    )
+    content[column.dictionary_page_offset + column.total_compressed_size // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(DamagedFileError, match="cannot be read"):
+        results.accuracy_curves(compacted)
+
+
+def test_no_samples_have_no_curve(tmp_path: Path) -> None:
+    assert results.accuracy_curves(tmp_path) == {}

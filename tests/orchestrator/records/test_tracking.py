@@ -6,13 +6,19 @@ import importlib
 import json
 import math
 import multiprocessing
+import os
+import signal
 import socket
 import sqlite3
 import threading
 import time
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from http.client import HTTPConnection
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
 import pytest
@@ -22,15 +28,18 @@ from orchestrator.errors import UnreachableError
 from orchestrator.outcome import Attempt, Diverged, Failed, Finished
 from orchestrator.plan import PROTOCOL, Cell, identity
 from orchestrator.records.mlflow_ui import serve
-from orchestrator.records.tracking import Tracking, parameters
+from orchestrator.records.run import parameters
+from orchestrator.records.tracking import CaughtUp, Tracking
 from trainers.recipe import Recipe, Training
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable, Generator, Iterable
 
     from mlflow import MlflowClient
     from mlflow.entities import Experiment
     from mlflow.entities import Run as StoredRun
+
+    from orchestrator.records.run import Run
 
 # MLflow's own use of SQLAlchemy; an error there would leave its tables unusable for the whole process.
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")
@@ -93,12 +102,25 @@ def local(template: Path, tmp_path: Path) -> Tracking:
     return tracking
 
 
-@pytest.fixture(params=["local", "server"])
-def tracking(request: pytest.FixtureRequest) -> Tracking:
-    """An experiment of the test's own, once in a file and once behind a server."""
+@pytest.fixture(scope="session")
+def database(postgresql_server: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The URI of a PostgreSQL database with MLflow's tables."""
+    import psycopg
+
+    with psycopg.connect(f"{postgresql_server}/postgres", autocommit=True) as connection:
+        connection.execute("CREATE DATABASE mlflow")
+    uri = f"{postgresql_server}/mlflow"
+    Tracking(uri, "template", str(tmp_path_factory.mktemp("mlartifacts"))).prepare()
+    return uri
+
+
+@pytest.fixture(params=["local", "server", "database"])
+def tracking(request: pytest.FixtureRequest, tmp_path: Path) -> Tracking:
+    """An experiment of the test's own: in a SQLite file, behind a server, and in PostgreSQL."""
     if request.param == "local":
         return request.getfixturevalue("local")
-    tracking = Tracking(request.getfixturevalue("server"), request.node.name)
+    artifacts = str(tmp_path / "mlartifacts") if request.param == "database" else None
+    tracking = Tracking(request.getfixturevalue(request.param), request.node.name, artifacts)
     tracking.prepare()
     return tracking
 
@@ -164,6 +186,14 @@ def test_parameters_have_plain_names_except_those_of_plug_ins() -> None:
     assert set(Training.model_fields) <= set(written)
 
 
+def test_texts_are_artefacts(tracking: Tracking) -> None:
+    with tracking.run(a_cell()) as run:
+        run.artifacts({"environment.json": "{}", "curve.csv": "threshold,accuracy\n"})
+        run.finish({})
+    names = {file.path for file in client(tracking).list_artifacts(run.run_id or "")}
+    assert names == {"recipe.json", "environment.json", "curve.csv"}
+
+
 def test_the_recipe_is_an_artefact(tracking: Tracking, tmp_path: Path) -> None:
     cell = a_cell()
     with tracking.run(cell) as run:
@@ -208,7 +238,9 @@ def test_two_attempts_share_one_run(tracking: Tracking) -> None:
         raise MemoryError("out of memory")
     (failed,) = tracking.runs()
     with tracking.run(cell, commit="new") as second:
+        assert second.run_id
         (reopened,) = tracking.runs()
+        second.epoch(1, {"train_loss": 1.0})
         second.epoch(2, {"train_loss": 0.5})
         second.finish({})
     assert (failed.status, reopened.status) == ("FAILED", "RUNNING")
@@ -217,7 +249,7 @@ def test_two_attempts_share_one_run(tracking: Tracking) -> None:
     stored = the_run(tracking)
     assert stored.info.status == "FINISHED"
     assert stored.data.tags["git_commit"] == "new"
-    assert "error" not in stored.data.tags
+    assert not {"error", "attempt_since"} & set(stored.data.tags)
 
 
 def test_an_attempt_after_a_divergence_does_not_keep_its_tag(local: Tracking) -> None:
@@ -266,6 +298,15 @@ def test_an_interrupted_run_is_killed(local: Tracking, interruption: type[BaseEx
     with pytest.raises(interruption), local.run(a_cell()):
         raise interruption
     assert the_run(local).info.status == "KILLED"
+
+
+def test_what_befalls_a_cell_after_its_end_does_not_change_it(local: Tracking) -> None:
+    with pytest.raises(ValueError, match="late"), local.run(a_cell()) as run:
+        run.finish({"uniform_accuracy": 0.5})
+        run.epoch(9, {"train_loss": 9.0})
+        raise ValueError("late")
+    assert the_run(local).info.status == "FINISHED"
+    assert the_run(local).data.metrics == {"uniform_accuracy": 0.5}
 
 
 def test_a_run_left_without_an_outcome_is_failed(local: Tracking) -> None:
@@ -321,7 +362,7 @@ def test_a_relative_path_means_the_drivers_folder(tmp_path: Path, monkeypatch: p
 
 
 def test_all_runs_are_listed_however_many_pages_they_fill(tracking: Tracking, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("orchestrator.records.tracking._PAGE", 2)
+    monkeypatch.setattr("orchestrator.records.delivery._PAGE", 2)
     cells = [a_cell(seed) for seed in range(5)]
     for cell in cells:
         left_running(tracking, cell)
@@ -410,21 +451,21 @@ def test_an_unusable_store_is_told(tmp_path: Path, kind: str) -> None:
 
 
 def test_a_server_that_dies_does_not_stop_a_cell(
-    template: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    door: Door, request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with ExitStack() as server:
-        address = server.enter_context(a_server(template, tmp_path))
-        tracking = Tracking(address.replace("://", "://ann:s3cret@"), "grid")
-        tracking.prepare()
-        with tracking.run(a_cell()) as run:
-            run.epoch(1, {"train_loss": 1.0})
-            assert run.trouble is None
-            server.close()
-            started = time.monotonic()
-            for epoch in range(2, 100):
-                run.epoch(epoch, {"train_loss": 1.0})
-            run.finish({"uniform_accuracy": 0.5})
-    assert time.monotonic() - started < 20
+    tracking = Tracking(door.uri, request.node.name)
+    tracking.prepare()
+    with tracking.run(a_cell()) as run:
+        run.epoch(1, {"train_loss": 1.0})
+        assert run.run_id
+        assert run.trouble is None
+        door.shutdown()
+        door.server_close()
+        started = time.monotonic()
+        for epoch in range(2, 100):
+            run.epoch(epoch, {"train_loss": 1.0})
+        run.finish({"uniform_accuracy": 0.5})
+    assert time.monotonic() - started < 10
     assert run.trouble
     assert [record.name for record in caplog.records] == ["orchestrator.tracking"]
     assert "s3cret" not in caplog.text
@@ -441,23 +482,356 @@ def test_a_run_that_could_not_be_created_has_no_id_and_raises_nothing(
     assert len(caplog.records) == 1
 
 
-def test_a_store_that_failed_is_left_alone_for_a_while_but_told_the_end(
-    local: Tracking, monkeypatch: pytest.MonkeyPatch
+def test_a_store_that_fails_for_a_while_is_told_everything_in_the_end(
+    local: Tracking, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     with local.run(a_cell()) as run:
+        assert run.run_id
         with monkeypatch.context() as broken:
-            broken.setattr("mlflow.MlflowClient.log_batch", slow_failure)
+            broken.setattr("mlflow.MlflowClient.log_batch", failure)
             run.epoch(1, {"train_loss": 1.0})
+            until(lambda: run.trouble)
         run.epoch(2, {"train_loss": 0.5})
         run.finish({"uniform_accuracy": 0.5})
     assert run.trouble == "database is locked"
+    assert caplog.records == []
     assert the_run(local).info.status == "FINISHED"
-    assert the_run(local).data.metrics == {"uniform_accuracy": 0.5}
+    assert history(local, "train_loss") == [(1, 1.0), (2, 0.5)]
+    assert the_run(local).data.params == parameters(a_cell())
 
 
-def slow_failure(*_: object, **__: object) -> None:
-    time.sleep(0.5)
+def failure(*_: object, **__: object) -> None:
     raise OSError("database is locked")
+
+
+def until(true: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 20
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_what_the_store_will_never_take_does_not_hold_up_the_rest(
+    tracking: Tracking, caplog: pytest.LogCaptureFixture
+) -> None:
+    with tracking.run(a_cell()) as run:
+        run.epoch(1, {"odd?name": 1.0})
+        until(lambda: run.trouble)
+        run.epoch(2, {"train_loss": 0.5})
+        run.finish({"uniform_accuracy": 0.5})
+    assert "odd?name" in (run.trouble or "")
+    assert len(caplog.records) == 1
+    assert the_run(tracking).info.status == "FINISHED"
+    assert history(tracking, "train_loss") == [(2, 0.5)]
+
+
+# The spool
+
+
+class Door(ThreadingHTTPServer):
+    """Stands before a server: lets through, or does what a sick server does."""
+
+    daemon_threads = True
+
+    def __init__(self, server: str) -> None:
+        super().__init__(("127.0.0.1", 0), Visitor)
+        self.server = urlsplit(server).netloc
+        self.mood = "well"
+        self.recovered = threading.Event()
+
+    @property
+    def uri(self) -> str:
+        return f"http://ann:s3cret@127.0.0.1:{self.server_address[1]}"
+
+    def recover(self) -> None:
+        self.mood = "well"
+        self.recovered.set()
+
+    def handle_error(self, *_: object) -> None:
+        """Who hangs up on it is no news."""
+
+
+class Visitor(BaseHTTPRequestHandler):
+    server: Door
+
+    def answer(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        mood = self.server.mood
+        if mood == "silent":
+            self.server.recovered.wait(30)
+            return  # hangs up
+        if mood.isdecimal():
+            self.send_response(int(mood))
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        inside = HTTPConnection(self.server.server)
+        headers = {name: value for name, value in self.headers.items() if name not in ("Host", "Authorization")}
+        inside.request(self.command, self.path, body, headers)
+        answer = inside.getresponse()
+        content = answer.read()
+        inside.close()
+        if mood == "forgetful" and self.command == "POST":
+            return  # did as it was told, and hangs up
+        self.send_response(answer.status)
+        self.send_header("Content-Type", answer.headers.get("Content-Type", "text/plain"))
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = answer  # noqa: N815 - named by http.server
+
+    def log_message(self, *_: object) -> None:
+        """Quiet."""
+
+
+@pytest.fixture
+def door(server: str) -> Generator[Door]:
+    with Door(server) as door:
+        thread = threading.Thread(target=door.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield door
+        door.recover()
+        door.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def behind(door: Door, request: pytest.FixtureRequest, tmp_path: Path) -> Tracking:
+    """An experiment of the test's own behind the door, with a spool."""
+    tracking = Tracking(door.uri, request.node.name, spool=tmp_path / "spool")
+    tracking.prepare()
+    return tracking
+
+
+@pytest.fixture
+def spooled(local: Tracking, tmp_path: Path) -> Tracking:
+    """A store in a file, and a spool."""
+    return replace(local, spool=tmp_path / "spool")
+
+
+CURVE = [(1, 1.0), (2, 0.5), (3, 1 / 3)]
+
+
+def tell(run: Run, epochs: Iterable[int] = (1, 2, 3)) -> None:
+    for epoch in epochs:
+        run.epoch(epoch, {"train_loss": 1 / epoch})
+
+
+def contents(folder: Path) -> bytes:
+    return b"".join(path.read_bytes() for path in folder.rglob("*") if path.is_file())
+
+
+def settled(tracking: Tracking) -> bool:
+    """Whether nothing waits; a request that hung may still be told to another."""
+    tracking.catch_up()
+    return not list((tracking.outbox or Path()).iterdir())
+
+
+@pytest.mark.parametrize("mood", ["500", "403", "503", "silent"])
+def test_what_a_sick_server_does_not_take_is_caught_up_once(
+    mood: str, door: Door, behind: Tracking, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.records.courier.PATIENCE", 0.5)
+    door.mood = mood
+    started = time.monotonic()
+    with behind.run(a_cell(), commit="c0ffee") as run:
+        tell(run)
+        run.artifacts({"note.txt": "Told late."})
+        run.finish({"uniform_accuracy": 0.5})
+    assert time.monotonic() - started < 3
+    assert run.trouble
+    assert len(caplog.records) == 1
+    assert "s3cret" not in caplog.text
+    assert b"s3cret" not in contents(behind.spool or Path())
+    door.recover()
+    until(lambda: settled(behind))
+    assert history(behind, "train_loss") == CURVE
+    stored = the_run(behind)
+    assert (stored.info.status, stored.data.metrics["uniform_accuracy"]) == ("FINISHED", 0.5)
+    assert stored.data.params == parameters(a_cell())
+    assert {file.path for file in client(behind).list_artifacts(stored.info.run_id)} == {"note.txt", "recipe.json"}
+    assert behind.catch_up() == CaughtUp(0, 0, ())
+
+
+def test_a_server_that_recovers_is_told_by_the_same_cell(
+    door: Door, behind: Tracking, caplog: pytest.LogCaptureFixture
+) -> None:
+    door.mood = "500"
+    with behind.run(a_cell()) as run:
+        tell(run, [1, 2])
+        until(lambda: run.trouble)
+        assert behind.waiting() == []  # its writer lives
+        door.recover()
+        tell(run, [3])
+        run.finish({"uniform_accuracy": 0.5})
+    assert caplog.records == []
+    assert history(behind, "train_loss") == CURVE
+    assert contents(behind.spool or Path()) == b""
+
+
+def test_an_answer_that_is_lost_doubles_neither_run_nor_point(door: Door, behind: Tracking) -> None:
+    with behind.run(a_cell()) as run:
+        door.mood = "forgetful"
+        tell(run, [1, 2])
+        until(lambda: run.trouble)
+        time.sleep(1.5)  # for another request
+        door.recover()
+        tell(run, [3])
+        run.finish({"uniform_accuracy": 0.5})
+    assert history(behind, "train_loss") == CURVE
+
+
+def test_telling_an_epoch_waits_for_no_store(door: Door, behind: Tracking, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("orchestrator.records.courier.PATIENCE", 1.0)
+    door.mood = "silent"
+    with behind.run(a_cell()) as run:
+        started = time.monotonic()
+        tell(run, range(1, 501))
+        assert time.monotonic() - started < 1
+        run.finish({})
+    with behind.run(a_cell(1)) as run:  # while the first one's request hangs
+        started = time.monotonic()
+        run.finish({})
+        assert time.monotonic() - started < 0.9
+
+
+def die_after(tracking: Tracking, epochs: int) -> None:
+    """A process that is killed while it trains, when all it told is still in the spool."""
+    with tracking.run(a_cell()) as run:
+        tell(run, range(1, epochs + 1))
+        until(lambda: run.trouble)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.fixture
+def killed(door: Door, behind: Tracking) -> Tracking:
+    """A store that is well again, and a spool in which a process left two epochs."""
+    door.mood = "500"
+    assert in_processes(die_after, (behind, 2)) == [-signal.SIGKILL]
+    door.recover()
+    assert len(behind.waiting()) == 1
+    return behind
+
+
+def test_what_a_killed_process_left_is_told_and_its_run_killed(killed: Tracking) -> None:
+    assert killed.catch_up().told == 1
+    assert the_run(killed).info.status == "KILLED"
+    assert history(killed, "train_loss") == CURVE[:2]
+    with killed.run(a_cell()) as run:
+        tell(run)
+        run.finish({})
+    assert history(killed, "train_loss") == CURVE
+
+
+def test_an_older_attempt_told_late_changes_no_outcome_and_doubles_no_point(killed: Tracking) -> None:
+    with killed.run(a_cell(), commit="new") as run:
+        tell(run, [2, 3])
+        run.finish({})
+    assert killed.catch_up().told == 1
+    stored = the_run(killed)
+    assert (stored.info.status, stored.data.tags["git_commit"]) == ("FINISHED", "new")
+    assert sorted(history(killed, "train_loss")) == CURVE
+
+
+def test_an_older_attempt_told_late_does_not_end_the_one_under_way(killed: Tracking) -> None:
+    killed.settle(Failed(a_cell(), ATTEMPT, "the process was killed", ""))
+    with killed.run(a_cell()) as run:
+        tell(run, [3])
+        assert run.run_id
+        assert killed.catch_up().told == 1
+        assert the_run(killed).info.status == "RUNNING"
+        run.finish({})
+    assert sorted(history(killed, "train_loss")) == CURVE
+
+
+def write_badly(tracking: Tracking, seeds: range) -> None:
+    """Cells at a time when the store's experiment is not to be found."""
+    for seed in seeds:
+        with replace(tracking, experiment="later").run(a_cell(seed)) as run:
+            tell(run)
+            run.finish({})
+
+
+def catch_up(tracking: Tracking) -> None:
+    replace(tracking, experiment="later").catch_up()
+
+
+def test_several_processes_fill_and_empty_one_spool(spooled: Tracking) -> None:
+    seeds = [range(number, number + 4) for number in (0, 4)]
+    assert in_processes(write_badly, *((spooled, each) for each in seeds)) == [0, 0]
+    later = replace(spooled, experiment="later")
+    assert len(later.waiting()) == 8
+    later.prepare()
+    assert in_processes(catch_up, (spooled,), (spooled,)) == [0, 0]
+    assert later.waiting() == []
+    runs = later.runs()
+    assert {run.cell_id for run in runs} == {a_cell(seed).id for seed in range(8)}
+    assert [(run.status, run.metrics) for run in runs] == [("FINISHED", {"train_loss": 1 / 3})] * 8
+
+
+def test_a_damaged_file_is_told_as_far_as_it_goes_and_set_aside(spooled: Tracking) -> None:
+    write_badly(spooled, range(2))
+    later = replace(spooled, experiment="later")
+    first, second = later.waiting()
+    lines = first.read_bytes().splitlines(keepends=True)
+    first.write_bytes(b"".join([*lines[:3], b"{not json}\n", *lines[4:]]))
+    second.write_bytes(second.read_bytes()[:20])
+    later.prepare()
+    told = later.catch_up()
+    assert (told.told, told.left) == (0, 0)
+    assert [first.name in told.troubles[0], second.name in told.troubles[1]] == [True, True]
+    assert sorted(path.suffix for path in first.parent.iterdir()) == [".damaged", ".damaged"]
+    assert (the_run(later).info.status, history(later, "train_loss")) == ("KILLED", [(1, 1.0)])
+
+
+def test_a_store_that_stays_down_is_asked_a_few_times_only(spooled: Tracking) -> None:
+    write_badly(spooled, range(5))
+    told = replace(spooled, experiment="later").catch_up()
+    assert (told.told, told.left, len(told.troubles)) == (0, 5, 3)
+
+
+def test_a_spool_that_cannot_be_written_stops_no_cell(spooled: Tracking, tmp_path: Path) -> None:
+    (tmp_path / "spool").write_text("not a folder")
+    with spooled.run(a_cell()) as run:
+        tell(run)
+        run.finish({})
+    assert run.trouble
+    assert history(spooled, "train_loss") == CURVE
+
+
+def test_a_password_in_an_error_is_told_to_nobody(spooled: Tracking) -> None:
+    later = replace(spooled, experiment="later")
+    with pytest.raises(OSError, match="s3cret"), later.run(a_cell()):
+        raise OSError("cannot reach postgresql://ann:s3cret@host/x")
+    assert b"s3cret" not in contents(spooled.spool or Path())
+    later.prepare()
+    later.catch_up()
+    assert the_run(later).data.tags["error"] == "OSError: cannot reach postgresql://***@host/x"
+
+
+def test_an_interruption_is_noted_when_the_store_is_down(caplog: pytest.LogCaptureFixture) -> None:
+    Tracking(refused(), "grid").interrupt({a_cell().id})
+    assert len(caplog.records) == 1
+    assert "s3cret" not in caplog.text
+
+
+# The experiment as a whole
+
+
+def test_a_summary_replaces_the_one_before(tracking: Tracking, tmp_path: Path) -> None:
+    first = tracking.summarise("comparison", {"difference": 0.1, "p": math.nan}, {"verdict": "open"}, {"a.md": "# A"})
+    same = tracking.summarise("comparison", {"difference": 0.1, "p": math.nan}, {"verdict": "open"}, {"a.md": "# A"})
+    other = tracking.summarise("other", {}, {}, {})
+    second = tracking.summarise("comparison", {"difference": 0.2}, {"verdict": "clear"}, {"a.md": "# B"})
+    assert first == same != second
+    found = client(tracking).search_runs([the_experiment(tracking).experiment_id])
+    assert {run.info.run_id for run in found} == {other, second}
+    stored = client(tracking).get_run(second)
+    assert (stored.info.run_name, stored.info.status) == ("comparison", "FINISHED")
+    assert (stored.data.metrics, stored.data.tags["verdict"]) == ({"difference": 0.2}, "clear")
+    assert Path(client(tracking).download_artifacts(second, "a.md", str(tmp_path))).read_text() == "# B"
+    assert tracking.runs() == []
 
 
 # Other processes

@@ -61,7 +61,7 @@ def cells() -> tuple[Cell, ...]:
 
 @pytest.fixture
 def table(clock: Clock) -> LiveTable:
-    return LiveTable(a_plan(), console(), clock)
+    return LiveTable(a_plan().cells, console(), clock)
 
 
 def test_before_the_first_epoch_nothing_is_known(table: LiveTable, cells: tuple[Cell, ...], clock: Clock) -> None:
@@ -115,7 +115,7 @@ def test_a_cell_that_died_before_it_started_is_counted(table: LiveTable, cells: 
 
 def test_each_outcome_is_a_line_where_there_is_no_terminal(clock: Clock, cells: tuple[Cell, ...]) -> None:
     screen = console()
-    with LiveTable(a_plan(), screen, clock) as table:
+    with LiveTable(a_plan().cells, screen, clock) as table:
         table(Finished(cells[0], ATTEMPT, {"uniform_accuracy": 0.5, "sample_wise_accuracy": 0.75}))
         table(Diverged(cells[1], ATTEMPT, 3))
         table(Failed(cells[2], ATTEMPT, "OSError: disk full", "the whole story"))
@@ -128,7 +128,7 @@ def test_each_outcome_is_a_line_where_there_is_no_terminal(clock: Clock, cells: 
 
 def test_an_accuracy_of_nothing_is_shown(clock: Clock, cells: tuple[Cell, ...]) -> None:
     screen = console()
-    with LiveTable(a_plan(), screen, clock) as table:
+    with LiveTable(a_plan().cells, screen, clock) as table:
         table(Finished(cells[0], ATTEMPT, {"uniform_accuracy": 0.0, "sample_wise_accuracy": 0.1}))
     assert "uniform 0.0000, sample-wise 0.1000" in printed(screen)
 
@@ -137,7 +137,7 @@ def test_an_accuracy_of_nothing_is_shown(clock: Clock, cells: tuple[Cell, ...]) 
 @pytest.mark.parametrize("terminal", [True, False])
 def test_hostile_names_and_errors_are_shown_as_they_are(clock: Clock, hostile: str, terminal: Any) -> None:
     screen, asked = console(terminal=terminal), a_plan(label=hostile)
-    with LiveTable(asked, screen, clock) as table:
+    with LiveTable(asked.cells, screen, clock) as table:
         table(Started(asked.cells[0], hostile, 0.0))
         screen.print(table.render())
         assert printed(screen).count(hostile) >= 2
@@ -147,7 +147,7 @@ def test_hostile_names_and_errors_are_shown_as_they_are(clock: Clock, hostile: s
 
 def test_only_so_many_running_cells_are_listed(clock: Clock) -> None:
     asked, screen = a_plan(LISTED + 3), console()
-    table = LiveTable(asked, screen, clock)
+    table = LiveTable(asked.cells, screen, clock)
     for cell in asked.cells:
         table(Started(replace(cell), "here", 0.0))
     screen.print(table.render())

@@ -1,0 +1,228 @@
+"""What scheduling a cell costs: ours against Ray Tune as it comes, Tune with reused actors, and a bare loop.
+
+`python benchmarks/launch.py` prints the table for trivial cells; `--real` adds the quickstart's digits cells,
+`--grow N` runs N trivial cells and plots the driver's memory, `--plan N` times planning. All ways run side by
+side in one call, so that their ratios mean something on any machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from orchestrator.campaign import carry_out, take_stock
+from orchestrator.execution.queue import Queue
+from orchestrator.execution.ray_tune import RayTune
+from orchestrator.experiment import Experiment
+from orchestrator.outcome import Advanced, Attempt, Event, Finished, Started
+from orchestrator.plan import Cell, Plan, plan
+from orchestrator.records.evaluations import Evaluations
+from orchestrator.records.leases import held
+from orchestrator.records.registry import Registry
+from orchestrator.records.tracking import Untracked
+
+CORES = os.cpu_count() or 1
+
+
+@dataclass(frozen=True)
+class Trivial:
+    """A worker that trains nothing, but imports what a real one does and tells what a real one tells."""
+
+    checkpoints: None = None
+
+    def run(self, cell: Cell, tell: Any) -> Finished:
+        """Tell that the cell began, advanced and finished."""
+        import torch  # noqa: F401 - as for real cells; paid once a process
+
+        began = time.time()
+        tell(Started(cell, "here", began))
+        tell(Advanced(cell, 1, {"train_loss": 1.0}))
+        return Finished(cell, Attempt("here", began, time.time() - began), {"uniform_accuracy": 0.5})
+
+
+def grid(cells: int) -> Plan:
+    """A plan of so many cells."""
+    fields = {"losses": ["softmax", "bce_unified"], "backbones": ["resnet8"], "datasets": ["digits"]}
+    return plan(Experiment.model_validate({"name": "trivial", "seeds": cells // 2, "baseline": "softmax", **fields}))
+
+
+def ours(cells: int, watch: Any = None) -> tuple[float, float]:
+    """Seconds until the first cell ran, and seconds a cell after that, registry included."""
+    began, first, asked = time.perf_counter(), 0.0, grid(cells)
+
+    def note(event: Event) -> None:
+        nonlocal first
+        first = first or time.perf_counter()
+        if watch:
+            watch(event)
+
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Registry.open(f"sqlite:///{folder}/registry.db") as registry,
+        held(registry, asked) as lease,
+    ):
+        queue, tracking = Queue(asked.cells, claim=lease.claim), Untracked(experiment="trivial")
+        tally = carry_out(queue, RayTune(Trivial()), registry, tracking, note)  # pyright: ignore[reportArgumentType]
+    assert tally["finished"] == cells, tally
+    return first - began, (time.perf_counter() - first) / cells
+
+
+TUNE = """
+import sys, time, os, json
+os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": sys.argv[3]}
+import ray
+from ray import tune
+ray.init(include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+def cell(config):
+    import torch
+    tune.report({"epoch": 1}); tune.report({"uniform_accuracy": 0.5})
+began = time.perf_counter()
+tune.Tuner(cell, param_space={"cell": tune.grid_search(list(range(int(sys.argv[1]))))},
+    tune_config=tune.TuneConfig(reuse_actors=sys.argv[2] == "reuse"),
+    run_config=tune.RunConfig(verbose=0, storage_path=sys.argv[4])).fit()
+print("SECONDS", time.perf_counter() - began)
+"""
+
+
+def plain_tune(cells: int, *, reuse: bool, quiet: bool = False) -> float:
+    """Seconds a cell of Ray Tune without us."""
+    options = [str(cells), "reuse" if reuse else "fresh", str(int(quiet))]
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-W", "ignore", "-c", TUNE, *options, folder]
+        told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return float(told.rpartition("SECONDS")[2]) / cells
+
+
+def bare_loop(cells: int) -> float:
+    """Seconds a cell of a loop that does what the trivial worker does."""
+    asked, worker = grid(cells), Trivial()
+    worker.run(asked.cells[0], lambda event: None)  # imports torch
+    began = time.perf_counter()
+    for cell in asked.cells:
+        worker.run(cell, lambda event: None)
+    return (time.perf_counter() - began) / cells
+
+
+def trivial(cells: int) -> None:
+    """The table of trivial cells."""
+    few = max(CORES * 2, cells // 25)  # at 4 s a cell, more would teach nothing
+    start, each = ours(cells)
+    rows = [
+        ("bare Python loop", bare_loop(cells), cells),
+        ("ours: Tune, reused actors, waves, registry", each, cells),
+        ("Tune, reused actors, no loggers", plain_tune(cells, reuse=True, quiet=True), cells),
+        ("Tune, reused actors", plain_tune(cells, reuse=True), cells),
+        ("Tune with its defaults", plain_tune(few, reuse=False), few),
+    ]
+    print(f"{'trivial cells':46} {'n':>6} {'ms a cell':>10} {'ours = 1':>9}")
+    for name, seconds, n in rows:
+        print(f"{name:46} {n:6} {1000 * seconds:10.2f} {seconds / each:9.2f}")
+    print(f"ours: {start:.1f} s until the first cell\n")
+
+
+def real() -> None:
+    """The quickstart's cells: how much of two cores' time is training."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "orchestrator", "launch", "experiments/quickstart.yaml", "--json"]
+        began = time.time()
+        told = subprocess.run([*command, "--workspace", folder], capture_output=True, text=True, check=True)
+        wall = time.time() - began
+        accounts = [account for _, account in Evaluations(Path(folder) / "evaluations").accounts()]
+    starts = sorted(account.started for account in accounts)
+    ends = [account.started + account.seconds for account in accounts]
+    busy, span = sum(account.seconds for account in accounts), max(ends) - starts[0]
+    training = sum(account.train_seconds or 0 for account in accounts)
+    n = json.loads(told.stdout.splitlines()[-1])["done"]
+    print(
+        f"real cells: {n}, wall {wall:.1f} s, of which {starts[0] - began:.1f} s before the first cell and "
+        f"{began + wall - max(ends):.1f} s after the last"
+    )
+    print(
+        f"cells' seconds / cores / span: {busy / CORES / span:.3f}; training seconds alone: "
+        f"{training / CORES / span:.3f}\n"
+    )
+
+
+def grow(cells: int, picture: Path | None) -> None:
+    """Run many trivial cells; show the driver's memory on the way."""
+    process, points = psutil.Process(), list[tuple[int, float]]()
+    done = 0
+
+    def watch(event: Event) -> None:
+        nonlocal done
+        if isinstance(event, Finished):
+            done += 1
+            if done % max(1, cells // 100) == 0:
+                points.append((done, process.memory_info().rss / 2**20))
+
+    start, each = ours(cells, watch)
+    low = statistics.median(memory for _, memory in points[10:30])
+    high = statistics.median(memory for _, memory in points[-20:])
+    print(
+        f"{cells} trivial cells: {1000 * each:.1f} ms each, first after {start:.1f} s; driver's memory "
+        f"{low:.0f} MiB after a fifth, {high:.0f} MiB in the end ({1024 * (high - low) / (0.8 * cells):.2f} KiB a cell)"
+    )
+    if picture:
+        import matplotlib as mpl
+
+        mpl.use("Agg")
+        from matplotlib import pyplot as plt
+
+        figure, axes = plt.subplots(figsize=(6, 3), layout="constrained")
+        axes.plot(*zip(*points, strict=True))
+        axes.set(xlabel="cells finished", ylabel="driver's memory (MiB)", ylim=(0, None), title="Flat while it runs")
+        figure.savefig(picture)
+
+
+def planning(cells: int) -> None:
+    """Plan many cells, and subtract them from a registry in which all are finished."""
+    began = time.perf_counter()
+    asked = grid(cells)
+    planned = time.perf_counter() - began
+    with tempfile.TemporaryDirectory() as folder, Registry.open(f"sqlite:///{folder}/registry.db") as registry:
+        began = time.perf_counter()
+        registry.plan(asked)
+        recorded = time.perf_counter() - began
+        registry.adopt({cell.id: "finished" for cell in asked.cells})
+        evaluations = Evaluations(Path(folder) / "evaluations")
+        for cell in asked.cells:
+            path = evaluations.path(cell.recipe, cell.id)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+        began = time.perf_counter()
+        states = take_stock(asked, evaluations, registry)
+        left = asked.pending({cell for cell, state in states.items() if state == "finished"})
+        subtracted = time.perf_counter() - began
+    assert not left.cells
+    print(
+        f"{cells} cells: planned in {planned:.1f} s, recorded in {recorded:.1f} s, subtracted in {subtracted:.1f} s\n"
+    )
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--cells", type=int, default=200)
+    parser.add_argument("--real", action="store_true")
+    parser.add_argument("--grow", type=int, metavar="N")
+    parser.add_argument("--plan", type=int, metavar="N")
+    parser.add_argument("--picture", type=Path)
+    asked = parser.parse_args()
+    if asked.plan:
+        planning(asked.plan)
+    if asked.grow:
+        grow(asked.grow, asked.picture)
+    if not (asked.plan or asked.grow):
+        trivial(asked.cells)
+    if asked.real:
+        real()

@@ -1,0 +1,174 @@
+"""What it costs to read the per-cell files: the results table from footers, and accuracy curves from rows.
+
+    python benchmarks/records.py [--cells 10000] [--rows 10000000]
+
+The files are made here, in a temporary folder, and lie in the page cache when they are read. Each figure comes from
+a fresh process; memory is the most that it ever held, with Python, pyarrow and the plan in it. The curves count
+scores between 16 384 thresholds in one scan; beside them stands how long DuckDB scans the same columns of the same
+files, to sum them by loss, with as many threads.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from orchestrator.experiment import Experiment
+from orchestrator.plan import PROTOCOL, Plan, plan
+from orchestrator.records import results
+from orchestrator.records.cell_file import Account, encoded
+from orchestrator.records.evaluations import Evaluations
+from trainers.evaluation import Evaluation
+from trainers.metrics import MEASURES
+
+LOSSES = ["softmax", "bce", "bce_unified", "bce_diverse"]
+EPOCHS, SAMPLES = 20, 100
+"""Of a cell of the first part: its history, and its rows, which footers do not depend on."""
+FILE = 2**22
+"""Rows of a file of the second part."""
+
+
+def grid(cells: int) -> Plan:
+    """An experiment of so many cells."""
+    fields = {"name": "benchmark", "losses": LOSSES, "backbones": ["resnet8", "resnet20"], "datasets": ["digits"]}
+    seeds = -(-cells // (2 * len(LOSSES)))
+    whole = plan(Experiment.model_validate({**fields, "seeds": seeds, "baseline": "softmax"}))
+    return Plan(whole.experiment, whole.cells[:cells])
+
+
+def make_cells(folder: Path, cells: int) -> None:
+    """Write the files of a grid, without waiting for the disk as `publish` does."""
+    draw, evaluations = np.random.default_rng(0), Evaluations(folder)
+    scores = draw.normal(size=(4, SAMPLES)).astype(np.float32)
+    label, prediction = draw.integers(0, 10, size=(2, SAMPLES)).astype(np.int32)
+    rows = Evaluation(np.arange(SAMPLES, dtype=np.int32), label, prediction, *scores)
+    history = [{f"figure{number}": draw.random() for number in range(5)} for _ in range(EPOCHS)]
+    for cell in grid(cells).cells:
+        path = evaluations.path(cell.recipe, cell.id)
+        account = Account(
+            cell_id=cell.id,
+            state="finished",
+            recipe=cell.recipe.model_dump(mode="json"),
+            protocol=PROTOCOL,
+            samples=SAMPLES,
+            epochs=EPOCHS,
+            metrics={name: draw.random() for name in MEASURES},
+            shifts={},
+            learned_bias=[],
+            history=history,
+            parameters=1000,
+            train_seconds=2.5,
+            images_per_second=400.0,
+            started=1.7e9,
+            seconds=3.0,
+            mlflow_run_id="0" * 32,
+            provenance={f"provenance{number}": "x" * 20 for number in range(20)},
+        )
+        Path(str(path.parent)).mkdir(parents=True, exist_ok=True)
+        Path(str(path)).write_bytes(encoded(account, rows))
+
+
+def make_rows(folder: Path, rows: int) -> None:
+    """Write a dataset of samples as `compact` does."""
+    draw = np.random.default_rng(0)
+    for loss in LOSSES:
+        partition = folder / "dataset=digits" / "backbone=resnet8" / f"loss={loss}"
+        partition.mkdir(parents=True)
+        for start in range(0, rows // len(LOSSES), FILE):
+            count = min(FILE, rows // len(LOSSES) - start)
+            columns = {
+                "cell_id": pa.array(["0" * 64]).take(pa.array(np.zeros(count, np.int32))),
+                "seed": np.full(count, start // FILE),
+                "sample": np.arange(count, dtype=np.int32),
+                **{name: draw.integers(0, 10, count, dtype=np.int32) for name in ("label", "prediction")},
+                **{name: draw.standard_normal(count, np.float32) for name in results.SAMPLES.names[5:]},
+            }
+            table = pa.table(columns, schema=results.SAMPLES)
+            pq.write_table(table, partition / f"{start}.parquet", compression="zstd", store_schema=False)
+
+
+def aggregate(folder: Path, size: int) -> Callable[[], object]:
+    """The results table of the first part's files."""
+    asked = grid(size)
+
+    def table() -> None:
+        found = results.aggregate(asked, Evaluations(folder))
+        if found.table.num_rows != size:
+            raise RuntimeError(found.damaged)
+
+    return table
+
+
+def curves(folder: Path, size: int) -> Callable[[], object]:  # noqa: ARG001 - the files tell the size
+    """The curve of each loss over the second part's rows."""
+    return lambda: results.accuracy_curves(folder)
+
+
+def scan(folder: Path, size: int) -> Callable[[], object]:  # noqa: ARG001 - the files tell the size
+    """DuckDB's scan of the columns that the curves need."""
+    source = f"read_parquet('{folder}/**/*.parquet', hive_partitioning=true)"
+    query = f"SELECT loss, count(*), sum(positive), sum(rival) FROM {source} GROUP BY loss"  # noqa: S608 - our folder
+    connection = duckdb.connect(config={"threads": pa.cpu_count()})
+    return lambda: connection.execute(query).fetchall()
+
+
+TASKS = {"aggregate": aggregate, "curves": curves, "scan": scan}
+
+
+def measured(task: str, folder: Path, size: int) -> tuple[float, float]:
+    """Seconds and MiB of a task in a process of its own."""
+    command = [sys.executable, __file__, "--task", task, "--folder", str(folder), "--size", str(size)]
+    seconds, mebibytes = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+    return float(seconds), float(mebibytes)
+
+
+def perform(task: str, folder: Path, size: int) -> None:
+    """Do a task and print what it took."""
+    work = TASKS[task](folder, size)
+    started = time.perf_counter()
+    work()
+    seconds = time.perf_counter() - started
+    # Not `ru_maxrss`, in which Linux counts what the parent held.
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    print(seconds, int(status.partition("VmHWM:")[2].split()[0]) / 1024)
+
+
+def main() -> None:
+    """Print both parts."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--cells", type=int, default=10_000)
+    parser.add_argument("--rows", type=int, default=10_000_000)
+    parser.add_argument("--task", choices=TASKS, help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--size", type=int, help=argparse.SUPPRESS)
+    asked = parser.parse_args()
+    if asked.task:
+        perform(asked.task, asked.folder, asked.size)
+        return
+    with TemporaryDirectory() as folder:
+        place = Path(folder)
+        make_cells(place / "cells", asked.cells)
+        seconds, mebibytes = measured("aggregate", place / "cells", asked.cells)
+        print(f"results table of {asked.cells} cells: {seconds:.1f} s, {mebibytes:.0f} MiB", flush=True)
+        make_rows(place / "rows", asked.rows)
+        for task in ("curves", "scan"):
+            measured(task, place / "rows", asked.rows)  # so that neither finds a colder cache than the other
+        (took, mebibytes), (scanned, _) = (measured(task, place / "rows", asked.rows) for task in ("curves", "scan"))
+        print(
+            f"accuracy curves over {asked.rows} rows: {took:.2f} s, {mebibytes:.0f} MiB; "
+            f"DuckDB's scan: {scanned:.2f} s; ratio {took / scanned:.1f}"
+        )
+
+
+if __name__ == "__main__":
+    main()

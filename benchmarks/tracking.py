@@ -1,0 +1,118 @@
+"""What it costs to write cells' runs to MLflow, by the number of processes that write at once.
+
+    python benchmarks/tracking.py [--runs 20] [--epochs 10] [--tracking URI]
+
+Each process writes its runs one after the other, as a worker does with short cells: parameters, epochs of ten
+figures, final metrics. Nothing is trained, so that nothing hides behind training. In seconds a run: `waiting`,
+what a cell waits for the store, from opening its run to the end of it (the median, and the longest); `whole`,
+the time from the start of the first process to the end of the last, divided by the runs; `CPU`, what the
+processes computed. `late` counts the runs that the store did not have in full by their end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import statistics
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from multiprocessing.synchronize import Barrier as Together
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from orchestrator.cluster import Resources
+from orchestrator.plan import Cell, identity
+from orchestrator.records.mlflow_store import connect
+from orchestrator.records.tracking import Tracking
+from trainers.recipe import Recipe, Training
+
+FIGURES = 10
+
+
+@dataclass(frozen=True)
+class Written:
+    """One run: seconds it took, seconds of CPU, and whether the store had all of it in time."""
+
+    waiting: float
+    cpu: float
+    in_time: bool
+
+
+def a_cell(seed: int, epochs: int) -> Cell:
+    """A cell to tell of."""
+    fields = {"loss": "bce_unified", "backbone": "resnet8", "dataset": "digits", "seed": seed}
+    recipe = Recipe.model_validate({**fields, "training": Training(epochs=epochs)})
+    return Cell(identity(recipe), "unified", "resnet8", "digits", seed, recipe, Resources())
+
+
+def write(tracking: Tracking, cell: Cell, epochs: int) -> Written:
+    """Write one run."""
+    started, busy = time.perf_counter(), time.process_time()
+    with tracking.run(cell, commit="c0ffee") as run:
+        for epoch in range(1, epochs + 1):
+            run.epoch(epoch, {f"figure{number}": epoch + number / FIGURES for number in range(FIGURES)})
+        run.finish({f"final{number}": number / FIGURES for number in range(FIGURES)})
+    return Written(time.perf_counter() - started, time.process_time() - busy, run.trouble is None)
+
+
+def work(
+    tracking: Tracking, seeds: range, epochs: int, together: Together, told: multiprocessing.Queue[list[Written]]
+) -> None:
+    """One process: import and connect, wait for the others, then write."""
+    connect(tracking.uri)
+    write(tracking, a_cell(seeds.start, epochs), epochs)
+    together.wait()
+    told.put([write(tracking, a_cell(seed, epochs), epochs) for seed in seeds[1:]])
+
+
+def measure(tracking: Tracking, processes: int, runs: int, epochs: int, first_seed: int) -> tuple[list[Written], float]:
+    """Every run, and the seconds of the whole."""
+    context = multiprocessing.get_context("spawn")
+    together, told = context.Barrier(processes + 1), context.Queue()
+    starts = [first_seed + number * (runs + 1) for number in range(processes)]
+    workers = [
+        context.Process(target=work, args=(tracking, range(start, start + runs + 1), epochs, together, told))
+        for start in starts
+    ]
+    for worker in workers:
+        worker.start()
+    together.wait()
+    started = time.perf_counter()
+    written = [run for _ in workers for run in told.get()]
+    whole = time.perf_counter() - started
+    for worker in workers:
+        worker.join()
+    return written, whole
+
+
+def row(processes: int, written: Iterable[Written], whole: float) -> str:
+    """A line of the table."""
+    runs = list(written)
+    seconds = [run.waiting for run in runs]
+    cpu = statistics.fmean(run.cpu for run in runs)
+    late = sum(not run.in_time for run in runs)
+    median, longest = statistics.median(seconds), max(seconds)
+    return f"{processes:>9} {median:>8.3f} {longest:>8.3f} {whole / len(runs):>7.3f} {cpu:>7.3f} {late:>5}"
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--runs", type=int, default=20, help="runs a process")
+    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--tracking", help="a store of your own; default: a fresh SQLite file")
+    asked = parser.parse_args()
+    with TemporaryDirectory() as folder:
+        uri = asked.tracking or f"sqlite:///{Path(folder) / 'mlflow.db'}"
+        tracking = Tracking(uri, "benchmark", None if asked.tracking else str(Path(folder) / "mlartifacts"))
+        tracking.prepare()
+        print(f"{asked.runs} runs a process, {asked.epochs} epochs of {FIGURES} figures; seconds a run")
+        print(f"{'processes':>9} {'waiting':>8} {'longest':>8} {'whole':>7} {'CPU':>7} {'late':>5}")
+        for number, processes in enumerate((1, 2, 8)):
+            written, whole = measure(tracking, processes, asked.runs, asked.epochs, first_seed=number * 100_000)
+            print(row(processes, written, whole), flush=True)
+
+
+if __name__ == "__main__":
+    main()

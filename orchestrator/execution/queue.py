@@ -1,0 +1,230 @@
+"""The cells that wait: which is next, which must wait longer, and whether one that was lost is tried again."""
+
+from __future__ import annotations
+
+import heapq
+import threading
+import time
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import count
+from typing import Literal
+
+from orchestrator.cluster import Resources
+from orchestrator.outcome import Adopted, Ending, Failed, Fault, Finished, Lost
+from orchestrator.plan import Cell
+
+RETRIES: Mapping[Fault, int] = {"process": 3, "node": 20, "memory": 1, "storage": 5, "hang": 1}
+"""How often a cell is tried again after each kind of fault. Each is counted apart, so that machines
+that are taken away cost a cell none of its other chances; a cell that ends every machine must end, too."""
+
+PAUSE, LONGEST_PAUSE = 1.0, 60.0
+"""Seconds before the first new attempt; doubled for each further one, up to the second."""
+
+ASK_AGAIN = 2.0
+"""Seconds until another launch's cell is asked for again."""
+
+GENEROSITY, SHORTEST_LIMIT = 10, 600.0
+"""Where the experiment sets no limit, an attempt may take so many times as long as its like did, and never less
+than so many seconds."""
+
+Claim = Literal["mine", "taken", "finished", "diverged", "failed"]
+"""Whether this launch may run a cell, another one is running it, or what came of it there."""
+
+Kind = tuple[str, str, str]
+
+
+@dataclass(frozen=True)
+class Ticket:
+    """Leave to make one attempt at a cell."""
+
+    cell: Cell
+    time_limit: float | None = None
+    """Seconds after which its process is ended."""
+    alone: bool = False
+    """On a machine of its own, because memory ran out beside others."""
+
+    def __deepcopy__(self, memo: object) -> Ticket:
+        """Itself: nothing can change it, and Tune copies whatever it is given, for milliseconds."""
+        del memo
+        return self
+
+
+def _unclaimed(cell: Cell) -> Claim:
+    del cell
+    return "mine"
+
+
+def _unheard(adopted: Adopted) -> None:
+    del adopted
+
+
+def _no_more(event: Ending | Adopted) -> Iterable[Cell]:
+    del event
+    return ()
+
+
+class Queue:
+    """Hands out cells, the longest first, so that no long one is left for the end.
+
+    Cells of equal resources follow each other, because a worker process can only be used
+    again for a cell that needs the same. Of each kind that has not been measured yet, one
+    is sent ahead. Safe to use from several threads.
+
+    Args:
+        cells: What has to run.
+        claim: Asked before a cell is handed out.
+        adopted: Told of each cell that another launch has settled.
+        more: Told of the end of every attempt and of each cell that another launch has settled, one at a
+            time; the further cells that it answers with are there before the queue can seem to be over.
+        durations: Seconds that earlier cells took, by kind.
+        most: Cells to run at once, at most.
+        clock: Seconds that only ever grow.
+    """
+
+    def __init__(
+        self,
+        cells: Iterable[Cell],
+        *,
+        claim: Callable[[Cell], Claim] = _unclaimed,
+        adopted: Callable[[Adopted], None] = _unheard,
+        more: Callable[[Ending | Adopted], Iterable[Cell]] = _no_more,
+        durations: Mapping[Kind, Sequence[float]] | None = None,
+        most: int | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.adopted = adopted
+        self._claim, self._more, self._most, self._clock = claim, more, most, clock
+        self._lock, self._order = threading.RLock(), count()
+        self._fresh: defaultdict[Resources, dict[Kind, deque[Cell]]] = defaultdict(dict)
+        self.add(cells)
+        self._postponed: list[tuple[float, int, Ticket]] = []
+        self._running: dict[str, Ticket] = {}
+        self._clearing: str | None = None
+        self._sent: set[Kind] = set()
+        self._sums = {kind: (sum(seconds), len(seconds)) for kind, seconds in (durations or {}).items()}
+        self._lost: Counter[tuple[str, Fault]] = Counter()
+        self._closed = False
+
+    def add(self, cells: Iterable[Cell]) -> None:
+        """Further cells to run, none of which was added before."""
+        with self._lock:
+            for cell in cells:
+                self._fresh[cell.resources].setdefault(cell.kind, deque()).append(cell)
+
+    def waiting(self) -> Iterator[Cell]:
+        """Every cell that has not been handed out."""
+        for kinds in self._fresh.values():
+            for cells in kinds.values():
+                yield from cells
+        yield from (ticket.cell for _, _, ticket in self._postponed)
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing runs and nothing will."""
+        with self._lock:
+            return not self._running and (self._closed or not (self._fresh or self._postponed))
+
+    def close(self) -> None:
+        """Hand out nothing more. Takes no lock: it may be called by a signal, at any point."""
+        self._closed = True
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it has been closed."""
+        return self._closed
+
+    def take(self) -> Ticket | None:
+        """The next cell to run; None where there is none, or none at present."""
+        with self._lock:
+            while not (self._closed or self._is_full()):
+                ticket = self._next()
+                if ticket is None:
+                    return None
+                claim = self._claim(ticket.cell)
+                if claim == "mine":
+                    self._running[ticket.cell.id] = ticket
+                    self._clearing = ticket.cell.id if ticket.alone else None
+                    return ticket
+                if claim == "taken":
+                    self._postpone(ticket, ASK_AGAIN)
+                else:
+                    settled = Adopted(ticket.cell, claim)
+                    self.adopted(settled)
+                    self.add(self._more(settled))
+            return None
+
+    def started(self, cell: Cell) -> None:
+        """Take note that a cell has found its machine."""
+        with self._lock:
+            if self._clearing == cell.id:
+                self._clearing = None
+
+    def ended(self, ending: Ending) -> Ending:
+        """Take note of how an attempt ended.
+
+        Returns:
+            What is to be told of it: a cell that was lost once too often has failed.
+        """
+        with self._lock:
+            ticket = self._running.pop(ending.cell.id)
+            self.started(ending.cell)
+            told = self._again(ticket, ending) if isinstance(ending, Lost) else ending
+            if isinstance(told, Finished):
+                total, number = self._sums.get(told.cell.kind, (0.0, 0))
+                self._sums[told.cell.kind] = total + told.attempt.seconds, number + 1
+            self.add(self._more(told))
+            return told
+
+    def running(self) -> set[str]:
+        """The ids of the cells whose attempts have not ended."""
+        with self._lock:
+            return set(self._running)
+
+    def _is_full(self) -> bool:
+        # A machine never becomes free for a cell that needs it alone while others keep taking parts of it.
+        return self._clearing is not None or (self._most is not None and len(self._running) >= self._most)
+
+    def _next(self) -> Ticket | None:
+        if self._postponed and self._postponed[0][0] <= self._clock():
+            return heapq.heappop(self._postponed)[2]
+        if not self._fresh:
+            return None
+        resources = max(self._fresh, key=lambda needed: (needed.gpus, needed.cpus))
+        kinds = self._fresh[resources]
+        kind = max(kinds, key=lambda kind: self._urgency(kind, kinds[kind][0]))
+        cell = kinds[kind].popleft()
+        self._sent.add(kind)
+        if not kinds[kind]:
+            del kinds[kind]
+        if not kinds:
+            del self._fresh[resources]
+        return Ticket(cell, self._limit(cell))
+
+    def _urgency(self, kind: Kind, cell: Cell) -> tuple[bool, bool, float]:
+        expected = self._expected(kind)
+        return kind not in self._sent, expected is None, expected or cell.recipe.training.epochs
+
+    def _expected(self, kind: Kind) -> float | None:
+        total, number = self._sums.get(kind, (0.0, 0))
+        return total / number if number else None
+
+    def _limit(self, cell: Cell) -> float | None:
+        if cell.time_limit is not None:
+            return cell.time_limit
+        expected = self._expected(cell.kind)
+        return None if expected is None else max(GENEROSITY * expected, SHORTEST_LIMIT)
+
+    def _again(self, ticket: Ticket, lost: Lost) -> Lost | Failed:
+        self._lost[lost.cell.id, lost.fault] += 1
+        times, most = self._lost[lost.cell.id, lost.fault], RETRIES[lost.fault]
+        if times > most:
+            error = f"{lost.error} ({times} attempts ended by this kind of fault: {lost.fault})"
+            return Failed(lost.cell, lost.attempt, error, lost.traceback)
+        again = replace(ticket, alone=ticket.alone or lost.fault == "memory")
+        self._postpone(again, min(PAUSE * 2 ** (times - 1), LONGEST_PAUSE))
+        return lost
+
+    def _postpone(self, ticket: Ticket, seconds: float) -> None:
+        heapq.heappush(self._postponed, (self._clock() + seconds, next(self._order), ticket))

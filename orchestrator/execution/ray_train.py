@@ -1,0 +1,77 @@
+"""Train one cell by several processes at once, by Ray Train. With `ray_tune` the only door to ray."""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from ray.train import RunConfig, ScalingConfig
+from ray.train.torch import TorchConfig, TorchTrainer
+from ray.util.queue import Empty, Queue
+
+from orchestrator.execution.worker import Worker
+from orchestrator.outcome import Diverged, Ending, Event, Failed, Finished, Lost, Stopped
+from orchestrator.plan import Cell
+
+ENDINGS = (Finished, Diverged, Failed, Lost, Stopped)
+
+
+def run_together(worker: Worker, cell: Cell, tell: Callable[[Event], None]) -> Ending:
+    """Run a cell data-parallel on as many devices as it asks for; called in the process of its trial.
+
+    The first process records and tells; NCCL joins GPUs and Gloo CPUs.
+
+    Raises:
+        Exception: A process could not be started, or died.
+    """
+    wanted = cell.resources
+    needed = {"CPU": wanted.cpus} | ({"GPU": wanted.gpus} if wanted.gpus else {})
+    inbox, trouble = Queue(actor_options={"num_cpus": 0}), list[BaseException]()
+    with tempfile.TemporaryDirectory(prefix="train-", ignore_cleanup_errors=True) as folder:
+        trainer = TorchTrainer(
+            _rank,
+            train_loop_config={"worker": worker, "cell": cell, "inbox": inbox},
+            scaling_config=ScalingConfig(
+                num_workers=wanted.devices, use_gpu=bool(wanted.gpus), resources_per_worker=needed
+            ),
+            torch_config=TorchConfig(backend="nccl" if wanted.gpus else "gloo"),
+            run_config=RunConfig(storage_path=folder, name="cell"),
+        )
+
+        def fit() -> None:
+            try:
+                trainer.fit()
+            except BaseException as error:  # noqa: BLE001 - raised again in the thread that waits
+                trouble.append(error)
+
+        thread = threading.Thread(target=fit, daemon=True)
+        thread.start()
+        ending: Ending | None = None
+        while thread.is_alive() or inbox.qsize():
+            try:
+                event: Event = inbox.get(timeout=1)
+            except Empty:
+                continue
+            if isinstance(event, ENDINGS):
+                ending = event
+            else:
+                tell(event)
+    if ending is None:
+        raise trouble[0] if trouble else RuntimeError("the processes ended without a word")
+    return ending
+
+
+def _rank(config: dict[str, Any]) -> None:
+    """One of the processes: all train, and the first one speaks."""
+    from trainers.parallel import World
+
+    world, worker, cell, inbox = World.here(), config["worker"], config["cell"], config["inbox"]
+    ending = worker.run(cell, inbox.put if world.rank == 0 else _silent, world)
+    if world.rank == 0:
+        inbox.put(ending)
+
+
+def _silent(event: Event) -> None:
+    del event

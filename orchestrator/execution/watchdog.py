@@ -1,0 +1,136 @@
+"""A process beside a worker that ends it: when a cell overruns its time, or the worker stands still.
+
+Ending is done from outside and by SIGKILL, because a process that hangs can be asked in
+vain. Before, its stacks are written down, if it is still able to. The watchdog reads
+lines from its standard input: `limit SECONDS FILE` (a cell begins; an empty file name for
+none), `beat` (the worker lives) and `rest` (the cell has ended). The worker's own end closes
+the input, and the watchdog goes, too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+SILENCE = 300.0
+"""Seconds without a beat after which a worker counts as frozen. Beats come from a thread of their own, so
+only a stopped process, or one that holds the interpreter's lock for so long, is silent."""
+
+BEAT = 5.0
+"""Seconds between two beats."""
+
+LAST_WORDS = 2.0
+"""Seconds that a worker gets to write down its stacks."""
+
+
+class Watchdog:
+    """The watchdog of this process, which it starts; one serves all cells that run here."""
+
+    def __init__(self, silence: float = SILENCE) -> None:
+        self._stacks = tempfile.NamedTemporaryFile(prefix="stacks-", buffering=0)  # noqa: SIM115 - as long as we live
+        faulthandler.register(signal.SIGUSR1, file=self._stacks, all_threads=True)
+        command = [sys.executable, "-I", "-S", __file__, str(os.getpid()), self._stacks.name, str(silence)]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
+        self._lock = threading.Lock()
+        threading.Thread(target=self._beat, args=(min(BEAT, silence / 3),), daemon=True).start()
+
+    @contextmanager
+    def watching(self, limit: float | None, last_words: Path | None) -> Generator[None]:
+        """Within: this process is ended if it takes longer than `limit` seconds, or stands still.
+
+        Args:
+            limit: Seconds; None for any time.
+            last_words: The file that gets the reason and the stacks.
+        """
+        self._tell(f"limit {'inf' if limit is None else limit} {last_words or ''}")
+        try:
+            yield
+        finally:
+            self._tell("rest")
+
+    def _beat(self, seconds: float) -> None:
+        while self._tell("beat"):
+            time.sleep(seconds)
+
+    def _tell(self, line: str) -> bool:
+        pipe = self._process.stdin
+        assert pipe is not None  # noqa: S101 - for the type checker
+        with self._lock:
+            try:
+                pipe.write(f"{line}\n".encode())
+                pipe.flush()
+            except OSError:  # it is gone: cells then run unwatched rather than not at all
+                return False
+            return True
+
+
+def watch(worker: int, stacks: Path, silence: float) -> None:
+    """The watchdog's own loop."""
+    os.set_blocking(sys.stdin.fileno(), False)
+    selector = selectors.DefaultSelector()
+    selector.register(sys.stdin, selectors.EVENT_READ)
+    limit, began, heard, last_words, rest = float("inf"), 0.0, time.monotonic(), "", b""
+    watched = False
+    while True:
+        due = min(began + limit, heard + silence) if watched else float("inf")
+        selector.select(max(0.0, min(due - time.monotonic(), 3600.0)))
+        received = _received()
+        if received == b"":
+            return  # the worker has ended by itself
+        now = time.monotonic()
+        lines = (rest + (received or b"")).split(b"\n")
+        rest = lines.pop()
+        for line in map(bytes.decode, lines):
+            heard = now
+            match line.split(" ", 2):
+                case ["limit", seconds, file]:
+                    limit, began, last_words, watched = float(seconds), now, file, True
+                case ["rest"]:
+                    watched = False
+                case _:  # a beat
+                    pass
+        if watched and now >= min(began + limit, heard + silence):
+            frozen = now >= heard + silence
+            reason = f"no sign of life for {silence:g} s" if frozen else f"longer than its limit of {limit:g} s"
+            _end(worker, stacks, reason, last_words)
+            return
+
+
+def _received() -> bytes | None:
+    """What has arrived; None if nothing has, and nothing at all if nothing will."""
+    try:
+        return os.read(sys.stdin.fileno(), 65536)
+    except BlockingIOError:
+        return None
+
+
+def _end(worker: int, stacks: Path, reason: str, last_words: str) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(worker, signal.SIGUSR1)
+        deadline = time.monotonic() + LAST_WORDS
+        while not stacks.stat().st_size and time.monotonic() < deadline:
+            time.sleep(0.05)
+    told = stacks.read_text(errors="replace") or "It could not write down its stacks: it was stopped."
+    if last_words:
+        with contextlib.suppress(OSError):
+            path = Path(last_words)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(f"{reason}\n{told}", encoding="utf-8")
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(worker, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C in the terminal is for the driver
+    watch(int(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3]))

@@ -1,0 +1,277 @@
+"""An experiment's records as a folder to publish, and such a folder taken into another workspace.
+
+The folder is a Frictionless Data Package (datapackage.org, version 2.0). What it holds of
+a cell is its file, byte for byte, so that whoever takes it over has the cell done.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import yaml
+from pyarrow import csv
+
+from orchestrator import provenance
+from orchestrator.errors import DamagedFileError, RequestError
+from orchestrator.experiment import AXES, Experiment
+from orchestrator.plan import Plan
+from orchestrator.records import cell_file, results
+from orchestrator.records.evaluations import Evaluations, set_aside
+from orchestrator.records.results import Results
+from orchestrator.records.storage import Storage
+from orchestrator.workspace import Workspace
+from trainers.metrics import MEASURES
+
+SUMS = "SHA256SUMS"
+"""As `sha256sum --check` reads it: a line for each other file."""
+
+
+@dataclass(frozen=True)
+class Exported:
+    """How many cells are in the folder, how many of the plan are not, and what is wrong with files set aside."""
+
+    cells: int
+    missing: int
+    damaged: tuple[str, ...]
+
+
+def export(plan: Plan, place: Workspace, folder: Path) -> Exported:
+    """Write all that is known of an experiment into an empty folder.
+
+    Raises:
+        RequestError: The folder is not empty, or no cell is done.
+    """
+    if folder.exists() and any(folder.iterdir()):
+        raise RequestError(f"{folder} is not empty: name a new folder, so that nothing in it is mixed up or lost.")
+    target, damaged = Storage(folder), _copy_cells(plan, Evaluations(place.evaluations), folder)
+    found = results.aggregate(plan, Evaluations(folder / "evaluations"))
+    if not found.table.num_rows:
+        raise RequestError("\n".join([*damaged, f"No cell of '{plan.experiment.name}' is done: launch it first."]))
+    results.write(found, folder / "results.parquet")
+    sink = pa.BufferOutputStream()
+    csv.write_csv(found.table, sink)
+    target.write("results.csv", sink.getvalue().to_pybytes())
+    _copy_report(plan.experiment.name, place, target)
+    if (lock := provenance.ROOT / "requirements.lock").exists():
+        target.write(lock.name, lock.read_bytes())
+    target.write("experiment.yaml", yaml.safe_dump(_document(plan.experiment), sort_keys=False).encode())
+    made = {"export": provenance.code(), "cells": _provenance(plan, found, Evaluations(folder / "evaluations"))}
+    target.write("provenance.json", _json(made))
+    target.write("README.md", _card(plan, found).encode())
+    target.write("datapackage.json", _json(_package(plan.experiment, target)))
+    target.write(SUMS, "".join(f"{_sha256(target, name)}  {name}\n" for name in _names(target)).encode())
+    return Exported(found.table.num_rows, len(found.missing), damaged)
+
+
+def _copy_cells(plan: Plan, source: Evaluations, folder: Path) -> tuple[str, ...]:
+    target, damaged = Evaluations(folder / "evaluations"), list[str]()
+    for name in sorted(source.name(cell) for cell in plan.cells):
+        try:
+            target.storage.write(name, source.checked(name)[0])
+        except FileNotFoundError:
+            continue
+        except DamagedFileError as error:
+            damaged.append(f"{error} It was set aside as {set_aside(source.folder / name).name}.")
+    return tuple(damaged)
+
+
+def _copy_report(experiment: str, place: Workspace, target: Storage) -> None:
+    source = Storage(place.report(experiment).parent)
+    for file in source.list():
+        if not file.is_half_written and (content := source.read(file.name)) is not None:
+            target.write(f"report/{file.name}", content)
+
+
+def _document(experiment: Experiment) -> dict[str, Any]:
+    """The experiment as its file would say it with every default written out."""
+    document = experiment.model_dump(mode="json", exclude_none=True)
+    for axis in AXES.values():
+        document[axis] = [{**choice["plugin"], "as": choice["label"]} for choice in document[axis]]
+    return document
+
+
+def _provenance(plan: Plan, found: Results, evaluations: Evaluations) -> dict[str, Any]:
+    done = plan.pending({cell.id for cell in found.missing})
+    return {cell.id: evaluations.content(cell)["provenance"] for cell in done.cells}
+
+
+def _names(target: Storage) -> list[str]:
+    return sorted(file.name for file in target.list())
+
+
+def _json(content: Any) -> bytes:
+    return (json.dumps(content, indent=2, sort_keys=True) + "\n").encode()
+
+
+def _sha256(storage: Storage, name: str) -> str | None:
+    content = storage.read(name)
+    return None if content is None else hashlib.sha256(content).hexdigest()
+
+
+def _package(experiment: Experiment, target: Storage) -> dict[str, Any]:
+    """The description that programs read."""
+    samples = [name for name in _names(target) if name.startswith("evaluations/")]
+    table = {"type": "table", "schema": _table_schema(results.SCHEMA)}
+    parquet = {"format": "parquet", "mediatype": "application/vnd.apache.parquet"}
+    return {
+        "$schema": "https://datapackage.org/profiles/2.0/datapackage.json",
+        "name": experiment.name.lower(),
+        "title": experiment.name,
+        "description": experiment.question,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "resources": [
+            {"name": "results", **_file(target, "results.parquet"), **parquet, **table},
+            {"name": "results-csv", **_file(target, "results.csv"), "format": "csv", "mediatype": "text/csv", **table},
+            {"name": "samples", "path": samples, **parquet, "type": "table", "schema": _table_schema(cell_file.SCHEMA)},
+        ],
+    }
+
+
+def _file(target: Storage, name: str) -> dict[str, Any]:
+    (size,) = [file.size for file in target.list() if file.name == name]
+    return {"path": name, "bytes": size, "hash": f"sha256:{_sha256(target, name)}"}
+
+
+def _table_schema(schema: pa.Schema) -> dict[str, Any]:
+    return {
+        "fields": [
+            {"name": field.name, "type": _kind(field.type)}
+            | ({"description": MEASURES[field.name]} if field.name in MEASURES else {})
+            for field in schema
+        ]
+    }
+
+
+def _kind(kind: pa.DataType) -> str:
+    if pa.types.is_integer(kind):
+        return "integer"
+    return "number" if pa.types.is_floating(kind) else "string"
+
+
+def _card(plan: Plan, found: Results) -> str:
+    """The description that people read."""
+    experiment, rows = plan.experiment, found.rows()
+    states = Counter(row["state"] for row in rows)
+    commits = sorted({str(row["git_commit"]) for row in rows})
+    axes = {axis: ", ".join(choice.label for choice in getattr(experiment, axis)) for axis in AXES.values()}
+    return f"""# {experiment.name}
+
+{experiment.question or "An experiment that states no question."}
+
+- Losses: {axes["losses"]}. Baseline: {experiment.baseline}.
+- Backbones: {axes["backbones"]}. Datasets: {axes["datasets"]}. Seeds: {len(experiment.seeds)}.
+- Models trained: {states["finished"]} finished, {states["diverged"]} diverged, {len(found.missing)} missing.
+- Commits of the code: {", ".join(commits)}.
+- Licence: none is stated here; state one before you publish this.
+
+## What is here
+
+| file | holds |
+|---|---|
+| `results.parquet`, `results.csv` | one row a model: what it is, its measures, its costs |
+| `evaluations/dataset=…/backbone=…/loss=…/ID.parquet` | one row a test sample of a model: {_columns()} |
+| `experiment.yaml` | the experiment, every default written out |
+| `provenance.json`, `requirements.lock` | machines, versions, commits and seeds; the packages |
+| `report/` | the report, where there was one |
+| `datapackage.json`, `{SUMS}` | descriptions and checksums for programs |
+
+Each file of a model holds, under the metadata key `cell`, its recipe, learning curves and provenance as JSON.
+Images are not here.
+
+## Measures
+
+{chr(10).join(f"- `{name}`: {meaning}." for name, meaning in MEASURES.items())}
+
+## To use it
+
+`pandas.read_parquet("results.parquet")` reads the table, and `pandas.read_parquet("evaluations")` all samples.
+`sha256sum --check {SUMS}` checks the files. `orchestrator import FOLDER` takes the models into a workspace, where
+they count as done.
+"""
+
+
+def _columns() -> str:
+    return ", ".join(f"`{name}`" for name in cell_file.SCHEMA.names)
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What became of the cells of a folder; each of the problems is a sentence."""
+
+    taken: tuple[str, ...]
+    """Ids of cells that are done here now."""
+    present: tuple[str, ...]
+    """Ids of cells that were done here with the same file."""
+    problems: tuple[str, ...]
+
+
+def import_(folder: Path, evaluations: Evaluations) -> Imported:
+    """Put the cells of an exported folder beside one's own; nothing that is there is overwritten.
+
+    Raises:
+        RequestError: The folder is not an exported one.
+    """
+    sums = _sums(folder)
+    problems = [*_altered(folder, sums)]
+    taken, present = list[str](), list[str]()
+    source = Evaluations(folder / "evaluations")
+    for name in source.names():
+        listed = sums.get(f"evaluations/{name}")
+        if listed is None:
+            problems.append(f"{source.folder / name} is not in {SUMS} and is left out.")
+        elif listed == _sha256(source.storage, name):
+            try:
+                (taken if _take(name, source, evaluations) else present).append(Path(name).stem)
+            except DamagedFileError as error:
+                problems.append(str(error))
+    return Imported(tuple(taken), tuple(present), tuple(problems))
+
+
+def _sums(folder: Path) -> Mapping[str, str]:
+    """The checksums by the names of the files."""
+    content = Storage(folder).read(SUMS)
+    try:
+        pairs = [line.split("  ", 1) for line in (content or b"").decode().splitlines()]
+        if pairs:
+            return {name: digest for digest, name in pairs}
+    except ValueError:
+        pass
+    raise RequestError(f"{folder} is no exported experiment: it has no readable {SUMS}.")
+
+
+def _altered(folder: Path, sums: Mapping[str, str]) -> Iterator[str]:
+    """A sentence for each file that is not as it was exported."""
+    there = {file.name for file in Storage(folder).list()}
+    for name, digest in sums.items():
+        if name not in there:
+            yield f"{folder / name} is missing."
+        elif _sha256(Storage(folder), name) != digest:
+            yield f"{folder / name} was altered after it was exported; nothing is taken from it."
+
+
+def _take(name: str, source: Evaluations, target: Evaluations) -> bool:
+    """Copy a cell's file; False where the same is there.
+
+    Raises:
+        DamagedFileError: The file, or the one that is there, is damaged, or they differ.
+    """
+    content, rows = source.checked(name)
+    try:
+        ours, our_rows = target.checked(name)
+    except FileNotFoundError:
+        target.storage.write(name, content)
+        return True
+    if ours != content:
+        scores = "the same scores" if our_rows == rows else "other scores"
+        raise DamagedFileError(
+            f"{target.folder / name} is there already, from another training with {scores}, and stays as it is."
+        )
+    return False

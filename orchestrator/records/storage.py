@@ -1,0 +1,202 @@
+"""Where bytes lie: below a folder of this machine, or below a prefix of an object store. The only door to `pyarrow.fs`.
+
+Bytes are written whole or not at all, and whoever reads sees the old ones or the new ones.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TypeVar
+
+import pyarrow as pa
+from pyarrow import fs
+
+from orchestrator.errors import WorkspaceError
+from orchestrator.workspace import Location, Remote
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+_HALF_WRITTEN = re.compile(r"(^|/)\.[^/]+\.([0-9a-f]{8}|[0-9]+)$")
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A file: its name below the storage's root with `/` between the parts, bytes, and seconds since 1970."""
+
+    name: str
+    size: int
+    modified: float
+
+    @property
+    def is_half_written(self) -> bool:
+        """Whether a writer was stopped before it gave the file its name, unless it is still writing."""
+        return bool(_HALF_WRITTEN.search(self.name))
+
+
+@dataclass(frozen=True)
+class Storage:
+    """Files below one place, by name; a plain value, so that it crosses to worker processes.
+
+    Every method raises `OSError` when the storage refuses or does not answer, and
+    `WorkspaceError` when pyarrow cannot make sense of the URI.
+    """
+
+    root: Location
+
+    @property
+    def readers(self) -> int:
+        """How many reads are worth having under way at once: an object store answers late, but many at a time."""
+        return 32 if isinstance(self.root, Remote) else os.cpu_count() or 1
+
+    def read(self, name: str) -> bytes | None:
+        """The bytes of a file; None where there is none."""
+        return self._read(name, None)
+
+    def tail(self, name: str, size: int) -> bytes | None:
+        """The last bytes of a file, or all of a shorter one; None where there is none."""
+        return self._read(name, size)
+
+    def _read(self, name: str, last: int | None) -> bytes | None:
+        try:
+            if isinstance(self.root, Remote):
+                store, prefix = _opened(self.root)
+                with store.open_input_file(f"{prefix}/{name}") as file:
+                    start = 0 if last is None else max(0, file.size() - last)
+                    return file.read_at(file.size() - start, start)
+            with (self.root / name).open("rb") as file:
+                if last is not None:
+                    file.seek(max(0, file.seek(0, os.SEEK_END) - last))
+                return file.read()
+        except FileNotFoundError:
+            return None
+
+    def write(self, name: str, content: bytes) -> None:
+        """Put a file there, whole or not at all, in the place of one of the same name."""
+        if isinstance(self.root, Remote):
+            store, prefix = _opened(self.root)
+            # Closing would publish what was written until then, so a stream that fails is left to itself.
+            stream = store.open_output_stream(f"{prefix}/{name}")
+            stream.write(content)
+            stream.close()
+        else:
+            _replace(self.root / name, content)
+
+    def move(self, name: str, to: str) -> None:
+        """Give a file another name, in the place of one that has it."""
+        if isinstance(self.root, Remote):
+            store, prefix = _opened(self.root)
+            store.move(f"{prefix}/{name}", f"{prefix}/{to}")
+        else:
+            (self.root / name).replace(self.root / to)
+
+    def delete(self, name: str) -> None:
+        """Remove a file, and on this machine the folders that are empty then; none there is fine."""
+        try:
+            if isinstance(self.root, Remote):
+                store, prefix = _opened(self.root)
+                store.delete_file(f"{prefix}/{name}")
+            else:
+                (self.root / name).unlink()
+                _prune((self.root / name).parent, self.root)
+        except FileNotFoundError:
+            pass
+
+    def list(self, below: str = "") -> Iterator[Stored]:
+        """All files below a folder, in the order of their names within each; hidden ones, too."""
+        if isinstance(self.root, Remote):
+            store, prefix = _opened(self.root)
+            selector = fs.FileSelector(f"{prefix}/{below}".rstrip("/"), allow_not_found=True, recursive=True)
+            found = [info for info in store.get_file_info(selector) if info.type == fs.FileType.File]
+            for info in sorted(found, key=lambda info: info.path):
+                yield Stored(info.path.removeprefix(f"{prefix}/"), info.size, info.mtime.timestamp())
+        else:
+            yield from _walk(self.root / below, f"{below}/" if below else "")
+
+    @property
+    def filesystem(self) -> tuple[fs.FileSystem, str]:
+        """What pyarrow reads datasets with, and where they lie in it."""
+        return _opened(self.root) if isinstance(self.root, Remote) else (fs.LocalFileSystem(), str(self.root))
+
+    def probe(self) -> None:
+        """Make sure that files can be written here.
+
+        Raises:
+            WorkspaceError: They cannot.
+        """
+        name = f".probe.{secrets.token_hex(4)}"
+        try:
+            self.write(name, b"")
+            self.delete(name)
+        except OSError as error:
+            raise WorkspaceError(
+                f"The workspace {self.root} cannot be written ({error.strerror or error}). "
+                "Choose another with --workspace or ORCHESTRATOR_WORKSPACE."
+            ) from None
+
+
+def in_parallel(work: Callable[[Item], Result], items: Sequence[Item], workers: int) -> Iterator[Result]:
+    """What becomes of each item, in their order; only so far ahead that neither memory nor time is wasted."""
+    stretch = 64 * workers
+    with ThreadPoolExecutor(workers) as pool:
+        for start in range(0, len(items), stretch):
+            yield from pool.map(work, items[start : start + stretch])
+
+
+@cache
+def _opened(place: Remote) -> tuple[fs.FileSystem, str]:
+    """The object store, and the bucket and prefix in it."""
+    uri = place.uri
+    if uri.startswith("s3:"):  # a file that fits into one request is one request, so no half of it is ever left
+        uri += ("&" if "?" in uri else "?") + "allow_delayed_open=true"
+    try:
+        return fs.FileSystem.from_uri(uri)
+    except (pa.ArrowException, OSError) as error:
+        raise WorkspaceError(f"The workspace {place} cannot be opened: {error}") from None
+
+
+def _replace(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Hidden, so that no dataset reader takes a half-written file for a cell.
+    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        with beside.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _prune(folder: Path, root: Path) -> None:
+    while folder != root:
+        try:
+            folder.rmdir()
+        except OSError:  # it is not empty
+            return
+        folder = folder.parent
+
+
+def _walk(folder: Path, prefix: str) -> Iterator[Stored]:
+    try:
+        with os.scandir(folder) as found:
+            entries = sorted(found, key=lambda entry: entry.name)
+    except FileNotFoundError:
+        return
+    for entry in entries:
+        name = prefix + entry.name
+        if entry.is_dir():
+            yield from _walk(Path(entry.path), f"{name}/")
+            continue
+        with suppress(FileNotFoundError):  # another process has renamed or removed it
+            state = entry.stat()
+            yield Stored(name, state.st_size, state.st_mtime)

@@ -1,0 +1,547 @@
+"""The report: one HTML page that holds all it needs, for a browser without a network."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import itertools
+import math
+import os
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from orchestrator.errors import DamagedFileError
+from orchestrator.experiment import Claim, Experiment
+from orchestrator.plan import SHOWN, Cell, Plan
+from orchestrator.records.evaluations import Account, Evaluations
+from orchestrator.report import across, figures, tables, within
+from orchestrator.report.comparison import Comparison, Finding, Line
+from orchestrator.report.curves import GRID, Curve, gather
+from orchestrator.report.styles import COLOURS, Look, look
+from orchestrator.report.words import Said, measure, say, words
+from orchestrator.statistics import power
+from orchestrator.statistics.intervals import Interval, mean_interval
+
+Row = Mapping[str, Any]
+
+ASSETS = Path(__file__).with_name("html")
+
+HEAT = ("uniform_accuracy", "sample_wise_accuracy")
+FEATURES = ("compactness", "distinctiveness", "uniformity", "nc1", "nc2", "nc3")
+THRESHOLDS = ("unified_threshold", "threshold_spread", "learned_bias", "bias_gap", "accuracy_at_bias")
+VERDICTS = {"supported": "✓", "refuted": "✗", "equivalent": "≈", "undecided": "?"}
+"""With their icons, in the order of counting."""
+
+
+class Setting(NamedTuple):
+    """A dataset and a backbone."""
+
+    dataset: str
+    backbone: str
+
+    @property
+    def name(self) -> Said:
+        """As people read it."""
+        return say("{backbone} on {dataset}", backbone=self.backbone, dataset=self.dataset)
+
+
+class Judged(NamedTuple):
+    """A claim, what it says, and what each setting says of it."""
+
+    id: str
+    sentence: Said
+    counts: Mapping[str, int]
+    findings: Sequence[Finding]
+
+
+class Coverage(NamedTuple):
+    """Cells of one loss in one setting."""
+
+    planned: int
+    finished: int
+    diverged: int
+
+    @property
+    def missing(self) -> int:
+        """Planned, and neither finished nor diverged."""
+        return self.planned - self.finished - self.diverged
+
+
+class Fact(NamedTuple):
+    """One value that cells recorded of where they ran, and how many did."""
+
+    name: str
+    value: str
+    cells: int
+    differs: bool
+
+
+class Beside(NamedTuple):
+    """A published figure and ours for the same dataset, backbone and loss, in percent."""
+
+    dataset: str
+    backbone: str
+    loss: str
+    metric: str
+    published: str
+    ours: str
+    recipe: str
+    source: str
+
+
+def write(path: Path, comparison: Comparison, rows: Sequence[Row], evaluations: Evaluations, plan: Plan) -> Path:
+    """Write the report of an experiment, whole or not at all.
+
+    Args:
+        path: The page to write; its folder is made.
+        comparison: What the experiment's results say.
+        rows: The results table, one mapping a cell.
+        evaluations: The cells' files.
+        plan: The experiment and its cells.
+
+    Returns:
+        The path.
+    """
+    content = render(comparison, rows, evaluations, plan)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        beside.write_text(content, encoding="utf-8")
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+    return path
+
+
+def render(comparison: Comparison, rows: Sequence[Row], evaluations: Evaluations, plan: Plan) -> str:
+    """The page as text; arguments as for `write`."""
+    found, unreadable = gather(plan, rows, evaluations)
+    accounts, sampled = tuple(_accounts(plan, rows, evaluations)), within.within(plan, evaluations)
+    view = _View(plan, comparison, rows, found, unreadable, accounts, sampled)
+    return _environment().get_template("page.html.j2").render(view=view, drawn=_drawn(view))
+
+
+def _accounts(plan: Plan, rows: Sequence[Row], evaluations: Evaluations) -> Iterator[Account]:
+    done = {row["cell_id"] for row in rows}
+    for cell in plan.cells:
+        if cell.id in done:
+            try:
+                yield evaluations.account(cell)
+            except (FileNotFoundError, DamagedFileError):  # `gather` says so
+                continue
+
+
+@dataclass(frozen=True)
+class _View:
+    """What the template reads, section by section."""
+
+    plan: Plan
+    comparison: Comparison
+    rows: Sequence[Row]
+    curves: Sequence[Curve]
+    unreadable: Sequence[str]
+    accounts: Sequence[Account]
+    sampled: Sequence[within.Sampled]
+
+    @property
+    def experiment(self) -> Experiment:
+        return self.plan.experiment
+
+    @property
+    def losses(self) -> list[str]:
+        return [choice.label for choice in self.experiment.losses]
+
+    @property
+    def styles(self) -> Look:
+        return look(self.losses)
+
+    @property
+    def settings(self) -> list[Setting]:
+        pairs = itertools.product(self.experiment.datasets, self.experiment.backbones)
+        return [Setting(dataset.label, backbone.label) for dataset, backbone in pairs]
+
+    @cached_property
+    def overall(self) -> across.Overall:
+        """How the losses stand over all settings."""
+        return across.overall(self.experiment, self.rows)
+
+    @property
+    def finished(self) -> list[Row]:
+        return [row for row in self.rows if row["state"] == "finished"]
+
+    @property
+    def cells(self) -> int:
+        """Cells that were asked for, as far as the results tell."""
+        return sum(line.planned for line in self.comparison.lines)
+
+    @property
+    def seeds(self) -> str:
+        """How many seeds there are, or may be."""
+        rule = self.experiment.sequence
+        return f"{rule.min}–{rule.max}" if rule else str(len(self.experiment.seeds))
+
+    def held(self) -> Said:
+        """What the verdicts hold against."""
+        count = len(self.comparison.findings)
+        if self.comparison.sequence:
+            return say("The verdicts hold for all {count} at once, and at every look (Bonferroni).", count=count)
+        return say("The verdicts hold for all {count} at once (Holm).", count=count)
+
+    @property
+    def period(self) -> tuple[str, str] | None:
+        """When the first cell started and the last ended."""
+        if not self.accounts:
+            return None
+        ends = min(a.started for a in self.accounts), max(a.started + a.seconds for a in self.accounts)
+        first, last = (f"{datetime.fromtimestamp(end, UTC):%Y-%m-%d %H:%M}" for end in ends)
+        return first, last
+
+    def lines(self, setting: Setting) -> list[Line]:
+        """The comparison's lines of a setting."""
+        return [line for line in self.comparison.lines if (line.dataset, line.backbone) == setting]
+
+    def claims(self) -> Iterator[Judged]:
+        """The experiment's claims in their order, each with its findings."""
+        for claim in self.experiment.claims:
+            findings = [finding for finding in self.comparison.findings if finding.claim.id == claim.id]
+            counts = Counter(finding.verdict for finding in findings)
+            ordered = {verdict: counts[verdict] for verdict in VERDICTS if counts[verdict]}
+            yield Judged(claim.id, statement(claim), ordered, findings)
+
+    def by_claim(self) -> Iterator[tuple[Claim, list[within.Sampled]]]:
+        """What the test samples say of each claim."""
+        for claim, group in itertools.groupby(self.sampled, lambda found: found.claim):
+            yield claim, list(group)
+
+    def too_few(self) -> Said | None:
+        """That the fewest pairs of seeds cannot show anything without assumptions, where that is so."""
+        tests = [tested for line in self.comparison.lines for tested in (line.tests or {}).values()]
+        pairs = min((each for each in (test.win + test.tie + test.loss for test in tests) if each), default=0)
+        if not 0 < pairs < tables.ENOUGH:
+            return None
+        p = power.smallest_p(pairs, "sign_flip")
+        text = "With {pairs} pairs of seeds no test free of assumptions can go below p = {p}."
+        return say(text, pairs=pairs, p=f"{p:.3g}")
+
+    def coverage(self, setting: Setting) -> dict[str, Coverage]:
+        """How far each loss is in a setting."""
+        return {line.loss: Coverage(line.planned, line.finished, line.diverged) for line in self.lines(setting)}
+
+    def heat(self, line: Line, metric: str) -> int | None:
+        """Where a mean lies between the lowest and the highest of the grid, in percent; None where there is none."""
+        means = [each.means[metric].estimate for each in self.comparison.lines if each.means[metric].n]
+        if not line.means[metric].n:
+            return None
+        low, high = min(means), max(means)
+        return round(100 * (line.means[metric].estimate - low) / (high - low)) if high > low else 50
+
+    def compared_heads(self) -> list[Any]:
+        """The columns of `compared`."""
+        names = [say(name) for name in tables.MEANS.values()]
+        return ["n", *names, *(say("Δ {measure}", measure=say(tables.MEANS[name])) for name in tables.DIFFERENCES)]
+
+    def compared(self) -> list[dict[str, list[str]]]:
+        """The comparison's numbers for each loss, setting by setting."""
+        return [{line.loss: tables.cells(line)[1:] for line in self.lines(setting)} for setting in self.settings]
+
+    def measured(self, metrics: Sequence[str]) -> list[dict[str, list[str]]]:
+        """Means of measures over seeds for each loss, setting by setting."""
+        return [
+            {loss: [_spread(self._interval((*setting, loss), metric)) for metric in metrics] for loss in self.losses}
+            for setting in self.settings
+        ]
+
+    def _interval(self, key: tuple[str, ...], metric: str) -> Interval:
+        return mean_interval([row[metric] for row in self._by_key[key] if row[metric] is not None])
+
+    @cached_property
+    def _by_key(self) -> defaultdict[tuple[str, ...], list[Row]]:
+        """The finished cells of each dataset, backbone and loss."""
+        found: defaultdict[tuple[str, ...], list[Row]] = defaultdict(list)
+        for row in self.finished:
+            found[row["dataset"], row["backbone"], row["loss"]].append(row)
+        return found
+
+    def recorded(self, metrics: Sequence[str]) -> list[str]:
+        """Those measures that some finished cell has."""
+        return [metric for metric in metrics if any(row[metric] is not None for row in self.finished)]
+
+    def costs(self) -> list[dict[str, list[str]]]:
+        """Mean seconds, training seconds, images a second and parameters of each loss, setting by setting."""
+        cells = {cell.id: (cell.dataset, cell.backbone, cell.loss) for cell in self.plan.cells}
+        spent: defaultdict[tuple[str, ...], list[Account]] = defaultdict(list)
+        for account in self.accounts:
+            if account.state == "finished":
+                spent[cells[account.cell_id]].append(account)
+        names = ("seconds", "train_seconds", "images_per_second", "parameters")
+        return [
+            {
+                loss: [_mean(getattr(account, name) for account in spent[*setting, loss]) for name in names]
+                for loss in self.losses
+            }
+            for setting in self.settings
+        ]
+
+    def hours(self) -> float:
+        """Worker-hours of all cells that are done."""
+        return math.fsum(account.seconds for account in self.accounts) / 3600
+
+    def facts(self) -> list[Fact]:
+        """What cells recorded of where they come from; several values of one name where they differ."""
+        datasets = {cell.id: cell.dataset for cell in self.plan.cells}
+        values: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        for account in self.accounts:
+            for name, value in {**account.provenance, "protocol": account.protocol}.items():
+                # Datasets differ from each other by their nature.
+                own = f"{name} ({datasets[account.cell_id]})" if name == "data_fingerprint" else name
+                values[own][_shortened(value)] += 1
+        return [
+            Fact(name, value, cells, len(counts) > 1)
+            for name, counts in values.items()
+            for value, cells in counts.most_common()
+        ]
+
+    def beside(self) -> Iterator[Beside]:
+        """Published figures with ours."""
+        for figure in self.comparison.published:
+            yield Beside(
+                figure.dataset,
+                figure.backbone,
+                figure.loss,
+                figure.metric,
+                f"{100 * figure.value:.1f}",
+                ", ".join(self._ours(figure.dataset, figure.backbone, figure.loss, figure.metric)) or "–",
+                figure.recipe or "–",
+                figure.source,
+            )
+
+    def _ours(self, *wanted: str) -> Iterator[str]:
+        """Our means under the catalogue's names, which labels may differ from."""
+        *keys, metric = wanted
+        axes = (self.experiment.datasets, self.experiment.backbones, self.experiment.losses)
+        for labels in itertools.product(
+            *(
+                [choice.label for choice in axis if choice.plugin.key == key]
+                for axis, key in zip(axes, keys, strict=True)
+            )
+        ):
+            mean = self._interval(labels, metric)
+            if mean.n:
+                yield tables.percent(mean) if labels[2] == keys[2] else f"{labels[2]}: {tables.percent(mean)}"
+
+    def absent(self) -> list[Said]:
+        """Seeds without a result, a sentence for each loss and setting."""
+        done = {row["cell_id"] for row in self.rows}
+        seeds = self.experiment.seeds
+        asked = {
+            (line.dataset, line.backbone, line.loss, seed)
+            for line in self.comparison.lines
+            for seed in seeds[: line.planned]
+        }
+
+        def lacks(cell: Cell) -> bool:
+            return cell.id not in done and (cell.dataset, cell.backbone, cell.loss, cell.seed) in asked
+
+        return self._seeds("{name}: no result for seeds {seeds}", lacks)
+
+    def diverged(self) -> list[Said]:
+        """Seeds that diverged, likewise."""
+        lost = {row["cell_id"] for row in self.rows if row["state"] == "diverged"}
+        return self._seeds("{name}: diverged with seeds {seeds}", lambda cell: cell.id in lost)
+
+    def _seeds(self, text: str, wanted: Callable[[Cell], bool]) -> list[Said]:
+        found: defaultdict[str, list[int]] = defaultdict(list)
+        for cell in self.plan.cells:
+            if wanted(cell):
+                found[f"{cell.loss}/{cell.backbone}/{cell.dataset}"].append(cell.seed)
+        return [say(text, name=name, seeds=", ".join(map(str, seeds))) for name, seeds in found.items()]
+
+
+def statement(claim: Claim) -> Said:
+    """A claim as a sentence."""
+    challenger, baseline = (Markup("<b>{}</b>").format(loss) for loss in (claim.challenger, claim.baseline))
+    metric = measure(claim.metric)
+    if claim.within is not None:
+        text = "{metric} of {challenger} is within {margin} of 0"
+        return say(text, metric=metric, challenger=challenger, margin=f"{claim.within:g}")
+    other = measure(claim.baseline_metric) if claim.baseline_metric else Said(Markup("that"), metric.ja)
+    text = {
+        "higher": "{metric} of {challenger} is above {other} of {baseline}",
+        "lower": "{metric} of {challenger} is below {other} of {baseline}",
+        "equal": "{metric} of {challenger} equals {other} of {baseline} to within {margin}",
+    }[claim.direction]
+    if claim.margin and claim.direction != "equal":
+        text += " by more than {margin}"
+    return say(text, metric=metric, challenger=challenger, other=other, baseline=baseline, margin=f"{claim.margin:g}")
+
+
+def doubts(finding: Finding) -> list[Said]:
+    """What else is to be said of a verdict."""
+    told: list[Said] = []
+    if finding.verdict != finding.alone:
+        told.append(say("{verdict} if it were the only question", verdict=say(finding.alone)))
+    if finding.seeds_needed:
+        text = "about {count} seeds would decide, were the difference what it seems"
+        told.append(say(text, count=finding.seeds_needed))
+    if finding.with_diverged:
+        text = "{verdict} with {count} diverged cells counted as 0"
+        told.append(say(text, verdict=say(finding.with_diverged), count=finding.diverged))
+    return told
+
+
+def advice(found: within.Sampled) -> list[Said]:
+    """Which noise is the greatest in a setting, and what would decide the claim."""
+    return [
+        say(text, **{name: say(value) if name == "verdict" else value for name, value in values.items()})
+        for text, values in within.advice(found)
+    ]
+
+
+def across_heading(standings: across.Standings) -> Said:
+    """Whether the losses differ at all by a measure, how far ranks must, and what counts as the same."""
+    p = tables.p_value(standings.friedman.iman_davenport_p)
+    return say(
+        "{measure}: Friedman {statistic}, Iman–Davenport p {p}; critical difference {cd}; same: within ±{rope} points",
+        measure=measure(standings.metric),
+        statistic=f"{standings.friedman.statistic:.2f}",
+        p=p if p.startswith("<") else f"= {p}",
+        cd=f"{standings.critical_difference:.2f}",
+        rope=f"{100 * standings.rope:g}",
+    )
+
+
+def _drawn(view: _View) -> dict[str, Any]:
+    """What the scripts read: figures by name, one for each setting or one alone, and the explorer's curves."""
+    styles = view.styles
+    by_setting = [
+        [curve for curve in view.curves if (curve.dataset, curve.backbone) == setting] for setting in view.settings
+    ]
+    several = {
+        "forest": [_figure(figures.forest, _compared(view.lines(setting))) for setting in view.settings],
+        "threshold-curves": [_figure(figures.threshold_curves, own, styles) for own in by_setting],
+        "histograms": [_figure(figures.histograms, own, styles) for own in by_setting],
+        "training": [_figure(figures.training, _histories(view, setting), styles) for setting in view.settings],
+    }
+    ranking = across.ranking(view.experiment, view.rows, "uniform_accuracy")
+    scores, profiles = across.profiles(view.experiment, view.rows, "uniform_accuracy")
+    biased = [curve for curve in view.curves if any(bias is not None for bias in curve.biases)]
+    single = {
+        "critical-difference": [_figure(figures.critical_difference, ranking)],
+        "performance-profile": [_figure(figures.performance_profile, profiles, scores, styles)],
+        "bias-scatter": [_figure(figures.bias_scatter, biased, styles)],
+    }
+    return {
+        "ranking": ranking,
+        "figures": {name: drawn for name, drawn in (several | single).items() if any(drawn)},
+        "curves": [[curve.to_json() for curve in own] for own in by_setting],
+    }
+
+
+def _figure(draw: Callable[..., Any], subject: Any, *rest: Any) -> dict[str, Any] | None:
+    """A figure as plain data; None where there is nothing to draw."""
+    if not subject:
+        return None
+    drawn = draw(subject, *rest).to_plotly_json()
+    del drawn["layout"]["template"]
+    return drawn
+
+
+def _compared(lines: Sequence[Line]) -> Sequence[Line]:
+    """The lines, if any of them has a difference."""
+    known = any(interval.n for line in lines for interval in (line.differences or {}).values())
+    return lines if known else ()
+
+
+def _histories(view: _View, setting: Setting) -> dict[str, list[list[dict[str, float]]]]:
+    losses = {cell.id: cell.loss for cell in view.plan.cells if (cell.dataset, cell.backbone) == setting}
+    found = dict[str, list[list[dict[str, float]]]]()
+    for loss in view.losses:
+        runs = [account.history for account in view.accounts if losses.get(account.cell_id) == loss and account.history]
+        if runs:
+            found[loss] = runs
+    return found
+
+
+def _mean(values: Iterator[float | None]) -> str:
+    """Of those that exist, with decimals where it is small."""
+    known = [value for value in values if value is not None]
+    if not known:
+        return "–"
+    mean = math.fsum(known) / len(known)
+    return f"{mean:,.0f}" if mean >= 100 else f"{mean:.2f}"  # noqa: PLR2004 - three digits tell enough
+
+
+def _shortened(value: object) -> str:
+    text = "–" if value is None else str(value)
+    return text[:SHOWN] if len(text) in {40, 64} and set(text) <= set("0123456789abcdef") else text
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("orchestrator.report", "html"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
+    filters: dict[str, Any] = environment.filters
+    filters |= {"percent": tables.percent, "measure": measure}
+    scripts = (_plotly(), *(_asset(name) for name in ("page.js", "explorer.js")))
+    known: dict[str, Any] = environment.globals
+    known |= {
+        "say": say,
+        "words": words(),
+        "difference": tables.difference,
+        "doubts": doubts,
+        "statement": statement,
+        "advice": advice,
+        "explanation": within.EXPLANATION,
+        "sampled_heads": within.HEADS,
+        "sampled_cells": within.cells,
+        "across_heading": across_heading,
+        "across_cells": tables.across_cells,
+        "icons": VERDICTS,
+        "palette": COLOURS,
+        "colours": COLOURS | {figures.INK: figures.INK_ON_DARK, figures.PAPER: figures.PAPER_ON_DARK},
+        "style": Markup(_asset("page.css")),  # noqa: S704 - a file of ours
+        "scripts": [Markup(script) for script in scripts],  # noqa: S704 - files of ours, and Plotly's
+        "hashes": [_hash(script) for script in scripts],
+        "heat_metrics": HEAT,
+        "feature_metrics": FEATURES,
+        "threshold_metrics": THRESHOLDS,
+        "grid": GRID,
+    }
+    return environment
+
+
+def _spread(interval: Interval) -> str:
+    """`1.234 ± 0.056`, in the unit of the measure."""
+    if not interval.n:
+        return "–"
+    half = "" if math.isnan(interval.low) else f" ± {(interval.high - interval.low) / 2:.3f}"
+    return f"{interval.estimate:.3f}{half}"
+
+
+def _asset(name: str) -> str:
+    return (ASSETS / name).read_text(encoding="utf-8")
+
+
+def _plotly() -> str:
+    from plotly.offline import get_plotlyjs
+
+    return get_plotlyjs()
+
+
+def _hash(script: str) -> str:
+    """A script's name in the page's policy: nothing else may run there."""
+    return "'sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() + "'"

@@ -1,0 +1,290 @@
+"""Within a seed, over test samples: whether the noise of the seeds or that of the test set is in the way of a claim.
+
+A sample is right sample-wise when its own class scores highest, and uniformly when its model's own
+best threshold parts it from every rival. That threshold was chosen on the same samples, and is taken as given.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import reduce
+from itertools import groupby, product
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from orchestrator.errors import DamagedFileError
+from orchestrator.experiment import Claim
+from orchestrator.plan import Cell, Plan
+from orchestrator.records.evaluations import Evaluations
+from orchestrator.report.comparison import ALPHA
+from orchestrator.report.tables import statement
+from orchestrator.statistics.intervals import Interval
+from orchestrator.statistics.multiplicity import holm
+from orchestrator.statistics.samples import TwoWay, mcnemar, paired_sample_interval, two_way_interval
+from orchestrator.statistics.verdicts import Verdict, verdict
+from trainers.evaluation import Evaluation
+from trainers.metrics.uniform import uniform_accuracy
+
+Right = NDArray[np.bool_]
+Models = Mapping[int, Evaluation]
+"""By seed."""
+Source = Literal["seeds", "samples", "both"]
+
+POWER = 0.8
+"""With which the seeds or samples that are said to be enough would decide."""
+
+MOST = {"seeds": 10_000, "samples": 100_000_000}
+"""Beyond, nobody has as many."""
+
+
+class BySeed(NamedTuple):
+    """What the test samples say of the two models of one seed."""
+
+    seed: int
+    difference: Interval
+    """For another test set of this size; its n is the number of samples."""
+    mcnemar: float
+    """p of McNemar's exact test, adjusted by Holm over the seeds."""
+
+
+class Sampled(NamedTuple):
+    """A claim in one setting, for other seeds and another test set at once."""
+
+    claim: Claim
+    dataset: str
+    backbone: str
+    samples: int
+    seeds: tuple[BySeed, ...]
+    both: TwoWay
+
+    @property
+    def verdict(self) -> Verdict:
+        """Of the two-way interval, as if this were the only question."""
+        difference = Interval(self.both.estimate, self.both.low, self.both.high, len(self.seeds))
+        return verdict(difference, self.claim.direction, self.claim.tolerance)
+
+    @property
+    def noise(self) -> Mapping[Source, float]:
+        """Standard deviation of the difference from each source, in its own unit.
+
+        More seeds lessen the first, more test samples the second, and either the third.
+        """
+        s, n = len(self.seeds), self.samples
+        both = self.both
+        variances = (both.seed_variance / s, both.sample_variance / n, both.residual_variance / (s * n))
+        return dict(zip(("seeds", "samples", "both"), map(math.sqrt, variances), strict=True))
+
+    @property
+    def dominant(self) -> Source | None:
+        """The greatest source; None where it is unknown or there is no noise at all."""
+        noise = self.noise
+        most = max(noise, key=lambda source: noise[source])
+        return most if noise[most] > 0 else None
+
+    @property
+    def enough(self) -> Mapping[Literal["seeds", "samples"], int | None]:
+        """How many seeds, or test samples, would decide with the other as it is; None where no number would."""
+        tolerance, estimate = self.claim.tolerance, self.both.estimate
+        distance = min(abs(estimate - tolerance), abs(estimate + tolerance))
+        seeds, samples = len(self.seeds), self.samples
+        return {
+            "seeds": _first(seeds, MOST["seeds"], lambda n: _visible(self.both, n, samples) <= distance),
+            "samples": _first(samples, MOST["samples"], lambda n: _visible(self.both, seeds, n) <= distance),
+        }
+
+
+def _first(present: int, most: int, enough: Callable[[int], bool]) -> int | None:
+    """The first number beyond the present one that is enough, as all after it are."""
+    numbers = range(present + 1, most + 1)
+    found = bisect_left(numbers, True, key=enough)
+    return numbers[found] if found < len(numbers) else None
+
+
+def _visible(both: TwoWay, seeds: int, samples: int) -> float:
+    """The distance from the margin that the two-way interval of so many sees with `POWER`; NaN where noise is unknown."""
+    from scipy.special import ndtri, stdtrit
+
+    rest = both.residual_variance
+    squares = (rest + samples * both.seed_variance, rest + seeds * both.sample_variance, rest)
+    total = squares[0] + squares[1] - rest
+    if not total > 0:
+        return total
+    freedoms = (seeds - 1, samples - 1, (seeds - 1) * (samples - 1))
+    freedom = max(seeds - 1, total**2 / sum(square**2 / f for square, f in zip(squares, freedoms, strict=True)))
+    return float(stdtrit(freedom, 1 - ALPHA / 2) + ndtri(POWER)) * math.sqrt(total / seeds / samples)
+
+
+def within(plan: Plan, evaluations: Evaluations, rng: np.random.Generator | None = None) -> tuple[Sampled, ...]:
+    """Every claim about sample-wise or uniform accuracy, from the per-sample files of each setting.
+
+    Seeds count that both losses have finished, and samples that all of them were tested on.
+    Settings without any are left out, and so are files that cannot be read.
+
+    Args:
+        plan: The experiment and its cells.
+        evaluations: The cells' files.
+        rng: Draws seeds and samples; by default always the same ones.
+    """
+    rng = np.random.default_rng(0) if rng is None else rng
+    claims = plan.experiment.claims
+    return tuple(sorted(_sampled(plan, evaluations, rng), key=lambda found: claims.index(found.claim)))
+
+
+def _sampled(plan: Plan, evaluations: Evaluations, rng: np.random.Generator) -> Iterator[Sampled]:
+    asked, cells = plan.experiment, defaultdict[tuple[str, str, str], list[Cell]](list)
+    for cell in plan.cells:
+        cells[cell.dataset, cell.backbone, cell.loss].append(cell)
+    claims = [claim for claim in asked.claims if claim.baseline and {claim.metric, _other(claim)} <= RIGHT.keys()]
+    for dataset, backbone in product(asked.datasets, asked.backbones):
+        setting = dataset.label, backbone.label
+        here = [claim for claim in claims if claim.where.matches(claim.challenger, backbone.label, dataset.label)]
+        losses = {loss for claim in here for loss in (claim.challenger, claim.baseline or "")}
+        models = {loss: dict(_read(cells[*setting, loss], evaluations)) for loss in losses}
+        for claim in here:
+            found = _compared(claim, *setting, models, rng)
+            yield from [found] if found else []
+
+
+def _other(claim: Claim) -> str:
+    return claim.baseline_metric or claim.metric
+
+
+def _read(cells: Iterable[Cell], evaluations: Evaluations) -> Iterator[tuple[int, Evaluation]]:
+    """The samples of each seed that has any."""
+    for cell in cells:
+        try:
+            found = evaluations.evaluation(cell)
+        except (FileNotFoundError, DamagedFileError):
+            continue
+        if found.sample.size:
+            yield cell.seed, found
+
+
+def _compared(
+    claim: Claim, dataset: str, backbone: str, models: Mapping[str, Models], rng: np.random.Generator
+) -> Sampled | None:
+    mine, theirs = models[claim.challenger], models[claim.baseline or ""]
+    seeds = sorted(mine.keys() & theirs.keys())
+    if not seeds:
+        return None
+    samples = reduce(np.intersect1d, [model.sample for seed in seeds for model in (mine[seed], theirs[seed])])
+    if not samples.size:
+        return None
+    challenger, baseline = (
+        np.stack([_answers(models[seed], metric, samples) for seed in seeds])
+        for models, metric in ((mine, claim.metric), (theirs, _other(claim)))
+    )
+    p = holm([mcnemar(*pair) for pair in zip(challenger, baseline, strict=True)])
+    return Sampled(
+        claim,
+        dataset,
+        backbone,
+        len(samples),
+        tuple(
+            BySeed(seed, paired_sample_interval(*pair), float(adjusted))
+            for seed, adjusted, *pair in zip(seeds, p, challenger, baseline, strict=True)
+        ),
+        two_way_interval(challenger, baseline, rng),
+    )
+
+
+def _answers(model: Evaluation, metric: str, samples: NDArray[np.int32]) -> Right:
+    """Whether a model is right about each of these samples, all of which it was tested on."""
+    order = np.argsort(model.sample, kind="stable")
+    return RIGHT[metric](model)[order[np.searchsorted(model.sample, samples, sorter=order)]]
+
+
+def _sample_wise(model: Evaluation) -> Right:
+    return np.less(model.rival, model.positive)
+
+
+def _uniform(model: Evaluation) -> Right:
+    threshold = np.float64(uniform_accuracy(model.positive, model.rival).threshold)
+    return np.less(model.rival, threshold) & np.less(threshold, model.positive)
+
+
+RIGHT: Mapping[str, Callable[[Evaluation], Right]] = {
+    "sample_wise_accuracy": _sample_wise,
+    "uniform_accuracy": _uniform,
+}
+"""Whether a model is right about each sample, by the measure that counts it."""
+
+
+GREATEST: Mapping[Source, str] = {
+    "seeds": "the greatest noise is that of the seeds",
+    "samples": "the greatest noise is that of the test set",
+    "both": "the greatest noise is that of single samples under single seeds",
+}
+
+
+def advice(found: Sampled) -> Iterator[tuple[str, dict[str, str]]]:
+    """Which noise is the greatest, and what would decide the claim: sentences, and the values in their braces."""
+    if found.dominant:
+        yield GREATEST[found.dominant], {}
+    if found.verdict != "undecided":
+        yield "{verdict}, also for other seeds and another test set", {"verdict": found.verdict}
+    elif len(found.seeds) < 2:  # noqa: PLR2004 - one seed has no spread
+        yield "one seed does not tell how much seeds differ", {}
+    else:
+        yield _enough_said(found)
+
+
+def _enough_said(found: Sampled) -> tuple[str, dict[str, str]]:
+    seeds, samples = found.enough["seeds"], found.enough["samples"]
+    values = {"seeds": f"{seeds:,}" if seeds else "", "samples": f"{samples:,}" if samples else ""}
+    if seeds and samples:
+        return "about {seeds} seeds would decide, or {samples} test samples", values
+    if seeds:
+        return "about {seeds} seeds would decide, but no larger test set", {"seeds": values["seeds"]}
+    if samples:
+        return "about {samples} test samples would decide, but no number of seeds", {"samples": values["samples"]}
+    return "neither more seeds nor more test samples alone would decide", {}
+
+
+HEADS = ("difference", "one seed", "McNemar", "seeds", "test set", "both")
+"""The columns of `cells`; the last three are noise."""
+
+
+def cells(found: Sampled) -> list[str]:
+    """A setting of a claim under `HEADS`, in points."""
+    both = found.both
+    interval = "" if math.isnan(both.low) else f" [{100 * both.low:+.1f}, {100 * both.high:+.1f}]"
+    half = statistics.median((seed.difference.high - seed.difference.low) / 2 for seed in found.seeds)
+    significant = sum(seed.mcnemar <= ALPHA for seed in found.seeds)
+    return [
+        f"{100 * both.estimate:+.1f}{interval}",
+        f"±{100 * half:.1f}",
+        f"{significant}/{len(found.seeds)}",
+        *("–" if math.isnan(noise) else f"{100 * noise:.2f}" for noise in found.noise.values()),
+    ]
+
+
+EXPLANATION = "Points. Difference: with its 95 % interval for other seeds and another test set (two-way bootstrap). One seed: half of the median interval for another test set alone. McNemar: seeds whose own samples show a difference (exact, 5 %, Holm over seeds). Seeds, test set, both: noise, as standard deviation of the difference; more seeds lessen the first, more samples the second, either the third. Thresholds are each model's best on these samples. Not corrected for the number of claims."  # noqa: E501 - one key of words.json
+
+
+def table(found: Sequence[Sampled]) -> RenderableType:
+    """All of it for a terminal."""
+    if not found:
+        return Text("No claim about sample-wise or uniform accuracy has a pair of finished cells.")
+    parts: list[RenderableType] = []
+    for claim, group in groupby(found, key=lambda each: each.claim):
+        shown, remarks = Table(box=None, padding=(0, 1, 0, 0)), Text(style="dim")
+        for head in ("setting", *HEADS):
+            own = head == "setting"
+            shown.add_column(head, justify="left" if own else "right", no_wrap=not own)
+        for each in group:
+            name = f"{each.backbone} on {each.dataset}"
+            sentences = "; ".join(sentence.format(**values) for sentence, values in advice(each))
+            shown.add_row(*(Text(cell) for cell in (name, *cells(each))))
+            remarks.append(f"{name}: {sentences}\n")
+        parts += [Text(statement(claim), style="bold"), shown, remarks]
+    return Group(*parts, Text(EXPLANATION, style="dim"))

@@ -1,0 +1,56 @@
+"""What a page says in English and in Japanese. Keys are the English texts; names of data stay as they are."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from markupsafe import Markup, escape
+
+FOLDER = Path(__file__).parent
+
+
+@cache
+def words() -> dict[str, str]:
+    """Japanese by English."""
+    return json.loads((FOLDER / "words.json").read_text(encoding="utf-8"))
+
+
+@cache
+def measures() -> dict[str, Said]:
+    """What people call the measures of the results table, by their names there."""
+    known = json.loads((FOLDER / "measures.json").read_text(encoding="utf-8"))
+    return {name: Said(*map(escape, texts)) for name, texts in known.items()}
+
+
+class Said(NamedTuple):
+    """One text in both languages, safe to stand in HTML; the page shows the one of its own language."""
+
+    en: Markup
+    ja: Markup
+
+    def __html__(self) -> Markup:
+        """Both, each in an element of its language."""
+        return Markup('<span lang="en">{}</span><span lang="ja">{}</span>').format(self.en, self.ja)
+
+
+def say(text: str, **values: Any) -> Said:
+    """A text of `words` with values in its braces; values are escaped, or `Said` themselves.
+
+    Raises:
+        KeyError: The text has no translation.
+    """
+    texts = zip(("en", "ja"), (text, words()[text]), strict=True)
+    return Said(*(escape(form).format(**_in(language, values)) for language, form in texts))
+
+
+def measure(name: str) -> Said:
+    """What people call a measure; one unknown here goes by its own name."""
+    plain = escape(name.replace("_", " "))
+    return measures().get(name, Said(plain, plain))
+
+
+def _in(language: str, values: dict[str, Any]) -> dict[str, Any]:
+    return {name: getattr(value, language) if isinstance(value, Said) else value for name, value in values.items()}

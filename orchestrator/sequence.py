@@ -1,0 +1,233 @@
+"""Which seeds to run next where the claims decide how many there are: no more than they need.
+
+Each claim in each setting (dataset x backbone) is a question. It is looked at whenever a
+pair of seeds is complete, with an interval that holds at all looks together and, because
+alpha is divided beforehand (Bonferroni), for all questions together. Holm's correction
+compares p-values of one look, and there is more than one.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from orchestrator.experiment import Claim, Experiment, Sequential
+from orchestrator.outcome import Adopted, Diverged, Ending, Finished, Lost, Stopped
+from orchestrator.plan import Cell, Plan
+from orchestrator.statistics import sequential
+from orchestrator.statistics.intervals import Interval
+from orchestrator.statistics.verdicts import verdict
+
+ALPHA = 0.05
+"""How often any of all verdicts may be wrong."""
+
+Row = Mapping[str, Any]
+Key = tuple[str, str, str]
+Setting = tuple[str, str]
+
+
+class Question(NamedTuple):
+    """One claim in one setting."""
+
+    claim: Claim
+    dataset: str
+    backbone: str
+
+    @property
+    def measures(self) -> dict[Key, tuple[str, ...]]:
+        """What it needs of a seed: of the cell of a dataset, backbone and loss, these measures."""
+        claim = self.claim
+        needed: dict[Key, tuple[str, ...]] = {(self.dataset, self.backbone, claim.challenger): (claim.metric,)}
+        if claim.baseline is not None:
+            key = self.dataset, self.backbone, claim.baseline
+            needed[key] = (*needed.get(key, ()), claim.baseline_metric or claim.metric)
+        return needed
+
+
+def questions(experiment: Experiment) -> Iterator[Question]:
+    """Every claim in every setting that it speaks of."""
+    for claim in experiment.claims:
+        for dataset in experiment.datasets:
+            for backbone in experiment.backbones:
+                if claim.where.matches(claim.challenger, backbone.label, dataset.label):
+                    yield Question(claim, dataset.label, backbone.label)
+
+
+def by_seed(rows: Iterable[Row], metric: str) -> dict[int, float]:
+    """A measure of the finished cells by seed; cells where it does not exist are left out."""
+    return {row["seed"]: row[metric] for row in rows if _has(row, metric)}
+
+
+def _has(row: Row | None, metric: str) -> bool:
+    return row is not None and row["state"] == "finished" and row.get(metric) is not None
+
+
+def look(
+    claim: Claim, challenger: Collection[Row], baseline: Collection[Row], rule: Sequential, alpha: float = ALPHA
+) -> Interval:
+    """The mean of what a claim is about, with an interval that holds at all looks together.
+
+    A seed whose cell diverged, or lacks the measure, never makes a pair, so that the last
+    look, at which there are no more seeds to come, is at fewer pairs.
+
+    Args:
+        claim: What is asked.
+        challenger: The challenger's results in one setting.
+        baseline: The baseline's there; none if the claim is about the challenger alone.
+        rule: How many seeds there may be.
+        alpha: How often any look may mislead.
+    """
+    mine, theirs = by_seed(challenger, claim.metric), by_seed(baseline, claim.baseline_metric or claim.metric)
+    void = {row["seed"] for row in challenger} - mine.keys() | {row["seed"] for row in baseline} - theirs.keys()
+    if claim.within is None:
+        found = [mine[seed] - theirs[seed] for seed in sorted(mine.keys() & theirs.keys())]
+    else:
+        found = [mine[seed] for seed in sorted(mine)]
+    most = rule.max - len(void)
+    # The rule for one look alone is no rule for the last of several.
+    return sequential.interval(found, min(rule.min, most - 1), most, alpha)
+
+
+class Spending:
+    """Asks for the cells of an experiment, of which the results decide how many are needed.
+
+    The first seeds of all cells are asked for at once. After them a question that is
+    undecided asks for its next pair when the one before is complete; where that leaves
+    room, pairs beyond it are asked for, lowest seeds first. The intervals hold at every
+    look, so running ahead may cost cells but misleads nobody. Whoever starts again with
+    the results so far gets the same answers. Not safe to use from several threads; a queue
+    asks one at a time.
+
+    Args:
+        left: The cells that can be run; those of its experiment that are neither here nor in
+            `rows` have failed.
+        rows: The results so far, as in the results table.
+        room: How many cells run at once.
+        recall: The measures of a cell that another launch has finished.
+
+    Raises:
+        ValueError: The experiment's number of seeds is fixed.
+    """
+
+    def __init__(
+        self,
+        left: Plan,
+        rows: Iterable[Row],
+        room: int,
+        recall: Callable[[Cell], Mapping[str, float | None]],
+    ) -> None:
+        if left.experiment.sequence is None:
+            raise ValueError(f"Experiment '{left.experiment.name}' asks for a fixed number of seeds")
+        self._rule, self._room, self._recall = left.experiment.sequence, room, recall
+        self._rows: defaultdict[Key, dict[int, Row]] = defaultdict(dict)
+        for row in rows:
+            self._rows[row["dataset"], row["backbone"], row["loss"]][row["seed"]] = row
+        self._left: defaultdict[Key, dict[int, Cell]] = defaultdict(dict)
+        for cell in left.cells:
+            self._left[_key(cell)][cell.seed] = cell
+        self._out: defaultdict[Key, set[int]] = defaultdict(set)
+        self._first = [cell for cell in left.cells if cell.seed < self._rule.min]
+        self._questions: defaultdict[Setting, list[Question]] = defaultdict(list)
+        for question in questions(left.experiment):
+            self._questions[question.dataset, question.backbone].append(question)
+        self._alpha = ALPHA / max(1, sum(map(len, self._questions.values())))
+        self._undecided = {setting: self._judged(setting) for setting in self._questions}
+
+    def first(self) -> list[Cell]:
+        """The cells to start with; none where everything is decided."""
+        given, self._first = self._give(self._first), []
+        return given + self._asked(self._undecided)
+
+    def heard(self, event: Ending | Adopted) -> list[Cell]:
+        """Take note of what came of a cell; the cells to run besides those that were asked for."""
+        match event:
+            case Lost() | Stopped():
+                return []  # tried again, or not to be followed by any
+            case Finished(metrics=measures):
+                found = {"state": "finished", **measures}
+            case Adopted(state="finished"):
+                found = {"state": "finished", **self._recall(event.cell)}
+            case Diverged() | Adopted(state="diverged"):
+                found = {"state": "diverged"}
+            case _:
+                found = None
+        key, seed = _key(event.cell), event.cell.seed
+        self._out[key].discard(seed)
+        if found is not None:
+            self._rows[key][seed] = {"seed": seed, **found}
+        setting = key[:2]
+        self._undecided[setting] = self._judged(setting)
+        return self._asked([setting])
+
+    def sentences(self) -> Iterator[str]:
+        """How many seeds each setting has taken so far, and what is undecided there."""
+        for setting, undecided in self._undecided.items():
+            keys = {key for question in self._questions[setting] for key in question.measures}
+            seeds = len({seed for key in keys for seed in self._rows[key]})
+            state = f"undecided: {', '.join(question.claim.id for question in undecided)}" if undecided else "decided"
+            if keys:
+                yield f"{setting[1]} on {setting[0]}: {seeds} of at most {self._rule.max} seeds, {state}"
+
+    def _judged(self, setting: Setting) -> list[Question]:
+        return [question for question in self._questions[setting] if self._verdict(question) == "undecided"]
+
+    def _verdict(self, question: Question) -> str:
+        claim = question.claim
+        challenger, *others = (list(self._rows[key].values()) for key in question.measures)
+        baseline = [] if claim.baseline is None else others[0] if others else challenger
+        found = look(claim, challenger, baseline, self._rule, self._alpha)
+        return verdict(found, claim.direction, claim.tolerance)
+
+    def _asked(self, settings: Iterable[Setting]) -> list[Cell]:
+        given: list[Cell] = []
+        for setting in settings:
+            for question in self._undecided[setting]:
+                if not self._is_waiting(question):
+                    given += self._give(self._next(question))
+        while sum(map(len, self._out.values())) < self._room:
+            offers = [self._next(question) for undecided in self._undecided.values() for question in undecided]
+            if not any(offers):
+                break
+            given += self._give(min(filter(None, offers), key=lambda cells: cells[0].seed))
+        return given
+
+    def _give(self, cells: list[Cell]) -> list[Cell]:
+        for cell in cells:
+            del self._left[_key(cell)][cell.seed]
+            self._out[_key(cell)].add(cell.seed)
+        return cells
+
+    def _is_waiting(self, question: Question) -> bool:
+        """Whether a pair is under way."""
+        for seed in set[int]().union(*(self._out[key] for key in question.measures)):
+            lacking = self._lacking(question, seed)
+            if lacking and not any(seed in self._left[key] for key in lacking):
+                return True
+        return False
+
+    def _next(self, question: Question) -> list[Cell]:
+        """The cells that complete the pair of the lowest seed not asked for; none where there is no such pair.
+
+        Where none of the first seeds can make a pair, later ones would not either.
+        """
+        if all(self._lacking(question, seed) is None for seed in range(self._rule.min)):
+            return []
+        for seed in sorted(set[int]().union(*(self._left[key] for key in question.measures))):
+            lacking = self._lacking(question, seed) or ()
+            if cells := [self._left[key][seed] for key in lacking if seed in self._left[key]]:
+                return cells
+        return []
+
+    def _lacking(self, question: Question, seed: int) -> list[Key] | None:
+        """The cells without which a seed makes no pair; None where one of them will never give what is needed."""
+        lacking = [
+            key
+            for key, metrics in question.measures.items()
+            if not all(_has(self._rows[key].get(seed), metric) for metric in metrics)
+        ]
+        return lacking if all(seed in self._left[key] or seed in self._out[key] for key in lacking) else None
+
+
+def _key(cell: Cell) -> Key:
+    return cell.dataset, cell.backbone, cell.loss

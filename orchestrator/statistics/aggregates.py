@@ -1,0 +1,62 @@
+"""One number, or one curve, for many settings and few seeds (Agarwal et al. 2021, rliable).
+
+`scores` are arrays (seeds, settings), higher is better. NaN is no score: it makes the
+result NaN.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from orchestrator.statistics.intervals import CONFIDENCE
+
+Array = NDArray[np.float64]
+
+
+def interquartile_mean(scores: ArrayLike) -> float:
+    """The mean of the middle half of all runs: outliers count less than in a mean, more than in a median."""
+    values = np.sort(np.asarray(scores, float), axis=None)
+    cut = len(values) // 4
+    return float(values[cut : len(values) - cut].mean()) if not np.isnan(values).any() else float("nan")
+
+
+def optimality_gap(scores: ArrayLike, target: float = 1.0) -> float:
+    """By how much runs fall short of the target on average; beyond it nothing is gained."""
+    return float(np.maximum(target - np.asarray(scores, float), 0).mean())
+
+
+def performance_profile(scores: ArrayLike, thresholds: ArrayLike) -> Array:
+    """The share of all runs that score above each threshold, in the shape of the thresholds."""
+    values = np.asarray(scores, float).ravel()
+    share = (values > np.asarray(thresholds, float)[..., None]).mean(axis=-1)
+    return np.where(np.isnan(values).any(), np.nan, share)
+
+
+def stratified_interval(
+    statistic: Callable[[Array], float | Array],
+    scores: ArrayLike,
+    rng: np.random.Generator,
+    draws: int = 2_000,
+    confidence: float = CONFIDENCE,
+) -> tuple[Array, Array]:
+    """The percentile bootstrap with seeds resampled within each setting, (low, high).
+
+    Args:
+        statistic: Of scores (seeds, settings), such as the ones above.
+        scores: Scores (seeds, settings).
+        rng: Draws the seeds.
+        draws: Number of resamples.
+        confidence: Of the interval, for each value of the statistic.
+    """
+    values = np.asarray(scores, float)
+    resampled = np.stack(
+        [
+            np.asarray(statistic(np.take_along_axis(values, rng.integers(len(values), size=values.shape), axis=0)))
+            for _ in range(draws)
+        ]
+    )
+    low, high = np.quantile(resampled, ((1 - confidence) / 2, (1 + confidence) / 2), axis=0)
+    return np.asarray(low), np.asarray(high)

@@ -1,0 +1,39 @@
+"""One accuracy with an interval that holds at the boundary: 0 and n of n never get ±0.
+
+Vectorised over settings; NaN where n is 0.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from orchestrator.statistics.intervals import CONFIDENCE
+
+Bounds = tuple[NDArray[np.float64], NDArray[np.float64]]
+
+
+def wilson(successes: ArrayLike, n: ArrayLike, confidence: float = CONFIDENCE) -> Bounds:
+    """The score interval of Wilson 1927, (low, high)."""
+    from scipy.special import ndtri
+
+    k, total = _counts(successes, n)
+    z2 = ndtri((1 + confidence) / 2) ** 2
+    centre = (k + z2 / 2) / (total + z2)
+    half = np.sqrt(z2 * (k * (total - k) / total + z2 / 4)) / (total + z2)
+    return np.where(k == 0, 0 * total, centre - half), np.where(k == total, total / total, centre + half)
+
+
+def jeffreys(successes: ArrayLike, n: ArrayLike, confidence: float = CONFIDENCE) -> Bounds:
+    """Bayes' interval with the prior Beta(1/2, 1/2), (low, high); closed at 0 and n (Brown et al. 2001)."""
+    from scipy.special import betaincinv
+
+    k, total = _counts(successes, n)
+    low = betaincinv(k + 1 / 2, total - k + 1 / 2, (1 - confidence) / 2)
+    high = betaincinv(k + 1 / 2, total - k + 1 / 2, (1 + confidence) / 2)
+    return np.where(k == 0, 0 * total, low), np.where(k == total, total / total, high)
+
+
+def _counts(successes: ArrayLike, n: ArrayLike) -> Bounds:
+    total = np.asarray(n, float)
+    return np.asarray(successes, float), np.where(total > 0, total, np.nan)

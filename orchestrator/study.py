@@ -1,0 +1,94 @@
+"""An experiment's results in a notebook: `from orchestrator import results; results("runs", "quickstart")`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from io import StringIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from orchestrator import wiring
+from orchestrator.errors import RequestError
+from orchestrator.plan import Plan, plan
+from orchestrator.records import results as table
+from orchestrator.records.evaluations import Evaluations
+from orchestrator.report import across, figures, tables
+from orchestrator.report.comparison import Comparison
+from orchestrator.report.curves import Curve, gather
+from orchestrator.report.styles import look
+from orchestrator.workspace import Workspace
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from plotly.graph_objects import Figure
+
+
+@dataclass(frozen=True)
+class Study:
+    """What an experiment has found so far, read from the cells' files; shows itself as its comparison."""
+
+    plan: Plan
+    place: Workspace
+    file: Path
+
+    @cached_property
+    def rows(self) -> list[dict[str, Any]]:
+        """The results table, one dictionary a cell."""
+        return table.aggregate(self.plan, Evaluations(self.place.evaluations)).rows()
+
+    def to_pandas(self) -> pd.DataFrame:
+        """The results table."""
+        import pandas as pd
+
+        return pd.DataFrame(self.rows)
+
+    def compare(self) -> Comparison:
+        """Every loss against the baseline, and what the claims come to."""
+        found = table.aggregate(self.plan, Evaluations(self.place.evaluations))
+        return wiring.compared(found, self.plan, self.place, None, self.file)
+
+    def plot_differences(self) -> Figure:
+        """Paired differences to the baseline with their intervals, one row a loss."""
+        return figures.forest(self.compare().lines)
+
+    def plot_thresholds(self, dataset: str, backbone: str) -> Figure:
+        """Uniform accuracy against the threshold, with the best threshold and the learnt bias, in one setting."""
+        curves = [curve for curve in self._curves if (curve.dataset, curve.backbone) == (dataset, backbone)]
+        if not curves:
+            known = sorted({f"{curve.backbone} on {curve.dataset}" for curve in self._curves})
+            raise RequestError(f"No result of {backbone} on {dataset}. There are: {', '.join(known) or 'none'}.")
+        return figures.threshold_curves(curves, look(curve.loss for curve in curves))
+
+    def plot_ranks(self, metric: str = "uniform_accuracy") -> Figure:
+        """Average ranks over all settings, and which losses they cannot tell apart."""
+        ranking = across.ranking(self.plan.experiment, self.rows, metric)
+        if ranking is None:
+            raise RequestError("Ranks need at least two losses and two settings without missing cells.")
+        return figures.critical_difference(ranking)
+
+    @cached_property
+    def _curves(self) -> list[Curve]:
+        return list(gather(self.plan, self.rows, Evaluations(self.place.evaluations))[0])
+
+    def _repr_html_(self) -> str:
+        console = Console(record=True, width=120, file=StringIO())
+        console.print(tables.terminal(self.compare()))
+        return console.export_html(inline_styles=True, code_format="<pre>{code}</pre>")
+
+
+def results(workspace: str | Path, experiment: str | Path) -> Study:
+    """What an experiment has found so far.
+
+    Args:
+        workspace: The folder, or `s3://BUCKET/PREFIX`, it was launched with.
+        experiment: Its file, or the name of a file in `experiments`.
+
+    Raises:
+        ExperimentError: There is no such file, or it is wrong.
+    """
+    given = Path(experiment)
+    file = given if given.suffix in {".yaml", ".yml"} else Path("experiments") / f"{given}.yaml"
+    return Study(plan(wiring.experiment(file)), Workspace.at(str(workspace)), file)

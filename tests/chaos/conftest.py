@@ -1,0 +1,283 @@
+"""An experiment to be disturbed, an undisturbed run of it, and what must be equal in the end.
+
+What each test has injected and what it cost is printed as a table in the end, and written
+into docs/reliability.md where CHAOS_TABLE names that file (`make chaos` does).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from contextlib import closing, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+import pyarrow.parquet as pq
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ROOT = Path(__file__).resolve().parents[2]
+
+EXPERIMENT = """\
+name: chaos
+plugins: [misfits]
+losses: [softmax, bce_unified, {name: moody, as: moody}]
+backbones: [resnet8]
+datasets: [digits]
+seeds: 2
+recipe: {epochs: 5, batch_size: 100, learning_rate: 0.1}
+checkpoint: {epochs: 1}
+baseline: softmax
+"""
+
+MISFITS = '''
+"""A loss that does what a file tells it, once, in the middle of its training."""
+
+import os
+import time
+from pathlib import Path
+
+import torch
+
+from trainers.losses.softmax import Softmax
+
+
+class Moody(Softmax):
+    """Softmax, unless a mood is written down."""
+
+    name = "moody"
+
+    def per_sample(self, logits, labels):
+        mood = Path(os.environ.get("MOOD", "/nowhere"))
+        if mood.exists() and torch.is_grad_enabled():
+            word = mood.read_text()
+            try:
+                mood.unlink()  # for one cell only
+            except FileNotFoundError:
+                word = ""
+            if word == "raise":
+                raise RuntimeError("the moody loss is in a mood")
+            if word == "hang":
+                time.sleep(10_000)
+            if word == "devour":
+                eaten = []
+                while True:
+                    eaten.append(torch.ones(2**25))
+                    time.sleep(0.02)
+        return super().per_sample(logits, labels)
+'''
+
+VARYING = {"train_seconds", "images_per_second", "mlflow_run_id", "git_commit"}
+"""Columns of time, host and run."""
+
+
+def hearing_ctrl_c() -> None:
+    """A shell that starts tests in the background makes them, and their children, deaf to it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+@dataclass
+class Disturbance:
+    """A row of the table."""
+
+    fault: str
+    injected: int
+    lost: int
+    duplicated: int
+    identical: bool
+    extra_seconds: float
+    useful_seconds: float
+
+
+@dataclass
+class Scene:
+    """A workspace with the experiment, and ways to launch it."""
+
+    folder: Path
+    environment: dict[str, str] = field(default_factory=dict)
+    options: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / "chaos.yaml").write_text(EXPERIMENT)
+        (self.folder / "misfits.py").write_text(MISFITS)
+
+    @property
+    def workspace(self) -> Path:
+        return self.folder / "runs"
+
+    def edit(self, before: str, after: str) -> None:
+        path = self.folder / "chaos.yaml"
+        path.write_text(path.read_text().replace(before, after))
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "orchestrator", *(arguments or ("launch", "chaos.yaml", *self.options))]
+        path = os.pathsep.join([str(self.folder), str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+        environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", **self.environment}
+        return subprocess.Popen(
+            command,
+            cwd=self.folder,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            preexec_fn=hearing_ctrl_c,  # noqa: PLW1509 - the child has one thread
+        )
+
+    def launch(self, expect: int = 0) -> str:
+        process = self.start()
+        out, _ = process.communicate(timeout=280)
+        assert process.returncode == expect, out
+        assert "Traceback" not in out
+        return out
+
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        if not (self.workspace / "registry.db").exists():
+            return []
+        with closing(sqlite3.connect(self.workspace / "registry.db", timeout=30)) as database:
+            try:
+                return database.execute(query).fetchall()
+            except sqlite3.OperationalError:  # it is being created
+                return []
+
+    def states(self) -> list[str]:
+        return [state for (state,) in self.rows("SELECT state FROM cells")]
+
+    def count(self, state: str) -> int:
+        return self.states().count(state)
+
+    def until(self, condition: Callable[[], bool], process: subprocess.Popen[str] | None = None) -> None:
+        """Wait for a condition, while the process lives."""
+        deadline = time.monotonic() + 200
+        while not condition():
+            if process is not None and process.poll() is not None:
+                pytest.fail(f"it ended too early: {process.stdout.read() if process.stdout else ''}")
+            assert time.monotonic() < deadline, "in vain"
+            time.sleep(0.05)
+
+    def epochs(self) -> int:
+        """Epochs that running cells have done."""
+        (row,) = self.rows("SELECT coalesce(sum(progress), 0) FROM attempts WHERE outcome = 'running'") or [(0,)]
+        return row[0]
+
+    def workers(self, process: subprocess.Popen[str]) -> list[psutil.Process]:
+        """The processes of a launch that train cells."""
+        return [child for child in psutil.Process(process.pid).children(recursive=True) if _trains(child)]
+
+    def tracked(self) -> dict[str, list[str]]:
+        """The states of MLflow's runs by cell."""
+        from orchestrator.records.tracking import Tracking
+
+        found: dict[str, list[str]] = {}
+        for run in Tracking(f"sqlite:///{self.workspace / 'mlflow.db'}", "chaos").runs():
+            found.setdefault(run.cell_id, []).append(run.status)
+        return found
+
+    @property
+    def files(self) -> dict[str, Path]:
+        return {path.stem: path for path in (self.workspace / "evaluations").rglob("*.parquet")}
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Scene:
+    return Scene(tmp_path / "scene")
+
+
+@pytest.fixture(scope="session")
+def calm(tmp_path_factory: pytest.TempPathFactory) -> Scene:
+    """The same experiment, undisturbed."""
+    scene = Scene(tmp_path_factory.mktemp("calm"), options=["--executor", "inline"])
+    scene.launch()
+    return scene
+
+
+_table: list[Disturbance] = []
+
+
+@pytest.fixture
+def as_if_nothing_had_happened(calm: Scene) -> Callable[..., None]:
+    """Check that a disturbed scene has come to the same end, and note the disturbance for the table."""
+
+    def check(scene: Scene, fault: str, injected: int = 1) -> None:
+        ended = scene.rows(
+            "SELECT cell, outcome, seconds, (julianday(seen) - julianday(started)) * 86400.0 FROM attempts"
+        )
+        finished = [cell for cell, outcome, *_ in ended if outcome in ("finished", "diverged")]
+        lost = set(calm.files) - set(scene.files)
+        identical = not lost and not _differences(scene, calm)
+        extra = sum(
+            float(seconds or seen or 0)
+            for _, outcome, seconds, seen in ended
+            if outcome not in ("finished", "diverged")
+        )
+        useful = sum(float(seconds) for _, outcome, seconds, _ in ended if outcome == "finished")
+        doubled = len(finished) - len(set(finished))
+        _table.append(Disturbance(fault, injected, len(lost), doubled, identical, extra, useful))
+        assert not lost
+        assert _differences(scene, calm) == []
+        assert sorted(finished) == sorted(calm.files), "every cell finishes exactly once"
+        assert set(scene.states()) == {"finished"}
+        assert scene.rows("SELECT * FROM leases") == []
+        assert scene.tracked() == {cell: ["FINISHED"] for cell in calm.files}
+        assert not [path for path in (scene.workspace / "checkpoints").glob("*") if any(path.glob("state"))]
+        assert not list((scene.workspace / "checkpoints").glob(".stop-*"))
+
+    return check
+
+
+def _differences(scene: Scene, calm: Scene) -> list[str]:
+    found = [cell for cell in calm.files if cell in scene.files and _told(scene, cell) != _told(calm, cell)]
+    tables = [
+        [
+            {name: value for name, value in row.items() if name not in VARYING}
+            for row in pq.read_table(where.workspace / "results" / "chaos.parquet").to_pylist()
+        ]
+        for where in (scene, calm)
+    ]
+    return found if tables[0] == tables[1] else [*found, "the results table"]
+
+
+def _told(scene: Scene, cell: str) -> tuple[Any, ...]:
+    table = pq.read_table(scene.files[cell], partitioning=None)
+    account = json.loads((table.schema.metadata or {})[b"cell"])
+    kept = ("cell_id", "state", "recipe", "epochs", "metrics", "learned_bias", "history", "samples")
+    return table.replace_schema_metadata(None).to_pydict(), {name: account[name] for name in kept}
+
+
+def _trains(process: psutil.Process) -> bool:
+    with suppress(psutil.Error):
+        return any("ImplicitFunc" in word for word in process.cmdline())
+    return False
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    if not _table:
+        return
+    lines = [
+        "| fault | injected | cells lost | cells doubled | table identical | extra compute |",
+        "|---|---:|---:|---:|---|---:|",
+        *(
+            f"| {row.fault} | {row.injected} | {row.lost} | {row.duplicated} | {'yes' if row.identical else 'NO'} "
+            f"| {100 * row.extra_seconds / max(row.useful_seconds, 1e-9):.0f} % |"
+            for row in _table
+        ),
+    ]
+    terminalreporter.write_line("\n".join(["", *lines]))
+    if page := os.environ.get("CHAOS_TABLE"):
+        path = Path(page)
+        text = re.sub(
+            r"(?s)(<!-- table -->\n).*(<!-- end -->)",
+            lambda found: f"{found[1]}{chr(10).join(lines)}\n{found[2]}",
+            path.read_text(encoding="utf-8"),
+        )
+        path.write_text(text, encoding="utf-8")

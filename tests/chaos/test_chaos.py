@@ -1,0 +1,395 @@
+"""Whatever fails while a grid runs, the end is as if nothing had happened.
+
+The launches, processes and faults are real. Short tests run with all others, the rest with
+`make chaos`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import random
+import shutil
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    Check = Callable[..., None]
+    Scene = Any
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning"),
+    pytest.mark.timeout(600),
+]
+chaos = pytest.mark.chaos
+
+CELLS = 6
+
+
+def end(process: subprocess.Popen[str], expect: int = 0) -> str:
+    out, _ = process.communicate(timeout=280)
+    assert process.returncode == expect, out
+    assert "Traceback" not in out
+    return out
+
+
+def killed(process: subprocess.Popen[str]) -> None:
+    """By SIGKILL, and nobody waits until what it started has noticed."""
+    process.kill()
+    process.communicate()
+
+
+# Workers
+
+
+def test_a_killed_worker(scene: Scene, as_if_nothing_had_happened: Check) -> None:
+    process = scene.start()
+    scene.until(lambda: scene.epochs() >= 2, process)
+    scene.workers(process)[0].kill()
+    out = end(process)
+    assert "is tried again: The worker process died" in out
+    assert ("lost", "process") in scene.rows("SELECT outcome, fault FROM attempts")
+    as_if_nothing_had_happened(scene, "worker killed")
+
+
+@chaos
+def test_a_frozen_worker(scene: Scene, as_if_nothing_had_happened: Check) -> None:
+    scene.edit("seeds: 2", "seeds: 2\ntime_limit: 40")
+    process = scene.start()
+    scene.until(lambda: scene.epochs() >= 2, process)
+    scene.workers(process)[0].send_signal(signal.SIGSTOP)
+    assert "is tried again: Its process was ended: longer than its limit of 40 s" in end(process)
+    as_if_nothing_had_happened(scene, "worker frozen (SIGSTOP)")
+
+
+@chaos
+def test_a_hanging_loss_leaves_its_stack(scene: Scene, as_if_nothing_had_happened: Check, tmp_path: Path) -> None:
+    scene.edit("seeds: 2", "seeds: 2\ntime_limit: 40")
+    mood = tmp_path / "mood"
+    mood.write_text("hang")
+    scene.environment["MOOD"] = str(mood)
+    assert "is tried again: Its process was ended" in end(scene.start())
+    ((story,),) = scene.rows("SELECT traceback FROM attempts WHERE fault = 'hang'")
+    assert "in per_sample" in story
+    as_if_nothing_had_happened(scene, "hang in user code")
+
+
+@chaos
+def test_user_code_that_raises(scene: Scene, as_if_nothing_had_happened: Check, tmp_path: Path) -> None:
+    mood = tmp_path / "mood"
+    mood.write_text("raise")
+    scene.environment["MOOD"] = str(mood)
+    process = scene.start()
+    out, _ = process.communicate(timeout=280)
+    assert process.returncode == 1, out
+    assert sorted(scene.states()) == ["failed"] + ["finished"] * (CELLS - 1)
+    assert len(scene.rows("SELECT * FROM attempts WHERE outcome = 'failed'")) == 1, "it is not tried again"
+    ((story,),) = scene.rows("SELECT traceback FROM attempts WHERE outcome = 'failed'")
+    assert "the moody loss is in a mood" in story
+    scene.options.append("--retry-failed")
+    scene.launch()
+    as_if_nothing_had_happened(scene, "user code raises")
+
+
+@chaos
+def test_a_cell_that_exhausts_memory(scene: Scene, as_if_nothing_had_happened: Check, tmp_path: Path) -> None:
+    memory = psutil.virtual_memory()
+    # Ray ends the process that eats when the machine has less than this left.
+    threshold = (memory.total - memory.available) / memory.total + 0.15
+    if threshold > 0.9:
+        pytest.skip("too little memory is free here to fill some of it")
+    mood = tmp_path / "mood"
+    mood.write_text("devour")
+    scene.environment |= {
+        "MOOD": str(mood),
+        "RAY_memory_usage_threshold": f"{threshold:.3f}",
+        "RAY_memory_monitor_refresh_ms": "100",
+    }
+    out = end(scene.start())
+    assert ("lost", "memory") in scene.rows("SELECT outcome, fault FROM attempts"), out
+    as_if_nothing_had_happened(scene, "memory exhausted in a cell")
+
+
+# The driver
+
+
+def test_a_killed_driver(scene: Scene, as_if_nothing_had_happened: Check) -> None:
+    process = scene.start()
+    scene.until(lambda: scene.count("finished") >= 1 and scene.epochs() >= 2, process)
+    done = scene.count("finished")
+    killed(process)
+    out = scene.launch()
+    assert f"{CELLS} cells, {done}" in out or f"{CELLS} cells, {done + 1}" in out or f"{CELLS} cells, {done + 2}" in out
+    as_if_nothing_had_happened(scene, "driver killed")
+
+
+@chaos
+def test_a_driver_that_is_killed_twenty_times(scene: Scene, as_if_nothing_had_happened: Check) -> None:
+    scene.edit("epochs: 5", "epochs: 5")
+    draw, kills = random.Random(0), 0  # noqa: S311 - for moments, not secrets
+    while kills < 20:
+        process = scene.start()
+        try:
+            process.communicate(timeout=draw.uniform(0.5, 16))
+        except subprocess.TimeoutExpired:
+            killed(process)
+            kills += 1
+        else:  # it was faster: kill it in another life
+            if kills < 20 and set(scene.states()) == {"finished"}:
+                break
+    for _ in range(20 - kills):  # when all is done, too
+        process = scene.start()
+        time.sleep(draw.uniform(0.2, 1.5))
+        killed(process)
+        kills += 1
+    scene.launch()
+    as_if_nothing_had_happened(scene, "driver killed at random moments", kills)
+
+
+def test_ctrl_c_saves_the_state_of_running_cells_and_a_damaged_state_is_set_aside(
+    scene: Scene, as_if_nothing_had_happened: Check
+) -> None:
+    process = scene.start()
+    scene.until(lambda: scene.epochs() >= 2, process)
+    process.send_signal(signal.SIGINT)
+    assert "Interrupted" in end(process, expect=130)
+    assert "running" not in scene.states()
+    states = sorted((scene.workspace / "checkpoints").glob("*/state"))
+    assert states
+    damaged = bytearray(states[0].read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    states[0].write_bytes(damaged)
+    scene.launch()
+    as_if_nothing_had_happened(scene, "Ctrl-C, one checkpoint damaged")
+
+
+@chaos
+def test_two_launches_that_share_the_work_one_of_which_is_killed(
+    scene: Scene, as_if_nothing_had_happened: Check
+) -> None:
+    first = scene.start()
+    scene.until(lambda: scene.epochs() >= 1, first)
+    refused = scene.start()
+    assert "--join" in end(refused, expect=2)
+    second = scene.start("launch", "chaos.yaml", "--join")
+    scene.until(lambda: len(scene.rows("SELECT * FROM leases")) == 2, second)
+    killed(first)
+    end(second)
+    as_if_nothing_had_happened(scene, "one of two joined drivers killed")
+
+
+# Nodes
+
+
+@contextmanager
+def a_cluster(**system: Any) -> Iterator[Any]:
+    """Three raylets: a head that trains nothing, and two that have a core each."""
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(
+        initialize_head=True, head_node_args={"num_cpus": 0, "_system_config": system, "include_dashboard": False}
+    )
+    cluster.add_node(num_cpus=1)
+    cluster.add_node(num_cpus=1)
+    try:
+        yield cluster
+    finally:
+        cluster.shutdown()
+
+
+def joining(scene: Scene, cluster: Any) -> Scene:
+    scene.options += ["--address", cluster.address]
+    return scene
+
+
+@pytest.mark.filterwarnings("ignore")
+@chaos
+def test_a_killed_node(scene: Scene, as_if_nothing_had_happened: Check, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(scene.folder), str(Path.cwd())]))
+    with a_cluster() as cluster:
+        process = joining(scene, cluster).start()
+        scene.until(lambda: scene.epochs() >= 2, process)
+        cluster.remove_node(min(cluster.worker_nodes, key=str), allow_graceful=False)
+        end(process)
+    assert ("lost", "node") in scene.rows("SELECT outcome, fault FROM attempts")
+    as_if_nothing_had_happened(scene, "node killed")
+
+
+@pytest.mark.filterwarnings("ignore")
+@chaos
+def test_a_node_that_is_cut_off_and_heals(
+    scene: Scene, as_if_nothing_had_happened: Check, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(scene.folder), str(Path.cwd())]))
+    impatient = {
+        "health_check_initial_delay_ms": 0,
+        "health_check_period_ms": 500,
+        "health_check_timeout_ms": 500,
+        "health_check_failure_threshold": 3,
+    }
+    with a_cluster(**impatient) as cluster:
+        process = joining(scene, cluster).start()
+        scene.until(lambda: scene.epochs() >= 2, process)
+        node = min(cluster.worker_nodes, key=str)
+        raylet = psutil.Process(node.all_processes["raylet"][0].process.pid)
+        family = [raylet, *raylet.children(recursive=True)]
+        for member in family:
+            member.suspend()
+        time.sleep(6)
+        for member in family:
+            with_grace(member.resume)
+        end(process)
+    as_if_nothing_had_happened(scene, "node cut off, then healed")
+
+
+def with_grace(call: Callable[[], None]) -> None:
+    with suppress(psutil.NoSuchProcess):
+        call()
+
+
+# Storage
+
+
+@contextmanager
+def a_small_disk(folder: Path, size: str) -> Iterator[Path]:
+    folder.mkdir(parents=True)
+    if os.geteuid() or not shutil.which("mount"):
+        pytest.skip("only root can mount a small disk")
+    command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
+    made = subprocess.run(command, capture_output=True, check=False)
+    if made.returncode:
+        pytest.skip("this platform lets nobody mount a disk")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+@chaos
+def test_a_full_disk(scene: Scene, as_if_nothing_had_happened: Check) -> None:
+    with a_small_disk(scene.workspace / "checkpoints", "64m") as disk:
+        process = scene.start()
+        scene.until(lambda: scene.epochs() >= 1, process)
+        ballast = disk / "ballast"
+        with ballast.open("wb") as file:
+            try:
+                for _ in itertools.count():
+                    file.write(bytes(2**16))
+            except OSError:
+                pass
+        scene.until(lambda: bool(scene.rows("SELECT 1 FROM attempts WHERE fault = 'storage'")), process)
+        ballast.unlink()
+        end(process)
+        as_if_nothing_had_happened(scene, "disk full")
+
+
+@chaos
+def test_a_locked_registry(scene: Scene, as_if_nothing_had_happened: Check) -> None:
+    process = scene.start()
+    scene.until(lambda: scene.epochs() >= 1, process)
+    with closing(sqlite3.connect(scene.workspace / "registry.db", timeout=60, isolation_level=None)) as database:
+        database.execute("BEGIN EXCLUSIVE")
+        time.sleep(15)
+        database.execute("ROLLBACK")
+    end(process)
+    as_if_nothing_had_happened(scene, "registry locked for 15 s")
+
+
+@chaos
+def test_a_file_that_is_half_there(scene: Scene, as_if_nothing_had_happened: Check) -> None:
+    process = scene.start()
+    scene.until(lambda: scene.count("finished") >= 1, process)
+    killed(process)
+    path = min(scene.files.values())
+    path.write_bytes(path.read_bytes()[:1000])
+    out, _ = scene.start().communicate(timeout=280)
+    assert "set aside" in out
+    # Its first attempt had finished, and so does another: what counts is that no other cell does so twice.
+    with closing(sqlite3.connect(scene.workspace / "registry.db")) as database, database:
+        database.execute("DELETE FROM attempts WHERE cell = ? AND outcome = 'finished'", (path.stem,))
+    scene.launch()
+    as_if_nothing_had_happened(scene, "finished file truncated")
+
+
+# The tracking server
+
+
+class Server:
+    """MLflow's, on a port that it keeps through its lives."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        with socket.socket() as listener:
+            listener.bind(("127.0.0.1", 0))
+            self.port = listener.getsockname()[1]
+        self.uri = f"http://127.0.0.1:{self.port}"
+        self.start()
+
+    def start(self) -> None:
+        store = f"sqlite:///{self.folder / 'server.db'}"
+        command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port)]
+        command += ["--workers", "1", "--backend-store-uri", store, "--artifacts-destination", str(self.folder / "a")]
+        self.process = psutil.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
+                    return
+            time.sleep(0.2)
+        pytest.fail("MLflow's server did not start")
+
+    def family(self) -> list[psutil.Process]:
+        return [self.process, *self.process.children(recursive=True)]
+
+    def end(self) -> None:
+        for member in self.family():
+            with_grace(member.kill)
+        self.process.wait()
+
+
+@chaos
+@pytest.mark.parametrize("way", ["refuses", "stalls"])
+def test_a_tracking_server(
+    scene: Scene, as_if_nothing_had_happened: Check, tmp_path: Path, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = Server(tmp_path)
+    try:
+        scene.options += ["--tracking", server.uri]
+        process = scene.start()
+        scene.until(lambda: scene.epochs() >= 1, process)
+        if way == "refuses":
+            server.end()
+        else:
+            for member in server.family():
+                member.suspend()
+        end(process)
+        if way == "refuses":
+            server.start()
+        else:
+            for member in server.family():
+                member.resume()
+        scene.launch()
+        from orchestrator.records.tracking import Tracking
+
+        def tracked() -> dict[str, list[str]]:
+            found: dict[str, list[str]] = {}
+            for run in Tracking(server.uri, "chaos").runs():
+                found.setdefault(run.cell_id, []).append(run.status)
+            return found
+
+        monkeypatch.setattr(scene, "tracked", tracked)
+        as_if_nothing_had_happened(scene, f"tracking server {way}")
+    finally:
+        server.end()

@@ -1,0 +1,299 @@
+"""Which cell is next, which is tried again, and when it is over. Time is a number that the tests move."""
+
+from __future__ import annotations
+
+import itertools
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.cluster import Resources
+from orchestrator.execution.queue import ASK_AGAIN, LONGEST_PAUSE, RETRIES, SHORTEST_LIMIT, Queue, Ticket
+from orchestrator.outcome import Adopted, Attempt, Diverged, Failed, Fault, Finished, Lost, Stopped
+from orchestrator.plan import Cell, identity
+from trainers.recipe import Recipe
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ATTEMPT = Attempt("here", 0.0, 1.0)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def a_cell(loss: str = "softmax", seed: int = 0, resources: Resources | None = None, **training: Any) -> Cell:
+    document = {"loss": loss, "backbone": "resnet8", "dataset": "digits", "seed": seed, "training": training}
+    recipe = Recipe.model_validate(document)
+    return Cell(identity(recipe), loss, "resnet8", "digits", seed, recipe, resources or Resources())
+
+
+def lost(cell: Cell, fault: Fault) -> Lost:
+    return Lost(cell, ATTEMPT, fault, "it went", "")
+
+
+def taken(queue: Queue) -> Ticket:
+    ticket = queue.take()
+    assert ticket is not None
+    return ticket
+
+
+def drained(queue: Queue, seconds: Callable[[Cell], float] = lambda cell: 1.0) -> list[Cell]:
+    """Every cell in the order of the queue, each finished at once."""
+    cells = []
+    while ticket := queue.take():
+        cells.append(ticket.cell)
+        queue.ended(Finished(ticket.cell, Attempt("here", 0.0, seconds(ticket.cell)), {}))
+    return cells
+
+
+# Order
+
+
+def test_cells_that_took_longest_go_first() -> None:
+    cells = [a_cell(loss, seed) for loss in ("softmax", "bce_unified") for seed in range(2)]
+    durations = {cells[0].kind: [1.0], cells[2].kind: [5.0, 7.0]}
+    queue = Queue(cells, durations=durations)
+    taken(queue), taken(queue)  # one of each kind goes ahead
+    assert [cell.loss for cell in drained(queue)] == ["bce_unified", "softmax"]
+
+
+def test_of_every_kind_that_is_not_measured_one_is_sent_ahead() -> None:
+    losses = ("softmax", "bce_unified", "focal")
+    queue = Queue(a_cell(loss, seed) for loss in losses for seed in range(3))
+    assert {taken(queue).cell.loss for _ in losses} == set(losses)
+
+
+def test_what_is_measured_on_the_way_decides_the_order_of_the_rest() -> None:
+    cells = [a_cell(loss, seed) for loss in ("softmax", "bce_unified") for seed in range(3)]
+    order = drained(Queue(cells), lambda cell: 9.0 if cell.loss == "bce_unified" else 1.0)
+    assert [cell.loss for cell in order[2:]] == ["bce_unified"] * 2 + ["softmax"] * 2
+
+
+def test_cells_of_equal_resources_follow_each_other_so_that_processes_are_used_again() -> None:
+    large = Resources(cpus=2)
+    cells = [
+        a_cell(loss, seed, resources)
+        for seed in range(3)
+        for loss, resources in (("softmax", None), ("bce_unified", large))
+    ]
+    needed = [cell.resources for cell in drained(Queue(cells))]
+    assert sum(before != after for before, after in itertools.pairwise(needed)) == 1
+
+
+@given(st.lists(st.tuples(st.sampled_from(["softmax", "bce_unified", "focal"]), st.integers(0, 9)), unique=True))
+def test_every_cell_is_handed_out_exactly_once(asked: list[tuple[str, int]]) -> None:
+    cells = [a_cell(loss, seed) for loss, seed in asked]
+    queue = Queue(cells)
+    assert sorted(cell.id for cell in drained(queue)) == sorted(cell.id for cell in cells)
+    assert queue.over
+
+
+# Limits
+
+
+def test_no_more_cells_are_out_than_allowed() -> None:
+    queue = Queue([a_cell(seed=seed) for seed in range(3)], most=2)
+    first, _ = taken(queue), taken(queue)
+    assert queue.take() is None
+    queue.ended(Finished(first.cell, ATTEMPT, {}))
+    assert queue.take() is not None
+
+
+def test_a_cells_own_time_limit_counts_before_what_its_like_took() -> None:
+    cell = replace(a_cell(), time_limit=7.0)
+    assert taken(Queue([cell], durations={cell.kind: [1000.0]})).time_limit == 7.0
+
+
+def test_without_a_limit_a_cell_may_take_ten_times_as_long_as_its_like() -> None:
+    cell = a_cell()
+    assert taken(Queue([cell], durations={cell.kind: [100.0, 300.0]})).time_limit == 2000.0
+    assert taken(Queue([cell], durations={cell.kind: [1.0]})).time_limit == SHORTEST_LIMIT
+    assert taken(Queue([cell])).time_limit is None
+
+
+# Faults
+
+
+@pytest.mark.parametrize("fault", RETRIES)
+def test_a_lost_cell_is_tried_again_as_often_as_its_fault_allows_and_then_has_failed(fault: Fault) -> None:
+    clock, cell = Clock(), a_cell()
+    queue = Queue([cell], clock=clock)
+    for _ in range(RETRIES[fault]):
+        ticket = taken(queue)
+        assert isinstance(queue.ended(lost(cell, fault)), Lost)
+        clock.now += LONGEST_PAUSE
+    assert ticket.cell == cell
+    taken(queue)
+    ending = queue.ended(lost(cell, fault))
+    assert isinstance(ending, Failed)
+    assert fault in ending.error
+    assert queue.over
+
+
+def test_losing_machines_uses_up_no_other_chance() -> None:
+    clock, cell = Clock(), a_cell()
+    queue = Queue([cell], clock=clock)
+    for fault in ["node"] * 10 + ["process"] * RETRIES["process"]:
+        taken(queue)
+        assert isinstance(queue.ended(lost(cell, fault)), Lost)  # pyright: ignore[reportArgumentType]
+        clock.now += LONGEST_PAUSE
+    assert queue.take() is not None
+
+
+def test_pauses_double_up_to_the_longest() -> None:
+    clock, cell, pauses = Clock(), a_cell(), list[float]()
+    queue = Queue([cell], clock=clock)
+    for _ in range(8):
+        taken(queue)
+        queue.ended(lost(cell, "node"))
+        began = clock.now
+        while queue.take() is None:
+            clock.now += 0.5
+        pauses.append(clock.now - began)
+        queue.ended(lost(cell, "node"))
+        clock.now += LONGEST_PAUSE
+    assert pauses[0] == 1.0
+    assert pauses == sorted(pauses)
+    assert pauses[-1] == LONGEST_PAUSE
+
+
+def test_a_cell_whose_memory_ran_out_is_tried_again_alone() -> None:
+    clock, big, small = Clock(), a_cell(seed=0), a_cell(seed=1)
+    queue = Queue([big, small], clock=clock)
+    assert not taken(queue).alone
+    queue.ended(lost(big, "memory"))
+    clock.now += LONGEST_PAUSE
+    ticket = taken(queue)
+    assert (ticket.cell, ticket.alone) == (big, True)
+    assert queue.take() is None, "others would keep the machine busy for ever"
+    queue.started(big)
+    assert taken(queue).cell == small
+
+
+def test_a_lost_cell_waits_while_others_run() -> None:
+    clock = Clock()
+    queue = Queue([a_cell(seed=0), a_cell(seed=1)], clock=clock)
+    queue.ended(lost(taken(queue).cell, "process"))
+    assert taken(queue).cell.seed == 1
+    assert queue.take() is None
+    assert not queue.over
+
+
+@pytest.mark.parametrize("ending", [Finished(a_cell(), ATTEMPT, {}), Diverged(a_cell(), ATTEMPT, 1)])
+def test_a_result_is_told_as_it_is(ending: Finished | Diverged) -> None:
+    queue = Queue([ending.cell])
+    taken(queue)
+    assert queue.ended(ending) is ending
+    assert queue.over
+
+
+# Several launches
+
+
+def test_a_cell_that_another_launch_runs_is_asked_for_again_later() -> None:
+    clock, answers = Clock(), iter(["taken", "mine"])
+    queue = Queue([a_cell()], claim=lambda cell: next(answers), clock=clock)  # pyright: ignore[reportArgumentType]
+    assert queue.take() is None
+    assert not queue.over
+    clock.now += ASK_AGAIN
+    assert queue.take() is not None
+
+
+@pytest.mark.parametrize("state", ["finished", "diverged", "failed"])
+def test_a_cell_that_another_launch_has_settled_is_not_run(state: Any) -> None:
+    heard: list[Adopted] = []
+    cell = a_cell()
+    queue = Queue([cell], claim=lambda cell: state, adopted=heard.append)
+    assert queue.take() is None
+    assert heard == [Adopted(cell, state)]
+    assert queue.over
+
+
+# Cells that are added on the way
+
+
+def test_cells_may_be_added_while_others_run() -> None:
+    queue = Queue([a_cell(seed=0)])
+    first = taken(queue).cell
+    queue.add([a_cell(seed=1), a_cell("bce_unified", 1)])
+    queue.ended(Finished(first, ATTEMPT, {}))
+    assert not queue.over
+    assert {(cell.loss, cell.seed) for cell in drained(queue)} == {("softmax", 1), ("bce_unified", 1)}
+    assert queue.over
+
+
+def test_cells_that_follow_from_an_ending_are_there_before_the_queue_can_seem_over() -> None:
+    told: list[Any] = []
+
+    def more(event: Any) -> list[Cell]:
+        told.append(event)
+        return [a_cell(seed=event.cell.seed + 1)] if event.cell.seed < 2 else []
+
+    queue = Queue([a_cell()], more=more)
+    for seed in range(3):
+        assert not queue.over
+        assert queue.ended(Finished(taken(queue).cell, ATTEMPT, {})) is told[seed]
+    assert queue.over
+
+
+def test_what_another_launch_has_settled_may_be_followed_by_more() -> None:
+    queue = Queue(
+        [a_cell(seed=0)],
+        claim=lambda cell: "mine" if cell.seed else "finished",
+        more=lambda event: [a_cell(seed=1)] if isinstance(event, Adopted) else [],
+    )
+    assert taken(queue).cell.seed == 1
+
+
+def test_a_cell_that_was_lost_once_too_often_is_told_as_failed() -> None:
+    told: list[Any] = []
+    clock, cell = Clock(), a_cell()
+    queue = Queue([cell], clock=clock, more=lambda event: told.append(event) or [])
+    for _ in range(RETRIES["hang"] + 1):
+        taken(queue)
+        queue.ended(lost(cell, "hang"))
+        clock.now += LONGEST_PAUSE
+    assert [type(event) for event in told] == [Lost, Failed]
+
+
+def test_several_threads_may_add_and_take_at_once() -> None:
+    queue, seeds = Queue([]), range(400)
+    got: list[int] = []
+
+    def add(part: int) -> None:
+        for seed in seeds[part::4]:
+            queue.add([a_cell(seed=seed)])
+
+    def take() -> None:
+        while len(got) < len(seeds):
+            if ticket := queue.take():
+                got.append(ticket.cell.seed)
+                queue.ended(Finished(ticket.cell, ATTEMPT, {}))
+
+    with ThreadPoolExecutor(8) as pool:
+        calls = [*(pool.submit(add, part) for part in range(4)), *(pool.submit(take) for _ in range(4))]
+    assert all(call.result() is None for call in calls)
+    assert sorted(got) == list(seeds)
+
+
+# Stopping
+
+
+def test_a_closed_queue_hands_out_nothing_and_is_over_when_what_runs_has_ended() -> None:
+    queue = Queue([a_cell(seed=0), a_cell(seed=1)])
+    ticket = taken(queue)
+    queue.close()
+    assert queue.take() is None
+    assert not queue.over
+    queue.ended(Stopped(ticket.cell, ATTEMPT))
+    assert queue.over

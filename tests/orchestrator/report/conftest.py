@@ -1,0 +1,102 @@
+"""Finished experiments, written down rather than trained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import pytest
+
+from orchestrator.experiment import Experiment
+from orchestrator.plan import Cell, Plan, plan
+from orchestrator.records.evaluations import Evaluations
+from orchestrator.records.results import aggregate
+from orchestrator.report.comparison import Comparison, compare
+from trainers.evaluation import Evaluation
+from trainers.metrics import Observed, measure
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SAMPLES = 120
+
+
+class Done(NamedTuple):
+    """What a report is made from."""
+
+    comparison: Comparison
+    rows: list[dict[str, Any]]
+    evaluations: Evaluations
+    plan: Plan
+
+
+def scored(seed: int, shift: float, classes: int = 10, samples: int = SAMPLES) -> Evaluation:
+    """Scores of a fair model: own classes score 4 more than rivals, more or less."""
+    draw = np.random.default_rng(seed)
+    rival = draw.normal(shift, 1.5, samples).astype(np.float32)
+    positive = (rival + draw.normal(4, 2, samples)).astype(np.float32)
+    label = draw.integers(0, classes, samples).astype(np.int32)
+    top = np.maximum(positive, rival)
+    prediction = np.where(positive > rival, label, (label + 1) % classes).astype(np.int32)
+    return Evaluation(np.arange(samples, dtype=np.int32), label, prediction, positive, rival, top, top)
+
+
+@pytest.fixture
+def done(tmp_path: Path, an_account: Callable[..., Any]) -> Callable[..., Done]:
+    """Carry out an experiment in a moment; cells may be left out, or diverge."""
+
+    def carry_out(
+        experiment: dict[str, Any] | Experiment,
+        missing: Callable[[Cell], bool] = lambda cell: False,
+        diverged: Callable[[Cell], bool] = lambda cell: False,
+        **provenance: Any,
+    ) -> Done:
+        asked = experiment if isinstance(experiment, Experiment) else Experiment.model_validate(experiment)
+        planned, evaluations = plan(asked), Evaluations(tmp_path / "evaluations")
+        losses = [choice.label for choice in asked.losses]
+        for cell in planned.cells:
+            if missing(cell):
+                continue
+            if diverged(cell):
+                lost = an_account(cell, state="diverged", samples=0, metrics={}, provenance=provenance)
+                evaluations.publish(cell.recipe, lost, None)
+                continue
+            evaluation = scored(cell.seed, losses.index(cell.loss))
+            bias = [losses.index(cell.loss) + 2.0] if cell.recipe.loss.key == "bce_unified" else []
+            account = an_account(
+                cell,
+                samples=SAMPLES,
+                metrics=measure(Observed(evaluation, bias)),
+                learned_bias=bias,
+                provenance=provenance,
+            )
+            evaluations.publish(cell.recipe, account, evaluation)
+        rows = aggregate(planned, evaluations).rows()
+        return Done(compare(asked, rows), rows, evaluations, planned)
+
+    return carry_out
+
+
+@pytest.fixture
+def small() -> dict[str, Any]:
+    """Two losses in two settings, three seeds, one claim."""
+    return {
+        "name": "small",
+        "question": "Is one better?",
+        "losses": ["softmax", "bce_unified"],
+        "backbones": ["resnet8", "resnet20"],
+        "datasets": ["digits"],
+        "seeds": 3,
+        "baseline": "softmax",
+        "claims": [
+            {
+                "id": "better",
+                "metric": "uniform_accuracy",
+                "challenger": "bce_unified",
+                "baseline": "softmax",
+                "direction": "higher",
+                "margin": 0.002,
+            }
+        ],
+    }

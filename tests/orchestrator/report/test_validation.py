@@ -1,0 +1,40 @@
+"""What tests find where there is nothing, said for the grid at hand."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from orchestrator.experiment import Experiment
+from orchestrator.report import validation
+
+
+def asked(seeds: int) -> Experiment:
+    document = {"name": "x", "losses": ["softmax", "bce_unified"], "backbones": ["resnet8"], "datasets": ["digits"]}
+    return Experiment.model_validate({**document, "seeds": seeds, "baseline": "softmax"})
+
+
+def rows(seeds: int) -> list[dict[str, Any]]:
+    draw = np.random.default_rng(0)
+    about = {"dataset": "digits", "backbone": "resnet8", "state": "finished"}
+    return [
+        {**about, "loss": loss, "seed": seed, "uniform_accuracy": draw.normal(), "sample_wise_accuracy": None}
+        for loss in ("softmax", "bce_unified")
+        for seed in range(seeds)
+    ]
+
+
+def test_sound_tests_find_about_as_little_as_they_promise() -> None:
+    found = validation.rates(asked(20), rows(20))["uniform_accuracy"]
+    assert max(found["t"], found["sign_flip"], found["wilcoxon"]) < 0.1
+
+
+def test_a_measure_without_values_has_no_rates() -> None:
+    shown = io.StringIO()
+    Console(file=shown, width=160).print(validation.table(asked(20), rows(20)))
+    student = next(line for line in shown.getvalue().splitlines() if line.startswith("Student t"))
+    assert "–" in student
+    assert "two halves of 10, 1000 times" in shown.getvalue()
