@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import signal
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Generator
@@ -657,7 +658,8 @@ def _politely(stop: Callable[[], None]) -> Generator[None]:
 
     def hear(*_: object) -> None:
         restore()
-        stop()
+        # In a thread, because a signal may come in the middle of a line that is being printed.
+        threading.Thread(target=stop).start()
 
     for polite in (signal.SIGINT, signal.SIGTERM):
         signal.signal(polite, hear)

@@ -76,7 +76,7 @@ class Storage:
                 if last is not None:
                     file.seek(max(0, file.seek(0, os.SEEK_END) - last))
                 return file.read()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
 
     def write(self, name: str, content: bytes) -> None:
@@ -190,7 +190,7 @@ def _walk(folder: Path, prefix: str) -> Iterator[Stored]:
     try:
         with os.scandir(folder) as found:
             entries = sorted(found, key=lambda entry: entry.name)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return
     for entry in entries:
         name = prefix + entry.name

@@ -110,7 +110,7 @@ def _first(present: int, most: int, enough: Callable[[int], bool]) -> int | None
 
 
 def _visible(both: TwoWay, seeds: int, samples: int) -> float:
-    """The distance from the margin that the two-way interval of so many sees with `POWER`; NaN where noise is unknown."""
+    """The distance from the margin that so many see with `POWER` by the two-way interval; NaN if noise is unknown."""
     from scipy.special import ndtri, stdtrit
 
     rest = both.residual_variance

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import sqlite3
@@ -16,7 +17,9 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, text
@@ -334,6 +337,34 @@ def test_migrating_an_empty_database_gives_the_schema_of_the_metadata(url: str) 
     Registry.open(url).close()
     with connected(url) as connection:
         assert compare_metadata(MigrationContext.configure(connection), Row.metadata) == []
+
+
+REVISIONS = [script.revision for script in ScriptDirectory(str(migrations.__path__[0])).walk_revisions()]
+
+
+@pytest.mark.parametrize("revision", sorted(REVISIONS))
+def test_a_registry_of_every_revision_is_migrated_with_what_it_holds(url: str, revision: str) -> None:
+    with connected(url) as connection:
+        config = Config(attributes={"connection": connection})
+        config.set_main_option("script_location", "orchestrator.records:migrations")
+        config.set_main_option("path_separator", "os")
+        command.upgrade(config, revision)
+    when, recipe = "2026-01-02 03:04:05", json.dumps(cell(0).recipe.model_dump(mode="json"))
+    with connected(url) as connection:
+        for statement, values in {
+            "INSERT INTO experiments VALUES ('first', 'Which?', :hash, '{}', :when)": {"hash": "0" * 64},
+            "INSERT INTO cells VALUES (:id, 'softmax', 'tiny', 'toy', 0, :recipe, 'failed', :when)": {"recipe": recipe},
+            "INSERT INTO experiment_cells VALUES ('first', :id, 'softmax', 'tiny', 'toy')": {},
+            "INSERT INTO attempts (cell, experiment, number, node, started, seconds, outcome, error, traceback) "
+            "VALUES (:id, 'first', 1, 'gpu-1', :when, 2.5, 'failed', 'It broke.', 'Traceback: …')": {},
+        }.items():
+            connection.execute(text(statement), {"id": cell(0).id, "when": when, **values})
+    with Registry.open(url) as index:
+        assert index.states("first") == {cell(0).id: "failed"}
+        (failure,) = index.failures("first")
+        assert (failure.error, failure.traceback) == ("It broke.", "Traceback: …")
+        index.record(Finished(cell(0), ATTEMPT, {}), "first")
+        assert index.states("first") == {cell(0).id: "finished"}
 
 
 def test_head_is_the_newest_revision() -> None:
