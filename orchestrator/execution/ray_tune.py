@@ -442,7 +442,15 @@ def _fault(error: BaseException) -> Fault:
 
 
 def _is_alive(node: str) -> bool:
-    return any(known["NodeID"] == node and known["Alive"] for known in ray.nodes())
+    """Whether a node is there; Ray itself needs many seconds to be sure that one is gone."""
+    for known in ray.nodes():
+        if known["NodeID"] == node and known["Alive"]:
+            try:
+                socket.create_connection((known["NodeManagerAddress"], known["NodeManagerPort"]), timeout=2).close()
+            except OSError:
+                return False
+            return True
+    return False
 
 
 @contextmanager

@@ -97,7 +97,8 @@ def held(registry: Registry, plan: Plan, *, join: bool = False) -> Generator[Lea
         ended.set()
         renewal.join()
         with registry.writing() as session:
-            _give_up(session, [lease.owner])
+            dead = [other.owner for other in _leases(session) if _is_dead(other)]
+            _give_up(session, [lease.owner, *dead])
 
 
 def _renewing(lease: Lease, ended: threading.Event) -> None:

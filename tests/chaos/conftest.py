@@ -208,7 +208,7 @@ _table: list[Disturbance] = []
 def as_if_nothing_had_happened(calm: Scene) -> Callable[..., None]:
     """Check that a disturbed scene has come to the same end, and note the disturbance for the table."""
 
-    def check(scene: Scene, fault: str, injected: int = 1) -> None:
+    def check(scene: Scene, fault: str, injected: int = 1, calm: Scene = calm) -> None:
         ended = scene.rows(
             "SELECT cell, outcome, seconds, (julianday(seen) - julianday(started)) * 86400.0 FROM attempts"
         )
@@ -260,24 +260,28 @@ def _trains(process: psutil.Process) -> bool:
     return False
 
 
+HEAD = [
+    "| fault | injected | cells lost | cells doubled | table identical | extra compute |",
+    "|---|---:|---:|---:|---|---:|",
+]
+
+
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     if not _table:
         return
-    lines = [
-        "| fault | injected | cells lost | cells doubled | table identical | extra compute |",
-        "|---|---:|---:|---:|---|---:|",
-        *(
-            f"| {row.fault} | {row.injected} | {row.lost} | {row.duplicated} | {'yes' if row.identical else 'NO'} "
-            f"| {100 * row.extra_seconds / max(row.useful_seconds, 1e-9):.0f} % |"
-            for row in _table
-        ),
-    ]
-    terminalreporter.write_line("\n".join(["", *lines]))
+    rows = {row.fault: _line(row) for row in _table}
+    terminalreporter.write_line("\n".join(["", *HEAD, *rows.values()]))
     if page := os.environ.get("CHAOS_TABLE"):
         path = Path(page)
-        text = re.sub(
-            r"(?s)(<!-- table -->\n).*(<!-- end -->)",
-            lambda found: f"{found[1]}{chr(10).join(lines)}\n{found[2]}",
-            path.read_text(encoding="utf-8"),
+        before, told, after = re.split(
+            r"(?s)(?<=<!-- table -->\n)(.*)(?=<!-- end -->)", path.read_text(encoding="utf-8")
         )
-        path.write_text(text, encoding="utf-8")
+        earlier = {line.split("|")[1].strip(): line for line in told.splitlines() if line not in HEAD}
+        table = "\n".join([*HEAD, *(earlier | rows).values()])
+        path.write_text(f"{before}{table}\n{after}", encoding="utf-8")
+
+
+def _line(row: Disturbance) -> str:
+    extra = 100 * row.extra_seconds / max(row.useful_seconds, 1e-9)
+    identical = "yes" if row.identical else "NO"
+    return f"| {row.fault} | {row.injected} | {row.lost} | {row.duplicated} | {identical} | {extra:.0f} % |"

@@ -159,8 +159,13 @@ def test_a_driver_that_is_killed_twenty_times(scene: Scene, as_if_nothing_had_ha
 
 
 def test_ctrl_c_saves_the_state_of_running_cells_and_a_damaged_state_is_set_aside(
-    scene: Scene, as_if_nothing_had_happened: Check
+    scene: Scene, as_if_nothing_had_happened: Check, tmp_path: Path
 ) -> None:
+    longer = type(scene)(tmp_path / "calm", options=["--executor", "inline"])
+    for one in (scene, longer):  # fewer cells that take longer: none ends before it hears
+        one.edit("epochs: 5", "epochs: 40")
+        one.edit("seeds: 2", "seeds: 1")
+    longer.launch()
     process = scene.start()
     scene.until(lambda: scene.epochs() >= 2, process)
     process.send_signal(signal.SIGINT)
@@ -172,7 +177,7 @@ def test_ctrl_c_saves_the_state_of_running_cells_and_a_damaged_state_is_set_asid
     damaged[len(damaged) // 2] ^= 1
     states[0].write_bytes(damaged)
     scene.launch()
-    as_if_nothing_had_happened(scene, "Ctrl-C, one checkpoint damaged")
+    as_if_nothing_had_happened(scene, "Ctrl-C, one checkpoint damaged", calm=longer)
 
 
 @chaos
