@@ -310,6 +310,9 @@ def compare(
     null: Annotated[
         bool, typer.Option("--null", help="Instead: how often each test finds a difference where there is none.")
     ] = False,
+    samples: Annotated[
+        bool, typer.Option("--samples", help="Instead: the claims over test samples, and which noise is larger.")
+    ] = False,
     loss: Losses = None,
     backbone: Backbones = None,
     dataset: Datasets = None,
@@ -318,7 +321,8 @@ def compare(
 ) -> None:
     """Compare every loss with the baseline, paired by seed, and judge the claims."""
     from orchestrator.plan import plan as planned
-    from orchestrator.report import tables, validation
+    from orchestrator.records.evaluations import Evaluations
+    from orchestrator.report import across, tables, validation, within
 
     place = Workspace.at(workspace)
     plan = planned(wiring.experiment(file, loss, backbone, dataset, only, seeds))
@@ -326,14 +330,18 @@ def compare(
     if null:
         wiring.console().print(validation.table(plan.experiment, results.rows()))
         return
+    if samples:
+        wiring.console().print(within.table(within.within(plan, Evaluations(place.evaluations))))
+        return
     comparison = wiring.compared(results, plan, place, registry, file)
+    overall = across.overall(plan.experiment, results.rows())
     match form:
         case "text":
-            wiring.console().print(tables.terminal(comparison))
+            wiring.console().print(tables.terminal(comparison, overall))
         case "json":
-            print(json.dumps(comparison.to_json(), indent=2))
+            print(json.dumps(tables.document(comparison, overall), indent=2, allow_nan=False))
         case _:
-            print(tables.text(comparison, form))
+            print(tables.text(comparison, form, overall))
 
 
 @app.command()

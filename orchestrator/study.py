@@ -75,7 +75,7 @@ class Study:
 
     def _repr_html_(self) -> str:
         console = Console(record=True, width=120, file=StringIO())
-        console.print(tables.terminal(self.compare()))
+        console.print(tables.terminal(self.compare(), across.overall(self.plan.experiment, self.rows)))
         return console.export_html(inline_styles=True, code_format="<pre>{code}</pre>")
 
 

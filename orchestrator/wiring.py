@@ -178,7 +178,7 @@ def show(comparison: Comparison, results: Results, plan: Plan, place: Workspace,
 
     from orchestrator.errors import UnreachableError
     from orchestrator.records.evaluations import Evaluations
-    from orchestrator.report import page, tables
+    from orchestrator.report import across, page, tables
 
     metrics = {
         re.sub(r"[^\w\-. :/]", "_", f"{line.loss}/{line.backbone}/{line.dataset}/{name}"): interval.estimate
@@ -187,7 +187,7 @@ def show(comparison: Comparison, results: Results, plan: Plan, place: Workspace,
     }
     verdicts = {f"{each.claim.id}/{each.backbone}/{each.dataset}": each.verdict for each in comparison.findings}
     texts = {
-        "comparison.md": tables.text(comparison, "markdown"),
+        "comparison.md": tables.text(comparison, "markdown", across.overall(plan.experiment, results.rows())),
         "report.html": page.render(comparison, results.rows(), Evaluations(place.evaluations), plan),
     }
     runs.catch_up()

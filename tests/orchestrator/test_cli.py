@@ -178,7 +178,7 @@ VERBS = {
     "plan": {"--workspace", "--registry", "--json", *AXES},
     "status": {"--workspace", "--registry", "--watch", "--json"},
     "aggregate": {"--workspace", "--compact", *AXES},
-    "compare": {"--workspace", "--registry", "--format", "--null", *AXES},
+    "compare": {"--workspace", "--registry", "--format", "--null", "--samples", *AXES},
     "report": {"--workspace", "--registry", *AXES},
     "export": {"--workspace", *AXES},
     "import": {"--workspace"},
