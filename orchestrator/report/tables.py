@@ -249,7 +249,8 @@ def claims_heading(comparison: Comparison) -> str:
     when = "STATED AFTER RESULTS: edited since the first launch" if comparison.stated_after else "stated before the run"
     count = len(comparison.findings)
     if comparison.sequence:
-        return f"Claims, {when}; verdicts hold for all {count} at once and at every look (Bonferroni)"
+        at_once = f" for all {count} at once and" if count > 1 else ""
+        return f"Claims, {when}; verdicts hold{at_once} at every look (Bonferroni)"
     return f"Claims, {when}; verdicts hold for all {count} at once (Holm)" if count > 1 else f"Claims, {when}"
 
 
