@@ -64,7 +64,7 @@ LOCAL = "local"
 """The address of a Ray that is started for this launch and ends with it."""
 
 WAVE = 1000
-"""Trials of one Tune run. A trial costs the driver some 10 kB until its run has ended."""
+"""Trials of one Tune run. A trial costs the driver some 60 kB until its run has ended."""
 
 EAGER = 64
 """Trials that may wait for a process at once, at most: a large cluster starts several at a time."""
@@ -91,8 +91,11 @@ class RayTune:
 
     def run(self, queue: Queue, listen: Listener) -> None:
         """Run the cells, on a Ray of our own or the cluster at `address`."""
-        scratch = tempfile.TemporaryDirectory(prefix="tune-", ignore_cleanup_errors=True)
-        with _cluster(self.address), _told_of_memory(), scratch as folder:
+        with (
+            _cluster(self.address),
+            _told_of_memory(),
+            tempfile.TemporaryDirectory(prefix="tune-", ignore_cleanup_errors=True) as folder,
+        ):
             _check_room(queue.waiting())
             inbox: SimpleQueue[Told | Over] = SimpleQueue()
             queue.adopted = lambda adopted: inbox.put(Told(adopted, ""))
