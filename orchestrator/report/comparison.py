@@ -16,6 +16,7 @@ from orchestrator.report.published import Published, beside
 from orchestrator.sequence import ALPHA, Key, Question, Row, by_seed, look, questions
 from orchestrator.statistics import multiplicity, paired, power
 from orchestrator.statistics.intervals import Interval, mean_interval, paired_interval
+from orchestrator.statistics.proportions import wilson
 from orchestrator.statistics.verdicts import Verdict, boundary_p, verdict
 
 COMPARED = ("sample_wise_accuracy", "uniform_accuracy", "accuracy_at_validation_threshold")
@@ -246,9 +247,22 @@ def _lines(experiment: Experiment, by_key: Mapping[Key, Sequence[Row]], planned:
                 planned=planned[dataset, backbone, loss.label],
                 finished=finished,
                 diverged=len(rows) - finished,
-                means={name: mean_interval(list(by_seed(rows, name).values())) for name in COMPARED},
+                means={name: _mean(rows, name) for name in COMPARED},
                 differences=None if loss.label == experiment.baseline else differences,
             )
+
+
+def _mean(rows: Sequence[Row], metric: str) -> Interval:
+    """The mean of an accuracy over seeds; where all have 0 or all 1, seeds tell no spread but the test set does."""
+    values = list(by_seed(rows, metric).values())
+    interval = mean_interval(values)
+    if not values or set(values) not in ({0.0}, {1.0}):
+        return interval
+    samples = min(row.get("samples") or 0 for row in rows if row["state"] == "finished")
+    if not samples:
+        return interval
+    low, high = wilson(round(values[0] * samples), samples)
+    return Interval(values[0], float(low), float(high), len(values))
 
 
 def _findings(experiment: Experiment, by_key: Mapping[Key, Sequence[Row]]) -> Iterator[Finding]:

@@ -155,3 +155,14 @@ def test_numbers_are_rounded_alike_everywhere() -> None:
     assert tables.percent(Interval(math.nan, math.nan, math.nan, 0)) == "–"
     assert tables.points(Interval(0.012, 0.008, 0.016, 5)) == "+1.2 ± 0.4"
     assert tables.points(None) == "–"
+
+
+@pytest.mark.parametrize("accuracy", [0.0, 1.0])
+def test_an_accuracy_at_the_border_has_the_test_sets_interval_and_never_none_at_all(accuracy: float) -> None:
+    rows = [row("a", seed, accuracy, samples=100) for seed in range(3)]
+    (line, *_) = compare(asked("a", "b"), rows).lines
+    interval = line.means["uniform_accuracy"]
+    assert (interval.estimate, interval.n) == (accuracy, 3)
+    # Wilson's interval of 0 of 100 ends at z² / (100 + z²).
+    width = 1.959964**2 / (100 + 1.959964**2)
+    assert interval.high - interval.low == pytest.approx(width, rel=1e-5)
