@@ -183,8 +183,9 @@ class _Runs:
 
     @property
     def need_another(self) -> bool:
-        """Whether no run takes cells although there are some."""
-        return not self._queue.over and not any(supplier.takes for supplier in self._suppliers)
+        """Whether no run takes cells although some are or may come to be handed out."""
+        done = self._queue.over or self._queue.is_closed
+        return not done and not any(supplier.takes for supplier in self._suppliers)
 
     def begin(self) -> None:
         """Start another run."""

@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
@@ -14,6 +15,7 @@ import pytest
 
 from orchestrator.cluster import Resources
 from orchestrator.errors import RequestError, UnreachableError
+from orchestrator.execution import ray_tune
 from orchestrator.execution.inline import Inline
 from orchestrator.execution.queue import RETRIES, Queue
 from orchestrator.execution.ray_tune import RayTune
@@ -234,6 +236,16 @@ def test_a_cell_on_two_devices_learns_what_one_would_teach_it(place: Place) -> N
 def test_more_devices_than_there_are_is_told_at_once(place: Place) -> None:
     with pytest.raises(RequestError, match="A cell needs 64 devices of 1 CPUs and 0 GPUs each, but Ray has room for"):
         place.launch(RayTune(place.worker), [a_cell("softmax", 6, resources=Resources(devices=64))])
+
+
+def test_a_launch_that_is_being_stopped_begins_no_further_tune_run(tmp_path: Path) -> None:
+    queue = Queue(SOUND)
+    runs = ray_tune._Runs(Unknown(), queue, SimpleQueue(), tmp_path)  # pyright: ignore[reportArgumentType]
+    assert queue.take() is not None
+    assert runs.need_another
+    queue.close()
+    assert not queue.over, "what runs has not ended"
+    assert not runs.need_another
 
 
 # What cannot run at all
