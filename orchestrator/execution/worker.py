@@ -64,7 +64,8 @@ class Worker:
             world: The processes that train it together, if this is one of several: the first records.
         """
         node, started, clock = socket.gethostname(), time.time(), time.perf_counter()
-        if self.checkpoints is not None and self.checkpoints.is_stopping():
+        # Several processes agree on stopping after a batch; one that left before would be waited for.
+        if world is None and self.checkpoints is not None and self.checkpoints.is_stopping():
             return Stopped(cell, Attempt(node, started, 0.0))
         tell(Started(cell, node, started))
 

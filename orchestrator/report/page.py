@@ -6,7 +6,6 @@ import base64
 import hashlib
 import itertools
 import math
-import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -97,32 +96,15 @@ class Beside(NamedTuple):
     source: str
 
 
-def write(path: Path, comparison: Comparison, rows: Sequence[Row], evaluations: Evaluations, plan: Plan) -> Path:
-    """Write the report of an experiment, whole or not at all.
+def render(comparison: Comparison, rows: Sequence[Row], evaluations: Evaluations, plan: Plan) -> str:
+    """The report of an experiment, as the text of one page.
 
     Args:
-        path: The page to write; its folder is made.
         comparison: What the experiment's results say.
         rows: The results table, one mapping a cell.
         evaluations: The cells' files.
         plan: The experiment and its cells.
-
-    Returns:
-        The path.
     """
-    content = render(comparison, rows, evaluations, plan)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        beside.write_text(content, encoding="utf-8")
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
-    return path
-
-
-def render(comparison: Comparison, rows: Sequence[Row], evaluations: Evaluations, plan: Plan) -> str:
-    """The page as text; arguments as for `write`."""
     found, unreadable = gather(plan, rows, evaluations)
     accounts, sampled = tuple(_accounts(plan, rows, evaluations)), within.within(plan, evaluations)
     view = _View(plan, comparison, rows, found, unreadable, accounts, sampled)

@@ -16,6 +16,7 @@ import pytest
 from plotly.offline import get_plotlyjs
 
 from orchestrator.experiment import Experiment
+from orchestrator.records.storage import Storage
 from orchestrator.report import across, page, tables, within
 from orchestrator.report.words import measures, say, words
 from trainers.metrics import MEASURES
@@ -251,21 +252,20 @@ def test_the_same_results_give_the_same_page(done: Finished, small: dict[str, An
     assert page.render(*finished) == page.render(*finished)
 
 
-def test_a_page_is_written_whole_or_not_at_all(
+def test_a_report_takes_the_place_of_the_one_before_whole_or_not_at_all(
     done: Finished, small: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    finished, path = done(small), tmp_path / "reports" / "small" / "index.html"
-    assert page.write(path, *finished) == path
-    before = path.read_bytes()
+    folder, content = Storage(tmp_path / "reports"), page.render(*done(small)).encode()
+    folder.write("index.html", content)
 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "replace", full)
     with pytest.raises(OSError, match="No space"):
-        page.write(path, *finished)
-    assert path.read_bytes() == before
-    assert list(path.parent.iterdir()) == [path]
+        folder.write("index.html", b"another")
+    assert folder.read("index.html") == content
+    assert [stored.name for stored in folder.list()] == ["index.html"]
 
 
 def test_every_measure_and_every_word_is_there_in_both_languages() -> None:

@@ -40,7 +40,8 @@ def opened(chromium: Any, tmp_path: Path) -> Callable[..., Any]:
 
     @contextmanager
     def show(done: Any, *, height: int = 900, width: int = 1280, scheme: str = "light") -> Iterator[Any]:
-        path = page.write(tmp_path / "index.html", *done)
+        path = tmp_path / "index.html"
+        path.write_text(page.render(*done), encoding="utf-8")
         context = chromium.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
         tab, complaints = context.new_page(), list[str]()
         tab.on("console", lambda message: complaints.append(f"{message.type}: {message.text}"))
