@@ -64,9 +64,10 @@ def outstanding(
         What has to run, and how many cells are in which final state.
     """
     states = take_stock(plan, evaluations, registry)
-    registry.adopt({cell: state for cell, state in states.items() if state in ("finished", "diverged")})
+    name = plan.experiment.name
+    registry.adopt({cell: state for cell, state in states.items() if state in ("finished", "diverged")}, name)
     # A file that was deleted or set aside is trained again, whatever the registry remembers.
-    registry.adopt({cell: "planned" for cell, state in states.items() if state == "pending"})
+    registry.adopt({cell: "planned" for cell, state in states.items() if state == "pending"}, name)
     settled = {"finished", "diverged"} if retry_failed else {"finished", "diverged", "failed"}
     ended = {cell: state for cell, state in states.items() if state in settled}
     return plan.pending(ended), Counter(ended.values())

@@ -8,11 +8,7 @@ from __future__ import annotations
 import json
 import signal
 import sys
-import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -21,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from orchestrator import provenance, wiring
+from orchestrator import wiring
 from orchestrator.errors import OrchestratorError, RequestError
 from orchestrator.plan import Plan
 from orchestrator.workspace import Workspace
@@ -29,17 +25,11 @@ from orchestrator.workspace import Workspace
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from orchestrator.execution.queue import Queue
-    from orchestrator.notice import Webhook
-    from orchestrator.outcome import Adopted, Ending, Event
-    from orchestrator.plan import Cell, Plan
-    from orchestrator.records.checkpoints import Checkpoints
+    from orchestrator.plan import Plan
     from orchestrator.records.registry import Status
     from orchestrator.records.results import Results
-    from orchestrator.records.tracking import Tracking
     from orchestrator.report.comparison import Comparison
-    from orchestrator.report.live import LiveTable
-    from orchestrator.sequence import Spending
+    from orchestrator.stages import Ended
 
 FINE, SOME_FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
 """Exit codes: every cell finished; some cell failed; the request is wrong; interrupted by the user."""
@@ -131,6 +121,9 @@ def launch(
         bool, typer.Option("--retry-failed", help="Run cells again that failed in an earlier launch.")
     ] = False,
     join: Annotated[bool, typer.Option("--join", help="Share the work with a launch that is under way.")] = False,
+    trust_old: Annotated[
+        bool, typer.Option("--trust-old", help="Pool cells of another torch, GPU or code without testing a few.")
+    ] = False,
     notify: Annotated[
         str | None, typer.Option("--notify", metavar="URL", help="A webhook told of the first failure and of the end.")
     ] = None,
@@ -142,55 +135,41 @@ def launch(
     as_json: Json = False,
 ) -> None:
     """Run what is missing, record it, and print the comparison."""
-    from orchestrator.campaign import carry_out, make_true, outstanding, prepare
-    from orchestrator.execution.queue import Queue
     from orchestrator.notice import Webhook
-    from orchestrator.plan import plan as planned
-    from orchestrator.records.evaluations import Evaluations
-    from orchestrator.records.leases import held
     from orchestrator.report import overview
-    from orchestrator.report.live import LiveTable
+    from orchestrator.stages import Launch, StoppedLaunch
 
     began = time.monotonic()
     console = wiring.console(stderr=as_json)
     hook = Webhook(notify) if notify else None
-    plan = planned(wiring.experiment(file, loss, backbone, dataset, only, seeds))
-    place = Workspace.at(workspace)
-    wiring.prepared(place)
-    evaluations = Evaluations(place.evaluations)
-    with wiring.registry(place, registry) as records, held(records, plan, join=join) as lease:
-        waiting, tally = outstanding(plan, evaluations, records, retry_failed=retry_failed)
-        console.print(overview.left(plan, waiting, tally))
-        runs = wiring.tracking(place, tracking, plan.experiment.name)
-        make_true(plan, lease, evaluations, records, runs)
-        rule = wiring.spending(plan, waiting, evaluations, executor, address, max_concurrent)
-        cells = waiting.cells if rule is None else tuple(rule.first())
-        if cells:
-            prepare(waiting, data_dir)
-            runs.prepare()
-            table = LiveTable(cells, console)
-
-            durations = records.durations(plan.experiment.name)
-            queue = Queue(cells, claim=lease.claim, durations=durations, most=max_concurrent, more=_more(rule, table))
-            states = wiring.checkpoints(place, plan.experiment, lease.owner)
-            runner = wiring.executor(executor, address, place, runs, data_dir, states)
-            with table:
-                carry = partial(carry_out, queue, runner, records, runs, _watch(table, hook, console))
-                tally += _run(carry, queue, states, runs, console)
-        for sentence in rule.sentences() if rule else ():
-            console.print(sentence, markup=False, emoji=False)
-    damaged, comparison = _conclude(console, plan, place, registry, file, runs if cells else None)
-    done = tally["finished"] + tally["diverged"] - damaged
-    # Seeds that the claims did not ask for are none that a launch owes.
-    total = sum(line.planned for line in comparison.lines) if rule and comparison else len(plan)
-    counts = {"total": total, "done": done, "pending": total - done}
-    counts |= {"failed": tally["failed"], "diverged": tally["diverged"]}
-    if hook and (complaint := hook.tell(f"{plan.experiment.name}: {overview.ended(counts)}.", **counts)):
+    experiment = wiring.experiment(file, loss, backbone, dataset, only, seeds)
+    place = wiring.prepared(Workspace.at(workspace))
+    stages = Launch(
+        place=place,
+        registry=registry,
+        tracking=tracking,
+        data_dir=data_dir,
+        executor=executor,
+        address=address,
+        most=max_concurrent,
+        retry_failed=retry_failed,
+        join=join,
+        trust_old=trust_old,
+        hook=hook,
+        console=console,
+    )
+    try:
+        ended = stages.run(experiment)
+    except StoppedLaunch:
+        raise typer.Exit(INTERRUPTED) from None
+    damaged, comparison = (0, None) if ended.is_tuning else _conclude(console, ended, place, registry, file)
+    counts = overview.counts(ended.plan, ended.tally, comparison, damaged)
+    if hook and (complaint := hook.tell(f"{experiment.name}: {overview.ended(counts)}.", **counts)):
         wiring.complain(console, complaint)
     if as_json:
         seconds = round(time.monotonic() - began, 3)
-        print(json.dumps({"experiment": plan.experiment.name, **counts, "seconds": seconds}))
-    if tally["failed"] or damaged:
+        print(json.dumps({"experiment": ended.plan.experiment.name, **counts, "seconds": seconds}))
+    if ended.tally["failed"] or damaged:
         raise typer.Exit(SOME_FAILED)
 
 
@@ -209,19 +188,21 @@ def show_plan(
 ) -> None:
     """Print the grid and what of it is done; start nothing."""
     from orchestrator.campaign import take_stock
-    from orchestrator.plan import plan as planned
     from orchestrator.records.evaluations import Evaluations
     from orchestrator.report import overview
 
-    plan = planned(wiring.experiment(file, loss, backbone, dataset, only, seeds))
     place = Workspace.at(workspace)
+    experiment = wiring.experiment(file, loss, backbone, dataset, only, seeds)
+    trials = wiring.trials(experiment, place)
+    # As long as recipes are sought, nobody knows the final cells.
+    plan = trials.plan if trials and not trials.over else wiring.plan(experiment, place)
     with wiring.registry_if_any(place, registry) as records:
         states = take_stock(plan, Evaluations(place.evaluations), records)
         durations = records.durations(plan.experiment.name) if records else {}
     if as_json:
-        print(json.dumps(overview.as_json(plan, states)))
+        print(json.dumps(overview.as_json(experiment, plan, states)))
     else:
-        rows = wiring.known(place, plan.experiment.name)
+        rows = wiring.known(place, experiment.name)
         wiring.console().print(overview.grid(plan, states, durations, rows))
 
 
@@ -280,20 +261,20 @@ def aggregate(
     seeds: Seeds = None,
 ) -> None:
     """(Re)build the experiment's results table from the per-cell files."""
-    from orchestrator.plan import plan as planned
     from orchestrator.records import results as tables
     from orchestrator.records.evaluations import Evaluations
 
-    place = Workspace.at(workspace)
-    plan = planned(wiring.experiment(file, loss, backbone, dataset, only, seeds))
-    console = wiring.console()
-    results = wiring.aggregated(console, plan, place)
-    written = (
-        f"{results.table.num_rows} of {len(plan)} cells are in {wiring.near(place.results(plan.experiment.name))}."
-    )
-    console.print(written, markup=False, emoji=False, soft_wrap=True)
+    place, console = Workspace.at(workspace), wiring.console()
+    experiment = wiring.experiment(file, loss, backbone, dataset, only, seeds)
+    for plan in wiring.plans(experiment, place):
+        results = wiring.aggregated(console, plan, place)
+        wiring.documented(place, None, plan.experiment.name)
+        cells = f"{results.table.num_rows} of {len(plan)} cells"
+        written = f"{cells} are in {wiring.near(place.results(plan.experiment.name))}."
+        console.print(written, markup=False, emoji=False, soft_wrap=True)
     if compact:
-        folder = place.compacted(plan.experiment.name)
+        plan = wiring.plan(experiment, place)
+        folder = place.compacted(experiment.name)
         rows = tables.compact(plan, Evaluations(place.evaluations), folder)
         console.print(f"{rows} samples are in {wiring.near(folder)}.", markup=False, emoji=False, soft_wrap=True)
 
@@ -320,12 +301,11 @@ def compare(
     seeds: Seeds = None,
 ) -> None:
     """Compare every loss with the baseline, paired by seed, and judge the claims."""
-    from orchestrator.plan import plan as planned
     from orchestrator.records.evaluations import Evaluations
     from orchestrator.report import across, tables, validation, within
 
     place = Workspace.at(workspace)
-    plan = planned(wiring.experiment(file, loss, backbone, dataset, only, seeds))
+    plan = wiring.plan(wiring.experiment(file, loss, backbone, dataset, only, seeds), place)
     results = _results(plan, place, workspace)
     if null:
         wiring.console().print(validation.table(plan.experiment, results.rows()))
@@ -357,18 +337,18 @@ def report(
     seeds: Seeds = None,
 ) -> None:
     """Write the report: one HTML page with verdicts, figures and a threshold to move."""
-    from orchestrator.plan import plan as planned
     from orchestrator.records.evaluations import Evaluations
     from orchestrator.records.storage import Storage
     from orchestrator.report import page
 
     place = Workspace.at(workspace)
-    plan = planned(wiring.experiment(file, loss, backbone, dataset, only, seeds))
+    plan = wiring.plan(wiring.experiment(file, loss, backbone, dataset, only, seeds), place)
     results = _results(plan, place, workspace)
     comparison = wiring.compared(results, plan, place, registry, file)
     content = page.render(comparison, results.rows(), Evaluations(place.evaluations), plan)
     written = place.report(plan.experiment.name)
     Storage(written.parent).write(written.name, content.encode())
+    wiring.documented(place, registry, plan.experiment.name)
     print(f"Report: {wiring.near(written)}")
 
 
@@ -408,11 +388,12 @@ def export(
     seeds: Seeds = None,
 ) -> None:
     """Write a folder to publish: results, samples, experiment, provenance, a data card, checksums."""
-    from orchestrator.plan import plan as planned
     from orchestrator.records.publication import export as exported
 
-    plan = planned(wiring.experiment(file, loss, backbone, dataset, only, seeds))
-    made, console = exported(plan, Workspace.at(workspace), folder), wiring.console()
+    place, console = Workspace.at(workspace), wiring.console()
+    experiment = wiring.experiment(file, loss, backbone, dataset, only, seeds)
+    plan, trials = wiring.plan(experiment, place), wiring.trials(experiment, place)
+    made = exported(plan, place, folder, trials and trials.plan)
     for sentence in made.damaged:
         wiring.complain(console, sentence)
     console.print(f"{made.cells} of {len(plan)} cells are in {folder}.", markup=False, emoji=False, soft_wrap=True)
@@ -478,14 +459,13 @@ def rebuild(
     mlflow: Annotated[bool, typer.Option("--mlflow", help="Rebuild these experiments' MLflow runs, too.")] = False,
 ) -> None:
     """Rebuild the registry, and with --mlflow the tracking store, from the per-cell files."""
-    from orchestrator.plan import plan as planned
     from orchestrator.records.evaluations import Evaluations
     from orchestrator.records.rebuild import rebuild as rebuilt
 
     if mlflow and not files:
         raise RequestError("--mlflow needs the experiments whose runs to rebuild: add FILE.yaml.")
-    plans = [planned(wiring.experiment(file)) for file in files or []]
     place, console = Workspace.at(workspace), wiring.console()
+    plans = [plan for file in files or [] for plan in wiring.plans(wiring.experiment(file), place)]
     evaluations = Evaluations(place.evaluations)
     if not evaluations.ids():
         raise RequestError(f"Workspace {workspace} has no per-cell files to rebuild from.")
@@ -520,22 +500,22 @@ def verify(
     """Rerun a sample of finished cells and say whether they reproduce bit for bit; store nothing."""
     from orchestrator.campaign import prepare, repeat
     from orchestrator.execution.worker import Worker
-    from orchestrator.plan import plan as planned
     from orchestrator.records.evaluations import Evaluations
     from orchestrator.records.recorder import Recorder
     from orchestrator.records.tracking import Untracked
     from orchestrator.report import overview
     from orchestrator.verification import choose
 
-    plan = planned(wiring.experiment(file, loss, backbone, dataset, only, seeds))
-    evaluations = Evaluations(Workspace.at(workspace).evaluations)
+    place = Workspace.at(workspace)
+    plan = wiring.plan(wiring.experiment(file, loss, backbone, dataset, only, seeds), place)
+    evaluations = Evaluations(place.evaluations)
     prefixes = [prefix for given in cells or [] for prefix in given.split(",")]
     chosen = choose(plan, evaluations.ids(), prefixes, sample)
     prepare(chosen, data_dir)
     console, identical = wiring.console(), 0
     with TemporaryDirectory() as folder:
         copies = Evaluations(Path(folder))
-        worker = Worker(Recorder(copies, Untracked(), provenance.code()), data_dir.resolve())
+        worker = Worker(Recorder(copies, Untracked(), wiring.code()), data_dir.resolve())
         for cell in chosen.cells:
             verdict = repeat(cell, evaluations, worker, copies)
             console.print(overview.verdict(cell, verdict), soft_wrap=True)
@@ -561,7 +541,6 @@ def doctor(
 ) -> None:
     """Say what is wrong with machine, services, data and records, and what to do."""
     from orchestrator.diagnosis.examination import examine
-    from orchestrator.plan import plan as planned
     from orchestrator.report import health
 
     place = Workspace.at(workspace)
@@ -571,12 +550,12 @@ def doctor(
 
         windows = partial(wiring.tracking, place, tracking)
         with wiring.registry(place, registry) as records:
-            plan = planned(wiring.experiment(file)) if file else None
+            plan = wiring.plan(wiring.experiment(file), place) if file else None
             done = mend(plan, Evaluations(place.evaluations), records, windows)
         for sentence in done or ["Nothing to mend."]:
             wiring.console(stderr=as_json).print(sentence, markup=False, emoji=False, soft_wrap=True)
     findings = examine(
-        (lambda: planned(wiring.experiment(file))) if file else None,
+        (lambda: wiring.plan(wiring.experiment(file), place)) if file else None,
         root=place.root,
         evaluations=place.evaluations,
         registry=registry or place.registry,
@@ -609,74 +588,6 @@ def list_catalogue(
         wiring.console().print(overview.catalogue(known))
 
 
-def _more(rule: Spending | None, table: LiveTable) -> Callable[[Ending | Adopted], list[Cell]]:
-    """The cells that the claims ask for once they know of another's end."""
-
-    def more(event: Ending | Adopted) -> list[Cell]:
-        asked = rule.heard(event) if rule else []
-        table.expect(asked)
-        return asked
-
-    return more
-
-
-def _watch(table: LiveTable, hook: Webhook | None, console: Console) -> Callable[[Event], None]:
-    """Show every event, and tell the webhook of the first failure."""
-
-    def watch(event: Event) -> None:
-        table(event)
-        if hook and (complaint := hook.heard(event)):
-            wiring.complain(console, complaint)
-
-    return watch
-
-
-def _run(
-    carry: Callable[[], Counter[str]], queue: Queue, states: Checkpoints, runs: Tracking, console: Console
-) -> Counter[str]:
-    """Carry out what waits; the first Ctrl-C lets running cells save their state, the second stops at once."""
-
-    def stop() -> None:
-        queue.close()
-        states.ask_to_stop()
-        console.print("Stopping: running cells save their state. Ctrl-C again stops at once.")
-
-    tally: Counter[str] = Counter()
-    try:
-        with _politely(stop):
-            tally = carry()
-    except KeyboardInterrupt:
-        queue.close()
-        runs.interrupt(queue.running())
-    finally:
-        states.forget_stop()
-    if not queue.is_closed:
-        return tally
-    console.print("Interrupted. Everything finished so far is kept; the same command goes on from there.")
-    raise typer.Exit(INTERRUPTED)
-
-
-@contextmanager
-def _politely(stop: Callable[[], None]) -> Generator[None]:
-    """Within: the first signal to end calls `stop`, the next raises KeyboardInterrupt."""
-
-    def restore() -> None:
-        for polite in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(polite, signal.default_int_handler)
-
-    def hear(*_: object) -> None:
-        restore()
-        # In a thread, because a signal may come in the middle of a line that is being printed.
-        threading.Thread(target=stop).start()
-
-    for polite in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(polite, hear)
-    try:
-        yield
-    finally:
-        restore()
-
-
 def _results(plan: Plan, place: Workspace, workspace: str) -> Results:
     """The results table; damaged files are told apart from what is printed.
 
@@ -690,17 +601,19 @@ def _results(plan: Plan, place: Workspace, workspace: str) -> Results:
 
 
 def _conclude(
-    console: Console, plan: Plan, place: Workspace, registry: str | None, file: Path, runs: Tracking | None
+    console: Console, ended: Ended, place: Workspace, registry: str | None, file: Path
 ) -> tuple[int, Comparison | None]:
     """Aggregate, print the comparison and what to try next; return how many files were damaged, and the comparison."""
     from orchestrator.report import overview, tables
 
+    plan = ended.plan
     comparison, results = None, wiring.aggregated(console, plan, place)
+    wiring.inventoried(plan, place, registry, results)
     if results.table.num_rows:
         comparison = wiring.compared(results, plan, place, registry, file)
         console.print(tables.terminal(comparison))
-        if runs:
-            wiring.show(comparison, results, plan, place, runs)
+        if ended.runs:
+            wiring.show(comparison, results, plan, place, ended.runs)
     console.print(
         overview.next_commands(file, wiring.near(place.root), wiring.near(place.results(plan.experiment.name))),
         soft_wrap=True,

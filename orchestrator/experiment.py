@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import product
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, TypeVar
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar, cast
 
 from pydantic import (
     AfterValidator,
@@ -27,7 +27,10 @@ from orchestrator import source
 from orchestrator.cluster import Resources
 from orchestrator.errors import ExperimentError
 from orchestrator.source import Problem
+from orchestrator.space import Domain
+from orchestrator.tuning import Tuning
 from trainers import catalogue
+from trainers.losses import Loss
 from trainers.metrics import MEASURES
 from trainers.plugin import Frozen, Plugin
 from trainers.recipe import Training
@@ -43,6 +46,9 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=
 
 TimeLimit = Annotated[float, Field(gt=0)]
 """Seconds after which an attempt at a cell is ended."""
+
+Threshold = Literal["validation", "bias", "test"]
+"""How the threshold is chosen of a model that is deployed."""
 
 Label = Annotated[str, Field(pattern=r"^[^\x00-\x1f/\\]+$", max_length=100)]
 
@@ -68,10 +74,11 @@ class Where(Frozen):
 
 
 class Override(Frozen):
-    """Recipe fields, resources or a time limit for the selected cells; of several overrides, the last wins."""
+    """Recipe fields, parameters of the loss, resources or a time limit for the selected cells; the last one wins."""
 
     where: Where
     recipe: dict[str, Any] = Field(default_factory=dict)
+    loss: dict[str, Any] = Field(default_factory=dict)
     resources: Resources | None = None
     time_limit: TimeLimit | None = None
 
@@ -92,6 +99,7 @@ class Checkpointing(Frozen):
 class Settled(NamedTuple):
     """What an experiment says of the cells of one combination, with all overrides applied."""
 
+    loss: Loss
     training: Training
     resources: Resources
     time_limit: float | None
@@ -301,10 +309,17 @@ class Experiment(Frozen):
     ] = (0, 1, 2, 3, 4)
     """All that may be run; where `sequence` is given, fewer may do."""
     recipe: Training = Training()
+    tuning: Tuning | None = None
+    """Finds a recipe for each combination of labels, beyond `recipe` and `overrides`."""
+    threshold: Threshold = "validation"
+    """By which one a model would be deployed, and so judged: chosen on validation images, the bias it learnt, or the
+    best on the test images, which nobody can know."""
     overrides: tuple[Override, ...] = ()
     resources: Resources = Resources()
     time_limit: TimeLimit | None = None
     checkpoint: Checkpointing = Checkpointing(minutes=1)
+    log_models: bool = False
+    """Whether trained models are kept in MLflow, with their signature."""
     baseline: str
     claims: tuple[Claim, ...] = ()
 
@@ -343,11 +358,15 @@ class Experiment(Frozen):
         for loss, backbone, dataset in product(self.losses, self.backbones, self.datasets):
             labels = (loss.label, backbone.label, dataset.label)
             try:
-                training = self.settled(*labels).training
+                settled = self.settled(*labels)
             except ValidationError as error:
-                sentences = " ".join(text for _, text in source.problems(error, Training))
+                model = Training if error.title == Training.__name__ else type(loss.plugin)
+                sentences = " ".join(text for _, text in source.problems(error, model))
                 raise source.nested([(("overrides",), f"For {'/'.join(labels)}: {sentences}")]) from None
-            first = seen.setdefault((loss.plugin, backbone.plugin, dataset.plugin, training), labels)
+            if settled.loss.calibrated and not settled.training.validation_fraction:
+                text = f"{'/'.join(labels)} is calibrated on a validation split: 'validation_fraction' must be above 0."
+                raise source.nested([(("losses",), text)])
+            first = seen.setdefault((settled.loss, backbone.plugin, dataset.plugin, settled.training), labels)
             if first != labels:
                 axis = next(axis for axis, a, b in zip(AXES.values(), first, labels, strict=True) if a != b)
                 text = f"{'/'.join(first)} and {'/'.join(labels)} are the same recipe: leave out one."
@@ -361,20 +380,82 @@ class Experiment(Frozen):
             raise source.nested([(("seeds",), text)])
         return self
 
+    @model_validator(mode="after")
+    def _tuning_fits(self) -> Experiment:
+        if self.tuning and (found := [(("tuning", *where), text) for where, text in _misfits(self, self.tuning)]):
+            raise source.nested(found)
+        return self
+
     @property
     def sequence(self) -> Sequential | None:
         """The rule that asks for seeds, where their number is not fixed."""
         return self.seeds.rule if isinstance(self.seeds, Reserve) else None
 
+    def loss(self, label: str) -> Loss:
+        """The loss of that label."""
+        return cast("Loss", next(choice.plugin for choice in self.losses if choice.label == label))
+
     def settled(self, loss: str, backbone: str, dataset: str) -> Settled:
         """How the cells of these labels are trained, on what, and for how long at most."""
         fields, resources, time_limit = self.recipe.model_dump(), self.resources, self.time_limit
+        parameters: dict[str, Any] = {}
         for override in self.overrides:
             if override.where.matches(loss, backbone, dataset):
                 fields |= override.recipe
+                parameters |= override.loss
                 resources = override.resources or resources
                 time_limit = override.time_limit or time_limit
-        return Settled(Training.model_validate(fields), resources, time_limit)
+        return Settled(given(self.loss(loss), parameters), Training.model_validate(fields), resources, time_limit)
+
+
+def given(loss: Loss, parameters: Mapping[str, Any]) -> Loss:
+    """The loss with some of its parameters given other values.
+
+    Raises:
+        ValidationError: It has none of that name, or none of that value.
+    """
+    if not parameters:
+        return loss
+    return type(loss).model_validate({name: getattr(loss, name) for name in type(loss).model_fields} | {**parameters})
+
+
+def own_space(loss: Loss, tuning: Tuning) -> dict[str, Domain]:
+    """What of a tuning's space a loss has: the shared part, and its own parameters."""
+    own = type(loss).model_fields
+    return {name: domain for name, domain in tuning.space.items() if name in tuning.shared or name in own}
+
+
+def _misfits(experiment: Experiment, tuning: Tuning) -> Iterator[Problem]:
+    """What of a tuning stage does not fit the experiment."""
+    if complaint := unknown(tuning.metric, MEASURES, "measure"):
+        yield ("metric",), complaint
+    if shared := set(tuning.seeds) & set(experiment.seeds):
+        yield ("seeds",), f"Seed {min(shared)} is one of the final cells': a recipe must not be chosen by them."
+    losses = [experiment.loss(choice.label) for choice in experiment.losses]
+    parameters = {name for loss in losses for name in type(loss).model_fields} - {"scores"}
+    known = [*Training.model_fields, *sorted(parameters)]
+    for name, domain in tuning.space.items():
+        if complaint := unknown(name, known, "field of the recipe, or parameter of a loss here,"):
+            yield ("space", name), complaint
+            continue
+        try:
+            _try_ends(experiment.recipe, losses, name, domain)
+        except ValidationError as error:
+            yield from ((("space", name), text) for _, text in source.problems(error, Training))
+    labels = product(experiment.losses, experiment.backbones, experiment.datasets)
+    settled = [experiment.settled(*(choice.label for choice in choices)) for choices in labels]
+    if not all(each.training.validation_fraction for each in settled):
+        yield (), "Tuning scores recipes on a validation split: 'validation_fraction' must be above 0 for all cells."
+
+
+def _try_ends(recipe: Training, losses: Iterable[Loss], name: str, domain: Domain) -> None:
+    """Give a field its outermost values, wherever there is one of that name."""
+    for end in domain.ends:
+        if name in Training.model_fields:
+            Training.model_validate(recipe.model_dump() | {name: end})
+        else:
+            for loss in losses:
+                given(loss, {name: end} if name in type(loss).model_fields else {})
 
 
 def _stranger(axis: Axis, label: str | None, info: ValidationInfo) -> str | None:

@@ -38,6 +38,8 @@ class Cell:
     resources: Resources
     time_limit: float | None = None
     """Seconds after which an attempt at it is ended."""
+    trial: int | None = None
+    """Of a tuning stage: which of its trials this is."""
 
     @property
     def kind(self) -> tuple[str, str, str]:
@@ -46,8 +48,9 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """`LOSS/BACKBONE/DATASET/sSEED`, as in MLflow."""
-        return f"{self.loss}/{self.backbone}/{self.dataset}/s{self.seed}"
+        """`LOSS/BACKBONE/DATASET/sSEED`, as in MLflow; of a trial, with its number and epochs behind."""
+        trial = "" if self.trial is None else f"/t{self.trial}e{self.recipe.training.epochs}"
+        return f"{self.loss}/{self.backbone}/{self.dataset}/s{self.seed}{trial}"
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,7 @@ def _cells(experiment: Experiment) -> Iterator[Cell]:
         settled = experiment.settled(loss.label, backbone.label, dataset.label)
         for seed in experiment.seeds:
             recipe = Recipe.model_construct(
-                loss=loss.plugin,
+                loss=settled.loss,
                 backbone=backbone.plugin,
                 dataset=dataset.plugin,
                 seed=seed,

@@ -7,12 +7,17 @@ import os
 import platform
 import socket
 import subprocess
+from contextlib import suppress
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 """The checkout, or the folder this package is installed in."""
+
+COSTS = frozenset({"gpu_seconds", "gpu_joules", "cpu_joules"})
+"""What a cell took. No two trainings agree on it, and nothing follows from that."""
 
 PACKAGES = ("loss-orchestrator", "torch", "torchvision", "numpy", "scikit-learn", "ray", "mlflow", "pyarrow")
 
@@ -49,6 +54,7 @@ def machine() -> dict[str, str | int | None]:
         "cores": os.cpu_count(),
         "platform": platform.platform(),
         "python_version": platform.python_version(),
+        "gpu_driver": driver(nvml()),
         **versions,
     }
 
@@ -66,3 +72,57 @@ def _processor() -> str:
     except OSError:
         return platform.processor()
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+
+
+@cache
+def nvml() -> Any:
+    """NVIDIA's management library, opened; None where there is no driver of theirs."""
+    try:
+        import pynvml
+
+        pynvml.nvmlInit()
+    except Exception:  # noqa: BLE001 - without a driver, or with half of one, it raises errors of many kinds
+        return None
+    return pynvml
+
+
+def driver(nvml: Any) -> str | None:
+    """The version of NVIDIA's driver."""
+    if nvml is None:
+        return None
+    with suppress(nvml.NVMLError):
+        return nvml.nvmlSystemGetDriverVersion()
+    return None
+
+
+def computing(*, gpu: bool) -> dict[str, str | int | None]:
+    """What torch computes on in this process, and with which libraries. Imports torch: for workers."""
+    import torch
+
+    return {
+        "device": torch.cuda.get_device_name() if gpu else "cpu",
+        "cuda_version": torch.version.cuda,
+        "cudnn_version": torch.backends.cudnn.version(),
+    }
+
+
+def switches() -> dict[str, bool]:
+    """What torch is told of determinism and precision at this moment. Imports torch."""
+    import torch
+
+    backends: Any = torch.backends  # whose switches have no types
+    return {
+        "deterministic_algorithms": torch.are_deterministic_algorithms_enabled(),
+        "deterministic_warn_only": torch.is_deterministic_algorithms_warn_only_enabled(),
+        "cudnn_benchmark": backends.cudnn.benchmark,
+        "tf32_matmul": backends.cuda.matmul.fp32_precision == "tf32",
+        "tf32_convolutions": backends.cudnn.conv.fp32_precision == "tf32",
+    }
+
+
+def gpu_uuid() -> str | None:
+    """The name that NVIDIA's library has for the GPU that torch computes on; None where it has none. Imports torch."""
+    import torch
+
+    uuid = getattr(torch.cuda.get_device_properties(torch.cuda.current_device()), "uuid", None)
+    return None if uuid is None else f"GPU-{uuid}"

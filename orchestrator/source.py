@@ -51,7 +51,7 @@ def read(path: Path) -> Source:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
         lines: dict[Location, int] = {}
         repeated = [] if root is None else list(_walk(root, (), lines))
-        document = None if root is None else _with_text_keys(_Loader(text).get_single_data())
+        document = None if root is None else _Loader(text).get_single_data()
     except OSError as error:
         raise ExperimentError([f"{path}: cannot be read: {error.strerror}."]) from None
     except UnicodeDecodeError as error:
@@ -76,10 +76,16 @@ class _TooLargeError(Exception):
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML's safe loader, which here says where a value is that it cannot build: `2024-13-45`."""
+    """YAML's safe loader, with every key as it is written, and the place of a value that it cannot build: `2024-13-45`.
+
+    To YAML 1.1 the key `on` is true. Fields are named by text, and so are lines noted.
+    """
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         """A value, or an error with the line of its node."""
+        for key, _ in node.value if isinstance(node, yaml.MappingNode) else ():
+            if key.tag != "tag:yaml.org,2002:merge":
+                key.tag = "tag:yaml.org,2002:str"
         try:
             return super().construct_object(node, deep)
         except (ValueError, KeyError, AttributeError, ArithmeticError) as error:
@@ -112,13 +118,6 @@ def _walk(node: yaml.Node, location: Location, lines: dict[Location, int]) -> It
                 yield key.start_mark.line + 1, str(key.value)
             lines[below] = key.start_mark.line + 1
             yield from _walk(child, below, lines)
-
-
-def _with_text_keys(value: Any) -> Any:
-    """The document with every key as text, which is how lines are noted and fields are named."""
-    if isinstance(value, dict):
-        return {str(key): _with_text_keys(entry) for key, entry in value.items()}
-    return [_with_text_keys(entry) for entry in value] if isinstance(value, list) else value
 
 
 def nested(found: list[Problem]) -> PydanticCustomError:

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from orchestrator import wiring
 from orchestrator.errors import RequestError
-from orchestrator.plan import Plan, plan
+from orchestrator.plan import Plan
 from orchestrator.records import results as table
 from orchestrator.records.evaluations import Evaluations
 from orchestrator.report import across, figures, tables
@@ -91,4 +91,5 @@ def results(workspace: str | Path, experiment: str | Path) -> Study:
     """
     given = Path(experiment)
     file = given if given.suffix in {".yaml", ".yml"} else Path("experiments") / f"{given}.yaml"
-    return Study(plan(wiring.experiment(file)), Workspace.at(str(workspace)), file)
+    place = Workspace.at(str(workspace))
+    return Study(wiring.plan(wiring.experiment(file), place), place, file)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from orchestrator.errors import RequestError
 from orchestrator.plan import SHOWN, Cell, Plan
+from orchestrator.provenance import COSTS
 from orchestrator.records.evaluations import Account
 from trainers.evaluation import Evaluation
 
@@ -108,7 +109,7 @@ def _changed(then: Evaluation, now: Evaluation) -> int:
 
 
 def _unlike(then: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    pairs = {name: (then.get(name), now.get(name)) for name in sorted({*then, *now})}
+    pairs = {name: (then.get(name), now.get(name)) for name in sorted({*then, *now} - COSTS)}
     return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tempfile
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,9 +16,10 @@ from orchestrator.workspace import Location, Workspace
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from orchestrator.drift.environment import Environment
     from orchestrator.execution.executor import Executor
     from orchestrator.experiment import Axis, Experiment
-    from orchestrator.plan import Plan
+    from orchestrator.plan import Cell, Plan
     from orchestrator.records.checkpoints import Checkpoints
     from orchestrator.records.evaluations import Evaluations
     from orchestrator.records.registry import Registry
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from orchestrator.records.tracking import Tracking
     from orchestrator.report.comparison import Comparison
     from orchestrator.sequence import Spending
+    from orchestrator.trials import Trials
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -53,6 +56,41 @@ def experiment(
     if only and not any(named.values()):
         raise ExperimentError(["--only narrows the axes named by --loss, --backbone or --dataset; none is given."])
     return revise(load(_located(file)), named, only=only, seeds=_seeds(seeds))
+
+
+def plan(asked: Experiment, place: Workspace) -> Plan:
+    """The cells of an experiment; where it is tuned, with the recipes that won in this workspace.
+
+    Raises:
+        RequestError: Not all recipes are found yet.
+    """
+    from orchestrator.plan import plan as planned
+
+    found = trials(asked, place)
+    if found is None:
+        return planned(asked)
+    from orchestrator.trials import settle
+
+    return planned(settle(asked, found.tuned))
+
+
+def plans(asked: Experiment, place: Workspace) -> Iterator[Plan]:
+    """The trials of an experiment's tuning stage, where it has one, and then its cells; raises as `plan` does."""
+    found = trials(asked, place)
+    if found:
+        yield found.plan
+    yield plan(asked, place)
+
+
+def trials(asked: Experiment, place: Workspace) -> Trials | None:
+    """The tuning stage of an experiment as far as the workspace's files tell; None where it has none."""
+    if asked.tuning is None:
+        return None
+    from orchestrator.execution.optuna import learning
+    from orchestrator.records.evaluations import Evaluations
+    from orchestrator.trials import Trials, recall
+
+    return Trials(asked, recall(asked.tuning, Evaluations(place.evaluations)), learning)
 
 
 def _located(file: Path) -> Path:
@@ -104,15 +142,37 @@ def checkpoints(place: Workspace, experiment: Experiment, launch: str) -> Checkp
     return Checkpoints(place.checkpoints, launch, every_epochs=epochs, every_seconds=minutes and 60 * minutes)
 
 
+def code() -> dict[str, Any]:
+    """The provenance of what this launch trains with."""
+    from orchestrator.records import checkpoints
+
+    return {**provenance.code(), "trainers_sha256": checkpoints.code()}
+
+
+def environment(cell: Cell, address: str | None = None) -> Environment:
+    """Under what a cell will be trained, here or on the cluster at the address, as far as this machine knows."""
+    from orchestrator.drift.environment import SOME_GPU, Environment, gpu
+
+    device = (SOME_GPU if address else gpu(provenance.nvml())) if cell.resources.gpus else None
+    return Environment.of({**provenance.machine(), **code(), "device": device})
+
+
 def executor(
-    kind: str, address: str | None, place: Workspace, runs: Tracking, data_dir: Path, states: Checkpoints
+    kind: str,
+    address: str | None,
+    place: Workspace,
+    runs: Tracking,
+    data_dir: Path,
+    states: Checkpoints | None,
+    *,
+    log_models: bool = False,
 ) -> Executor:
     """Where cells run, with the worker that runs and the recorder that records them."""
     from orchestrator.execution.worker import Worker
     from orchestrator.records.evaluations import Evaluations
     from orchestrator.records.recorder import Recorder
 
-    recorder = Recorder(Evaluations(place.evaluations), runs, provenance.code())
+    recorder = Recorder(Evaluations(place.evaluations), runs, code(), log_models)
     worker = Worker(recorder, data_dir.resolve(), states)
     if kind == "inline":
         from orchestrator.execution.inline import Inline
@@ -165,11 +225,44 @@ def aggregated(console: Console, plan: Plan, place: Workspace) -> Results:
 
 def compared(results: Results, plan: Plan, place: Workspace, registry_url: str | None, file: Path) -> Comparison:
     """What the results say, and whether the file's claims were stated before them."""
+    from orchestrator.drift.ledger import Ledger
+    from orchestrator.drift.pool import pooled
+    from orchestrator.records.evaluations import Evaluations
+    from orchestrator.records.results import aggregate
     from orchestrator.report.comparison import compare
 
+    pool = pooled(plan, Evaluations(place.evaluations), Ledger(place.drift(plan.experiment.name)))
     with registry_if_any(place, registry_url) as records:
         stated_after = records is not None and records.claims_changed(experiment(file))
-    return compare(plan.experiment, results.rows(), stated_after=stated_after)
+    stage = trials(plan.experiment, place)
+    tried = aggregate(stage.plan, Evaluations(place.evaluations)).rows() if stage else []
+    return compare(
+        plan.experiment,
+        results.rows(),
+        stated_after=stated_after,
+        pool=pool,
+        tuned=stage.tuned if stage else (),
+        trial_rows=tried,
+    )
+
+
+def inventoried(plan: Plan, place: Workspace, url: str | None, results: Results) -> None:
+    """Let the registry know what a launched experiment and its cells have left, and where."""
+    from orchestrator.records.inventory import take_inventory
+
+    columns = results.table.select(["cell_id", "mlflow_run_id"]).to_pydict()
+    runs = {cell: run for cell, run in zip(*columns.values(), strict=True) if run}
+    with registry(place, url) as records:
+        take_inventory(records, plan, place, runs)
+
+
+def documented(place: Workspace, url: str | None, experiment: str) -> None:
+    """Let the registry, if it knows the experiment, know where its table and its report are."""
+    from orchestrator.records.inventory import documents
+
+    with registry_if_any(place, url) as records:
+        if records and experiment in records.experiments():
+            records.left(documents(place, experiment))
 
 
 def show(comparison: Comparison, results: Results, plan: Plan, place: Workspace, runs: Tracking) -> None:

@@ -112,6 +112,14 @@ class Workspace:
         """The states from which attempts go on, in a folder for each cell."""
         return self.root / "checkpoints"
 
+    def drift(self, experiment: str) -> Location:
+        """What was found of an experiment's cells of older environments."""
+        return self.root / "drift" / f"{experiment}.json"
+
+    def anchors(self, launch: str) -> Workspace:
+        """Where a launch trains cells of older environments again; it is gone afterwards."""
+        return Workspace(self.root / "drift" / f"anchors-{launch}")
+
     @property
     def spool(self) -> Location:
         """What the tracking server could not be told yet."""

@@ -19,7 +19,8 @@ from trainers.corruptions import corrupt
 from trainers.datasets import Dataset, TrainTest, Verification
 from trainers.metrics.verification import draw_pairs
 from trainers.recipe import Recipe
-from trainers.reproducibility import derive, generator, permutation, stable_random
+from trainers.reproducibility import generator
+from trainers.seeds import derive, permutation, stable_random
 
 RESIDENT = 2**32
 """Bytes of pixels up to which a whole dataset is put on the device; beyond, each batch is."""
@@ -104,6 +105,8 @@ def rows(data: TrainTest, recipe: Recipe) -> Rows:
         train = train[selection.long_tail(data.train.labels[train], dataset.imbalance, draw)]
     train = train[permutation(len(train), "validation split", *about)]
     held_out = round(len(train) * recipe.training.validation_fraction)
+    if recipe.scored_on == "validation":
+        return Rows(train[held_out:], train[:held_out], train[:0], train[:0])  # the test split is not looked at
     test = selection.without_classes(data.test.labels, dataset.hold_out)
     unknown = np.setdiff1d(np.arange(len(data.test)), test)
     return Rows(train[held_out:], train[:held_out], test, unknown)
@@ -125,12 +128,20 @@ def split(data: TrainTest, recipe: Recipe, device: torch.device) -> Splits:
             f"'{recipe.dataset.key}'; choose a smaller batch_size"
         )
     mean, deviation = (moment.to(device) for moment in _moments(data.train.pixels, chosen.train))
-    train, test = (_placed(images.pixels, device) for images in (data.train, data.test))
+    train = _placed(data.train.pixels, device)
 
     def resident(pixels: Tensor, sample: NDArray[np.int64], labels: NDArray[np.int64]) -> Resident:
         rows, own = torch.from_numpy(sample), torch.from_numpy(labels[sample])
         return Resident(pixels, rows.to(pixels.device), own.to(device), sample, mean, deviation)
 
+    if recipe.scored_on == "validation":
+        # Held-out classes and pairs lie in the test split.
+        held_out, none = (
+            resident(train, sample, numbers[data.train.labels]) for sample in (chosen.validation, chosen.validation[:0])
+        )
+        fitted = resident(train, chosen.train, _noisy(numbers[data.train.labels], recipe, classes))
+        return Splits(fitted, held_out, held_out, none, classes, None)
+    test = _placed(data.test.pixels, device)
     unknown = resident(test, chosen.unknown, data.test.labels)
     return Splits(
         train=resident(train, chosen.train, _noisy(numbers[data.train.labels], recipe, classes)),

@@ -21,7 +21,7 @@ from trainers.classifier import Classifier
 from trainers.data import Batch, Resident, Splits, Verify, batches, shifted, split
 from trainers.datasets import TrainTest
 from trainers.evaluation import Evaluation
-from trainers.inference import TemperatureSearch, evaluate, keeping, measuring
+from trainers.inference import TemperatureSearch, by_probability, evaluate, keeping, measuring
 from trainers.losses import BiasedLoss, Loss
 from trainers.metrics import Observed, measure, under_shift
 from trainers.metrics.features import Geometry
@@ -29,7 +29,8 @@ from trainers.metrics.uniform import sample_wise_accuracy, uniform_accuracy
 from trainers.metrics.verification import cosine
 from trainers.parallel import ALONE, World
 from trainers.recipe import Recipe, Training
-from trainers.reproducibility import derive, deterministic
+from trainers.reproducibility import deterministic
+from trainers.seeds import derive
 
 Observer = Callable[[int, dict[str, float]], None]
 """Told after each epoch: the number of epochs done, and their figures."""
@@ -59,6 +60,9 @@ class Fit:
     parameters: int
     train_seconds: float
     images_per_second: float
+    model: Classifier
+    example: NDArray[np.float32]
+    """The first two test images as the model sees them, (2, C, H, W)."""
     resumed_from: tuple[int, int] | None = None
     """The epoch, counted from 1, and how many of its batches an earlier attempt had done."""
 
@@ -115,6 +119,8 @@ def fit(
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         train_seconds=seconds,
         images_per_second=len(progress.history) * steps * recipe.training.batch_size / seconds,
+        model=model,
+        example=splits.test.images(slice(0, 2)).contiguous().cpu().numpy(),
         resumed_from=progress.resumed_from,
     )
 
@@ -207,6 +213,8 @@ def _observe(model: Classifier, recipe: Recipe, splits: Splits) -> Observed:
         evaluate(model, splits.validation, witnesses=[search])
         temperature = search.temperatures.best()
     look = partial(evaluate, model, temperature=1.0 if math.isnan(temperature) else temperature)
+    if recipe.loss.calibrated:
+        look, temperature = partial(by_probability, look, temperature), 1.0
     return Observed(
         test=look(splits.test, witnesses=[measuring(geometry)]),
         learned_bias=model.learned_bias(),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +16,7 @@ from trainers.classifier import Classifier
 from trainers.data import Resident
 from trainers.evaluation import Evaluation
 from trainers.metrics.features import Geometry
-from trainers.metrics.score_kinds import Temperatures
+from trainers.metrics.score_kinds import Temperatures, log_probabilities
 
 BATCH = 1024
 """Samples a forward pass; more only costs memory."""
@@ -65,6 +67,27 @@ def evaluate(
         logsumexp=logsumexp,
         logsumexp_tuned=tuned,
     )
+
+
+def by_probability(look: Callable[..., Evaluation], temperature: float, split: Resident, **options: Any) -> Evaluation:
+    """A pass whose scores are the log-probabilities of softmax(scores / T): whoever deploys it decides by these.
+
+    Args:
+        look: Makes the pass, at that temperature.
+        temperature: T, from the validation split.
+        split: The samples.
+        options: Of the pass.
+
+    Raises:
+        ValueError: There was no validation split to find a temperature on.
+    """
+    if math.isnan(temperature):
+        raise ValueError("a calibrated loss needs a validation split: 'validation_fraction' must be above 0")
+    found = look(split, **options)
+    pair = log_probabilities(found.positive / temperature, found.rival / temperature, found.logsumexp_tuned)
+    positive, rival = (scores.astype(np.float32) for scores in pair)
+    certain = np.zeros_like(found.logsumexp)  # probabilities sum to one
+    return replace(found, positive=positive, rival=rival, logsumexp=certain, logsumexp_tuned=certain)
 
 
 @dataclass(eq=False)

@@ -83,3 +83,6 @@ class Recipe(Frozen):
     dataset: Annotated[SerializeAsAny[Dataset], _resolved("datasets")]
     seed: int = Field(ge=0)
     training: Training = Training()
+    scored_on: Literal["test", "validation"] = Field(default="test", exclude_if=lambda split: split == "test")
+    """`validation` for a trial, by which a recipe is chosen: its test split is not looked at. Left out of the
+    identity where it is `test`, so that cells from before this field exist go on being the same."""

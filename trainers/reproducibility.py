@@ -1,36 +1,19 @@
-"""Seeds and determinism: the same recipe gives the same bits on the same machine and thread count."""
+"""Determinism: the same recipe gives the same bits on the same machine and thread count."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from collections.abc import Generator
 from contextlib import contextmanager
 
-import numpy as np
 import torch
 
-
-def derive(purpose: str, *parts: object) -> int:
-    """A seed below 2**63 from a purpose and what it depends on, stable across machines and versions."""
-    text = json.dumps([purpose, *parts], sort_keys=True)
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+from trainers.seeds import derive
 
 
 def generator(purpose: str, *parts: object) -> torch.Generator:
     """A CPU generator seeded by `derive`; draws are made on the CPU so that devices agree."""
     return torch.Generator().manual_seed(derive(purpose, *parts))
-
-
-def permutation(size: int, purpose: str, *parts: object) -> np.ndarray:
-    """A permutation of 0 … size - 1 seeded by `derive`, int64."""
-    return stable_random(purpose, *parts).permutation(size)
-
-
-def stable_random(purpose: str, *parts: object) -> np.random.RandomState:
-    """NumPy's generator whose stream is frozen for good, seeded by `derive`; Generator's may change."""
-    return np.random.RandomState(derive(purpose, *parts) % 2**32)
 
 
 @contextmanager

@@ -91,17 +91,24 @@ def partition(dataset: str, backbone: str, loss: str) -> str:
 
 
 def name_of(recipe: Mapping[str, Any], cell_id: str) -> str:
-    """The name of the file of a recipe's JSON."""
-    return f"{partition(*(recipe[axis]['name'] for axis in ('dataset', 'backbone', 'loss')))}/{cell_id}.parquet"
+    """The name of the file of a recipe's JSON.
+
+    A trial's begins with `_` and does not end in `.parquet`, so that no reader of whole folders pools its rows with
+    those of final cells, which are of the test split.
+    """
+    folder = partition(*(recipe[axis]["name"] for axis in ("dataset", "backbone", "loss")))
+    return f"{folder}/{cell_id}.parquet" if recipe.get("scored_on", "test") == "test" else f"{folder}/_{cell_id}.trial"
 
 
 def cell_in(name: str) -> str | None:
     """The id of the cell whose file has this name; None where it is no such name."""
     found = _NAME.fullmatch(name)
-    return found[1] if found else None
+    return found["final"] or found["trial"] if found else None
 
 
-_NAME = re.compile(r"dataset=[^/]+/backbone=[^/]+/loss=[^/]+/([^/._][^/]*)\.parquet")
+_NAME = re.compile(
+    r"dataset=[^/]+/backbone=[^/]+/loss=[^/]+/((?P<final>[^/._][^/]*)\.parquet|_(?P<trial>[^/._][^/]*)\.trial)"
+)
 
 
 def encoded(account: Account, evaluation: Evaluation | None) -> bytes:

@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from orchestrator.records.mlflow_store import connect
-from orchestrator.records.spool import Attached, Described, Ended, Entry, Figures, Opened
+from orchestrator.records.spool import Attached, Described, Ended, Entry, Figures, Modelled, Opened
 
 if TYPE_CHECKING:
     from mlflow.entities import Experiment, Metric, RunTag
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 Point = tuple[str, int]
 """A metric and a step: a place on a curve, which has one point, or a second, final one."""
+
+MODEL = "model"
+"""Where a run keeps its model: `mlflow.pytorch.load_model("runs:/ID/model")` loads it."""
 
 _SINCE = "attempt_since"
 """The tag of a run that a later attempt goes on with, until it ends: when that began, in milliseconds since 1970."""
@@ -74,6 +77,9 @@ class Delivery:
         attached = [entry for entry in entries if isinstance(entry, Attached) and not self._outdated]
         if texts := {name: text for entry in [*described, *attached] for name, text in entry.texts.items()}:
             self._tell(lambda: attach(client, run_id, texts))
+        for entry in entries:
+            if isinstance(entry, Modelled) and not self._outdated:
+                self._keep(client, Path(entry.folder))
         # Parameters after the recipe, because their presence says that it is there.
         params = {name: value for entry in described for name, value in entry.params.items()}
         self._tell(lambda: self._log(client, params, figures))
@@ -134,6 +140,13 @@ class Delivery:
                     new[name, entry.step].append(value)
                     points.append(Metric(name, value, entry.time, entry.step))
         return points
+
+    def _keep(self, client: MlflowClient, folder: Path) -> None:
+        if folder.is_dir():
+            # As files of the run and no "logged model", of which MLflow would make a new one each time it is told.
+            self._tell(lambda: client.log_artifacts(self.run_id or "", str(folder), MODEL))
+        else:
+            self.refused = self.refused or FileNotFoundError(f"the model in {folder} is gone")
 
     def _end(self, client: MlflowClient, ended: Ended) -> None:
         run_id = self.run_id or ""

@@ -12,7 +12,7 @@ from typing import Any
 
 from orchestrator.errors import DamagedFileError, WorkspaceError
 from orchestrator.plan import Cell
-from orchestrator.records.cell_file import Account, Footer, cell_in, encoded, parsed, partition, rows_digest
+from orchestrator.records.cell_file import Account, Footer, cell_in, encoded, name_of, parsed, rows_digest
 from orchestrator.records.storage import Storage, in_parallel
 from orchestrator.workspace import Location
 from trainers.evaluation import Evaluation
@@ -117,7 +117,7 @@ def set_aside(path: Location) -> Location:
 
     What begins with `_` is passed over by readers of whole folders, as pyarrow and pandas are.
     """
-    aside = f"_{path.name.removesuffix('.parquet')}.damaged"
+    aside = f"_{path.name.removesuffix('.parquet').removesuffix('.trial').removeprefix('_')}.damaged"
     Storage(path.parent).move(path.name, aside)
     return path.parent / aside
 
@@ -128,7 +128,9 @@ def read_account(path: Location) -> Account:
 
 
 def _name(recipe: Recipe, cell_id: str) -> str:
-    return f"{partition(recipe.dataset.key, recipe.backbone.key, recipe.loss.key)}/{cell_id}.parquet"
+    axes = {"dataset": recipe.dataset, "backbone": recipe.backbone, "loss": recipe.loss}
+    names: dict[str, Any] = {axis: {"name": plugin.key} for axis, plugin in axes.items()}
+    return name_of(names | {"scored_on": recipe.scored_on}, cell_id)
 
 
 def _footer(storage: Storage, name: str) -> Footer:

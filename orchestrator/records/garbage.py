@@ -13,7 +13,7 @@ from orchestrator.workspace import Workspace
 DAY = 86_400.0
 """Seconds after which nobody writes on at a file."""
 
-_LEFT = re.compile(r"checkpoints/(\.stop-[^/]+|[^/]+/state\.\d+)|\.probe-\d+")
+_LEFT = re.compile(r"checkpoints/(\.stop-[^/]+|[^/]+/state\.\d+)|drift/anchors-[^/]+/.*|\.probe-\d+")
 """What a launch removes by itself unless it is killed, beside what `Stored` knows of."""
 
 _FOREIGN = ("mlartifacts",)

@@ -23,6 +23,7 @@ from sqlalchemy.orm import Session
 
 from orchestrator.errors import RequestError, UnreachableError
 from orchestrator.plan import Cell, Plan
+from orchestrator.records.events import tell
 from orchestrator.records.registry import Registry, enrol, locked, new_attempt, set_state
 from orchestrator.records.schema import AttemptRow, CellRow, LeaseRow
 
@@ -63,6 +64,8 @@ class Lease:
                 if attempt.owner in alive - {self.owner}:
                     return "taken"
                 attempt.outcome = "interrupted"
+                story = f"{cell.name} was left running by a launch that is dead."
+                tell(session, "taken_over", story, experiment=self.experiment, cell=cell.id)
             attempt = new_attempt(session, cell.id, self.experiment)
             attempt.owner, attempt.node, attempt.started = self.owner, "", datetime.now(UTC)
             set_state(row, "running")
@@ -91,14 +94,17 @@ def held(registry: Registry, plan: Plan, *, join: bool = False) -> Generator[Lea
     ended = threading.Event()
     renewal = threading.Thread(target=_renewing, args=(lease, ended), daemon=True)
     renewal.start()
+    how: Literal["ended", "stopped"] = "stopped"
     try:
         yield lease
+        how = "ended"
     finally:
         ended.set()
         renewal.join()
         with registry.writing() as session:
-            dead = [other.owner for other in _leases(session) if _is_dead(other)]
-            _give_up(session, [lease.owner, *dead])
+            _bury(session)
+            _give_up(session, lease.owner)
+            tell(session, how, f"The launch by {_who()} {how}.", experiment=lease.experiment)
 
 
 def _renewing(lease: Lease, ended: threading.Event) -> None:
@@ -110,8 +116,7 @@ def _renewing(lease: Lease, ended: threading.Event) -> None:
 def _take(registry: Registry, plan: Plan, *, join: bool) -> Lease:
     now, experiment = datetime.now(UTC), plan.experiment.name
     with registry.writing() as session:
-        dead = [lease for lease in _leases(session) if _is_dead(lease)]
-        left = _give_up(session, [lease.owner for lease in dead])
+        left = _bury(session)
         left |= _abandon(session, select(AttemptRow.id).where(AttemptRow.owner.is_(None)))
         for lease in _leases(session):
             if lease.experiment == experiment and not join:
@@ -124,6 +129,7 @@ def _take(registry: Registry, plan: Plan, *, join: bool) -> Lease:
         owner, pid = uuid.uuid4().hex, os.getpid()
         place = {"host": socket.gethostname(), "machine": _machine(), "pid": pid, "process": _began(pid)}
         session.add(LeaseRow(owner=owner, experiment=experiment, since=now, seen=now, **place))
+        tell(session, "begun", f"A launch of {len(plan)} cells begins by {_who()}.", experiment=experiment)
     return Lease(registry, owner, experiment, now, frozenset(left))
 
 
@@ -131,11 +137,27 @@ def _leases(session: Session) -> Iterable[LeaseRow]:
     return session.scalars(select(LeaseRow).order_by(LeaseRow.since)).all()
 
 
-def _give_up(session: Session, owners: list[str]) -> set[str]:
-    """End leases and the attempts made under them; return the cells of these."""
-    left = _abandon(session, select(AttemptRow.id).where(AttemptRow.owner.in_(owners)))
-    session.execute(delete(LeaseRow).where(LeaseRow.owner.in_(owners)))
+def _bury(session: Session) -> set[str]:
+    """End the leases of dead launches; return the cells that these were running."""
+    left: set[str] = set()
+    for lease in _leases(session):
+        if _is_dead(lease):
+            cells = _give_up(session, lease.owner)
+            story = f"The launch by process {lease.pid} on {lease.host} is dead; it was running {len(cells)} cells."
+            tell(session, "taken_over", story, experiment=lease.experiment)
+            left |= cells
     return left
+
+
+def _give_up(session: Session, owner: str) -> set[str]:
+    """End a lease and the attempts made under it; return the cells of these."""
+    left = _abandon(session, select(AttemptRow.id).where(AttemptRow.owner == owner))
+    session.execute(delete(LeaseRow).where(LeaseRow.owner == owner))
+    return left
+
+
+def _who() -> str:
+    return f"process {os.getpid()} on {socket.gethostname()}"
 
 
 def _abandon(session: Session, attempts: object) -> set[str]:

@@ -1,6 +1,6 @@
 """An experiment's records as a folder to publish, and such a folder taken into another workspace.
 
-The folder is a Frictionless Data Package (datapackage.org, version 2.0). What it holds of
+The folder is a Data Package (datapackage.org, version 2.0) and a Croissant dataset. What it holds of
 a cell is its file, byte for byte, so that whoever takes it over has the cell done.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,6 +24,7 @@ from orchestrator.errors import DamagedFileError, RequestError
 from orchestrator.experiment import AXES, Experiment
 from orchestrator.plan import Plan
 from orchestrator.records import cell_file, results
+from orchestrator.records.croissant import croissant
 from orchestrator.records.evaluations import Evaluations, set_aside
 from orchestrator.records.results import Results
 from orchestrator.records.storage import Storage
@@ -43,15 +44,15 @@ class Exported:
     damaged: tuple[str, ...]
 
 
-def export(plan: Plan, place: Workspace, folder: Path) -> Exported:
-    """Write all that is known of an experiment into an empty folder.
+def export(plan: Plan, place: Workspace, folder: Path, trials: Plan | None = None) -> Exported:
+    """Write all that is known of an experiment into an empty folder; with its trials, where it was tuned.
 
     Raises:
         RequestError: The folder is not empty, or no cell is done.
     """
     if folder.exists() and any(folder.iterdir()):
         raise RequestError(f"{folder} is not empty: name a new folder, so that nothing in it is mixed up or lost.")
-    target, damaged = Storage(folder), _copy_cells(plan, Evaluations(place.evaluations), folder)
+    target, damaged = Storage(folder), _copy_cells((plan, trials), Evaluations(place.evaluations), folder)
     found = results.aggregate(plan, Evaluations(folder / "evaluations"))
     if not found.table.num_rows:
         raise RequestError("\n".join([*damaged, f"No cell of '{plan.experiment.name}' is done: launch it first."]))
@@ -67,13 +68,14 @@ def export(plan: Plan, place: Workspace, folder: Path) -> Exported:
     target.write("provenance.json", _json(made))
     target.write("README.md", _card(plan, found).encode())
     target.write("datapackage.json", _json(_package(plan.experiment, target)))
+    target.write("croissant.json", _json(croissant(plan.experiment, _sha256(target, "results.parquet") or "")))
     target.write(SUMS, "".join(f"{_sha256(target, name)}  {name}\n" for name in _names(target)).encode())
     return Exported(found.table.num_rows, len(found.missing), damaged)
 
 
-def _copy_cells(plan: Plan, source: Evaluations, folder: Path) -> tuple[str, ...]:
+def _copy_cells(plans: Iterable[Plan | None], source: Evaluations, folder: Path) -> tuple[str, ...]:
     target, damaged = Evaluations(folder / "evaluations"), list[str]()
-    for name in sorted(source.name(cell) for cell in plan.cells):
+    for name in sorted(source.name(cell) for plan in plans if plan for cell in plan.cells):
         try:
             target.storage.write(name, source.checked(name)[0])
         except FileNotFoundError:
@@ -118,7 +120,7 @@ def _sha256(storage: Storage, name: str) -> str | None:
 
 def _package(experiment: Experiment, target: Storage) -> dict[str, Any]:
     """The description that programs read."""
-    samples = [name for name in _names(target) if name.startswith("evaluations/")]
+    samples = [name for name in _names(target) if name.startswith("evaluations/") and name.endswith(".parquet")]
     table = {"type": "table", "schema": _table_schema(results.SCHEMA)}
     parquet = {"format": "parquet", "mediatype": "application/vnd.apache.parquet"}
     return {
@@ -136,8 +138,8 @@ def _package(experiment: Experiment, target: Storage) -> dict[str, Any]:
 
 
 def _file(target: Storage, name: str) -> dict[str, Any]:
-    (size,) = [file.size for file in target.list() if file.name == name]
-    return {"path": name, "bytes": size, "hash": f"sha256:{_sha256(target, name)}"}
+    # No "bytes": frictionless counts those of no Parquet file, and then finds that none are too few.
+    return {"path": name, "hash": f"sha256:{_sha256(target, name)}"}
 
 
 def _table_schema(schema: pa.Schema) -> dict[str, Any]:
@@ -181,7 +183,7 @@ def _card(plan: Plan, found: Results) -> str:
 | `experiment.yaml` | the experiment, every default written out |
 | `provenance.json`, `requirements.lock` | machines, versions, commits and seeds; the packages |
 | `report/` | the report, where there was one |
-| `datapackage.json`, `{SUMS}` | descriptions and checksums for programs |
+| `datapackage.json`, `croissant.json`, `{SUMS}` | descriptions and checksums for programs |
 
 Each file of a model holds, under the metadata key `cell`, its recipe, learning curves and provenance as JSON.
 Images are not here.

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 
 from orchestrator.errors import DamagedFileError
 from orchestrator.outcome import Attempt, Diverged, Finished
 from orchestrator.plan import Cell, Plan
 from orchestrator.records.evaluations import Account, Evaluations
+from orchestrator.records.inventory import take_inventory
 from orchestrator.records.reconciliation import reconcile
 from orchestrator.records.registry import Registry
 from orchestrator.records.tracking import Tracking
+from orchestrator.workspace import Workspace
 
 
 def rebuild(
@@ -51,6 +53,7 @@ def rebuild(
         for cell in plan.cells:
             asked[cell.id].append((plan.experiment.name, cell))
     cells = damaged = 0
+    news, runs = Counter[str](), dict[str, str]()
     for _, account in evaluations.accounts():
         if isinstance(account, DamagedFileError):
             complain(str(account))
@@ -59,10 +62,16 @@ def rebuild(
         cells += 1
         registry.keep(account.cell_id, account.recipe, account.state)
         for name, cell in asked.get(account.cell_id, ()):
-            registry.restore(_outcome(cell, account), name)
+            news[name] += registry.restore(_outcome(cell, account), name)
+            runs |= {cell.id: account.mlflow_run_id} if account.mlflow_run_id else {}
     for plan in plans:
-        if window := windows.get(plan.experiment.name):
+        name = plan.experiment.name
+        if news[name]:
+            registry.tell("rebuilt", f"{news[name]} cells are put back from their files.", name)
+        if window := windows.get(name):
             reconcile(window, plan.cells, evaluations, registry, thorough=True)
+        told = {run.cell_id: run.run_id for run in window.runs()} if window else runs
+        take_inventory(registry, plan, Workspace(evaluations.folder.parent), told, certain=window is not None)
     return cells, damaged
 
 

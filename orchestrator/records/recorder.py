@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from orchestrator import provenance
 from orchestrator.outcome import Attempt
 from orchestrator.plan import PROTOCOL, Cell
+from orchestrator.records import models
 from orchestrator.records.artefacts import artefacts
+from orchestrator.records.energy import Meter
 from orchestrator.records.evaluations import Account, Evaluations
 from orchestrator.records.tracking import Run, Tracking
 
@@ -26,12 +30,15 @@ class Recorder:
     tracking: Tracking
     code: Mapping[str, Any]
     """The driver's provenance: workers may run from an installed copy without a commit."""
+    log_models: bool = False
+    """Whether to keep trained models with their runs."""
 
     @contextmanager
     def open(self, cell: Cell) -> Generator[CellLog]:
         """A log for this cell; leaving it by an exception ends the cell's run as failed."""
-        with self.tracking.run(cell, commit=self.code.get("git_commit")) as run:
-            yield CellLog(self, cell, run)
+        meter = Meter(provenance.gpu_uuid() if cell.resources.gpus else None, provenance.nvml())
+        with self.tracking.run(cell, commit=self.code.get("git_commit")) as run, meter:
+            yield CellLog(self, cell, run, meter)
 
 
 @dataclass
@@ -41,6 +48,8 @@ class CellLog:
     recorder: Recorder
     cell: Cell
     run: Run
+    meter: Meter
+    switches: dict[str, bool] = field(default_factory=dict)
     history: list[dict[str, float]] = field(default_factory=list)
     data_fingerprint: str | None = None
 
@@ -54,6 +63,8 @@ class CellLog:
 
     def epoch(self, epoch: int, figures: Mapping[str, float]) -> None:
         """The figures of an epoch, counted from 1."""
+        # Asked here, because they are back to what they were once the model is trained.
+        self.switches = self.switches or provenance.switches()
         self.history.append(dict(figures))
         self.run.epoch(epoch, figures)
 
@@ -72,6 +83,8 @@ class CellLog:
         )
         self.recorder.evaluations.publish(self.cell.recipe, account, fit.evaluation)
         self.run.artifacts(artefacts(account.provenance, fit.evaluation))
+        if self.recorder.log_models:
+            self.run.model(partial(models.save, fit.model, fit.example))
         self.run.finish(account.shown)
 
     def diverged(self, epoch: int, attempt: Attempt) -> None:
@@ -106,9 +119,24 @@ class CellLog:
             mlflow_run_id=self.run.run_id,
             provenance={
                 **provenance.machine(),
+                **provenance.computing(gpu=self.cell.resources.gpus > 0),
+                **self.switches,
                 **self.recorder.code,
                 "threads": self.cell.resources.cpus,
                 "devices": self.cell.resources.devices,
                 "data_fingerprint": self.data_fingerprint,
+                **self._costs(attempt.seconds),
             },
         )
+
+    def _costs(self, seconds: float) -> dict[str, float | bool | None]:
+        """What the cell took. Where other cells may use a device too, its energy is theirs as well."""
+        wanted = self.cell.resources
+        # This process does not see the devices of the others that train the cell with it.
+        joules = self.meter.joules() if wanted.devices == 1 else {"gpu_joules": None, "cpu_joules": None}
+        return {
+            "gpu_seconds": seconds * wanted.gpus * wanted.devices,
+            **joules,
+            "gpu_shared": wanted.gpus % 1 > 0,
+            "cpu_shared": wanted.cpus < (os.cpu_count() or 1),
+        }

@@ -12,11 +12,12 @@ import json
 from collections import defaultdict
 from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, get_args
 
 from sqlalchemy import (
+    ColumnElement,
     Engine,
     Select,
     bindparam,
@@ -30,13 +31,17 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.orm import Session, aliased
 
 from orchestrator.outcome import Diverged, Ending, Failed, Finished, Lost, Stopped
-from orchestrator.records import database
+from orchestrator.records import database, events
+from orchestrator.records.events import Event, storable, tell
 from orchestrator.records.migrations import bring_to_head, revision_of
 from orchestrator.records.schema import (
+    ArtefactKind,
+    ArtefactRow,
     AttemptOutcome,
     AttemptRow,
     CellRow,
     CellState,
+    EventKind,
     ExperimentRow,
     LeaseRow,
     MembershipRow,
@@ -95,6 +100,23 @@ class Failure:
 
 
 @dataclass(frozen=True)
+class Artefact:
+    """One thing that a cell or an experiment left; a cell's file has no experiment, because any may share it.
+
+    `sha256` is absent where it is not worth reading for: a cell's file has checksums of its own.
+    """
+
+    uri: str
+    """`file:///…` or `s3://…`, and for a run MLflow's `runs:/ID`."""
+    kind: ArtefactKind
+    cell: str | None = None
+    experiment: str | None = None
+    sha256: str | None = None
+    bytes: int | None = None
+    created: datetime | None = None
+
+
+@dataclass(frozen=True)
 class Status:
     """Where an experiment stands; `counts` has every state."""
 
@@ -103,6 +125,10 @@ class Status:
     launches: tuple[Launch, ...]
     running: tuple[Running, ...]
     failures: tuple[Failure, ...]
+    events: tuple[Event, ...]
+    """The last of them, oldest first."""
+    documents: tuple[Artefact, ...]
+    """What the experiment as a whole has left."""
 
 
 class Registry:
@@ -174,6 +200,7 @@ class Registry:
                 attempt = new_attempt(session, cell.id, experiment)
             attempt.node, attempt.started, attempt.seen = node, _moment(started), _now()
             set_state(row, "running")
+            tell(session, *events.beginning(cell.name, attempt), experiment=experiment, cell=cell.id)
 
     def alive(self, cell: Cell, experiment: str, progress: int | None = None) -> None:
         """Note that the open attempt at a cell was heard of, and how many epochs it has done."""
@@ -185,23 +212,23 @@ class Registry:
     def record(self, ending: Ending, experiment: str) -> None:
         """Close the open attempt at a planned cell, or add one already closed, and set the cell's state."""
         with self.writing() as session:
-            row = locked(session, ending.cell.id)
-            attempt = _open_attempt(session, row.id, experiment) or new_attempt(session, row.id, experiment)
-            state = _close(attempt, ending)
-            # Nothing can undo a result that another driver has meanwhile got from the same cell.
-            if state in {"finished", "diverged"} or row.state not in {"finished", "diverged"}:
-                set_state(row, state)
+            attempt = _record(session, ending, experiment)
+            tell(session, *events.ending(ending.cell.name, attempt), experiment=experiment, cell=ending.cell.id)
 
-    def restore(self, outcome: Finished | Diverged, experiment: str) -> None:
-        """Record what a planned cell's file tells of it, unless an attempt with that end is known already."""
+    def restore(self, outcome: Finished | Diverged, experiment: str) -> bool:
+        """Record what a planned cell's file tells of it, unless an attempt with that end is known already.
+
+        Returns:
+            Whether it was news.
+        """
         ended: AttemptOutcome = "finished" if isinstance(outcome, Finished) else "diverged"
         known = select(AttemptRow.id).where(AttemptRow.cell == outcome.cell.id, AttemptRow.outcome == ended)
-        with self.reading() as session:
-            found = session.scalars(known.limit(1)).first()
-        if found is None:
-            self.record(outcome, experiment)
-        else:
-            self.adopt({outcome.cell.id: ended})
+        with self.writing() as session:
+            if session.scalars(known.limit(1)).first() is None:
+                _record(session, outcome, experiment)
+                return True
+            _adopt(session, {outcome.cell.id: ended})
+            return False
 
     def keep(self, cell: str, recipe: Mapping[str, Any], state: Literal["finished", "diverged"]) -> None:
         """Make sure that a cell is known, and in this state, whether or not an experiment asks for it.
@@ -213,21 +240,54 @@ class Registry:
         """
         with self.writing() as session:
             _add_cells(session, {cell: recipe})
-        self.adopt({cell: state})
+            _adopt(session, {cell: state})
 
-    def adopt(self, states: Mapping[str, Literal["finished", "diverged", "planned"]]) -> None:
-        """Set the states of cells by id, as files or the lack of one tell them; unknown cells are passed over."""
-        cells = Row.metadata.tables["cells"]
-        correct = (
-            update(cells)
-            .where(cells.c.id == bindparam("cell"), cells.c.state != bindparam("found"))
-            .values(state=bindparam("found"), updated=bindparam("now"))
-        )
-        now = _now()
-        found = [{"cell": cell, "found": state, "now": now} for cell, state in sorted(states.items())]
+    def adopt(
+        self, states: Mapping[str, Literal["finished", "diverged", "planned"]], experiment: str | None = None
+    ) -> None:
+        """Set the states of cells by id, as files or the lack of one tell them; unknown cells are passed over.
+
+        Args:
+            states: By id.
+            experiment: In whose story it is told, if anything was to be set.
+        """
         with self.writing() as session:
-            if found:
-                session.connection().execute(correct, found)
+            if changed := _adopt(session, states):
+                tell(session, "adopted", events.adopted(states.values(), changed), experiment=experiment)
+
+    def tell(self, kind: EventKind, sentence: str, experiment: str) -> None:
+        """Add to an experiment's story what is noted nowhere else."""
+        with self.writing() as session:
+            tell(session, kind, sentence, experiment=experiment)
+
+    def left(self, artefacts: Iterable[Artefact], *, all_of: str | None = None) -> None:
+        """Note what was left by experiments and cells that are known, and where.
+
+        Args:
+            artefacts: Any; one that is known is brought up to date.
+            all_of: The experiment of which these are all: what else it had left is forgotten.
+        """
+        found = {artefact.uri: artefact for artefact in artefacts}
+        with self.writing() as session:
+            known = {artefact.uri: artefact for artefact in _artefacts(session, all_of)} if all_of else {}
+            # In one order for all drivers, as with cells.
+            changed = [vars(artefact) for uri, artefact in sorted(found.items()) if known.get(uri) != artefact]
+            if changed:
+                session.connection().execute(_upsert_artefacts(session), changed)
+            if gone := sorted(known.keys() - found.keys()):
+                table = Row.metadata.tables["artefacts"]
+                forget = delete(table).where(table.c.uri == bindparam("gone"))
+                session.connection().execute(forget, [{"gone": uri} for uri in gone])
+
+    def artefacts(self, experiment: str) -> list[Artefact]:
+        """What an experiment and its cells have left."""
+        with self.reading() as session:
+            return _artefacts(session, experiment)
+
+    def events(self, experiment: str, most: int = events.SHOWN) -> list[Event]:
+        """The last events of an experiment, oldest first."""
+        with self.reading() as session:
+            return events.latest(session, experiment, most)
 
     def claims_changed(self, experiment: Experiment) -> bool:
         """Whether the claims differ from those of the first launch; False before it."""
@@ -292,6 +352,8 @@ class Registry:
                 tuple(_launches(session, experiment)),
                 tuple(_running(session, experiment)),
                 tuple(_failures(session, experiment)),
+                tuple(events.latest(session, experiment, events.SHOWN)),
+                tuple(_documents(session, experiment)),
             )
 
     @contextmanager
@@ -453,6 +515,53 @@ def new_attempt(session: Session, cell: str, experiment: str) -> AttemptRow:
     return attempt
 
 
+def _record(session: Session, ending: Ending, experiment: str) -> AttemptRow:
+    """What `Registry.record` does, within a transaction."""
+    row = locked(session, ending.cell.id)
+    attempt = _open_attempt(session, row.id, experiment) or new_attempt(session, row.id, experiment)
+    state = _close(attempt, ending)
+    # Nothing can undo a result that another driver has meanwhile got from the same cell.
+    if state in {"finished", "diverged"} or row.state not in {"finished", "diverged"}:
+        set_state(row, state)
+    return attempt
+
+
+def _adopt(session: Session, states: Mapping[str, str]) -> int:
+    """What `Registry.adopt` does, within a transaction; returns how many states were others."""
+    if not states:
+        return 0
+    cells = Row.metadata.tables["cells"]
+    correct = (
+        update(cells)
+        .where(cells.c.id == bindparam("cell"), cells.c.state != bindparam("found"))
+        .values(state=bindparam("found"), updated=bindparam("now"))
+    )
+    now = _now()
+    found = [{"cell": cell, "found": state, "now": now} for cell, state in sorted(states.items())]
+    return session.connection().execute(correct, found).rowcount
+
+
+def _upsert_artefacts(session: Session) -> sqlite.Insert | postgresql.Insert:
+    insertion = _insert(session, "artefacts")
+    new = {column.name: column for column in insertion.excluded if column.name != "uri"}
+    return insertion.on_conflict_do_update(index_elements=["uri"], set_=new)
+
+
+def _artefacts(session: Session, experiment: str) -> list[Artefact]:
+    members = select(MembershipRow.cell).where(MembershipRow.experiment == experiment)
+    shared = ArtefactRow.experiment.is_(None) & ArtefactRow.cell.in_(members)
+    return _read_artefacts(session, (ArtefactRow.experiment == experiment) | shared)
+
+
+def _documents(session: Session, experiment: str) -> list[Artefact]:
+    return _read_artefacts(session, (ArtefactRow.experiment == experiment) & ArtefactRow.cell.is_(None))
+
+
+def _read_artefacts(session: Session, which: ColumnElement[bool]) -> list[Artefact]:
+    columns = [getattr(ArtefactRow, field.name) for field in fields(Artefact)]
+    return [Artefact(*row) for row in session.execute(select(*columns).where(which).order_by(ArtefactRow.uri))]
+
+
 def _close(attempt: AttemptRow, ending: Ending) -> CellState:
     """Note how an attempt ended; return the state that this gives its cell."""
     attempt.node, attempt.seconds = ending.attempt.node, ending.attempt.seconds
@@ -464,20 +573,15 @@ def _close(attempt: AttemptRow, ending: Ending) -> CellState:
             attempt.outcome, attempt.epoch = "diverged", epoch
         case Failed(error=error, traceback=traceback):
             attempt.outcome = "failed"
-            attempt.error, attempt.traceback = _storable(error), _storable(traceback)
+            attempt.error, attempt.traceback = storable(error), storable(traceback)
         case Lost(fault=fault, error=error, traceback=traceback):
             attempt.outcome, attempt.fault = "lost", fault
-            attempt.error, attempt.traceback = _storable(error), _storable(traceback)
+            attempt.error, attempt.traceback = storable(error), storable(traceback)
             return "planned"
         case Stopped():
             attempt.outcome = "interrupted"
             return "planned"
     return attempt.outcome
-
-
-def _storable(text: str) -> str:
-    """The text without what a database refuses: NUL, and halves of surrogate pairs."""
-    return text.replace("\0", "\\0").encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _pairs(session: Session, query: Select[Key, Value]) -> dict[Key, Value]:

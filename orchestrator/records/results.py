@@ -72,10 +72,28 @@ def aggregate(plan: Plan, evaluations: Evaluations) -> Results:
     stretches = [plan.cells[start : start + _STRETCH] for start in range(0, len(plan), _STRETCH)]
     parts = list(in_parallel(partial(_part, plan.experiment.name, evaluations), stretches, evaluations.storage.readers))
     return Results(
-        pa.Table.from_batches([part.rows for part in parts], SCHEMA),
+        _with_trials(pa.Table.from_batches([part.rows for part in parts], SCHEMA), plan),
         tuple(cell for part in parts for cell in part.missing),
         tuple(sentence for part in parts for sentence in part.damaged),
     )
+
+
+def _with_trials(table: pa.Table, plan: Plan) -> pa.Table:
+    """Of a tuning stage: with the number of each trial, and the values that it tried; others are as they were."""
+    tuning = plan.experiment.tuning
+    cells = {cell.id: cell for cell in plan.cells if cell.trial is not None}
+    if tuning is None or not cells:
+        return table
+    found = [cells[cell_id] for cell_id in table["cell_id"].to_pylist()]
+    table = table.append_column("trial", pa.array([cell.trial for cell in found], pa.int64()))
+    for name in tuning.space:
+        of = "training" if name in tuning.shared else "loss"
+        values = [getattr(getattr(cell.recipe, of), name, None) for cell in found]
+        numbers = all(isinstance(value, (int, float)) or value is None for value in values)
+        form = pa.float64() if numbers else pa.string()
+        texts = [value if numbers or value is None else str(value) for value in values]
+        table = table.append_column(name, pa.array(texts, form))
+    return table
 
 
 class _Part(NamedTuple):

@@ -6,7 +6,8 @@ import json
 import logging
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.plan import PROTOCOL, Cell
@@ -14,7 +15,7 @@ from orchestrator.records import spool
 from orchestrator.records.courier import Courier
 from orchestrator.records.delivery import Delivery
 from orchestrator.records.mlflow_store import SHOWN, load, masked, sentence
-from orchestrator.records.spool import Attached, Described, Ended, Entry, Figures, Opened, Terminal
+from orchestrator.records.spool import Attached, Described, Ended, Entry, Figures, Modelled, Opened, Terminal
 
 if TYPE_CHECKING:
     from orchestrator.records.tracking import Tracking
@@ -36,6 +37,7 @@ class Run:
         self._cell = cell
         self._delivery = Delivery(tracking.uri, tracking.experiment)
         self._courier: Courier | None = None
+        self._room: Path | None = None
         self._trouble: Exception | str | None = None
         self._time = 0
 
@@ -60,7 +62,9 @@ class Run:
             self._note(error)
             return
         opened, described = opening(self._cell, commit, self._now())
-        self._courier = Courier(self._delivery.deliver, self._journal(opened))
+        journal = self._journal(opened)
+        self._room = journal and journal.model
+        self._courier = Courier(self._delivery.deliver, journal)
         self._post(opened)
         self._post(described)
 
@@ -71,6 +75,21 @@ class Run:
     def artifacts(self, texts: Mapping[str, str]) -> None:
         """Keep these texts with the run, by file name."""
         self._post(Attached(texts))
+
+    def model(self, write: Callable[[Path], None]) -> None:
+        """Keep a model with the run; it waits beside what is to be told of the attempt, and only there.
+
+        Args:
+            write: Makes an MLflow model of a folder.
+        """
+        if self._room is None:
+            return
+        try:
+            write(self._room)
+        except Exception as error:  # noqa: BLE001 - torch and MLflow raise anything, and the cell goes on without
+            self._note(error)
+        else:
+            self._post(Modelled(str(self._room)))
 
     def finish(self, metrics: Mapping[str, float | None]) -> None:
         """The cell is finished; `metrics` are named as in the results table."""
@@ -137,6 +156,8 @@ def opening(cell: Cell, commit: str | None, when: int) -> tuple[Opened, Describe
 
     """
     tags = {"protocol": str(PROTOCOL)} | ({} if commit is None else {"git_commit": commit})
+    if cell.trial is not None:
+        tags |= {"stage": "tuning", "trial": str(cell.trial)}
     recipe = {"recipe.json": cell.recipe.model_dump_json(indent=2)}
     return Opened(when, cell.id, cell.name, tags), Described(parameters(cell), recipe)
 

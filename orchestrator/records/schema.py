@@ -1,4 +1,4 @@
-"""The registry's tables: an index of cells and of every attempt to run one.
+"""The registry's tables: an index of cells, of every attempt to run one, of what was left, and of what happened.
 
 Nothing here is the truth about a result; the Parquet files are. States and outcomes
 are checked by the type checker and not by the database, because SQLite cannot alter a
@@ -28,6 +28,23 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 CellState = Literal["planned", "running", "finished", "diverged", "failed"]
 AttemptOutcome = Literal["running", "finished", "diverged", "failed", "interrupted", "lost"]
+EventKind = Literal[
+    "begun",
+    "ended",
+    "stopped",
+    "taken_over",
+    "adopted",
+    "rebuilt",
+    "started",
+    "retried",
+    "finished",
+    "diverged",
+    "failed",
+    "lost",
+    "interrupted",
+]
+"""The first six are of launches and files, the others of a cell."""
+ArtefactKind = Literal["evaluation", "run", "table", "report"]
 
 
 class Moment(TypeDecorator[datetime]):
@@ -64,6 +81,8 @@ class Row(DeclarativeBase):
         dict[str, Any]: JSON(),
         CellState: String(),
         AttemptOutcome: String(),
+        EventKind: String(),
+        ArtefactKind: String(),
     }
 
 
@@ -159,3 +178,33 @@ class AttemptRow(Row):
     """Which fault of the machinery ended it (`outcome.Fault`)."""
     error: Mapped[LongText | None]
     traceback: Mapped[LongText | None]
+
+
+class EventRow(Row):
+    """Something that happened, as a sentence for people; rows are only ever added."""
+
+    __tablename__ = "events"
+    # Asked of every status: what happened last?
+    __table_args__ = (Index(None, "experiment", "id"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    time: Mapped[datetime]
+    experiment: Mapped[str | None] = mapped_column(ForeignKey("experiments.name"))
+    cell: Mapped[CellId | None] = mapped_column(ForeignKey("cells.id"))
+    kind: Mapped[EventKind]
+    sentence: Mapped[LongText]
+
+
+class ArtefactRow(Row):
+    """Something that a cell or an experiment left, and where it was when it was last looked for."""
+
+    __tablename__ = "artefacts"
+
+    uri: Mapped[LongText] = mapped_column(primary_key=True)
+    kind: Mapped[ArtefactKind]
+    cell: Mapped[CellId | None] = mapped_column(ForeignKey("cells.id"), index=True)
+    experiment: Mapped[str | None] = mapped_column(ForeignKey("experiments.name"), index=True)
+    """Absent where it is the cell's, whichever experiments share it."""
+    sha256: Mapped[str | None] = mapped_column(CHAR(64))
+    bytes: Mapped[int | None] = mapped_column(BigInteger)
+    created: Mapped[datetime | None]

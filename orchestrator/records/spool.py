@@ -14,6 +14,7 @@ import fcntl
 import hashlib
 import os
 import secrets
+import shutil
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -66,6 +67,14 @@ class Attached:
 
 
 @dataclass(frozen=True)
+class Modelled:
+    """An MLflow model to keep with the run, in a folder of this machine."""
+
+    folder: str
+    kind: Literal["modelled"] = "modelled"
+
+
+@dataclass(frozen=True)
 class Ended:
     """How the attempt ended."""
 
@@ -75,7 +84,7 @@ class Ended:
     kind: Literal["ended"] = "ended"
 
 
-Entry = Opened | Described | Figures | Attached | Ended
+Entry = Opened | Described | Figures | Attached | Modelled | Ended
 
 _ENTRY: TypeAdapter[Entry] = TypeAdapter(Annotated[Entry, Discriminator("kind")])
 
@@ -120,8 +129,13 @@ class Journal:
         """Let go of the file; where all of it was delivered, remove it."""
         with suppress(OSError):  # a file that stays is told again, which changes nothing
             if delivered:
-                self._path.unlink()
+                remove(self._path)
         os.close(self._file)
+
+    @property
+    def model(self) -> Path:
+        """Where a model may wait that belongs to this attempt."""
+        return _model(self._path)
 
 
 @dataclass(frozen=True)
@@ -182,6 +196,16 @@ def _read(path: Path) -> Left:
     if not entries or not isinstance(entries[0], Opened):
         return Left([], f"it does not begin with the opening of a run{' (it is cut off)' if torn else ''}")
     return Left(entries, None)
+
+
+def remove(path: Path) -> None:
+    """Remove a file that is told in full, and the model beside it."""
+    shutil.rmtree(_model(path), ignore_errors=True)
+    path.unlink()
+
+
+def _model(path: Path) -> Path:
+    return path.with_suffix(".model")
 
 
 def set_aside(path: Path) -> Path:

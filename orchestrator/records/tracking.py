@@ -194,7 +194,7 @@ class Tracking:
         if left.damage:
             troubles.append(f"{path}: {left.damage}; kept as {spool.set_aside(path).name}.")
         else:
-            path.unlink()
+            spool.remove(path)
         return left.damage is None
 
     def runs(self, where: str = "") -> list[RunSummary]:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.experiment import Experiment
-from orchestrator.report.comparison import ALPHA, COMPARED, TESTED
+from orchestrator.report.comparison import ALPHA, ALWAYS, compared
 from orchestrator.statistics.aggregates import (
     interquartile_mean,
     optimality_gap,
@@ -99,9 +99,11 @@ class Overall:
     left_out: tuple[str, ...]
     """The other settings."""
     standings: tuple[Standings, ...]
-    """By each tested measure; none with fewer than two settings or losses."""
+    """By each measure that all losses have; none with fewer than two settings or losses."""
     leaders: Mapping[tuple[str, str, str], Leaders]
     """By dataset, backbone and measure."""
+    lacking: tuple[str, ...] = ()
+    """Measures that are compared, but that some loss does not have."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain numbers and names."""
@@ -109,6 +111,7 @@ class Overall:
             "baseline": self.baseline,
             "settings": self.settings,
             "left_out": self.left_out,
+            "lacking": self.lacking,
             "measures": [
                 {
                     **each._asdict(),
@@ -141,17 +144,20 @@ def overall(experiment: Experiment, rows: Sequence[Row]) -> Overall:
         experiment: What was asked.
         rows: The results table, one mapping a cell.
     """
-    found = {metric: scores(experiment, rows, metric) for metric in COMPARED}
-    common = {metric: _common(experiment, found[metric]) for metric in TESTED}
-    whole = _whole(np.concatenate(list(common.values())))
+    found = {metric: scores(experiment, rows, metric) for metric in compared(experiment)}
+    common = {metric: _common(experiment, values) for metric, values in found.items()}
+    whole = _whole(np.concatenate([common[metric] for metric in ALWAYS]))
+    lacking = tuple(metric for metric, values in common.items() if not _whole(values)[whole].all())
     names = [f"{backbone} on {dataset}" for dataset, backbone in _settings(experiment)]
-    compared = whole.sum() > 1 and len(experiment.losses) > 1
+    several = whole.sum() > 1 and len(experiment.losses) > 1
     return Overall(
         baseline=experiment.baseline,
         settings=int(whole.sum()),
         left_out=tuple(name for name, kept in zip(names, whole, strict=True) if not kept),
         standings=tuple(
-            _standings(experiment, runs[:, :, whole], metric) for metric, runs in common.items() if compared
+            _standings(experiment, runs[:, :, whole], metric)
+            for metric, runs in common.items()
+            if several and metric not in lacking
         ),
         leaders={
             (*setting, metric): leaders
@@ -159,6 +165,7 @@ def overall(experiment: Experiment, rows: Sequence[Row]) -> Overall:
             for setting, leaders in zip(_settings(experiment), _leaders(experiment, values), strict=True)
             if leaders
         },
+        lacking=lacking if several else (),
     )
 
 
@@ -169,7 +176,7 @@ def scores(experiment: Experiment, rows: Sequence[Row], metric: str) -> Array:
     seed = {number: index for index, number in enumerate(experiment.seeds)}
     found = np.full((len(loss), len(seed), len(place)), np.nan)
     for row in rows:
-        value = row[metric] if row["state"] == "finished" else -np.inf
+        value = row.get(metric) if row["state"] == "finished" else -np.inf
         where = (loss[row["loss"]], seed[row["seed"]], place[row["dataset"], row["backbone"]])
         found[where] = np.nan if value is None else value
     return found

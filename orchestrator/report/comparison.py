@@ -6,12 +6,14 @@ import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.experiment import Claim, Experiment, Sequential
+from orchestrator.drift.pool import Pool
+from orchestrator.experiment import Claim, Experiment, Sequential, Threshold
+from orchestrator.report.audit import Audit, Inequality, audit
 from orchestrator.report.published import Published, beside
 from orchestrator.sequence import ALPHA, Key, Question, Row, by_seed, look, questions
 from orchestrator.statistics import multiplicity, paired, power
@@ -19,14 +21,26 @@ from orchestrator.statistics.intervals import Interval, mean_interval, paired_in
 from orchestrator.statistics.proportions import wilson
 from orchestrator.statistics.verdicts import Verdict, boundary_p, verdict
 
-COMPARED = ("sample_wise_accuracy", "uniform_accuracy", "accuracy_at_validation_threshold")
+if TYPE_CHECKING:
+    from orchestrator.trials import Tuned
+
+ALWAYS = ("sample_wise_accuracy", "uniform_accuracy")
 """What every comparison shows; claims may be about any measure."""
 
-TESTED = ("sample_wise_accuracy", "uniform_accuracy")
-"""Whose differences are tested; all of them, in all settings, are one family."""
+DEPLOYED: Mapping[Threshold, str] = {
+    "validation": "accuracy_at_validation_threshold",
+    "bias": "accuracy_at_bias",
+    "test": "uniform_accuracy",
+}
+"""The accuracy of whoever chooses the threshold so."""
 
 DRAWS = 10_000
 """Bootstrap resamples."""
+
+
+def compared(experiment: Experiment) -> tuple[str, ...]:
+    """The measures that are shown, and whose differences are tested; all, in all settings, are one family."""
+    return tuple(dict.fromkeys((*ALWAYS, DEPLOYED[experiment.threshold])))
 
 
 class Tested(NamedTuple):
@@ -64,7 +78,7 @@ class Line:
     differences: Mapping[str, Interval] | None
     """Paired differences to the baseline; None for the baseline itself."""
     tests: Mapping[str, Tested] | None = None
-    """What tests say of `TESTED` differences."""
+    """What tests say of the differences."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +101,8 @@ class Finding:
     diverged: int = 0
     with_diverged: Verdict | None = None
     """The verdict with diverged cells counted as accuracy 0; None where there are none."""
+    unequal: tuple[Inequality, ...] = ()
+    """What the two losses were not given equally."""
 
 
 @dataclass(frozen=True)
@@ -107,20 +123,34 @@ class Comparison:
     sequence: Sequential | None = None
     """The rule that asked for seeds until the claims were decided: their verdicts then hold at all looks together,
     and for all claims and settings together by Bonferroni's correction. `Line.tests` hold at one look alone."""
+    pool: Pool | None = None
+    """The environments that the cells come from, and whether they may be pooled; None where it is one."""
+    threshold: Threshold = "validation"
+    """How the threshold is chosen of a model that is deployed."""
+    audit: Audit | None = None
+    """What each loss was given; None where there is one alone."""
+
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """What is compared."""
+        return tuple(self.lines[0].means)
 
     def to_json(self) -> dict[str, Any]:
         """Plain numbers and names; NaN where an interval does not exist becomes None."""
-        about = ("experiment", "question", "baseline", "missing", "diverged", "stated_after")
+        about = ("experiment", "question", "baseline", "missing", "diverged", "stated_after", "threshold")
         return _plain(
             {
                 **{name: getattr(self, name) for name in about},
                 "sequence": self.sequence and self.sequence.model_dump(),
+                "pool": self.pool and self.pool.to_json(),
+                "audit": self.audit and self.audit.to_json(),
                 "lines": [_told(line) for line in self.lines],
                 "published": [asdict(figure) for figure in self.published],
                 "claims": [
                     {
                         **finding.claim.model_dump(mode="json", exclude={"where"}),
                         **{name: value for name, value in vars(finding).items() if name != "claim"},
+                        "unequal": [str(each) for each in finding.unequal],
                     }
                     for finding in self.findings
                 ],
@@ -129,21 +159,32 @@ class Comparison:
 
 
 def compare(
-    experiment: Experiment, rows: Sequence[Row], *, stated_after: bool = False, rng: np.random.Generator | None = None
+    experiment: Experiment,
+    rows: Sequence[Row],
+    *,
+    stated_after: bool = False,
+    pool: Pool | None = None,
+    tuned: Sequence[Tuned] = (),
+    trial_rows: Sequence[Row] = (),
+    rng: np.random.Generator | None = None,
 ) -> Comparison:
     """Compare all losses of an experiment from its results table.
 
     Args:
-        experiment: What was asked.
+        experiment: What was asked; where it is tuned, with the winners' recipes.
         rows: The results table, one mapping a cell.
         stated_after: Whether the claims were edited after the first launch.
+        pool: The environments that the cells come from, where there are several.
+        tuned: How each loss was tuned on each backbone and dataset.
+        trial_rows: The results table of the tuning stage.
         rng: Draws resamples; by default always the same ones.
     """
     by_key: defaultdict[Key, list[Row]] = defaultdict(list)
     for row in rows:
         by_key[row["dataset"], row["backbone"], row["loss"]].append(row)
     tests = _tests(experiment, by_key, np.random.default_rng(0) if rng is None else rng)
-    findings = tuple(_findings(experiment, by_key))
+    contest = audit(experiment, rows, tuned, trial_rows)
+    findings = tuple(_marked(finding, contest) for finding in _findings(experiment, by_key))
     planned = _planned(experiment, by_key, findings)
     lines = tuple(replace(line, tests=tests.get(_key(line))) for line in _lines(experiment, by_key, planned))
     return Comparison(
@@ -157,7 +198,18 @@ def compare(
         published=tuple(beside(experiment)),
         stated_after=stated_after,
         sequence=experiment.sequence,
+        pool=pool,
+        threshold=experiment.threshold,
+        audit=contest,
     )
+
+
+def _marked(finding: Finding, contest: Audit | None) -> Finding:
+    """The finding, with what its two losses were not given equally."""
+    if contest is None:
+        return finding
+    where = finding.dataset, finding.backbone
+    return replace(finding, unequal=contest.between(*where, finding.claim.challenger, finding.claim.baseline))
 
 
 def _key(line: Line) -> Key:
@@ -186,7 +238,7 @@ def _tests(
     columns = (t, holm, fdr, flipped, low, high, effect, tally.win, tally.tie, tally.loss)
     values = [column.tolist() for column in columns]
     return {
-        key: {name: Tested(*(column[m][k] for column in values)) for m, name in enumerate(TESTED)}
+        key: {name: Tested(*(column[m][k] for column in values)) for m, name in enumerate(compared(experiment))}
         for k, key in enumerate(keys)
     }
 
@@ -195,8 +247,9 @@ def _differences(key: Key, experiment: Experiment, by_key: Mapping[Key, Sequence
     """Challenger - baseline of each tested measure, (measures, seeds); NaN where one of the two has none."""
     dataset, backbone, _ = key
     rows, others = by_key.get(key, ()), by_key.get((dataset, backbone, experiment.baseline), ())
-    found = np.full((len(TESTED), len(experiment.seeds)), np.nan)
-    for m, name in enumerate(TESTED):
+    measures = compared(experiment)
+    found = np.full((len(measures), len(experiment.seeds)), np.nan)
+    for m, name in enumerate(measures):
         mine, theirs = by_seed(rows, name), by_seed(others, name)
         for s, seed in enumerate(experiment.seeds):
             if seed in mine and seed in theirs:
@@ -234,12 +287,13 @@ def _planned(
 
 
 def _lines(experiment: Experiment, by_key: Mapping[Key, Sequence[Row]], planned: Mapping[Key, int]) -> Iterator[Line]:
+    measures = compared(experiment)
     for dataset, backbone in _settings(experiment):
         for loss in experiment.losses:
             rows = by_key.get((dataset, backbone, loss.label), [])
             baseline = by_key.get((dataset, backbone, experiment.baseline), [])
             finished = sum(row["state"] == "finished" for row in rows)
-            differences = {name: paired_interval(by_seed(rows, name), by_seed(baseline, name)) for name in COMPARED}
+            differences = {name: paired_interval(by_seed(rows, name), by_seed(baseline, name)) for name in measures}
             yield Line(
                 dataset=dataset,
                 backbone=backbone,
@@ -247,7 +301,7 @@ def _lines(experiment: Experiment, by_key: Mapping[Key, Sequence[Row]], planned:
                 planned=planned[dataset, backbone, loss.label],
                 finished=finished,
                 diverged=len(rows) - finished,
-                means={name: _mean(rows, name) for name in COMPARED},
+                means={name: _mean(rows, name) for name in measures},
                 differences=None if loss.label == experiment.baseline else differences,
             )
 

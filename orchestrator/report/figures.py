@@ -15,15 +15,22 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from orchestrator.report.budget import Budget, is_accuracy
 from orchestrator.report.comparison import Line
 from orchestrator.report.curves import Curve
+from orchestrator.report.sensitivity import Bin, Sensitivity, labels
 from orchestrator.report.styles import Look
+from orchestrator.space import Domain
 
 INK, INK_ON_DARK = "#30343B", "#D3D7DE"
 """Of what belongs to no loss, on a light ground and on a dark one."""
 
 PAPER, PAPER_ON_DARK = "#FCFCFB", "#16191E"
 """Behind names that would be crossed by lines."""
+
+AHEAD, AHEAD_ON_DARK = "#8FC1E3", "#1F5F8F"
+BEHIND, BEHIND_ON_DARK = "#F0B98D", "#8A4A1C"
+"""Of differences above and below 0, in a map."""
 
 MEASURES = {
     "uniform_accuracy": ("Uniform", "#0072B2", "circle"),
@@ -355,6 +362,100 @@ def training(histories: Mapping[str, Sequence[Sequence[Mapping[str, float]]]], l
     _arrange(figure, height=90 + 190 * rows)
     figure.update_xaxes(title={"text": "Epoch"}, row=rows, col=1)
     return figure
+
+
+def budget(budgets: Sequence[Budget], metric: str, look: Look) -> go.Figure:
+    """The measure of the best trial, with its band, against the number of trials, a line for each loss."""
+    figure = go.Figure()
+    for each in budgets:
+        figure.add_scatter(
+            x=[*each.trials, *reversed(each.trials)],
+            y=_rounded([*each.high, *reversed(each.low)]),
+            mode="lines",
+            line={"width": 0},
+            fill="toself",
+            fillcolor=look[each.loss].colour,
+            opacity=0.12,
+            hoverinfo="skip",
+            showlegend=False,
+        )
+    for each in budgets:
+        name = _plain(each.loss)
+        figure.add_scatter(
+            x=list(each.trials),
+            y=_rounded(each.best),
+            name=name,
+            mode="lines" if len(each.trials) > 1 else "markers",
+            line=_line(look, each.loss),
+            hovertemplate=f"{name}: %{{y:.4g}} · k = %{{x}}<extra></extra>",
+        )
+    _arrange(figure, x="Trials k", y="Best of k trials, on validation images", height=380)
+    if is_accuracy(metric):
+        figure.update_yaxes(tickformat=".1%")
+    return figure
+
+
+def sensitivity(found: Sequence[Sensitivity]) -> go.Figure:
+    """Where in the tuning space the challenger is ahead, a map for each two losses over the two fields that matter.
+
+    Fields are on their own scales. With one field it is a strip.
+    """
+    rows = max(len(found), 1)
+    figure = make_subplots(rows=rows, vertical_spacing=0.32 / rows)
+    for row, each in enumerate(found, start=1):
+        x, *rest = list(each.fields)[:2]
+        grid = each.grid(x, rest[0]) if rest else [each.along(x)]
+        domains = [each.fields[name] for name in (x, *rest)]
+        for trace in _map(grid, 100 if is_accuracy(each.metric) else 1):
+            figure.add_trace(trace, row=row, col=1)
+        figure.update_xaxes(title={"text": _plain(x)}, **_parts(domains[0], len(grid[0])), row=row, col=1)
+        if rest:
+            figure.update_yaxes(
+                title={"text": _plain(rest[0]), "standoff": 12}, **_parts(domains[1], len(grid)), row=row, col=1
+            )
+        else:
+            figure.update_yaxes(visible=False, row=row, col=1)
+        _head(figure, row, f"<b>{_plain(each.pair.challenger)} − {_plain(each.pair.baseline)}</b>")
+    heights = [5 if len(each.fields) > 1 else 2 for each in found]
+    _arrange(figure, height=60 + 60 * max(heights, default=1) * rows)
+    return figure
+
+
+def _map(grid: Sequence[Sequence[Bin]], unit: float) -> Iterable[Any]:
+    """The colours and the texts of a map whose parts are of equal width."""
+    up, across = len(grid), len(grid[0])
+    means = [[unit * each.mean for each in line] for line in grid]
+    most = max((abs(mean) for line in means for mean in line if math.isfinite(mean)), default=0) or 1
+    yield go.Heatmap(
+        x=_rounded(np.linspace(0, 1, across + 1)),
+        y=_rounded(np.linspace(0, 1, up + 1)),
+        z=[_rounded(line) for line in means],
+        zmin=-most,
+        zmax=most,
+        colorscale=[[0, BEHIND], [0.5, PAPER], [1, AHEAD]],
+        showscale=False,
+        hoverinfo="skip",
+    )
+    places = [(i, j) for j in range(up) for i in range(across)]
+    yield go.Scatter(
+        x=_rounded((i + 0.5) / across for i, _ in places),
+        y=_rounded((j + 0.5) / up for _, j in places),
+        mode="text",
+        text=[f"{means[j][i]:+.3g}<br>n = {grid[j][i].n}" if grid[j][i].n else "n = 0" for i, j in places],
+        textfont={"color": INK},
+        hoverinfo="skip",
+        showlegend=False,
+    )
+
+
+def _parts(domain: Domain, count: int) -> dict[str, Any]:
+    """An axis from 0 to 1 that names the parts of a field."""
+    return {
+        "range": [0, 1],
+        "tickvals": _rounded((place + 0.5) / count for place in range(count)),
+        "ticktext": [_plain(label) for label in labels(domain, count)],
+        "showgrid": False,
+    }
 
 
 def _mean_by_epoch(runs: Sequence[Sequence[Mapping[str, float]]], key: str) -> tuple[list[int], list[float | None]]:

@@ -14,10 +14,11 @@ def latex(comparison: Comparison, overall: Overall | None = None) -> str:
     """The comparison as tables in the style of booktabs, with captions that say how it was tested."""
     name = re.sub(r"[^A-Za-z0-9.-]", "-", comparison.experiment)
     parts = [r"% \usepackage{booktabs}"]
+    heads = tables.headings(comparison)
     for page, groups in enumerate(_pages(_compared(comparison, overall))):
         told = rf"Continued from Table~\ref{{tab:{name}}}." if page else _escaped(_paper_caption(comparison, overall))
-        columns = ["l", *["r"] * (len(tables.headings()) - 1)]
-        parts.append(_float(f"{name}-{page + 1}" if page else name, told, columns, tables.headings(), groups))
+        columns = ["l", *["r"] * (len(heads) - 1)]
+        parts.append(_float(f"{name}-{page + 1}" if page else name, told, columns, heads, groups))
     if overall and overall.standings:
         told = _escaped(f"Across {overall.settings} settings. {tables.across_caption(overall)}")
         groups = [
@@ -29,7 +30,8 @@ def latex(comparison: Comparison, overall: Overall | None = None) -> str:
         ]
         parts.append(_float(f"{name}-across", told, ["l", *["r"] * (len(tables.ACROSS) - 1)], tables.ACROSS, groups))
     if comparison.findings:
-        told = _escaped(f"{tables.claims_heading(comparison)}. {_n(comparison)}")
+        robust = [f"{tables.ROBUST}.", *tables.robust(comparison)] if tables.robust(comparison) else []
+        told = _escaped(" ".join([f"{tables.claims_heading(comparison)}. {_n(comparison)}", *robust]))
         columns = [r"p{.4\linewidth}", r"p{.15\linewidth}", "l", r"p{.15\linewidth}"]
         parts.append(_float(f"{name}-claims", told, columns, tables.JUDGED, [_rows(tables.judged_rows(comparison))]))
     if comparison.published:
@@ -45,7 +47,8 @@ def _paper_caption(comparison: Comparison, overall: Overall | None) -> str:
         "Bold: the best mean of a setting; underlined: not significantly worse (paired t test, 5 %, Holm over the "
         "losses of the setting)."
     )
-    return " ".join([comparison.question, tables.caption(comparison), _n(comparison), marks if overall else ""]).strip()
+    told = [comparison.question, tables.caption(comparison), *tables.fairness(comparison), _n(comparison)]
+    return " ".join([*told, marks if overall else ""]).strip()
 
 
 def _n(comparison: Comparison) -> str:
@@ -56,7 +59,7 @@ def _n(comparison: Comparison) -> str:
 def _compared(comparison: Comparison, overall: Overall | None) -> Iterator[list[str]]:
     """The lines of each setting under its name, as LaTeX, with the best and what is level with it marked."""
     for name, lines in tables.by_setting(comparison):
-        yield [_heading(name, len(tables.headings())), *(_row(_marked(line, overall)) for line in lines)]
+        yield [_heading(name, len(tables.headings(comparison))), *(_row(_marked(line, overall)) for line in lines)]
 
 
 def _heading(text: str, columns: int) -> str:
@@ -65,7 +68,7 @@ def _heading(text: str, columns: int) -> str:
 
 def _marked(line: Line, overall: Overall | None) -> list[str]:
     shown = [_escaped(cell) for cell in tables.cells(line)]
-    for column, metric in enumerate(tables.MEANS, start=2):
+    for column, metric in enumerate(line.means, start=2):
         leaders = overall and overall.leaders.get((line.dataset, line.backbone, metric))
         if leaders and line.loss == leaders.best:
             shown[column] = rf"\textbf{{{shown[column]}}}"
@@ -122,7 +125,8 @@ _SPECIAL = str.maketrans(
         **{letter: rf"\{letter}" for letter in "{}$&#_%"},
         "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
         "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}",
-        "Δ": r"$\Delta$", "±": r"$\pm$", "×": r"$\times$", "–": "--", "—": "---", "…": r"\ldots{}",
+        "Δ": r"$\Delta$", "±": r"$\pm$", "→": r"$\to$", "×": r"$\times$", "–": "--", "—": "---", "…": r"\ldots{}",
+        "†": r"\dag{}",
     }
 )  # fmt: skip
 

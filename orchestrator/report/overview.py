@@ -6,29 +6,39 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from shlex import quote
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.experiment import Choice
+from orchestrator.experiment import Choice, Experiment
 from orchestrator.plan import SHOWN, Cell, Plan
+from orchestrator.records.events import ROUTINE
 from orchestrator.records.garbage import Item
 from orchestrator.records.registry import Running, Status
 from orchestrator.report import prospects
 from orchestrator.report.live import duration
+from orchestrator.tuning import Tuning
 from orchestrator.verification import Verdict
 from orchestrator.workspace import Location
 from trainers.plugin import Plugin
 
+if TYPE_CHECKING:  # it imports what only statistics need
+    from orchestrator.report.comparison import Comparison
+
 Kind = tuple[str, str, str]
 
 
-def as_json(plan: Plan, states: Mapping[str, str]) -> dict[str, Any]:
-    """The plan for machines."""
+def as_json(experiment: Experiment, plan: Plan, states: Mapping[str, str]) -> dict[str, Any]:
+    """The plan for machines; while recipes are sought, the trials are a plan apart, and cells have no ids yet."""
+    if plan.experiment.name != experiment.name:
+        total = len(experiment.losses) * len(experiment.backbones) * len(experiment.datasets) * len(experiment.seeds)
+        later = {"experiment": experiment.name, "cells": [], "total": total, "done": 0, "pending": total}
+        return {**later, "tuning": as_json(plan.experiment, plan, states)}
     axes = ("id", "loss", "backbone", "dataset", "seed")
     cells = [{**{axis: getattr(cell, axis) for axis in axes}, "state": states[cell.id]} for cell in plan.cells]
     done = sum(state in ("finished", "diverged") for state in states.values())
@@ -48,12 +58,21 @@ def grid(
     for axis in ("losses", "backbones", "datasets"):
         table.add_row(axis, Text(", ".join(_described(choice) for choice in getattr(experiment, axis))))
     table.add_row("seeds", Text(", ".join(map(str, experiment.seeds))))
-    table.add_row("cells", Text(_counts(plan, states)))
+    if tuning := experiment.tuning:
+        table.add_row("tuning", Text(_tuning(tuning)))
+    is_trial = any(cell.trial is not None for cell in plan.cells)
+    table.add_row("trials" if is_trial else "cells", Text(_counts(plan, states)))
     waiting = [cell for cell in plan.cells if states[cell.id] not in ("finished", "diverged")]
     table.add_row("cost", Text(cost(waiting, durations)))
-    for number, sentence in enumerate(prospects.sentences(experiment, rows)):
+    for number, sentence in enumerate([] if is_trial else prospects.sentences(experiment, rows)):
         table.add_row("" if number else "prospects", Text(sentence))
     return table
+
+
+def _tuning(tuning: Tuning) -> str:
+    space = ", ".join(f"{name} {domain}" for name, domain in tuning.space.items())
+    size = f"{tuning.trials} trials of {len(tuning.seeds)} seed{'s' if len(tuning.seeds) > 1 else ''} each"
+    return f"{size} by {tuning.metric} on {tuning.on}, {tuning.searcher}: {space}"
 
 
 def _described(choice: Choice) -> str:
@@ -93,6 +112,15 @@ def left(plan: Plan, waiting: Plan, tally: Mapping[str, int]) -> RenderableType:
     return Text(text)
 
 
+def counts(plan: Plan, tally: Mapping[str, int], comparison: Comparison | None, damaged: int) -> dict[str, int]:
+    """How a launch ended, for machines."""
+    done = tally.get("finished", 0) + tally.get("diverged", 0) - damaged
+    # Seeds that the claims did not ask for are none that a launch owes.
+    total = sum(line.planned for line in comparison.lines) if comparison and comparison.sequence else len(plan)
+    found = {state: tally.get(state, 0) for state in ("failed", "diverged")}
+    return {"total": total, "done": done, "pending": total - done, **found}
+
+
 def ended(counts: Mapping[str, int]) -> str:
     """How a launch ended, in a few words."""
     named = [f"{counts[state]} {state}" for state in ("failed", "diverged", "pending") if counts[state]]
@@ -130,8 +158,14 @@ def _status(status: Status) -> RenderableType:
     failed = (
         Text(f"  failed: {cell.name} ({cell.cell[:SHOWN]}): {cell.error}", style="red") for cell in status.failures
     )
+    told = (
+        Text(f"  {event.time:%Y-%m-%d %H:%M:%S} UTC: {event.sentence}", style="dim")
+        for event in status.events
+        if event.kind not in ROUTINE
+    )
+    left = (Text(f"  {document.kind}: {document.uri}", style="dim") for document in status.documents)
     heading = Text.assemble((status.experiment, "bold"), f": {counts or 'no cells'}")
-    return Group(heading, *launches, *running, *failed)
+    return Group(heading, *launches, *running, *failed, *told, *left)
 
 
 def _running(cell: Running) -> str:
@@ -150,7 +184,7 @@ def _ago(moment: datetime) -> str:
 def status_json(status: Status) -> dict[str, Any]:
     """A status for machines; times in ISO 8601."""
     content = asdict(status)
-    for entry in (*content["launches"], *content["running"], *content["failures"]):
+    for entry in chain.from_iterable(part for part in content.values() if isinstance(part, tuple)):
         entry |= {name: value.isoformat() for name, value in entry.items() if isinstance(value, datetime)}
     return content
 

@@ -23,9 +23,10 @@ from orchestrator.plan import SHOWN, Cell, Plan
 from orchestrator.records.evaluations import Account, Evaluations
 from orchestrator.report import across, figures, tables, within
 from orchestrator.report.comparison import Comparison, Finding, Line
+from orchestrator.report.contest import Contest, Setting, told_of
 from orchestrator.report.curves import GRID, Curve, gather
 from orchestrator.report.styles import COLOURS, Look, look
-from orchestrator.report.words import Said, measure, say, words
+from orchestrator.report.words import Said, joined, measure, say, words
 from orchestrator.statistics import power
 from orchestrator.statistics.intervals import Interval, mean_interval
 
@@ -38,18 +39,6 @@ FEATURES = ("compactness", "distinctiveness", "uniformity", "nc1", "nc2", "nc3")
 THRESHOLDS = ("unified_threshold", "threshold_spread", "learned_bias", "bias_gap", "accuracy_at_bias")
 VERDICTS = {"supported": "✓", "refuted": "✗", "equivalent": "≈", "undecided": "?"}
 """With their icons, in the order of counting."""
-
-
-class Setting(NamedTuple):
-    """A dataset and a backbone."""
-
-    dataset: str
-    backbone: str
-
-    @property
-    def name(self) -> Said:
-        """As people read it."""
-        return say("{backbone} on {dataset}", backbone=self.backbone, dataset=self.dataset)
 
 
 class Judged(NamedTuple):
@@ -203,6 +192,11 @@ class _View:
         for claim, group in itertools.groupby(self.sampled, lambda found: found.claim):
             yield claim, list(group)
 
+    def pooled(self) -> list[Said]:
+        """Which environments the cells come from, and whether they may be pooled; nothing where it is one."""
+        pool = self.comparison.pool
+        return [say(text, **values) for text, values in pool.sentences()] if pool else []
+
     def too_few(self) -> Said | None:
         """That the fewest pairs of seeds cannot show anything without assumptions, where that is so."""
         tests = [tested for line in self.comparison.lines for tested in (line.tests or {}).values()]
@@ -227,8 +221,13 @@ class _View:
 
     def compared_heads(self) -> list[Any]:
         """The columns of `compared`."""
-        names = [say(name) for name in tables.MEANS.values()]
-        return ["n", *names, *(say("Δ {measure}", measure=say(tables.MEANS[name])) for name in tables.DIFFERENCES)]
+        names = [say(tables.MEANS[name]) for name in self.comparison.measures]
+        return ["n", *names, *(say("Δ {measure}", measure=name) for name in names)]
+
+    @property
+    def contest(self) -> Contest | None:
+        """What each loss was given; None where there is one alone."""
+        return self.comparison.audit and Contest(self.comparison.audit, self.settings)
 
     def compared(self) -> list[dict[str, list[str]]]:
         """The comparison's numbers for each loss, setting by setting."""
@@ -368,6 +367,10 @@ def statement(claim: Claim) -> Said:
 def doubts(finding: Finding) -> list[Said]:
     """What else is to be said of a verdict."""
     told: list[Said] = []
+    if finding.unequal:
+        told.append(
+            say("unequal contest: {reasons}", reasons=joined(told_of(each.sentence) for each in finding.unequal))
+        )
     if finding.verdict != finding.alone:
         told.append(say("{verdict} if it were the only question", verdict=say(finding.alone)))
     if finding.seeds_needed:
@@ -412,6 +415,9 @@ def _drawn(view: _View) -> dict[str, Any]:
         "histograms": [_figure(figures.histograms, own, styles) for own in by_setting],
         "training": [_figure(figures.training, _histories(view, setting), styles) for setting in view.settings],
     }
+    if contest := view.contest:
+        several["budget"] = [_figure(figures.budget, own, contest.metric, styles) for own in contest.budgets()]
+        several["sensitivity"] = [_figure(figures.sensitivity, own) for own in contest.sensitivity()]
     ranking = across.ranking(view.experiment, view.rows, "uniform_accuracy")
     scores, profiles = across.profiles(view.experiment, view.rows, "uniform_accuracy")
     biased = [curve for curve in view.curves if any(bias is not None for bias in curve.biases)]
@@ -485,6 +491,9 @@ def _environment() -> Environment:
         "words": words(),
         "difference": tables.difference,
         "doubts": doubts,
+        "told_of": told_of,
+        "mark": tables.MARK,
+        "protocols": tables.PROTOCOLS,
         "statement": statement,
         "advice": advice,
         "explanation": within.EXPLANATION,
@@ -494,7 +503,13 @@ def _environment() -> Environment:
         "across_cells": tables.across_cells,
         "icons": VERDICTS,
         "palette": COLOURS,
-        "colours": COLOURS | {figures.INK: figures.INK_ON_DARK, figures.PAPER: figures.PAPER_ON_DARK},
+        "colours": COLOURS
+        | {
+            figures.INK: figures.INK_ON_DARK,
+            figures.PAPER: figures.PAPER_ON_DARK,
+            figures.AHEAD: figures.AHEAD_ON_DARK,
+            figures.BEHIND: figures.BEHIND_ON_DARK,
+        },
         "style": Markup(_asset("page.css")),  # noqa: S704 - a file of ours
         "scripts": [Markup(script) for script in scripts],  # noqa: S704 - files of ours, and Plotly's
         "hashes": [_hash(script) for script in scripts],

@@ -11,7 +11,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.experiment import Claim
+from orchestrator.experiment import Claim, Threshold
 from orchestrator.report.across import Overall, Standing, Standings
 from orchestrator.report.comparison import ALPHA, Comparison, Finding, Line, Tested
 from orchestrator.statistics import power
@@ -21,8 +21,17 @@ MEANS = {
     "sample_wise_accuracy": "sample-wise",
     "uniform_accuracy": "uniform",
     "accuracy_at_validation_threshold": "deployable",
+    "accuracy_at_bias": "at the bias",
 }
-DIFFERENCES = ("sample_wise_accuracy", "uniform_accuracy")
+
+PROTOCOLS: Mapping[Threshold, str] = {
+    "validation": "Threshold: chosen on held-out images (deployable). Uniform: the best on test images, optimistic.",
+    "bias": "Threshold: the learnt bias; – where a loss learns none. Uniform: the best on test images, optimistic.",
+    "test": "Threshold: the best on test images (uniform), optimistic: nobody who deploys a model knows it.",
+}
+
+MARK = "†"
+"""At a verdict about two losses that were not given the same."""
 
 COLOURS = {"supported": "green", "refuted": "red", "equivalent": "cyan", "undecided": "yellow"}
 
@@ -44,18 +53,24 @@ def _with_spread(interval: Interval, sign: Literal["", "+"]) -> str:
     return value if math.isnan(interval.low) else f"{value} ± {50 * (interval.high - interval.low):.1f}"
 
 
-def headings() -> list[str]:
+def headings(comparison: Comparison) -> list[str]:
     """The columns after the setting."""
-    return ["loss", "n", *MEANS.values(), *(f"Δ {MEANS[name]}" for name in DIFFERENCES)]
+    names = [MEANS[name] for name in comparison.measures]
+    return ["loss", "n", *names, *(f"Δ {name}" for name in names)]
 
 
 def cells(line: Line) -> list[str]:
     """One row under `headings`. `n` shows what is missing or diverged, too."""
+    return [line.loss, _seeds(line), *map(percent, line.means.values()), *_differences(line)]
+
+
+def _seeds(line: Line) -> str:
     n = str(line.finished) if line.finished == line.planned else f"{line.finished}/{line.planned}"
-    if line.diverged:
-        n += f" ({line.diverged} diverged)"
-    means = (percent(line.means[name]) for name in MEANS)
-    return [line.loss, n, *means, *(_tested(line, name) for name in DIFFERENCES)]
+    return f"{n} ({line.diverged} diverged)" if line.diverged else n
+
+
+def _differences(line: Line) -> list[str]:
+    return [_tested(line, name) for name in line.means]
 
 
 def _tested(line: Line, name: str) -> str:
@@ -68,9 +83,7 @@ def caption(comparison: Comparison) -> str:
     """What the numbers are; it belongs under every table."""
     numbers = (
         f"Percent; mean ± half of the 95 % Student t interval over n seeds. Δ to {comparison.baseline}: paired by "
-        "seed, in points; * differs from 0 after Holm's correction over all differences shown (paired t test, 5 %). "
-        "Uniform: best single threshold, chosen on the raw test scores. Deployable: threshold chosen on held-out "
-        "training images."
+        "seed, in points; * differs from 0 after Holm's correction over all differences shown (paired t test, 5 %)."
     )
     return " ".join([numbers, *remarks(comparison)])
 
@@ -89,6 +102,17 @@ def remarks(comparison: Comparison) -> list[str]:
     return told
 
 
+def fairness(comparison: Comparison) -> list[str]:
+    """How the threshold was chosen, whether all losses were given the same, and whether all cells may be pooled."""
+    parts = (part for part in (comparison.audit, comparison.pool) if part)
+    return [PROTOCOLS[comparison.threshold], *(line for part in parts for line in part.told())]
+
+
+def robust(comparison: Comparison) -> list[str]:
+    """How much of the tuning space the challenger of each claim wins: a line each."""
+    return comparison.audit.robust() if comparison.audit else []
+
+
 ENOUGH = 6
 """Pairs of seeds from which a sign-flip test can be significant at 5 %."""
 
@@ -101,15 +125,16 @@ def _all_tests(comparison: Comparison) -> Iterator[Tested]:
 def terminal(comparison: Comparison, overall: Overall | None = None) -> RenderableType:
     """The comparison for a terminal of 80 columns, and how the losses stand over all settings."""
     table = Table(box=None, padding=(0, 1, 0, 0))
-    for heading in headings():
-        stacked = heading.replace("Δ ", "Δ\n")
-        table.add_column(stacked, justify="left" if heading == "loss" else "right", no_wrap=heading != "loss")
+    for heading in ("loss", "n", *(MEANS[name] for name in comparison.measures)):
+        table.add_column(heading, justify="left" if heading == "loss" else "right", no_wrap=heading != "loss")
     for setting, lines in by_setting(comparison):
         table.add_row(Text(f"\n{setting}", style="bold"))
         for line in lines:
-            table.add_row(*(Text(cell) for cell in cells(line)))
+            table.add_row(*map(Text, (line.loss, _seeds(line), *map(percent, line.means.values()))))
+            if line.differences is not None:
+                table.add_row("", "Δ", *_differences(line))
     parts: list[RenderableType] = [Text(comparison.question, style="italic")] if comparison.question else []
-    parts += [table, Text(), Text(caption(comparison), style="dim")]
+    parts += [table, Text(), *map(Text, fairness(comparison)), Text(caption(comparison), style="dim")]
     if overall and overall.standings:
         parts += [Text(f"\nAcross {overall.settings} settings\n", style="italic"), *_across(overall)]
     if overall and (told := across_caption(overall)):
@@ -118,6 +143,8 @@ def terminal(comparison: Comparison, overall: Overall | None = None) -> Renderab
         parts += [Text("\nPublished, by other recipes\n", style="italic"), _published(comparison)]
     if comparison.findings:
         parts += [Text(f"\n{claims_heading(comparison)}\n", style="italic"), _claims(comparison)]
+    if told := robust(comparison):
+        parts += [Text(f"\n{ROBUST}\n", style="italic"), *map(Text, told)]
     return Group(*parts)
 
 
@@ -196,6 +223,10 @@ def across_caption(overall: Overall) -> str:
             told.append(f"With {overall.settings} settings no p of Wilcoxon's can be below {least:.3g} before Holm.")
     elif overall.left_out and overall.settings + len(overall.left_out) > 1:
         told.append("Nothing is said across settings: that takes two losses, and two settings without a missing cell.")
+    if overall.lacking:
+        told.append(
+            f"Nothing {', '.join(MEANS[metric] for metric in overall.lacking)}: some loss has no such accuracy."
+        )
     if told and overall.left_out:
         named, more = overall.left_out[:NAMED], len(overall.left_out) - NAMED
         told.append(f"Left out for a missing cell: {', '.join(named)}{f' and {more} more' if more > 0 else ''}.")
@@ -226,15 +257,23 @@ def _claims(comparison: Comparison) -> Table:
     for claim, findings in groupby(comparison.findings, key=lambda finding: finding.claim):
         table.add_row(Text(statement(claim), style="bold"))
         for finding in findings:
-            verdict = Text(finding.verdict, style=COLOURS[finding.verdict])
+            verdict = Text(marked(finding), style=COLOURS[finding.verdict])
             line = Text(f"  {setting(finding)}: {difference(finding.difference)}  ") + verdict
             table.add_row(line + Text("".join(f"; {remark}" for remark in doubts(finding)), style="dim"))
     return table
 
 
+ROBUST = "How much of the tuning space the challenger wins; a bin is won/tried"
+
+
+def marked(finding: Finding) -> str:
+    """The verdict, with a mark where it comes of an unequal contest."""
+    return f"{finding.verdict}{MARK}" if finding.unequal else finding.verdict
+
+
 def doubts(finding: Finding) -> list[str]:
     """What else is to be said of a verdict."""
-    told: list[str] = []
+    told = [f"{MARK} unequal contest: {'; '.join(map(str, finding.unequal))}"] if finding.unequal else []
     if finding.verdict != finding.alone:
         told.append(f"{finding.alone} if it were the only question")
     if finding.seeds_needed:
@@ -309,7 +348,7 @@ def judged_rows(comparison: Comparison) -> list[list[str]]:
             statement(finding.claim),
             setting(finding),
             difference(finding.difference),
-            "; ".join([finding.verdict, *doubts(finding)]),
+            "; ".join([marked(finding), *doubts(finding)]),
         ]
         for finding in comparison.findings
     ]
@@ -324,7 +363,7 @@ def markdown(comparison: Comparison, overall: Overall | None = None) -> str:
         return tabulate(escaped, head, tablefmt="github", disable_numparse=True)
 
     compared = [[line.dataset, line.backbone, *cells(line)] for line in comparison.lines]
-    parts = [table(compared, ["dataset", "backbone", *headings()])]
+    parts = [table(compared, ["dataset", "backbone", *headings(comparison)]), *fairness(comparison)]
     for standings in overall.standings if overall else ():
         rows = [across_cells(standing) for standing in standings.losses]
         parts += [f"Across settings, {across_heading(standings)}", table(rows, ACROSS)]
@@ -334,4 +373,6 @@ def markdown(comparison: Comparison, overall: Overall | None = None) -> str:
         parts.append(table(published_rows(comparison), PUBLISHED))
     if comparison.findings:
         parts += [claims_heading(comparison), table(judged_rows(comparison), JUDGED)]
+    if told := robust(comparison):
+        parts += [f"{ROBUST}:", *told]
     return "\n\n".join([*parts, caption(comparison)])

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.experiment import Experiment
-from orchestrator.report.comparison import ALPHA, TESTED
+from orchestrator.report.comparison import ALPHA, compared
 from orchestrator.statistics.null import false_positive_rates
 
 SPLITS = 1_000
@@ -23,7 +23,7 @@ def rates(experiment: Experiment, rows: Sequence[Mapping[str, Any]]) -> dict[str
     """How often each test finds a difference between two halves of one configuration's seeds, by measure."""
     return {
         metric: false_positive_rates(_values(experiment, rows, metric), np.random.default_rng(0), SPLITS, ALPHA)
-        for metric in TESTED
+        for metric in compared(experiment)
     }
 
 
@@ -32,7 +32,7 @@ def _values(experiment: Experiment, rows: Sequence[Mapping[str, Any]], metric: s
     place = {seed: column for column, seed in enumerate(experiment.seeds)}
     found: dict[tuple[str, str, str], np.ndarray] = {}
     for row in rows:
-        if row["state"] == "finished" and row[metric] is not None:
+        if row["state"] == "finished" and row.get(metric) is not None:
             line = found.setdefault((row["dataset"], row["backbone"], row["loss"]), np.full(len(place), np.nan))
             line[place[row["seed"]]] = row[metric]
     return np.array(list(found.values())).reshape(-1, len(place))

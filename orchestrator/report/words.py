@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,6 +11,9 @@ from typing import Any, NamedTuple
 from markupsafe import Markup, escape
 
 FOLDER = Path(__file__).parent
+
+Sentence = tuple[str, Mapping[str, Any]]
+"""A text of `words` with places for values, and the values."""
 
 
 @cache
@@ -44,6 +48,12 @@ def say(text: str, **values: Any) -> Said:
     """
     texts = zip(("en", "ja"), (text, words()[text]), strict=True)
     return Said(*(escape(form).format(**_in(language, values)) for language, form in texts))
+
+
+def joined(texts: Iterable[Said], between: str = "; ") -> Said:
+    """Several texts as one."""
+    known = list(texts)
+    return Said(*(escape(between).join(getattr(said, language) for said in known) for language in ("en", "ja")))
 
 
 def measure(name: str) -> Said:

@@ -23,7 +23,7 @@ class Interval(NamedTuple):
     n: int
 
 
-def mean_interval(values: Sequence[float]) -> Interval:
+def mean_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> Interval:
     """The mean and its Student t interval (n - 1 degrees of freedom).
 
     Few seeds are the rule, and there the t interval keeps its coverage where a
@@ -37,7 +37,7 @@ def mean_interval(values: Sequence[float]) -> Interval:
         return Interval(mean, math.nan, math.nan, 1)
     from scipy.special import stdtrit  # scipy.stats would take 0.5 s to import
 
-    half = float(stdtrit(n - 1, (1 + CONFIDENCE) / 2) * np.std(values, ddof=1) / math.sqrt(n))
+    half = float(stdtrit(n - 1, (1 + confidence) / 2) * np.std(values, ddof=1) / math.sqrt(n))
     return Interval(mean, mean - half, mean + half, n)
 
 

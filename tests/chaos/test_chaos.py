@@ -138,7 +138,7 @@ def test_a_killed_driver(scene: Scene, as_if_nothing_had_happened: Check) -> Non
 @chaos
 def test_a_driver_that_is_killed_twenty_times(scene: Scene, as_if_nothing_had_happened: Check) -> None:
     scene.edit("epochs: 5", "epochs: 5")
-    draw, kills = random.Random(0), 0  # noqa: S311 - for moments, not secrets
+    draw, kills = random.Random(0), 0
     while kills < 20:
         process = scene.start()
         try:

@@ -174,7 +174,7 @@ SHARED = {"--help"}
 AXES = {"--loss", "--backbone", "--dataset", "--only", "--seeds"}
 VERBS = {
     "launch": {"--workspace", "--registry", "--tracking", "--data-dir", "--address", "--executor", "--max-concurrent",
-               "--retry-failed", "--join", "--notify", "--json", *AXES},
+               "--retry-failed", "--join", "--trust-old", "--notify", "--json", *AXES},
     "plan": {"--workspace", "--registry", "--json", *AXES},
     "status": {"--workspace", "--registry", "--watch", "--json"},
     "aggregate": {"--workspace", "--compact", *AXES},

@@ -85,6 +85,19 @@ def test_one_loss_may_be_asked_for_twice_under_labels(written: Written, tiny: st
     assert [choice.plugin.key for choice in experiment.losses] == ["softmax", "bce_unified", "bce_unified"]
 
 
+def test_an_override_may_give_parameters_to_a_loss(written: Written, tiny: str) -> None:
+    override = "overrides:\n  - {where: {loss: bce_unified}, loss: {bias_init: 2.5}}\n"
+    experiment = load(written(tiny + override))
+    assert getattr(experiment.settled("bce_unified", "resnet8", "digits").loss, "bias_init", None) == 2.5
+    assert {getattr(cell.recipe.loss, "bias_init", None) for cell in plan(experiment).cells} == {None, 2.5}
+
+
+def test_a_parameter_that_a_loss_does_not_have_is_told_with_those_it_has(written: Written, tiny: str) -> None:
+    override = "overrides:\n  - {where: {loss: bce_unified}, loss: {bias_int: 2.5}}\n"
+    with pytest.raises(ExperimentError, match=r"Unknown key 'bias_int'. Did you mean 'bias_init'"):
+        load(written(tiny + override))
+
+
 def test_of_several_overrides_the_last_wins(written: Written, tiny: str) -> None:
     overrides = """\
 recipe: {epochs: 10, batch_size: 32}
@@ -94,9 +107,9 @@ overrides:
   - {where: {loss: bce_unified}, recipe: {batch_size: 64}}
 """
     experiment = load(written(tiny + overrides))
-    training, resources, _ = experiment.settled("softmax", "resnet8", "digits")
+    _, training, resources, _ = experiment.settled("softmax", "resnet8", "digits")
     assert (training.epochs, training.batch_size, training.learning_rate, resources.cpus) == (30, 32, 0.5, 2)
-    training, resources, _ = experiment.settled("bce_unified", "resnet8", "digits")
+    _, training, resources, _ = experiment.settled("bce_unified", "resnet8", "digits")
     assert (training.epochs, training.batch_size, training.learning_rate, resources.cpus) == (10, 64, 0.01, 1)
 
 

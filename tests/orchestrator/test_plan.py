@@ -130,6 +130,7 @@ recipes = st.builds(
     dataset=st.just("digits") | st.builds(dict, name=st.just("mnist"), train_size=st.none() | st.integers(1, 60_000)),
     seed=st.integers(0, 2**31 - 1),
     training=trainings,
+    scored_on=st.sampled_from(["test", "validation"]),
 )
 
 
@@ -144,7 +145,7 @@ def test_every_field_of_a_recipe_is_part_of_its_identity(
     one: dict[str, Any], other: dict[str, Any], data: st.DataObject
 ) -> None:
     changed = {**one, "training": dict(one["training"])}
-    field = data.draw(st.sampled_from(["loss", "backbone", "dataset", "seed", *one["training"]]))
+    field = data.draw(st.sampled_from(["loss", "backbone", "dataset", "seed", "scored_on", *one["training"]]))
     if field in changed:
         changed[field] = other[field]
     else:
@@ -158,7 +159,7 @@ def test_the_fields_above_are_all_there_are() -> None:
         "epochs", "batch_size", "optimizer", "learning_rate", "momentum", "weight_decay", "schedule",
         "warmup_epochs", "augmentation", "validation_fraction", "milestones", "mixing", "label_noise", "ema",
     }  # fmt: skip
-    assert set(Recipe.model_fields) == {"loss", "backbone", "dataset", "seed", "training"}
+    assert set(Recipe.model_fields) == {"loss", "backbone", "dataset", "seed", "training", "scored_on"}
 
 
 # The grid

@@ -12,7 +12,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainers.reproducibility import derive, deterministic, generator, permutation
+from trainers.reproducibility import deterministic, generator
+from trainers.seeds import derive, permutation
 
 CPU = torch.device("cpu")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -45,6 +45,8 @@ class Loss(Plugin, ABC):
     """A per-sample loss on the scores of all classes, and the biases it learns."""
 
     scores: Scores = Scores()
+    calibrated: ClassVar[bool] = False
+    """Whether what decides is the log-probability at the validation split's temperature, not the score itself."""
 
     @abstractmethod
     def per_sample(self, logits: Tensor, labels: Tensor) -> Tensor:

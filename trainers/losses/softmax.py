@@ -30,6 +30,13 @@ class Softmax(_CrossEntropy):
     name = "softmax"
 
 
+class SoftmaxCalibrated(_CrossEntropy):
+    """Softmax cross-entropy, deployed by its probabilities at the validation split's temperature (Guo et al. 2017)."""
+
+    name = "softmax_calibrated"
+    calibrated = True
+
+
 class SoftmaxUnified(_CrossEntropy, UnifiedLoss):
     """Softmax cross-entropy with one learnable bias, which cancels: it cannot matter."""
 

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Engine, inspect, text
 
 from orchestrator.errors import WorkspaceError
 
-HEAD = "0002"
+HEAD = "0003"
 """The newest revision in `versions/`."""
 
 _LOCK = 0x0CE115

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -211,3 +212,47 @@ def test_many_launches_at_once_share_every_cell_between_them(index: Registry, ur
     for thread in threads:
         thread.join()
     assert won == dict.fromkeys([one.id for one in CELLS], 1)
+
+
+def story_of(index: Registry) -> list[tuple[str, str]]:
+    return [(event.kind, event.sentence) for event in index.events("first")]
+
+
+def test_a_launch_is_told_from_its_begin_to_its_end(index: Registry) -> None:
+    who = f"process {os.getpid()} on {socket.gethostname()}"
+    with held(index, plan()):
+        pass
+    with pytest.raises(KeyboardInterrupt), held(index, plan()):
+        raise KeyboardInterrupt
+    begun = ("begun", f"A launch of 3 cells begins by {who}.")
+    ended, stopped = ("ended", f"The launch by {who} ended."), ("stopped", f"The launch by {who} stopped.")
+    assert story_of(index) == [begun, ended, begun, stopped]
+
+
+def test_a_dead_launch_is_told_once_with_what_it_was_running(index: Registry) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    dead = held(index, plan())
+    lease = dead.__enter__()
+    for one in CELLS[:2]:
+        lease.claim(one)
+    pretend(index, lease.owner, pid=gone.pid)
+    with held(index, plan()):
+        pass
+    with held(index, plan()):
+        pass
+    told = [sentence for kind, sentence in story_of(index) if kind == "taken_over"]
+    assert told == [f"The launch by process {gone.pid} on {socket.gethostname()} is dead; it was running 2 cells."]
+    dead.__exit__(None, None, None)
+
+
+def test_a_cell_taken_from_a_dead_launch_is_told(index: Registry) -> None:
+    mine, theirs = held(index, plan()), held(index, plan(), join=True)
+    lease, other = mine.__enter__(), theirs.__enter__()
+    other.claim(CELLS[0])
+    pretend(index, other.owner, seen=datetime.now(UTC) - 2 * EXPIRY, host="elsewhere")
+    assert lease.claim(CELLS[0]) == "mine"
+    taken = [(event.cell, event.sentence) for event in index.events("first") if event.kind == "taken_over"]
+    assert taken == [(CELLS[0].id, "softmax/resnet8/digits/s0 was left running by a launch that is dead.")]
+    for launch in (theirs, mine):
+        launch.__exit__(None, None, None)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
+import socket
 import subprocess
 from typing import TYPE_CHECKING, Any
 
+import frictionless
 import jsonschema
+import mlcroissant
 import pandas as pd
 import pytest
 
@@ -90,6 +93,7 @@ def test_everything_is_there(folder: Path, asked: Plan) -> None:
     assert there - {"requirements.lock"} == {
         "README.md",
         "SHA256SUMS",
+        "croissant.json",
         "datapackage.json",
         "experiment.yaml",
         "provenance.json",
@@ -161,7 +165,6 @@ RULES = {
                     "type": {"enum": ["table"]},
                     "format": {"type": "string"},
                     "mediatype": {"type": "string", "pattern": "^(.+)/(.+)$"},
-                    "bytes": {"type": "integer"},
                     "hash": {"type": "string", "pattern": "^([^:]+:[a-fA-F0-9]+|[a-fA-F0-9]{32}|)$"},
                     "schema": {
                         "type": "object",
@@ -208,6 +211,58 @@ def test_the_description_follows_the_data_package_standard(folder: Path) -> None
             assert [name for name in read(folder / path).columns if name not in ("dataset", "backbone", "loss")] == [
                 name for name in fields if name not in ("dataset", "backbone", "loss")
             ]
+
+
+@pytest.fixture
+def offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever would use the network is refused."""
+
+    def refuse(*_: object) -> None:
+        raise OSError("a validator wants the network")
+
+    for method in ("connect", "connect_ex"):
+        monkeypatch.setattr(socket.socket, method, refuse)
+
+
+@pytest.mark.usefixtures("offline")
+def test_frictionless_finds_no_error_in_the_description_and_in_the_rows(folder: Path) -> None:
+    report = frictionless.validate(str(folder / "datapackage.json"))
+    assert (report.errors, [error for task in report.tasks for error in task.errors]) == ([], [])
+    assert {task.name: task.stats["rows"] for task in report.tasks} == {"results": 3, "results-csv": 3, "samples": 50}
+    # Of a Parquet resource in several files it reads the first; so it is given each.
+    package = json.loads((folder / "datapackage.json").read_bytes())
+    schema = frictionless.Schema.from_descriptor(package["resources"][2]["schema"])
+    for path in package["resources"][2]["path"]:
+        one = frictionless.Resource(path=path, basepath=str(folder), schema=schema).validate()
+        assert one.valid, one.to_summary()
+
+
+@pytest.mark.usefixtures("offline")
+def test_frictionless_would_find_an_error(folder: Path) -> None:
+    csv = (folder / "results.csv").read_text()
+    (folder / "results.csv").write_text(csv.replace("softmax", "other", 1))
+    report = frictionless.validate(str(folder / "datapackage.json"))
+    assert [error.type for task in report.tasks for error in task.errors] == ["hash-count"]
+
+
+@pytest.mark.usefixtures("offline")
+# mlcroissant's use of rdflib and of pandas
+@pytest.mark.filterwarnings("ignore:ConjunctiveGraph is deprecated:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:The inplace keyword in DataFrame.reset_index:DeprecationWarning")
+def test_mlcroissant_finds_no_error_and_reads_every_row(folder: Path, asked: Plan) -> None:
+    dataset = mlcroissant.Dataset(folder / "croissant.json")
+    issues = dataset.metadata.ctx.issues
+    assert not issues.errors
+    # Only whoever publishes can say these.
+    missing = ("citeAs", "datePublished", "license", "version")
+    assert all(any(word in warning for word in missing) for warning in issues.warnings), issues.warnings
+    table = pd.read_parquet(folder / "results.parquet")
+    results = list(dataset.records("results"))
+    assert [row["results/cell_id"].decode() for row in results] == table["cell_id"].tolist()
+    assert [row["results/uniform_accuracy"] for row in results] == [0.5, 0.5, None]
+    samples = list(dataset.records("samples"))
+    assert len(samples) == 100
+    assert {row["samples/cell_id"].decode() for row in samples} == {cell.id for cell in asked.cells[:2]}
 
 
 def test_a_folder_that_holds_something_is_left_alone(asked: Plan, workspace: Workspace, folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sqlite3
 from contextlib import closing
@@ -169,3 +170,44 @@ def test_runs_come_back_once_with_curves_and_ends(
     assert (stored.metrics["uniform_accuracy"], stored.metrics["parameters"]) == (0.5, 1000)
     assert stored.tags["git_commit"] == "abc"
     assert client.get_run(diverged).data.tags["diverged_epoch"] == "3"
+
+
+def test_what_was_left_comes_back_with_the_runs_as_they_are_now(
+    files: tuple[Evaluations, list[Path]], registry: Registry, asked: Plan, tmp_path: Path
+) -> None:
+    for name in ("results/tiny.parquet", "reports/tiny/index.html"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_bytes(b"content")
+    rebuild(files[0], registry, [asked], {}, complained)
+    left = registry.artefacts("tiny")
+    assert [(one.cell, one.uri, one.bytes) for one in left if one.kind == "evaluation"] == sorted(
+        ((cell.id, path.as_uri(), path.stat().st_size) for cell, path in zip(asked.cells, files[1], strict=False)),
+        key=lambda row: row[1],
+    )
+    digest = hashlib.sha256(b"content").hexdigest()
+    documents = {one.kind: (one.uri, one.sha256, one.bytes) for one in registry.status("tiny").documents}
+    table, report = tmp_path / "results" / "tiny.parquet", tmp_path / "reports" / "tiny" / "index.html"
+    assert documents == {"table": (table.as_uri(), digest, 7), "report": (report.as_uri(), digest, 7)}
+    assert {one.uri for one in left if one.kind == "run"} == {"runs:/run"}
+    tracking = Tracking(f"sqlite:///{tmp_path / 'mlflow.db'}", "tiny", (tmp_path / "mlartifacts").as_uri())
+    tracking.prepare()
+    for windows in ({"tiny": tracking}, {}):  # the second time, the files' ids are known to be the old ones
+        rebuild(files[0], registry, [asked], windows, complained)
+        runs = {one.cell: one.uri for one in registry.artefacts("tiny") if one.kind == "run"}
+        assert runs == {run.cell_id: f"runs:/{run.run_id}" for run in tracking.runs()}
+
+
+def test_a_file_that_is_gone_is_no_longer_left(
+    files: tuple[Evaluations, list[Path]], registry: Registry, asked: Plan
+) -> None:
+    rebuild(files[0], registry, [asked], {}, complained)
+    files[1][0].unlink()
+    rebuild(files[0], registry, [asked], {}, complained)
+    assert {one.cell for one in registry.artefacts("tiny")} == {cell.id for cell in asked.cells[1:3]}
+
+
+def test_a_rebuild_is_told_once(files: tuple[Evaluations, list[Path]], registry: Registry, asked: Plan) -> None:
+    for _ in range(2):
+        rebuild(files[0], registry, [asked], {}, complained)
+    told = [(event.kind, event.sentence) for event in registry.events("tiny")]
+    assert told == [("rebuilt", "3 cells are put back from their files.")]

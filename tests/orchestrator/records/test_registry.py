@@ -30,7 +30,7 @@ from orchestrator.errors import UnreachableError, WorkspaceError
 from orchestrator.outcome import Attempt, Diverged, Failed, Finished, Lost, Stopped
 from orchestrator.plan import Cell, Plan, identity
 from orchestrator.records import database, migrations
-from orchestrator.records.registry import Failure, Registry, Running
+from orchestrator.records.registry import Artefact, Failure, Registry, Running
 from orchestrator.records.schema import Row
 from trainers.backbones import Backbone, Extractor, InputShape
 from trainers.datasets import Dataset, TrainTest
@@ -295,6 +295,99 @@ def test_the_registry_follows_the_files(index: Registry) -> None:
     assert index.states("first") == expected
 
 
+# What happened, and what was left
+
+
+def story_of(index: Registry, experiment: str = "first") -> list[tuple[str, str]]:
+    return [(event.kind, event.sentence) for event in index.events(experiment)]
+
+
+def test_the_story_of_a_cell_is_told_in_sentences(index: Registry) -> None:
+    index.plan(plan([cell(0)]))
+    index.started(cell(0), "first", node="gpu-1", started=STARTED)
+    index.record(Lost(cell(0), ATTEMPT, "node", "The machine went.", "Traceback: …"), "first")
+    index.started(cell(0), "first", node="gpu-2", started=STARTED)
+    index.record(Stopped(cell(0), Attempt("gpu-2", STARTED, 1.0)), "first")
+    index.record(failed(cell(0), "Broke at postgresql://ann:s3cret@host."), "first")
+    index.record(Diverged(cell(0), ATTEMPT, epoch=7), "first")
+    index.record(Finished(cell(0), ATTEMPT, {}), "first")
+    name = "softmax/tiny/toy/s0"
+    assert story_of(index) == [
+        ("started", f"{name} begins on gpu-1."),
+        ("lost", f"{name}, attempt 1 on gpu-1, was lost (node) and is to be tried again: The machine went."),
+        ("retried", f"{name} begins on gpu-2, attempt 2."),
+        ("interrupted", f"{name}, attempt 2 on gpu-2, was stopped."),
+        ("failed", f"{name}, attempt 3 on gpu-1, failed: Broke at postgresql://***@host."),
+        ("diverged", f"{name}, attempt 4 on gpu-1, diverged in epoch 7."),
+        ("finished", f"{name}, attempt 5 on gpu-1, finished after 2.5 s."),
+    ]
+    assert {event.cell for event in index.events("first")} == {cell(0).id}
+
+
+def test_no_password_of_a_url_is_stored(index: Registry, url: str) -> None:
+    index.plan(plan([cell(0)]))
+    trace = "Traceback: postgresql://ann:s3cret@host"
+    index.record(failed(cell(0), "Broke at postgresql://ann:s3cret@host.", trace), "first")
+    assert "s3cret" not in str(content(url))
+
+
+def test_what_could_not_be_noted_is_not_told(index: Registry, url: str) -> None:
+    index.plan(plan([cell(0)]))
+    with pytest.raises(IntegrityError):
+        index.record(Finished(cell(0), ATTEMPT, {}), "nobody")
+    assert rows(url, "SELECT * FROM events") == []
+
+
+def test_many_cells_adopted_at_once_are_told_once_and_only_where_that_was_news(index: Registry) -> None:
+    cells = [cell(seed) for seed in range(5)]
+    index.plan(plan(cells))
+    for _ in range(2):
+        index.adopt({one.id: "finished" for one in cells}, "first")
+    index.adopt({cell(0).id: "planned"}, "first")
+    assert story_of(index) == [
+        ("adopted", "5 cells are done by their files."),
+        ("adopted", "1 cells that have no file are planned again."),
+    ]
+
+
+def test_a_status_ends_with_the_last_events_in_their_order(index: Registry) -> None:
+    index.plan(plan([cell(0)], "first"))
+    index.plan(plan([cell(0)], "second"))
+    for number in range(12):
+        index.tell("rebuilt", str(number), "first")
+        index.tell("rebuilt", "another's", "second")
+    assert [event.sentence for event in index.status("first").events] == [str(number) for number in range(2, 12)]
+    assert [event.sentence for event in index.events("first", 1)] == ["11"]
+
+
+def test_what_was_left_is_found_by_its_experiment_and_by_those_that_share_a_cell(index: Registry) -> None:
+    index.plan(plan([cell(0)], "first"))
+    index.plan(plan([cell(0)], "second"))
+    file = Artefact("file:///a", "evaluation", cell(0).id, bytes=2**40, created=MOMENT)
+    run, table = (
+        Artefact("runs:/1", "run", cell(0).id, "first"),
+        Artefact("file:///t", "table", None, "first", "0" * 64),
+    )
+    index.left([file, run, table])
+    assert index.artefacts("first") == [file, table, run]
+    assert index.artefacts("second") == [file]
+    assert index.status("first").documents == (table,)
+    assert index.status("second").documents == ()
+
+
+def test_what_is_left_is_brought_up_to_date_and_forgotten_where_all_is_told(index: Registry) -> None:
+    index.plan(plan([cell(0)]))
+    old, new = (Artefact("file:///a", "evaluation", cell(0).id, bytes=size) for size in (1, 2))
+    run, other = (Artefact(f"runs:/{number}", "run", cell(0).id, "first") for number in range(2))
+    index.left([old, run])
+    index.left([new])
+    assert index.artefacts("first") == [new, run]
+    index.left([new, other], all_of="first")
+    assert index.artefacts("first") == [new, other]
+    index.left([], all_of="first")
+    assert index.artefacts("first") == []
+
+
 def test_durations_are_those_of_finished_attempts_by_kind(index: Registry) -> None:
     other = cell(0, loss=Other(), label="anything")
     index.plan(plan([cell(0), cell(1), other], "first"))
@@ -359,12 +452,22 @@ def test_a_registry_of_every_revision_is_migrated_with_what_it_holds(url: str, r
             "VALUES (:id, 'first', 1, 'gpu-1', :when, 2.5, 'failed', 'It broke.', 'Traceback: …')": {},
         }.items():
             connection.execute(text(statement), {"id": cell(0).id, "when": when, **values})
+        for since, statement in {
+            "0002": "INSERT INTO leases VALUES ('me', 'first', 'here', 'this', 1, 'long ago', :when, :when)",
+            "0003": "INSERT INTO events (time, experiment, cell, kind, sentence) "
+            "VALUES (:when, 'first', :id, 'failed', 'It broke.')",
+        }.items():
+            if revision >= since:
+                connection.execute(text(statement), {"id": cell(0).id, "when": when})
     with Registry.open(url) as index:
+        assert len(index.status("first").launches) == (revision >= "0002")
+        assert [event.sentence for event in index.events("first")] == ["It broke."] * (revision >= "0003")
         assert index.states("first") == {cell(0).id: "failed"}
         (failure,) = index.failures("first")
         assert (failure.error, failure.traceback) == ("It broke.", "Traceback: …")
         index.record(Finished(cell(0), ATTEMPT, {}), "first")
         assert index.states("first") == {cell(0).id: "finished"}
+        assert index.events("first")[-1].kind == "finished"
 
 
 def test_head_is_the_newest_revision() -> None:

@@ -7,6 +7,7 @@ import json
 import math
 import multiprocessing
 import os
+import shutil
 import signal
 import socket
 import sqlite3
@@ -743,6 +744,89 @@ def test_an_older_attempt_told_late_does_not_end_the_one_under_way(killed: Track
         assert the_run(killed).info.status == "RUNNING"
         run.finish({})
     assert sorted(history(killed, "train_loss")) == CURVE
+
+
+def write_model(folder: Path) -> None:
+    """A model, as far as whoever carries it can tell."""
+    folder.mkdir()
+    (folder / "MLmodel").write_text("flavors: {}\n")
+    (folder / "data").mkdir()
+    (folder / "data" / "model.pt2").write_bytes(b"graph")
+
+
+def kept(tracking: Tracking) -> set[str]:
+    """The files of the model that the only run keeps."""
+    run_id = the_run(tracking).info.run_id
+    return {file.path for folder in ("model", "model/data") for file in client(tracking).list_artifacts(run_id, folder)}
+
+
+MODEL = {"model/MLmodel", "model/data", "model/data/model.pt2"}
+
+
+def test_a_model_is_kept_with_its_run_and_nowhere_else(
+    tracking: Tracking, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.records.courier.PATIENCE", 20)
+    spooled = replace(tracking, spool=tmp_path / "spool")
+    with spooled.run(a_cell()) as run:
+        run.model(write_model)
+        run.finish({})
+    assert run.trouble is None
+    assert kept(spooled) == MODEL
+    assert list((spooled.outbox or Path()).iterdir()) == []
+
+
+def test_a_model_that_a_sick_server_does_not_take_waits_and_is_caught_up(door: Door, behind: Tracking) -> None:
+    with behind.run(a_cell()) as run:
+        assert run.run_id
+        door.mood = "500"
+        run.model(write_model)
+        run.finish({"uniform_accuracy": 0.5})
+    assert len(list((behind.outbox or Path()).glob("*.model/data/model.pt2"))) == 1
+    door.recover()
+    until(lambda: settled(behind))
+    assert kept(behind) == MODEL
+    assert the_run(behind).data.metrics["uniform_accuracy"] == 0.5
+
+
+def test_a_model_that_cannot_be_written_costs_a_run_nothing_else(
+    spooled: Tracking, caplog: pytest.LogCaptureFixture
+) -> None:
+    def break_down(folder: Path) -> None:
+        folder.mkdir()
+        raise RuntimeError("this operation has no graph")
+
+    with spooled.run(a_cell()) as run:
+        run.model(break_down)
+        run.finish({"uniform_accuracy": 0.5})
+    assert run.trouble == "this operation has no graph"
+    assert len(caplog.records) == 1
+    assert the_run(spooled).info.status == "FINISHED"
+    assert kept(spooled) == set()
+    assert list((spooled.outbox or Path()).iterdir()) == []
+
+
+def test_a_model_that_is_gone_does_not_hold_up_the_rest(door: Door, behind: Tracking) -> None:
+    with behind.run(a_cell()) as run:
+        assert run.run_id
+        door.mood = "500"
+        run.model(write_model)
+        run.finish({"uniform_accuracy": 0.5})
+    (waiting,) = (behind.outbox or Path()).glob("*.model")
+    until(behind.waiting)
+    shutil.rmtree(waiting)
+    door.recover()
+    told = behind.catch_up()
+    assert (told.told, told.left) == (1, 0)
+    assert "is gone" in told.troubles[0]
+    assert (the_run(behind).info.status, kept(behind)) == ("FINISHED", set())
+
+
+def test_without_a_spool_no_model_is_kept(local: Tracking) -> None:
+    with local.run(a_cell()) as run:
+        run.model(lambda folder: pytest.fail("it was written"))
+        run.finish({})
+    assert kept(local) == set()
 
 
 def write_badly(tracking: Tracking, seeds: range) -> None:

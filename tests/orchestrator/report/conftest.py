@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pytest
 
-from orchestrator.experiment import Experiment
+from orchestrator.experiment import Experiment, own_space
 from orchestrator.plan import Cell, Plan, plan
 from orchestrator.records.evaluations import Evaluations
 from orchestrator.records.results import aggregate
 from orchestrator.report.comparison import Comparison, compare
+from orchestrator.trials import WORST, Competitor, Tried, Tuned, points
 from trainers.evaluation import Evaluation
 from trainers.metrics import Observed, measure
 
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SAMPLES = 120
+
+Score = Callable[[str, Mapping[str, Any]], float | None]
+"""Of a trial, by its loss and its values; None where it diverged."""
 
 
 class Done(NamedTuple):
@@ -100,3 +104,31 @@ def small() -> dict[str, Any]:
             }
         ],
     }
+
+
+@pytest.fixture
+def tuned_by() -> Callable[[Experiment, Score], tuple[Tuned, ...]]:
+    """The tuning stage of an experiment, of trials drawn at random, were these its scores."""
+    return _tuned_by
+
+
+def _tuned_by(experiment: Experiment, score: Score) -> tuple[Tuned, ...]:
+    tuning = experiment.tuning
+    assert tuning is not None
+
+    def one(*labels: str) -> Tuned:
+        space = own_space(experiment.loss(labels[0]), tuning)
+        epochs = experiment.settled(*labels).training.epochs
+        found = [(values, score(labels[0], values)) for values in points(space, tuning)]
+        tried = tuple(
+            Tried(number, values, epochs, WORST if value is None else value)
+            for number, (values, value) in enumerate(found)
+        )
+        return Tuned(Competitor(*labels), space, tried, max(tried, key=lambda each: each.score))
+
+    return tuple(
+        one(loss.label, backbone.label, dataset.label)
+        for dataset in experiment.datasets
+        for backbone in experiment.backbones
+        for loss in experiment.losses
+    )

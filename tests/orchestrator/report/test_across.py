@@ -142,7 +142,7 @@ def test_the_region_of_equivalence_is_the_claims_margin() -> None:
     claim = {"id": "x", "metric": UNIFORM, "challenger": "b", "baseline": "a", "direction": "higher", "margin": 0.03}
     experiment = asked(claims=[claim])
     found = overall(experiment, rows(experiment, lambda k, s, d: 0.5 + 0.025 * (k == 1) + 0.001 * s))
-    sample_wise, uniform = found.standings
+    sample_wise, uniform, _ = found.standings
     assert (sample_wise.rope, uniform.rope) == (across.ROPE, 0.03)
     assert standing(found, "b").posterior.equivalent > 0.9
     assert standing(found, "b", "sample_wise_accuracy").posterior.higher > 0.9
@@ -215,7 +215,8 @@ def test_json_is_complete_and_finite() -> None:
     document = json.loads(
         json.dumps(tables.document(compare(experiment, table), overall(experiment, table)), allow_nan=False)
     )
-    assert [each["metric"] for each in document["across"]["measures"]] == ["sample_wise_accuracy", UNIFORM]
+    measures = [each["metric"] for each in document["across"]["measures"]]
+    assert measures == ["sample_wise_accuracy", UNIFORM, "accuracy_at_validation_threshold"]
     assert document["across"]["measures"][1]["losses"][2].keys() >= {
         "rank",
         "wilcoxon",

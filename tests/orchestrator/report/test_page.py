@@ -18,12 +18,13 @@ from plotly.offline import get_plotlyjs
 from orchestrator.experiment import Experiment
 from orchestrator.records.storage import Storage
 from orchestrator.report import across, page, tables, within
+from orchestrator.report.comparison import compare
 from orchestrator.report.words import measures, say, words
 from trainers.metrics import MEASURES
 
 SECTIONS = [
-    "verdicts", "coverage", "grid", "forest", "samples", "ranks", "profile", "curves", "bias", "scores", "features",
-    "training", "cost", "provenance", "published", "missing", "explorer",
+    "verdicts", "contest", "coverage", "grid", "forest", "samples", "ranks", "profile", "curves", "bias", "scores",
+    "features", "training", "cost", "provenance", "published", "missing", "explorer",
 ]  # fmt: skip
 
 HOSTILE = "</script><script>alert(1)</script>"
@@ -102,6 +103,66 @@ def test_a_claim_about_one_loss_alone_is_a_sentence(done: Finished, small: dict[
 def test_a_verdict_that_hides_diverged_cells_says_so(done: Finished, small: dict[str, Any]) -> None:
     lost = done(small, diverged=lambda cell: (cell.loss, cell.seed) == ("softmax", 2))
     assert "with 1 diverged cells counted as 0" in read(lost).text
+
+
+SPACE = {"learning_rate": "loguniform(1e-3, 1)", "weight_decay": "uniform(0, 0.1)", "bias_init": "uniform(-5, 5)"}
+TUNING = {"space": SPACE, "trials": 20}
+
+
+def score(loss: str, values: dict[str, Any]) -> float | None:
+    """BCE is better at low learning rates, and diverges at the highest."""
+    if loss == "softmax":
+        return 0.8
+    return None if values["learning_rate"] > 0.5 else 0.9 - values["learning_rate"]
+
+
+def tuned(done: Finished, small: dict[str, Any], tuned_by: Finished, **tuning: Any) -> Any:
+    finished = done(small | {"tuning": TUNING | tuning})
+    stage = tuned_by(finished.plan.experiment, score)
+    compared = compare(finished.plan.experiment, finished.rows, tuned=stage)
+    return finished._replace(comparison=compared)
+
+
+def test_what_each_loss_was_given_is_told_with_how_the_lead_depends_on_trials_and_space(
+    done: Finished, small: dict[str, Any], tuned_by: Finished
+) -> None:
+    finished = tuned(done, small, tuned_by)
+    found, audit = read(finished), finished.comparison.audit
+    assert audit.told()[0] == "Contest: equal – 20 trials each of the same space, 3 seeds, 100 epochs."
+    assert all(sentence.removeprefix("Contest: ") in found.text for sentence in audit.told())
+    assert "learning_rate loguniform" not in found.text.replace("∈ loguniform", "")
+    for lead in audit.leads:
+        assert lead.sentence[0].format(**lead.sentence[1]) in found.text
+    for each in audit.sensitivity:
+        assert each.sentence[0].format(**each.sentence[1]) in found.text
+    drawn = json.loads(found.scripts[0])["figures"]
+    assert {name: len(drawn[name]) for name in ("budget", "sensitivity")} == {"budget": 2, "sensitivity": 2}
+
+
+def test_a_searcher_that_learns_has_curves_and_a_reason_why_there_is_no_map(
+    done: Finished, small: dict[str, Any], tuned_by: Finished
+) -> None:
+    found = read(tuned(done, small, tuned_by, searcher="optuna"))
+    assert "optuna chooses trials by each loss's own scores" in found.text
+    drawn = json.loads(found.scripts[0])["figures"]
+    assert ("budget" in drawn, "sensitivity" in drawn) == (True, False)
+
+
+def test_a_verdict_of_an_unequal_contest_is_marked_and_says_why(done: Finished, small: dict[str, Any]) -> None:
+    unified = {"where": {"loss": "bce_unified", "backbone": "resnet20"}, "recipe": {"learning_rate": 0.3}}
+    text = read(done(small | {"overrides": [unified]})).text
+    assert "The contest is UNEQUAL" in text
+    assert "learning_rate, by hand: 0.01 (softmax), 0.3 (bce_unified) [resnet20/digits]" in text
+    assert text.count("unequal contest: learning_rate, by hand: 0.3 (bce_unified), 0.01 (softmax)") == 1
+    assert "†" in text
+    assert "†" not in read(done(small)).text
+
+
+@pytest.mark.parametrize("protocol", ["validation", "bias", "test"])
+def test_how_the_threshold_was_chosen_is_said(done: Finished, small: dict[str, Any], protocol: Any) -> None:
+    text = read(done(small | {"threshold": protocol})).text
+    assert tables.PROTOCOLS[protocol] in text
+    assert ("at the bias" in text) == (protocol == "bias")
 
 
 def test_how_losses_stand_across_settings_is_told_with_what_it_rests_on(done: Finished, small: dict[str, Any]) -> None:
@@ -281,8 +342,9 @@ def test_placeholders_are_the_same_in_both_languages() -> None:
 
 
 def test_no_word_is_left_over() -> None:
-    folder = Path(page.__file__).parent
-    sources = [path for path in folder.rglob("*") if path.suffix in {".py", ".j2"} and path.name != "words.py"]
+    report = Path(page.__file__).parent
+    files = [path for folder in (report, report.parent / "drift") for path in folder.rglob("*")]
+    sources = [path for path in files if path.suffix in {".py", ".j2"} and path.name != "words.py"]
     used = "\n".join(path.read_text(encoding="utf-8") for path in sources).replace("\\u202f", "\u202f")
     built = re.compile(r"^\{metric\}|^(un)?decided$|^supported$|^refuted$|^equivalent$")
     assert [word for word in words() if word not in used and not built.search(word)] == []

@@ -13,6 +13,7 @@ import pytest
 
 from orchestrator.experiment import Experiment
 from orchestrator.report import page
+from orchestrator.report.comparison import compare
 from orchestrator.report.curves import Curve, gather
 
 playwright = pytest.importorskip("playwright.sync_api", reason="NO BROWSER TESTS: playwright is not installed")
@@ -168,17 +169,61 @@ def test_japanese_replaces_the_chrome_and_leaves_the_names(
         assert tab.inner_text("main") == english
 
 
-def test_no_english_sentence_is_left_in_japanese(
-    done: Finished, small: dict[str, Any], opened: Callable[..., Any]
+def tuned(done: Finished, small: dict[str, Any], tuned_by: Finished, claims: int = 1) -> Any:
+    """Two losses that were tuned, of which one is better at low learning rates."""
+
+    def score(loss: str, values: dict[str, Any]) -> float:
+        return 0.8 + 0.01 * values["weight_decay"] if loss == "softmax" else 0.9 - values["learning_rate"]
+
+    space = {"learning_rate": "loguniform(1e-3, 1)", "weight_decay": "uniform(0, 0.1)"}
+    reverse = {**small["claims"][0], "id": "worse", "challenger": "softmax", "baseline": "bce_unified"}
+    asked = {"tuning": {"space": space, "trials": 20}, "claims": [*small["claims"], reverse][:claims]}
+    finished = done(small | asked)
+    stage = tuned_by(finished.plan.experiment, score)
+    return finished._replace(comparison=compare(finished.plan.experiment, finished.rows, tuned=stage))
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_curves_and_maps_of_the_tuning_stage_stay_in_their_place(
+    scheme: str, done: Finished, small: dict[str, Any], tuned_by: Finished, opened: Callable[..., Any]
 ) -> None:
-    with opened(done(small)) as tab:
+    with opened(tuned(done, small, tuned_by, claims=2), scheme=scheme) as tab:
+        for name in ("budget", "sensitivity"):
+            plot = tab.locator(f"[data-figure={name}]")
+            plot.scroll_into_view_if_needed()
+            drawn = plot.locator("svg.main-svg").first.bounding_box()
+            assert drawn["height"] <= plot.bounding_box()["height"] + 1
+        assert tab.locator("[data-figure=sensitivity] .hm image").count() == 2
+        texts = tab.locator("[data-figure=sensitivity] .textpoint").all_text_contents()
+        assert len(texts) == 2 * 3 * 3
+        assert sum(int(text.partition("n = ")[2]) for text in texts) == 2 * 20
+        tab.screenshot(path=Path(tab.url.removeprefix("file://")).with_name(f"tuned-{scheme}.png"), full_page=True)
+
+
+@pytest.mark.parametrize("is_tuned", [False, True])
+def test_no_english_sentence_is_left_in_japanese(
+    is_tuned: bool, done: Finished, small: dict[str, Any], tuned_by: Finished, opened: Callable[..., Any]
+) -> None:
+    with opened(tuned(done, small, tuned_by) if is_tuned else done(small)) as tab:
         tab.click("[data-language=ja]")
         tab.evaluate("document.querySelectorAll('details').forEach((each) => { each.open = true; })")
-        for selector in ("h2", "caption", "figcaption", "thead th", ".note", "label", "summary", "nav a"):
+        for selector in (
+            "h2",
+            "caption",
+            "figcaption",
+            "thead th",
+            ".note",
+            "label",
+            "summary",
+            "nav a",
+            "#contest li",
+        ):
             for text in tab.locator(f"{selector}:visible").all_inner_texts():
                 letters = text.replace("softmax", "").replace("bce_unified", "")
                 foreign = any(ord(letter) > 0x3000 for letter in letters)
-                assert foreign or not letters.strip() or letters.strip() in {"n", "NC1", "NC2", "NC3"}, text
+                assert (
+                    foreign or not letters.strip() or letters.strip() in {"n", "NC1", "NC2", "NC3"} or "k = " in letters
+                ), text
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

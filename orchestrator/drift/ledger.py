@@ -1,0 +1,89 @@
+"""What was found of older environments: the measurements alone, since verdicts follow from them and the claims."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+
+from pydantic import TypeAdapter
+from pydantic_core import from_json
+
+from orchestrator.drift.environment import Environment, Setting
+from orchestrator.errors import DamagedFileError, NewerFormatError
+from orchestrator.records.storage import Storage
+from orchestrator.workspace import Location
+
+VERSION = 1
+"""Of the ledger. A reader refuses what it does not know."""
+
+Measures = dict[str, float | None]
+
+
+@dataclass(frozen=True)
+class Anchor:
+    """A cell of an older environment that was trained again."""
+
+    cell: str
+    name: str
+    setting: Setting
+    then: Measures
+    now: Measures | None
+    """None where it diverged."""
+    identical: bool
+    """Whether all that its two files hold is the same bit for bit."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Anchors that one launch trained again, or that it did without."""
+
+    when: float
+    """Seconds since 1970."""
+    old: Environment
+    expected: Environment
+    """Where the launch was going to train, as far as it knew beforehand."""
+    new: Environment
+    """Where the anchors say they were trained."""
+    settings: tuple[Setting, ...]
+    anchors: tuple[Anchor, ...]
+    trusted: bool = False
+    """Old and new were pooled without a test, or against it, because the user said so."""
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """All entries of an experiment, in one file."""
+
+    place: Location
+
+    def entries(self) -> tuple[Entry, ...]:
+        """What was found so far, in its order; nothing where there is no file.
+
+        Raises:
+            DamagedFileError: The file is no ledger.
+            NewerFormatError: A newer version of this program wrote it.
+        """
+        content = Storage(self.place.parent).read(self.place.name)
+        if content is None:
+            return ()
+        try:
+            document = from_json(content)
+            if document["version"] > VERSION:
+                raise NewerFormatError(
+                    f"{self.place} has version {document['version']}; this program reads {VERSION}: upgrade it."
+                )
+            return _ENTRIES.validate_python(document["entries"])
+        except (ValueError, KeyError, TypeError):
+            raise DamagedFileError(
+                f"{self.place} is no ledger of anchors: remove it, and the next launch trains anchors again."
+            ) from None
+
+    def add(self, entries: Iterable[Entry]) -> None:
+        """Write further entries beside those that are there, whole or not at all."""
+        document = {"version": VERSION, "entries": [asdict(entry) for entry in (*self.entries(), *entries)]}
+        text = json.dumps(document, indent=1, allow_nan=False)
+        Storage(self.place.parent).write(self.place.name, text.encode())
+
+
+_ENTRIES = TypeAdapter(tuple[Entry, ...])

@@ -1,0 +1,59 @@
+"""What a cell or an experiment has left, and where: cells' files, MLflow runs, table and report."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+
+from orchestrator.plan import Plan
+from orchestrator.records.cell_file import cell_in
+from orchestrator.records.registry import Artefact, Registry
+from orchestrator.records.schema import ArtefactKind
+from orchestrator.records.storage import Storage
+from orchestrator.workspace import Location, Workspace
+
+
+def take_inventory(
+    registry: Registry, plan: Plan, place: Workspace, runs: Mapping[str, str], *, certain: bool = False
+) -> None:
+    """Let the registry know all that a planned experiment and its cells have left, and forget what is gone.
+
+    Args:
+        registry: Where it is noted.
+        plan: The experiment.
+        place: The workspace, whose files are listed and not read.
+        runs: MLflow's ids of the runs, by cell.
+        certain: Whether MLflow itself told them. A cell's file tells the first one that the cell had, and the
+            registry knows better where it knows one: runs that were rebuilt have other ids.
+    """
+    name = plan.experiment.name
+    known = {} if certain else {left.cell: left.uri for left in registry.artefacts(name) if left.kind == "run"}
+    uris = {cell: f"runs:/{run}" for cell, run in runs.items()} | {cell: uri for cell, uri in known.items() if cell}
+    registry.left(_left(plan, place, uris), all_of=name)
+
+
+def _left(plan: Plan, place: Workspace, runs: Mapping[str, str]) -> Iterator[Artefact]:
+    name = plan.experiment.name
+    files = {cell: file for file in Storage(place.evaluations).list() if (cell := cell_in(file.name))}
+    for cell in plan.cells:
+        if file := files.get(cell.id):
+            uri, when = (place.evaluations / file.name).as_uri(), datetime.fromtimestamp(file.modified, UTC)
+            yield Artefact(uri, "evaluation", cell.id, bytes=file.size, created=when)
+            if uri := runs.get(cell.id):
+                yield Artefact(uri, "run", cell.id, name)
+    yield from documents(place, name)
+
+
+def documents(place: Workspace, experiment: str) -> Iterator[Artefact]:
+    """The table and the report of an experiment, where they are there."""
+    yield from _document("table", place.results(experiment), experiment)
+    yield from _document("report", place.report(experiment), experiment)
+
+
+def _document(kind: ArtefactKind, path: Location, experiment: str) -> Iterator[Artefact]:
+    storage = Storage(path.parent)
+    for file in storage.list():
+        if file.name == path.name and (content := storage.read(file.name)) is not None:
+            digest, when = hashlib.sha256(content).hexdigest(), datetime.fromtimestamp(file.modified, UTC)
+            yield Artefact(path.as_uri(), kind, None, experiment, digest, len(content), when)

@@ -1,0 +1,174 @@
+"""How good a recipe was to be expected of fewer trials, by loss, and whether who is ahead depends on their number."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from orchestrator.experiment import Experiment
+from orchestrator.report.words import Sentence
+from orchestrator.sequence import questions
+from orchestrator.statistics.budget import expected_best
+from orchestrator.tuning import Tuning
+
+if TYPE_CHECKING:
+    from orchestrator.trials import Tried, Tuned
+
+COUNTS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000)
+"""Numbers of trials at which losses are compared, as far as there are so many."""
+
+POINTS = 50
+"""Of a curve, at most about."""
+
+
+class Pair(NamedTuple):
+    """Two losses in one setting, and the claims that are about them there."""
+
+    claims: tuple[str, ...]
+    dataset: str
+    backbone: str
+    challenger: str
+    baseline: str
+
+
+def pairs(experiment: Experiment) -> list[Pair]:
+    """Every two losses that a claim compares, in every setting it speaks of."""
+    found: dict[tuple[str, str, str, str], list[str]] = {}
+    for claim, dataset, backbone in questions(experiment):
+        if claim.baseline not in (None, claim.challenger):
+            found.setdefault((dataset, backbone, claim.challenger, claim.baseline), []).append(claim.id)
+    return [Pair(tuple(claims), *key) for key, claims in found.items()]
+
+
+def first(tuned: Tuned) -> dict[int, Tried]:
+    """The trials as they were drawn, by number, trained for as long as all of them were."""
+    least = min((tried.epochs for tried in tuned.tried), default=0)
+    return {tried.number: tried for tried in tuned.tried if tried.epochs == least}
+
+
+def is_accuracy(metric: str) -> bool:
+    """Whether a measure is a share of samples that are right."""
+    return "accuracy" in metric
+
+
+def worst(tuning: Tuning, tuned: Iterable[Tuned]) -> float:
+    """The score that stands for a trial that diverged: accuracy 0, or of another measure the lowest there is.
+
+    Args:
+        tuning: What was asked.
+        tuned: The losses that are compared with each other.
+    """
+    if tuning.direction == "higher" and is_accuracy(tuning.metric):
+        return 0.0
+    scores = (tried.score for each in tuned for tried in first(each).values())
+    return min((score for score in scores if math.isfinite(score)), default=math.nan)
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The best measure that so many trials of one loss lead to, on the validation split."""
+
+    dataset: str
+    backbone: str
+    loss: str
+    epochs: int
+    """Of these trials."""
+    trials: tuple[int, ...]
+    best: tuple[float, ...]
+    """For so many trials: the mean over all draws; by a searcher that learns, the best it had found by then."""
+    low: tuple[float, ...]
+    """The band of 95 % of all draws; by a searcher that learns, as `best`."""
+    high: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Lead:
+    """By how much the challenger's best trial is to be expected ahead of the baseline's, by the number of trials."""
+
+    pair: Pair
+    by: Mapping[int, float]
+    """In the unit of the measure; above 0 the challenger is ahead, also where lower is better."""
+
+    @property
+    def sentence(self) -> Sentence:
+        """Whether it depends on the number of trials."""
+        values = {"challenger": self.pair.challenger, "baseline": self.pair.baseline}
+        least, most = min(self.by.values()), max(self.by.values())
+        if least == most == 0:
+            return "{challenger} and {baseline} are level with any number of trials.", values
+        if least >= 0:
+            return "{challenger} is ahead of {baseline} with any number of trials.", values
+        if most <= 0:
+            return "{challenger} is behind {baseline} with any number of trials.", values
+        return "Whether {challenger} is ahead of {baseline} depends on the number of trials.", values
+
+
+def budgets(experiment: Experiment, tuned: Sequence[Tuned]) -> tuple[Budget, ...]:
+    """The curve of every loss in every setting; of those without a trial that has a score, none."""
+    if experiment.tuning is None:
+        return ()
+    return tuple(
+        Budget(each.competitor.dataset, each.competitor.backbone, each.competitor.loss, epochs, counts, *band)
+        for each, scores, epochs in _scored(experiment.tuning, tuned)
+        if (counts := _counts(len(scores))) and (band := _band(experiment.tuning, scores, counts))
+    )
+
+
+def leads(experiment: Experiment, tuned: Sequence[Tuned]) -> tuple[Lead, ...]:
+    """For every two losses that a claim compares, who is ahead by the number of trials both had."""
+    tuning = experiment.tuning
+    if tuning is None:
+        return ()
+    scored = {tuple(each.competitor): scores for each, scores, _ in _scored(tuning, tuned)}
+    found: list[Lead] = []
+    for pair in pairs(experiment):
+        both = [scored.get((loss, pair.backbone, pair.dataset), ()) for loss in (pair.challenger, pair.baseline)]
+        most = min(map(len, both))
+        counts = tuple(count for count in COUNTS if count < most) + ((most,) if most else ())
+        if counts:
+            mine, theirs = (_band(tuning, scores, counts)[0] for scores in both)
+            sign = 1 if tuning.direction == "higher" else -1
+            ahead = [sign * (a - b) for a, b in zip(mine, theirs, strict=True)]
+            found.append(Lead(pair, dict(zip(counts, ahead, strict=True))))
+    return tuple(found)
+
+
+def _scored(tuning: Tuning, tuned: Sequence[Tuned]) -> Iterator[tuple[Tuned, list[float], int]]:
+    """The scores of each competitor's trials, with one for those that diverged, and their epochs."""
+    for _, group in itertools.groupby(sorted(tuned, key=_setting), key=_setting):
+        setting = list(group)
+        lowest = worst(tuning, setting)
+        for each in setting:
+            trials = first(each).values()
+            scores = [tried.score if math.isfinite(tried.score) else lowest for tried in trials]
+            if scores and math.isfinite(lowest):
+                yield each, scores, min(tried.epochs for tried in trials)
+
+
+def _setting(tuned: Tuned) -> tuple[str, str]:
+    return tuned.competitor.dataset, tuned.competitor.backbone
+
+
+def _band(tuning: Tuning, scores: Sequence[float], counts: Sequence[int]) -> tuple[tuple[float, ...], ...]:
+    """The best by the number of trials, and the ends of its band, in the unit of the measure."""
+    if tuning.searcher == "optuna":
+        so_far = list(itertools.accumulate(scores, max))
+        best = tuple(so_far[count - 1] for count in counts)
+        columns = (best, best, best)
+    else:
+        found = expected_best(scores, counts)
+        columns = tuple(tuple(map(float, column)) for column in (found.mean, found.low, found.high))
+    if tuning.direction == "higher":
+        return columns
+    mean, low, high = (tuple(-value for value in column) for column in columns)
+    return mean, high, low
+
+
+def _counts(most: int) -> tuple[int, ...]:
+    """All numbers up to `most`, or as many as tell enough, ever further apart."""
+    if most <= POINTS:
+        return tuple(range(1, most + 1))
+    return tuple(sorted({round(most ** (place / (POINTS - 1))) for place in range(POINTS)}))

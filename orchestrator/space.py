@@ -1,0 +1,147 @@
+"""Where a tuned value may lie, written as Ray Tune names it: `loguniform(1e-3, 1)`, `uniform`, `randint`, `choice`."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any, Literal
+
+import yaml
+from pydantic import ModelWrapValidatorHandler, model_serializer, model_validator
+
+from trainers.plugin import Frozen
+
+Value = float | int | str | bool
+Kind = Literal["uniform", "loguniform", "randint", "choice"]
+
+EDGE = 0.05
+"""The share at either end of a domain that counts as its edge: the best value may lie beyond."""
+
+DIGITS = 6
+"""Significant digits of a drawn number: fewer than differ between the machines' mathematics libraries, so that a
+drawn recipe has the same identity everywhere."""
+
+
+class Domain(Frozen):
+    """The values that one field of a recipe, or one parameter of a loss, may take."""
+
+    kind: Kind
+    low: float = 0.0
+    high: float = 0.0
+    """Of numbers, between which they lie; `randint` does not reach it."""
+    options: tuple[Value, ...] = ()
+    """Of a `choice`, each as likely as another."""
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _of_text(cls, value: Any, handler: ModelWrapValidatorHandler[Domain]) -> Domain:
+        if isinstance(value, str):
+            value = _read(value)
+        elif isinstance(value, list):
+            value = {"kind": "choice", "options": value}
+        elif not isinstance(value, (dict, Domain)):
+            raise ValueError(_EXPECTED.format(value))  # noqa: TRY004 - pydantic's
+        return handler(value)
+
+    @model_validator(mode="after")
+    def _is_a_range(self) -> Domain:
+        if self.kind == "choice":
+            if len(set(self.options)) < 2:  # noqa: PLR2004 - one is no choice
+                raise ValueError("a choice needs two or more different values")
+            return self
+        if not self.low < self.high:
+            raise ValueError(f"{self}: the first bound must be below the second")
+        if self.kind == "loguniform" and self.low <= 0:
+            raise ValueError(f"{self}: the bounds of loguniform must be above 0")
+        if self.kind == "randint" and (self.low % 1 or self.high % 1 or self.high - self.low < 2):  # noqa: PLR2004
+            raise ValueError(f"{self}: randint needs two whole numbers with two values or more between them")
+        return self
+
+    @model_serializer
+    def __str__(self) -> str:
+        """As it is written in an experiment file."""
+        if self.kind == "choice":
+            return f"choice({', '.join(map(_written, self.options))})"
+        return f"{self.kind}({_written(self.low)}, {_written(self.high)})"
+
+    def at(self, share: float) -> Value:
+        """The value below which lies this share of the domain, from 0 (included) to 1 (excluded)."""
+        match self.kind:
+            case "choice":
+                return self.options[int(share * len(self.options))]
+            case "randint":
+                return int(self.low) + int(share * (self.high - self.low))
+            case "loguniform":
+                return _rounded(self.low * (self.high / self.low) ** share)
+            case "uniform":
+                return _rounded(self.low + share * (self.high - self.low))
+
+    def near(self, value: Value) -> Value:
+        """A value of the domain, as `at` would write it."""
+        return _rounded(float(value)) if self.kind in {"uniform", "loguniform"} else value
+
+    def share(self, value: Value) -> float:
+        """Which share of the domain lies below a value of it: the inverse of `at`; for a choice, its middle."""
+        if self.kind == "choice":
+            return (self.options.index(value) + 0.5) / len(self.options)
+        number = float(value)
+        if self.kind == "loguniform":
+            return math.log(number / self.low) / math.log(self.high / self.low)
+        if self.kind == "randint":
+            return (number - self.low + 0.5) / (self.high - self.low)
+        return (number - self.low) / (self.high - self.low)
+
+    @property
+    def ends(self) -> tuple[Value, ...]:
+        """The values that must be valid for all to be: both ends, or every option."""
+        return self.options if self.kind == "choice" else (self.at(0.0), self.at(math.nextafter(1.0, 0.0)))
+
+    def is_edge(self, value: Value) -> bool:
+        """Whether a value lies so near an end that a better one may lie beyond it; a choice has no ends."""
+        if self.kind == "choice":
+            return False
+        if self.kind == "randint":
+            return value in self.ends
+        return not EDGE < self.share(value) < 1 - EDGE
+
+
+_EXPECTED = (
+    "expected uniform(LOW, HIGH), loguniform(LOW, HIGH), randint(LOW, HIGH), choice(A, B, …) or a list; found {!r:.60}"
+)
+_CALL = re.compile(r"\s*(uniform|loguniform|randint|choice)\s*\((.*)\)\s*", re.DOTALL)
+
+
+def _read(text: str) -> dict[str, Any]:
+    found = _CALL.fullmatch(text)
+    try:
+        values = yaml.safe_load(f"[{found[2]}]") if found else None
+    except yaml.YAMLError:
+        values = None
+    if not found or not isinstance(values, list):
+        raise ValueError(_EXPECTED.format(text))
+    values = [_number(value) for value in values]
+    if found[1] == "choice":
+        return {"kind": "choice", "options": values}
+    if len(values) != 2 or not all(isinstance(value, (int, float)) for value in values):  # noqa: PLR2004 - low, high
+        raise ValueError(_EXPECTED.format(text))
+    return {"kind": found[1], "low": values[0], "high": values[1]}
+
+
+def _number(value: Any) -> Any:
+    """YAML 1.1 takes 1e-3 for a word; people write it."""
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value
+
+
+def _written(value: Value) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:.12g}" if isinstance(value, float) else str(value)
+
+
+def _rounded(number: float) -> float:
+    return float(f"{number:.{DIGITS}g}")

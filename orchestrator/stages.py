@@ -1,0 +1,235 @@
+"""The stages of a launch: each a plan that is carried out while people watch, the tuning before the final cells."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections import Counter
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from orchestrator import wiring
+from orchestrator.campaign import carry_out, make_true, outstanding, prepare
+from orchestrator.drift.ledger import Ledger
+from orchestrator.drift.sentinel import admit
+from orchestrator.errors import RequestError
+from orchestrator.execution.queue import Queue
+from orchestrator.outcome import Adopted, Ending, Event, Failed
+from orchestrator.plan import Cell, Plan
+from orchestrator.records.evaluations import Evaluations
+from orchestrator.records.leases import held
+from orchestrator.records.storage import Storage
+from orchestrator.records.tracking import Untracked
+from orchestrator.report import overview
+from orchestrator.report.live import LiveTable
+from orchestrator.sequence import Spending
+from orchestrator.trials import Trials
+from orchestrator.workspace import Workspace
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from orchestrator.experiment import Experiment
+    from orchestrator.notice import Webhook
+    from orchestrator.records.checkpoints import Checkpoints
+    from orchestrator.records.registry import Registry
+    from orchestrator.records.tracking import Tracking
+
+
+class StoppedLaunch(Exception):  # noqa: N818 - the user wished it
+    """The user stopped the launch; everything finished so far is kept."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a stage ended: how many cells are in which final state, and where runs are tracked if any ran."""
+
+    plan: Plan
+    tally: Counter[str]
+    rule: Trials | Spending | None
+    runs: Tracking | None
+
+    @property
+    def is_tuning(self) -> bool:
+        """Whether the launch ended before the final cells, because some recipe is not found."""
+        return isinstance(self.rule, Trials)
+
+
+@dataclass(frozen=True)
+class Launch:
+    """What the stages of one launch share: where they run, and where they are recorded."""
+
+    place: Workspace
+    registry: str | None
+    tracking: str | None
+    data_dir: Path
+    executor: str
+    address: str | None
+    most: int | None
+    """Cells to run at once."""
+    retry_failed: bool
+    join: bool
+    trust_old: bool
+    """Pool cells of an older environment with new ones without a test."""
+    hook: Webhook | None
+    console: Console
+
+    def run(self, experiment: Experiment) -> Ended:
+        """Run what of an experiment is missing, and record it.
+
+        Returns:
+            How its last stage ended: that of tuning, where not every recipe is found.
+
+        Raises:
+            StoppedLaunch: The user stopped it.
+        """
+        trials = wiring.trials(experiment, self.place)
+        if trials and not trials.over:
+            ended = self._stage(trials.plan, trials)
+            wiring.aggregated(self.console, trials.plan, self.place)
+            if not trials.over:
+                return ended
+        return self._stage(wiring.plan(experiment, self.place))
+
+    def _stage(self, plan: Plan, trials: Trials | None = None) -> Ended:
+        """Run what of a plan is missing; of a tuning stage, `trials` ask for more of it."""
+        evaluations = Evaluations(self.place.evaluations)
+        with wiring.registry(self.place, self.registry) as records, held(records, plan, join=self.join) as lease:
+            waiting, tally = outstanding(plan, evaluations, records, retry_failed=self.retry_failed)
+            self.console.print(overview.left(plan, waiting, tally))
+            runs = wiring.tracking(self.place, self.tracking, plan.experiment.name)
+            make_true(plan, lease, evaluations, records, runs)
+            seeds = wiring.spending(plan, waiting, evaluations, self.executor, self.address, self.most)
+            rule, cells = trials or seeds, waiting.cells if seeds is None else tuple(seeds.first())
+            if cells:
+                prepare(waiting, self.data_dir)
+                runs.prepare()
+                if trials is None:
+                    self._admit(plan, cells, lease.owner)
+                table = LiveTable(cells, self.console)
+                more = partial(_more, rule, plan, records, table)
+                durations = records.durations(plan.experiment.name)
+                queue = Queue(cells, claim=lease.claim, durations=durations, most=self.most, more=more)
+                states = wiring.checkpoints(self.place, plan.experiment, lease.owner)
+                kept = trials is None and plan.experiment.log_models
+                runner = wiring.executor(
+                    self.executor, self.address, self.place, runs, self.data_dir, states, log_models=kept
+                )
+                with table:
+                    carry = partial(carry_out, queue, runner, records, runs, self._watch(table))
+                    tally += self._stoppable(carry, queue, states, runs)
+            for sentence in rule.sentences() if rule else ():
+                self.console.print(sentence, markup=False, emoji=False)
+        return Ended(plan, tally, rule, runs if cells else None)
+
+    def _admit(self, plan: Plan, cells: Sequence[Cell], owner: str) -> None:
+        """Let cells stand beside old ones of another environment, if anchors, or the user, say so."""
+        try:
+            admit(
+                plan,
+                cells,
+                Evaluations(self.place.evaluations),
+                Ledger(self.place.drift(plan.experiment.name)),
+                here=partial(wiring.environment, address=self.address),
+                retrain=partial(self._retrained, self.place.anchors(owner)),
+                say=partial(self.console.print, markup=False, emoji=False, soft_wrap=True),
+                trust=self.trust_old,
+            )
+        except KeyboardInterrupt:
+            self.console.print("Interrupted before anything new was trained.")
+            raise StoppedLaunch from None
+
+    @contextmanager
+    def _retrained(self, place: Workspace, cells: Sequence[Cell]) -> Generator[Evaluations]:
+        """Cells trained once more where the others will be; nobody is told of it, and no file stays."""
+        runner = wiring.executor(self.executor, self.address, place, Untracked(), self.data_dir, None)
+        table, failed = LiveTable(cells, self.console), list[Failed]()
+
+        def hear(event: Event) -> None:
+            table(event)
+            if isinstance(event, Failed):
+                failed.append(event)
+
+        try:
+            with table:
+                runner.run(Queue(cells, most=self.most), hear)
+            if failed:
+                raise RequestError(
+                    f"{failed[0].cell.name}, trained again before new cells may stand beside it, failed: "
+                    f"{failed[0].error}. Mend what fails, or pool old and new without a test by --trust-old."
+                )
+            yield Evaluations(place.evaluations)
+        finally:
+            storage = Storage(place.root.parent)
+            for file in list(storage.list(place.root.name)):
+                storage.delete(file.name)
+
+    def _watch(self, table: LiveTable) -> Callable[[Event], None]:
+        """Show every event, and tell the webhook of the first failure."""
+
+        def watch(event: Event) -> None:
+            table(event)
+            if self.hook and (complaint := self.hook.heard(event)):
+                wiring.complain(self.console, complaint)
+
+        return watch
+
+    def _stoppable(
+        self, carry: Callable[[], Counter[str]], queue: Queue, states: Checkpoints, runs: Tracking
+    ) -> Counter[str]:
+        """Carry out what waits; the first Ctrl-C lets running cells save their state, the second stops at once."""
+
+        def stop() -> None:
+            queue.close()
+            states.ask_to_stop()
+            self.console.print("Stopping: running cells save their state. Ctrl-C again stops at once.")
+
+        tally: Counter[str] = Counter()
+        try:
+            with _politely(stop):
+                tally = carry()
+        except KeyboardInterrupt:
+            queue.close()
+            runs.interrupt(queue.running())
+        finally:
+            states.forget_stop()
+        if not queue.is_closed:
+            return tally
+        self.console.print("Interrupted. Everything finished so far is kept; the same command goes on from there.")
+        raise StoppedLaunch
+
+
+def _more(
+    rule: Trials | Spending | None, plan: Plan, records: Registry, table: LiveTable, event: Ending | Adopted
+) -> list[Cell]:
+    """The cells that are asked for once it is known what came of another."""
+    asked = rule.heard(event) if rule else []
+    if asked and isinstance(rule, Trials):  # trials depend on the scores of others, so nobody knew of them before
+        records.plan(Plan(plan.experiment, tuple(asked)))
+    table.expect(asked)
+    return asked
+
+
+@contextmanager
+def _politely(stop: Callable[[], None]) -> Generator[None]:
+    """Within: the first signal to end calls `stop`, the next raises KeyboardInterrupt."""
+
+    def restore() -> None:
+        for polite in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(polite, signal.default_int_handler)
+
+    def hear(*_: object) -> None:
+        restore()
+        # In a thread, because a signal may come in the middle of a line that is being printed.
+        threading.Thread(target=stop).start()
+
+    for polite in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(polite, hear)
+    try:
+        yield
+    finally:
+        restore()

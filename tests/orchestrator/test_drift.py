@@ -1,0 +1,615 @@
+"""Whether old cells may stand beside new ones: what counts as old, which are tried, what is said, and all at work."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import sqlite3
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from orchestrator import provenance, wiring
+from orchestrator.drift import judgement
+from orchestrator.drift.environment import SOME_GPU, Environment, Past, change, finished, gpu
+from orchestrator.drift.judgement import TOLD, judge
+from orchestrator.drift.ledger import VERSION, Anchor, Entry, Ledger
+from orchestrator.drift.pool import Pair, Part, Pool, pooled
+from orchestrator.drift.sentinel import ANCHORS, anchors, meetings
+from orchestrator.errors import DamagedFileError, NewerFormatError, RequestError
+from orchestrator.execution import worker
+from orchestrator.experiment import Experiment
+from orchestrator.plan import Cell, Plan, plan
+from orchestrator.records import checkpoints
+from orchestrator.records.evaluations import Evaluations
+from orchestrator.records.results import aggregate
+from orchestrator.records.tracking import Tracking
+from orchestrator.report import across, page, tables
+from orchestrator.report.comparison import compare
+from orchestrator.report.words import words
+from orchestrator.stages import Launch
+from orchestrator.workspace import Workspace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from orchestrator.drift.judgement import Found
+
+# MLflow's own use of SQLAlchemy; an error there would leave its tables unusable for the whole process.
+pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")
+
+CLAIM = {
+    "id": "uniform",
+    "metric": "uniform_accuracy",
+    "challenger": "bce_unified",
+    "baseline": "softmax",
+    "direction": "higher",
+    "margin": 0.01,
+}
+
+
+def asked(**changes: Any) -> Experiment:
+    fields = {
+        "name": "grid",
+        "losses": ["softmax", "bce_unified", "bce_diverse"],
+        "backbones": ["resnet8", "resnet20"],
+        "datasets": ["digits"],
+        "baseline": "softmax",
+        "claims": [CLAIM],
+    }
+    return Experiment.model_validate({**fields, **changes})
+
+
+OLD, NEW = Environment("2.13.0", "aa", None, "abc1234"), Environment("2.14.0", "aa", None, "def5678")
+
+
+# What counts as another environment
+
+
+RECORDED = {
+    "torch_version": "2.14.0",
+    "git_commit": "abc1234" + 33 * "0",
+    "git_dirty": False,
+    "trainers_sha256": "f" * 64,
+    "processor": "Xeon",
+}
+
+
+def environment(**changes: Any) -> Environment:
+    return Environment.of({**RECORDED, **changes})
+
+
+def test_a_commit_that_leaves_the_trainers_alone_is_no_other_environment() -> None:
+    assert environment() == environment(git_commit="def5678" + 33 * "0")
+    assert environment(git_dirty=True) == environment()
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"torch_version": "2.15.0"}, "torch 2.14.0 → 2.15.0"),
+        ({"device": "NVIDIA H100"}, "device CPU → NVIDIA H100"),
+        ({"trainers_sha256": "e" * 64, "git_dirty": True}, "code abc1234 → abc1234+eeeeee"),
+        ({"trainers_sha256": "e" * 64, "git_commit": None}, "code abc1234 → unknown+eeeeee"),
+        ({"trainers_sha256": None}, "code abc1234 → abc1234"),
+    ],
+)
+def test_another_torch_gpu_or_code_is_one_and_is_named(changes: dict[str, Any], said: str) -> None:
+    assert environment() != environment(**changes)
+    assert change(environment(), environment(**changes)) == said
+
+
+def test_a_processors_name_makes_no_other_environment() -> None:
+    assert environment(device="cpu") == environment(device=None) == environment(processor="EPYC")
+
+
+def test_files_that_do_not_say_what_the_trainers_were_are_told_apart_by_commit() -> None:
+    bare = [Environment.of({"git_commit": commit, "git_dirty": dirty}) for commit in "ab" for dirty in (False, True)]
+    assert len(set(bare)) == 4
+
+
+def test_what_is_recorded_now_is_what_is_expected_of_a_cell_here(a_cell: Callable[..., Cell]) -> None:
+    recorded = Environment.of({**provenance.machine(), **wiring.code()})
+    assert wiring.environment(a_cell()) == recorded
+    assert recorded.code == checkpoints.code()
+    on_gpu = replace(a_cell(), resources=a_cell().resources.model_copy(update={"gpus": 1.0}))
+    assert wiring.environment(on_gpu, "127.0.0.1:9") == replace(recorded, device=SOME_GPU)
+
+
+class Gpus:
+    """NVIDIA's library on a machine with these GPUs."""
+
+    def __init__(self, *names: str) -> None:
+        self.nvmlDeviceGetCount = lambda: len(names)
+        self.nvmlDeviceGetHandleByIndex = lambda index: index
+        self.nvmlDeviceGetName = names.__getitem__
+
+
+@pytest.mark.parametrize(
+    ("nvml", "name"),
+    [
+        (None, SOME_GPU),
+        (Gpus(), SOME_GPU),
+        (Gpus("NVIDIA H100", "NVIDIA H100"), "NVIDIA H100"),
+        (Gpus("NVIDIA H100", "NVIDIA A100"), SOME_GPU),
+    ],
+)
+def test_the_gpu_of_this_machine_is_known_beforehand_where_there_is_one_kind(nvml: Gpus | None, name: str) -> None:
+    assert gpu(nvml) == name
+
+
+# Which cells are trained again
+
+
+CELLS = plan(asked(seeds=4)).cells
+
+
+@st.composite
+def pasts(draw: st.DrawFn) -> list[Past]:
+    chosen = draw(st.lists(st.sampled_from(CELLS), unique_by=lambda cell: cell.id, min_size=1))
+    return [Past(cell, OLD, 0.0, draw(st.floats(1, 100))) for cell in chosen]
+
+
+@given(pasts())
+def test_anchors_are_spread_over_settings_and_losses_the_cheapest_first(there: list[Past]) -> None:
+    settings = {past.setting for past in there}
+    chosen = anchors(asked(), there, settings)
+    assert chosen == anchors(asked(), there[::-1], settings)
+    assert len(chosen) == min(len(there), max(ANCHORS, len(settings)))
+    assert {(cell.dataset, cell.backbone) for cell in chosen} == settings
+    seconds = {past.cell.id: past.seconds for past in there}
+    left = [past for past in there if past.cell not in chosen]
+    for cell in chosen:
+        alike = [past for past in left if (*past.setting, past.cell.loss) == (cell.dataset, cell.backbone, cell.loss)]
+        assert all(past.seconds >= seconds[cell.id] for past in alike)
+    for setting in settings:
+        of_setting = [cell.loss for cell in chosen if (cell.dataset, cell.backbone) == setting]
+        passed_over = {past.cell.loss for past in left if past.setting == setting} - {*of_setting}
+        assert not passed_over or len(of_setting) == len({*of_setting})
+
+
+def test_the_losses_that_claims_compare_come_first() -> None:
+    there = [Past(cell, OLD, 0.0, 100.0 - "diverse".count(cell.loss)) for cell in CELLS]
+    (one, two, _) = anchors(asked(), there, {("digits", "resnet8")})
+    assert (one.loss, two.loss) == ("bce_unified", "softmax")
+
+
+def test_old_meets_new_only_in_settings_where_new_cells_are_coming() -> None:
+    there = [Past(cell, OLD, 0.0, 1.0) for cell in CELLS]
+    coming = [cell for cell in CELLS if cell.backbone == "resnet8"]
+    (meeting,) = meetings(there, coming, lambda _: NEW, ())
+    assert meeting.settings == (("digits", "resnet8"),)
+    assert not meetings(there, [], lambda _: NEW, ())
+    assert not meetings(there, coming, lambda _: OLD, ())
+
+
+# What they say
+
+
+def an_entry(*differences: float | None, identical: bool = False, **changes: Any) -> Entry:
+    """Anchors whose uniform accuracy was 0.5; None where one diverges now."""
+    tried = tuple(
+        Anchor(
+            cell=str(number),
+            name=f"softmax/resnet8/digits/s{number}",
+            setting=("digits", "resnet8"),
+            then={"uniform_accuracy": 0.5, "bias_gap": None},
+            now=None if difference is None else {"uniform_accuracy": 0.5 + difference, "bias_gap": None},
+            identical=identical,
+        )
+        for number, difference in enumerate(differences)
+    )
+    return replace(Entry(0.0, OLD, NEW, NEW, (("digits", "resnet8"),), tried), **changes)
+
+
+@pytest.mark.parametrize(
+    ("entries", "found"),
+    [
+        ([an_entry(0.0, 0.0, 0.0, identical=True)], "identical"),
+        ([an_entry(0.0, 0.0, 0.0)], "equivalent"),
+        ([an_entry(0.0)], "equivalent"),
+        ([an_entry(0.001, 0.0, -0.001)], "equivalent"),
+        ([an_entry(0.01, -0.02, 0.01)], "undecided"),
+        ([an_entry(0.001)], "undecided"),
+        ([an_entry(0.05, 0.05, 0.051)], "shifted"),
+        ([an_entry(0.0, 0.0, None)], "shifted"),
+        ([an_entry(0.005, -0.005, 0.0)], "undecided"),
+        ([an_entry(0.005, -0.005, 0.0), an_entry(0.0, 0.0, 0.0), an_entry(0.0, 0.0, 0.0)], "equivalent"),
+    ],
+)
+def test_anchors_are_identical_equivalent_undecided_or_shifted(entries: list[Entry], found: Found) -> None:
+    outcome = judge(asked(), entries)
+    assert outcome is not None
+    assert outcome.found == found
+
+
+def test_without_a_margin_only_equal_results_pool() -> None:
+    strict = asked(claims=[{**CLAIM, "margin": 0.0}])
+    assert [judge(strict, [an_entry(x, 0.0, 0.0)]).found for x in (0.0, 1e-6)] == ["equivalent", "shifted"]  # pyright: ignore[reportOptionalMemberAccess]
+
+
+def test_without_a_claim_uniform_accuracy_may_move_by_half_a_point() -> None:
+    outcome = judge(asked(claims=[]), [an_entry(0.001, 0.002, 0.0015)])
+    assert outcome is not None
+    assert str(outcome).endswith("margin 0.005")
+    assert outcome.found == "equivalent"
+
+
+def test_the_strictest_of_several_claims_counts() -> None:
+    claims = [CLAIM, {**CLAIM, "id": "strict", "margin": 0.002}, {**CLAIM, "id": "gap", "metric": "bias_gap"}]
+    assert judgement.margins(asked(claims=claims)) == {"uniform_accuracy": 0.002, "bias_gap": 0.01}
+
+
+def test_where_nothing_was_trained_again_nothing_is_said() -> None:
+    assert judge(asked(), []) is None
+    assert judge(asked(), [an_entry(trusted=True)]) is None
+
+
+@given(st.lists(st.floats(-0.05, 0.05), min_size=2, max_size=6))
+def test_then_and_now_may_change_places(differences: list[float]) -> None:
+    forth, back = (judge(asked(), [an_entry(*(sign * x for x in differences))]) for sign in (1, -1))
+    assert forth is not None
+    assert back is not None
+    assert forth.found == back.found
+    if forth.found == "equivalent":
+        assert abs(np.mean(differences)) <= 0.01
+
+
+def test_looking_often_finds_no_more_often_equal_what_differs_by_the_margin() -> None:
+    draw, runs = np.random.default_rng(0), 2000
+    misled = 0
+    for noise in draw.normal(0.01, 0.004, (runs, 4, 3)):  # the true shift is the margin itself
+        looks = [an_entry(*row) for row in noise]
+        misled += any(judge(asked(), looks[: n + 1]).found == "equivalent" for n in range(4))  # pyright: ignore[reportOptionalMemberAccess]
+    print(f"misled in {misled / runs:.2%} of {runs} runs of four looks")
+    assert misled / runs <= 0.05
+
+
+# What is kept
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    return Ledger(Workspace(tmp_path).drift("grid"))
+
+
+def test_a_ledger_gives_back_what_it_took(ledger: Ledger) -> None:
+    assert ledger.entries() == ()
+    one, two = an_entry(0.1, None), an_entry(trusted=True, old=replace(OLD, device="NVIDIA H100"))
+    ledger.add([one])
+    ledger.add([two])
+    assert ledger.entries() == (one, two)
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{", '{"version": 1, "entries": [{}]}', '{"version": "x"}'])
+def test_what_is_no_ledger_is_told_with_what_to_do(ledger: Ledger, content: str) -> None:
+    place = Path(str(ledger.place))
+    place.parent.mkdir()
+    place.write_text(content)
+    with pytest.raises(DamagedFileError, match=r"grid\.json is no ledger of anchors: remove it"):
+        ledger.entries()
+
+
+def test_a_ledger_of_a_newer_version_is_left_alone(ledger: Ledger) -> None:
+    ledger.add([])
+    place = Path(str(ledger.place))
+    place.write_text(json.dumps({"version": VERSION + 1, "entries": []}))
+    with pytest.raises(NewerFormatError, match="upgrade"):
+        ledger.entries()
+
+
+# What a comparison says
+
+
+def a_pool(*pairs: Pair) -> Pool:
+    return Pool((Part(OLD, 12), Part(NEW, 8)), pairs)
+
+
+def a_pair(entry: Entry | None = None, untested: Sequence[tuple[str, str]] = (), *, trusted: bool = False) -> Pair:
+    return Pair(OLD, NEW, tuple(untested), judge(asked(), [entry] if entry else []), trusted)
+
+
+EQUIVALENT = a_pair(an_entry(0.001, 0.0, 0.002))
+PAIRS = {
+    "torch 2.13.0 → 2.14.0: 3 old cells trained again gave the same bits.": a_pair(
+        an_entry(0.0, 0.0, 0.0, identical=True)
+    ),
+    "torch 2.13.0 → 2.14.0: 3 old cells trained again are equivalent: uniform_accuracy +0.0010 [-0.0015, +0.0035], "
+    "margin 0.01.": EQUIVALENT,
+    "softmax/resnet8/digits/s2 diverges now.": a_pair(an_entry(0.0, 0.0, None)),
+    "torch 2.13.0 → 2.14.0: never tested for resnet8 on digits.": a_pair(None, [("digits", "resnet8")]),
+    "torch 2.13.0 → 2.14.0: pooled because --trust-old said so.": a_pair(None, [("digits", "resnet8")], trusted=True),
+}
+
+
+@pytest.mark.parametrize("sentence", PAIRS)
+def test_every_form_of_a_comparison_says_what_was_found(sentence: str) -> None:
+    compared = compare(asked(), [], pool=a_pool(PAIRS[sentence]))
+    first = (
+        "The cells come from 2 environments: 12 of torch 2.13.0 with code abc1234; 8 of torch 2.14.0 with code def5678."
+    )
+    console = Console(file=io.StringIO(), width=1000)
+    console.print(tables.terminal(compared))
+    for text in (console.file.getvalue(), tables.text(compared, "markdown")):  # pyright: ignore[reportAttributeAccessIssue]
+        assert first in text
+        assert sentence in text
+    assert r"torch 2.13.0 $\to$ 2.14.0" in tables.text(compared, "latex")
+    (pair,) = tables.document(compared, across.overall(asked(), []))["pool"]["pairs"]
+    assert pair["found"] == (PAIRS[sentence].outcome and PAIRS[sentence].outcome.found)
+
+
+@pytest.mark.parametrize("pair", PAIRS.values())
+def test_the_page_says_it_in_both_languages(pair: Pair, tmp_path: Path) -> None:
+    planned, pool = plan(asked()), a_pool(pair)
+    text = page.render(compare(asked(), [], pool=pool), [], Evaluations(tmp_path), planned)
+    for template, values in pool.sentences():
+        for form in (template, words()[template]):
+            assert form.format(**values) in text
+
+
+def test_what_the_sentinel_may_say_is_known_in_japanese() -> None:
+    assert {*TOLD.values()} <= words().keys()
+
+
+def test_cells_of_one_environment_need_no_word(tmp_path: Path, an_account: Callable[..., Any]) -> None:
+    planned, evaluations = plan(asked(seeds=2)), Evaluations(tmp_path / "evaluations")
+    publish(evaluations, planned.cells, an_account, torch_version="2.14.0")
+    assert pooled(planned, evaluations, Ledger(tmp_path / "none.json")) is None
+
+
+def publish(evaluations: Evaluations, cells: Sequence[Cell], an_account: Any, **recorded: Any) -> None:
+    """Cells that are said to be finished, under what is recorded."""
+    started = recorded.pop("started", 0.0)
+    for cell in cells:
+        account = an_account(cell, samples=0, provenance=recorded, started=started)
+        evaluations.publish(cell.recipe, account, None)
+
+
+def test_only_what_stands_in_one_setting_is_pooled(tmp_path: Path, an_account: Callable[..., Any]) -> None:
+    planned, evaluations = plan(asked(seeds=2)), Evaluations(tmp_path / "evaluations")
+    small, large = ([cell for cell in planned.cells if cell.backbone == name] for name in ("resnet8", "resnet20"))
+    publish(evaluations, small, an_account, torch_version="2.13.0")
+    publish(evaluations, large, an_account, torch_version="2.14.0", started=1.0)
+    apart = pooled(planned, evaluations, Ledger(tmp_path / "none.json"))
+    assert apart is not None
+    assert [part.cells for part in apart.parts] == [6, 6]
+    assert apart.is_settled
+    assert len(apart.told()) == 1
+    publish(evaluations, large[:1], an_account, torch_version="2.13.0")
+    together = pooled(planned, evaluations, Ledger(tmp_path / "none.json"))
+    assert together is not None
+    assert not together.is_settled
+    assert together.told()[1] == "torch 2.13.0 → 2.14.0: never tested for resnet20 on digits."
+
+
+# At work
+
+GRID = """\
+name: grid
+losses: [softmax, bce_unified]
+backbones: [resnet8]
+datasets: [digits]
+seeds: 2
+recipe: {epochs: 1, batch_size: 64, learning_rate: 0.1}
+baseline: softmax
+claims:
+  - {id: uniform, metric: uniform_accuracy, challenger: bce_unified, baseline: softmax, direction: higher, margin: 0.01}
+"""
+
+
+class Ran(NamedTuple):
+    """What a launch printed, or what it said when it refused."""
+
+    out: str
+    refused: str | None
+
+
+@dataclass
+class Bench:
+    """A folder with an experiment, and the program."""
+
+    folder: Path
+
+    @property
+    def file(self) -> Path:
+        return self.folder / "grid.yaml"
+
+    @property
+    def place(self) -> Workspace:
+        return Workspace.at(str(self.folder / "runs"))
+
+    @property
+    def evaluations(self) -> Evaluations:
+        return Evaluations(self.place.evaluations)
+
+    @property
+    def entries(self) -> tuple[Entry, ...]:
+        return Ledger(self.place.drift("grid")).entries()
+
+    def plan(self, seeds: int) -> Plan:
+        return plan(wiring.experiment(self.file, seeds=str(seeds)))
+
+    def launch(self, seeds: int, executor: str = "inline", *, trust_old: bool = False) -> Ran:
+        console = Console(file=io.StringIO(), width=200, highlight=False)
+        launch = Launch(
+            place=wiring.prepared(self.place),
+            registry=None,
+            tracking=None,
+            data_dir=self.folder / "data",
+            executor=executor,
+            address=None,
+            most=None,
+            retry_failed=False,
+            join=False,
+            trust_old=trust_old,
+            hook=None,
+            console=console,
+        )
+        refused = None
+        try:
+            launch.run(wiring.experiment(self.file, seeds=str(seeds)))
+        except RequestError as error:
+            refused = str(error)
+        return Ran(console.file.getvalue(), refused)  # pyright: ignore[reportAttributeAccessIssue]
+
+    def pool(self, seeds: int) -> Pool:
+        asked = self.plan(seeds)
+        pool = wiring.compared(aggregate(asked, self.evaluations), asked, self.place, None, self.file).pool
+        assert pool is not None
+        return pool
+
+    def age(self, alter: Callable[[Cell], float]) -> None:
+        """Give the finished cells another torch and, by as much as `alter` says, lower uniform accuracies."""
+        for past in finished(self.plan(2).cells, self.evaluations):
+            account, rows = self.evaluations.account(past.cell), self.evaluations.evaluation(past.cell)
+            recorded = {**account.provenance, "torch_version": "2.0.0"}
+            lower = (account.metrics["uniform_accuracy"] or 0.0) - alter(past.cell)
+            shifted = replace(account, metrics={**account.metrics, "uniform_accuracy": lower}, provenance=recorded)
+            self.evaluations.publish(past.cell.recipe, shifted, rows)
+
+    def contents(self) -> dict[str, bytes | None]:
+        return {name: self.evaluations.storage.read(name) for name in self.evaluations.names()}
+
+    def attempts(self) -> int:
+        with closing(sqlite3.connect(self.folder / "runs" / "registry.db")) as registry:
+            return registry.execute("SELECT count(*) FROM attempts").fetchone()[0]
+
+
+@pytest.fixture(scope="module")
+def launched(tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    """A grid that was launched."""
+    bench = Bench(tmp_path_factory.mktemp("launched"))
+    bench.file.write_text(GRID)
+    ran = bench.launch(2)
+    assert (ran.refused, bench.entries) == (None, ())
+    assert len(bench.evaluations.ids()) == 4
+    return bench
+
+
+@pytest.fixture
+def bench(launched: Bench, tmp_path: Path) -> Bench:
+    """A copy of it."""
+    shutil.copytree(launched.folder, tmp_path / "bench")
+    return Bench(tmp_path / "bench")
+
+
+@pytest.mark.parametrize("executor", ["inline", pytest.param("ray", marks=pytest.mark.slow)])
+def test_old_cells_that_give_the_same_bits_pool_with_new_ones(bench: Bench, executor: str) -> None:
+    bench.age(lambda _: 0.0)
+    before, attempts = bench.contents(), bench.attempts()
+    ran = bench.launch(3, executor)
+    assert ran.refused is None
+    now = provenance.machine()["torch_version"]
+    assert f"of another environment (torch 2.0.0 → {now}): 3 of them are trained again first." in ran.out
+    same = f"torch 2.0.0 → {now}: 3 old cells trained again gave the same bits."
+    assert same in ran.out
+    # Nothing but what was asked for has been added, and nothing changed.
+    assert len(bench.evaluations.ids()) == 6
+    assert {name: content for name, content in bench.contents().items() if name in before} == before
+    assert bench.attempts() == attempts + 2
+    runs = Tracking(bench.place.tracking, "grid").runs()
+    assert len(runs) == 6
+    assert [path.name for path in (bench.folder / "runs" / "drift").iterdir()] == ["grid.json"]
+    (entry,) = bench.entries
+    assert [anchor.name.partition("/")[0] for anchor in entry.anchors] == ["bce_unified", "softmax", "bce_unified"]
+    pool = bench.pool(3)
+    assert pool.is_settled
+    assert [part.cells for part in pool.parts] == [4, 2]
+    assert pool.told()[1:] == [same]
+
+
+def test_what_was_found_once_is_not_asked_again(bench: Bench) -> None:
+    bench.age(lambda _: 0.0)
+    assert bench.launch(3).refused is None
+    ran = bench.launch(4)
+    assert ran.refused is None
+    assert "trained again" not in ran.out
+    assert len(bench.entries) == 1
+    assert len(bench.evaluations.ids()) == 8
+
+
+def test_a_shifted_result_is_caught_before_anything_new_is_trained(bench: Bench) -> None:
+    bench.age(lambda _: 0.05)
+    before, attempts = bench.contents(), bench.attempts()
+    ran = bench.launch(3)
+    assert ran.refused is not None
+    first, said, remedies = ran.refused.splitlines()
+    assert first == "Old cells cannot be pooled with new ones, so none was added."
+    assert "3 old cells trained again differ: uniform_accuracy +0.0500 [+0.0500, +0.0500]" in said
+    assert said.endswith("margin 0.01.")
+    for remedy in ("gc --remove --cells", "--workspace", "margin", "--trust-old"):
+        assert remedy in remedies
+    assert (bench.contents(), bench.attempts()) == (before, attempts)
+    # The same launch again knows already; and what the user decides is told from then on.
+    again = bench.launch(3)
+    assert again.refused == ran.refused
+    assert "trained again first" not in again.out
+    trusting = bench.launch(3, trust_old=True)
+    assert trusting.refused is None
+    assert "as --trust-old says" in trusting.out
+    assert len(bench.evaluations.ids()) == 6
+    assert [entry.trusted for entry in bench.entries] == [False, True]
+    pool = bench.pool(3)
+    assert not pool.is_settled
+    assert [f"{said}", pool.told()[-1]] == pool.told()[1:]
+    assert "pooled because --trust-old said so" in pool.told()[-1]
+
+
+def test_a_larger_margin_lets_them_pool_without_another_training(bench: Bench) -> None:
+    bench.age(lambda _: 0.05)
+    assert bench.launch(3).refused is not None
+    bench.file.write_text(GRID.replace("margin: 0.01", "margin: 0.99"))
+    ran = bench.launch(3)
+    assert ran.refused is None
+    assert "trained again" not in ran.out
+    assert "equivalent" in bench.pool(3).told()[1]
+
+
+def test_an_undecided_test_goes_on_with_the_next_launch_and_other_cells(bench: Bench) -> None:
+    bench.age(lambda cell: 0.05 * (cell.loss == "softmax"))
+    ran = bench.launch(3)
+    assert ran.refused is not None
+    assert "3 old cells trained again may differ" in ran.refused
+    again = bench.launch(3)
+    assert again.refused is not None
+    assert "1 of them are trained again first" in again.out
+    assert "4 old cells" in again.refused
+    tried = [anchor.cell for entry in bench.entries for anchor in entry.anchors]
+    assert {*tried} == {cell.id for cell in bench.plan(2).cells}
+    assert len(tried) == 4
+
+
+def test_who_trusts_asks_no_anchor(bench: Bench) -> None:
+    bench.age(lambda _: 0.05)
+    ran = bench.launch(3, trust_old=True)
+    assert ran.refused is None
+    assert "trained again" not in ran.out
+    (entry,) = bench.entries
+    assert entry.trusted
+    assert entry.anchors == ()
+    assert "pooled because --trust-old said so" in bench.pool(3).told()[1]
+
+
+def test_a_complete_grid_is_left_alone_however_old(bench: Bench) -> None:
+    bench.age(lambda _: 0.05)
+    ran = bench.launch(2)
+    assert (ran.refused, bench.entries) == (None, ())
+
+
+def test_anchors_that_fail_are_no_reason_to_go_on(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.age(lambda _: 0.0)
+    monkeypatch.setattr("trainers.datasets.digits.Digits.load", lambda *_: 1 / 0)
+    worker.loaded.cache_clear()
+    ran = bench.launch(3)
+    assert ran.refused is not None
+    assert "failed: ZeroDivisionError" in ran.refused
+    assert bench.entries == ()
+    assert not list((bench.folder / "runs").glob("drift/*"))

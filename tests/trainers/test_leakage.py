@@ -1,0 +1,113 @@
+"""A trial is scored on held-out training images: whatever the test split is, nothing of it can matter."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from trainers.datasets import Images, TrainTest
+from trainers.datasets.digits import Digits
+from trainers.fit import Fit, fit
+from trainers.metrics.score_kinds import log_probabilities
+from trainers.recipe import Recipe
+
+
+def recipe(loss: str = "bce_unified", scored_on: str = "validation", **training: Any) -> Recipe:
+    fields = {"epochs": 2, "batch_size": 64, "learning_rate": 0.1, "validation_fraction": 0.2, **training}
+    return Recipe.model_validate(
+        {
+            "loss": loss,
+            "backbone": "resnet8",
+            "dataset": "digits",
+            "seed": 3,
+            "training": fields,
+            "scored_on": scored_on,
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def digits() -> TrainTest:
+    return Digits().load(Path())
+
+
+@pytest.fixture(scope="module")
+def trial(digits: TrainTest) -> Fit:
+    return fit(recipe(), digits)
+
+
+class Poison:
+    """A test split that nobody may look at."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise AssertionError(f"the test split's {name} was read")
+
+    def __len__(self) -> int:
+        raise AssertionError("the test split's length was read")
+
+
+def test_a_trial_never_looks_at_the_test_split(digits: TrainTest, trial: Fit) -> None:
+    poisoned = fit(recipe(), replace(digits, test=Poison()))  # pyright: ignore[reportArgumentType]
+    assert poisoned.metrics == trial.metrics
+    assert poisoned.history == trial.history
+    assert np.array_equal(poisoned.evaluation.positive, trial.evaluation.positive)
+
+
+def test_poisoned_test_labels_change_nothing_of_a_trial_and_much_of_a_final_cell(digits: TrainTest, trial: Fit) -> None:
+    wrong = replace(digits, test=Images(digits.test.pixels, (digits.test.labels + 1) % 10))
+    assert fit(recipe(), wrong).metrics == trial.metrics
+    right, poisoned = (fit(recipe(scored_on="test"), data).metrics["sample_wise_accuracy"] for data in (digits, wrong))
+    assert right is not None
+    assert poisoned is not None
+    assert right - poisoned > 0.3
+
+
+def test_a_trial_is_scored_on_images_it_was_not_trained_on(digits: TrainTest, trial: Fit) -> None:
+    final = fit(recipe(scored_on="test"), digits)
+    assert len(trial.evaluation.sample) == round(0.2 * len(digits.train))
+    assert np.array_equal(digits.train.labels[trial.evaluation.sample], trial.evaluation.label)
+    # The same model: it is only looked at elsewhere.
+    assert trial.history == final.history
+    last = trial.history[-1]
+    assert trial.metrics["uniform_accuracy"] == last["validation_uniform_accuracy"]
+
+
+def test_where_a_recipe_is_scored_is_left_out_of_the_identity_of_what_is_scored_on_the_test_split() -> None:
+    assert "scored_on" not in recipe(scored_on="test").model_dump(mode="json")
+    assert recipe().model_dump(mode="json")["scored_on"] == "validation"
+    assert Recipe.model_validate(recipe().model_dump(mode="json")) == recipe()
+
+
+@pytest.mark.parametrize("scored_on", ["test", "validation"])
+def test_a_calibrated_loss_decides_by_the_calibrated_probabilities_of_the_same_model(
+    digits: TrainTest, scored_on: str
+) -> None:
+    plain, calibrated = (fit(recipe(loss, scored_on), digits) for loss in ("softmax", "softmax_calibrated"))
+    assert plain.history == calibrated.history
+    temperature = plain.metrics["temperature"]
+    assert temperature is not None
+    for scores, expected in zip(
+        (calibrated.evaluation.positive, calibrated.evaluation.rival),
+        log_probabilities(
+            plain.evaluation.positive.astype(float) / temperature,
+            plain.evaluation.rival.astype(float) / temperature,
+            plain.evaluation.logsumexp_tuned,
+        ),
+        strict=True,
+    ):
+        assert scores == pytest.approx(expected, abs=1e-5)
+    assert calibrated.metrics["uniform_accuracy"] == pytest.approx(plain.metrics["uniform_accuracy_calibrated"])
+    assert calibrated.metrics["uniform_accuracy_probability"] == pytest.approx(calibrated.metrics["uniform_accuracy"])
+    assert calibrated.metrics["sample_wise_accuracy"] == plain.metrics["sample_wise_accuracy"]
+    assert calibrated.metrics["calibration_error"] == pytest.approx(
+        plain.metrics["calibration_error_calibrated"], abs=1e-6
+    )
+
+
+def test_a_calibrated_loss_without_a_validation_split_is_told(digits: TrainTest) -> None:
+    with pytest.raises(ValueError, match="needs a validation split"):
+        fit(recipe("softmax_calibrated", "test", validation_fraction=0.0), digits)
