@@ -9,11 +9,12 @@ import sys
 from collections import defaultdict
 from pathlib import Path
 
+from orchestrator import wiring
 from orchestrator.experiment import load
-from orchestrator.plan import plan
 from orchestrator.records import results
 from orchestrator.records.evaluations import Evaluations
-from orchestrator.report.comparison import by_seed, compare
+from orchestrator.report.audit import Audit
+from orchestrator.report.comparison import by_seed
 from orchestrator.report.tables import text
 from orchestrator.statistics.intervals import mean_interval
 from orchestrator.workspace import Workspace
@@ -25,6 +26,7 @@ SHOWN = {
     "openset": ["open_auroc", "open_auroc_energy", "open_auroc_probability", "open_oscr", "unknown_rejected"],
     "normalisation": ["uniform_accuracy_probability", "uniform_accuracy_calibrated", "temperature", "nc2"],
     "imbalance": ["threshold_spread", "bias_gap", "accuracy_at_bias", "calibration_error"],
+    "tuned": ["class_wise_accuracy", "accuracy_at_bias", "calibration_error"],
     "shift": ["shift_sample_wise_accuracy", "shift_uniform_accuracy", "shift_accuracy_at_clean_threshold"],
 }
 """Measures that answer an experiment's question, beside the comparison."""
@@ -32,7 +34,8 @@ SHOWN = {
 
 def page(workspace: Workspace, name: str) -> str:
     """The whole page of one experiment."""
-    asked = plan(load(ROOT / "experiments" / f"{name}.yaml"))
+    file = ROOT / "experiments" / f"{name}.yaml"
+    asked = wiring.plan(load(file), workspace)
     evaluations = Evaluations(workspace.evaluations)
     found = results.aggregate(asked, evaluations)
     accounts = [evaluations.account(cell) for cell in asked.cells if cell not in found.missing]
@@ -44,8 +47,23 @@ def page(workspace: Workspace, name: str) -> str:
         f"torch {accounts[0].provenance['torch_version']}; commit {', '.join(commits)}. "
         f"Made by `launch experiments/{name}.yaml`, written by `docs/results/write.py`."
     )
-    comparison = text(compare(asked.experiment, found.rows()), "markdown")
-    return "\n\n".join([f"# {name}", asked.experiment.question, made, comparison, _further(found, SHOWN[name])]) + "\n"
+    comparison = wiring.compared(found, asked, workspace, None, file)
+    parts = [f"# {name}", asked.experiment.question, made, text(comparison, "markdown"), _further(found, SHOWN[name])]
+    if comparison.audit and comparison.audit.asked:
+        parts.append(_winners(comparison.audit))
+    return "\n\n".join(parts) + "\n"
+
+
+def _winners(audit: Audit) -> str:
+    """What each competitor's search has come to."""
+    fields = list(dict.fromkeys(name for entrant in audit.entrants for name in entrant.space))
+    lines = ["| setting | loss | trials | diverged | " + " | ".join(fields) + " | seconds of tuning |"]
+    lines.append("|---" * (len(fields) + 5) + "|")
+    for entrant in audit.entrants:
+        values = [f"{entrant.winner[name]:.3g}" if name in entrant.winner else "–" for name in fields]
+        counts = [f"{entrant.trials}", f"{entrant.diverged}", *values, f"{entrant.tuning_seconds:.0f}"]
+        lines.append(f"| {entrant.backbone} on {entrant.dataset} | {entrant.loss} | " + " | ".join(counts) + " |")
+    return "\n".join(["Recipes that won, on validation images:", "", *lines])
 
 
 def _further(found: results.Results, measures: list[str]) -> str:
