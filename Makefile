@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test chaos check clean
+.PHONY: demo test chaos bench check clean
 
 demo: .venv/installed  ## a real benchmark on this machine, in a few minutes
 	$(BIN)/python -m orchestrator launch experiments/quickstart.yaml
@@ -13,6 +13,9 @@ test: .venv/installed  ## the tests
 
 chaos: .venv/installed  ## break everything that can break while a grid runs; rewrites the table in docs/reliability.md
 	CHAOS_TABLE=docs/reliability.md $(BIN)/python -m pytest tests/chaos -m ''
+
+bench: .venv/installed  ## how fast it is beside others, in about 25 minutes; BENCH=--markdown rewrites docs/performance.md
+	$(BIN)/python -W ignore -m benchmarks $(BENCH)
 
 check: .venv/installed  ## format, lint, import contracts, dependencies, types, spelling, tests
 	$(BIN)/ruff format --check .

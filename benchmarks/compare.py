@@ -9,16 +9,17 @@ call each, and extrapolated to all of them.
 
 from __future__ import annotations
 
-import argparse
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from scipy.stats import bootstrap
 
+from benchmarks.table import Row, arguments, progress, text
 from orchestrator.experiment import Experiment
 from orchestrator.report import across
-from orchestrator.report.comparison import DRAWS, TESTED, compare
+from orchestrator.report.comparison import DRAWS, compare, compared
 from orchestrator.statistics.paired import bca_interval
 
 
@@ -33,13 +34,12 @@ def grid(settings: int, losses: int, seeds: int) -> Experiment:
     return asked.model_copy(update={"datasets": tuple(datasets)})
 
 
-def scores(settings: int, losses: int, seeds: int) -> np.ndarray:
+def scores(asked: Experiment) -> np.ndarray:
     """Accuracies (settings, losses, seeds, measures) that differ by setting, loss and seed."""
-    rng = np.random.default_rng(0)
-    level = rng.normal(0.8, 0.05, (settings, 1, 1, len(TESTED)))
-    return (
-        level + 0.002 * np.arange(losses)[:, None, None] + rng.normal(0, 0.01, (settings, losses, seeds, len(TESTED)))
-    )
+    rng, measures = np.random.default_rng(0), len(compared(asked))
+    settings, losses, seeds = len(asked.datasets), len(asked.losses), len(asked.seeds)
+    level = rng.normal(0.8, 0.05, (settings, 1, 1, measures))
+    return level + 0.002 * np.arange(losses)[:, None, None] + rng.normal(0, 0.01, (settings, losses, seeds, measures))
 
 
 def table(asked: Experiment, values: np.ndarray) -> list[dict[str, Any]]:
@@ -51,8 +51,7 @@ def table(asked: Experiment, values: np.ndarray) -> list[dict[str, Any]]:
             "loss": loss.label,
             "seed": seed,
             "state": "finished",
-            "accuracy_at_validation_threshold": None,
-            **dict(zip(TESTED, found, strict=True)),
+            **dict(zip(compared(asked), found, strict=True)),
         }
         for dataset, by_loss in zip(asked.datasets, values.tolist(), strict=True)
         for loss, by_seed in zip(asked.losses, by_loss, strict=True)
@@ -68,41 +67,49 @@ def line_by_line(differences: np.ndarray) -> float:
     return (time.perf_counter() - started) / len(differences)
 
 
-def main() -> None:
-    """Print the seconds and their ratio."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    for name, default in (("settings", 1_000), ("losses", 10), ("seeds", 20)):
-        parser.add_argument(f"--{name}", type=int, default=default)
-    parser.add_argument("--lines", type=int, default=20, help="differences that scipy is timed on")
-    asked = parser.parse_args()
-    size = (asked.settings, asked.losses, asked.seeds)
-    experiment, values = grid(*size), scores(*size)
-    rows = table(experiment, values)
+def rows(
+    *,
+    quick: bool = False,
+    size: tuple[int, int, int] = (1_000, 10, 20),
+    lines: int = 20,
+    tell: Callable[[str], None],
+) -> list[Row]:
+    """Seconds of ours and of scipy for settings x losses x seeds; quickly: a tenth of the settings."""
+    settings, losses, seeds = (size[0] // 10, *size[1:]) if quick else size
+    experiment = grid(settings, losses, seeds)
+    values = scores(experiment)
+    made = table(experiment, values)
 
     started = time.perf_counter()
-    comparison = compare(experiment, rows)
-    compared = time.perf_counter()
-    overall = across.overall(experiment, rows)
+    comparison = compare(experiment, made)
+    tested = time.perf_counter()
+    overall = across.overall(experiment, made)
     ended = time.perf_counter()
-    assert len(comparison.lines) == asked.settings * asked.losses
-    assert overall.settings == asked.settings
+    assert len(comparison.lines) == settings * losses
+    assert overall.settings == settings
 
-    differences = np.moveaxis(values[:, 1:] - values[:, :1], 2, -1).reshape(-1, asked.seeds)
+    differences = np.moveaxis(values[:, 1:] - values[:, :1], 2, -1).reshape(-1, seeds)
+    tell(f"{len(differences)} differences compared in {tested - started:.1f} s")
     started_alone = time.perf_counter()
     bca_interval(differences, np.random.default_rng(0), DRAWS)
-    alone = time.perf_counter() - started_alone
-    scipys = line_by_line(differences[:: max(1, len(differences) // asked.lines)][: asked.lines])
-    ours, whole = ended - started, scipys * len(differences)
-    print(
-        f"{' x '.join(map(str, size))} settings, losses, seeds: {len(differences)} differences, {DRAWS} resamples each"
-    )
-    print(f"comparison {compared - started:8.1f} s")
-    print(f"across     {ended - compared:8.1f} s")
-    print(f"together   {ours:8.1f} s")
-    print(f"BCa alone  {alone:8.1f} s  part of the comparison")
-    print(f"scipy's BCa{whole:8.1f} s  extrapolated from {asked.lines} calls of {scipys * 1000:.1f} ms")
-    print(f"scipy's BCa takes {whole / alone:.1f} times as long as ours, {whole / ours:.1f} times as long as all of it")
+    alone, ours = time.perf_counter() - started_alone, ended - started
+    each = line_by_line(differences[:: max(1, len(differences) // lines)][:lines])
+    whole, asked = each * len(differences), f"{len(differences):,} differences, {DRAWS:,} resamples each"
+    part, note = "comparison", f"extrapolated from {lines} calls of {1000 * each:.1f} ms"
+    return [
+        Row(part, "every test, correction and claim", (tested - started,), "s", note=asked),
+        Row(part, "across settings", (ended - tested,), "s"),
+        Row(part, "BCa intervals alone", (alone,), "s", note="part of the first"),
+        Row(part, "scipy's BCa, beside our intervals", (whole,), "s", whole / alone, note),
+        Row(part, "scipy's BCa, beside all of ours", (whole,), "s", whole / ours, note),
+    ]
 
 
 if __name__ == "__main__":
-    main()
+    parser = arguments(__doc__)
+    for name, default in (("settings", 1_000), ("losses", 10), ("seeds", 20)):
+        parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--lines", type=int, default=20, help="differences that scipy is timed on")
+    wanted = parser.parse_args()
+    asked = (wanted.settings, wanted.losses, wanted.seeds)
+    print(text(rows(size=asked, lines=wanted.lines, tell=progress)))

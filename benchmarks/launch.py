@@ -7,20 +7,21 @@ side in one call, so that their ratios mean something on any machine.
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import psutil
 
+from benchmarks import grid
+from benchmarks.table import Row, arguments, progress, text
 from orchestrator.campaign import carry_out, take_stock
 from orchestrator.execution.queue import Queue
 from orchestrator.execution.ray_tune import RayTune
@@ -43,7 +44,7 @@ class Trivial:
 
     def run(self, cell: Cell, tell: Any) -> Finished:
         """Tell that the cell began, advanced and finished."""
-        import torch  # noqa: F401 - as for real cells; paid once a process
+        import torch  # noqa: F401  # pyright: ignore[reportUnusedImport] - as for real cells; paid once a process
 
         began = time.time()
         tell(Started(cell, "here", began))
@@ -51,7 +52,7 @@ class Trivial:
         return Finished(cell, Attempt("here", began, time.time() - began), {"uniform_accuracy": 0.5})
 
 
-def grid(cells: int) -> Plan:
+def trivial(cells: int) -> Plan:
     """A plan of so many cells."""
     fields = {"losses": ["softmax", "bce_unified"], "backbones": ["resnet8"], "datasets": ["digits"]}
     return plan(Experiment.model_validate({"name": "trivial", "seeds": cells // 2, "baseline": "softmax", **fields}))
@@ -59,7 +60,7 @@ def grid(cells: int) -> Plan:
 
 def ours(cells: int, watch: Any = None) -> tuple[float, float, float]:
     """Seconds until the first cell ran; seconds a cell after that, and the driver's CPU seconds; registry included."""
-    began, first, asked, busy = time.perf_counter(), 0.0, grid(cells), 0.0
+    began, first, asked, busy = time.perf_counter(), 0.0, trivial(cells), 0.0
 
     def note(event: Event) -> None:
         nonlocal first, busy
@@ -108,7 +109,7 @@ def plain_tune(cells: int, *, reuse: bool, quiet: bool = False) -> float:
 
 def bare_loop(cells: int) -> float:
     """Seconds a cell of a loop that does what the trivial worker does."""
-    asked, worker = grid(cells), Trivial()
+    asked, worker = trivial(cells), Trivial()
     worker.run(asked.cells[0], lambda event: None)  # imports torch
     began = time.perf_counter()
     for cell in asked.cells:
@@ -116,44 +117,32 @@ def bare_loop(cells: int) -> float:
     return (time.perf_counter() - began) / cells
 
 
-def trivial(cells: int) -> None:
-    """The table of trivial cells."""
+def rows(*, quick: bool = False, cells: int = 200, tell: Callable[[str], None]) -> list[Row]:
+    """Milliseconds of a trivial cell in all ways."""
+    cells = 40 if quick else cells
     few = max(CORES * 2, cells // 25)  # at 4 s a cell, more would teach nothing
     start, each, busy = ours(cells)
-    rows = [
-        ("bare Python loop", bare_loop(cells), cells),
-        ("ours: Tune, reused actors, waves, registry", each, cells),
-        ("Tune, reused actors, no loggers", plain_tune(cells, reuse=True, quiet=True), cells),
-        ("Tune, reused actors", plain_tune(cells, reuse=True), cells),
-        ("Tune with its defaults", plain_tune(few, reuse=False), few),
+    tell(f"ours: {1000 * each:.1f} ms a cell")
+    peers = {
+        "bare Python loop": (bare_loop(cells), cells),
+        "Tune, reused actors, no loggers": (plain_tune(cells, reuse=True, quiet=True), cells),
+        "Tune, reused actors": (plain_tune(cells, reuse=True), cells),
+        "Tune with its defaults": (plain_tune(few, reuse=False), few),
+    }
+    part = "scheduling a trivial cell"
+    return [
+        Row(part, "ours: Tune, reused actors, waves, registry", (1000 * each,), "ms", note=f"{cells} cells"),
+        Row(part, "ours: the driver's own computing", (1000 * busy,), "ms"),
+        Row(part, "ours: until the first cell", (start,), "s"),
+        *(Row(part, name, (1000 * took,), "ms", took / each, f"{n} cells") for name, (took, n) in peers.items()),
     ]
-    print(f"{'trivial cells':46} {'n':>6} {'ms a cell':>10} {'ours = 1':>9}")
-    for name, seconds, n in rows:
-        print(f"{name:46} {n:6} {1000 * seconds:10.2f} {seconds / each:9.2f}")
-    print(f"ours: {start:.1f} s until the first cell; the driver computes {1000 * busy:.1f} ms a cell\n")
 
 
 def real() -> None:
     """The quickstart's cells: how much of two cores' time is training."""
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "orchestrator", "launch", "experiments/quickstart.yaml", "--json"]
-        began = time.time()
-        told = subprocess.run([*command, "--workspace", folder], capture_output=True, text=True, check=True)
-        wall = time.time() - began
-        accounts = [account for _, account in Evaluations(Path(folder) / "evaluations").accounts()]
-    starts = sorted(account.started for account in accounts)
-    ends = [account.started + account.seconds for account in accounts]
-    busy, span = sum(account.seconds for account in accounts), max(ends) - starts[0]
-    training = sum(account.train_seconds or 0 for account in accounts)
-    n = json.loads(told.stdout.splitlines()[-1])["done"]
-    print(
-        f"real cells: {n}, wall {wall:.1f} s, of which {starts[0] - began:.1f} s before the first cell and "
-        f"{began + wall - max(ends):.1f} s after the last"
-    )
-    print(
-        f"cells' seconds / cores / span: {busy / CORES / span:.3f}; training seconds alone: "
-        f"{training / CORES / span:.3f}\n"
-    )
+        wall, _ = grid.launch(folder, seeds=5)
+        print(text(grid.efficiency(folder, wall)))
 
 
 def grow(cells: int, picture: Path | None) -> None:
@@ -191,7 +180,7 @@ def grow(cells: int, picture: Path | None) -> None:
 def planning(cells: int) -> None:
     """Plan many cells, and subtract them from a registry in which all are finished."""
     began = time.perf_counter()
-    asked = grid(cells)
+    asked = trivial(cells)
     planned = time.perf_counter() - began
     with tempfile.TemporaryDirectory() as folder, Registry.open(f"sqlite:///{folder}/registry.db") as registry:
         began = time.perf_counter()
@@ -200,7 +189,7 @@ def planning(cells: int) -> None:
         registry.adopt({cell.id: "finished" for cell in asked.cells})
         evaluations = Evaluations(Path(folder) / "evaluations")
         for cell in asked.cells:
-            path = evaluations.path(cell.recipe, cell.id)
+            path = Path(folder) / "evaluations" / evaluations.name(cell)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch()
         began = time.perf_counter()
@@ -214,7 +203,7 @@ def planning(cells: int) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = arguments(__doc__)
     parser.add_argument("--cells", type=int, default=200)
     parser.add_argument("--real", action="store_true")
     parser.add_argument("--grow", type=int, metavar="N")
@@ -226,6 +215,6 @@ if __name__ == "__main__":
     if asked.grow:
         grow(asked.grow, asked.picture)
     if not (asked.plan or asked.grow):
-        trivial(asked.cells)
+        print(text(rows(cells=asked.cells, tell=progress)))
     if asked.real:
         real()

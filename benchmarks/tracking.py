@@ -3,24 +3,23 @@
     python benchmarks/tracking.py [--runs 20] [--epochs 10] [--tracking URI]
 
 Each process writes its runs one after the other, as a worker does with short cells: parameters, epochs of ten
-figures, final metrics. Nothing is trained, so that nothing hides behind training. In seconds a run: `waiting`,
-what a cell waits for the store, from opening its run to the end of it (the median, and the longest); `whole`,
-the time from the start of the first process to the end of the last, divided by the runs; `CPU`, what the
-processes computed. `late` counts the runs that the store did not have in full by their end.
+figures, final metrics. Nothing is trained, so that nothing hides behind training. In seconds a run: what a cell waits
+for the store, from opening its run to the end of it; and what the store takes, the time from the start of the first
+process to the end of the last, divided by the runs.
 """
 
 from __future__ import annotations
 
-import argparse
 import multiprocessing
 import statistics
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from multiprocessing.synchronize import Barrier as Together
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from benchmarks.table import Row, arguments, progress, text
 from orchestrator.cluster import Resources
 from orchestrator.plan import Cell, identity
 from orchestrator.records.mlflow_store import connect
@@ -77,7 +76,7 @@ def measure(tracking: Tracking, processes: int, runs: int, epochs: int, first_se
     ]
     for worker in workers:
         worker.start()
-    together.wait()
+    together.wait(timeout=300)  # a process that died at its start would be waited for
     started = time.perf_counter()
     written = [run for _ in workers for run in told.get()]
     whole = time.perf_counter() - started
@@ -86,33 +85,40 @@ def measure(tracking: Tracking, processes: int, runs: int, epochs: int, first_se
     return written, whole
 
 
-def row(processes: int, written: Iterable[Written], whole: float) -> str:
-    """A line of the table."""
+def described(processes: int, written: Iterable[Written], whole: float) -> list[Row]:
+    """What so many processes that write at once wait for, and what the store takes a run."""
     runs = list(written)
-    seconds = [run.waiting for run in runs]
-    cpu = statistics.fmean(run.cpu for run in runs)
-    late = sum(not run.in_time for run in runs)
-    median, longest = statistics.median(seconds), max(seconds)
-    return f"{processes:>9} {median:>8.3f} {longest:>8.3f} {whole / len(runs):>7.3f} {cpu:>7.3f} {late:>5}"
+    cpu, late = statistics.fmean(run.cpu for run in runs), sum(not run.in_time for run in runs)
+    name = f"{processes} process{'es' * (processes > 1)}"
+    note = f"{cpu:.2f} s of it computing; {late} of {len(runs)} runs not whole in time"
+    return [
+        Row("tracking a run in MLflow", f"{name}: the cell waits", tuple(run.waiting for run in runs), "s", note=note),
+        Row("tracking a run in MLflow", f"{name}: the store takes a run", (whole / len(runs),), "s"),
+    ]
 
 
-def main() -> None:
-    """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--runs", type=int, default=20, help="runs a process")
-    parser.add_argument("--epochs", type=int, default=10)
-    parser.add_argument("--tracking", help="a store of your own; default: a fresh SQLite file")
-    asked = parser.parse_args()
+def rows(
+    *, quick: bool = False, runs: int = 20, epochs: int = 10, uri: str | None = None, tell: Callable[[str], None]
+) -> list[Row]:
+    """One, two and eight processes; quickly: one. A store of one's own, or a fresh SQLite file."""
+    found = list[Row]()
     with TemporaryDirectory() as folder:
-        uri = asked.tracking or f"sqlite:///{Path(folder) / 'mlflow.db'}"
-        tracking = Tracking(uri, "benchmark", None if asked.tracking else str(Path(folder) / "mlartifacts"))
+        store = uri or f"sqlite:///{Path(folder) / 'mlflow.db'}"
+        tracking = Tracking(store, "benchmark", None if uri else str(Path(folder) / "mlartifacts"))
         tracking.prepare()
-        print(f"{asked.runs} runs a process, {asked.epochs} epochs of {FIGURES} figures; seconds a run")
-        print(f"{'processes':>9} {'waiting':>8} {'longest':>8} {'whole':>7} {'CPU':>7} {'late':>5}")
-        for number, processes in enumerate((1, 2, 8)):
-            written, whole = measure(tracking, processes, asked.runs, asked.epochs, first_seed=number * 100_000)
-            print(row(processes, written, whole), flush=True)
+        for number, processes in enumerate((1,) if quick else (1, 2, 8)):
+            written, whole = measure(tracking, processes, runs, epochs, first_seed=number * 100_000)
+            tell(f"{processes} processes: {whole / processes / runs:.2f} s a run")
+            found += described(processes, written, whole)
+    return found
 
 
 if __name__ == "__main__":
-    main()
+    parser = arguments(__doc__)
+    parser.add_argument("--runs", type=int, default=20, help="runs a process")
+    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--tracking", help="a store of your own; default: a fresh SQLite file")
+    wanted = parser.parse_args()
+    asked = {"runs": wanted.runs, "epochs": wanted.epochs, "uri": wanted.tracking}
+    print(f"{wanted.runs} runs a process, {wanted.epochs} epochs of {FIGURES} figures; seconds a run")
+    print(text(rows(**asked, tell=progress)))

@@ -1,0 +1,79 @@
+"""Every benchmark, one table: `python -W ignore -m benchmarks`, or `make bench`.
+
+`--quick` runs a small case of each in a few minutes. `--only training grid` runs some. `--json FILE` keeps the repeats
+themselves; `--markdown` rewrites the tables of docs/performance.md, and the picture of the growth, from this run.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import time
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from benchmarks.table import Row, arguments, machine, markdown, text
+from orchestrator import provenance
+
+NAMES = ("startup", "training", "grid", "launch", "evaluation", "records", "compare", "tracking", "growth")
+"""In this order, so that what is short and tells most comes first."""
+PAGE = provenance.ROOT / "docs" / "performance.md"
+PICTURE = PAGE.parent / "images" / "growth.svg"
+MARKED = re.compile(r"(<!-- table -->\n).*(<!-- end -->)", re.DOTALL)
+
+
+def told(name: str, line: str) -> None:
+    """Say how far it is, apart from the table."""
+    print(f"{name}: {line}", file=sys.stderr, flush=True)
+
+
+def options(name: str, *, draws: bool) -> dict[str, Any]:
+    """What a benchmark is told beside `quick`."""
+    return {"picture": PICTURE} if name == "growth" and draws else {}
+
+
+def everything(names: list[str], *, quick: bool, draws: bool) -> tuple[list[Row], list[str]]:
+    """The rows of some benchmarks, and which failed: one that does shall not cost the others their time."""
+    found, failed = list[Row](), list[str]()
+    for name in names:
+        began = time.monotonic()
+        try:
+            measure = import_module(f"benchmarks.{name}").rows
+            found += measure(quick=quick, **options(name, draws=draws), tell=partial(told, name))
+        except Exception as error:  # noqa: BLE001 - whatever it is, the others are measured
+            told(name, f"failed: {type(error).__name__}: {error}")
+            failed.append(name)
+        told(name, f"{time.monotonic() - began:.0f} s")
+    return found, failed
+
+
+def written(page: str, rows: list[Row], *, minutes: float) -> str:
+    """The page with its tables replaced."""
+    about = f"Measured on {machine()} {minutes:.0f} minutes in all."
+    return MARKED.sub(lambda found: f"{found[1]}\n{about}\n\n{markdown(rows)}\n\n{found[2]}", page)
+
+
+def main() -> None:
+    """Measure, and print the table."""
+    parser = arguments(__doc__)
+    parser.add_argument("--quick", action="store_true", help="a small case of each")
+    parser.add_argument("--only", nargs="+", choices=NAMES, default=list(NAMES), metavar="NAME", help=", ".join(NAMES))
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows there as well")
+    parser.add_argument("--markdown", action="store_true", help=f"rewrite the tables of {PAGE.name}")
+    asked = parser.parse_args()
+    began = time.monotonic()
+    rows, failed = everything(asked.only, quick=asked.quick, draws=asked.markdown)
+    minutes = (time.monotonic() - began) / 60
+    print(f"{text(rows)}\n\n{machine()} {minutes:.0f} minutes.")
+    if asked.json:
+        asked.json.write_text(json.dumps({"machine": machine(), "rows": [row.as_json() for row in rows]}, indent=2))
+    if asked.markdown and not failed:
+        PAGE.write_text(written(PAGE.read_text(encoding="utf-8"), rows, minutes=minutes), encoding="utf-8")
+    sys.exit(f"Failed: {', '.join(failed)}" if failed else 0)
+
+
+if __name__ == "__main__":
+    main()
