@@ -195,7 +195,7 @@ def show_plan(
     experiment = wiring.experiment(file, loss, backbone, dataset, only, seeds)
     trials = wiring.trials(experiment, place)
     # As long as recipes are sought, nobody knows the final cells.
-    plan = trials.plan if trials and not trials.over else wiring.plan(experiment, place)
+    plan = trials.plan if trials and not trials.over else wiring.final(experiment, trials)
     with wiring.registry_if_any(place, registry) as records:
         states = take_stock(plan, Evaluations(place.evaluations), records)
         durations = records.durations(plan.experiment.name) if records else {}
@@ -392,7 +392,8 @@ def export(
 
     place, console = Workspace.at(workspace), wiring.console()
     experiment = wiring.experiment(file, loss, backbone, dataset, only, seeds)
-    plan, trials = wiring.plan(experiment, place), wiring.trials(experiment, place)
+    trials = wiring.trials(experiment, place)
+    plan = wiring.final(experiment, trials)
     made = exported(plan, place, folder, trials and trials.plan)
     for sentence in made.damaged:
         wiring.complain(console, sentence)

@@ -366,7 +366,8 @@ class Experiment(Frozen):
             if settled.loss.calibrated and not settled.training.validation_fraction:
                 text = f"{'/'.join(labels)} is calibrated on a validation split: 'validation_fraction' must be above 0."
                 raise source.nested([(("losses",), text)])
-            first = seen.setdefault((settled.loss, backbone.plugin, dataset.plugin, settled.training), labels)
+            known = _without_tuned(settled, self.tuning)
+            first = seen.setdefault((known.loss, backbone.plugin, dataset.plugin, known.training), labels)
             if first != labels:
                 axis = next(axis for axis, a, b in zip(AXES.values(), first, labels, strict=True) if a != b)
                 text = f"{'/'.join(first)} and {'/'.join(labels)} are the same recipe: leave out one."
@@ -423,6 +424,17 @@ def own_space(loss: Loss, tuning: Tuning) -> dict[str, Domain]:
     """What of a tuning's space a loss has: the shared part, and its own parameters."""
     own = type(loss).model_fields
     return {name: domain for name, domain in tuning.space.items() if name in tuning.shared or name in own}
+
+
+def _without_tuned(settled: Settled, tuning: Tuning | None) -> Settled:
+    """What is known of a recipe before it is tuned: what will be found is the same for all."""
+    if tuning is None:
+        return settled
+    sought = {name: domain.at(0.0) for name, domain in own_space(settled.loss, tuning).items()}
+    shared = {name: value for name, value in sought.items() if name in tuning.shared}
+    own = {name: value for name, value in sought.items() if name not in shared}
+    loss, training = settled.loss.model_copy(update=own), settled.training.model_copy(update=shared)
+    return settled._replace(loss=loss, training=training)
 
 
 def _misfits(experiment: Experiment, tuning: Tuning) -> Iterator[Problem]:

@@ -77,11 +77,11 @@ def _processor() -> str:
 @cache
 def nvml() -> Any:
     """NVIDIA's management library, opened; None where there is no driver of theirs."""
-    try:
-        import pynvml
+    import pynvml
 
+    try:
         pynvml.nvmlInit()
-    except Exception:  # noqa: BLE001 - without a driver, or with half of one, it raises errors of many kinds
+    except pynvml.NVMLError:  # it is what pynvml makes of an absent library, too
         return None
     return pynvml
 

@@ -11,6 +11,7 @@ from pydantic_core import PydanticCustomError
 from orchestrator import source
 from orchestrator.errors import ExperimentError
 from orchestrator.experiment import AXES, Axis, Choice, Claim, Experiment, Where, chosen, unknown
+from orchestrator.tuning import Tuning
 
 
 def revise(
@@ -22,7 +23,7 @@ def revise(
 ) -> Experiment:
     """The experiment with axis values added — or, with `only`, narrowed to those named.
 
-    Narrowed, it loses the claims and overrides that speak of what was left out.
+    Narrowed, it loses the claims, overrides and tuned parameters that speak of what was left out.
 
     Raises:
         ExperimentError: An unknown name; the message names the option.
@@ -46,6 +47,7 @@ def revise(
             )
         fields["claims"] = [claim for claim in experiment.claims if _speaks_of(claim, labels)]
         fields["overrides"] = [override for override in experiment.overrides if _selects(override.where, labels)]
+        fields["tuning"] = experiment.tuning and _of_losses(experiment.tuning, fields["losses"])
     if seeds is not None:
         fields["seeds"] = seeds
     try:
@@ -69,6 +71,13 @@ def _narrowed(axis: Axis, present: tuple[Choice, ...], names: Sequence[str]) -> 
     if found:
         raise ExperimentError([f"--{axis}: {complaint}" for complaint in found])
     return tuple(choice for choice in present if choice.label in names) if names else present
+
+
+def _of_losses(tuning: Tuning, losses: Sequence[Choice]) -> Tuning | None:
+    """The tuning stage without the parameters that none of these losses has; none where nothing is left to tune."""
+    own = {name for choice in losses for name in type(choice.plugin).model_fields}
+    space = {name: domain for name, domain in tuning.space.items() if name in own or name in tuning.shared}
+    return tuning.model_copy(update={"space": space}) if space else None
 
 
 def _speaks_of(claim: Claim, labels: Mapping[Axis, set[str]]) -> bool:

@@ -50,13 +50,9 @@ class Ended:
 
     plan: Plan
     tally: Counter[str]
-    rule: Trials | Spending | None
     runs: Tracking | None
-
-    @property
-    def is_tuning(self) -> bool:
-        """Whether the launch ended before the final cells, because some recipe is not found."""
-        return isinstance(self.rule, Trials)
+    is_tuning: bool
+    """Whether the launch ended before the final cells, because some recipe is not found."""
 
 
 @dataclass(frozen=True)
@@ -92,8 +88,12 @@ class Launch:
             ended = self._stage(trials.plan, trials)
             wiring.aggregated(self.console, trials.plan, self.place)
             if not trials.over:
+                unfinished = (
+                    "Not every recipe is found, so no final cell was begun: --retry-failed runs again what failed."
+                )
+                wiring.complain(self.console, unfinished)
                 return ended
-        return self._stage(wiring.plan(experiment, self.place))
+        return self._stage(wiring.final(experiment, trials))
 
     def _stage(self, plan: Plan, trials: Trials | None = None) -> Ended:
         """Run what of a plan is missing; of a tuning stage, `trials` ask for more of it."""
@@ -124,7 +124,7 @@ class Launch:
                     tally += self._stoppable(carry, queue, states, runs)
             for sentence in rule.sentences() if rule else ():
                 self.console.print(sentence, markup=False, emoji=False)
-        return Ended(plan, tally, rule, runs if cells else None)
+        return Ended(plan, tally, runs if cells else None, is_tuning=trials is not None)
 
     def _admit(self, plan: Plan, cells: Sequence[Cell], owner: str) -> None:
         """Let cells stand beside old ones of another environment, if anchors, or the user, say so."""

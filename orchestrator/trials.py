@@ -11,13 +11,15 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from orchestrator.errors import DamagedFileError, RequestError
 from orchestrator.experiment import Experiment, Override, Where, given, own_space
-from orchestrator.outcome import Adopted, Diverged, Ending, Finished, Lost, Stopped
+from orchestrator.learning import learning
+from orchestrator.outcome import Adopted, Diverged, Ending, Finished
 from orchestrator.plan import Cell, Plan, identity
 from orchestrator.records.evaluations import Evaluations
+from orchestrator.records.storage import in_parallel
 from orchestrator.space import Domain
 from orchestrator.tuning import Search, Trial, Tuning, Values
 from trainers.recipe import Recipe, Training
@@ -29,8 +31,7 @@ REDUCTION = 3
 RUNGS = 3
 """`asha` looks so often, the last time at the full number of epochs."""
 
-Learning = Callable[[Mapping[str, Domain], Tuning, int], Search]
-"""Makes a search of a space that learns from its trials, of so many epochs each."""
+Recall = Callable[[Sequence[Cell]], Mapping[str, float]]
 
 WORST = -math.inf
 """The score of a recipe that diverged, or for which the measure does not exist."""
@@ -111,11 +112,10 @@ class Trials:
 
     Args:
         experiment: With `tuning`.
-        recall: The score of a cell that is done, as in its measures; None where it has not been.
-        learning: Makes the searcher that learns from its trials.
+        recall: The scores of those of some cells that are done, by id.
     """
 
-    def __init__(self, experiment: Experiment, recall: Callable[[Cell], float | None], learning: Learning) -> None:
+    def __init__(self, experiment: Experiment, recall: Recall) -> None:
         if experiment.tuning is None:
             raise ValueError(f"Experiment '{experiment.name}' has no tuning stage")
         self._tuning, self._recall = experiment.tuning, recall
@@ -123,7 +123,7 @@ class Trials:
         self._scores: dict[str, float] = {}
         self._asked: dict[str, Cell] = {}
         self._contests = [
-            _contest(experiment, self._tuning, learning, Competitor(loss.label, backbone.label, dataset.label))
+            _contest(experiment, self._tuning, Competitor(loss.label, backbone.label, dataset.label))
             for dataset, backbone, loss in product(experiment.datasets, experiment.backbones, experiment.losses)
         ]
         self._settle(self._contests)
@@ -153,7 +153,8 @@ class Trials:
                 continue
             diverged = scores.count(WORST)
             values = ", ".join(f"{field} {value}" for field, value in tuned.winner.values.items())
-            best = f"{abs(tuned.winner.score):.4f} with {values}" if tuned.winner.score > WORST else "none has a score"
+            value = tuned.winner.score if self._tuning.direction == "higher" else -tuned.winner.score
+            best = f"{value:.4f} with {values}" if tuned.winner.score > WORST else "none has a score"
             yield f"{name}: best of {len(tuned.tried)} trials{f' ({diverged} diverged)' if diverged else ''}: {best}"
 
     def heard(self, event: Ending | Adopted) -> list[Cell]:
@@ -164,8 +165,8 @@ class Trials:
             case Diverged() | Adopted(state="diverged"):
                 score = WORST
             case Adopted(state="finished"):
-                score = self._recall(event.cell)
-            case Lost() | Stopped() | _:
+                score = self._recall([event.cell]).get(event.cell.id)
+            case _:
                 score = None  # tried again, or without a score until somebody asks to retry it
         if score is None:
             return []
@@ -178,23 +179,27 @@ class Trials:
         missing: list[Cell] = []
         for contest in contests:
             while asked := contest.go_on(self._scores):
-                self._asked |= {cell.id: cell for cell in asked}
-                found = {cell.id: score for cell in asked if (score := self._recall(cell)) is not None}
+                # A recipe may be drawn again.
+                fresh = {cell.id: cell for cell in asked if cell.id not in self._asked}
+                self._asked |= fresh
+                found = self._recall(list(fresh.values()))
                 self._scores |= found
-                missing += [cell for cell in asked if cell.id not in found]
-                if not found:
-                    break
+                missing += [cell for name, cell in fresh.items() if name not in found]
         return missing
 
 
-def recall(tuning: Tuning, evaluations: Evaluations) -> Callable[[Cell], float | None]:
+def recall(tuning: Tuning, evaluations: Evaluations) -> Recall:
     """Looks up the scores of cells in their files; a file that is absent or damaged has none."""
 
-    def look(cell: Cell) -> float | None:
+    def score(cell: Cell) -> float | None:
         try:
             return scored(tuning, evaluations.content(cell)["metrics"])
         except (DamagedFileError, FileNotFoundError):
             return None
+
+    def look(cells: Sequence[Cell]) -> dict[str, float]:
+        found = zip(cells, in_parallel(score, cells, evaluations.storage.readers), strict=True)
+        return {cell.id: known for cell, known in found if known is not None}
 
     return look
 
@@ -228,24 +233,29 @@ def settle(experiment: Experiment, tuned: Sequence[Tuned]) -> Experiment:
                 f"'{experiment.name}' is still being tuned: {done} recipes are found, and the one of "
                 f"{'/'.join(each.competitor)} is not. Launch it first."
             )
-        recipe = {name: value for name, value in each.winner.values.items() if name in Training.model_fields}
-        loss = {name: value for name, value in each.winner.values.items() if name not in recipe}
+        recipe, loss = _parts(each.winner.values)
         overrides.append(Override(where=Where(**each.competitor._asdict()), recipe=recipe, loss=loss))
     return experiment.model_copy(update={"overrides": (*experiment.overrides, *overrides)})
 
 
-def _contest(experiment: Experiment, tuning: Tuning, learning: Learning, competitor: Competitor) -> _Contest:
+def _parts(values: Values) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The fields of the recipe among some values, and the parameters of the loss."""
+    recipe = {name: value for name, value in values.items() if name in Training.model_fields}
+    return recipe, {name: value for name, value in values.items() if name not in recipe}
+
+
+def _contest(experiment: Experiment, tuning: Tuning, competitor: Competitor) -> _Contest:
     settled, space = experiment.settled(*competitor), own_space(experiment.loss(competitor.loss), tuning)
     backbone = next(choice.plugin for choice in experiment.backbones if choice.label == competitor.backbone)
     dataset = next(choice.plugin for choice in experiment.datasets if choice.label == competitor.dataset)
     # Shifts are made from the test split.
-    data, epochs = dataset.model_copy(update={"shift": None}), settled.training.epochs
+    data = dataset.model_copy(update={"shift": None})
 
     def cells(trial: Trial) -> list[Cell]:
-        recipe = {name: value for name, value in trial.values.items() if name in Training.model_fields}
+        recipe, parameters = _parts(trial.values)
         fields = settled.training.model_dump() | recipe | {"epochs": trial.epochs}
         of_trial = Recipe.model_construct(
-            loss=given(settled.loss, {name: value for name, value in trial.values.items() if name not in recipe}),
+            loss=given(settled.loss, parameters),
             backbone=backbone,
             dataset=data,
             seed=0,
@@ -256,15 +266,17 @@ def _contest(experiment: Experiment, tuning: Tuning, learning: Learning, competi
         place = settled.resources, settled.time_limit, trial.number
         return [Cell(identity(recipe), *competitor, recipe.seed, recipe, *place) for recipe in recipes]
 
-    search = learning(space, tuning, epochs) if tuning.searcher == "optuna" else _drawn(space, tuning, epochs)
-    return _Contest(competitor, space, search, cells)
+    return _Contest(competitor, space, _search(space, tuning, settled.training.epochs), cells)
 
 
-def _drawn(space: Mapping[str, Domain], tuning: Tuning, epochs: int) -> Search:
-    drawn = list(points(space, tuning))
-    if tuning.searcher == "asha":
-        return _halving(drawn, epochs)
-    return _at_once([Trial(number, point, epochs) for number, point in enumerate(drawn)])
+def _search(space: Mapping[str, Domain], tuning: Tuning, epochs: int) -> Search:
+    match tuning.searcher:
+        case "random":
+            return _at_once([Trial(number, point, epochs) for number, point in enumerate(points(space, tuning))])
+        case "asha":
+            return _halving(list(points(space, tuning)), epochs)
+        case "optuna":
+            return learning(space, tuning, epochs)
 
 
 def points(space: Mapping[str, Domain], tuning: Tuning) -> Iterator[Values]:

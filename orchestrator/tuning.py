@@ -54,8 +54,8 @@ class Tuning(Frozen):
     direction: Literal["higher", "lower"] = "higher"
     on: Literal["validation"] = "validation"
     searcher: Literal["random", "optuna", "asha"] = "random"
-    """`random`: all recipes are drawn beforehand, the same ones for every loss. `optuna`: by Ray Tune's OptunaSearch,
-    which learns from the trials before. `asha`: as `random`, but only the better third is trained on for longer."""
+    """`random`: all recipes are drawn beforehand, the same ones for every loss. `optuna`: by Optuna's sampler, which
+    learns from the trials before. `asha`: as `random`, but only the better third is trained for longer, in rungs."""
 
     @field_validator("space")
     @classmethod

@@ -64,33 +64,36 @@ def plan(asked: Experiment, place: Workspace) -> Plan:
     Raises:
         RequestError: Not all recipes are found yet.
     """
+    return final(asked, trials(asked, place))
+
+
+def final(asked: Experiment, stage: Trials | None) -> Plan:
+    """The cells of an experiment with the recipes that won in its tuning stage, where it has one; raises as `plan`."""
     from orchestrator.plan import plan as planned
 
-    found = trials(asked, place)
-    if found is None:
+    if stage is None:
         return planned(asked)
     from orchestrator.trials import settle
 
-    return planned(settle(asked, found.tuned))
+    return planned(settle(asked, stage.tuned))
 
 
 def plans(asked: Experiment, place: Workspace) -> Iterator[Plan]:
     """The trials of an experiment's tuning stage, where it has one, and then its cells; raises as `plan` does."""
-    found = trials(asked, place)
-    if found:
-        yield found.plan
-    yield plan(asked, place)
+    stage = trials(asked, place)
+    if stage:
+        yield stage.plan
+    yield final(asked, stage)
 
 
 def trials(asked: Experiment, place: Workspace) -> Trials | None:
     """The tuning stage of an experiment as far as the workspace's files tell; None where it has none."""
     if asked.tuning is None:
         return None
-    from orchestrator.execution.optuna import learning
     from orchestrator.records.evaluations import Evaluations
     from orchestrator.trials import Trials, recall
 
-    return Trials(asked, recall(asked.tuning, Evaluations(place.evaluations)), learning)
+    return Trials(asked, recall(asked.tuning, Evaluations(place.evaluations)))
 
 
 def _located(file: Path) -> Path:
@@ -231,14 +234,15 @@ def compared(results: Results, plan: Plan, place: Workspace, registry_url: str |
     from orchestrator.records.results import aggregate
     from orchestrator.report.comparison import compare
 
-    pool = pooled(plan, Evaluations(place.evaluations), Ledger(place.drift(plan.experiment.name)))
+    rows = results.rows()
+    pool = pooled(plan.experiment, rows, Ledger(place.drift(plan.experiment.name)))
     with registry_if_any(place, registry_url) as records:
         stated_after = records is not None and records.claims_changed(experiment(file))
     stage = trials(plan.experiment, place)
     tried = aggregate(stage.plan, Evaluations(place.evaluations)).rows() if stage else []
     return compare(
         plan.experiment,
-        results.rows(),
+        rows,
         stated_after=stated_after,
         pool=pool,
         tuned=stage.tuned if stage else (),

@@ -33,7 +33,7 @@ class Environment:
 
     @classmethod
     def of(cls, provenance: Mapping[str, Any]) -> Self:
-        """The environment that a cell recorded."""
+        """The environment that a cell recorded, in its provenance or in its row of the results table."""
         source, commit = provenance.get("trainers_sha256"), provenance.get("git_commit")
         named = commit[:7] if commit else provenance.get("loss-orchestrator_version") or "unknown"
         if source and (provenance.get("git_dirty") or not commit):
@@ -71,7 +71,6 @@ class Past:
 
     cell: Cell
     environment: Environment
-    started: float
     seconds: float
 
     @property
@@ -93,4 +92,4 @@ def _past(evaluations: Evaluations, cell: Cell) -> Past | None:
         return None
     if content["state"] != "finished":
         return None
-    return Past(cell, Environment.of(content["provenance"]), content["started"], content["seconds"])
+    return Past(cell, Environment.of(content["provenance"]), content["seconds"])

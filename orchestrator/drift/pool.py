@@ -7,12 +7,11 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from orchestrator.drift.environment import Environment, Setting, change, finished
+from orchestrator.drift.environment import Environment, Setting, change
 from orchestrator.drift.judgement import PASSED, Outcome, Sentence, filled, judge, told
 from orchestrator.drift.ledger import Entry, Ledger
 from orchestrator.experiment import Experiment
-from orchestrator.plan import Plan
-from orchestrator.records.evaluations import Evaluations
+from orchestrator.sequence import Row
 
 
 @dataclass(frozen=True)
@@ -80,19 +79,23 @@ class Pool:
         return {**asdict(self), "pairs": pairs}
 
 
-def pooled(plan: Plan, evaluations: Evaluations, ledger: Ledger) -> Pool | None:
-    """What the finished cells of a plan come from; None where it is one environment."""
-    pasts = sorted(finished(plan.cells, evaluations), key=lambda past: past.started)
-    counts = Counter(past.environment for past in pasts)
+def pooled(experiment: Experiment, rows: Iterable[Row], ledger: Ledger) -> Pool | None:
+    """What the finished cells of a results table come from; None where it is one environment."""
+    pasts = [
+        ((row["dataset"], row["backbone"]), Environment.of(row))
+        for row in sorted(rows, key=lambda row: row["started"])
+        if row["state"] == "finished"
+    ]
+    counts = Counter(environment for _, environment in pasts)
     if len(counts) < 2:  # noqa: PLR2004 - two are needed to differ
         return None
-    newest = {past.setting: past.environment for past in pasts}
+    newest = dict(pasts)
     met: defaultdict[tuple[Environment, Environment], set[Setting]] = defaultdict(set)
-    for past in pasts:
-        if past.environment != newest[past.setting]:
-            met[past.environment, newest[past.setting]].add(past.setting)
+    for setting, environment in pasts:
+        if environment != newest[setting]:
+            met[environment, newest[setting]].add(setting)
     entries = ledger.entries()
-    pairs = [_pair(plan.experiment, old, new, settings, entries) for (old, new), settings in met.items()]
+    pairs = [_pair(experiment, old, new, settings, entries) for (old, new), settings in met.items()]
     return Pool(tuple(Part(environment, cells) for environment, cells in counts.items()), tuple(pairs))
 
 

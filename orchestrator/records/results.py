@@ -37,8 +37,14 @@ SCHEMA = pa.schema(
         ("mlflow_run_id", pa.string()),
         ("git_commit", pa.string()),
         ("protocol", pa.int64()),
+        ("started", pa.float64()),
+        ("git_dirty", pa.bool_()),
+        *((name, pa.string()) for name in ("trainers_sha256", "torch_version", "device")),
     ]
 )
+
+_RECORDED = ("git_commit", "git_dirty", "trainers_sha256", "torch_version", "device")
+"""Of a cell's provenance: what tells one environment from another."""
 
 SAMPLES = pa.schema([("cell_id", pa.string()), ("seed", pa.int64()), *cell_file.SCHEMA])
 """Of the dataset of all samples; its folders add `dataset`, `backbone` and `loss`, as the experiment labels them."""
@@ -130,7 +136,7 @@ def _columns(experiment: str, cells: Sequence[Cell], accounts: Sequence[Mapping[
         **{name: [getattr(cell, name) for cell in cells] for name in ("loss", "backbone", "dataset", "seed")},
         **{name: [values.get(name) for values in metrics] for name in MEASURES},
         **{name: [account[name] for account in accounts] for name in _COPIED},
-        "git_commit": [account["provenance"].get("git_commit") for account in accounts],
+        **{name: [account["provenance"].get(name) for account in accounts] for name in _RECORDED},
     }
 
 
@@ -143,6 +149,7 @@ _COPIED = (
     "parameters",
     "mlflow_run_id",
     "protocol",
+    "started",
 )
 
 

@@ -155,7 +155,7 @@ CELLS = plan(asked(seeds=4)).cells
 @st.composite
 def pasts(draw: st.DrawFn) -> list[Past]:
     chosen = draw(st.lists(st.sampled_from(CELLS), unique_by=lambda cell: cell.id, min_size=1))
-    return [Past(cell, OLD, 0.0, draw(st.floats(1, 100))) for cell in chosen]
+    return [Past(cell, OLD, draw(st.floats(1, 100))) for cell in chosen]
 
 
 @given(pasts())
@@ -177,13 +177,13 @@ def test_anchors_are_spread_over_settings_and_losses_the_cheapest_first(there: l
 
 
 def test_the_losses_that_claims_compare_come_first() -> None:
-    there = [Past(cell, OLD, 0.0, 100.0 - "diverse".count(cell.loss)) for cell in CELLS]
+    there = [Past(cell, OLD, 100.0 - "diverse".count(cell.loss)) for cell in CELLS]
     (one, two, _) = anchors(asked(), there, {("digits", "resnet8")})
     assert (one.loss, two.loss) == ("bce_unified", "softmax")
 
 
 def test_old_meets_new_only_in_settings_where_new_cells_are_coming() -> None:
-    there = [Past(cell, OLD, 0.0, 1.0) for cell in CELLS]
+    there = [Past(cell, OLD, 1.0) for cell in CELLS]
     coming = [cell for cell in CELLS if cell.backbone == "resnet8"]
     (meeting,) = meetings(there, coming, lambda _: NEW, ())
     assert meeting.settings == (("digits", "resnet8"),)
@@ -362,7 +362,7 @@ def test_what_the_sentinel_may_say_is_known_in_japanese() -> None:
 def test_cells_of_one_environment_need_no_word(tmp_path: Path, an_account: Callable[..., Any]) -> None:
     planned, evaluations = plan(asked(seeds=2)), Evaluations(tmp_path / "evaluations")
     publish(evaluations, planned.cells, an_account, torch_version="2.14.0")
-    assert pooled(planned, evaluations, Ledger(tmp_path / "none.json")) is None
+    assert pooled(planned.experiment, aggregate(planned, evaluations).rows(), Ledger(tmp_path / "none.json")) is None
 
 
 def publish(evaluations: Evaluations, cells: Sequence[Cell], an_account: Any, **recorded: Any) -> None:
@@ -378,13 +378,13 @@ def test_only_what_stands_in_one_setting_is_pooled(tmp_path: Path, an_account: C
     small, large = ([cell for cell in planned.cells if cell.backbone == name] for name in ("resnet8", "resnet20"))
     publish(evaluations, small, an_account, torch_version="2.13.0")
     publish(evaluations, large, an_account, torch_version="2.14.0", started=1.0)
-    apart = pooled(planned, evaluations, Ledger(tmp_path / "none.json"))
+    apart = pooled(planned.experiment, aggregate(planned, evaluations).rows(), Ledger(tmp_path / "none.json"))
     assert apart is not None
     assert [part.cells for part in apart.parts] == [6, 6]
     assert apart.is_settled
     assert len(apart.told()) == 1
     publish(evaluations, large[:1], an_account, torch_version="2.13.0")
-    together = pooled(planned, evaluations, Ledger(tmp_path / "none.json"))
+    together = pooled(planned.experiment, aggregate(planned, evaluations).rows(), Ledger(tmp_path / "none.json"))
     assert together is not None
     assert not together.is_settled
     assert together.told()[1] == "torch 2.13.0 → 2.14.0: never tested for resnet20 on digits."

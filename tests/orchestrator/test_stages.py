@@ -57,10 +57,11 @@ class Bench:
         pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         return subprocess.Popen(command, cwd=self.folder, env=kept, text=True, **pipes)
 
-    def run(self, *arguments: str) -> str:
+    def run(self, *arguments: str, expect: int = 0) -> str:
         process = self.start(*arguments)
         out, err = process.communicate(timeout=240)
-        assert process.returncode == 0, out + err
+        assert process.returncode == expect, out + err
+        assert "Traceback" not in out + err
         return out
 
     def launch(self, *options: str) -> str:
@@ -94,6 +95,55 @@ def test_an_experiment_that_is_not_tuned_yet_has_trials_to_run_and_no_cells(tmp_
     _, told = process.communicate(timeout=60)
     assert process.returncode == 2
     assert told.startswith("'tuned' is still being tuned: 0 of 2 recipes are found")
+
+
+@pytest.mark.parametrize("searcher", ["random", "asha", "optuna"])
+def test_planning_trials_imports_neither_torch_nor_ray(
+    searcher: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = Bench(tmp_path)
+    bench.file.write_text(TUNED.replace("on: validation", f"searcher: {searcher}"))
+    monkeypatch.setenv("PYTHONPROFILEIMPORTTIME", "1")
+    _, told = bench.start("plan", "tuned.yaml").communicate(timeout=60)
+    imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in told.splitlines() if "|" in line}
+    assert "orchestrator" in imported
+    assert ("optuna" in imported) is (searcher == "optuna")
+    assert not imported & {"torch", "ray", "mlflow"}
+
+
+MOODY = """\
+import os
+from trainers.losses.softmax import Softmax
+
+
+class Moody(Softmax):
+    '''A loss that works where MOOD is good.'''
+
+    name = "moody"
+
+    def per_sample(self, logits, labels):
+        if os.environ.get("MOOD") != "good":
+            raise RuntimeError("not today")
+        return super().per_sample(logits, labels)
+"""
+
+
+def test_a_trial_that_fails_keeps_the_final_cells_waiting_until_it_is_retried(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = Bench(tmp_path)
+    (tmp_path / "moods.py").write_text(MOODY)
+    bench.file.write_text(f"plugins: [moods]\n{TUNED.replace('losses: [softmax,', 'losses: [softmax, moody,')}")
+    launch = ("launch", "tuned.yaml", "--executor", "inline")
+    told = bench.run(*launch, expect=1)
+    assert "Not every recipe is found, so no final cell was begun: --retry-failed" in told
+    assert len(bench.files) == 6
+    bench.run(*launch, expect=1)  # failed trials are left alone …
+    assert len(bench.files) == 6
+    monkeypatch.setenv("MOOD", "good")
+    counts = json.loads(bench.run(*launch, "--retry-failed", "--json").splitlines()[-1])  # … until they are asked for
+    assert (counts["total"], counts["done"]) == (6, 6)
+    assert len(bench.files) == 9 + 6
 
 
 def test_a_tuned_experiment_is_planned_with_the_recipes_that_won(tuned: Bench) -> None:

@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.errors import ExperimentError, RequestError
-from orchestrator.execution.optuna import learning
 from orchestrator.experiment import Experiment, load
 from orchestrator.outcome import Adopted, Attempt, Diverged, Failed, Finished
 from orchestrator.plan import Cell, plan
-from orchestrator.trials import WORST, Trials, points, settle
+from orchestrator.revision import revise
+from orchestrator.trials import WORST, Recall, Trials, points, settle
 from orchestrator.tuning import FIRST_SEED, Tuning
 
 if TYPE_CHECKING:
@@ -41,6 +41,14 @@ def asked(searcher: str = "random", **fields: Any) -> Experiment:
         "baseline": "softmax",
     }
     return Experiment.model_validate({**document, **fields})
+
+
+def kept(files: Mapping[str, float]) -> Recall:
+    """Looks up scores among those that were noted."""
+    return lambda cells: {cell.id: files[cell.id] for cell in cells if cell.id in files}
+
+
+nothing = kept({})
 
 
 def score(cell: Cell) -> float:
@@ -68,12 +76,12 @@ def test_whatever_the_order_and_however_often_it_is_killed_the_trials_and_winner
     searcher: str, seed: int, cuts: list[int]
 ) -> None:
     experiment = asked(searcher)
-    undisturbed = Trials(experiment, lambda cell: None, learning)
+    undisturbed = Trials(experiment, nothing)
     ran = carried_out(undisturbed, {}, random.Random(0))
     files: dict[str, float] = {}
     number = 0
     for most in [*cuts, 10_000]:
-        trials = Trials(experiment, lambda cell: files.get(cell.id), learning)
+        trials = Trials(experiment, kept(files))
         number += len(carried_out(trials, files, random.Random(seed), most))
     assert trials.over
     assert trials.tuned == undisturbed.tuned
@@ -83,7 +91,7 @@ def test_whatever_the_order_and_however_often_it_is_killed_the_trials_and_winner
 
 @pytest.mark.parametrize("searcher", SEARCHERS)
 def test_every_competitor_gets_the_same_number_of_trials_and_epochs(searcher: str) -> None:
-    trials = Trials(asked(searcher), lambda cell: None, learning)
+    trials = Trials(asked(searcher), nothing)
     spent = Counter[tuple[str, str]]()
     for cell in carried_out(trials, {}, random.Random(0)):
         spent[cell.loss, cell.dataset] += cell.recipe.training.epochs
@@ -106,12 +114,12 @@ def test_all_losses_try_the_same_values_of_what_they_share() -> None:
 
 
 def test_a_parameter_that_only_one_loss_has_is_tuned_for_it_alone() -> None:
-    spaces = {tuned.competitor.loss: set(tuned.space) for tuned in Trials(asked(), lambda cell: None, learning).tuned}
+    spaces = {tuned.competitor.loss: set(tuned.space) for tuned in Trials(asked(), nothing).tuned}
     assert spaces == {"softmax": {"learning_rate", "momentum"}, "bce_unified": set(SPACE)}
 
 
 def test_asha_trains_only_the_better_third_on_and_the_best_for_as_long_as_the_final_cells() -> None:
-    trials = Trials(asked("asha"), lambda cell: None, learning)
+    trials = Trials(asked("asha"), nothing)
     carried_out(trials, {}, random.Random(0))
     for tuned in trials.tuned:
         rungs = {epochs: [tried for tried in tuned.tried if tried.epochs == epochs] for epochs in (1, 3, 9)}
@@ -126,7 +134,7 @@ def test_asha_trains_only_the_better_third_on_and_the_best_for_as_long_as_the_fi
 def test_the_best_mean_over_seeds_wins() -> None:
     experiment = asked(tuning={"space": SPACE, "trials": 10, "seeds": 3})
     scores: dict[str, float] = {}
-    trials = Trials(experiment, lambda cell: None, learning)
+    trials = Trials(experiment, nothing)
     draws = random.Random(1)
     for cell in trials.plan.cells:
         scores[cell.id] = draws.random()
@@ -143,7 +151,7 @@ def test_the_best_mean_over_seeds_wins() -> None:
 def test_where_lower_is_better_the_lowest_wins() -> None:
     space = {"learning_rate": "loguniform(1e-3, 1)"}
     tuning = {"space": space, "trials": 10, "metric": "calibration_error", "direction": "lower"}
-    trials = Trials(asked(tuning=tuning), lambda cell: None, learning)
+    trials = Trials(asked(tuning=tuning), nothing)
     for cell in trials.plan.cells:
         trials.heard(Finished(cell, HERE, {"calibration_error": cell.recipe.training.learning_rate}))
     for tuned in trials.tuned:
@@ -153,7 +161,7 @@ def test_where_lower_is_better_the_lowest_wins() -> None:
 
 @pytest.mark.parametrize("searcher", SEARCHERS)
 def test_a_recipe_that_diverged_counts_as_tried_and_does_not_win(searcher: str) -> None:
-    trials = Trials(asked(searcher), lambda cell: None, learning)
+    trials = Trials(asked(searcher), nothing)
     waiting = list(trials.plan.cells)
     while waiting:
         cell = waiting.pop()
@@ -168,7 +176,7 @@ def test_a_recipe_that_diverged_counts_as_tried_and_does_not_win(searcher: str) 
 
 def test_a_failed_trial_leaves_its_competitor_without_a_recipe_and_the_others_with_one() -> None:
     experiment = asked()
-    trials = Trials(experiment, lambda cell: None, learning)
+    trials = Trials(experiment, nothing)
     first, *others = trials.plan.cells
     for cell in others:
         trials.heard(Finished(cell, HERE, {"uniform_accuracy": 0.5}))
@@ -180,7 +188,7 @@ def test_a_failed_trial_leaves_its_competitor_without_a_recipe_and_the_others_wi
 
 def test_what_another_launch_has_finished_counts() -> None:
     files: dict[str, float] = {}
-    trials = Trials(asked(), lambda cell: files.get(cell.id), learning)
+    trials = Trials(asked(), kept(files))
     for cell in trials.plan.cells:
         files[cell.id] = score(cell)
         trials.heard(Adopted(cell, "finished"))
@@ -189,7 +197,7 @@ def test_what_another_launch_has_finished_counts() -> None:
 
 def test_the_final_cells_have_the_winners_recipes_and_seeds_of_their_own() -> None:
     experiment = asked()
-    trials = Trials(experiment, lambda cell: None, learning)
+    trials = Trials(experiment, nothing)
     carried_out(trials, {}, random.Random(0))
     winners = {tuned.competitor: tuned.winner for tuned in trials.tuned}
     settled = settle(experiment, trials.tuned)
@@ -204,12 +212,12 @@ def test_the_final_cells_have_the_winners_recipes_and_seeds_of_their_own() -> No
     assert {cell.seed for cell in trials.plan.cells} == {FIRST_SEED}
     # Asked again with the winners filled in, the stage is the same.
     files = {cell.id: score(cell) for cell in trials.plan.cells}
-    assert Trials(settled, lambda cell: files.get(cell.id), learning).tuned == trials.tuned
+    assert Trials(settled, kept(files)).tuned == trials.tuned
 
 
 def test_trials_are_cells_apart_that_no_final_cell_is_pooled_with() -> None:
     experiment = asked()
-    trials = Trials(experiment, lambda cell: None, learning)
+    trials = Trials(experiment, nothing)
     assert all(cell.recipe.scored_on == "validation" and cell.trial is not None for cell in trials.plan.cells)
     assert trials.plan.experiment.name == "x.tuning"
     assert not {cell.id for cell in trials.plan.cells} & {cell.id for cell in plan(experiment).cells}
@@ -218,7 +226,7 @@ def test_trials_are_cells_apart_that_no_final_cell_is_pooled_with() -> None:
 
 def test_trials_leave_out_shifts_which_are_made_from_the_test_split() -> None:
     shifted = {"name": "digits", "shift": {"corruption": ["gaussian_noise"], "severity": [1]}}
-    for cell in Trials(asked(datasets=[shifted]), lambda cell: None, learning).plan.cells:
+    for cell in Trials(asked(datasets=[shifted]), nothing).plan.cells:
         assert cell.recipe.dataset.shift is None
 
 
@@ -250,3 +258,44 @@ def test_without_a_validation_split_nothing_can_be_tuned(tiny: str, written: Cal
 
 def test_a_number_of_seeds_stands_for_seeds_that_no_number_of_final_seeds_reaches() -> None:
     assert Tuning.model_validate({"space": SPACE, "trials": 2, "seeds": 2}).seeds == (FIRST_SEED, FIRST_SEED + 1)
+
+
+def test_narrowed_to_losses_without_a_tuned_parameter_the_others_are_tuned_as_before() -> None:
+    narrowed = revise(asked(), {"loss": ["softmax"]}, only=True)
+    assert narrowed.tuning is not None
+    assert set(narrowed.tuning.space) == {"learning_rate", "momentum"}
+    whole = {cell.id for cell in Trials(asked(), nothing).plan.cells if cell.loss == "softmax"}
+    assert {cell.id for cell in Trials(narrowed, nothing).plan.cells} == whole
+
+
+@pytest.mark.parametrize(("direction", "told"), [("higher", "-0.2500"), ("lower", "-0.5000")])
+def test_the_best_value_is_told_as_it_was_measured(direction: str, told: str) -> None:
+    tuning = {"space": {"learning_rate": [0.1, 0.2]}, "trials": 10, "metric": "bias_gap", "direction": direction}
+    trials = Trials(asked(tuning=tuning), nothing)
+    for cell in trials.plan.cells:
+        gap = -0.25 if cell.recipe.training.learning_rate > 0.15 else -0.5
+        trials.heard(Finished(cell, HERE, {"bias_gap": gap}))
+    assert all(f"{told} with learning_rate" in sentence for sentence in trials.sentences())
+
+
+@pytest.mark.parametrize("searcher", SEARCHERS)
+def test_a_recipe_that_is_drawn_again_is_not_trained_again(searcher: str) -> None:
+    tuning = {"space": {"learning_rate": [0.1, 0.2]}, "trials": 10, "searcher": searcher}
+    trials = Trials(asked(tuning=tuning), nothing)
+    ran = carried_out(trials, {}, random.Random(0))
+    assert trials.over
+    assert len({cell.id for cell in ran}) == len(ran)
+    assert all(len({tried.number for tried in tuned.tried}) == 10 for tuned in trials.tuned)
+
+
+def test_narrowed_to_losses_that_have_nothing_to_tune_nothing_is_tuned() -> None:
+    only_bias = asked(tuning={"space": {"bias_init": "uniform(-5, 5)"}, "trials": 10})
+    assert revise(only_bias, {"loss": ["softmax"]}, only=True).tuning is None
+
+
+def test_two_entries_that_would_be_tuned_to_the_same_recipe_are_told() -> None:
+    twice = ["softmax", "bce_unified", {"name": "bce_unified", "as": "started-at-1", "bias_init": 1.0}]
+    with pytest.raises(ValueError, match=r"bce_unified/.* and started-at-1/.* are the same recipe: leave out one"):
+        asked(losses=twice)
+    shared_only = {"space": {"learning_rate": "loguniform(1e-3, 1)"}, "trials": 10}
+    assert len(asked(losses=twice, tuning=shared_only).losses) == 3

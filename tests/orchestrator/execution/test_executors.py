@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from ray.util import debug
 
 from orchestrator.cluster import Resources
 from orchestrator.errors import RequestError, UnreachableError
@@ -186,6 +187,11 @@ def test_a_process_that_dies_costs_its_own_cell_only(on_ray: Launch, strange: di
 def test_processes_are_reused(on_ray: Launch) -> None:
     # One is replaced after each death, and one after what was raised in it.
     assert len(on_ray.processes()) <= SLOTS + 2 + 1
+
+
+def test_tune_remembers_nothing_of_the_trials_for_good(on_ray: Launch) -> None:
+    assert on_ray.events
+    assert not [entry for entry in debug._logged if "Cell(" in entry]
 
 
 def test_cells_ran_elsewhere(on_ray: Launch, inline: Launch) -> None:

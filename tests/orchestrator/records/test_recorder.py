@@ -172,7 +172,7 @@ def tracking(tmp_path: Path) -> Tracking:
 
 
 def test_a_kept_model_gives_the_scores_of_the_cells_file(
-    cell: Cell, tracking: Tracking, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    cell: Cell, tracking: Tracking, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import mlflow
 
@@ -181,7 +181,7 @@ def test_a_kept_model_gives_the_scores_of_the_cells_file(
     assert [record.getMessage() for record in caplog.records if record.name == "orchestrator.tracking"] == []
     (run,) = tracking.runs()
     assert run.status == "FINISHED"
-    mlflow.set_tracking_uri(tracking.uri)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", tracking.uri)  # mlflow.set_tracking_uri would set it for good
     uri = f"runs:/{run.run_id}/model"
     told = mlflow.models.get_model_info(uri).signature
     assert told is not None

@@ -1,14 +1,16 @@
-"""Trials that learn from those before, by Ray Tune's OptunaSearch."""
+"""Trials that learn from those before: Optuna's sampler (a tree-structured Parzen estimator, Bergstra et al. 2011).
+
+It is what Ray Tune's OptunaSearch wraps; taken directly, because planning must not import ray.
+"""
 
 from __future__ import annotations
 
 import importlib.util
-import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from orchestrator.errors import RequestError
-from orchestrator.space import Domain
+from orchestrator.space import Domain, Value
 from orchestrator.tuning import Search, Trial, Tuning
 
 if TYPE_CHECKING:
@@ -18,7 +20,7 @@ ROUND = 5
 """Trials that are asked for at once. A fixed number: what is tried must not depend on how many run at a time."""
 
 LOWEST = -1e9
-"""Told of a recipe that has no score: Optuna passes over infinities, and would try its like again."""
+"""Told of a recipe that has no score: Optuna takes an infinite value for a failure, and would try its like again."""
 
 
 def learning(space: Mapping[str, Domain], tuning: Tuning, epochs: int) -> Search:
@@ -29,18 +31,16 @@ def learning(space: Mapping[str, Domain], tuning: Tuning, epochs: int) -> Search
     """
     if importlib.util.find_spec("optuna") is None:
         raise RequestError("'searcher: optuna' needs Optuna: pip install 'loss-orchestrator[optuna]'.")
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     import optuna
-    from ray.tune.search.optuna import OptunaSearch
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=tuning.seeds[0]))
     ranges = {name: _distribution(domain) for name, domain in space.items()}
-    search = OptunaSearch(space=ranges, metric="score", mode="max", seed=tuning.seeds[0])
     for start in range(0, tuning.trials, ROUND):
-        numbers = range(start, min(start + ROUND, tuning.trials))
-        trials = [Trial(number, _point(space, search.suggest(str(number))), epochs) for number in numbers]
-        for trial, score in zip(trials, (yield trials), strict=True):
-            search.on_trial_complete(str(trial.number), {"score": max(score, LOWEST)})
+        tried = [study.ask(ranges) for _ in range(start, min(start + ROUND, tuning.trials))]
+        scores = yield [Trial(trial.number, _point(space, trial.params), epochs) for trial in tried]
+        for trial, score in zip(tried, scores, strict=True):
+            study.tell(trial, max(score, LOWEST))
 
 
 def _distribution(domain: Domain) -> BaseDistribution:
@@ -55,6 +55,6 @@ def _distribution(domain: Domain) -> BaseDistribution:
             return FloatDistribution(domain.low, domain.high, log=domain.kind == "loguniform")
 
 
-def _point(space: Mapping[str, Domain], suggested: Any) -> dict[str, Any]:
+def _point(space: Mapping[str, Domain], suggested: Mapping[str, Value]) -> dict[str, Value]:
     """What was suggested, rounded as values that are drawn are."""
     return {name: domain.near(suggested[name]) for name, domain in space.items()}
