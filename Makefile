@@ -14,7 +14,7 @@ test: .venv/installed  ## the tests
 chaos: .venv/installed  ## break everything that can break while a grid runs; rewrites the table in docs/reliability.md
 	CHAOS_TABLE=docs/reliability.md $(BIN)/python -m pytest tests/chaos -m ''
 
-bench: .venv/installed  ## how fast it is beside others, in about 25 minutes; BENCH=--markdown rewrites docs/performance.md
+bench: .venv/installed  ## how fast it is beside others; BENCH=--markdown rewrites docs/performance.md
 	$(BIN)/python -W ignore -m benchmarks $(BENCH)
 
 check: .venv/installed  ## format, lint, import contracts, dependencies, types, spelling, tests

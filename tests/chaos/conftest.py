@@ -77,7 +77,7 @@ class Moody(Softmax):
         return super().per_sample(logits, labels)
 '''
 
-VARYING = {"train_seconds", "images_per_second", "mlflow_run_id", "git_commit"}
+VARYING = {"started", "train_seconds", "images_per_second", "mlflow_run_id", "git_commit"}
 """Columns of time, host and run."""
 
 
