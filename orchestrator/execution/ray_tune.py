@@ -65,7 +65,7 @@ LOCAL = "local"
 """The address of a Ray that is started for this launch and ends with it."""
 
 WAVE = 1000
-"""Trials of one Tune run. A trial costs the driver some 60 kB until its run has ended."""
+"""Trials of one Tune run. A trial costs the driver some 50 kB until its run has ended."""
 
 EAGER = 64
 """Trials that may wait for a process at once, at most: a large cluster starts several at a time."""
