@@ -26,11 +26,23 @@ Witness = Callable[[Tensor, Tensor, Tensor], None]
 
 
 def summarise(scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Prediction, positive, rival and logsumexp, each (n,), of scores (n, K) and labels (n,)."""
+    """Prediction, positive, rival and logsumexp, each (n,), of scores (n, K) and labels (n,); see `decide`."""
+    return *decide(scores, labels), scores.logsumexp(dim=1)
+
+
+def decide(scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Prediction, positive and rival, each (n,), of scores (n, K) and labels (n,), by a single pass over the scores.
+
+    Meanwhile -inf stands in place of the own scores, and then they are back: a copy would take as long as the pass.
+    Of equal scores the first is the prediction; where NaN has a part, positive or rival is NaN.
+    """
     own = labels[:, None]
-    positive = scores.gather(1, own).squeeze(1)
-    rival = scores.scatter(1, own, -torch.inf).amax(dim=1)  # a class is no rival to itself
-    return scores.argmax(dim=1), positive, rival, scores.logsumexp(dim=1)
+    positive = scores.gather(1, own)
+    rival, other = scores.scatter_(1, own, -torch.inf).max(dim=1)  # a class is no rival to itself
+    scores.scatter_(1, own, positive)
+    positive = positive.squeeze(1)
+    ahead = (positive > rival) | ((positive == rival) & (labels < other))
+    return torch.where(ahead, labels, other), positive, rival
 
 
 @torch.inference_mode()
@@ -51,8 +63,9 @@ def evaluate(
         rows = slice(start, start + BATCH)
         features = model.features(split.images(rows)).float()
         scores, labels = model.scores(features).float(), split.labels[rows]
-        tuned = (scores / temperature).logsumexp(dim=1)
-        columns.append((*summarise(scores, labels), tuned))
+        *decision, logsumexp = summarise(scores, labels)
+        tuned = logsumexp if temperature == 1 else (scores / temperature).logsumexp(dim=1)
+        columns.append((*decision, logsumexp, tuned))
         for witness in witnesses:
             witness(features, scores, labels)
     prediction, positive, rival, logsumexp, tuned = (

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
+from benchmarks import evaluation
 from benchmarks.growth import asked
 from benchmarks.peers import Case
 from benchmarks.table import Row, markdown, ratio, text
@@ -75,6 +76,18 @@ def test_the_exact_uniform_accuracy_costs_a_small_part_of_a_sweep() -> None:
     ours, swept = best(lambda: exact(scores, labels), lambda: naive_sweep(scores, labels))
     assert ours < swept / 40
     assert exact(scores, labels) >= naive_sweep(scores, labels) - 1e-6
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_the_exact_uniform_accuracy_of_many_classes_costs_little_more_than_their_maximum() -> None:
+    scores, labels = evaluation.drawn(10_000, 1_000)
+    ours, bare = best(lambda: evaluation.exact(scores, labels), lambda: evaluation.bare(scores), repeats=9)
+    assert ours < 1.8 * bare
+
+
+def test_the_benchmark_of_evaluation_finds_that_all_ways_agree() -> None:
+    found = evaluation.rows(quick=True, repeats=1, tell=lambda _: None)
+    assert [row.ratio is None for row in found] == [True, False, False, False, True]
 
 
 def test_planning_four_times_the_cells_costs_less_than_six_times_as_much() -> None:

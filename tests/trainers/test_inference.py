@@ -18,7 +18,7 @@ from trainers.backbones.resnet import ResNet8
 from trainers.classifier import Classifier
 from trainers.data import Resident
 from trainers.evaluation import Evaluation
-from trainers.inference import TemperatureSearch, evaluate, keeping, measuring, summarise
+from trainers.inference import TemperatureSearch, decide, evaluate, keeping, measuring, summarise
 from trainers.losses.bce import BCEUnified
 from trainers.metrics.features import Geometry
 
@@ -45,6 +45,37 @@ def test_a_summary_holds_what_brute_force_finds(rows: list[tuple[list[float], in
     assert rival == [max(score for k, score in enumerate(row) if k != own) for row, own in rows]
     assert [row[k] for (row, _), k in zip(rows, prediction, strict=True)] == [max(row) for row, _ in rows]
     assert logsumexp == pytest.approx([math.log(math.fsum(map(math.exp, row))) for row, _ in rows])
+
+
+scores = st.integers(-2, 2).map(float) | st.floats(width=32, allow_nan=False)
+matrices = st.integers(1, 6).flatmap(
+    lambda classes: st.lists(
+        st.tuples(st.lists(scores, min_size=classes, max_size=classes), st.integers(0, classes - 1)),
+        min_size=1,
+        max_size=8,
+    )
+)
+
+
+@given(matrices)
+def test_one_pass_decides_as_three_do_and_leaves_the_scores_as_they_were(rows: list[tuple[list[float], int]]) -> None:
+    scores, labels = (torch.tensor(column) for column in zip(*rows, strict=True))
+    before, own = scores.clone(), labels[:, None]
+    prediction, positive, rival = decide(scores, labels)
+    assert torch.equal(scores.view(torch.int32), before.view(torch.int32))
+    assert torch.equal(prediction, scores.argmax(dim=1))
+    assert torch.equal(positive, scores.gather(1, own).squeeze(1))
+    assert torch.equal(rival, scores.scatter(1, own, -torch.inf).amax(dim=1))
+
+
+@pytest.mark.parametrize("place", range(3))
+def test_nan_shows_in_positive_or_rival_and_is_an_error(place: int) -> None:
+    scores = torch.tensor([[1.0, 2.0, 0.0]])
+    scores[0, place] = torch.nan
+    prediction, positive, rival = decide(scores, torch.tensor([1]))
+    assert positive.isnan().item() == (place == 1)
+    assert rival.isnan().item() == (place != 1)
+    assert prediction.item() != 1
 
 
 @pytest.mark.parametrize("own", range(4))
@@ -96,6 +127,12 @@ def test_rows_follow_the_split_and_scores_exclude_the_bias(model: Classifier, sp
         (evaluation.positive, evaluation.rival, evaluation.logsumexp), (positive, rival, logsumexp), strict=True
     ):
         torch.testing.assert_close(torch.from_numpy(kept), expected)
+
+
+def test_at_temperature_1_both_logsumexps_are_the_same(model: Classifier, split: Resident) -> None:
+    evaluation = evaluate(model, split)
+    assert np.array_equal(evaluation.logsumexp, evaluation.logsumexp_tuned)
+    assert not np.array_equal(evaluation.logsumexp, evaluate(model, split, temperature=2.0).logsumexp_tuned)
 
 
 def test_types_are_as_documented(model: Classifier, split: Resident) -> None:

@@ -1,39 +1,30 @@
 """Datasets of encoded images, decoded once a machine into bytes that are mapped, not read, into memory.
 
-The bytes of a split lie in one file `NAME-SPLIT-KEY.npy`, uint8 (n, C, H, W). KEY hashes
-the size, the channels, and each image's name, length and time of change: another
-choice or a changed image is another file. The file is written beside under a lock and
-published whole, so any number of processes may ask at once and one of them decodes.
-
-It lies in the folder that the environment variable ORCHESTRATOR_CACHE names; without
-one, in `.decoded` in the data folder; if that is read-only, in `orchestrator-USER/decoded`
-in the system's temporary folder. All three may be deleted whenever nothing runs.
+The bytes of a split lie in one file `NAME-SPLIT-KEY.npy`, uint8 (n, C, H, W); `mapped`
+says where. KEY hashes the size, the channels, and each image's name, length and time of
+change: another choice or a changed image is another file.
 """
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import itertools
 import os
-import shutil
-import tempfile
-import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pydantic import Field
 
 from trainers.datasets import Images, MissingDataError, TrainTest
+from trainers.datasets.mapped import check_room, find_or_write, key, stamp
 from trainers.datasets.sized import Sized
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     import numpy as np
     from numpy.typing import NDArray
@@ -179,29 +170,6 @@ class Decoded(Sized, ABC):
         """
 
 
-def stamp(folder: Path, name: str) -> str:
-    """A text that differs whenever the file does: its name, length and time of change.
-
-    Raises:
-        MissingDataError: The file is not there.
-    """
-    path = os.path.join(folder, name)  # noqa: PTH118  # a million Paths take seconds to make
-    try:
-        found = os.stat(path)  # noqa: PTH116  # likewise
-    except OSError as error:
-        raise MissingDataError(f"The image {path} is listed but not there ({error.strerror}).") from error
-    return f"{name}\t{found.st_size}\t{found.st_mtime_ns}"
-
-
-def places(data_dir: Path) -> list[Path]:
-    """The folders where decoded images may lie, best first."""
-    if chosen := os.environ.get("ORCHESTRATOR_CACHE"):
-        return [Path(chosen)]
-    # A folder of one's own, because what another user left in a shared one could not be replaced.
-    own = f"orchestrator-{Path.home().name}"
-    return [data_dir / ".decoded", Path(tempfile.gettempdir(), own, "decoded")]
-
-
 def pixels(images: Encoded, name: str, size: int, channels: int, data_dir: Path) -> NDArray[np.uint8]:
     """The decoded images, uint8 (n, C, size, size): a memory map, decoded now if never before.
 
@@ -217,87 +185,19 @@ def pixels(images: Encoded, name: str, size: int, channels: int, data_dir: Path)
     Raises:
         MissingDataError: A file is absent or no image, or there is no room for the decoded ones.
     """
-    file = f"{name}-{_key(images, size, channels)}.npy"
+    about = f"{FORMAT} {size} {channels}"
+    file = f"{name}-{key(itertools.chain([about], images.stamps()))}.npy"
     shape = (len(images.labels), channels, size, size)
-    for place in places(data_dir):
-        if (known := _mapped(place / file)) is not None:
-            return known
-    return _decoded_once(images, _writable(places(data_dir)) / file, shape)
+    (found,) = find_or_write([file], data_dir, partial(_write, images, shape))
+    return found
 
 
-def _key(images: Encoded, size: int, channels: int) -> str:
-    digest = hashlib.sha256(f"{FORMAT} {size} {channels}\n".encode())
-    for text in images.stamps():
-        digest.update(os.fsencode(text) + b"\n")
-    return digest.hexdigest()[:16]
-
-
-def _mapped(path: Path) -> NDArray[np.uint8] | None:
-    """The array in a file, or nothing if there is no whole one."""
+def _write(images: Encoded, shape: tuple[int, ...], paths: Sequence[Path]) -> None:
     import numpy as np
 
-    # Copy on write, because torch warns about arrays it could not write to. Linux refuses
-    # such a map where it is larger than all memory; a read-only one may have any size.
-    for mode in ("c", "r"):
-        with contextlib.suppress(OSError, ValueError, EOFError):
-            return np.load(path, mmap_mode=mode)
-    return None
-
-
-def _writable(folders: list[Path]) -> Path:
-    reason = ""
-    for folder in folders:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            # Tried, because the permissions say nothing about a file system that is mounted read-only.
-            with tempfile.TemporaryFile(dir=folder):
-                return folder
-        except OSError as error:
-            reason = str(error)
-    raise MissingDataError(
-        f"No place for decoded images: cannot write to {' or '.join(map(str, folders))} ({reason}). "
-        "Set ORCHESTRATOR_CACHE to a folder that can be written to."
-    )
-
-
-def _decoded_once(images: Encoded, path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    from filelock import FileLock
-
-    with FileLock(path.with_suffix(".lock")):
-        # Another process may have decoded them while this one waited.
-        if (known := _mapped(path)) is None:
-            _write(images, path, shape)
-            known = _mapped(path)
-    if known is None:
-        raise MissingDataError(f"The decoded images in {path} vanished or changed while they were written.")
-    return known
-
-
-def _write(images: Encoded, path: Path, shape: tuple[int, ...]) -> None:
-    # Whoever holds the lock is the only writer, so what lies beside is a killed one's.
-    for left in path.parent.glob(f"{path.stem}.*.part"):
-        left.unlink()
-    _check_room(path, shape)
-    part = path.with_suffix(f".{uuid.uuid4().hex}.part")
-    try:
-        _decode_into(images, part, shape)
-        part.replace(path)
-    except OSError as error:
-        raise MissingDataError(f"The decoded images cannot be written to {path.parent}: {error}.") from error
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _check_room(path: Path, shape: tuple[int, ...]) -> None:
-    import numpy as np
-
-    needed, free = int(np.prod(shape)), shutil.disk_usage(path.parent).free
-    if needed > free:
-        raise MissingDataError(
-            f"No room for decoded images: {shape[0]} of {'x'.join(map(str, shape[1:]))} bytes need "
-            f"{needed / 1e9:.1f} GB, and {path.parent} has {free / 1e9:.1f} GB left. Choose a smaller size "
-            "or train_size, or set ORCHESTRATOR_CACHE to a folder with room."
-        )
+    (path,) = paths
+    check_room(path.parent, int(np.prod(shape)), f"{shape[0]} of {'x'.join(map(str, shape[1:]))} bytes")
+    _decode_into(images, path, shape)
 
 
 def _decode_into(images: Encoded, path: Path, shape: tuple[int, ...]) -> None:
@@ -313,8 +213,6 @@ def _decode_into(images: Encoded, path: Path, shape: tuple[int, ...]) -> None:
             for picture, array in zip(batch, pool.map(partial(_decoded, shape=shape), batch), strict=True):
                 file.seek(start + picture.row * length)
                 file.write(array.tobytes())
-        file.flush()
-        os.fsync(file.fileno())  # the name must not outlive a power cut that its bytes do not
 
 
 def _decoded(picture: Picture, shape: tuple[int, ...]) -> NDArray[np.uint8]:

@@ -1,8 +1,14 @@
-"""Datasets whose official files are looked for first, and downloaded once if need be."""
+"""Datasets whose official files are looked for first, and downloaded once if need be.
+
+What `Downloaded` reads out of them lies from then on in `NAME-SPLIT-KEY.npy`, uint8
+(n, C, H, W), and `NAME-SPLIT-labels-KEY.npy`, int64 (n,), both splits whole; `mapped`
+says where. KEY hashes each official file's name, length and time of change.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import socket
 import tempfile
@@ -11,13 +17,19 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from trainers.datasets import Dataset, Images, MissingDataError, TrainTest
+from trainers.datasets import Dataset, Images, MissingDataError, TrainTest, mapped
 from trainers.datasets.sized import Sized, fixed_order
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
+    from typing import Any
+
+    from numpy.typing import NDArray
 
 __all__ = ["STALL_SECONDS", "Downloaded", "Fetched", "fixed_order"]
+
+FORMAT = 1
+"""Raised when `_read` gives other arrays, so that those of an older version are left alone."""
 
 STALL_SECONDS = 5.0
 """A server silent for so long counts as unreachable."""
@@ -98,24 +110,53 @@ class Fetched(Dataset, ABC):
 
 
 class Downloaded(Fetched, Sized, ABC):
-    """Fetched files that are read into memory as they are."""
+    """Fetched files that are read once a machine; from then on, their images are mapped into memory.
+
+    Where nothing can be written, each process reads them into its own memory.
+    """
 
     classes: ClassVar[int] = 10
 
     def load(self, data_dir: Path) -> TrainTest:
-        """Read both splits; pixels uint8 (n, C, H, W), rows in subset order where a size is given.
+        """Both splits; pixels uint8 (n, C, H, W), rows in subset order where a size is given.
 
         Raises:
             MissingDataError: The files are absent and could not be fetched, or damaged.
             ValueError: The files hold fewer images than a size asks for.
         """
-        self.prepare(data_dir)
-        train, test = self._read(data_dir)
+        train, test = self._whole(data_dir)
         return TrainTest(
             train=self._subset("train", train, self.train_size),
             test=self._subset("test", test, self.test_size),
             classes=self.classes,
         )
+
+    def _whole(self, data_dir: Path) -> tuple[Images, Images]:
+        with contextlib.suppress(MissingDataError):  # not fetched yet
+            if (known := mapped.find(self._arrays(data_dir), data_dir)) is not None:
+                return _images(known)
+        # Checked after looking, because checksums read the files whole.
+        self.prepare(data_dir)
+        read = functools.cache(functools.partial(self._read, data_dir))
+        try:
+            names = self._arrays(data_dir)
+            return _images(mapped.find_or_write(names, data_dir, lambda paths: _write(read(), paths)))
+        except mapped.UnwritableError:
+            return read()
+
+    def _arrays(self, data_dir: Path) -> list[str]:
+        """The names of the files in which both splits are mapped."""
+        stamps = [mapped.stamp(path.parent, path.name) for path in self._originals(data_dir)]
+        end = f"{mapped.key([str(FORMAT), *stamps])}.npy"
+        return [f"{self.name}-{part}-{end}" for part in ("train", "train-labels", "test", "test-labels")]
+
+    def _originals(self, data_dir: Path) -> list[Path]:
+        """The files that `_read` reads.
+
+        Raises:
+            MissingDataError: They are absent, if that has to be known to name them.
+        """
+        return [data_dir / self.folder / file for file in self._files()]
 
     def _subset(self, split: str, images: Images, size: int | None) -> Images:
         rows = self._rows(split, size, len(images))
@@ -124,6 +165,24 @@ class Downloaded(Fetched, Sized, ABC):
     @abstractmethod
     def _read(self, data_dir: Path) -> tuple[Images, Images]:
         """The whole training and test split, in file order."""
+
+
+def _images(arrays: Sequence[NDArray[Any]]) -> tuple[Images, Images]:
+    import numpy as np
+
+    train, train_labels, test, test_labels = arrays
+    # Labels are copied, because they are small and everywhere else plain arrays.
+    return Images(train, np.array(train_labels)), Images(test, np.array(test_labels))
+
+
+def _write(splits: tuple[Images, Images], paths: Sequence[Path]) -> None:
+    import numpy as np
+
+    arrays = [array for split in splits for array in (split.pixels, split.labels)]
+    mapped.check_room(paths[0].parent, sum(array.nbytes for array in arrays), f"{sum(map(len, splits))} of them")
+    for path, array in zip(paths, arrays, strict=True):
+        with path.open("wb") as file:  # given its name alone, NumPy would append to it
+            np.save(file, array)
 
 
 @contextlib.contextmanager

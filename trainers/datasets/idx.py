@@ -54,11 +54,14 @@ class _Idx(Downloaded, ABC):
 
         getattr(datasets, self.torchvision_class)(root, download=True)
 
-    def _read(self, data_dir: Path) -> tuple[Images, Images]:
+    def _originals(self, data_dir: Path) -> list[Path]:
         paths = self._found(data_dir)
         if paths is None:
             raise MissingDataError(f"The files of '{self.name}' vanished from {data_dir / self.folder}.")
-        train_pixels, train_labels, test_pixels, test_labels = paths
+        return paths
+
+    def _read(self, data_dir: Path) -> tuple[Images, Images]:
+        train_pixels, train_labels, test_pixels, test_labels = self._originals(data_dir)
         return _images(train_pixels, train_labels), _images(test_pixels, test_labels)
 
 

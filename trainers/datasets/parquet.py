@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field, PositiveInt
 
 from trainers.datasets import MissingDataError
-from trainers.datasets.decoded import Decoded, Encoded, Picture, Splits, stamp
+from trainers.datasets.decoded import Decoded, Encoded, Picture, Splits
+from trainers.datasets.mapped import stamp
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -12,6 +12,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+Scores = NDArray[np.float32] | NDArray[np.float64]
+
 
 class Optimum(NamedTuple):
     """The best accuracy one threshold can reach, and the open interval that reaches it.
@@ -58,8 +60,8 @@ def uniform_accuracy(positive: ArrayLike, rival: ArrayLike) -> Optimum:
     endpoints, counts = _sweep(*_separable(positive, rival))
     if not counts.size:
         return Optimum(0.0, np.nan, np.nan)
-    widths = np.where(counts == counts.max(), np.diff(endpoints), -np.inf)
-    best = int(np.argmax(widths))
+    best = np.flatnonzero(counts == counts.max())
+    best = best[np.argmax(endpoints[best + 1] - endpoints[best])]
     return Optimum(float(counts[best] / total), *(endpoints[best : best + 2] + 0.0).tolist())  # + 0.0: no -0.0
 
 
@@ -86,25 +88,29 @@ def class_wise_accuracy(positive: ArrayLike, rival: ArrayLike, label: ArrayLike)
         rival: Highest score of any other class, shape (n,).
         label: Own classes, shape (n,).
     """
-    positive, rival, label = np.asarray(positive), np.asarray(rival), np.asarray(label)
-    right = 0
-    for own in np.unique(label):
-        _, counts = _sweep(*_separable(positive[label == own], rival[label == own]))
-        right += int(counts.max(initial=0))
-    return right / label.size
+    order = np.argsort(label)
+    label = np.asarray(label)[order]
+    starts = np.flatnonzero(label[1:] != label[:-1]) + 1
+    classes = zip(
+        np.split(np.asarray(positive)[order], starts), np.split(np.asarray(rival)[order], starts), strict=True
+    )
+    return sum(int(_sweep(*_separable(*own))[1].max(initial=0)) for own in classes) / label.size
 
 
-def _separable(positive: ArrayLike, rival: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The samples that some threshold gets right, in float64."""
-    positive, rival = np.asarray(positive, np.float64), np.asarray(rival, np.float64)
+def _separable(positive: ArrayLike, rival: ArrayLike) -> tuple[Scores, Scores]:
+    """The samples that some threshold gets right, in float64 or, where they are so already, in float32."""
+    positive, rival = np.asarray(positive), np.asarray(rival)
+    if not positive.dtype == rival.dtype == np.float32:
+        positive, rival = positive.astype(np.float64), rival.astype(np.float64)
     keep = rival < positive
     return positive[keep], rival[keep]
 
 
-def _sweep(positive: NDArray[np.float64], rival: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+def _sweep(positive: Scores, rival: Scores) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """All distinct endpoints, sorted, and the samples right between each and the next."""
-    endpoints = np.unique(np.concatenate([rival, positive]))
-    lower = endpoints[:-1]
-    entered = np.searchsorted(np.sort(rival), lower, side="right")
-    left = np.searchsorted(np.sort(positive), lower, side="right")
-    return endpoints, entered - left
+    endpoints = np.concatenate([np.sort(rival), np.sort(positive)])
+    order = np.argsort(endpoints, kind="stable")  # timsort merges the two; sorting values is quicker than places
+    endpoints = endpoints[order]
+    counts = np.where(order < rival.size, 1, -1).cumsum()
+    last = np.append(endpoints[1:], np.nan) != endpoints  # of equal ones
+    return endpoints[last].astype(np.float64), counts[last][:-1]

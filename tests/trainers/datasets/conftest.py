@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import struct
+import tempfile
 import urllib.request
 from typing import TYPE_CHECKING, NoReturn
 from urllib.error import URLError
@@ -26,6 +27,15 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
         raise URLError("no network here")
 
     monkeypatch.setattr(urllib.request, "urlopen", refuse)
+
+
+@pytest.fixture(autouse=True)
+def own_places(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """No folder for decoded images set by the user, and a temporary folder of the test's own."""
+    monkeypatch.delenv("ORCHESTRATOR_CACHE", raising=False)
+    temporary = tmp_path_factory.mktemp("temporary")
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    return temporary
 
 
 @pytest.fixture

@@ -167,7 +167,7 @@ def test_a_download_of_svhn_leaves_both_files_in_the_data_folder(
     assert len(SVHN().load(tmp_path / "data").train) == TRAIN
     SVHN().load(tmp_path / "data")
     assert len(asked) == 2
-    assert {path.name for path in (tmp_path / "data").iterdir()} <= {*SVHN()._files(), ".svhn.lock"}
+    assert {path.name for path in (tmp_path / "data").iterdir()} <= {*SVHN()._files(), ".svhn.lock", ".decoded"}
 
 
 @pytest.mark.skipif(sys.version_info >= (3, 14), reason="NOT TESTED: tarfile warns about torchvision's call")
@@ -185,4 +185,4 @@ def test_an_archive_of_stl10_in_the_data_folder_saves_the_network(
         tar.add(tmp_path / "elsewhere" / STL10.folder, STL10.folder)
     monkeypatch.setattr(datasets.STL10, "tgz_md5", _md5(archive))
     assert len(STL10().load(data_dir).test) == TEST
-    assert {path.name for path in data_dir.iterdir()} <= {archive.name, STL10.folder, ".stl10.lock"}
+    assert {path.name for path in data_dir.iterdir()} <= {archive.name, STL10.folder, ".stl10.lock", ".decoded"}

@@ -105,7 +105,7 @@ def test_an_archive_in_the_data_folder_saves_the_network(
         tar.add(tmp_path / "elsewhere" / CIFAR100.folder, CIFAR100.folder)
     monkeypatch.setattr(CIFAR100()._official(), "tgz_md5", _md5(archive))
     assert len(CIFAR100().load(data_dir).train) == PER_BATCH
-    assert {path.name for path in data_dir.iterdir()} <= {archive.name, CIFAR100.folder, ".cifar100.lock"}
+    assert {path.name for path in data_dir.iterdir()} <= {archive.name, CIFAR100.folder, ".cifar100.lock", ".decoded"}
 
 
 def test_missing_batches_are_named_with_their_folder_and_the_way_out(tmp_path: Path) -> None:

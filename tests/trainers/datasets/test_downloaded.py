@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import socket
+import subprocess
 import sys
 import time
+from collections import namedtuple
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from trainers.datasets import MissingDataError
+from trainers.datasets import Images, MissingDataError, fingerprint
 from trainers.datasets.downloaded import STALL_SECONDS, fixed_order
 from trainers.datasets.idx import FILES, MNIST
 
@@ -102,7 +106,7 @@ def test_more_images_than_the_files_hold_are_refused_with_their_number(data_dir:
 def test_prepared_data_is_neither_locked_nor_written_to(data_dir: Path) -> None:
     before = sorted(data_dir.rglob("*"))
     MNIST().prepare(data_dir)
-    MNIST().load(data_dir)
+    MNIST().find(data_dir)
     assert sorted(data_dir.rglob("*")) == before
 
 
@@ -148,3 +152,159 @@ def test_a_data_folder_that_cannot_be_made_is_reported_as_missing_data(tmp_path:
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(MissingDataError, match="the download failed"):
         MNIST().prepare(tmp_path / "file")
+
+
+@pytest.fixture
+def readings(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Grows by one entry whenever the official files are read."""
+    made: list[Path] = []
+    genuine = MNIST._read
+
+    def counting(dataset: MNIST, data_dir: Path) -> tuple[Images, Images]:
+        made.append(data_dir)
+        return genuine(dataset, data_dir)
+
+    monkeypatch.setattr(MNIST, "_read", counting)
+    return made
+
+
+def _written(folder: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_ino for path in folder.rglob("*.npy")}
+
+
+class TestFilesAreReadOnceAMachine:
+    def test_pixels_are_a_memory_map_of_what_the_files_hold(self, data_dir: Path) -> None:
+        images = MNIST().load(data_dir)
+        for mapped, read in zip((images.train, images.test), MNIST()._read(data_dir), strict=True):
+            assert isinstance(mapped.pixels, np.memmap)
+            assert mapped.pixels.dtype == np.uint8
+            assert np.array_equal(mapped.pixels, read.pixels)
+            assert type(mapped.labels) is np.ndarray
+            assert mapped.labels.dtype == np.int64
+            assert np.array_equal(mapped.labels, read.labels)
+
+    def test_a_second_load_opens_no_official_file(self, data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        first = fingerprint(MNIST().load(data_dir))
+
+        def refuse(*_: object) -> NoReturn:
+            raise AssertionError("opened")
+
+        monkeypatch.setattr(MNIST, "_read", refuse)
+        monkeypatch.setattr(MNIST, "_present", refuse)
+        assert fingerprint(MNIST().load(data_dir)) == first
+
+    def test_every_load_maps_the_same_file(self, data_dir: Path) -> None:
+        one, other = MNIST().load(data_dir), MNIST().load(data_dir)
+        assert one.train.pixels.filename == other.train.pixels.filename  # pyright: ignore[reportAttributeAccessIssue]
+        assert len(_written(data_dir)) == 4
+
+    def test_what_is_written_to_the_array_stays_in_memory(self, data_dir: Path) -> None:
+        MNIST().load(data_dir).train.pixels[:] = 7
+        assert _indices(MNIST(), data_dir)[0] == list(range(40))
+
+    def test_subsets_come_from_the_file_of_the_whole(self, data_dir: Path, readings: list[Path]) -> None:
+        subset = _indices(MNIST(train_size=10), data_dir)
+        before = _written(data_dir)
+        assert len(MNIST().load(data_dir).train) == 40
+        assert _indices(MNIST(train_size=10), data_dir) == subset
+        assert _written(data_dir) == before
+        assert len(readings) == 1
+
+    def test_a_changed_file_is_read_anew(self, data_dir: Path, readings: list[Path]) -> None:
+        MNIST().load(data_dir)
+        os.utime(data_dir / MNIST.folder / f"{FILES[3]}.gz", (1, 1))
+        MNIST().load(data_dir)
+        assert len(readings) == 2
+        assert len(_written(data_dir)) == 8
+
+    @pytest.mark.parametrize("number", range(4))
+    @pytest.mark.parametrize("damage", [lambda content: b"", lambda content: content[:-1], lambda content: b"?" * 999])
+    def test_a_damaged_array_is_written_again(
+        self, number: int, damage: Callable[[bytes], bytes], data_dir: Path, readings: list[Path]
+    ) -> None:
+        MNIST().load(data_dir)
+        path = sorted(data_dir.rglob("*.npy"))[number]
+        whole = path.read_bytes()
+        path.write_bytes(damage(whole))
+        assert _indices(MNIST(), data_dir) == (list(range(40)), list(range(12)))
+        assert path.read_bytes() == whole
+        assert len(readings) == 2
+
+    def test_arrays_are_of_no_use_without_the_files(self, data_dir: Path) -> None:
+        MNIST().load(data_dir)
+        (data_dir / MNIST.folder / f"{FILES[0]}.gz").unlink()
+        for call in (MNIST().find, MNIST().prepare, MNIST().load):
+            with pytest.raises(MissingDataError, match="No data for 'mnist'"):
+                call(data_dir)
+
+    def test_files_of_the_system_are_mapped_without_a_data_folder(
+        self, tmp_path: Path, own_places: Path, write_mnist: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        write_mnist(tmp_path / "system")
+        monkeypatch.setattr(MNIST, "system_folder", tmp_path / "system")
+        assert isinstance(MNIST().load(tmp_path / "none").train.pixels, np.memmap)
+        assert not (tmp_path / "none").exists()
+        assert len(_written(own_places)) == 4
+
+    def test_callers_at_once_read_once(self, data_dir: Path, readings: list[Path]) -> None:
+        with ThreadPoolExecutor(8) as pool:
+            loaded = list(pool.map(MNIST().load, [data_dir] * 8))
+        assert len({fingerprint(images) for images in loaded}) == 1
+        assert len(readings) == 1
+
+    def test_two_processes_at_once_read_once(self, data_dir: Path, tmp_path: Path) -> None:
+        program = (
+            "import sys, time; from pathlib import Path; from trainers.datasets import fingerprint\n"
+            "from trainers.datasets.idx import MNIST\n"
+            "genuine = MNIST._read\n"
+            "def slow(*args):\n"
+            "    with open(sys.argv[2], 'a') as log: log.write('x')\n"
+            "    time.sleep(0.5)\n"
+            "    return genuine(*args)\n"
+            "MNIST._read = slow; print('ready', flush=True); sys.stdin.readline()\n"
+            "print(fingerprint(MNIST().load(Path(sys.argv[1]))))"
+        )
+        command = [sys.executable, "-c", program, str(data_dir), str(tmp_path / "log")]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "cwd": Path(__file__).parents[3]}
+        processes = [subprocess.Popen(command, **pipes) for _ in range(2)]  # pyright: ignore[reportCallIssue,reportArgumentType]
+        for process in processes:
+            assert process.stdout.readline() == "ready\n"
+        for process in processes:
+            process.stdin.write("go\n")
+            process.stdin.flush()
+        said = [process.communicate()[0].strip() for process in processes]
+        assert said == [fingerprint(MNIST().load(data_dir))] * 2
+        assert (tmp_path / "log").read_text() == "x"
+
+
+class TestWithoutAPlaceForThem:
+    @pytest.fixture(params=["no folder", "no room", "a full disk"])
+    def _refused(self, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def full(_: int) -> NoReturn:
+            raise OSError(28, "No space left on device")
+
+        match request.param:
+            case "no folder":
+                (tmp_path / "in the way").write_text("no folder")
+                monkeypatch.setenv("ORCHESTRATOR_CACHE", str(tmp_path / "in the way"))
+            case "no room":
+                usage = namedtuple("usage", "total used free")  # noqa: PYI024  # as shutil has it
+                monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10**9, 10**9, 1000))
+            case _:
+                monkeypatch.setattr(os, "fsync", full)
+
+    @pytest.mark.usefixtures("_refused")
+    def test_each_process_reads_for_itself_and_once(self, data_dir: Path, readings: list[Path]) -> None:
+        images = MNIST().load(data_dir)
+        assert not isinstance(images.train.pixels, np.memmap)
+        assert images.train.pixels[:, 0, 0, 0].tolist() == list(range(40))
+        assert images.test.labels.tolist() == [*range(10), 0, 1]
+        assert len(readings) == 1
+        assert _written(data_dir) == {}
+
+    @pytest.mark.usefixtures("_refused")
+    def test_a_damaged_file_is_still_called_damaged(self, data_dir: Path) -> None:
+        path = data_dir / MNIST.folder / f"{FILES[0]}.gz"
+        path.write_bytes(path.read_bytes()[:-1])
+        with pytest.raises(MissingDataError, match="is not the idx file"):
+            MNIST().load(data_dir)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from trainers.metrics.uniform import (
     Optimum,
     accuracy_at,
+    accuracy_curve,
     class_wise_accuracy,
     sample_wise_accuracy,
     uniform_accuracy,
@@ -96,6 +97,21 @@ class TestAgainstBruteForce:
             assert best.accuracy == 0.0
             assert np.isnan([best.low, best.high, best.threshold]).all()
 
+    @given(samples, precision)
+    def test_the_curve_is_the_accuracy_between_any_two_endpoints(self, pairs: Samples, precision: type) -> None:
+        separable = [pair for pair in pairs if pair[1] < pair[0]]
+        endpoints = sorted({endpoint for pair in separable for endpoint in pair})
+        thresholds, heights = accuracy_curve(*(np.asarray(column, precision) for column in _columns(pairs)))
+        assert thresholds.dtype == heights.dtype == np.float64
+        assert thresholds.tolist() == endpoints
+        assert heights.tolist() == [_right((low + high) / 2, pairs) / len(pairs) for low, high in pairwise(endpoints)]
+
+    @given(samples)
+    def test_float32_says_what_float64_does(self, pairs: Samples) -> None:
+        single, double = ([np.asarray(column, kind) for column in _columns(pairs)] for kind in (np.float32, np.float64))
+        for positive, rival in (single, (single[0], double[1]), (double[0], single[1])):
+            np.testing.assert_array_equal(uniform_accuracy(positive, rival), uniform_accuracy(*double))
+
     @given(labelled)
     def test_class_wise_accuracy_adds_up_the_best_of_each_class(self, rows: list[tuple[float, float, int]]) -> None:
         positive, rival, label = zip(*rows, strict=True)
@@ -139,6 +155,14 @@ class TestThresholds:
 
     def test_samples_that_no_threshold_gets_right_do_not_split_the_interval(self) -> None:
         assert uniform_accuracy([4, 1], [0, 3]) == (0.5, 0, 4)
+
+    def test_an_infinite_interval_is_the_widest(self) -> None:
+        assert uniform_accuracy([1, np.inf, np.inf], [0, 3, 5])[1:] == (5, np.inf)
+        assert uniform_accuracy([1.0, 3.0], [-np.inf, 2.0])[1:] == (-np.inf, 1)
+
+    def test_no_end_is_minus_zero(self) -> None:
+        low, high = uniform_accuracy([1.0], [-0.0])[1:], uniform_accuracy([-0.0], [-1.0])[1:]
+        assert [math.copysign(1, end) for end in (*low, *high)] == [1, 1, -1, 1]
 
     def test_the_two_ends_themselves_are_no_right_thresholds(self) -> None:
         assert accuracy_at(0.0, [1.0], [0.0]) == accuracy_at(1.0, [1.0], [0.0]) == 0.0
