@@ -16,13 +16,15 @@ from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from trainers.allocator import freed_memory_kept
 from trainers.checkpoint import Checkpointing, Progress
 from trainers.classifier import Classifier
+from trainers.compilation import Compiled, worthwhile
 from trainers.data import Batch, Resident, Splits, Verify, batches, shifted, split
 from trainers.datasets import TrainTest
 from trainers.evaluation import Evaluation
 from trainers.inference import TemperatureSearch, by_probability, evaluate, keeping, measuring
-from trainers.losses import BiasedLoss, Loss
+from trainers.losses import BiasedLoss
 from trainers.metrics import Observed, measure, under_shift
 from trainers.metrics.features import Geometry
 from trainers.metrics.uniform import sample_wise_accuracy, uniform_accuracy
@@ -65,6 +67,8 @@ class Fit:
     """The first two test images as the model sees them, (2, C, H, W)."""
     resumed_from: tuple[int, int] | None = None
     """The epoch, counted from 1, and how many of its batches an earlier attempt had done."""
+    compiled: bool = False
+    """Whether the training was long enough for the backbone to be compiled, and it could be."""
 
 
 def _silent(epoch: int, figures: dict[str, float]) -> None:
@@ -99,11 +103,14 @@ def fit(
     device = torch.device(device)
     # The loss is no part of this seed: all losses start from the same weights.
     seed = derive("weights", recipe.backbone.model_dump(mode="json"), recipe.seed)
-    with deterministic(seed, device):
+    with deterministic(seed, device, tf32=recipe.training.precision == "tf32"), freed_memory_kept():
         splits = split(data, recipe, device)
         model = Classifier(recipe.backbone, recipe.loss, splits.shape, splits.classes)
         model = model.to(device).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-        progress, model = _trained(model, recipe, splits, observer=observer, checkpointing=checkpointing, world=world)
+        objective = Objective(model, recipe, _network(model, recipe, splits, world))
+        progress, model = _trained(
+            objective, recipe, splits, observer=observer, checkpointing=checkpointing, world=world
+        )
         seconds = progress.seconds
         observed = _observe(model, recipe, splits)
     if not np.isfinite([observed.test.positive, observed.test.rival]).all():
@@ -122,11 +129,20 @@ def fit(
         model=model,
         example=splits.test.images(slice(0, 2)).contiguous().cpu().numpy(),
         resumed_from=progress.resumed_from,
+        compiled=isinstance(objective.network, Compiled) and objective.network.done,
     )
 
 
+def _network(model: Classifier, recipe: Recipe, splits: Splits, world: World) -> nn.Module:
+    """What makes features in training: the backbone, compiled if that pays."""
+    # Several processes average gradients while the backward pass runs, which one compiled piece would not let them.
+    if world.size > 1 or not worthwhile(recipe.training, len(splits.train), splits.shape):
+        return model.backbone
+    return Compiled(model.backbone, splits.train.labels.device)
+
+
 def _trained(
-    model: Classifier,
+    objective: Objective,
     recipe: Recipe,
     splits: Splits,
     *,
@@ -135,7 +151,8 @@ def _trained(
     world: World,
 ) -> tuple[Progress, Classifier]:
     """All epochs that are left; returns how they went, and the model to evaluate: the average, where one is kept."""
-    device, steps = splits.train.labels.device, len(splits.train) // recipe.training.batch_size
+    model, device = objective.model, splits.train.labels.device
+    steps = len(splits.train) // recipe.training.batch_size
     optimizer, factor = build_optimizer(model, recipe), schedule(recipe.training, steps)
     scheduler = LambdaLR(optimizer, factor)
     average = _averaged(model, recipe)
@@ -144,11 +161,11 @@ def _trained(
     parts |= {} if average is None else {"average": average}
     progress = Progress(parts, recipe, device, world.shared(checkpointing, device))
     progress.resume()
-    objective = world.joined(Objective(model, recipe.loss), device)
+    loss_of = world.joined(objective, device)
     for epoch in range(progress.epoch, recipe.training.epochs + 1):
         model.train()
         for batch in batches(splits.train, recipe, epoch, progress.place):
-            loss = objective(world.share(batch))
+            loss = loss_of(world.share(batch))
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
@@ -169,16 +186,24 @@ def _trained(
 
 
 class Objective(nn.Module):
-    """The mean loss of a batch, as one module, so that several processes can train it together."""
+    """The mean loss of a batch, as one module, so that several processes can train it together.
 
-    def __init__(self, model: Classifier, loss: Loss) -> None:
+    Args:
+        model: Whose loss.
+        recipe: Which loss, and with which precision features are made for it.
+        network: What makes them: the model's backbone or, compiled, the same.
+    """
+
+    def __init__(self, model: Classifier, recipe: Recipe, network: nn.Module) -> None:
         super().__init__()
-        self.model, self.loss = model, loss
+        self.model, self.loss, self.network = model, recipe.loss, network
+        self._bfloat16 = recipe.training.precision == "bfloat16"
 
     def forward(self, batch: Batch) -> Tensor:
         """A batch to a number."""
-        features = self.model.features(batch.images)
-        return batch.loss(partial(self._per_sample, features)).mean()
+        with torch.autocast(batch.images.device.type, torch.bfloat16, enabled=self._bfloat16):
+            features = self.network(batch.images)
+        return batch.loss(partial(self._per_sample, features.float())).mean()
 
     def _per_sample(self, features: Tensor, labels: Tensor) -> Tensor:
         return self.loss.per_sample(self.model.logits(features, labels), labels)
@@ -241,7 +266,7 @@ def _unlabelled(unknown: Resident) -> Resident:
 
 
 def build_optimizer(model: Classifier, recipe: Recipe) -> Optimizer:
-    """The recipe's optimiser, with bias and learnt scale in groups of their own."""
+    """The recipe's optimiser, with bias and learnt scale in groups of their own; a single kernel on GPUs."""
     training = recipe.training
     apart = {"bias", "log_scale"}
     weights = [parameter for name, parameter in model.named_parameters() if name not in apart]
@@ -252,9 +277,11 @@ def build_optimizer(model: Classifier, recipe: Recipe) -> Optimizer:
     if isinstance(model.log_scale, nn.Parameter):
         rate = training.learning_rate * recipe.loss.scores.scale_learning_rate
         groups.append({"params": [model.log_scale], "lr": rate, "weight_decay": 0.0})
-    if training.optimizer == "adamw":
-        return AdamW(groups, lr=training.learning_rate, weight_decay=training.weight_decay)
-    return SGD(groups, lr=training.learning_rate, momentum=training.momentum, weight_decay=training.weight_decay)
+    common: dict[str, Any] = {"lr": training.learning_rate, "weight_decay": training.weight_decay}
+    common["fused"] = True if model.linear.weight.is_cuda else None  # None: torch chooses
+    return (
+        AdamW(groups, **common) if training.optimizer == "adamw" else SGD(groups, momentum=training.momentum, **common)
+    )
 
 
 def schedule(training: Training, steps: int) -> Callable[[int], float]:

@@ -51,6 +51,12 @@ class Training(Frozen):
     """Share of training labels replaced by another class, drawn once from (dataset, seed)."""
     ema: float = Field(default=0.0, ge=0, lt=1)
     """Evaluate an exponential moving average of the weights with this decay a step; 0 is none."""
+    precision: Literal["float32", "tf32", "bfloat16"] = Field(
+        default="float32", exclude_if=lambda precision: precision == "float32"
+    )
+    """Of products and convolutions in training: as they are, or on GPUs from factors rounded to 10 bits, or with
+    weights and features of 7 bits by torch's autocast. Losses, weights and every evaluation are float32. Left out of
+    the identity where it is `float32`, so that cells from before this field exist go on being the same."""
     validation_fraction: float = Field(default=0.1, ge=0, lt=1)
     """Share of the training split held out to choose a threshold a user can deploy."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Generator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
@@ -17,16 +18,22 @@ def generator(purpose: str, *parts: object) -> torch.Generator:
 
 
 @contextmanager
-def deterministic(seed: int, device: torch.device) -> Generator[None]:
-    """Within: torch's global generators start from `seed` and its algorithms are deterministic.
+def deterministic(seed: int, device: torch.device, *, tf32: bool = False) -> Generator[None]:
+    """Within: torch's global generators start from `seed`, its algorithms are deterministic, and GPUs round as told.
 
-    Afterwards the generators and the setting are as before, so a notebook is not disturbed.
+    Afterwards the generators and the settings are as before, so a notebook is not disturbed.
+
+    Args:
+        seed: Of the generators.
+        device: Whose generators.
+        tf32: Whether GPUs may round the factors of products and convolutions to 10 bits. By itself torch lets them
+            for convolutions.
     """
     before = torch.are_deterministic_algorithms_enabled()
     warned = torch.is_deterministic_algorithms_warn_only_enabled()
     # cuBLAS reads this when its handle is created; without it, its sums are not reproducible.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), _rounding(tf32=tf32):
         torch.manual_seed(seed)
         # A few CUDA operations have no deterministic form: torch warns there, and goes on.
         torch.use_deterministic_algorithms(True, warn_only=device.type == "cuda")
@@ -34,3 +41,17 @@ def deterministic(seed: int, device: torch.device) -> Generator[None]:
             yield
         finally:
             torch.use_deterministic_algorithms(before, warn_only=warned)
+
+
+@contextmanager
+def _rounding(*, tf32: bool) -> Generator[None]:
+    backends: Any = torch.backends  # whose switches have no types
+    switches = (backends.cuda.matmul, backends.cudnn.conv)
+    before = [switch.fp32_precision for switch in switches]
+    for switch in switches:
+        switch.fp32_precision = "tf32" if tf32 else "ieee"
+    try:
+        yield
+    finally:
+        for switch, precision in zip(switches, before, strict=True):
+            switch.fp32_precision = precision

@@ -70,8 +70,10 @@ class CellLog:
 
     def finished(self, fit: Fit, attempt: Attempt) -> None:
         """Publish the file, which makes the cell done, and then end the run."""
+        account = self._account(attempt)
         account = replace(
-            self._account(attempt),
+            account,
+            provenance={**account.provenance, "compiled": fit.compiled},
             state="finished",
             samples=len(fit.evaluation.label),
             metrics=fit.metrics,

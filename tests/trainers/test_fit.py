@@ -185,6 +185,22 @@ class TestFit:
         fitted = fit(_recipe(optimizer="adamw", learning_rate=0.01, schedule="constant"), digits)
         assert sample_wise_accuracy(fitted.evaluation.positive, fitted.evaluation.rival) > 0.6
 
+    def test_bfloat16_learns_as_well_and_is_evaluated_in_float32(self, digits: TrainTest) -> None:
+        seen: set[torch.dtype] = set()
+
+        def look(model: Classifier, images: Tensor) -> Tensor:
+            features = model.backbone(images)
+            seen.add(features.dtype)
+            return features
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Classifier, "features", look)
+            found = fit(_recipe(epochs=3, precision="bfloat16"), digits)
+        assert found.metrics["sample_wise_accuracy"] > 0.5
+        assert seen == {torch.float32}
+        assert {parameter.dtype for parameter in found.model.parameters()} == {torch.float32}
+        assert found.history != fit(_recipe(epochs=3), digits).history
+
     def test_a_batch_larger_than_the_data_is_refused(self, digits: TrainTest) -> None:
         with pytest.raises(ValueError, match="batch_size 901 is larger than the 900 training images"):
             fit(_recipe(batch_size=901), digits)

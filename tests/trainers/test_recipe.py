@@ -40,7 +40,7 @@ def test_every_default_is_filled_in() -> None:
     dump = recipe.model_dump(mode="json")
     assert dump.keys() == {"loss", "backbone", "dataset", "seed", "training"}
     assert dump["loss"].keys() == {"name", *BCEUnified.model_fields}
-    assert dump["training"].keys() == set(Training.model_fields)
+    assert dump["training"].keys() == set(Training.model_fields) - {"precision"}
     assert dump["loss"].items() >= {"bias_init": 0.0, "bias_learning_rate": 1.0, "bias_weight_decay": 0.0}.items()
 
 
@@ -152,3 +152,9 @@ def test_reading_and_hashing_recipes_imports_no_torch() -> None:
     root = Path(__file__).parents[2]
     ran = subprocess.run([sys.executable, "-c", program], cwd=root, capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "[]"
+
+
+def test_the_precision_is_part_of_the_identity_only_where_it_is_not_float32() -> None:
+    assert "precision" not in Training().model_dump(mode="json")
+    assert Training(precision="bfloat16").model_dump(mode="json")["precision"] == "bfloat16"
+    assert Training.model_validate_json(Training(precision="tf32").model_dump_json()).precision == "tf32"

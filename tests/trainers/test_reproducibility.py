@@ -99,3 +99,12 @@ def test_the_global_generators_go_on_as_if_nothing_happened() -> None:
     after = torch.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()  # noqa: NPY002
     assert torch.equal(before[0], after[0])
     assert before[1:] == after[1:]
+
+
+@pytest.mark.parametrize("tf32", [True, False])
+def test_within_gpus_round_as_told_and_afterwards_as_before(*, tf32: bool) -> None:
+    switches = (torch.backends.cuda.matmul, torch.backends.cudnn.conv)
+    before = [switch.fp32_precision for switch in switches]
+    with deterministic(0, CPU, tf32=tf32):
+        assert [switch.fp32_precision for switch in switches] == ["tf32" if tf32 else "ieee"] * 2
+    assert [switch.fp32_precision for switch in switches] == before
