@@ -38,6 +38,8 @@ class Compiled(nn.Module):
         super().__init__()
         self.network = network
         self.done = True
+        # Where there is no GPU, it warns of parts of CUDA that only extensions need.
+        logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
         # A GPU is given all of a step's kernels at once. The compiler keeps to the cell's own cores.
         options: dict[str, Any] = {
             "triton.cudagraphs": device.type == "cuda",
@@ -50,8 +52,6 @@ class Compiled(nn.Module):
         if self.done:
             from torch._dynamo.exc import TorchDynamoException  # which takes a second to import
 
-            # It looks for parts of CUDA that only extensions need.
-            logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
             try:
                 return self._quick(images)
             except TorchDynamoException as error:

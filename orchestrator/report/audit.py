@@ -275,7 +275,7 @@ def _entrant(
         edges=tuple(name for name, value in winner.items() if own and own.space[name].is_edge(value)),
         seeds=tuple(sorted(row["seed"] for row in rows)),
         parameters=max((row.get("parameters") or 0 for row in rows), default=0) or None,
-        recipe=training.model_dump(),
+        recipe={name: getattr(training, name) for name in Training.model_fields},
         data=_data(experiment, dataset, training),
         tuning_seconds=_seconds(trial_rows),
         seconds=_seconds(rows),
