@@ -181,7 +181,8 @@ def parameters(cell: Cell) -> dict[str, str]:
         for field, value in recipe[axis].items()
         if field != "name"  # said by the axis
     }
-    values = {**axes, **recipe["training"], **plugins}
+    precision = {"precision": cell.recipe.training.precision}  # said by the recipe only if it is unusual
+    values = {**axes, **recipe["training"], **precision, **plugins}
     return {name: value if isinstance(value, str) else json.dumps(value) for name, value in values.items()}
 
 
