@@ -17,6 +17,7 @@ from trainers.data import Resident
 from trainers.evaluation import Evaluation
 from trainers.metrics.features import Geometry
 from trainers.metrics.score_kinds import Temperatures, log_probabilities
+from trainers.reproducibility import rounding
 
 BATCH = 1024
 """Samples a forward pass; more only costs memory."""
@@ -46,10 +47,11 @@ def decide(scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 @torch.inference_mode()
+@rounding(tf32=False)
 def evaluate(
     model: Classifier, split: Resident, *, temperature: float = 1.0, witnesses: Sequence[Witness] = ()
 ) -> Evaluation:
-    """Every sample of `split` in order, through the model in evaluation mode.
+    """Every sample of `split` in order, through the model in evaluation mode, in float32 however it was trained.
 
     Args:
         model: Whose scores.

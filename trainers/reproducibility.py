@@ -33,7 +33,7 @@ def deterministic(seed: int, device: torch.device, *, tf32: bool = False) -> Gen
     warned = torch.is_deterministic_algorithms_warn_only_enabled()
     # cuBLAS reads this when its handle is created; without it, its sums are not reproducible.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), _rounding(tf32=tf32):
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), rounding(tf32=tf32):
         torch.manual_seed(seed)
         # A few CUDA operations have no deterministic form: torch warns there, and goes on.
         torch.use_deterministic_algorithms(True, warn_only=device.type == "cuda")
@@ -44,7 +44,8 @@ def deterministic(seed: int, device: torch.device, *, tf32: bool = False) -> Gen
 
 
 @contextmanager
-def _rounding(*, tf32: bool) -> Generator[None]:
+def rounding(*, tf32: bool) -> Generator[None]:
+    """Within: GPUs may round the factors of products and convolutions to 10 bits, or not; afterwards as before."""
     backends: Any = torch.backends  # whose switches have no types
     switches = (backends.cuda.matmul, backends.cudnn.conv)
     before = [switch.fp32_precision for switch in switches]

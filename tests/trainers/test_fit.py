@@ -201,6 +201,24 @@ class TestFit:
         assert {parameter.dtype for parameter in found.model.parameters()} == {torch.float32}
         assert found.history != fit(_recipe(epochs=3), digits).history
 
+    def test_tf32_is_for_training_and_not_for_evaluation(self, digits: TrainTest) -> None:
+        seen: set[tuple[bool, str, str]] = set()
+        build = Classifier.__init__
+
+        def watched(model: Classifier, *given: Any) -> None:
+            build(model, *given)
+            backends: Any = torch.backends
+            model.backbone.register_forward_hook(
+                lambda *_: seen.add(
+                    (model.training, backends.cuda.matmul.fp32_precision, backends.cudnn.conv.fp32_precision)
+                )
+            )
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Classifier, "__init__", watched)
+            fit(_recipe(precision="tf32"), digits)
+        assert seen == {(True, "tf32", "tf32"), (False, "ieee", "ieee")}
+
     def test_a_batch_larger_than_the_data_is_refused(self, digits: TrainTest) -> None:
         with pytest.raises(ValueError, match="batch_size 901 is larger than the 900 training images"):
             fit(_recipe(batch_size=901), digits)
