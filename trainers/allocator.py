@@ -1,7 +1,8 @@
 """Memory that one training step frees is kept for the next one.
 
 By default the C library hands large blocks back to the kernel as soon as they are free, and the kernel clears
-every page again when it is next touched: a fifth to a half of a small network's time on CPUs (docs/performance.md).
+every page again when it is next touched: a sixth to almost half of a small network's time on CPUs
+(docs/performance.md).
 """
 
 from __future__ import annotations

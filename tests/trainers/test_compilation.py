@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,7 @@ def compiled(trained: Callable[[float], Fit]) -> Fit:
     return trained(0)
 
 
+@pytest.mark.skipif(not shutil.which("g++"), reason="NOT COMPILED: there is no g++ on this machine")
 class TestATrainingThatIsCompiled:
     def test_it_says_so(self, compiled: Fit) -> None:
         assert compiled.compiled

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import gzip
 import struct
+import subprocess
+import sys
 import tempfile
 import urllib.request
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 from urllib.error import URLError
 
@@ -14,7 +17,6 @@ import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -65,3 +67,21 @@ def write_mnist(
             write_idx(folder / f"{part}-labels-idx1-ubyte{suffix}", index % 10)
 
     return write
+
+
+@pytest.fixture
+def twice_at_once() -> Callable[..., list[str]]:
+    """Run a program, which says "ready" and waits for a line, in two processes; returns what else each said."""
+
+    def run(program: str, *arguments: Path) -> list[str]:
+        command = [sys.executable, "-c", program, *map(str, arguments)]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "cwd": Path(__file__).parents[3]}
+        processes = [subprocess.Popen(command, **pipes) for _ in range(2)]  # pyright: ignore[reportCallIssue,reportArgumentType]
+        for process in processes:
+            assert process.stdout.readline() == "ready\n"
+        for process in processes:
+            process.stdin.write("go\n")
+            process.stdin.flush()
+        return [process.communicate()[0].strip() for process in processes]
+
+    return run

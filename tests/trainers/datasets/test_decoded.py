@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
-import sys
 import tempfile
 import threading
 from collections import namedtuple
@@ -108,7 +106,9 @@ class TestImagesAreDecodedOnce:
         assert len(decodings) == TRAIN + TEST
         assert all(_levels(images) == _levels(loaded[0]) for images in loaded)
 
-    def test_two_processes_at_once_decode_once(self, data_dir: Path, tmp_path: Path) -> None:
+    def test_two_processes_at_once_decode_once(
+        self, data_dir: Path, tmp_path: Path, twice_at_once: Callable[..., list[str]]
+    ) -> None:
         log = tmp_path / "log"
         program = (
             "import sys; from pathlib import Path; from trainers.datasets import decoded\n"
@@ -122,15 +122,7 @@ class TestImagesAreDecodedOnce:
             "images = ImageFolder(path='mine', size=8).load(Path(sys.argv[1]))\n"
             "print(images.train.pixels[:, 0, 3, 3].tolist())"
         )
-        command = [sys.executable, "-c", program, str(data_dir), str(log)]
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "cwd": Path(__file__).parents[3]}
-        processes = [subprocess.Popen(command, **pipes) for _ in range(2)]  # pyright: ignore[reportCallIssue,reportArgumentType]
-        for process in processes:
-            assert process.stdout.readline() == "ready\n"
-        for process in processes:
-            process.stdin.write("go\n")
-            process.stdin.flush()
-        said = [process.communicate()[0].strip() for process in processes]
+        said = twice_at_once(program, data_dir, log)
         assert said == [str(list(range(0, 120, 10)))] * 2
         assert log.read_text() == "x" * (TRAIN + TEST)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import socket
-import subprocess
 import sys
 import time
 from collections import namedtuple
@@ -252,7 +251,9 @@ class TestFilesAreReadOnceAMachine:
         assert len({fingerprint(images) for images in loaded}) == 1
         assert len(readings) == 1
 
-    def test_two_processes_at_once_read_once(self, data_dir: Path, tmp_path: Path) -> None:
+    def test_two_processes_at_once_read_once(
+        self, data_dir: Path, tmp_path: Path, twice_at_once: Callable[..., list[str]]
+    ) -> None:
         program = (
             "import sys, time; from pathlib import Path; from trainers.datasets import fingerprint\n"
             "from trainers.datasets.idx import MNIST\n"
@@ -264,15 +265,7 @@ class TestFilesAreReadOnceAMachine:
             "MNIST._read = slow; print('ready', flush=True); sys.stdin.readline()\n"
             "print(fingerprint(MNIST().load(Path(sys.argv[1]))))"
         )
-        command = [sys.executable, "-c", program, str(data_dir), str(tmp_path / "log")]
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "cwd": Path(__file__).parents[3]}
-        processes = [subprocess.Popen(command, **pipes) for _ in range(2)]  # pyright: ignore[reportCallIssue,reportArgumentType]
-        for process in processes:
-            assert process.stdout.readline() == "ready\n"
-        for process in processes:
-            process.stdin.write("go\n")
-            process.stdin.flush()
-        said = [process.communicate()[0].strip() for process in processes]
+        said = twice_at_once(program, data_dir, tmp_path / "log")
         assert said == [fingerprint(MNIST().load(data_dir))] * 2
         assert (tmp_path / "log").read_text() == "x"
 
