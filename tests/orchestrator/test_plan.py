@@ -113,6 +113,7 @@ trainings = st.builds(
     mixing=st.sampled_from([(), ("mixup",), ("mixup", "cutmix")]),
     label_noise=st.floats(0, 1),
     ema=st.floats(0, 0.99),
+    precision=st.sampled_from(["float32", "tf32", "bfloat16"]),
     validation_fraction=st.floats(0, 0.9),
 )
 recipes = st.builds(
@@ -158,6 +159,7 @@ def test_the_fields_above_are_all_there_are() -> None:
     assert set(Training.model_fields) == {
         "epochs", "batch_size", "optimizer", "learning_rate", "momentum", "weight_decay", "schedule",
         "warmup_epochs", "augmentation", "validation_fraction", "milestones", "mixing", "label_noise", "ema",
+        "precision",
     }  # fmt: skip
     assert set(Recipe.model_fields) == {"loss", "backbone", "dataset", "seed", "training", "scored_on"}
 
