@@ -7,21 +7,22 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from orchestrator.errors import DamagedFileError, RequestError
-from orchestrator.execution.executor import Executor
-from orchestrator.execution.queue import Queue
-from orchestrator.execution.worker import Worker
 from orchestrator.outcome import Adopted, Advanced, Alive, Event, Failed, Lost, Started, Stopped
 from orchestrator.plan import Cell, Plan
 from orchestrator.records.evaluations import Evaluations
-from orchestrator.records.leases import Lease
-from orchestrator.records.reconciliation import reconcile
-from orchestrator.records.registry import Registry
-from orchestrator.records.tracking import Tracking
 from orchestrator.verification import Verdict, compare
 from trainers.datasets import MissingDataError
+
+if TYPE_CHECKING:  # a plan does without them, and is there the sooner
+    from orchestrator.execution.executor import Executor
+    from orchestrator.execution.queue import Queue
+    from orchestrator.execution.worker import Worker
+    from orchestrator.records.leases import Lease
+    from orchestrator.records.registry import Registry
+    from orchestrator.records.tracking import Tracking
 
 NOTED = 1.0
 """Seconds between two notes of how far a cell is: epochs may be many and short."""
@@ -148,6 +149,8 @@ def make_true(plan: Plan, lease: Lease, evaluations: Evaluations, registry: Regi
         UnreachableError: The store does not answer.
     """
     if lease.left or tracking.waiting():
+        from orchestrator.records.reconciliation import reconcile
+
         tracking.prepare()
         tracking.catch_up()
         reconcile(tracking, plan.cells, evaluations, registry)

@@ -19,7 +19,6 @@ import typer
 
 from orchestrator import wiring
 from orchestrator.errors import OrchestratorError, RequestError
-from orchestrator.plan import Plan
 from orchestrator.workspace import Workspace
 
 if TYPE_CHECKING:

@@ -107,21 +107,22 @@ class Launch:
             rule, cells = trials or seeds, waiting.cells if seeds is None else tuple(seeds.first())
             if cells:
                 prepare(waiting, self.data_dir)
-                runs.prepare()
-                if trials is None:
-                    self._admit(plan, cells, lease.owner)
-                table = LiveTable(cells, self.console)
-                more = partial(_more, rule, plan, records, table)
-                durations = records.durations(plan.experiment.name)
-                queue = Queue(cells, claim=lease.claim, durations=durations, most=self.most, more=more)
                 states = wiring.checkpoints(self.place, plan.experiment, lease.owner)
                 kept = trials is None and plan.experiment.log_models
                 runner = wiring.executor(
                     self.executor, self.address, self.place, runs, self.data_dir, states, log_models=kept
                 )
-                with table:
-                    carry = partial(carry_out, queue, runner, records, runs, self._watch(table))
-                    tally += self._stoppable(carry, queue, states, runs)
+                with runner.starting():
+                    runs.prepare()
+                    if trials is None:
+                        self._admit(plan, cells, lease.owner)
+                    table = LiveTable(cells, self.console)
+                    more = partial(_more, rule, plan, records, table)
+                    durations = records.durations(plan.experiment.name)
+                    queue = Queue(cells, claim=lease.claim, durations=durations, most=self.most, more=more)
+                    with table:
+                        carry = partial(carry_out, queue, runner, records, runs, self._watch(table))
+                        tally += self._stoppable(carry, queue, states, runs)
             for sentence in rule.sentences() if rule else ():
                 self.console.print(sentence, markup=False, emoji=False)
         return Ended(plan, tally, runs if cells else None, is_tuning=trials is not None)

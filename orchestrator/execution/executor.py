@@ -93,6 +93,10 @@ class Checkpoints(Protocol):
 class Executor(Protocol):
     """Runs every cell of a queue and tells the listener what happens."""
 
+    def starting(self) -> AbstractContextManager[None]:
+        """Within: what `run` needs starts beside what the caller does; optional, and it fails only in `run`."""
+        ...
+
     def run(self, queue: Queue, listen: Listener) -> None:
         """Run until the queue is over.
 

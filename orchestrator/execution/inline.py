@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 from orchestrator.execution.executor import Listener
@@ -15,6 +16,10 @@ class Inline:
     """Runs cells here; nothing is parallel, so a debugger works. Time limits are not enforced."""
 
     worker: Worker
+
+    def starting(self) -> AbstractContextManager[None]:
+        """There is nothing to start."""
+        return nullcontext()
 
     def run(self, queue: Queue, listen: Listener) -> None:
         """Run the cells in the order of the queue."""

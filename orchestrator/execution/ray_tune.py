@@ -20,7 +20,7 @@ import threading
 import time
 import traceback
 import warnings
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache, partial
@@ -58,7 +58,7 @@ from orchestrator.errors import RequestError, UnreachableError
 from orchestrator.execution.executor import Listener
 from orchestrator.execution.queue import Queue, Ticket
 from orchestrator.execution.worker import Worker
-from orchestrator.outcome import Attempt, Diverged, Event, Failed, Fault, Finished, Lost, Started, Stopped
+from orchestrator.outcome import Attempt, Diverged, Ending, Event, Failed, Fault, Finished, Lost, Started, Stopped
 from orchestrator.plan import Cell
 
 LOCAL = "local"
@@ -89,6 +89,23 @@ class RayTune:
 
     worker: Worker
     address: str = LOCAL
+
+    @contextmanager
+    def starting(self) -> Generator[None]:
+        """Within: Ray starts, or is joined, beside what the caller does; `run` waits for it, and fails if it failed."""
+        over = threading.Event()
+
+        def start() -> None:
+            with suppress(Exception), _cluster(self.address):
+                over.wait()  # here, because Linux ends Ray's processes with the thread that started them
+
+        thread = threading.Thread(target=start, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
 
     def run(self, queue: Queue, listen: Listener) -> None:
         """Run the cells, on a Ray of our own or the cluster at `address`."""
@@ -343,23 +360,33 @@ class _RecycleError(Exception):
 
 
 def _trial(runner: Worker) -> Any:
-    from orchestrator.execution.ray_train import run_together
-
     def run_cell(config: dict[str, Any]) -> None:
         """One Tune trial: one attempt at a cell. Every event is a Tune result."""
+        import torch  # noqa: F401  # pyright: ignore[reportUnusedImport]  # so that it is in no cell's time
+
         logging.getLogger("ray.tune").setLevel(logging.ERROR)
         ticket: Ticket = config["ticket"]
         node = ray.get_runtime_context().get_node_id()
         size = _resident()
         words = runner.checkpoints.last_words(ticket.cell) if runner.checkpoints else None
-        run = runner.run if ticket.cell.resources.devices == 1 else partial(run_together, runner)
         with _watchdog().watching(ticket.time_limit, words):
-            ending = run(ticket.cell, lambda event: tune.report({"event": event, "ray_node": node}))
+            ending = _runs(runner, ticket.cell)(
+                ticket.cell, lambda event: tune.report({"event": event, "ray_node": node})
+            )
         tune.report({"event": ending, "ray_node": node})
         if isinstance(ending, (Failed, Lost)) or _resident() - size > HOARDED:
             raise _RecycleError
 
     return run_cell
+
+
+def _runs(runner: Worker, cell: Cell) -> Callable[[Cell, Callable[[Event], None]], Ending]:
+    """What runs a cell: this process, or several together."""
+    if cell.resources.devices == 1:
+        return runner.run
+    from orchestrator.execution.ray_train import run_together  # it imports torch, which the driver does without
+
+    return partial(run_together, runner)
 
 
 @cache
@@ -481,36 +508,46 @@ def _is_alive(node: str) -> bool:
     return False
 
 
+_connecting = threading.Lock()
+"""Held while Ray is started or joined: a process has one."""
+
+
 @contextmanager
 def _cluster(address: str) -> Generator[None]:
-    """Connected to Ray, quietly; a Ray of our own ends with us.
+    """Connected to Ray, quietly; one that we started or joined ends with us.
 
     Raises:
         UnreachableError: There is no Ray at that address.
     """
-    if address != LOCAL:
-        _probe(address)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        try:
-            ray.init(
-                address=address,
-                include_dashboard=False if address == LOCAL else None,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-            )
-        except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-            raise UnreachableError(
-                f"Ray at '{address}' cannot be joined: {error} "
-                "If it asks for a token, set RAY_AUTH_MODE=token here, too."
-            ) from None
-        logging.getLogger("ray").setLevel(logging.CRITICAL)
-        # Every process that dies would be reported on the user's terminal; we tell it in one line.
-        worker._worker_logs_enabled = False  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # no public switch
+        with _connecting:
+            if ours := not ray.is_initialized():
+                _connect(address)
         try:
             yield
         finally:
-            ray.shutdown()
+            if ours:
+                ray.shutdown()
+
+
+def _connect(address: str) -> None:
+    if address != LOCAL:
+        _probe(address)
+    try:
+        ray.init(
+            address=address,
+            include_dashboard=False if address == LOCAL else None,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
+    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+        raise UnreachableError(
+            f"Ray at '{address}' cannot be joined: {error} If it asks for a token, set RAY_AUTH_MODE=token here, too."
+        ) from None
+    logging.getLogger("ray").setLevel(logging.CRITICAL)
+    # Every process that dies would be reported on the user's terminal; we tell it in one line.
+    worker._worker_logs_enabled = False  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # no public switch
 
 
 def _probe(address: str) -> None:

@@ -17,9 +17,6 @@ from rich.text import Text
 
 from orchestrator.experiment import Choice, Experiment
 from orchestrator.plan import SHOWN, Cell, Plan
-from orchestrator.records.events import ROUTINE
-from orchestrator.records.garbage import Item
-from orchestrator.records.registry import Running, Status
 from orchestrator.report import prospects
 from orchestrator.report.live import duration
 from orchestrator.tuning import Tuning
@@ -27,7 +24,9 @@ from orchestrator.verification import Verdict
 from orchestrator.workspace import Location
 from trainers.plugin import Plugin
 
-if TYPE_CHECKING:  # it imports what only statistics need
+if TYPE_CHECKING:  # they import what a plan does without
+    from orchestrator.records.garbage import Item
+    from orchestrator.records.registry import Running, Status
     from orchestrator.report.comparison import Comparison
 
 Kind = tuple[str, str, str]
@@ -149,6 +148,8 @@ def statuses(states: Sequence[Status], nothing: str) -> RenderableType:
 
 
 def _status(status: Status) -> RenderableType:
+    from orchestrator.records.events import ROUTINE
+
     counts = ", ".join(f"{count} {state}" for state, count in status.counts.items() if count)
     launches = (
         Text(f"  launched by process {launch.pid} on {launch.host}, heard of {_ago(launch.seen)}")

@@ -33,13 +33,12 @@ def minimum_detectable_difference(deviation: float, n: int, alpha: float = 0.05,
     """
     if n < 2:  # noqa: PLR2004 - one value has no spread
         return math.nan
-    from scipy.optimize import root_scalar
-
-    enough = 1.0
-    while _power(enough, n, alpha) < power:
-        enough *= 2
-    centre = root_scalar(lambda centre: _power(centre, n, alpha) - power, bracket=(0, enough)).root
-    return deviation * float(centre) / math.sqrt(n)
+    low, high = 0.0, 1.0
+    while _power(high, n, alpha) < power:
+        low, high = high, 2 * high
+    while low < (centre := (low + high) / 2) < high:  # scipy.optimize would take most of a second to import
+        low, high = (centre, high) if _power(centre, n, alpha) < power else (low, centre)
+    return deviation * high / math.sqrt(n)
 
 
 def seeds_needed(

@@ -197,6 +197,12 @@ def test_the_verbs_are_these(desk: Desk) -> None:
     assert set(re.findall(r"^  (\w+) ", commands, re.MULTILINE)) == set(VERBS)
 
 
+def test_help_imports_next_to_nothing(desk: Desk) -> None:
+    code = "import sys, orchestrator.cli; print(*sys.modules)"
+    told = subprocess.run([sys.executable, "-c", code], cwd=desk.folder, capture_output=True, text=True, check=True)
+    assert not {"numpy", "pydantic", "sqlalchemy", "pyarrow", "rich", "torch", "ray"} & set(told.stdout.split())
+
+
 @pytest.mark.parametrize("verb", VERBS)
 def test_a_verbs_options_are_these(desk: Desk, verb: str) -> None:
     run = desk.run(verb, "--help")

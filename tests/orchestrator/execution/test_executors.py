@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -12,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import ray
 from ray.util import debug
 
 from orchestrator.cluster import Resources
@@ -286,6 +289,44 @@ def test_an_address_without_ray_is_told_within_seconds(place: Place, address: st
     with pytest.raises(UnreachableError, match="No Ray answers"):
         place.launch(RayTune(place.worker, address), SOUND)
     assert time.monotonic() - began < 10
+
+
+# A head start
+
+
+def test_cells_run_on_the_ray_that_was_started_before_and_it_goes_on_until_the_end(place: Place) -> None:
+    cells, sessions = [a_cell("softmax", seed) for seed in (7, 8)], set[str]()
+    runner = RayTune(place.worker)
+    with runner.starting():
+        for cell in cells:  # anchors run so, before the cells themselves
+            assert isinstance(place.launch(runner, [cell]).outcome(cell), Finished)
+            sessions.add(ray.get_runtime_context().get_job_id() + str(ray.nodes()[0]["NodeID"]))
+    assert len(sessions) == 1
+    assert not ray.is_initialized()
+
+
+def test_a_head_start_that_fails_is_told_by_the_run(place: Place) -> None:
+    runner = RayTune(place.worker, "127.0.0.1:9")
+    with runner.starting(), pytest.raises(UnreachableError, match="No Ray answers"):
+        place.launch(runner, SOUND)
+
+
+def test_a_head_start_without_a_run_leaves_no_ray() -> None:
+    with RayTune(Unknown()).starting():  # pyright: ignore[reportArgumentType]
+        pass
+    assert not ray.is_initialized()
+
+
+def test_a_driver_that_runs_cells_on_ray_needs_no_torch() -> None:
+    code = """
+import sys
+from orchestrator.execution import ray_tune
+with ray_tune._cluster(ray_tune.LOCAL):
+    ray_tune._trial(None)
+print("torch" in sys.modules)
+"""
+    told = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True)
+    assert told.stdout == "False\n"
 
 
 class DiskFullError(Exception):

@@ -61,6 +61,6 @@ def test_nothing_is_written_to_the_data_folder(tmp_path: Path) -> None:
 
 
 def test_without_scikit_learn_the_message_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
+    monkeypatch.setitem(sys.modules, "sklearn", None)
     with pytest.raises(MissingDataError, match="scikit-learn"):
         Digits().prepare(tmp_path)
