@@ -21,7 +21,7 @@ from orchestrator.execution.queue import Queue
 from orchestrator.outcome import Adopted, Ending, Event, Failed
 from orchestrator.plan import Cell, Plan
 from orchestrator.records.evaluations import Evaluations
-from orchestrator.records.leases import held
+from orchestrator.records.leases import Lease, held
 from orchestrator.records.storage import Storage
 from orchestrator.records.tracking import Untracked
 from orchestrator.report import overview
@@ -107,42 +107,57 @@ class Launch:
             rule, cells = trials or seeds, waiting.cells if seeds is None else tuple(seeds.first())
             if cells:
                 prepare(waiting, self.data_dir)
-                states = wiring.checkpoints(self.place, plan.experiment, lease.owner)
-                kept = trials is None and plan.experiment.log_models
-                runner = wiring.executor(
-                    self.executor, self.address, self.place, runs, self.data_dir, states, log_models=kept
-                )
-                with runner.starting():
-                    runs.prepare()
-                    if trials is None:
-                        self._admit(plan, cells, lease.owner)
-                    table = LiveTable(cells, self.console)
-                    more = partial(_more, rule, plan, records, table)
-                    durations = records.durations(plan.experiment.name)
-                    queue = Queue(cells, claim=lease.claim, durations=durations, most=self.most, more=more)
-                    with table:
-                        carry = partial(carry_out, queue, runner, records, runs, self._watch(table))
-                        tally += self._stoppable(carry, queue, states, runs)
+                tally += self._train(plan, cells, rule, lease=lease, records=records, runs=runs)
             for sentence in rule.sentences() if rule else ():
                 self.console.print(sentence, markup=False, emoji=False)
         return Ended(plan, tally, runs if cells else None, is_tuning=trials is not None)
 
+    def _train(
+        self,
+        plan: Plan,
+        cells: Sequence[Cell],
+        rule: Trials | Spending | None,
+        *,
+        lease: Lease,
+        records: Registry,
+        runs: Tracking,
+    ) -> Counter[str]:
+        """Run cells, and those that the rule asks for after them, while people watch; raises as `run` does."""
+        is_tuning = isinstance(rule, Trials)
+        states = wiring.checkpoints(self.place, plan.experiment, lease.owner)
+        kept = plan.experiment.log_models and not is_tuning
+        runner = wiring.executor(self.executor, self.address, self.place, runs, self.data_dir, states, log_models=kept)
+        try:
+            with runner.starting():
+                runs.prepare()
+                if not is_tuning:
+                    self._admit(plan, cells, lease.owner)
+                table = LiveTable(cells, self.console)
+                more = partial(_more, rule, plan, records, table)
+                durations = records.durations(plan.experiment.name)
+                queue = Queue(cells, claim=lease.claim, durations=durations, most=self.most, more=more)
+                with table:
+                    carry = partial(carry_out, queue, runner, records, runs, self._watch(table))
+                    tally = self._stoppable(carry, queue, states, runs)
+            if not queue.is_closed:
+                return tally
+        except KeyboardInterrupt:
+            pass
+        self.console.print("Interrupted. Everything finished so far is kept; the same command goes on from there.")
+        raise StoppedLaunch
+
     def _admit(self, plan: Plan, cells: Sequence[Cell], owner: str) -> None:
         """Let cells stand beside old ones of another environment, if anchors, or the user, say so."""
-        try:
-            admit(
-                plan,
-                cells,
-                Evaluations(self.place.evaluations),
-                Ledger(self.place.drift(plan.experiment.name)),
-                here=partial(wiring.environment, address=self.address),
-                retrain=partial(self._retrained, self.place.anchors(owner)),
-                say=partial(self.console.print, markup=False, emoji=False, soft_wrap=True),
-                trust=self.trust_old,
-            )
-        except KeyboardInterrupt:
-            self.console.print("Interrupted before anything new was trained.")
-            raise StoppedLaunch from None
+        admit(
+            plan,
+            cells,
+            Evaluations(self.place.evaluations),
+            Ledger(self.place.drift(plan.experiment.name)),
+            here=partial(wiring.environment, address=self.address),
+            retrain=partial(self._retrained, self.place.anchors(owner)),
+            say=partial(self.console.print, markup=False, emoji=False, soft_wrap=True),
+            trust=self.trust_old,
+        )
 
     @contextmanager
     def _retrained(self, place: Workspace, cells: Sequence[Cell]) -> Generator[Evaluations]:
@@ -198,10 +213,7 @@ class Launch:
             runs.interrupt(queue.running())
         finally:
             states.forget_stop()
-        if not queue.is_closed:
-            return tally
-        self.console.print("Interrupted. Everything finished so far is kept; the same command goes on from there.")
-        raise StoppedLaunch
+        return tally
 
 
 def _more(

@@ -603,13 +603,13 @@ def ignoring_nothing() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-def interrupted(desk: Desk, *arguments: object) -> tuple[int, str, str]:
-    """Launch, and press Ctrl-C once a first cell has finished."""
+def interrupted(desk: Desk, *arguments: object, after: str = " uniform 0.") -> tuple[int, str, str]:
+    """Launch, and press Ctrl-C once a line says so; by default, that a first cell has finished."""
     with desk.start("launch", "grid.yaml", *arguments, preexec_fn=ignoring_nothing) as process:
         lines = []
         for line in process.stdout or []:
             lines.append(line)
-            if " uniform 0." in line:
+            if after in line:
                 break
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
@@ -633,6 +633,16 @@ def test_ctrl_c_keeps_what_is_finished(set_up: Callable[[str], Desk]) -> None:
     assert set(desk.tracked().values()) <= {"FINISHED", "KILLED"}
     plan = json.loads(desk.run("plan", "grid.yaml", "--json").out)
     assert plan["done"] == len(desk.files)
+
+
+def test_ctrl_c_while_ray_starts_leaves_nothing(set_up: Callable[[str], Desk]) -> None:
+    desk = set_up("impatient")
+    code, out, err = interrupted(desk, "--executor", "ray", after="to run.")
+    assert code == 130, out + err
+    assert "Interrupted. Everything finished so far is kept" in out
+    assert err == ""
+    assert set(desk.states.values()) == {"planned"}
+    assert not desk.files
 
 
 # On Ray
