@@ -83,6 +83,14 @@ class Launch:
         Raises:
             StoppedLaunch: The user stopped it.
         """
+        try:
+            return self._stages(experiment)
+        except KeyboardInterrupt:
+            sentence = "Interrupted. Everything finished so far is kept; the same command goes on from there."
+            self.console.print(sentence)
+            raise StoppedLaunch from None
+
+    def _stages(self, experiment: Experiment) -> Ended:
         trials = wiring.trials(experiment, self.place)
         if trials and not trials.over:
             ended = self._stage(trials.plan, trials)
@@ -122,29 +130,29 @@ class Launch:
         records: Registry,
         runs: Tracking,
     ) -> Counter[str]:
-        """Run cells, and those that the rule asks for after them, while people watch; raises as `run` does."""
+        """Run cells, and those that the rule asks for after them, while people watch.
+
+        Raises:
+            KeyboardInterrupt: The user stopped it, politely or not.
+        """
         is_tuning = isinstance(rule, Trials)
         states = wiring.checkpoints(self.place, plan.experiment, lease.owner)
         kept = plan.experiment.log_models and not is_tuning
         runner = wiring.executor(self.executor, self.address, self.place, runs, self.data_dir, states, log_models=kept)
-        try:
-            with runner.starting():
-                runs.prepare()
-                if not is_tuning:
-                    self._admit(plan, cells, lease.owner)
-                table = LiveTable(cells, self.console)
-                more = partial(_more, rule, plan, records, table)
-                durations = records.durations(plan.experiment.name)
-                queue = Queue(cells, claim=lease.claim, durations=durations, most=self.most, more=more)
-                with table:
-                    carry = partial(carry_out, queue, runner, records, runs, self._watch(table))
-                    tally = self._stoppable(carry, queue, states, runs)
-            if not queue.is_closed:
-                return tally
-        except KeyboardInterrupt:
-            pass
-        self.console.print("Interrupted. Everything finished so far is kept; the same command goes on from there.")
-        raise StoppedLaunch
+        with runner.starting():
+            runs.prepare()
+            if not is_tuning:
+                self._admit(plan, cells, lease.owner)
+            table = LiveTable(cells, self.console)
+            more = partial(_more, rule, plan, records, table)
+            durations = records.durations(plan.experiment.name)
+            queue = Queue(cells, claim=lease.claim, durations=durations, most=self.most, more=more)
+            with table:
+                carry = partial(carry_out, queue, runner, records, runs, self._watch(table))
+                tally = self._stoppable(carry, queue, states, runs)
+        if queue.is_closed:
+            raise KeyboardInterrupt
+        return tally
 
     def _admit(self, plan: Plan, cells: Sequence[Cell], owner: str) -> None:
         """Let cells stand beside old ones of another environment, if anchors, or the user, say so."""
