@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -69,6 +70,12 @@ def outstanding(
     registry.adopt({cell: state for cell, state in states.items() if state in ("finished", "diverged")}, name)
     # A file that was deleted or set aside is trained again, whatever the registry remembers.
     registry.adopt({cell: "planned" for cell, state in states.items() if state == "pending"}, name)
+    # A driver may die after a cell has published its file, and before it notes so.
+    cut_short = registry.cut_short(name)
+    for cell in plan.cells:
+        if cell.id in cut_short and states[cell.id] in ("finished", "diverged"):
+            with suppress(DamagedFileError):
+                registry.restore(evaluations.account(cell).outcome(cell), name)
     settled = {"finished", "diverged"} if retry_failed else {"finished", "diverged", "failed"}
     ended = {cell: state for cell, state in states.items() if state in settled}
     return plan.pending(ended), Counter(ended.values())

@@ -24,6 +24,7 @@ from pydantic import TypeAdapter
 from pydantic_core import from_json
 
 from orchestrator.errors import DamagedFileError, NewerFormatError
+from orchestrator.outcome import Attempt, Diverged, Finished
 from orchestrator.plan import Cell, digest
 from orchestrator.workspace import Location
 from trainers.evaluation import Evaluation
@@ -80,6 +81,14 @@ class Account:
         """The metrics and costs that a finished cell's MLflow run shows in the end."""
         costs = {name: getattr(self, name) for name in ("train_seconds", "images_per_second", "parameters")}
         return {**self.metrics, **costs}
+
+    def outcome(self, cell: Cell) -> Finished | Diverged:
+        """What came of the cell, under an experiment's labels."""
+        attempt = Attempt(self.provenance.get("node", "?"), self.started, self.seconds)
+        if self.state == "finished":
+            return Finished(cell, attempt, self.shown)
+        # A model may also diverge when it is evaluated, after its last epoch.
+        return Diverged(cell, attempt, min(self.epochs + 1, cell.recipe.training.epochs))
 
 
 def partition(dataset: str, backbone: str, loss: str) -> str:

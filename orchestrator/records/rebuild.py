@@ -6,9 +6,8 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 
 from orchestrator.errors import DamagedFileError
-from orchestrator.outcome import Attempt, Diverged, Finished
 from orchestrator.plan import Cell, Plan
-from orchestrator.records.evaluations import Account, Evaluations
+from orchestrator.records.evaluations import Evaluations
 from orchestrator.records.inventory import take_inventory
 from orchestrator.records.reconciliation import reconcile
 from orchestrator.records.registry import Registry
@@ -62,7 +61,7 @@ def rebuild(
         cells += 1
         registry.keep(account.cell_id, account.recipe, account.state)
         for name, cell in asked.get(account.cell_id, ()):
-            news[name] += registry.restore(_outcome(cell, account), name)
+            news[name] += registry.restore(account.outcome(cell), name)
             runs |= {cell.id: account.mlflow_run_id} if account.mlflow_run_id else {}
     for plan in plans:
         name = plan.experiment.name
@@ -73,12 +72,3 @@ def rebuild(
         told = {run.cell_id: run.run_id for run in window.runs()} if window else runs
         take_inventory(registry, plan, Workspace(evaluations.folder.parent), told, certain=window is not None)
     return cells, damaged
-
-
-def _outcome(cell: Cell, account: Account) -> Finished | Diverged:
-    """What came of a cell, from its file."""
-    attempt = Attempt(account.provenance.get("node", "?"), account.started, account.seconds)
-    if account.state == "finished":
-        return Finished(cell, attempt, account.shown)
-    # A model may also diverge when it is evaluated, after its last epoch.
-    return Diverged(cell, attempt, min(account.epochs + 1, cell.recipe.training.epochs))

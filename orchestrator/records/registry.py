@@ -230,6 +230,17 @@ class Registry:
             _adopt(session, {outcome.cell.id: ended})
             return False
 
+    def cut_short(self, experiment: str) -> set[str]:
+        """The cells, by id, whose last attempt is known to have ended with its launch, and no more."""
+        later = aliased(AttemptRow)
+        query = select(AttemptRow.cell).where(
+            AttemptRow.outcome == "interrupted",
+            AttemptRow.experiment == experiment,
+            ~select(later.id).where(later.cell == AttemptRow.cell, later.number > AttemptRow.number).exists(),
+        )
+        with self.reading() as session:
+            return set(session.scalars(query))
+
     def keep(self, cell: str, recipe: Mapping[str, Any], state: Literal["finished", "diverged"]) -> None:
         """Make sure that a cell is known, and in this state, whether or not an experiment asks for it.
 
@@ -518,12 +529,27 @@ def new_attempt(session: Session, cell: str, experiment: str) -> AttemptRow:
 def _record(session: Session, ending: Ending, experiment: str) -> AttemptRow:
     """What `Registry.record` does, within a transaction."""
     row = locked(session, ending.cell.id)
-    attempt = _open_attempt(session, row.id, experiment) or new_attempt(session, row.id, experiment)
+    attempt = (
+        _open_attempt(session, row.id, experiment)
+        or _cut_short(session, ending)
+        or new_attempt(session, row.id, experiment)
+    )
     state = _close(attempt, ending)
     # Nothing can undo a result that another driver has meanwhile got from the same cell.
     if state in {"finished", "diverged"} or row.state not in {"finished", "diverged"}:
         set_state(row, state)
     return attempt
+
+
+def _cut_short(session: Session, ending: Ending) -> AttemptRow | None:
+    """The attempt that got this result, where it was given up because its launch was dead."""
+    if not isinstance(ending, (Finished, Diverged)):
+        return None
+    started = _moment(ending.attempt.started)
+    query = select(AttemptRow).where(
+        AttemptRow.cell == ending.cell.id, AttemptRow.outcome == "interrupted", AttemptRow.started == started
+    )
+    return session.scalars(query.limit(1)).first()
 
 
 def _adopt(session: Session, states: Mapping[str, str]) -> int:

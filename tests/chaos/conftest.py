@@ -77,8 +77,8 @@ class Moody(Softmax):
         return super().per_sample(logits, labels)
 '''
 
-VARYING = {"started", "train_seconds", "images_per_second", "mlflow_run_id", "git_commit"}
-"""Columns of time, host and run."""
+VARYING = {"started", "train_seconds", "images_per_second", "mlflow_run_id", "git_commit", "git_dirty"}
+"""Columns of time, host and run, and of what someone does to the checkout meanwhile."""
 
 
 def hearing_ctrl_c() -> None:

@@ -598,6 +598,19 @@ def test_what_is_no_webhook_is_refused(set_up: Callable[[str], Desk]) -> None:
 # Interruption
 
 
+def test_a_cell_that_finished_as_its_driver_died_has_one_attempt_that_finished(set_up: Callable[[str], Desk]) -> None:
+    desk = set_up("died")
+    desk.run("launch", "grid.yaml", "--executor", "inline")
+    before = desk.attempts
+    with closing(sqlite3.connect(desk.folder / "runs" / "registry.db")) as registry:  # as who takes over leaves it
+        registry.execute("UPDATE attempts SET outcome = 'interrupted', seconds = NULL WHERE id = 2")
+        registry.execute("UPDATE cells SET state = 'planned' WHERE id = ?", [before[1][0]])
+        registry.commit()
+    assert "nothing is rerun" in desk.run("launch", "grid.yaml", "--executor", "inline").out
+    assert desk.attempts == before
+    assert set(desk.states.values()) == {"finished"}
+
+
 def ignoring_nothing() -> None:
     """A shell that starts tests in the background makes them, and their children, deaf to Ctrl-C."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -12,6 +12,7 @@ import threading
 import time
 import traceback
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -274,6 +275,21 @@ def test_a_stopped_attempt_is_interrupted(index: Registry, url: str) -> None:
     assert index.states("first") == {cell(0).id: "planned"}
 
 
+def test_an_attempt_that_was_cut_short_and_had_finished_is_one_attempt_that_finished(index: Registry, url: str) -> None:
+    index.plan(plan([cell(0), cell(1)]))
+    for one in (cell(0), cell(1)):
+        index.started(one, "first", node="gpu-1", started=ATTEMPT.started)
+        index.record(Stopped(one, ATTEMPT), "first")
+    assert index.cut_short("first") == {cell(0).id, cell(1).id}
+    assert index.restore(Finished(cell(0), ATTEMPT, {}), "first")
+    index.started(cell(1), "first", node="gpu-1", started=ATTEMPT.started + 60)
+    index.record(Finished(cell(1), replace(ATTEMPT, started=ATTEMPT.started + 60), {}), "first")
+    kept = rows(url, "SELECT cell, number, outcome FROM attempts ORDER BY cell, number")
+    ended = [(cell(0).id, 1, "finished"), (cell(1).id, 1, "interrupted"), (cell(1).id, 2, "finished")]
+    assert kept == sorted(ended)
+    assert index.cut_short("first") == set()
+
+
 def test_a_running_cell_shows_how_far_it_is_and_when_it_was_heard_of(index: Registry) -> None:
     index.plan(plan([cell(0)]))
     index.started(cell(0), "first", node="gpu-1", started=STARTED)
@@ -306,8 +322,8 @@ def test_the_story_of_a_cell_is_told_in_sentences(index: Registry) -> None:
     index.plan(plan([cell(0)]))
     index.started(cell(0), "first", node="gpu-1", started=STARTED)
     index.record(Lost(cell(0), ATTEMPT, "node", "The machine went.", "Traceback: …"), "first")
-    index.started(cell(0), "first", node="gpu-2", started=STARTED)
-    index.record(Stopped(cell(0), Attempt("gpu-2", STARTED, 1.0)), "first")
+    index.started(cell(0), "first", node="gpu-2", started=STARTED + 60)
+    index.record(Stopped(cell(0), Attempt("gpu-2", STARTED + 60, 1.0)), "first")
     index.record(failed(cell(0), "Broke at postgresql://ann:s3cret@host."), "first")
     index.record(Diverged(cell(0), ATTEMPT, epoch=7), "first")
     index.record(Finished(cell(0), ATTEMPT, {}), "first")
