@@ -5,6 +5,7 @@ The one place where mlflow is imported for its client.
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 import re
@@ -17,6 +18,7 @@ from functools import cache
 from http.client import HTTPException
 from importlib import import_module
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
@@ -74,6 +76,33 @@ def load(uri: str) -> None:
     for name in ("mlflow", "alembic"):  # again, in case mlflow was imported before us
         logging.getLogger(name).setLevel(os.environ["MLFLOW_LOGGING_LEVEL"].upper())
     logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # it warns of every retry
+
+
+def create(uri: str) -> None:
+    """Make a SQLite store's tables where there are none, all at once: MLflow cannot go on from half of them.
+
+    Other databases are left to MLflow.
+    """
+    if not uri.startswith("sqlite") or _has_tables(path := _file(uri)):
+        return
+    load(uri)
+    from mlflow.store.db import utils as database
+
+    with path.open("rb") as lock, TemporaryDirectory() as folder:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # SQLite's own locks are of another kind
+        if _has_tables(path):  # another launch was faster
+            return
+        aside = Path(folder, path.name)
+        engine = database.create_sqlalchemy_engine_with_retry(f"sqlite:///{aside}")
+        database._initialize_tables(engine)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # no public one
+        engine.dispose()
+        with closing(sqlite3.connect(aside)) as made, closing(sqlite3.connect(path, timeout=PATIENCE)) as store:
+            made.backup(store)  # one transaction
+
+
+def _has_tables(path: Path) -> bool:
+    with closing(sqlite3.connect(path, timeout=PATIENCE)) as store:
+        return bool(store.execute("SELECT count(*) FROM sqlite_master").fetchone()[0])
 
 
 def _hasten(path: Path) -> None:

@@ -18,7 +18,7 @@ from dataclasses import replace
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Experiment
     from mlflow.entities import Run as StoredRun
+    from sqlalchemy import Engine
 
     from orchestrator.records.run import Run
 
@@ -351,6 +352,25 @@ def test_preparing_again_changes_nothing_and_restores_what_was_deleted(tracking:
     tracking.prepare()
     assert the_experiment(tracking).lifecycle_stage == "active"
     assert [stored.run_id for stored in tracking.runs()] == [run.run_id]
+
+
+def test_a_store_whose_making_was_cut_short_is_made_the_next_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow.store.db import utils
+
+    def cut_short(engine: Engine) -> NoReturn:
+        utils.InitialBase.metadata.create_all(engine)
+        raise KeyboardInterrupt
+
+    tracking = Tracking(f"sqlite:///{tmp_path}/mlflow.db", "unlucky", tmp_path.as_uri())
+    with monkeypatch.context() as patch:
+        patch.setattr(utils, "_initialize_tables", cut_short)
+        with pytest.raises(KeyboardInterrupt):
+            tracking.prepare()
+    tracking.prepare()
+    assert tracking.runs() == []
+    assert [file.name for file in tmp_path.iterdir() if not file.name.startswith("mlflow.db")] == []
 
 
 def test_a_password_is_not_in_the_representation() -> None:
