@@ -58,6 +58,7 @@ def connect(uri: str) -> MlflowClient:
     from mlflow.tracking import MlflowClient
 
     if uri.startswith("sqlite"):
+        _make(_file(uri))
         _hasten(_file(uri))
     return MlflowClient(tracking_uri=uri)
 
@@ -78,14 +79,11 @@ def load(uri: str) -> None:
     logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # it warns of every retry
 
 
-def create(uri: str) -> None:
-    """Make a SQLite store's tables where there are none, all at once: MLflow cannot go on from half of them.
-
-    Other databases are left to MLflow.
-    """
-    if not uri.startswith("sqlite") or _has_tables(path := _file(uri)):
+def _make(path: Path) -> None:
+    """Make a SQLite store's tables where there are none, all at once: MLflow cannot go on from half of them."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if _has_tables(path):
         return
-    load(uri)
     from mlflow.store.db import utils as database
 
     with path.open("rb") as lock, TemporaryDirectory() as folder:

@@ -23,7 +23,7 @@ from orchestrator.outcome import Diverged, Failed, Finished, Outcome
 from orchestrator.plan import Cell
 from orchestrator.records import spool
 from orchestrator.records.delivery import Delivery, attach, pages
-from orchestrator.records.mlflow_store import actionable, anchored, connect, create, masked, probe, sentence
+from orchestrator.records.mlflow_store import actionable, anchored, connect, masked, probe, sentence
 from orchestrator.records.run import Run, finite
 from orchestrator.records.spool import Ended, Entry, Figures, Opened
 
@@ -92,7 +92,6 @@ class Tracking:
         """
         probe(self.uri)
         with actionable(self.uri):
-            create(self.uri)
             client = connect(self.uri)
             found = client.get_experiment_by_name(self.experiment)
             if found is None:
