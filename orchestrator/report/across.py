@@ -274,7 +274,7 @@ def _interquartile_means(counted: Array) -> tuple[Array, Array, Array]:
     """Of each loss, and its interval, from runs (losses, seeds, settings)."""
 
     def middle(drawn: Array) -> Array:
-        return np.array([interquartile_mean(each) for each in np.moveaxis(drawn, -1, 0)])
+        return interquartile_mean(np.moveaxis(drawn, -1, 0))
 
     stacked = np.moveaxis(counted, 0, -1)
     draws = _draws(counted.size, most=2_000)

@@ -16,11 +16,16 @@ from orchestrator.statistics.intervals import CONFIDENCE
 Array = NDArray[np.float64]
 
 
-def interquartile_mean(scores: ArrayLike) -> float:
-    """The mean of the middle half of all runs: outliers count less than in a mean, more than in a median."""
-    values = np.sort(np.asarray(scores, float), axis=None)
-    cut = len(values) // 4
-    return float(values[cut : len(values) - cut].mean()) if not np.isnan(values).any() else float("nan")
+def interquartile_mean(scores: ArrayLike) -> Array:
+    """The mean of the middle half of all runs: outliers count less than in a mean, more than in a median.
+
+    Scores (…, seeds, settings) to means (…).
+    """
+    runs = np.asarray(scores, float)
+    values = np.sort(runs.reshape(*runs.shape[:-2], -1))
+    cut = values.shape[-1] // 4
+    middle = values[..., cut : values.shape[-1] - cut].mean(axis=-1)
+    return np.where(np.isnan(values[..., -1]), np.nan, middle)  # NaN comes last
 
 
 def optimality_gap(scores: ArrayLike, target: float = 1.0) -> float:

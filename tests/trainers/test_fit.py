@@ -81,6 +81,19 @@ class TestReproducibility:
         assert again.learned_bias == first.learned_bias
         assert again.metrics == first.metrics
 
+    def test_no_figure_is_read_from_memory_that_nobody_wrote(
+        self, short: tuple[Fit, History], digits: TrainTest
+    ) -> None:
+        def fill(epoch: int, figures: dict[str, float]) -> None:  # with NaN, from here on
+            del epoch, figures
+            memory: Any = torch.utils.deterministic
+            memory.fill_uninitialized_memory = True
+            assert torch.empty(1).isnan()
+
+        filled, first = fit(_recipe(augmentation=["crop", "flip"]), digits, observer=fill), short[0]
+        assert filled.history == first.history
+        assert filled.metrics == first.metrics
+
     def test_another_seed_gives_other_scores(self, short: tuple[Fit, History], digits: TrainTest) -> None:
         other = fit(_recipe(seed=1, augmentation=["crop", "flip"]), digits)
         assert not np.array_equal(other.evaluation.positive, short[0].evaluation.positive)

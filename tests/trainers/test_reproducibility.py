@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from trainers.reproducibility import deterministic, generator
 from trainers.seeds import derive, permutation
 
 CPU = torch.device("cpu")
+memory: Any = torch.utils.deterministic
 
 parts = st.lists(st.one_of(st.integers(), st.text(), st.dictionaries(st.text(), st.integers())), max_size=4)
 
@@ -79,6 +81,16 @@ def test_within_algorithms_are_deterministic_and_afterwards_as_before(*, enabled
     with deterministic(0, CPU):
         assert torch.are_deterministic_algorithms_enabled()
     assert torch.are_deterministic_algorithms_enabled() is enabled
+
+
+@pytest.mark.parametrize("filled", [True, False])
+def test_within_memory_is_not_filled_before_it_is_written_and_afterwards_as_before(
+    *, filled: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "fill_uninitialized_memory", filled)
+    with deterministic(0, CPU):
+        assert not memory.fill_uninitialized_memory
+    assert memory.fill_uninitialized_memory is filled
 
 
 def test_an_error_within_leaves_no_trace_either() -> None:

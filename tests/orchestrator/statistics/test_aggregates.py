@@ -48,6 +48,14 @@ def test_an_outlier_moves_the_interquartile_mean_little() -> None:
     assert interquartile_mean(values) == 0.5
 
 
+def test_each_of_many_tables_has_its_interquartile_mean() -> None:
+    many = np.random.default_rng(0).random((3, 2, 5, 4))
+    many[1, 1, 2, 3] = math.nan
+    expected = [[interquartile_mean(each) for each in row] for row in many]
+    np.testing.assert_array_equal(interquartile_mean(many), expected)
+    assert np.isnan(expected).sum() == 1
+
+
 def test_the_resamples_stay_within_their_setting() -> None:
     values = np.array([[0.1, 0.9], [0.1, 0.9], [0.1, 0.9]])
     low, high = stratified_interval(lambda v: v.mean(axis=0), values, np.random.default_rng(0), draws=50)
