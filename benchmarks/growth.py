@@ -1,6 +1,6 @@
 """What the work around training costs for 10², 10³, 10⁴ and 10⁵ cells: seconds and memory, and how fast they grow.
 
-    python -W ignore benchmarks/growth.py [--cap 60] [--largest 100000] [--picture docs/images/growth.svg]
+    python -W ignore benchmarks/growth.py [--cap 250] [--largest 100000] [--picture docs/images/growth.svg]
 
 The grid grows as grids do: four losses and five seeds in ever more settings. Each step is a process of its own. One
 that would take longer than the cap, going by the size before, is left out and said to be. The slope is that of seconds
@@ -174,7 +174,7 @@ def grow(steps: Sequence[str], sizes: Sequence[int], cap: float, tell: Callable[
             prepare(Path(folder), plan(asked(cells)))
             for step in left:
                 # What is prepared counts as well; a step on its own is seldom so much worse than its forecast.
-                cost = measured(step, cells, Path(folder), 60 + 5 * cap)
+                cost = measured(step, cells, Path(folder), 60 + 2 * cap)
                 tell(
                     f"{step}, {cells} cells: "
                     + (f"{cost.seconds:.2f} s, {cost.mebibytes:.0f} MiB" if cost else "stopped")
@@ -219,7 +219,7 @@ def draw(found: Mapping[str, Sequence[Cost]], target: Path) -> None:
 def rows(
     *,
     quick: bool = False,
-    cap: float = 60.0,
+    cap: float = 250.0,
     largest: int = SIZES[-1],
     picture: Path | None = None,
     steps: Sequence[str] = tuple(STEPS),
@@ -251,7 +251,7 @@ def _rows(step: str, costs: Sequence[Cost], sizes: Sequence[int]) -> list[Row]:
 if __name__ == "__main__":
     parser = arguments(__doc__)
     parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--cap", type=float, default=60.0, help="seconds of a step at a size, at most")
+    parser.add_argument("--cap", type=float, default=250.0, help="seconds of a step at a size, at most")
     parser.add_argument("--largest", type=int, default=SIZES[-1], help="cells")
     parser.add_argument("--picture", type=Path, help="an SVG to draw")
     parser.add_argument("--steps", nargs="+", choices=STEPS, default=list(STEPS))
