@@ -24,7 +24,7 @@ from trainers.data import Batch, Resident, Splits, Verify, batches, shifted, spl
 from trainers.datasets import TrainTest
 from trainers.evaluation import Evaluation
 from trainers.inference import TemperatureSearch, by_probability, evaluate, keeping, measuring
-from trainers.losses import BiasedLoss
+from trainers.losses import BiasedLoss, one_per_sample
 from trainers.metrics import Observed, measure, under_shift
 from trainers.metrics.features import Geometry
 from trainers.metrics.uniform import sample_wise_accuracy, uniform_accuracy
@@ -206,7 +206,7 @@ class Objective(nn.Module):
         return batch.loss(partial(self._per_sample, features.float())).mean()
 
     def _per_sample(self, features: Tensor, labels: Tensor) -> Tensor:
-        return self.loss.per_sample(self.model.logits(features, labels), labels)
+        return one_per_sample(self.loss, self.model.logits(features, labels), labels)
 
 
 def _averaged(model: Classifier, recipe: Recipe) -> AveragedModel | None:

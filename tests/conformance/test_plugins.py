@@ -20,7 +20,7 @@ from trainers import catalogue
 from trainers.backbones import Backbone, InputShape
 from trainers.catalogue import Axis
 from trainers.datasets import Dataset, MissingDataError
-from trainers.losses import BiasedLoss, Loss
+from trainers.losses import BiasedLoss, Loss, one_per_sample
 from trainers.plugin import Plugin
 from trainers.recipe import Recipe
 
@@ -174,7 +174,8 @@ class TestEveryLoss:
     @pytest.mark.parametrize("samples", [1, 12])
     @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
     def test_it_is_one_finite_number_a_sample(self, loss: Loss, samples: int, classes: int, dtype: torch.dtype) -> None:
-        losses = loss.per_sample(*_logits(samples, classes, dtype))
+        logits, labels = _logits(samples, classes, dtype)
+        losses = one_per_sample(loss, logits.requires_grad_(), labels)  # as in training
         assert losses.shape == (samples,)
         assert losses.dtype == dtype
         assert losses.isfinite().all()
@@ -227,6 +228,47 @@ class TestEveryLoss:
     def test_it_learns_no_bias_or_one_or_one_per_class(self, loss: Loss, classes: int) -> None:
         assert loss.biases(classes) in {0, 1, classes}
         assert (loss.biases(classes) > 0) == isinstance(loss, BiasedLoss)
+
+
+class Squared(Loss):
+    """Squared error against one-hot labels, reduced in one way or another."""
+
+    name = "squared"
+    reduction: str = "sum over classes"
+
+    def per_sample(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Whatever the reduction makes of the (n, K) errors."""
+        errors = (logits - one_hot(labels, logits.shape[1])).square()
+        match self.reduction:
+            case "none":
+                return errors
+            case "mean":
+                return errors.mean()
+            case "over samples":
+                return errors.sum(0)
+            case "kept":
+                return errors.sum(1, keepdim=True)
+            case "whole":
+                return errors.sum(1).round().long()
+            case "detached":
+                return errors.sum(1).detach()
+            case _:
+                return errors.sum(1)
+
+
+class TestTheSuite:
+    """What it takes, and what it catches."""
+
+    def test_it_takes_a_sound_loss(self) -> None:
+        TestEveryLoss().test_it_is_one_finite_number_a_sample(Squared(), 12, 5, torch.float64)
+
+    @pytest.mark.parametrize("samples", [1, 12])
+    @pytest.mark.parametrize("reduction", ["none", "mean", "over samples", "kept", "whole", "detached"])
+    def test_it_catches_a_loss_that_is_not_one_number_a_sample(self, reduction: str, samples: int) -> None:
+        with pytest.raises(TypeError, match="Loss 'squared' returned"):
+            TestEveryLoss().test_it_is_one_finite_number_a_sample(
+                Squared(reduction=reduction), samples, 5, torch.float64
+            )
 
 
 class TestEveryBackbone:

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import distributed, multiprocessing
+from torch import Tensor, distributed, multiprocessing
+from torch.nn.functional import binary_cross_entropy_with_logits, one_hot
 
 from trainers.checkpoint import Checkpointing, StoppedError
 from trainers.data import batches, split
@@ -23,6 +24,7 @@ from trainers.datasets import TrainTest
 from trainers.datasets.digits import Digits
 from trainers.evaluation import Evaluation
 from trainers.fit import DivergedError, Fit, fit
+from trainers.losses import Loss
 from trainers.parallel import World
 from trainers.recipe import Recipe
 
@@ -113,7 +115,24 @@ def _diverging(world: World, folder: Path) -> int:
     return caught.value.epoch
 
 
-SCENES: tuple[Callable[[World, Path], Any], ...] = (_plain, _rich, _with_statistics, _interrupted, _diverging)
+class Unreduced(Loss):
+    """BCE without its sum over classes."""
+
+    name = "unreduced"
+
+    def per_sample(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """One number per sample and class."""
+        return binary_cross_entropy_with_logits(logits, one_hot(labels, 10).float(), reduction="none")
+
+
+def _refused(world: World, folder: Path) -> str:
+    del folder
+    with pytest.raises(TypeError) as caught:
+        fit(_recipe(loss=Unreduced(), mixing=["mixup"]), _data(), world=world)
+    return str(caught.value)
+
+
+SCENES: tuple[Callable[[World, Path], Any], ...] = (_plain, _rich, _with_statistics, _interrupted, _diverging, _refused)
 
 
 def _play(rank: int, folder: Path) -> None:
@@ -197,3 +216,8 @@ def test_shares_make_up_the_batch_and_its_losses() -> None:
 def test_unequal_shares_are_refused() -> None:
     with pytest.raises(ValueError, match="batch_size 64 cannot be shared equally by 3 processes"):
         fit(_recipe(), _data(), world=World(0, 3))
+
+
+def test_a_loss_of_the_wrong_shape_is_refused_by_every_process(played: list[dict[str, Any]]) -> None:
+    for process in played:
+        assert process["_refused"].startswith("Loss 'unreduced' returned shape (32, 10); one number per sample")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, cast
 
 from pydantic import Field, model_validator
 
@@ -100,6 +100,46 @@ class DiverseLoss(BiasedLoss, ABC):
     def biases(self, classes: int) -> int:
         """A bias for each class."""
         return classes
+
+
+def one_per_sample(loss: Loss, logits: Tensor, labels: Tensor) -> Tensor:
+    """The losses (n,) of logits (n, K) and labels (n,), checked: anything else would train at another rate, unseen.
+
+    Raises:
+        TypeError: The loss does not return one floating-point number per sample, on the device of the labels and
+            with a gradient.
+    """
+    from torch import Tensor
+
+    found = cast("object", loss.per_sample(logits, labels))  # a plug-in may return anything
+    needed = tuple(labels.shape)
+    if not isinstance(found, Tensor):
+        what = f"a {type(found).__name__}"
+        remedy = f"one number per sample is needed, a tensor of shape {needed}."
+    elif found.shape != labels.shape:
+        what = f"shape {tuple(found.shape)}"
+        remedy = f"one number per sample, shape {needed}, is needed: {_reshaped(found, logits)}."
+    elif not found.is_floating_point():
+        what, remedy = str(found.dtype), "floating-point numbers are needed: they are what has a gradient."
+    elif found.device != labels.device:
+        what, remedy = f"numbers on {found.device}", f"they are needed on {labels.device}, where the labels are."
+    elif logits.requires_grad and not found.requires_grad:
+        what = "numbers without a gradient"
+        remedy = "compute them from the logits by torch alone, without detach(), item(), numpy() or no_grad()."
+    else:
+        return found
+    raise TypeError(f"Loss '{loss.key}' returned {what}; {remedy}")
+
+
+def _reshaped(found: Tensor, logits: Tensor) -> str:
+    """How a loss of the wrong shape is put right."""
+    if not found.ndim:
+        return "leave the averaging over samples to the caller (reduction='none' in torch.nn.functional)"
+    if found.shape == logits.shape:
+        return "sum over classes"
+    if found.shape == (len(logits), 1):
+        return "squeeze the last dimension"
+    return "return the loss of each sample, in the order of the labels"
 
 
 def prior(classes: int) -> float:

@@ -41,6 +41,15 @@ class Deadly(Softmax):
         os._exit(3)
 
 
+class Unreduced(Softmax):
+    """A loss of a number per sample and class."""
+
+    name = "unreduced"
+
+    def per_sample(self, logits, labels):
+        return -logits.log_softmax(1)
+
+
 @dataclass(frozen=True)
 class Witness:
     """Opens the logs of another recorder, and notes which process asked for which cell."""

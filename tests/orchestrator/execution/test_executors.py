@@ -101,13 +101,14 @@ def strange(misfits: Any) -> dict[str, Cell]:
         "raising": a_cell("softmax", 0, "absent"),
         "diverging": a_cell("bce_unified", 0, learning_rate=1e9),
         "deadly": a_cell("deadly", 0),
+        "unreduced": a_cell("unreduced", 0),
     }
 
 
 @pytest.fixture(scope="module")
 def on_ray(tmp_path_factory: pytest.TempPathFactory, misfits: Any, strange: dict[str, Cell]) -> Launch:
     place = Place(tmp_path_factory.mktemp("ray"), misfits)
-    cells = [strange["raising"], strange["deadly"], strange["diverging"], *SOUND]
+    cells = [strange["raising"], strange["deadly"], strange["diverging"], strange["unreduced"], *SOUND]
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(RETRIES, "process", 1)  # pyright: ignore[reportArgumentType]  # each costs a process
         return place.launch(RayTune(place.worker), cells, most=SLOTS)
@@ -116,7 +117,7 @@ def on_ray(tmp_path_factory: pytest.TempPathFactory, misfits: Any, strange: dict
 @pytest.fixture(scope="module")
 def inline(tmp_path_factory: pytest.TempPathFactory, misfits: Any, strange: dict[str, Cell]) -> Launch:
     place = Place(tmp_path_factory.mktemp("inline"), misfits)
-    return place.launch(Inline(place.worker), [strange["raising"], strange["diverging"], *SOUND])
+    return place.launch(Inline(place.worker), [strange["raising"], strange["diverging"], strange["unreduced"], *SOUND])
 
 
 @pytest.fixture(params=["inline", "on_ray"])
@@ -166,6 +167,16 @@ def test_a_cell_that_raises_is_failed_with_its_traceback(launch: Launch, strange
     assert "and so is the lift" in outcome.traceback
 
 
+def test_a_loss_of_the_wrong_shape_fails_its_cell_once_and_says_what_is_needed(
+    launch: Launch, strange: dict[str, Cell]
+) -> None:
+    assert len([event for event in launch.of(strange["unreduced"]) if isinstance(event, Started)]) == 1
+    error = launch.outcome(strange["unreduced"])
+    assert isinstance(error, Failed)
+    sentence = "one number per sample, shape (100,), is needed: sum over classes."
+    assert error.error == f"TypeError: Loss 'unreduced' returned shape (100, 10); {sentence}"
+
+
 def test_a_cell_whose_loss_explodes_is_diverged(launch: Launch, strange: dict[str, Cell]) -> None:
     outcome = launch.outcome(strange["diverging"])
     assert isinstance(outcome, Diverged)
@@ -188,8 +199,8 @@ def test_a_process_that_dies_costs_its_own_cell_only(on_ray: Launch, strange: di
 
 
 def test_processes_are_reused(on_ray: Launch) -> None:
-    # One is replaced after each death, and one after what was raised in it.
-    assert len(on_ray.processes()) <= SLOTS + 2 + 1
+    # One is replaced after each death, and one after each cell that raised in it.
+    assert len(on_ray.processes()) <= SLOTS + 2 + 2
 
 
 def test_tune_remembers_nothing_of_the_trials_for_good(on_ray: Launch) -> None:
@@ -207,6 +218,7 @@ def test_mlflow_tells_the_same_ends(launch: Launch, strange: dict[str, Cell]) ->
     assert statuses == {
         **{cell.id: "FINISHED" for cell in [*SOUND, strange["diverging"]]},
         strange["raising"].id: "FAILED",
+        strange["unreduced"].id: "FAILED",
     }
 
 

@@ -1,0 +1,173 @@
+"""Whether a trained model does better than chance on its own training images.
+
+A model that does not has *collapsed*: its figures are right, but they are those of a guess. docs/theory.md has the
+definition. All is decided from predictions, labels and features of the images, without torch.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+
+import numpy as np
+from numpy.random import RandomState
+from numpy.typing import NDArray
+
+from trainers.seeds import stable_random
+
+LEVEL = 1e-3
+"""One-sided. Higher p: the predictions are no better than if they were independent of the labels."""
+
+DRAWS = 9999
+"""Permutations of the labels, where p is not had exactly."""
+
+IMAGES = 1024
+"""How many training images are looked at, unless `EACH` of every class are more."""
+
+EACH = 2
+"""Images of every class that are looked at in any case."""
+
+ROUNDING = 2.0**-18
+"""Differences between features, as a share of the largest feature, that come of rounding: 32 units of float32."""
+
+Labels = NDArray[np.integer]
+
+
+def looked_at(labels: Labels, rng: RandomState) -> NDArray[np.int64]:
+    """Rows (m,), ascending, of the images that decide: all, or of many the same number of every class.
+
+    A class that has fewer gives all it has, and leaves the rest to the others, so that rare classes stay in.
+
+    Args:
+        labels: Shape (n,).
+        rng: Decides which images of a class.
+    """
+    if len(labels) <= IMAGES:
+        return np.arange(len(labels))
+    names, counts = np.unique(labels, return_counts=True)
+    most = max(IMAGES, EACH * len(names))
+    each = bisect_right(range(1, int(counts.max()) + 1), most, key=lambda quota: int(np.minimum(counts, quota).sum()))
+    kept = [rng.permutation(np.flatnonzero(labels == name))[:each] for name in names]
+    return np.sort(np.concatenate(kept))
+
+
+class Spread:
+    """The lowest and highest value of every feature, of batches that stream by."""
+
+    def __init__(self) -> None:
+        self._low: NDArray[np.float64] | None = None
+        self._high: NDArray[np.float64] | None = None
+
+    def add(self, features: NDArray[np.floating]) -> None:
+        """Count a batch (m, d)."""
+        low, high = features.min(axis=0).astype(np.float64), features.max(axis=0).astype(np.float64)
+        self._low = low if self._low is None else np.minimum(self._low, low)
+        self._high = high if self._high is None else np.maximum(self._high, high)
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether all images have the same features, to rounding."""
+        if self._low is None or self._high is None:
+            return False
+        largest = np.maximum(abs(self._low), abs(self._high)).max()
+        return bool((self._high - self._low).max() <= ROUNDING * largest)
+
+
+def collapse(labels: Labels, predictions: Labels, *, constant_features: bool) -> str | None:
+    """Why a model counts as collapsed; None where it does not.
+
+    Args:
+        labels: As the model was trained on them, shape (n,).
+        predictions: Shape (n,).
+        constant_features: Whether the features of all images are the same.
+    """
+    if len(np.unique(labels)) == 1:
+        return None  # there is nothing to tell apart
+    number = len(labels)
+    if constant_features:
+        return f"the features of all {number} training images looked at are the same"
+    if len(np.unique(predictions)) == 1:
+        return f"all {number} training images looked at are predicted as class {predictions[0]}"
+    if best_p(labels) > LEVEL:
+        return None  # too few images: not even a perfect model could be told from a guess
+    p = independence_p(labels, predictions)
+    if p <= LEVEL:
+        return None
+    recall = mean_recall(labels, predictions)
+    return (
+        f"no better than a guess on {number} training images: mean class-wise recall {100 * recall:.1f} %, p = {p:.2g} "
+        f"(at most {LEVEL:g} is asked for)"
+    )
+
+
+def mean_recall(labels: Labels, predictions: Labels) -> float:
+    """The mean over the classes that occur of the share of their images that is predicted right."""
+    names, places, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    right = np.bincount(places[labels == predictions], minlength=len(names))
+    return float((right / counts).mean())
+
+
+def best_p(labels: Labels) -> float:
+    """The lowest p that any predictions could have: that of the labels themselves, 1 / multinomial(n; n_k)."""
+    counts = np.unique(labels, return_counts=True)[1]
+    return math.exp(sum(math.lgamma(count + 1) for count in counts.tolist()) - math.lgamma(len(labels) + 1))
+
+
+def independence_p(labels: Labels, predictions: Labels) -> float:
+    """One-sided p of the mean class-wise recall if the labels were permuted; labels and predictions (n,).
+
+    Exact where everything is right, and for two classes (hypergeometric). Otherwise Cantelli's inequality with the
+    exact variance, where that already says that p is at most `LEVEL`; else permutations, always the same ones. These
+    end as soon as p is sure to be above `LEVEL`; the estimate is then that of the permutations so far.
+    """
+    if np.array_equal(labels, predictions):
+        return best_p(labels)
+    names, places, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    classes = len(names)
+    found = np.searchsorted(names, predictions).clip(max=classes - 1)
+    found = np.where(names[found] == predictions, found, classes)  # a class that has no image is never right
+    if classes == 2 and found.max() < classes:  # noqa: PLR2004 - no other class is predicted
+        return _hypergeometric_p(places, found)
+    bound = _cantelli(places, found, counts)
+    return bound if bound <= LEVEL else _permutation_p(places, found, counts)
+
+
+def _hypergeometric_p(labels: Labels, predictions: Labels) -> float:
+    """Of labels and predictions 0 and 1: with their numbers given, the recall grows with the ones that are right."""
+    number, ones, predicted = len(labels), int(labels.sum()), int(predictions.sum())
+    right = int((labels & predictions).sum())
+    ways = (
+        math.comb(ones, hits) * math.comb(number - ones, predicted - hits)
+        for hits in range(right, min(ones, predicted) + 1)
+    )
+    return sum(ways) / math.comb(number, predicted)  # whole numbers, so that nothing is rounded before the end
+
+
+def _cantelli(labels: Labels, predictions: Labels, counts: NDArray[np.int64]) -> float:
+    """An upper bound of p: 1 / (1 + z^2), by the mean and variance of a sum over a random pairing (Hoeffding 1951)."""
+    number, classes = len(labels), len(counts)
+    predicted = np.bincount(predictions, minlength=classes + 1)
+    # What an image predicted as p adds where it meets a label k, and the same less the means of p and of k.
+    adds = np.vstack([np.diag(1 / counts), np.zeros(classes)])
+    by_prediction = adds @ counts / number
+    by_label = predicted @ adds / number
+    apart = adds - by_prediction[:, None] - by_label + predicted @ by_prediction / number
+    variance = float(predicted @ apart**2 @ counts) / (number - 1)
+    distance = _recalls(labels, predictions, counts) - float(predicted @ by_prediction)
+    return variance / (variance + distance**2) if distance > 0 else 1.0
+
+
+def _permutation_p(labels: Labels, predictions: Labels, counts: NDArray[np.int64]) -> float:
+    observed = _recalls(labels, predictions, counts) - 1e-9  # equal sums may round differently
+    draw = stable_random("chance")
+    as_good = 0
+    for drawn in range(1, DRAWS + 1):
+        as_good += _recalls(draw.permutation(labels), predictions, counts) >= observed
+        if (as_good + 1) / (DRAWS + 1) > LEVEL:
+            return (as_good + 1) / (drawn + 1)
+    return (as_good + 1) / (DRAWS + 1)
+
+
+def _recalls(labels: Labels, predictions: Labels, counts: NDArray[np.int64]) -> float:
+    """The sum of the classes' recalls, of labels 0 … K - 1."""
+    return float((np.bincount(labels[labels == predictions], minlength=len(counts)) / counts).sum())
