@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.stats import false_discovery_control
 from statsmodels.stats.multitest import multipletests
 
-from orchestrator.statistics.multiplicity import benjamini_hochberg, holm
+from orchestrator.statistics.multiplicity import benjamini_hochberg, gated, holm
 
 UNHURRIED = settings(deadline=None)
 
@@ -67,3 +67,35 @@ def test_among_true_hypotheses_holm_rejects_any_in_5_of_100() -> None:
     p = np.random.default_rng(0).uniform(size=(2000, 10))
     rate = np.mean([holm(row).min() <= 0.05 for row in p])
     assert rate == pytest.approx(0.05, abs=4 * math.sqrt(0.05 * 0.95 / 2000))
+
+
+def test_a_later_family_waits_for_every_test_before_it() -> None:
+    first, second = gated([[0.01, 0.02], [0.001, 0.04]])
+    assert first == pytest.approx([0.02, 0.02])
+    assert second == pytest.approx([0.02, 0.04])
+    assert (gated([[0.01, 0.06], [0.001]])[1] > 0.05).all()
+
+
+def test_a_test_that_could_not_be_made_keeps_the_gate_shut() -> None:
+    assert gated([[0.001, math.nan], [0.001]])[1] == pytest.approx([1.0])
+
+
+@UNHURRIED
+@given(p=probabilities)
+def test_the_first_family_is_tested_as_if_alone(p: list[float]) -> None:
+    first, second = gated([p, [0.5]])
+    np.testing.assert_array_equal(first, holm(p))
+    assert gated([[], p])[1] == pytest.approx(holm(p), nan_ok=True)
+    assert second[0] >= 0.5
+
+
+def test_over_both_families_any_true_hypothesis_is_rejected_at_most_at_alpha() -> None:
+    """One of two primary hypotheses is true, or none, and all secondary ones are."""
+    rng, runs = np.random.default_rng(0), 4000
+    for false in (1, 2):
+        wrong = 0
+        for _ in range(runs):
+            primary = np.where(np.arange(2) < false, rng.beta(0.1, 20, 2), rng.random(2))
+            first, second = gated([primary, rng.random(6)])
+            wrong += bool((first[false:] <= 0.05).any() or (second <= 0.05).any())
+        assert wrong / runs <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / runs)
