@@ -37,6 +37,7 @@ MEASURES = {
     "learned_bias": "the bias the loss learnt (the mean of one per class)",
     "bias_gap": "learned bias less unified threshold",
     "bias_distance": "distance of the learned bias to the interval of best thresholds",
+    "relative_bias_gap": "size of bias_gap over the mean distance from rival to own score",
     "accuracy_at_bias": "share right with the learned bias as the single threshold",
     "compactness": "mean cosine between features of one class",
     "distinctiveness": "1 less the mean cosine between class means",
@@ -144,9 +145,11 @@ def _bias(observed: Observed) -> Values:
     positive, rival = observed.test.positive, observed.test.rival
     bias = math.fsum(observed.learned_bias) / len(observed.learned_bias)
     best = uniform_accuracy(positive, rival)
+    distance = float(np.mean(np.subtract(positive, rival, dtype=np.float64)))
     return {
         "learned_bias": bias,
         "bias_gap": bias - best.threshold,
+        "relative_bias_gap": abs(bias - best.threshold) / distance if distance > 0 else None,
         "bias_distance": max(best.low - bias, bias - best.high, 0.0),
         "accuracy_at_bias": accuracy_at(bias, positive, rival),
     }

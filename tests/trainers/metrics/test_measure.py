@@ -14,7 +14,7 @@ from trainers.metrics import MEASURES, Observed
 from trainers.metrics import measure as measure_observed
 from trainers.metrics.features import Geometry
 
-OF_THE_BIAS = {"learned_bias", "bias_gap", "bias_distance", "accuracy_at_bias"}
+OF_THE_BIAS = {"learned_bias", "bias_gap", "relative_bias_gap", "bias_distance", "accuracy_at_bias"}
 OF_VALIDATION = {
     "validation_threshold",
     "accuracy_at_validation_threshold",
@@ -102,7 +102,7 @@ def test_without_validation_its_measures_do_not_exist() -> None:
 
 def test_where_nothing_is_separable_there_is_no_threshold_nor_distance_to_it() -> None:
     measured = measure(HOPELESS, FEATURES, [3.0])
-    assert _absent(measured) == OF_THE_THRESHOLD | OF_VALIDATION | {"bias_gap", "bias_distance"}
+    assert _absent(measured) == OF_THE_THRESHOLD | OF_VALIDATION | {"bias_gap", "relative_bias_gap", "bias_distance"}
     assert measured["uniform_accuracy"] == measured["accuracy_at_bias"] == 0
 
 
@@ -119,6 +119,19 @@ def test_the_bias_is_at_distance_0_inside_the_interval(bias: float, distance: fl
     measured = measure(SEPARABLE, FEATURES, [bias])
     assert measured["bias_distance"] == distance
     assert measured["bias_gap"] == gap
+
+
+def test_the_relative_bias_gap_is_in_units_of_the_distance_of_own_and_rival_scores() -> None:
+    evaluation = _evaluation([5.0, 7.0, 2.0], [1.0, 1.0, 3.0])  # the best interval is (1, 5)
+    measured = measure(evaluation, FEATURES, [2.0])
+    assert measured["unified_threshold"] == 3.0
+    assert measured["relative_bias_gap"] == pytest.approx(1 / 3)  # |2 - 3| / mean(4, 6, -1)
+    scaled = measure(_evaluation([50.0, 70.0, 20.0], [10.0, 10.0, 30.0]), FEATURES, [20.0])
+    assert scaled["relative_bias_gap"] == pytest.approx(1 / 3)
+
+
+def test_where_rivals_score_as_high_there_is_no_relative_bias_gap() -> None:
+    assert measure(_evaluation([2.0, 1.0], [1.0, 2.0]), FEATURES, [0.0])["relative_bias_gap"] is None
 
 
 @given(pairs, quarters)
