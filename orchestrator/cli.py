@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from orchestrator import wiring
+from orchestrator import provenance, wiring
 from orchestrator.errors import OrchestratorError, RequestError
 from orchestrator.workspace import Workspace
 
@@ -515,7 +515,7 @@ def verify(
     console, identical = wiring.console(), 0
     with TemporaryDirectory() as folder:
         copies = Evaluations(Path(folder))
-        worker = Worker(Recorder(copies, Untracked(), wiring.code()), data_dir.resolve())
+        worker = Worker(Recorder(copies, Untracked(), provenance.code()), data_dir.resolve())
         for cell in chosen.cells:
             verdict = repeat(cell, evaluations, worker, copies)
             console.print(overview.verdict(cell, verdict), soft_wrap=True)

@@ -13,6 +13,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from orchestrator.processor import onednn_isa
+
 ROOT = Path(__file__).resolve().parent.parent
 """The checkout, or the folder this package is installed in."""
 
@@ -100,6 +102,8 @@ def computing(*, gpu: bool) -> dict[str, str | int | None]:
     import torch
 
     return {
+        "instruction_set": torch.backends.cpu.get_cpu_capability(),
+        "onednn_isa": onednn_isa(),
         "device": torch.cuda.get_device_name() if gpu else "cpu",
         "cuda_version": torch.version.cuda,
         "cudnn_version": torch.backends.cudnn.version(),

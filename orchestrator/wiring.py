@@ -16,7 +16,7 @@ from orchestrator.workspace import Location, Workspace
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from orchestrator.drift.environment import Environment
+    from orchestrator.environment import Environment
     from orchestrator.execution.executor import Executor
     from orchestrator.experiment import Axis, Experiment
     from orchestrator.plan import Cell, Plan
@@ -145,19 +145,33 @@ def checkpoints(place: Workspace, experiment: Experiment, launch: str) -> Checkp
     return Checkpoints(place.checkpoints, launch, every_epochs=epochs, every_seconds=minutes and 60 * minutes)
 
 
-def code() -> dict[str, Any]:
-    """The provenance of what this launch trains with."""
-    from orchestrator.records import checkpoints
+def origin(cell: Cell, address: str | None = None) -> dict[str, Any]:
+    """What a cell will record of its environment and code, here or on the cluster at the address.
 
-    return {**provenance.code(), "trainers_sha256": checkpoints.code()}
+    What only the machine that trains knows, is unknown: its instruction set, and the name of its GPU.
+    """
+    from orchestrator import fingerprints, processor
+    from orchestrator.environment import SOME_GPU, gpu
+
+    here = not address
+    device = (gpu(provenance.nvml()) if here else SOME_GPU) if cell.resources.gpus else None
+    return {
+        **provenance.machine(),
+        **provenance.code(),
+        **fingerprints.recorded(cell.recipe),
+        "device": device,
+        "instruction_set": processor.instruction_set() if here else None,
+        "onednn_isa": processor.onednn_isa() if here else None,
+        "threads": cell.resources.cpus,
+        "devices": cell.resources.devices,
+    }
 
 
 def environment(cell: Cell, address: str | None = None) -> Environment:
-    """Under what a cell will be trained, here or on the cluster at the address, as far as this machine knows."""
-    from orchestrator.drift.environment import SOME_GPU, Environment, gpu
+    """Under what a cell will be trained, as far as this machine knows."""
+    from orchestrator.environment import Environment
 
-    device = (SOME_GPU if address else gpu(provenance.nvml())) if cell.resources.gpus else None
-    return Environment.of({**provenance.machine(), **code(), "device": device})
+    return Environment.of(origin(cell, address))
 
 
 def executor(
@@ -175,7 +189,7 @@ def executor(
     from orchestrator.records.evaluations import Evaluations
     from orchestrator.records.recorder import Recorder
 
-    recorder = Recorder(Evaluations(place.evaluations), runs, code(), log_models)
+    recorder = Recorder(Evaluations(place.evaluations), runs, provenance.code(), log_models)
     worker = Worker(recorder, data_dir.resolve(), states)
     if kind == "inline":
         from orchestrator.execution.inline import Inline

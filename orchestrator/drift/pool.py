@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from orchestrator.drift.environment import Environment, Setting, change
@@ -16,7 +16,7 @@ from orchestrator.sequence import Row
 
 @dataclass(frozen=True)
 class Part:
-    """How many finished cells are of one environment."""
+    """How many finished cells are of one machine and training loop, whatever their setting."""
 
     environment: Environment
     cells: int
@@ -64,8 +64,9 @@ class Pool:
 
     def sentences(self) -> Iterator[Sentence]:
         """What a reader must know of it."""
-        parts = "; ".join(f"{part.cells} of {part.environment}" for part in self.parts)
-        yield "The cells come from {count} environments: {parts}.", {"count": len(self.parts), "parts": parts}
+        if len(self.parts) > 1:
+            parts = "; ".join(f"{part.cells} of {part.environment}" for part in self.parts)
+            yield "The cells come from {count} environments: {parts}.", {"count": len(self.parts), "parts": parts}
         for pair in self.pairs:
             yield from pair.sentences()
 
@@ -86,14 +87,14 @@ def pooled(experiment: Experiment, rows: Iterable[Row], ledger: Ledger) -> Pool 
         for row in sorted(rows, key=lambda row: row["started"])
         if row["state"] == "finished"
     ]
-    counts = Counter(environment for _, environment in pasts)
-    if len(counts) < 2:  # noqa: PLR2004 - two are needed to differ
-        return None
+    counts = Counter(environment.at_large for _, environment in pasts)
     newest = dict(pasts)
     met: defaultdict[tuple[Environment, Environment], set[Setting]] = defaultdict(set)
     for setting, environment in pasts:
         if environment != newest[setting]:
             met[environment, newest[setting]].add(setting)
+    if len(counts) < 2 and not met:  # noqa: PLR2004 - two are needed to differ
+        return None
     entries = ledger.entries()
     pairs = [_pair(experiment, old, new, settings, entries) for (old, new), settings in met.items()]
     return Pool(tuple(Part(environment, cells) for environment, cells in counts.items()), tuple(pairs))
@@ -105,7 +106,7 @@ def _pair(
     about = [entry for entry in entries if entry.old == old]
     tests = [entry for entry in about if entry.new == new and not entry.trusted]
     # Where a launch trusted, it did not wait to see on which GPU its cells would be.
-    trusted = [entry for entry in about if entry.trusted and (entry.new.torch, entry.new.code) == (new.torch, new.code)]
+    trusted = [entry for entry in about if entry.trusted and replace(entry.new, device=new.device) == new]
     tested = {setting for entry in tests for setting in entry.settings}
     untested = tuple(sorted(setting for setting in settings if setting not in tested))
     return Pair(old, new, untested, judge(experiment, tests), trusted=bool(trusted))

@@ -68,11 +68,6 @@ class Checkpoints(Protocol):
         """Seconds between two saves, unless epochs decide."""
         ...
 
-    @property
-    def conditions(self) -> Mapping[str, str | int | None]:
-        """What else a state depends on: it is used only where all of this is equal."""
-        ...
-
     def shelf(self, cell: Cell) -> Shelf:
         """Where the cell's state lies."""
         ...

@@ -16,6 +16,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from orchestrator import fingerprints, processor
 from orchestrator.execution.executor import Checkpoints, Log, Recorder
 from orchestrator.outcome import (
     Advanced,
@@ -142,7 +143,9 @@ class Worker:
             "threads": cell.resources.cpus,
             "devices": cell.resources.devices,
             "data": data,
-            **self.checkpoints.conditions,
+            "instruction_set": torch.backends.cpu.get_cpu_capability(),
+            "onednn": processor.onednn_isa(),
+            **{f"code of {name}": code.sha256 for name, code in fingerprints.of(cell.recipe).items()},
         }
         return Checkpointing(
             shelf=self.checkpoints.shelf(cell),

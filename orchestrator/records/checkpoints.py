@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator import provenance
 from orchestrator.plan import Cell
 from orchestrator.records.storage import Storage
 from orchestrator.workspace import Location
@@ -23,7 +20,6 @@ class Checkpoints:
     """The id of the launch, under which its cells are asked to stop."""
     every_epochs: int | None = None
     every_seconds: float | None = None
-    conditions: Mapping[str, str | int | None] = field(default_factory=lambda: {"code": code()})
 
     def shelf(self, cell: Cell) -> Shelf:
         """Where the cell's state lies."""
@@ -73,11 +69,3 @@ class Shelf:
     def set_aside(self) -> None:
         """Keep a state that cannot be used where a person may look at it."""
         self.storage.move("state", f"unusable-{time.time_ns()}")
-
-
-def code() -> str:
-    """What the trainers' source hashes to: other code would end an attempt that this one began differently."""
-    digest = hashlib.sha256()
-    for path in sorted((provenance.ROOT / "trainers").rglob("*.py")):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from orchestrator import provenance
+from orchestrator import fingerprints, provenance
 from orchestrator.outcome import Attempt
 from orchestrator.plan import PROTOCOL, Cell
 from orchestrator.records import models
@@ -124,6 +124,7 @@ class CellLog:
                 **provenance.computing(gpu=self.cell.resources.gpus > 0),
                 **self.switches,
                 **self.recorder.code,
+                **fingerprints.recorded(self.cell.recipe),
                 "threads": self.cell.resources.cpus,
                 "devices": self.cell.resources.devices,
                 "data_fingerprint": self.data_fingerprint,

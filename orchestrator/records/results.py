@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from orchestrator.environment import CODES, Environment, sources
 from orchestrator.errors import DamagedFileError, RequestError
 from orchestrator.plan import Cell, Plan
 from orchestrator.records import cell_file
@@ -30,6 +31,7 @@ SCHEMA = pa.schema(
         *((name, pa.string()) for name in ("experiment", "cell_id", "loss", "backbone", "dataset")),
         ("seed", pa.int64()),
         ("state", pa.string()),
+        ("environment", pa.string()),
         ("samples", pa.int64()),
         *((name, pa.float64()) for name in MEASURES),
         ("train_seconds", pa.float64()),
@@ -41,11 +43,24 @@ SCHEMA = pa.schema(
         ("protocol", pa.int64()),
         ("started", pa.float64()),
         ("git_dirty", pa.bool_()),
-        *((name, pa.string()) for name in ("trainers_sha256", "torch_version", "device")),
+        *((name, pa.string()) for name in ("torch_version", "device", "instruction_set", "onednn_isa")),
+        ("threads", pa.int64()),
+        ("devices", pa.int64()),
+        *((f"{name}_sha256", pa.string()) for name in CODES),
+        *((f"{name}_source", pa.string()) for name in CODES),
     ]
 )
 
-_RECORDED = ("git_commit", "git_dirty", "trainers_sha256", "torch_version", "device")
+_RECORDED = (
+    "git_commit",
+    "git_dirty",
+    "torch_version",
+    "device",
+    "instruction_set",
+    "onednn_isa",
+    "threads",
+    "devices",
+)
 """Of a cell's provenance: what tells one environment from another."""
 
 SAMPLES = pa.schema([("cell_id", pa.string()), ("seed", pa.int64()), *cell_file.SCHEMA])
@@ -138,7 +153,18 @@ def _columns(experiment: str, cells: Sequence[Cell], accounts: Sequence[Mapping[
         **{name: [getattr(cell, name) for cell in cells] for name in ("loss", "backbone", "dataset", "seed")},
         **{name: [values.get(name) for values in metrics] for name in MEASURES},
         **{name: [account[name] for account in accounts] for name in _COPIED},
-        **{name: [account["provenance"].get(name) for account in accounts] for name in _RECORDED},
+        **_origin([account["provenance"] for account in accounts]),
+    }
+
+
+def _origin(provenances: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    prints = [provenance.get("fingerprints") or {} for provenance in provenances]
+    told = [sources(provenance) for provenance in provenances]
+    return {
+        "environment": [Environment.of(provenance).id for provenance in provenances],
+        **{name: [provenance.get(name) for provenance in provenances] for name in _RECORDED},
+        **{f"{name}_sha256": [each.get(name) for each in prints] for name in CODES},
+        **{f"{name}_source": [each.get(name) for each in told] for name in CODES},
     }
 
 

@@ -82,7 +82,7 @@ def an_account() -> Callable[..., Account]:
             "started": 1_700_000_000.0,
             "seconds": 3.0,
             "mlflow_run_id": "run",
-            "provenance": {"git_commit": "abc"},
+            "provenance": {"git_commit": "abc", "threads": 1, "devices": 1},
         }
         return Account(**{**fields, **changes})
 

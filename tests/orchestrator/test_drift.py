@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from orchestrator import provenance, wiring
+from orchestrator import fingerprints, provenance, wiring
 from orchestrator.drift import judgement
 from orchestrator.drift.environment import SOME_GPU, Environment, Past, change, finished, gpu
 from orchestrator.drift.judgement import TOLD, judge
@@ -28,7 +28,6 @@ from orchestrator.errors import DamagedFileError, NewerFormatError, RequestError
 from orchestrator.execution import worker
 from orchestrator.experiment import Experiment
 from orchestrator.plan import Cell, Plan, plan
-from orchestrator.records import checkpoints
 from orchestrator.records.evaluations import Evaluations
 from orchestrator.records.results import aggregate
 from orchestrator.records.tracking import Tracking
@@ -68,7 +67,11 @@ def asked(**changes: Any) -> Experiment:
     return Experiment.model_validate({**fields, **changes})
 
 
-OLD, NEW = Environment("2.13.0", "aa", None, "abc1234"), Environment("2.14.0", "aa", None, "def5678")
+def an_environment(torch: str) -> Environment:
+    return Environment(torch, None, "AVX2", "AVX2", 1, 1, *3 * ["aa"])
+
+
+OLD, NEW = an_environment("2.13.0"), an_environment("2.14.0")
 
 
 # What counts as another environment
@@ -78,8 +81,13 @@ RECORDED = {
     "torch_version": "2.14.0",
     "git_commit": "abc1234" + 33 * "0",
     "git_dirty": False,
-    "trainers_sha256": "f" * 64,
     "processor": "Xeon",
+    "instruction_set": "AVX2",
+    "onednn_isa": "AVX2",
+    "threads": 1,
+    "devices": 1,
+    "fingerprints": dict.fromkeys(("loss", "backbone", "dataset", "loop"), "f" * 64),
+    "distributions": {"loss": "my_losses.py", "backbone": "nets 1.0", "dataset": "digits.py", "loop": "core 0.1"},
 }
 
 
@@ -87,7 +95,11 @@ def environment(**changes: Any) -> Environment:
     return Environment.of({**RECORDED, **changes})
 
 
-def test_a_commit_that_leaves_the_trainers_alone_is_no_other_environment() -> None:
+def recoded(axis: str) -> dict[str, Any]:
+    return {"fingerprints": {**RECORDED["fingerprints"], axis: "e" * 64}}
+
+
+def test_a_commit_that_leaves_the_code_alone_is_no_other_environment() -> None:
     assert environment() == environment(git_commit="def5678" + 33 * "0")
     assert environment(git_dirty=True) == environment()
 
@@ -97,14 +109,40 @@ def test_a_commit_that_leaves_the_trainers_alone_is_no_other_environment() -> No
     [
         ({"torch_version": "2.15.0"}, "torch 2.14.0 → 2.15.0"),
         ({"device": "NVIDIA H100"}, "device CPU → NVIDIA H100"),
-        ({"trainers_sha256": "e" * 64, "git_dirty": True}, "code abc1234 → abc1234+eeeeee"),
-        ({"trainers_sha256": "e" * 64, "git_commit": None}, "code abc1234 → unknown+eeeeee"),
-        ({"trainers_sha256": None}, "code abc1234 → abc1234"),
+        ({"instruction_set": "AVX512"}, "instruction set AVX2 → AVX512"),
+        ({"instruction_set": None}, "instruction set AVX2 → unknown"),
+        ({"onednn_isa": "AVX512_CORE"}, "oneDNN AVX2 → AVX512_CORE"),
+        ({"threads": 2}, "threads 1 → 2"),
+        ({"devices": 2}, "devices 1 → 2"),
+        (recoded("backbone"), "backbone of nets 1.0: its code changed"),
+        (recoded("dataset"), "dataset of digits.py: its code changed"),
+        (recoded("loop"), "loop: its code changed"),
+        ({"torch_version": "2.15.0", "threads": 4}, "torch 2.14.0 → 2.15.0, threads 1 → 4"),
     ],
 )
-def test_another_torch_gpu_or_code_is_one_and_is_named(changes: dict[str, Any], said: str) -> None:
-    assert environment() != environment(**changes)
-    assert change(environment(), environment(**changes)) == said
+def test_another_machine_or_code_is_one_and_is_named(changes: dict[str, Any], said: str) -> None:
+    old, new = environment(), environment(**changes)
+    assert old != new
+    assert old.id != new.id
+    assert change(old, new) == said
+
+
+def test_another_version_of_the_package_is_named_by_both_versions() -> None:
+    changed = {**recoded("backbone"), "distributions": {**RECORDED["distributions"], "backbone": "nets 1.1"}}
+    assert change(environment(), environment(**changed)) == "backbone: nets 1.0 → nets 1.1"
+
+
+def test_the_code_of_a_loss_is_no_part_of_an_environment() -> None:
+    assert environment() == environment(**recoded("loss"))
+    assert environment().id == environment(**recoded("loss")).id
+
+
+def test_an_environment_reads_as_one_and_has_an_id_that_stays() -> None:
+    assert str(environment()) == "torch 2.14.0, AVX2, oneDNN AVX2, 1 thread, code fffffff"
+    assert str(environment(device="NVIDIA H100", devices=4, threads=8, instruction_set=None, onednn_isa=None)) == (
+        "torch 2.14.0, 4 × NVIDIA H100, 8 threads, code fffffff"
+    )
+    assert environment().id == "a56a6d48"
 
 
 def test_a_processors_name_makes_no_other_environment() -> None:
@@ -117,11 +155,12 @@ def test_files_that_do_not_say_what_the_trainers_were_are_told_apart_by_commit()
 
 
 def test_what_is_recorded_now_is_what_is_expected_of_a_cell_here(a_cell: Callable[..., Cell]) -> None:
-    recorded = Environment.of({**provenance.machine(), **wiring.code()})
-    assert wiring.environment(a_cell()) == recorded
-    assert recorded.code == checkpoints.code()
-    on_gpu = replace(a_cell(), resources=a_cell().resources.model_copy(update={"gpus": 1.0}))
-    assert wiring.environment(on_gpu, "127.0.0.1:9") == replace(recorded, device=SOME_GPU)
+    here, on_gpu = a_cell(), replace(a_cell(), resources=a_cell().resources.model_copy(update={"gpus": 1.0}))
+    told = {**provenance.machine(), **provenance.computing(gpu=False), **fingerprints.recorded(here.recipe)}
+    recorded = Environment.of({**told, "threads": here.resources.cpus, "devices": here.resources.devices})
+    assert wiring.environment(here) == recorded
+    elsewhere = replace(recorded, device=SOME_GPU, instruction_set=None, onednn=None)
+    assert wiring.environment(on_gpu, "127.0.0.1:9") == elsewhere
 
 
 class Gpus:
@@ -334,7 +373,8 @@ PAIRS = {
 def test_every_form_of_a_comparison_says_what_was_found(sentence: str) -> None:
     compared = compare(asked(), [], pool=a_pool(PAIRS[sentence]))
     first = (
-        "The cells come from 2 environments: 12 of torch 2.13.0 with code abc1234; 8 of torch 2.14.0 with code def5678."
+        "The cells come from 2 environments: 12 of torch 2.13.0, AVX2, oneDNN AVX2, 1 thread, code aa; "
+        "8 of torch 2.14.0, AVX2, oneDNN AVX2, 1 thread, code aa."
     )
     console = Console(file=io.StringIO(), width=1000)
     console.print(tables.terminal(compared))

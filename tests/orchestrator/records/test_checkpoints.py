@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from orchestrator.records.checkpoints import Checkpoints, code
+from orchestrator.records.checkpoints import Checkpoints
 from orchestrator.records.storage import Storage
 
 if TYPE_CHECKING:
@@ -65,8 +65,3 @@ def test_only_the_cells_of_a_launch_are_asked_to_stop(checkpoints: Checkpoints) 
 def test_last_words_need_a_folder(checkpoints: Checkpoints, a_cell: Callable[..., Cell]) -> None:
     words = checkpoints.last_words(a_cell())
     assert (words is None) == (not isinstance(checkpoints.place, Path))
-
-
-def test_the_code_has_one_hash() -> None:
-    assert code() == code()
-    assert len(code()) == 64

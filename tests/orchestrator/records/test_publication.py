@@ -119,7 +119,7 @@ def test_the_table_is_that_of_the_cells_in_the_folder(folder: Path, asked: Plan)
 
 def test_provenance_is_told_of_the_export_and_of_each_cell(folder: Path, asked: Plan) -> None:
     told = json.loads((folder / "provenance.json").read_bytes())
-    assert told["cells"] == {cell.id: {"git_commit": "abc"} for cell in asked.cells[:3]}
+    assert told["cells"] == {cell.id: {"git_commit": "abc", "threads": 1, "devices": 1} for cell in asked.cells[:3]}
     assert "git_commit" in told["export"]
 
 

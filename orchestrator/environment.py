@@ -1,0 +1,123 @@
+"""What may change a result though its recipe is the same, as the cells' files tell it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
+
+SOME_GPU = "a GPU"
+"""The device of cells that will run on a GPU of which only the machine that runs them knows the name."""
+
+CODES = ("loss", "backbone", "dataset", "loop")
+"""Whose code a cell records."""
+
+SHARED = ("dataset", "backbone", "loop")
+"""Of these, what two cells share that are compared with each other: they differ in their loss."""
+
+_MACHINE = {"torch": "torch", "device": "device", "instruction_set": "instruction set", "onednn": "oneDNN"}
+_COUNTED = {"threads": "thread", "devices": "device"}
+
+
+@dataclass(frozen=True)
+class Environment:
+    """Machine and code under which cells with different losses may be paired."""
+
+    torch: str | None
+    device: str | None
+    """The GPU; None where there was none, or the file is older than the entry."""
+    instruction_set: str | None
+    """Of torch's kernels on the processor."""
+    onednn: str | None
+    """The largest instruction set that oneDNN may use."""
+    threads: int | None
+    devices: int | None
+    dataset: str
+    """The fingerprint of its code, as of the two below. Files without one have the commit, which equals none."""
+    backbone: str
+    loop: str
+    sources: Mapping[str, str] = field(default_factory=dict, compare=False)
+    """By axis: the package or module that the code comes from."""
+
+    @classmethod
+    def of(cls, provenance: Mapping[str, Any]) -> Self:
+        """The environment that a cell recorded, in its provenance or in its row of the results table."""
+        device = provenance.get("device")
+        return cls(
+            torch=provenance.get("torch_version"),
+            device=None if device == "cpu" else device,
+            instruction_set=provenance.get("instruction_set"),
+            onednn=provenance.get("onednn_isa"),
+            threads=provenance.get("threads"),
+            devices=provenance.get("devices"),
+            **{name: fingerprint(provenance, name) for name in SHARED},
+            sources=sources(provenance),
+        )
+
+    @property
+    def id(self) -> str:
+        """Eight hexadecimal digits, the same wherever the environment is the same."""
+        parts = [getattr(self, name) for name in (*_MACHINE, *_COUNTED, *SHARED)]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:8]
+
+    @property
+    def at_large(self) -> Self:
+        """Itself without the code of data set and backbone: the same in every setting that was trained together."""
+        return replace(self, dataset="", backbone="", sources={})
+
+    def __str__(self) -> str:
+        onednn = self.onednn and f"oneDNN {self.onednn}"
+        number = self.devices if self.devices and self.devices > 1 else None
+        devices = f"{number} × {self.device}" if self.device and number else self.device
+        threads = f"{self.threads} thread{'' if self.threads == 1 else 's'}" if self.threads else None
+        parts = (f"torch {self.torch or 'unknown'}", devices, self.instruction_set, onednn, threads)
+        return ", ".join([*filter(None, parts), f"code {self.loop[:7]}"])
+
+
+def fingerprint(provenance: Mapping[str, Any], name: str) -> str:
+    """Of the code of a loss, backbone, dataset or the loop; of a file that records none, what its commit was."""
+    found = (provenance.get("fingerprints") or {}).get(name) or provenance.get(f"{name}_sha256")
+    if found:
+        return found
+    commit = provenance.get("git_commit") or provenance.get("loss-orchestrator_version") or "unknown"
+    return f"{commit}{'+' if provenance.get('git_dirty') else ''}"
+
+
+def sources(provenance: Mapping[str, Any]) -> dict[str, str]:
+    """The packages and modules that a cell's code came from, as far as its provenance or row tells."""
+    told = provenance.get("distributions") or {}
+    found = {name: told.get(name) or provenance.get(f"{name}_source") for name in CODES}
+    return {name: source for name, source in found.items() if source}
+
+
+def change(old: Environment, new: Environment) -> str:
+    """What is not the same: `torch 2.13.0 → 2.14.0, backbone of my_net.py: its code changed`."""
+    told: list[str] = []
+    for name, noun in _MACHINE.items():
+        unknown = "CPU" if name == "device" else "unknown"
+        then, now = (getattr(each, name) or unknown for each in (old, new))
+        told += [f"{noun} {then} → {now}"] if then != now else []
+    for name, noun in _COUNTED.items():
+        then, now = getattr(old, name), getattr(new, name)
+        told += [f"{noun}s {then or 'unknown'} → {now or 'unknown'}"] if then != now else []
+    for name in SHARED:
+        if getattr(old, name) != getattr(new, name):
+            told.append(code_change(name, old.sources.get(name), new.sources.get(name)))
+    return ", ".join(told)
+
+
+def code_change(name: str, then: str | None, now: str | None) -> str:
+    """That the code of something is not the same: `loop: its code changed`."""
+    if then and now and then != now:
+        return f"{name}: {then} → {now}"
+    where = f" of {now}" if now and name != "loop" else ""
+    return f"{name}{where}: its code changed"
+
+
+def gpu(nvml: Any) -> str:
+    """The GPU of this machine by the name that torch has for it, where NVML tells of one kind."""
+    count = nvml.nvmlDeviceGetCount() if nvml else 0
+    names = {nvml.nvmlDeviceGetName(nvml.nvmlDeviceGetHandleByIndex(index)) for index in range(count)}
+    return names.pop() if len(names) == 1 else SOME_GPU
