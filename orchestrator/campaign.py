@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from orchestrator.errors import DamagedFileError, RequestError
-from orchestrator.outcome import Adopted, Advanced, Alive, Event, Failed, Lost, Started, Stopped
+from orchestrator.outcome import Adopted, Advanced, Alive, Event, Failed, Lost, Result, Started, Stopped, is_done
 from orchestrator.plan import Cell, Plan
 from orchestrator.records.evaluations import Evaluations
 from orchestrator.verification import Verdict, compare
@@ -28,7 +28,7 @@ if TYPE_CHECKING:  # a plan does without them, and is there the sooner
 NOTED = 1.0
 """Seconds between two notes of how far a cell is: epochs may be many and short."""
 
-State = Literal["finished", "diverged", "failed", "running", "pending"]
+State = Literal[Result, "failed", "running", "pending"]
 
 
 def take_stock(plan: Plan, evaluations: Evaluations, registry: Registry | None) -> dict[str, State]:
@@ -44,7 +44,7 @@ def take_stock(plan: Plan, evaluations: Evaluations, registry: Registry | None) 
     for cell in plan.cells:
         state = known.get(cell.id)
         if cell.id in done:
-            states[cell.id] = state if state in ("finished", "diverged") else _state_in_file(cell, evaluations)
+            states[cell.id] = state if is_done(state) else _state_in_file(cell, evaluations)
         else:
             states[cell.id] = state if state in ("failed", "running") else "pending"
     return states
@@ -67,17 +67,18 @@ def outstanding(
     """
     states = take_stock(plan, evaluations, registry)
     name = plan.experiment.name
-    registry.adopt({cell: state for cell, state in states.items() if state in ("finished", "diverged")}, name)
+    registry.adopt({cell: state for cell, state in states.items() if is_done(state)}, name)
     # A file that was deleted or set aside is trained again, whatever the registry remembers.
     registry.adopt({cell: "planned" for cell, state in states.items() if state == "pending"}, name)
     # A driver may die after a cell has published its file, and before it notes so.
     cut_short = registry.cut_short(name)
     for cell in plan.cells:
-        if cell.id in cut_short and states[cell.id] in ("finished", "diverged"):
+        if cell.id in cut_short and is_done(states[cell.id]):
             with suppress(DamagedFileError):
                 registry.restore(evaluations.account(cell).outcome(cell), name)
-    settled = {"finished", "diverged"} if retry_failed else {"finished", "diverged", "failed"}
-    ended = {cell: state for cell, state in states.items() if state in settled}
+    ended = {
+        cell: state for cell, state in states.items() if is_done(state) or (state == "failed" and not retry_failed)
+    }
     return plan.pending(ended), Counter(ended.values())
 
 
@@ -116,7 +117,7 @@ def carry_out(
         KeyboardInterrupt: The user stopped it at once.
 
     Returns:
-        How many cells finished, diverged and failed, under these names.
+        How many cells finished, collapsed, diverged and failed, under these names.
     """
     tally: Counter[str] = Counter()
     experiment = tracking.experiment

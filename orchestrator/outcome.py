@@ -4,9 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeGuard, get_args
 
 from orchestrator.plan import Cell
+
+Result = Literal["finished", "collapsed", "diverged"]
+"""The states of a cell that is done: it has a file, and nothing of it is left to run."""
+
+RESULTS: tuple[Result, ...] = get_args(Result)
+
+
+def is_done(state: object) -> TypeGuard[Result]:
+    """Whether a cell in this state has a result."""
+    return state in RESULTS
+
+
+def has_figures(state: object) -> bool:
+    """Whether a cell in this state has measures and rows; those of a collapsed one count as they are."""
+    return state in {"finished", "collapsed"}
 
 
 @dataclass(frozen=True)
@@ -28,6 +43,13 @@ class Finished:
 
 
 @dataclass(frozen=True)
+class Collapsed(Finished):
+    """Trained and published, but no better than a guess on its own training images: a result with a name."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
 class Diverged:
     """The loss became NaN or infinite: a result, recorded and counted."""
 
@@ -46,7 +68,7 @@ class Failed:
     traceback: str
 
 
-Outcome = Finished | Diverged | Failed
+Outcome = Finished | Collapsed | Diverged | Failed
 """What came of a cell."""
 
 Fault = Literal["process", "node", "memory", "storage", "hang"]
@@ -110,7 +132,7 @@ class Adopted:
     """Another launch has meanwhile settled the cell."""
 
     cell: Cell
-    state: Literal["finished", "diverged", "failed"]
+    state: Literal[Result, "failed"]
 
 
 Event = Started | Advanced | Alive | Ending | Adopted

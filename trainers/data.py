@@ -45,6 +45,12 @@ class Resident:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def take(self, rows: NDArray[np.int64]) -> Resident:
+        """The images of these rows (m,), in this order."""
+        places = torch.from_numpy(rows)
+        chosen, labels = self.chosen[places.to(self.chosen.device)], self.labels[places.to(self.labels.device)]
+        return replace(self, chosen=chosen, labels=labels, sample=self.sample[rows])
+
     def raw(self) -> Tensor:
         """The pixels of all these images, uint8 (n, C, H, W)."""
         return self.pixels[self.chosen]

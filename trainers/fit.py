@@ -20,19 +20,20 @@ from trainers.allocator import freed_memory_kept
 from trainers.checkpoint import Checkpointing, Progress
 from trainers.classifier import Classifier
 from trainers.compilation import Compiled, worthwhile
-from trainers.data import Batch, Resident, Splits, Verify, batches, shifted, split
+from trainers.data import Batch, Resident, Splits, Verify, batches, drawn_from, shifted, split
 from trainers.datasets import TrainTest
 from trainers.evaluation import Evaluation
-from trainers.inference import TemperatureSearch, by_probability, evaluate, keeping, measuring
+from trainers.inference import TemperatureSearch, by_probability, evaluate, keeping, measuring, spreading
 from trainers.losses import BiasedLoss, one_per_sample
 from trainers.metrics import Observed, measure, under_shift
+from trainers.metrics.chance import Spread, collapse, looked_at
 from trainers.metrics.features import Geometry
 from trainers.metrics.uniform import sample_wise_accuracy, uniform_accuracy
 from trainers.metrics.verification import cosine
 from trainers.parallel import ALONE, World
 from trainers.recipe import Recipe, Training
 from trainers.reproducibility import deterministic
-from trainers.seeds import derive
+from trainers.seeds import derive, stable_random
 
 Observer = Callable[[int, dict[str, float]], None]
 """Told after each epoch: the number of epochs done, and their figures."""
@@ -65,6 +66,8 @@ class Fit:
     model: Classifier
     example: NDArray[np.float32]
     """The first two test images as the model sees them, (2, C, H, W)."""
+    collapse: str | None = None
+    """Why the model counts as collapsed, by its training images; None where it does not."""
     resumed_from: tuple[int, int] | None = None
     """The epoch, counted from 1, and how many of its batches an earlier attempt had done."""
     compiled: bool = False
@@ -113,6 +116,7 @@ def fit(
         )
         seconds = progress.seconds
         observed = _observe(model, recipe, splits)
+        collapsed = _collapse(model, recipe, splits.train)
     if not np.isfinite([observed.test.positive, observed.test.rival]).all():
         raise DivergedError(recipe.training.epochs)
     steps = len(splits.train) // recipe.training.batch_size
@@ -128,6 +132,7 @@ def fit(
         images_per_second=len(progress.history) * steps * recipe.training.batch_size / seconds,
         model=model,
         example=splits.test.images(slice(0, 2)).contiguous().cpu().numpy(),
+        collapse=collapsed,
         resumed_from=progress.resumed_from,
         compiled=isinstance(objective.network, Compiled) and objective.network.done,
     )
@@ -252,6 +257,15 @@ def _observe(model: Classifier, recipe: Recipe, splits: Splits) -> Observed:
         genuine=None if splits.verify is None else splits.verify.genuine,
         shifted={name: look(copy) for name, copy in shifted(splits.test, recipe)},
     )
+
+
+def _collapse(model: Classifier, recipe: Recipe, train: Resident) -> str | None:
+    """Why the model is no better than a guess on images and labels that it was trained on; None where it is."""
+    draw = stable_random("chance", drawn_from(recipe.dataset), recipe.seed)
+    rows = looked_at(train.labels.cpu().numpy(), draw)
+    spread = Spread()
+    found = evaluate(model, train.take(rows), witnesses=[spreading(spread)])
+    return collapse(found.label, found.prediction, constant_features=spread.is_constant)
 
 
 def _similarity(model: Classifier, verify: Verify) -> NDArray[np.float64]:

@@ -15,6 +15,7 @@ from torch import Tensor
 from trainers.classifier import Classifier
 from trainers.data import Resident
 from trainers.evaluation import Evaluation
+from trainers.metrics.chance import Spread
 from trainers.metrics.features import Geometry
 from trainers.metrics.score_kinds import Temperatures, log_probabilities
 from trainers.reproducibility import rounding
@@ -126,6 +127,16 @@ def measuring(geometry: Geometry) -> Witness:
     def see(features: Tensor, scores: Tensor, labels: Tensor) -> None:
         del scores
         geometry.add(features.cpu().numpy(), labels.cpu().numpy())
+
+    return see
+
+
+def spreading(spread: Spread) -> Witness:
+    """A witness that looks for the lowest and highest value of each feature of a pass."""
+
+    def see(features: Tensor, scores: Tensor, labels: Tensor) -> None:
+        del scores, labels
+        spread.add(features.cpu().numpy())
 
     return see
 

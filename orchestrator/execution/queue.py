@@ -12,7 +12,7 @@ from itertools import count
 from typing import Literal
 
 from orchestrator.cluster import Resources
-from orchestrator.outcome import Adopted, Ending, Failed, Fault, Finished, Lost
+from orchestrator.outcome import Adopted, Ending, Failed, Fault, Finished, Lost, Result
 from orchestrator.plan import Cell
 
 RETRIES: Mapping[Fault, int] = {"process": 3, "node": 20, "memory": 1, "storage": 5, "hang": 1}
@@ -29,7 +29,7 @@ GENEROSITY, SHORTEST_LIMIT = 10, 600.0
 """Where the experiment sets no limit, an attempt may take so many times as long as its like did, and never less
 than so many seconds."""
 
-Claim = Literal["mine", "taken", "finished", "diverged", "failed"]
+Claim = Literal["mine", "taken", Result, "failed"]
 """Whether this launch may run a cell, another one is running it, or what came of it there."""
 
 Kind = tuple[str, str, str]

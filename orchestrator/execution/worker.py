@@ -22,6 +22,7 @@ from orchestrator.outcome import (
     Advanced,
     Alive,
     Attempt,
+    Collapsed,
     Diverged,
     Ending,
     Event,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     import torch
 
     from trainers.checkpoint import Checkpointing
+    from trainers.fit import Fit
     from trainers.parallel import World
 
 ASK = 1.0
@@ -117,7 +119,7 @@ class Worker:
                 log.diverged(error.epoch, diverged.attempt)
                 self._clear(cell, leads=leads)
                 return diverged
-            finished = Finished(cell, attempt(), trained.metrics)
+            finished = _trained(cell, attempt(), trained)
             log.finished(trained, finished.attempt)
             self._clear(cell, leads=leads)
             return finished
@@ -155,6 +157,12 @@ class Worker:
             stop=_Pulse(self.checkpoints, lambda: tell(Alive(cell))),
             resumed=log.resumed,
         )
+
+
+def _trained(cell: Cell, attempt: Attempt, fit: Fit) -> Finished:
+    if fit.collapse is None:
+        return Finished(cell, attempt, fit.metrics)
+    return Collapsed(cell, attempt, fit.metrics, fit.collapse)
 
 
 class _Mute:

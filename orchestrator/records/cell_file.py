@@ -14,7 +14,7 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
-from typing import Any, Literal, Self
+from typing import Any, Self
 from urllib.parse import quote
 
 import numpy as np
@@ -24,7 +24,7 @@ from pydantic import TypeAdapter
 from pydantic_core import from_json
 
 from orchestrator.errors import DamagedFileError, NewerFormatError
-from orchestrator.outcome import Attempt, Diverged, Finished
+from orchestrator.outcome import Attempt, Collapsed, Diverged, Finished, Result
 from orchestrator.plan import Cell, digest
 from orchestrator.workspace import Location
 from trainers.evaluation import Evaluation
@@ -51,7 +51,7 @@ class Account:
     """What a cell's file says of the cell as a whole."""
 
     cell_id: str
-    state: Literal["finished", "diverged"]
+    state: Result
     recipe: dict[str, Any]
     protocol: int
     samples: int
@@ -69,6 +69,8 @@ class Account:
     seconds: float
     mlflow_run_id: str | None
     provenance: dict[str, Any]
+    collapse: str | None = None
+    """Why the model counts as collapsed, in words; None where it does not, or was never asked."""
     version: int = VERSION
 
     @cached_property
@@ -78,15 +80,17 @@ class Account:
 
     @property
     def shown(self) -> dict[str, float | None]:
-        """The metrics and costs that a finished cell's MLflow run shows in the end."""
+        """The metrics and costs that the MLflow run of a cell with figures shows in the end."""
         costs = {name: getattr(self, name) for name in ("train_seconds", "images_per_second", "parameters")}
         return {**self.metrics, **costs}
 
-    def outcome(self, cell: Cell) -> Finished | Diverged:
+    def outcome(self, cell: Cell) -> Finished | Collapsed | Diverged:
         """What came of the cell, under an experiment's labels."""
         attempt = Attempt(self.provenance.get("node", "?"), self.started, self.seconds)
         if self.state == "finished":
             return Finished(cell, attempt, self.shown)
+        if self.state == "collapsed":
+            return Collapsed(cell, attempt, self.shown, self.collapse or "")
         # A model may also diverge when it is evaluated, after its last epoch.
         return Diverged(cell, attempt, min(self.epochs + 1, cell.recipe.training.epochs))
 

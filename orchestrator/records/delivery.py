@@ -25,7 +25,7 @@ MODEL = "model"
 _SINCE = "attempt_since"
 """The tag of a run that a later attempt goes on with, until it ends: when that began, in milliseconds since 1970."""
 
-_PASSING = ("error", "outcome", "diverged_epoch")
+_PASSING = ("error", "outcome", "diverged_epoch", "collapse")
 """Tags of how an attempt ended, which the next one must not keep."""
 
 _FINAL = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST")

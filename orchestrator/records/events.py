@@ -13,13 +13,14 @@ from datetime import UTC, datetime
 from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
 
+from orchestrator.outcome import RESULTS
 from orchestrator.records.mlflow_store import masked
 from orchestrator.records.schema import AttemptRow, EventKind, EventRow, Row
 
 SHOWN = 10
 """Of an experiment's events, how many a status has."""
 
-ROUTINE: frozenset[EventKind] = frozenset({"started", "finished", "diverged", "failed"})
+ROUTINE: frozenset[EventKind] = frozenset({"started", *RESULTS, "failed"})
 """What the numbers of a status say as well."""
 
 
@@ -65,6 +66,8 @@ def ending(name: str, attempt: AttemptRow) -> tuple[EventKind, str]:
     match attempt.outcome:
         case "diverged":
             return "diverged", f"{where} diverged in epoch {attempt.epoch}."
+        case "collapsed":
+            return "collapsed", f"{where} collapsed after {attempt.seconds or 0:.1f} s: {attempt.error}."
         case "failed":
             return "failed", f"{where} failed: {attempt.error}"
         case "lost":

@@ -22,6 +22,7 @@ from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
 from orchestrator.errors import RequestError, UnreachableError
+from orchestrator.outcome import Result, is_done
 from orchestrator.plan import Cell, Plan
 from orchestrator.records.events import tell
 from orchestrator.records.registry import Registry, enrol, locked, new_attempt, set_state
@@ -33,7 +34,7 @@ EXPIRY = timedelta(seconds=60)
 RENEWAL = 10.0
 """Seconds between two renewals."""
 
-Claim = Literal["mine", "taken", "finished", "diverged", "failed"]
+Claim = Literal["mine", "taken", Result, "failed"]
 """Whether this launch may run a cell, another one is running it, or what came of it there."""
 
 
@@ -56,8 +57,10 @@ class Lease:
             return "taken"
         with self.registry.writing() as session:
             row = locked(session, cell.id)
-            if row.state in {"finished", "diverged"} or (row.state == "failed" and row.updated > self.since):
-                return row.state  # pyright: ignore[reportReturnType]  # narrowed by the condition
+            if is_done(row.state):
+                return row.state
+            if row.state == "failed" and row.updated > self.since:
+                return "failed"
             running = select(AttemptRow).where(AttemptRow.cell == cell.id, AttemptRow.outcome == "running")
             alive = {lease.owner for lease in _leases(session) if not _is_dead(lease)}
             for attempt in session.scalars(running):

@@ -84,10 +84,11 @@ def entries(cell: Cell, account: Account, texts: Mapping[str, str]) -> list[Entr
         Figures(start + int(pace * epoch), epoch, finite(figures)) for epoch, figures in enumerate(account.history, 1)
     ]
     told: list[Entry] = [opened, described, *history, Attached(texts)]
-    if account.state == "finished":
+    if has_figures(account.state):
         # A millisecond later: of two values at a step, the later one is shown.
         final = Figures(end + 1, cell.recipe.training.epochs, finite(account.shown), final=True)
-        return [*told, final, Ended(end + 1, "FINISHED")]
+        tags = {} if account.collapse is None else collapsing(account.collapse)
+        return [*told, final, Ended(end + 1, "FINISHED", tags)]
     # A model may also diverge when it is evaluated, after its last epoch.
     epoch = min(account.epochs + 1, cell.recipe.training.epochs)
     return [*told, Ended(end, "FINISHED", divergence(epoch))]
@@ -98,15 +99,14 @@ def latest(account: Account) -> dict[str, float]:
     shown: dict[str, float] = {}
     for figures in account.history:
         shown |= finite(figures)
-    return shown | (finite(account.shown) if account.state == "finished" else {})
+    return shown | (finite(account.shown) if has_figures(account.state) else {})
 
 
 def tells_all(run: RunSummary, account: Account) -> bool:
     """Whether a run says what the file says, by what a list of runs shows."""
-    diverged = run.tags.get("outcome") == "diverged"
     return (
         run.status == "FINISHED"
-        and diverged == (account.state == "diverged")
+        and run.tags.get("outcome", "finished") == account.state
         and bool(run.params)
         and latest(account).items() <= run.metrics.items()
     )
@@ -166,7 +166,7 @@ def _contradicts(tracking: Tracking, run: RunSummary, cell: Cell, account: Accou
     for epoch, figures in enumerate(account.history, 1):
         for name, value in finite(figures).items():
             known[name, epoch].append(value)
-    if account.state == "finished":
+    if has_figures(account.state):
         for name, value in finite(account.shown).items():
             known[name, cell.recipe.training.epochs].append(value)
     names = {name for name, _ in known}

@@ -74,7 +74,8 @@ class CellLog:
         account = replace(
             account,
             provenance={**account.provenance, "compiled": fit.compiled},
-            state="finished",
+            state="collapsed" if fit.collapse else "finished",
+            collapse=fit.collapse,
             samples=len(fit.evaluation.label),
             metrics=fit.metrics,
             shifts=fit.shifts,
@@ -87,7 +88,7 @@ class CellLog:
         self.run.artifacts(artefacts(account.provenance, fit.evaluation))
         if self.recorder.log_models:
             self.run.model(partial(models.save, fit.model, fit.example))
-        self.run.finish(account.shown)
+        self.run.finish(account.shown, account.collapse)
 
     def diverged(self, epoch: int, attempt: Attempt) -> None:
         """Publish that the loss became NaN or infinite in `epoch`."""
@@ -101,7 +102,7 @@ class CellLog:
         self.run.interrupt()
 
     def _account(self, attempt: Attempt) -> Account:
-        """The account of a cell that came to nothing; a finished one has more to say."""
+        """The account of a cell that diverged; one that was trained has more to say."""
         return Account(
             cell_id=self.cell.id,
             state="diverged",

@@ -30,7 +30,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.orm import Session, aliased
 
-from orchestrator.outcome import Diverged, Ending, Failed, Finished, Lost, Stopped
+from orchestrator.outcome import RESULTS, Collapsed, Diverged, Ending, Failed, Finished, Lost, Result, Stopped, has_figures, is_done
 from orchestrator.records import database, events
 from orchestrator.records.events import Event, storable, tell
 from orchestrator.records.migrations import bring_to_head, revision_of
@@ -215,13 +215,13 @@ class Registry:
             attempt = _record(session, ending, experiment)
             tell(session, *events.ending(ending.cell.name, attempt), experiment=experiment, cell=ending.cell.id)
 
-    def restore(self, outcome: Finished | Diverged, experiment: str) -> bool:
+    def restore(self, outcome: Finished | Collapsed | Diverged, experiment: str) -> bool:
         """Record what a planned cell's file tells of it, unless an attempt with that end is known already.
 
         Returns:
             Whether it was news.
         """
-        ended: AttemptOutcome = "finished" if isinstance(outcome, Finished) else "diverged"
+        ended = _result(outcome)
         known = select(AttemptRow.id).where(AttemptRow.cell == outcome.cell.id, AttemptRow.outcome == ended)
         with self.writing() as session:
             if session.scalars(known.limit(1)).first() is None:
@@ -241,7 +241,7 @@ class Registry:
         with self.reading() as session:
             return set(session.scalars(query))
 
-    def keep(self, cell: str, recipe: Mapping[str, Any], state: Literal["finished", "diverged"]) -> None:
+    def keep(self, cell: str, recipe: Mapping[str, Any], state: Result) -> None:
         """Make sure that a cell is known, and in this state, whether or not an experiment asks for it.
 
         Args:
@@ -254,7 +254,7 @@ class Registry:
             _adopt(session, {cell: state})
 
     def adopt(
-        self, states: Mapping[str, Literal["finished", "diverged", "planned"]], experiment: str | None = None
+        self, states: Mapping[str, Literal[Result, "planned"]], experiment: str | None = None
     ) -> None:
         """Set the states of cells by id, as files or the lack of one tell them; unknown cells are passed over.
 
@@ -334,7 +334,7 @@ class Registry:
             return _failures(session, experiment)
 
     def durations(self, experiment: str | None = None) -> dict[Kind, list[float]]:
-        """Seconds of each finished attempt by loss, backbone and dataset, oldest first.
+        """Seconds of each attempt that trained a model to its end by loss, backbone and dataset, oldest first.
 
         Args:
             experiment: Only attempts at this experiment's cells, whichever experiment made them.
@@ -343,7 +343,7 @@ class Registry:
         query = (
             select(CellRow.loss, CellRow.backbone, CellRow.dataset, AttemptRow.seconds)
             .join(AttemptRow, AttemptRow.cell == CellRow.id)
-            .where(AttemptRow.outcome == "finished")
+            .where(AttemptRow.outcome.in_(filter(has_figures, RESULTS)))
             .order_by(AttemptRow.id)
         )
         if experiment is not None:
@@ -536,7 +536,7 @@ def _record(session: Session, ending: Ending, experiment: str) -> AttemptRow:
     )
     state = _close(attempt, ending)
     # Nothing can undo a result that another driver has meanwhile got from the same cell.
-    if state in {"finished", "diverged"} or row.state not in {"finished", "diverged"}:
+    if is_done(state) or not is_done(row.state):
         set_state(row, state)
     return attempt
 
@@ -588,11 +588,24 @@ def _read_artefacts(session: Session, which: ColumnElement[bool]) -> list[Artefa
     return [Artefact(*row) for row in session.execute(select(*columns).where(which).order_by(ArtefactRow.uri))]
 
 
+def _result(outcome: Finished | Collapsed | Diverged) -> Result:
+    match outcome:
+        case Collapsed():
+            return "collapsed"
+        case Finished():
+            return "finished"
+        case Diverged():
+            return "diverged"
+
+
 def _close(attempt: AttemptRow, ending: Ending) -> CellState:
     """Note how an attempt ended; return the state that this gives its cell."""
     attempt.node, attempt.seconds = ending.attempt.node, ending.attempt.seconds
     attempt.started = _moment(ending.attempt.started)
     match ending:
+        case Collapsed(reason=reason):
+            attempt.outcome = "collapsed"
+            attempt.error = storable(reason)
         case Finished():
             attempt.outcome = "finished"
         case Diverged(epoch=epoch):

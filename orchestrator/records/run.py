@@ -91,12 +91,12 @@ class Run:
         else:
             self._post(Modelled(str(self._room)))
 
-    def finish(self, metrics: Mapping[str, float | None]) -> None:
-        """The cell is finished; `metrics` are named as in the results table."""
+    def finish(self, metrics: Mapping[str, float | None], collapse: str | None = None) -> None:
+        """The model is trained; `metrics` are named as in the results table, `collapse` says why it counts as such."""
         # At the last step: MLflow shows the value of the highest one, and the epochs share names.
         last = self._cell.recipe.training.epochs
         self._post(Figures(self._now(), last, finite(metrics), final=True))
-        self._end("FINISHED")
+        self._end("FINISHED", **({} if collapse is None else collapsing(collapse)))
 
     def diverged(self, epoch: int) -> None:
         """The loss became NaN or infinite, which is a result: the run is finished, with a tag."""
@@ -165,6 +165,11 @@ def opening(cell: Cell, commit: str | None, when: int) -> tuple[Opened, Describe
 def divergence(epoch: int) -> dict[str, str]:
     """The tags of a cell that diverged in an epoch."""
     return {"outcome": "diverged", "diverged_epoch": str(epoch)}
+
+
+def collapsing(reason: str) -> dict[str, str]:
+    """The tags of a cell that collapsed."""
+    return {"outcome": "collapsed", "collapse": reason}
 
 
 def parameters(cell: Cell) -> dict[str, str]:

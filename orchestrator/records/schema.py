@@ -26,8 +26,10 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-CellState = Literal["planned", "running", "finished", "diverged", "failed"]
-AttemptOutcome = Literal["running", "finished", "diverged", "failed", "interrupted", "lost"]
+from orchestrator.outcome import Result
+
+CellState = Literal["planned", "running", Result, "failed"]
+AttemptOutcome = Literal["running", Result, "failed", "interrupted", "lost"]
 EventKind = Literal[
     "begun",
     "ended",
@@ -37,8 +39,7 @@ EventKind = Literal[
     "rebuilt",
     "started",
     "retried",
-    "finished",
-    "diverged",
+    Result,
     "failed",
     "lost",
     "interrupted",
@@ -177,6 +178,7 @@ class AttemptRow(Row):
     fault: Mapped[str | None]
     """Which fault of the machinery ended it (`outcome.Fault`)."""
     error: Mapped[LongText | None]
+    """Why it failed, was lost or collapsed."""
     traceback: Mapped[LongText | None]
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import UnreachableError
-from orchestrator.outcome import Diverged, Failed, Finished, Outcome
+from orchestrator.outcome import Collapsed, Diverged, Failed, Finished, Outcome
 from orchestrator.plan import Cell
 from orchestrator.records import spool
 from orchestrator.records.delivery import Delivery, attach, pages
@@ -137,6 +137,8 @@ class Tracking:
             for epoch, figures in enumerate(history, start=1):
                 run.epoch(epoch, figures)
             match outcome:
+                case Collapsed(metrics=metrics, reason=reason):
+                    run.finish(metrics, reason)
                 case Finished(metrics=metrics):
                     run.finish(metrics)
                 case Diverged(epoch=epoch):
