@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from orchestrator.experiment import Claim, Experiment, Sequential
-from orchestrator.outcome import Adopted, Diverged, Ending, Finished, Lost, Stopped
+from orchestrator.outcome import Adopted, Diverged, Ending, Finished, Lost, Stopped, has_figures
 from orchestrator.plan import Cell, Plan
 from orchestrator.statistics import sequential
 from orchestrator.statistics.intervals import Interval
@@ -55,12 +55,12 @@ def questions(experiment: Experiment) -> Iterator[Question]:
 
 
 def by_seed(rows: Iterable[Row], metric: str) -> dict[int, float]:
-    """A measure of the finished cells by seed; cells where it does not exist are left out."""
+    """A measure of the cells with figures by seed; cells where it does not exist are left out."""
     return {row["seed"]: row[metric] for row in rows if _has(row, metric)}
 
 
 def _has(row: Row | None, metric: str) -> bool:
-    return row is not None and row["state"] == "finished" and row.get(metric) is not None
+    return row is not None and has_figures(row["state"]) and row.get(metric) is not None
 
 
 def look(
@@ -146,7 +146,7 @@ class Spending:
                 return []  # tried again, or not to be followed by any
             case Finished(metrics=measures):
                 found = {"state": "finished", **measures}
-            case Adopted(state="finished"):
+            case Adopted(state="finished" | "collapsed"):
                 found = {"state": "finished", **self._recall(event.cell)}
             case Diverged() | Adopted(state="diverged"):
                 found = {"state": "diverged"}

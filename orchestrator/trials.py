@@ -164,7 +164,7 @@ class Trials:
                 score = scored(self._tuning, measures)
             case Diverged() | Adopted(state="diverged"):
                 score = WORST
-            case Adopted(state="finished"):
+            case Adopted(state="finished" | "collapsed"):
                 score = self._recall([event.cell]).get(event.cell.id)
             case _:
                 score = None  # tried again, or without a score until somebody asks to retry it

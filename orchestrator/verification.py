@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.errors import RequestError
+from orchestrator.outcome import has_figures
 from orchestrator.plan import SHOWN, Cell, Plan
 from orchestrator.provenance import COSTS
 from orchestrator.records.evaluations import Account
@@ -25,7 +26,7 @@ class Verdict:
     """How a cell, trained again, compares with its file."""
 
     states: tuple[str, str]
-    """Finished or diverged: then and now."""
+    """Finished, collapsed or diverged: then and now."""
     differences: Mapping[Kind, Mapping[str, float]]
     """The largest |difference| in what is not equal bit for bit; infinite where lengths or names differ."""
     changed: int
@@ -60,7 +61,7 @@ def compare(then: tuple[Account, Evaluation], now: tuple[Account, Evaluation]) -
     states = (then[0].state, now[0].state)
     before, after = _numbers(*then), _numbers(*now)
     # One that diverged has no numbers to compare with those of one that did not.
-    kinds = before if states[0] == states[1] else ()
+    kinds = before if has_figures(states[0]) == has_figures(states[1]) else ()
     return Verdict(
         states,
         differences={kind: _differences(before[kind], after[kind]) for kind in kinds},

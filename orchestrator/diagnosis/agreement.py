@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.diagnosis.finding import Finding, State, several
 from orchestrator.errors import DamagedFileError
+from orchestrator.outcome import is_done
 from orchestrator.plan import Plan
 from orchestrator.records.evaluations import Account, Evaluations
 from orchestrator.records.reconciliation import tells_all
@@ -16,8 +17,6 @@ from orchestrator.records.reconciliation import tells_all
 if TYPE_CHECKING:
     from orchestrator.records.registry import Registry
     from orchestrator.records.tracking import RunSummary, Tracking
-
-DONE = ("finished", "diverged")
 
 REBUILD = "python -m orchestrator rebuild"
 
@@ -69,8 +68,8 @@ def by_registry(done: Collection[str], states: Mapping[str, str] | None) -> list
     if states is None:
         what = "done by their files, and there is no registry that can be asked"
         return [_differ("warning", done, what, f"{REBUILD}; launch also takes them over")] if done else []
-    unrecorded = [cell for cell in done if states.get(cell) not in DONE]
-    lost = [cell for cell, state in states.items() if state in DONE and cell not in done]
+    unrecorded = [cell for cell in done if not is_done(states.get(cell))]
+    lost = [cell for cell, state in states.items() if is_done(state) and cell not in done]
     running = [cell for cell, state in states.items() if state == "running" and cell not in done]
     cases: list[tuple[State, Collection[str], str, str]] = [
         ("problem", unrecorded, "done by their files, but not in the registry", f"launch again, or {REBUILD}"),

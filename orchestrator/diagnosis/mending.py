@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from orchestrator.diagnosis.agreement import DONE
 from orchestrator.diagnosis.finding import several
+from orchestrator.outcome import is_done
 from orchestrator.plan import Plan
 from orchestrator.records.evaluations import Evaluations
 from orchestrator.records.rebuild import rebuild
@@ -54,10 +54,10 @@ def _registry(plan: Plan | None, evaluations: Evaluations, registry: Registry) -
     damaged: list[str] = []
     rebuild(evaluations, registry, [plan] if plan else [], {}, damaged.append)
     after = registry.states_of(asked)
-    if lost := [cell for cell, state in registry.states_of(known).items() if state in DONE and cell not in files]:
+    if lost := [cell for cell, state in registry.states_of(known).items() if is_done(state) and cell not in files]:
         registry.adopt(dict.fromkeys(lost, "planned"))
         yield f"{several(sorted(lost))} done in the registry, without a file: to be run again."
-    if put_right := [cell for cell, state in after.items() if state in DONE and before.get(cell) != state]:
+    if put_right := [cell for cell, state in after.items() if is_done(state) and before.get(cell) != state]:
         yield f"{several(sorted(put_right))} done by their files: now in the registry, too."
     yield from damaged
 

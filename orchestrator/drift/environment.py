@@ -8,6 +8,7 @@ from functools import partial
 
 from orchestrator.environment import SOME_GPU, Environment, change, gpu
 from orchestrator.errors import DamagedFileError
+from orchestrator.outcome import has_figures
 from orchestrator.plan import Cell
 from orchestrator.records.evaluations import Evaluations
 from orchestrator.records.storage import in_parallel
@@ -20,7 +21,7 @@ Setting = tuple[str, str]
 
 @dataclass(frozen=True)
 class Past:
-    """A finished cell, and what its file says of how it came about."""
+    """A cell with figures, and what its file says of how it came about."""
 
     cell: Cell
     environment: Environment
@@ -33,7 +34,7 @@ class Past:
 
 
 def finished(cells: Sequence[Cell], evaluations: Evaluations) -> list[Past]:
-    """Those of the cells that are finished, from their files; damaged ones are passed over."""
+    """Those of the cells that have figures, from their files; damaged ones are passed over."""
     told = in_parallel(partial(_past, evaluations), cells, evaluations.storage.readers)
     return [past for past in told if past]
 
@@ -43,6 +44,6 @@ def _past(evaluations: Evaluations, cell: Cell) -> Past | None:
         content = evaluations.content(cell)
     except (FileNotFoundError, DamagedFileError):
         return None
-    if content["state"] != "finished":
+    if not has_figures(content["state"]):
         return None
     return Past(cell, Environment.of(content["provenance"]), content["seconds"])

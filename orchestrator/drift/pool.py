@@ -11,6 +11,7 @@ from orchestrator.drift.environment import Environment, Setting, change
 from orchestrator.drift.judgement import PASSED, Outcome, Sentence, filled, judge, told
 from orchestrator.drift.ledger import Entry, Ledger
 from orchestrator.experiment import Experiment
+from orchestrator.outcome import has_figures
 from orchestrator.sequence import Row
 
 
@@ -85,7 +86,7 @@ def pooled(experiment: Experiment, rows: Iterable[Row], ledger: Ledger) -> Pool 
     pasts = [
         ((row["dataset"], row["backbone"]), Environment.of(row))
         for row in sorted(rows, key=lambda row: row["started"])
-        if row["state"] == "finished"
+        if has_figures(row["state"])
     ]
     counts = Counter(environment.at_large for _, environment in pasts)
     newest = dict(pasts)

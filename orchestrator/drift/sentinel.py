@@ -14,6 +14,7 @@ from orchestrator.drift.judgement import PASSED, Outcome, filled, judge, told
 from orchestrator.drift.ledger import Anchor, Entry, Ledger
 from orchestrator.errors import RequestError
 from orchestrator.experiment import Experiment
+from orchestrator.outcome import has_figures
 from orchestrator.plan import Cell, Plan
 from orchestrator.records.evaluations import Evaluations
 from orchestrator.verification import compare
@@ -189,7 +190,7 @@ def _entries(meeting: Meeting, cells: Sequence[Cell], evaluations: Evaluations, 
     for cell in cells:
         then, now = evaluations.account(cell), copies.account(cell)
         same = compare((then, evaluations.evaluation(cell)), (now, copies.evaluation(cell))).identical
-        metrics = now.metrics if now.state == "finished" else None
+        metrics = now.metrics if has_figures(now.state) else None
         anchor = Anchor(cell.id, cell.name, (cell.dataset, cell.backbone), then.metrics, metrics, same)
         found[Environment.of(now.provenance)].append(anchor)
     for new, tried in found.items():

@@ -12,7 +12,7 @@ import json
 import re
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from functools import cached_property
 from typing import Any, Self
 from urllib.parse import quote
@@ -42,8 +42,8 @@ SCHEMA = pa.schema(
     ]
 )
 
-VERSION = 1
-"""Of the JSON account. A reader refuses what it does not know."""
+VERSION = 2
+"""Of the JSON account. A reader refuses what it does not know; what earlier versions lack has a default."""
 
 
 @dataclass(frozen=True)
@@ -221,7 +221,7 @@ def _check_entries(content: dict[str, Any]) -> None:
     # Ignoring what this version does not know would lose it when the file is rewritten.
     if strangers := content.keys() - _ENTRIES:
         raise ValueError(f"it has unknown entries: {', '.join(sorted(strangers))}")
-    if missing := _ENTRIES - content.keys():
+    if missing := _NEEDED - content.keys():
         raise ValueError(f"it lacks entries: {', '.join(sorted(missing))}")
 
 
@@ -232,6 +232,7 @@ def _validated(text: bytes, path: Location) -> Account:
 
 _ACCOUNT = TypeAdapter(Account)
 _ENTRIES = {field.name for field in fields(Account)}
+_NEEDED = {field.name for field in fields(Account) if field.default is MISSING} | {"version"}
 
 
 @contextmanager

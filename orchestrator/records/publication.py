@@ -22,6 +22,7 @@ from pyarrow import csv
 from orchestrator import provenance
 from orchestrator.errors import DamagedFileError, RequestError
 from orchestrator.experiment import AXES, Experiment
+from orchestrator.outcome import RESULTS
 from orchestrator.plan import Plan
 from orchestrator.records import cell_file, results
 from orchestrator.records.croissant import croissant
@@ -170,7 +171,7 @@ def _card(plan: Plan, found: Results) -> str:
 
 - Losses: {axes["losses"]}. Baseline: {experiment.baseline}.
 - Backbones: {axes["backbones"]}. Datasets: {axes["datasets"]}. Seeds: {len(experiment.seeds)}.
-- Models trained: {states["finished"]} finished, {states["diverged"]} diverged, {len(found.missing)} missing.
+- Models trained: {", ".join(f"{states[state]} {state}" for state in RESULTS)}, {len(found.missing)} missing.
 - Commits of the code: {", ".join(commits)}.
 - Licence: none is stated here; state one before you publish this.
 

@@ -7,12 +7,13 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import DamagedFileError
+from orchestrator.outcome import has_figures
 from orchestrator.plan import Cell
 from orchestrator.records.artefacts import artefacts
 from orchestrator.records.delivery import Delivery, Point, drawn
 from orchestrator.records.evaluations import Account, Evaluations
 from orchestrator.records.mlflow_store import SHOWN, actionable, connect, masked, sentence
-from orchestrator.records.run import divergence, finite, opening
+from orchestrator.records.run import collapsing, divergence, finite, opening
 from orchestrator.records.spool import Attached, Ended, Entry, Figures
 from orchestrator.records.tracking import RunSummary, Tracking
 

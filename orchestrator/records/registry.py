@@ -30,14 +30,25 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.orm import Session, aliased
 
-from orchestrator.outcome import RESULTS, Collapsed, Diverged, Ending, Failed, Finished, Lost, Result, Stopped, has_figures, is_done
+from orchestrator.outcome import (
+    RESULTS,
+    Collapsed,
+    Diverged,
+    Ending,
+    Failed,
+    Finished,
+    Lost,
+    Result,
+    Stopped,
+    has_figures,
+    is_done,
+)
 from orchestrator.records import database, events
 from orchestrator.records.events import Event, storable, tell
 from orchestrator.records.migrations import bring_to_head, revision_of
 from orchestrator.records.schema import (
     ArtefactKind,
     ArtefactRow,
-    AttemptOutcome,
     AttemptRow,
     CellRow,
     CellState,
@@ -253,9 +264,7 @@ class Registry:
             _add_cells(session, {cell: recipe})
             _adopt(session, {cell: state})
 
-    def adopt(
-        self, states: Mapping[str, Literal[Result, "planned"]], experiment: str | None = None
-    ) -> None:
+    def adopt(self, states: Mapping[str, Literal[Result, "planned"]], experiment: str | None = None) -> None:
         """Set the states of cells by id, as files or the lack of one tell them; unknown cells are passed over.
 
         Args:

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.experiment import Experiment
+from orchestrator.outcome import has_figures
 from orchestrator.report.comparison import ALPHA, ALWAYS, compared
 from orchestrator.statistics.aggregates import (
     interquartile_mean,
@@ -176,7 +177,7 @@ def scores(experiment: Experiment, rows: Sequence[Row], metric: str) -> Array:
     seed = {number: index for index, number in enumerate(experiment.seeds)}
     found = np.full((len(loss), len(seed), len(place)), np.nan)
     for row in rows:
-        value = row.get(metric) if row["state"] == "finished" else -np.inf
+        value = row.get(metric) if has_figures(row["state"]) else -np.inf
         where = (loss[row["loss"]], seed[row["seed"]], place[row["dataset"], row["backbone"]])
         found[where] = np.nan if value is None else value
     return found

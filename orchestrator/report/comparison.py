@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from orchestrator.drift.pool import Pool
 from orchestrator.experiment import Claim, Experiment, Sequential, Threshold
+from orchestrator.outcome import Result, has_figures
 from orchestrator.report.audit import Audit, Inequality, audit
 from orchestrator.report.published import Published, beside
 from orchestrator.sequence import ALPHA, Key, Question, Row, by_seed, look, questions
@@ -73,12 +74,15 @@ class Line:
     planned: int
     """Cells that were asked for, as far as the results tell."""
     finished: int
+    """With figures, those that collapsed among them."""
     diverged: int
     means: Mapping[str, Interval]
     differences: Mapping[str, Interval] | None
     """Paired differences to the baseline; None for the baseline itself."""
     tests: Mapping[str, Tested] | None = None
     """What tests say of the differences."""
+    collapsed: int = 0
+    """No better than a guess on their own training images; they count as they are."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +102,9 @@ class Finding:
     """How sure it is (`verdicts.boundary_p`), adjusted by Holm over all findings; NaN where seeds are sequential."""
     seeds_needed: int | None = None
     """How many seeds in all would decide, were the difference what it seems now; None if decided or unknown."""
+    cells: int = 0
+    """Results of both losses."""
+    collapsed: int = 0
     diverged: int = 0
     with_diverged: Verdict | None = None
     """The verdict with diverged cells counted as accuracy 0; None where there are none."""
@@ -114,6 +121,7 @@ class Comparison:
     baseline: str
     missing: int
     diverged: int
+    collapsed: int
     lines: tuple[Line, ...]
     findings: tuple[Finding, ...]
     published: tuple[Published, ...] = ()
@@ -137,7 +145,7 @@ class Comparison:
 
     def to_json(self) -> dict[str, Any]:
         """Plain numbers and names; NaN where an interval does not exist becomes None."""
-        about = ("experiment", "question", "baseline", "missing", "diverged", "stated_after", "threshold")
+        about = ("experiment", "question", "baseline", "missing", "diverged", "collapsed", "stated_after", "threshold")
         return _plain(
             {
                 **{name: getattr(self, name) for name in about},
@@ -193,6 +201,7 @@ def compare(
         baseline=experiment.baseline,
         missing=sum(line.planned - line.finished - line.diverged for line in lines),
         diverged=sum(line.diverged for line in lines),
+        collapsed=sum(line.collapsed for line in lines),
         lines=lines,
         findings=findings,
         published=tuple(beside(experiment)),
@@ -292,7 +301,7 @@ def _lines(experiment: Experiment, by_key: Mapping[Key, Sequence[Row]], planned:
         for loss in experiment.losses:
             rows = by_key.get((dataset, backbone, loss.label), [])
             baseline = by_key.get((dataset, backbone, experiment.baseline), [])
-            finished = sum(row["state"] == "finished" for row in rows)
+            finished = sum(has_figures(row["state"]) for row in rows)
             differences = {name: paired_interval(by_seed(rows, name), by_seed(baseline, name)) for name in measures}
             yield Line(
                 dataset=dataset,
@@ -301,6 +310,7 @@ def _lines(experiment: Experiment, by_key: Mapping[Key, Sequence[Row]], planned:
                 planned=planned[dataset, backbone, loss.label],
                 finished=finished,
                 diverged=len(rows) - finished,
+                collapsed=_in_state("collapsed", rows),
                 means={name: _mean(rows, name) for name in measures},
                 differences=None if loss.label == experiment.baseline else differences,
             )
@@ -312,7 +322,7 @@ def _mean(rows: Sequence[Row], metric: str) -> Interval:
     interval = mean_interval(values)
     if not values or set(values) not in ({0.0}, {1.0}):
         return interval
-    samples = min(row.get("samples") or 0 for row in rows if row["state"] == "finished")
+    samples = min(row.get("samples") or 0 for row in rows if has_figures(row["state"]))
     if not samples:
         return interval
     low, high = wilson(round(values[0] * samples), samples)
@@ -334,7 +344,7 @@ def _at_once(question: Question, by_key: Mapping[Key, Sequence[Row]]) -> Finding
     challenger, baseline = _rows(question, by_key)
     difference = _measured(claim, challenger, baseline)
     alone = verdict(difference, claim.direction, claim.tolerance)
-    diverged = _diverged(challenger, baseline)
+    diverged = _in_state("diverged", challenger, baseline)
     worst = _measured(claim, *_as_worst(claim, challenger, baseline))
     return Finding(
         *question,
@@ -342,6 +352,8 @@ def _at_once(question: Question, by_key: Mapping[Key, Sequence[Row]]) -> Finding
         verdict=alone,
         alone=alone,
         p=boundary_p(difference, claim.tolerance),
+        cells=len(challenger) + len(baseline),
+        collapsed=_in_state("collapsed", challenger, baseline),
         diverged=diverged,
         with_diverged=verdict(worst, claim.direction, claim.tolerance) if diverged else None,
     )
@@ -355,7 +367,7 @@ def _in_sequence(question: Question, by_key: Mapping[Key, Sequence[Row]], rule: 
     def judged(alpha: float, mine: Sequence[Row] = challenger, theirs: Sequence[Row] = baseline) -> Verdict:
         return verdict(look(claim, mine, theirs, rule, alpha), claim.direction, claim.tolerance)
 
-    stands, diverged = judged(ALPHA / asked), _diverged(challenger, baseline)
+    stands, diverged = judged(ALPHA / asked), _in_state("diverged", challenger, baseline)
     # The last look has half of alpha, and no later one could come.
     needed = _seeds_needed(_measured(claim, challenger, baseline), claim.tolerance, ALPHA / asked / 2)
     return Finding(
@@ -365,6 +377,8 @@ def _in_sequence(question: Question, by_key: Mapping[Key, Sequence[Row]], rule: 
         alone=judged(ALPHA),
         p=math.nan,
         seeds_needed=needed if stands == "undecided" else None,
+        cells=len(challenger) + len(baseline),
+        collapsed=_in_state("collapsed", challenger, baseline),
         diverged=diverged,
         with_diverged=judged(ALPHA, *_as_worst(claim, challenger, baseline)) if diverged else None,
     )
@@ -376,8 +390,8 @@ def _rows(question: Question, by_key: Mapping[Key, Sequence[Row]]) -> tuple[Sequ
     return by_key.get((*setting, claim.challenger), ()), by_key.get((*setting, claim.baseline or ""), ())
 
 
-def _diverged(*rows: Sequence[Row]) -> int:
-    return sum(row["state"] == "diverged" for each in rows for row in each)
+def _in_state(state: Result, *rows: Sequence[Row]) -> int:
+    return sum(row["state"] == state for each in rows for row in each)
 
 
 def _measured(claim: Claim, challenger: Sequence[Row], baseline: Sequence[Row]) -> Interval:

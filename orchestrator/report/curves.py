@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.errors import DamagedFileError
+from orchestrator.outcome import has_figures
 from orchestrator.plan import Cell, Plan
 from orchestrator.records.evaluations import Evaluations
 from trainers.evaluation import Evaluation
@@ -216,7 +217,7 @@ def gather(
     Returns:
         The curves, in the order of the experiment's axes; and a sentence for each file that cannot be read.
     """
-    finished = {row["cell_id"]: row["learned_bias"] for row in rows if row["state"] == "finished"}
+    finished = {row["cell_id"]: row["learned_bias"] for row in rows if has_figures(row["state"])}
     found, unreadable = list[Curve](), list[str]()
     by_key: defaultdict[tuple[str, str, str], list[Cell]] = defaultdict(list)
     for cell in plan.cells:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Self
 
@@ -16,6 +17,7 @@ from orchestrator.outcome import (
     Adopted,
     Advanced,
     Alive,
+    Collapsed,
     Diverged,
     Event,
     Failed,
@@ -40,7 +42,7 @@ class LiveTable:
         self._work = sum(cell.recipe.training.epochs for cell in cells)
         self._worked = 0
         self._began: float | None = None
-        self._failed = self._diverged = 0
+        self._ends = Counter[str]()
         self._bar = Progress(
             TextColumn("{task.description}"), BarColumn(40), MofNCompleteColumn(), TimeElapsedColumn(), console=console
         )
@@ -88,7 +90,10 @@ class LiveTable:
                     self._ended(event)
 
     def _ended(self, outcome: Outcome) -> None:
+        self._ends[type(outcome).__name__.lower()] += 1
         match outcome:
+            case Collapsed(reason=reason):
+                told = f"collapsed: {reason}"
             case Finished(metrics=metrics):
                 uniform, sample_wise = metrics.get("uniform_accuracy"), metrics.get("sample_wise_accuracy")
                 told = (
@@ -97,12 +102,10 @@ class LiveTable:
                     else ""
                 )
             case Diverged(epoch=epoch):
-                self._diverged += 1
                 told = f"diverged in epoch {epoch}"
             case Failed(error=error):
-                self._failed += 1
                 told = f"failed: {error}"
-        if not self._console.is_terminal or isinstance(outcome, (Diverged, Failed)):
+        if not self._console.is_terminal or isinstance(outcome, (Collapsed, Diverged, Failed)):
             self._console.print(Text(f"{outcome.cell.name}  {outcome.attempt.seconds:.1f} s  {told}"), soft_wrap=True)
 
     def eta(self) -> float | None:
@@ -116,10 +119,8 @@ class LiveTable:
         """The table as it stands."""
         left = self.eta()
         summary = "starting" if self._began is None else f"about {duration(left)} left" if left is not None else ""
-        if self._diverged:
-            summary += f", {self._diverged} diverged"
-        if self._failed:
-            summary += f", {self._failed} failed"
+        for end in ("collapsed", "diverged", "failed"):
+            summary += f", {self._ends[end]} {end}" if self._ends[end] else ""
         self._bar.update(self._task, description=f"cells ({summary})")
         table = Table(box=None, padding=(0, 2, 0, 2), show_header=False)
         for cell, node, epoch, since in list(self._running.values())[:LISTED]:

@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.experiment import Choice, Experiment
+from orchestrator.outcome import RESULTS, is_done
 from orchestrator.plan import SHOWN, Cell, Plan
 from orchestrator.report import prospects
 from orchestrator.report.live import duration
@@ -40,7 +41,7 @@ def as_json(experiment: Experiment, plan: Plan, states: Mapping[str, str]) -> di
         return {**later, "tuning": as_json(plan.experiment, plan, states)}
     axes = ("id", "loss", "backbone", "dataset", "seed")
     cells = [{**{axis: getattr(cell, axis) for axis in axes}, "state": states[cell.id]} for cell in plan.cells]
-    done = sum(state in ("finished", "diverged") for state in states.values())
+    done = sum(map(is_done, states.values()))
     counts = {"total": len(plan), "done": done, "pending": len(plan) - done}
     return {"experiment": plan.experiment.name, "cells": cells, **counts}
 
@@ -61,7 +62,7 @@ def grid(
         table.add_row("tuning", Text(_tuning(tuning)))
     is_trial = any(cell.trial is not None for cell in plan.cells)
     table.add_row("trials" if is_trial else "cells", Text(_counts(plan, states)))
-    waiting = [cell for cell in plan.cells if states[cell.id] not in ("finished", "diverged")]
+    waiting = [cell for cell in plan.cells if not is_done(states[cell.id])]
     table.add_row("cost", Text(cost(waiting, durations)))
     for number, sentence in enumerate([] if is_trial else prospects.sentences(experiment, rows)):
         table.add_row("" if number else "prospects", Text(sentence))
@@ -80,10 +81,18 @@ def _described(choice: Choice) -> str:
 
 def _counts(plan: Plan, states: Mapping[str, str]) -> str:
     counted = Counter(states.values())
-    done = counted["finished"] + counted["diverged"]
-    details = [f"{counted[state]} {state}" for state in ("diverged", "failed", "running") if counted[state]]
+    done = _done(counted)
+    details = [f"{counted[state]} {state}" for state in (*_NAMED, "running") if counted[state]]
     text = f"{len(plan)} in all, {done} done, {len(plan) - done} to run"
     return f"{text} ({', '.join(details)})" if details else text
+
+
+_NAMED = ("failed", "diverged", "collapsed")
+"""Ends that are told apart from the number of cells that are done."""
+
+
+def _done(tally: Mapping[str, int]) -> int:
+    return sum(tally.get(state, 0) for state in RESULTS)
 
 
 def cost(waiting: Sequence[Cell], durations: Mapping[Kind, Sequence[float]]) -> str:
@@ -102,7 +111,7 @@ def cost(waiting: Sequence[Cell], durations: Mapping[Kind, Sequence[float]]) -> 
 
 def left(plan: Plan, waiting: Plan, tally: Mapping[str, int]) -> RenderableType:
     """What a launch will and will not run."""
-    done = tally.get("finished", 0) + tally.get("diverged", 0)
+    done = _done(tally)
     text = f"{plan.experiment.name}: {len(plan)} cells, {done} already done, {len(waiting)} to run."
     if not waiting.cells and not tally.get("failed"):
         text = f"{plan.experiment.name}: all {len(plan)} cells are already done; nothing is rerun."
@@ -113,16 +122,16 @@ def left(plan: Plan, waiting: Plan, tally: Mapping[str, int]) -> RenderableType:
 
 def counts(plan: Plan, tally: Mapping[str, int], comparison: Comparison | None, damaged: int) -> dict[str, int]:
     """How a launch ended, for machines."""
-    done = tally.get("finished", 0) + tally.get("diverged", 0) - damaged
+    done = _done(tally) - damaged
     # Seeds that the claims did not ask for are none that a launch owes.
     total = sum(line.planned for line in comparison.lines) if comparison and comparison.sequence else len(plan)
-    found = {state: tally.get(state, 0) for state in ("failed", "diverged")}
+    found = {state: tally.get(state, 0) for state in _NAMED}
     return {"total": total, "done": done, "pending": total - done, **found}
 
 
 def ended(counts: Mapping[str, int]) -> str:
     """How a launch ended, in a few words."""
-    named = [f"{counts[state]} {state}" for state in ("failed", "diverged", "pending") if counts[state]]
+    named = [f"{counts[state]} {state}" for state in (*_NAMED, "pending") if counts[state]]
     return ", ".join([f"{counts['done']} of {counts['total']} cells done", *named])
 
 

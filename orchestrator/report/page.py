@@ -19,6 +19,7 @@ from markupsafe import Markup
 
 from orchestrator.errors import DamagedFileError
 from orchestrator.experiment import Claim, Experiment
+from orchestrator.outcome import has_figures
 from orchestrator.plan import SHOWN, Cell, Plan
 from orchestrator.records.evaluations import Account, Evaluations
 from orchestrator.report import across, figures, tables, within
@@ -55,11 +56,13 @@ class Coverage(NamedTuple):
 
     planned: int
     finished: int
+    """With figures, those that collapsed among them."""
     diverged: int
+    collapsed: int
 
     @property
     def missing(self) -> int:
-        """Planned, and neither finished nor diverged."""
+        """Planned, and without a result."""
         return self.planned - self.finished - self.diverged
 
 
@@ -146,7 +149,7 @@ class _View:
 
     @property
     def finished(self) -> list[Row]:
-        return [row for row in self.rows if row["state"] == "finished"]
+        return [row for row in self.rows if has_figures(row["state"])]
 
     @property
     def cells(self) -> int:
@@ -209,7 +212,10 @@ class _View:
 
     def coverage(self, setting: Setting) -> dict[str, Coverage]:
         """How far each loss is in a setting."""
-        return {line.loss: Coverage(line.planned, line.finished, line.diverged) for line in self.lines(setting)}
+        return {
+            line.loss: Coverage(line.planned, line.finished, line.diverged, line.collapsed)
+            for line in self.lines(setting)
+        }
 
     def heat(self, line: Line, metric: str) -> int | None:
         """Where a mean lies between the lowest and the highest of the grid, in percent; None where there is none."""
@@ -260,7 +266,7 @@ class _View:
         cells = {cell.id: (cell.dataset, cell.backbone, cell.loss) for cell in self.plan.cells}
         spent: defaultdict[tuple[str, ...], list[Account]] = defaultdict(list)
         for account in self.accounts:
-            if account.state == "finished":
+            if has_figures(account.state):
                 spent[cells[account.cell_id]].append(account)
         names = ("seconds", "train_seconds", "images_per_second", "parameters")
         return [
@@ -338,6 +344,11 @@ class _View:
         lost = {row["cell_id"] for row in self.rows if row["state"] == "diverged"}
         return self._seeds("{name}: diverged with seeds {seeds}", lambda cell: cell.id in lost)
 
+    def collapsed(self) -> list[Said]:
+        """Seeds that collapsed, likewise."""
+        lost = {row["cell_id"] for row in self.rows if row["state"] == "collapsed"}
+        return self._seeds("{name}: collapsed with seeds {seeds}", lambda cell: cell.id in lost)
+
     def _seeds(self, text: str, wanted: Callable[[Cell], bool]) -> list[Said]:
         found: defaultdict[str, list[int]] = defaultdict(list)
         for cell in self.plan.cells:
@@ -376,6 +387,9 @@ def doubts(finding: Finding) -> list[Said]:
     if finding.seeds_needed:
         text = "about {count} seeds would decide, were the difference what it seems"
         told.append(say(text, count=finding.seeds_needed))
+    if finding.collapsed:
+        text = "{count} of {cells} cells collapsed"
+        told.append(say(text, count=finding.collapsed, cells=finding.cells))
     if finding.with_diverged:
         text = "{verdict} with {count} diverged cells counted as 0"
         told.append(say(text, verdict=say(finding.with_diverged), count=finding.diverged))

@@ -60,13 +60,15 @@ def headings(comparison: Comparison) -> list[str]:
 
 
 def cells(line: Line) -> list[str]:
-    """One row under `headings`. `n` shows what is missing or diverged, too."""
+    """One row under `headings`. `n` shows what is missing, diverged or collapsed, too."""
     return [line.loss, _seeds(line), *map(percent, line.means.values()), *_differences(line)]
 
 
 def _seeds(line: Line) -> str:
     n = str(line.finished) if line.finished == line.planned else f"{line.finished}/{line.planned}"
-    return f"{n} ({line.diverged} diverged)" if line.diverged else n
+    counts = ((line.diverged, "diverged"), (line.collapsed, "collapsed"))
+    named = ", ".join(f"{count} {state}" for count, state in counts if count)
+    return f"{n} ({named})" if named else n
 
 
 def _differences(line: Line) -> list[str]:
@@ -97,9 +99,18 @@ def remarks(comparison: Comparison) -> list[str]:
         told.append(f"With {pairs} pairs of seeds no test free of assumptions can go below p = {p:.3g}.")
     if comparison.missing:
         told.append(f"{comparison.missing} planned cells have no result.")
+    if comparison.collapsed:
+        told.append(f"{_cells(comparison.collapsed)} collapsed ({COLLAPSED}); the figures count as they are.")
     if comparison.diverged:
         told.append(f"{comparison.diverged} cells diverged and are in no mean.")
     return told
+
+
+COLLAPSED = "no better than a guess on their own training images"
+
+
+def _cells(count: int) -> str:
+    return f"{count} cell{'' if count == 1 else 's'}"
 
 
 def fairness(comparison: Comparison) -> list[str]:
@@ -278,6 +289,8 @@ def doubts(finding: Finding) -> list[str]:
         told.append(f"{finding.alone} if it were the only question")
     if finding.seeds_needed:
         told.append(f"about {finding.seeds_needed} seeds would decide, were the difference what it seems")
+    if finding.collapsed:
+        told.append(f"{finding.collapsed} of {_cells(finding.cells)} collapsed")
     if finding.with_diverged:
         told.append(f"{finding.with_diverged} with {finding.diverged} diverged cells counted as 0")
     return told

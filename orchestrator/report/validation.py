@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.experiment import Experiment
+from orchestrator.outcome import has_figures
 from orchestrator.report.comparison import ALPHA, compared
 from orchestrator.statistics.null import false_positive_rates
 
@@ -32,7 +33,7 @@ def _values(experiment: Experiment, rows: Sequence[Mapping[str, Any]], metric: s
     place = {seed: column for column, seed in enumerate(experiment.seeds)}
     found: dict[tuple[str, str, str], np.ndarray] = {}
     for row in rows:
-        if row["state"] == "finished" and row.get(metric) is not None:
+        if has_figures(row["state"]) and row.get(metric) is not None:
             line = found.setdefault((row["dataset"], row["backbone"], row["loss"]), np.full(len(place), np.nan))
             line[place[row["seed"]]] = row[metric]
     return np.array(list(found.values())).reshape(-1, len(place))

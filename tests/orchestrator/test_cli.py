@@ -370,7 +370,15 @@ def test_more_seeds_run_only_what_is_new_or_was_damaged(copied: tuple[Desk, dict
     (line,) = run.out.splitlines()
     told = json.loads(line)
     assert told.pop("seconds") > 0
-    assert told == {"experiment": "grid", "total": 6, "done": 6, "pending": 0, "failed": 0, "diverged": 0}
+    assert told == {
+        "experiment": "grid",
+        "total": 6,
+        "done": 6,
+        "pending": 0,
+        "failed": 0,
+        "diverged": 0,
+        "collapsed": 0,
+    }
     assert "grid: 6 cells, 3 already done, 3 to run." in run.err
     assert len(desk.attempts) == len(desk.tracked()) == 3
     assert set(desk.states.values()) == {"finished"}

@@ -18,7 +18,8 @@ from torch.optim import SGD, AdamW, Optimizer
 from trainers import fit as fit_module
 from trainers.backbones import InputShape
 from trainers.classifier import Classifier
-from trainers.datasets import TrainTest, Verification
+from trainers.data import split
+from trainers.datasets import Images, TrainTest, Verification
 from trainers.datasets.digits import Digits
 from trainers.evaluation import Evaluation
 from trainers.fit import DivergedError, Fit, build_optimizer, fit, schedule
@@ -396,3 +397,66 @@ def test_decay_on_the_bias_pulls_it_to_0_and_the_scores_come_along(digits: Train
     assert None not in levels
     assert levels[0] < levels[1]
     assert decayed.metrics["uniform_accuracy"] == pytest.approx(free.metrics["uniform_accuracy"], abs=0.1)
+
+
+class TestCollapse:
+    """Whether a model is told from a guess, on the images and labels that it was trained on."""
+
+    @staticmethod
+    def _of(classes: int, each: int) -> TrainTest:
+        """Images of one random pattern a class, with noise."""
+        draw = np.random.RandomState(0)
+        patterns = draw.randint(0, 256, (classes, 1, 8, 8))
+
+        def images(number: int) -> Images:
+            labels = np.repeat(np.arange(classes), number)
+            noisy = patterns[labels] + draw.randint(-30, 31, (len(labels), 1, 8, 8))
+            return Images(noisy.clip(0, 255).astype(np.uint8), labels.astype(np.int64))
+
+        return TrainTest(images(each), images(1), classes)
+
+    @pytest.mark.parametrize("loss", ["softmax", "bce", "bce_unified", "bce_diverse"])
+    @pytest.mark.parametrize("seed", [0, 1])
+    def test_one_epoch_of_the_quickstart_is_sound(self, loss: str, seed: int, digits: TrainTest) -> None:
+        assert fit(_recipe(loss, seed, epochs=1), digits).collapse is None
+
+    def test_the_smallest_experiment_there_is_is_sound(self, digits: TrainTest) -> None:
+        recipe = Recipe(loss="softmax", backbone="resnet8", dataset="digits", seed=0, training=Training(epochs=1))
+        assert fit(recipe, digits).collapse is None
+
+    def test_bce_that_never_leaves_a_bias_of_0_is_a_collapse_and_softmax_beside_it_is_not(self) -> None:
+        data = self._of(300, 10)
+        dead, alive = (fit(_recipe(loss, epochs=4, batch_size=128), data) for loss in ("bce", "softmax"))
+        assert dead.metrics["sample_wise_accuracy"] < 0.05  # pyright: ignore[reportOptionalOperand]
+        assert dead.collapse is not None
+        assert alive.collapse is None
+
+    def test_the_labels_are_those_trained_on(self, digits: TrainTest) -> None:
+        """With every label of two classes turned round, a model that learns them is wrong on every test image."""
+        two = TrainTest(*(each.take(np.flatnonzero(each.labels < 2)) for each in (digits.train, digits.test)), 2)
+        turned = fit(_recipe("softmax", epochs=12, batch_size=32, label_noise=1.0), two)
+        assert turned.metrics["sample_wise_accuracy"] < 0.1  # pyright: ignore[reportOptionalOperand]
+        assert turned.collapse is None
+
+    def test_a_network_that_says_nothing_is_named_by_its_features(
+        self, digits: TrainTest, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        real = Classifier.features
+        monkeypatch.setattr(Classifier, "features", lambda self, images: real(self, images) * 0)
+        found = fit(_recipe("softmax", epochs=1), digits)
+        assert found.collapse == "the features of all 900 training images looked at are the same"
+
+    def test_asking_changes_no_figure(self, digits: TrainTest, monkeypatch: pytest.MonkeyPatch) -> None:
+        asked = fit(_recipe(epochs=1), digits)
+        monkeypatch.setattr(fit_module, "_collapse", lambda *_: None)
+        unasked = fit(_recipe(epochs=1), digits)
+        assert asked.metrics == unasked.metrics
+        assert asked.evaluation.positive.tobytes() == unasked.evaluation.positive.tobytes()
+
+    def test_images_are_seen_without_augmentation(self, digits: TrainTest) -> None:
+        recipe = _recipe(augmentation=["crop", "flip", "cutout"], mixing=["mixup"])
+        seen = split(digits, recipe, torch.device("cpu")).train.take(np.array([5, 2]))
+        plain = split(digits, _recipe(), torch.device("cpu")).train
+        assert torch.equal(seen.images(slice(None)), plain.images(torch.tensor([5, 2])))
+        assert seen.labels.tolist() == plain.labels[[5, 2]].tolist()
+        assert seen.sample.tolist() == plain.sample[[5, 2]].tolist()

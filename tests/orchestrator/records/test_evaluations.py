@@ -22,7 +22,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from orchestrator.errors import DamagedFileError, NewerFormatError, WorkspaceError
-from orchestrator.records.cell_file import SCHEMA
+from orchestrator.records.cell_file import SCHEMA, VERSION
 from orchestrator.records.evaluations import Account, Evaluations, read_account, set_aside
 from orchestrator.records.storage import Storage
 from trainers.evaluation import Evaluation
@@ -137,6 +137,18 @@ def test_duckdb_reads_the_folder_with_its_factors(grid: Any) -> None:
     query = f"SELECT dataset, backbone, loss, count(*) FROM {source} GROUP BY ALL"
     with duckdb.connect() as connection:
         assert {tuple(row[:3]): row[3] for row in connection.execute(query).fetchall()} == counted
+
+
+def test_a_file_of_the_version_before_says_nothing_of_a_collapse_and_is_read(
+    evaluations: Evaluations, cell: Cell, an_account: Callable[..., Account], evaluation: Evaluation
+) -> None:
+    path = evaluations.publish(cell.recipe, an_account(cell), evaluation)
+    table = pq.read_table(path, partitioning=None)
+    content = json.loads(table.schema.metadata[b"cell"])
+    del content["collapse"]
+    content["version"] = 1
+    pq.write_table(table.replace_schema_metadata({"cell": json.dumps(content)}), path)
+    assert evaluations.account(cell).collapse is None
 
 
 def test_a_diverged_cell_leaves_a_file_without_rows(
@@ -282,8 +294,9 @@ def test_a_newer_version_is_not_damage(
     evaluations: Evaluations, published: tuple[Cell, Path], an_account: Accounts
 ) -> None:
     cell, path = published
-    with_account(path, {**asdict(an_account(cell)), "version": 2, "news": 1})
-    with pytest.raises(NewerFormatError, match="has version 2 of the cell format; this program reads 1: upgrade it"):
+    with_account(path, {**asdict(an_account(cell)), "version": VERSION + 1, "news": 1})
+    newer = f"has version {VERSION + 1} of the cell format; this program reads {VERSION}: upgrade it"
+    with pytest.raises(NewerFormatError, match=newer):
         evaluations.account(cell)
 
 

@@ -17,7 +17,7 @@ from sqlalchemy import update
 
 from orchestrator.cluster import Resources
 from orchestrator.errors import RequestError
-from orchestrator.outcome import Attempt, Diverged, Failed, Finished, Lost
+from orchestrator.outcome import Attempt, Collapsed, Diverged, Failed, Finished, Lost
 from orchestrator.plan import Cell, Plan, identity
 from orchestrator.records import leases
 from orchestrator.records.leases import EXPIRY, held
@@ -95,6 +95,7 @@ def test_a_cell_is_claimed_by_one_launch_only(index: Registry, other: str) -> No
     ("outcome", "state"),
     [
         (Finished(CELLS[0], ATTEMPT, {}), "finished"),
+        (Collapsed(CELLS[0], ATTEMPT, {}, "why"), "collapsed"),
         (Diverged(CELLS[0], ATTEMPT, 1), "diverged"),
         (Failed(CELLS[0], ATTEMPT, "It broke.", ""), "failed"),
     ],

@@ -129,7 +129,7 @@ def test_the_card_says_what_people_ask_first(folder: Path) -> None:
         "# Asked",
         "Is it better?",
         "softmax, ours",
-        "2 finished, 1 diverged, 1 missing",
+        "2 finished, 0 collapsed, 1 diverged, 1 missing",
         "`uniform_accuracy`",
     ):
         assert part in card

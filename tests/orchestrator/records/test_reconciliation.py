@@ -269,6 +269,26 @@ def test_what_an_earlier_attempt_drew_twice_is_seen_as_two_points(tracking: Trac
     assert drawn(connect(tracking.uri), run) == {("train_loss", 1): [2.0, 2.0]}
 
 
+def test_the_run_of_a_collapsed_cell_is_put_back_with_its_figures_and_its_reason(
+    make_true: Callable[..., dict[str, list[str]]],
+    tracking: Tracking,
+    asked: Plan,
+    told: list[Account],
+    files: Evaluations,
+) -> None:
+    evaluation = files.evaluation(asked.cells[0])
+    collapsed = replace(told[0], state="collapsed", collapse="all the same")
+    files.publish(asked.cells[0].recipe, collapsed, evaluation)
+    make_true()
+    stored = the_run(tracking, asked.cells[0])
+    assert (stored.data.tags["outcome"], stored.data.tags["collapse"]) == ("collapsed", "all the same")
+    assert stored.data.metrics["learned_bias"] == 1.0
+    (run,) = [run for run in tracking.runs() if run.cell_id == collapsed.cell_id]
+    assert tells_all(run, collapsed)
+    assert not tells_all(run, told[0])
+    assert make_true() == {}
+
+
 def test_a_list_of_runs_shows_whether_one_tells_all(told: list[Account]) -> None:
     finished, _, diverged = told
     values = {"train_loss": 0.25, **{name: value for name, value in finished.shown.items() if value is not None}}

@@ -28,7 +28,7 @@ from sqlalchemy.exc import IntegrityError
 
 from orchestrator.cluster import Resources
 from orchestrator.errors import UnreachableError, WorkspaceError
-from orchestrator.outcome import Attempt, Diverged, Failed, Finished, Lost, Stopped
+from orchestrator.outcome import Attempt, Collapsed, Diverged, Failed, Finished, Lost, Stopped
 from orchestrator.plan import Cell, Plan, identity
 from orchestrator.records import database, migrations
 from orchestrator.records.registry import Artefact, Failure, Registry, Running
@@ -195,7 +195,7 @@ def test_a_started_cell_runs_since_then(index: Registry) -> None:
     status = index.status("first")
     (running,) = status.running
     assert running == Running(cell(1).id, "softmax/tiny/toy/s1", "gpu-1", MOMENT, running.seen, 0)
-    assert status.counts == {"planned": 1, "running": 1, "finished": 0, "diverged": 0, "failed": 0}
+    assert status.counts == {"planned": 1, "running": 1, "finished": 0, "collapsed": 0, "diverged": 0, "failed": 0}
 
 
 def test_an_outcome_closes_its_attempt(index: Registry, url: str) -> None:
@@ -211,6 +211,21 @@ def test_an_outcome_without_a_start_is_an_attempt_all_the_same(index: Registry, 
     index.record(Diverged(cell(0), ATTEMPT, epoch=7), "first")
     assert rows(url, "SELECT number, outcome, epoch FROM attempts") == [(1, "diverged", 7)]
     assert index.states("first") == {cell(0).id: "diverged"}
+
+
+def test_a_collapsed_cell_is_a_result_with_its_reason_and_its_time_counts(index: Registry, url: str) -> None:
+    index.plan(plan([cell(0)]))
+    index.record(Collapsed(cell(0), ATTEMPT, {}, "all 9 images are class 0"), "first")
+    assert rows(url, "SELECT outcome, error FROM attempts") == [("collapsed", "all 9 images are class 0")]
+    assert index.states("first") == {cell(0).id: "collapsed"}
+    assert index.status("first").counts["collapsed"] == 1
+    assert index.failures("first") == []
+    assert [sum(seconds) for seconds in index.durations().values()] == [2.5]
+    index.record(failed(cell(0)), "first")
+    assert index.states("first") == {cell(0).id: "collapsed"}
+    assert not index.restore(Collapsed(cell(0), ATTEMPT, {}, "all 9 images are class 0"), "first")
+    sentence = "softmax/tiny/toy/s0, attempt 1 on gpu-1, collapsed after 2.5 s: all 9 images are class 0."
+    assert story_of(index)[0] == ("collapsed", sentence)
 
 
 def test_a_failed_cell_keeps_its_reason_and_traceback(index: Registry) -> None:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from orchestrator.errors import DamagedFileError, NewerFormatError, RequestError, WorkspaceError
 from orchestrator.experiment import Experiment
 from orchestrator.plan import Plan, plan
-from orchestrator.records import results
+from orchestrator.records import cell_file, results
 from orchestrator.records.evaluations import Evaluations
 from orchestrator.records.storage import Storage
 from orchestrator.workspace import Workspace
@@ -125,6 +125,12 @@ def test_cells_without_a_file_are_missing(asked: Plan, evaluations: Evaluations,
     assert found.missing == asked.cells[1:]
 
 
+def test_a_collapsed_cell_has_a_row_with_its_measures(asked: Plan, evaluations: Evaluations, publish: Any) -> None:
+    publish(asked.cells[0], state="collapsed", collapse="all the same")
+    (row,) = results.aggregate(asked, evaluations).rows()
+    assert (row["state"], row["samples"], row["uniform_accuracy"]) == ("collapsed", 50, 0.5)
+
+
 def test_a_diverged_cell_has_a_row_without_measures(asked: Plan, evaluations: Evaluations, publish: Any) -> None:
     publish(asked.cells[0], state="diverged", metrics={}, samples=0, parameters=None)
     (row,) = results.aggregate(asked, evaluations).rows()
@@ -145,7 +151,7 @@ def test_a_damaged_file_is_set_aside_named_and_missing(asked: Plan, evaluations:
 
 
 def test_a_file_of_a_newer_version_is_left_where_it_is(asked: Plan, evaluations: Evaluations, publish: Any) -> None:
-    path = publish(asked.cells[0], version=2)
+    path = publish(asked.cells[0], version=cell_file.VERSION + 1)
     with pytest.raises(NewerFormatError):
         results.aggregate(asked, evaluations)
     assert path.exists()

@@ -287,6 +287,17 @@ def test_a_diverged_run_is_finished_and_tagged(tracking: Tracking) -> None:
     assert (stored.data.tags["outcome"], stored.data.tags["diverged_epoch"]) == ("diverged", "2")
 
 
+def test_a_collapsed_run_is_finished_with_its_figures_and_tagged_until_another_attempt(local: Tracking) -> None:
+    with local.run(a_cell()) as run:
+        run.finish({"uniform_accuracy": 0.1}, "all the same")
+    stored = the_run(local)
+    assert (stored.info.status, stored.data.metrics["uniform_accuracy"]) == ("FINISHED", 0.1)
+    assert (stored.data.tags["outcome"], stored.data.tags["collapse"]) == ("collapsed", "all the same")
+    with local.run(a_cell()) as run:
+        run.finish({"uniform_accuracy": 0.9})
+    assert not {"outcome", "collapse"} & set(the_run(local).data.tags)
+
+
 def test_a_failed_run_names_its_error(tracking: Tracking) -> None:
     with pytest.raises(ValueError, match="misfit"), tracking.run(a_cell()):
         raise ValueError("misfit" * 10_000)

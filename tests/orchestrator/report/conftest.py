@@ -48,12 +48,13 @@ def scored(seed: int, shift: float, classes: int = 10, samples: int = SAMPLES) -
 
 @pytest.fixture
 def done(tmp_path: Path, an_account: Callable[..., Any]) -> Callable[..., Done]:
-    """Carry out an experiment in a moment; cells may be left out, or diverge."""
+    """Carry out an experiment in a moment; cells may be left out, diverge or collapse."""
 
     def carry_out(
         experiment: dict[str, Any] | Experiment,
         missing: Callable[[Cell], bool] = lambda cell: False,
         diverged: Callable[[Cell], bool] = lambda cell: False,
+        collapsed: Callable[[Cell], bool] = lambda cell: False,
         **provenance: Any,
     ) -> Done:
         asked = experiment if isinstance(experiment, Experiment) else Experiment.model_validate(experiment)
@@ -70,6 +71,8 @@ def done(tmp_path: Path, an_account: Callable[..., Any]) -> Callable[..., Done]:
             bias = [losses.index(cell.loss) + 2.0] if cell.recipe.loss.key == "bce_unified" else []
             account = an_account(
                 cell,
+                state="collapsed" if collapsed(cell) else "finished",
+                collapse="all the same" if collapsed(cell) else None,
                 samples=SAMPLES,
                 metrics=measure(Observed(evaluation, bias)),
                 learned_bias=bias,

@@ -67,6 +67,28 @@ def test_missing_and_diverged_cells_are_counted(comparison: Comparison) -> None:
     assert (comparison.missing, comparison.diverged) == (3, 1)
 
 
+def test_collapsed_cells_are_named_everywhere_and_count_as_they_are() -> None:
+    rows = [row("a", seed, 0.50 + seed / 100) for seed in range(3)]
+    rows += [row("b", 0, 0.60), row("b", 1, 0.61), row("b", 2, 0.10, "collapsed")]
+    experiment = asked("a", "b", claims=[CLAIM])
+    found, sound = (compare(experiment, each) for each in (rows, [{**each, "state": "finished"} for each in rows]))
+    assert [(line.finished, line.collapsed, line.diverged) for line in found.lines] == [(3, 0, 0), (3, 1, 0)]
+    assert (found.missing, found.collapsed) == (0, 1)
+    assert [line.means for line in found.lines] == [line.means for line in sound.lines]
+    assert [line.tests for line in found.lines] == [line.tests for line in sound.lines]
+    (finding,), (same,) = found.findings, sound.findings
+    assert (finding.difference, finding.verdict, finding.p) == (same.difference, same.verdict, same.p)
+    assert tables.cells(found.lines[1])[1] == "3 (1 collapsed)"
+    assert "1 of 6 cells collapsed" in tables.doubts(finding)
+    for text in (shown(found), tables.text(found, "markdown"), tables.text(found, "latex")):
+        flat = " ".join(text.split())
+        assert "3 (1 collapsed)" in flat
+        assert "1 of 6 cells collapsed" in flat
+        assert "1 cell collapsed (no better than a guess on their own training images)" in flat
+    told = found.to_json()
+    assert (told["collapsed"], told["lines"][1]["collapsed"], told["claims"][0]["collapsed"]) == (1, 1, 1)
+
+
 def test_differences_pair_the_seeds_that_both_finished(comparison: Comparison) -> None:
     differences = comparison.lines[1].differences or {}
     interval = differences["uniform_accuracy"]

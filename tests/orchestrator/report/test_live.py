@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from orchestrator.experiment import Experiment
-from orchestrator.outcome import Advanced, Attempt, Diverged, Failed, Finished, Started
+from orchestrator.outcome import Advanced, Attempt, Collapsed, Diverged, Failed, Finished, Started
 from orchestrator.plan import Plan, plan
 from orchestrator.report.live import LISTED, LiveTable, duration
 
@@ -80,6 +80,19 @@ def test_time_left_is_epochs_left_by_epochs_a_second(table: LiveTable, cells: tu
     table(Advanced(cells[0], 10, {}))
     table(Finished(cells[0], ATTEMPT, {}))
     assert table.eta() == pytest.approx(20 / 10 * 30)
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_a_collapsed_cell_is_named_with_its_reason_and_counted(
+    cells: tuple[Cell, ...], clock: Clock, *, terminal: bool
+) -> None:
+    screen = console(terminal=terminal)
+    table = LiveTable(cells, screen, clock)
+    table(Started(cells[0], "here", 0.0))
+    table(Collapsed(cells[0], ATTEMPT, {"uniform_accuracy": 0.1, "sample_wise_accuracy": 0.1}, "all the same"))
+    assert "2.0 s  collapsed: all the same" in printed(screen)
+    screen.print(table.render())
+    assert ", 1 collapsed" in printed(screen)
 
 
 def test_time_before_the_first_cell_does_not_count(table: LiveTable, cells: tuple[Cell, ...], clock: Clock) -> None:

@@ -220,6 +220,18 @@ def test_what_is_missing_or_diverged_is_said(done: Finished, small: dict[str, An
     assert "Ranks need at least two losses and two settings" in text
 
 
+def test_what_collapsed_is_said_in_the_grid_beside_claims_and_among_what_is_missing(
+    done: Finished, small: dict[str, Any]
+) -> None:
+    lost = done(small, collapsed=lambda cell: (cell.loss, cell.backbone, cell.seed) == ("softmax", "resnet8", 1))
+    text = read(lost).text
+    assert "1 collapsed" in text
+    assert "softmax/resnet8/digits: collapsed with seeds 1" in text
+    assert re.search(r"1 of \d+ cells collapsed", text)
+    assert "no better than a guess on their own training images" in text
+    assert "Nothing: every planned cell is finished." not in text
+
+
 def test_a_file_that_went_bad_is_said(done: Finished, small: dict[str, Any]) -> None:
     finished = done(small)
     cell = finished.plan.cells[0]
