@@ -140,15 +140,13 @@ def test_duckdb_reads_the_folder_with_its_factors(grid: Any) -> None:
 
 
 def test_a_file_of_the_version_before_says_nothing_of_a_collapse_and_is_read(
-    evaluations: Evaluations, cell: Cell, an_account: Callable[..., Account], evaluation: Evaluation
+    evaluations: Evaluations, published: tuple[Cell, Path], an_account: Accounts
 ) -> None:
-    path = evaluations.publish(cell.recipe, an_account(cell), evaluation)
-    table = pq.read_table(path, partitioning=None)
-    content = json.loads(table.schema.metadata[b"cell"])
-    del content["collapse"]
-    content["version"] = 1
-    pq.write_table(table.replace_schema_metadata({"cell": json.dumps(content)}), path)
+    cell, path = published
+    content = {name: value for name, value in asdict(an_account(cell)).items() if name != "collapse"}
+    with_account(path, {**content, "version": 1})
     assert evaluations.account(cell).collapse is None
+    assert evaluations.account(cell).state == "finished"
 
 
 def test_a_diverged_cell_leaves_a_file_without_rows(
