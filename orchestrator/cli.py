@@ -154,6 +154,7 @@ def launch(
         retry_failed=retry_failed,
         join=join,
         trust_old=trust_old,
+        stated=wiring.stated(file),
         hook=hook,
         console=console,
     )

@@ -5,12 +5,12 @@ from __future__ import annotations
 import signal
 import threading
 from collections import Counter
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from orchestrator import wiring
 from orchestrator.campaign import carry_out, make_true, outstanding, prepare
@@ -71,6 +71,8 @@ class Launch:
     join: bool
     trust_old: bool
     """Pool cells of an older environment with new ones without a test."""
+    stated: Mapping[str, Any]
+    """What the experiment's file states before there are results (`wiring.stated`)."""
     hook: Webhook | None
     console: Console
 
@@ -138,7 +140,16 @@ class Launch:
         is_tuning = isinstance(rule, Trials)
         states = wiring.checkpoints(self.place, plan.experiment, lease.owner)
         kept = plan.experiment.log_models and not is_tuning
-        runner = wiring.executor(self.executor, self.address, self.place, runs, self.data_dir, states, log_models=kept)
+        runner = wiring.executor(
+            self.executor,
+            self.address,
+            self.place,
+            runs,
+            self.data_dir,
+            states,
+            log_models=kept,
+            stated=self.stated,
+        )
         with runner.starting():
             runs.prepare()
             if not is_tuning:

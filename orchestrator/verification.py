@@ -110,7 +110,7 @@ def _changed(then: Evaluation, now: Evaluation) -> int:
 
 
 def _unlike(then: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    pairs = {name: (then.get(name), now.get(name)) for name in sorted({*then, *now} - COSTS)}
+    pairs = {name: (then.get(name), now.get(name)) for name in sorted({*then, *now} - COSTS - {"stated"})}
     return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -56,6 +56,14 @@ def experiment(
     if only and not any(named.values()):
         raise ExperimentError(["--only narrows the axes named by --loss, --backbone or --dataset; none is given."])
     return revise(load(_located(file)), named, only=only, seeds=_seeds(seeds))
+
+
+def stated(file: Path) -> dict[str, Any]:
+    """What the experiment's file states before there are results, whatever flags add or leave out."""
+    from orchestrator.experiment import load
+    from orchestrator.stated import stated as hashes
+
+    return hashes(load(_located(file)))
 
 
 def plan(asked: Experiment, place: Workspace) -> Plan:
@@ -183,13 +191,15 @@ def executor(
     states: Checkpoints | None,
     *,
     log_models: bool = False,
+    stated: Mapping[str, Any] | None = None,
 ) -> Executor:
-    """Where cells run, with the worker that runs and the recorder that records them."""
+    """Where cells run, with the worker that runs and the recorder that records them, and what it was to state."""
     from orchestrator.execution.worker import Worker
     from orchestrator.records.evaluations import Evaluations
     from orchestrator.records.recorder import Recorder
 
-    recorder = Recorder(Evaluations(place.evaluations), runs, provenance.code(), log_models)
+    code = provenance.code() | ({} if stated is None else {"stated": stated})
+    recorder = Recorder(Evaluations(place.evaluations), runs, code, log_models)
     worker = Worker(recorder, data_dir.resolve(), states)
     if kind == "inline":
         from orchestrator.execution.inline import Inline

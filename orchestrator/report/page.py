@@ -287,6 +287,8 @@ class _View:
         values: defaultdict[str, Counter[str]] = defaultdict(Counter)
         for account in self.accounts:
             for name, value in {**account.provenance, "protocol": account.protocol}.items():
+                if name == "stated":  # of the claims, and not of where the cell ran
+                    continue
                 # Datasets differ from each other by their nature.
                 own = f"{name} ({datasets[account.cell_id]})" if name == "data_fingerprint" else name
                 values[own][_shortened(value)] += 1

@@ -490,6 +490,7 @@ class Bench:
             retry_failed=False,
             join=False,
             trust_old=trust_old,
+            stated={},
             hook=None,
             console=console,
         )

@@ -1,0 +1,168 @@
+"""What an experiment states before there are results: what changes its hashes, and what does not."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import Field
+
+from orchestrator import wiring
+from orchestrator.claims import Claim
+from orchestrator.experiment import Experiment, load
+from orchestrator.records.evaluations import Account, Evaluations
+from orchestrator.stated import claim_hash, stated
+
+FILE = """\
+name: tiny
+losses: [softmax, bce_unified, bce]
+backbones: [resnet8, resnet20]
+datasets: [digits]
+seeds: 3
+baseline: softmax
+claims:
+  - {id: P1, metric: uniform_accuracy, challenger: bce_unified, baseline: softmax, direction: higher, margin: 0.01}
+  - {id: P2, metric: uniform_accuracy, challenger: bce, baseline: softmax, direction: equal, margin: 0.02}
+  - {id: near, metric: bias_gap, challenger: bce_unified, within: 0.5, where: {backbone: resnet20}}
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.yaml"
+    path.write_text(FILE)
+    return path
+
+
+def _after(file: Path, old: str, new: str) -> dict[str, Any]:
+    """The statement once the file was edited."""
+    assert old in file.read_text()
+    file.write_text(file.read_text().replace(old, new))
+    return wiring.stated(file)
+
+
+def _changed(before: dict[str, Any], after: dict[str, Any]) -> set[str]:
+    claims = {
+        name for name in {*before["claims"], *after["claims"]}
+        if before["claims"].get(name) != after["claims"].get(name)
+    }  # fmt: skip
+    return claims | {name for name in ("experiment", "seeds") if before[name] != after[name]}
+
+
+def test_a_statement_is_a_name_a_hash_per_claim_and_one_of_the_seeds(file: Path) -> None:
+    found = wiring.stated(file)
+    assert found["experiment"] == "tiny"
+    assert list(found["claims"]) == ["P1", "P2", "near"]
+    hashes = [*found["claims"].values(), found["seeds"]]
+    assert len(set(hashes)) == 4
+    assert all(re.fullmatch("[0-9a-f]{64}", each) for each in hashes)
+    assert json.loads(json.dumps(found)) == found
+
+
+def test_a_hash_is_of_what_is_not_at_its_default_as_canonical_json(file: Path) -> None:
+    common = b'"challenger":"bce_unified","direction":"higher","margin":0.01,"metric":"uniform_accuracy"'
+    first = b'{"baseline":"softmax",%b}' % common
+    second = b'{"baseline":"softmax","challenger":"bce","margin":0.02,"metric":"uniform_accuracy"}'
+    third = b'{"challenger":"bce_unified","metric":"bias_gap","where":{"backbone":"resnet20"},"within":0.5}'
+    expected = [hashlib.sha256(each).hexdigest() for each in (first, second, third)]
+    assert list(wiring.stated(file)["claims"].values()) == expected
+    assert wiring.stated(file)["seeds"] == hashlib.sha256(b"[0,1,2]").hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "changed"),
+    [
+        ("margin: 0.01", "margin: 0.011", {"P1"}),
+        ("direction: higher", "direction: lower", {"P1"}),
+        ("challenger: bce,", "challenger: bce_unified,", {"P2"}),
+        ("within: 0.5", "within: 0.6", {"near"}),
+        ("where: {backbone: resnet20}", "where: {backbone: resnet8}", {"near"}),
+        ("metric: bias_gap", "metric: bias_distance", {"near"}),
+        ("id: P1", "id: P9", {"P1", "P9"}),
+        ("seeds: 3", "seeds: 4", {"seeds"}),
+        ("seeds: 3", "seeds: {min: 2, max: 3, until: decided}", {"seeds"}),
+        ("name: tiny", "name: other", {"experiment"}),
+        ("seeds: 3", "seeds: [0, 1, 2]", set[str]()),
+        ("margin: 0.01", "margin: 1.0e-2", set[str]()),
+        ("within: 0.5", "within: 5.0e-1", set[str]()),
+        ("name: tiny", "question: Why?\nname: tiny", set[str]()),
+        ("backbones: [resnet8, resnet20]", "backbones: [resnet20, resnet8, vgg11_small]", set[str]()),
+        ("seeds: 3", "seeds: 3\nrecipe: {epochs: 3}", set[str]()),
+    ],
+)
+def test_an_edit_changes_the_hash_of_what_was_edited_and_no_other(
+    file: Path, old: str, new: str, changed: set[str]
+) -> None:
+    before = wiring.stated(file)
+    assert _changed(before, _after(file, old, new)) == changed
+
+
+def test_the_order_of_claims_and_of_their_fields_changes_nothing(file: Path) -> None:
+    before = wiring.stated(file)
+    after = _after(
+        file, "{id: P1, metric: uniform_accuracy, challenger", "{metric: uniform_accuracy, id: P1, challenger"
+    )
+    assert _changed(before, after) == set()
+    head, *claims = FILE.partition("claims:\n")[0], *FILE.partition("claims:\n")[2].splitlines()
+    file.write_text("\n".join([f"{head}claims:", *reversed(claims)]))
+    assert wiring.stated(file)["claims"] == before["claims"]
+
+
+def test_what_flags_leave_out_or_add_is_no_edit(file: Path) -> None:
+    narrowed = wiring.experiment(file, loss=["softmax", "bce_unified"], backbone=["resnet8"], only=True, seeds="0,7")
+    assert [claim.id for claim in narrowed.claims] == ["P1"]
+    assert stated(narrowed) != wiring.stated(file)  # which is why a launch records that of the file
+    assert wiring.stated(file) == stated(load(file))
+
+
+def test_a_field_that_claims_get_later_changes_no_hash() -> None:
+    class Later(Claim):
+        over: str = "each"
+        gates: tuple[str, ...] = Field(default=())
+
+    fields = {"id": "x", "metric": "uniform_accuracy", "challenger": "a", "baseline": "b", "direction": "higher"}
+    now, later, another = Claim(**fields), Later(**fields), Later(**fields, over="mean")
+    assert claim_hash(now) == claim_hash(later) != claim_hash(another)
+
+
+def test_an_experiment_without_claims_states_its_seeds() -> None:
+    document = {"name": "x", "losses": ["softmax"], "backbones": ["resnet8"], "datasets": ["digits"]}
+    found = stated(Experiment.model_validate({**document, "baseline": "softmax"}))
+    assert found["claims"] == {}
+    assert found["seeds"] == hashlib.sha256(b"[0,1,2,3,4]").hexdigest()
+
+
+HERS = ("ORCHESTRATOR_", "MLFLOW_", "RAY_", "TUNE_", "COLUMNS")
+"""Settings of whoever runs the tests, which must not reach them."""
+
+
+def test_cells_trained_before_and_after_a_claim_was_edited_differ_in_that_hash_alone(file: Path) -> None:
+    file.write_text(FILE + "recipe: {epochs: 1, batch_size: 64, learning_rate: 0.1}\n")
+    own = {name: value for name, value in os.environ.items() if not name.startswith(HERS)}
+
+    def launch(seeds: str) -> None:
+        narrow = ["--only", "--loss", "softmax", "--loss", "bce_unified", "--backbone", "resnet8", "--seeds", seeds]
+        command = [sys.executable, "-m", "orchestrator", "launch", str(file), "--executor", "inline", *narrow]
+        done = subprocess.run(
+            command, cwd=file.parent, env=own, capture_output=True, text=True, check=False, timeout=240
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    first = wiring.stated(file)
+    launch("1")
+    second = _after(file, "margin: 0.02", "margin: 0.03")
+    launch("2")
+    told = {
+        account.recipe["seed"]: account.provenance["stated"]
+        for _, account in Evaluations(file.parent / "runs" / "evaluations").accounts()
+        if isinstance(account, Account)
+    }
+    assert told == {0: first, 1: second}
+    assert _changed(*told.values()) == {"P2"}
