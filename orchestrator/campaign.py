@@ -14,7 +14,7 @@ from orchestrator.errors import DamagedFileError, RequestError
 from orchestrator.outcome import Adopted, Advanced, Alive, Event, Failed, Lost, Result, Started, Stopped, is_done
 from orchestrator.plan import Cell, Plan
 from orchestrator.records.evaluations import Evaluations
-from orchestrator.verification import Verdict, compare
+from orchestrator.verification import Left, Verdict, compare
 from trainers.datasets import MissingDataError
 
 if TYPE_CHECKING:  # a plan does without them, and is there the sooner
@@ -177,13 +177,13 @@ def repeat(cell: Cell, evaluations: Evaluations, worker: Worker, copies: Evaluat
         How they compare, or why they cannot be compared.
     """
     try:
-        then = evaluations.account(cell), evaluations.evaluation(cell)
+        then = Left.of(cell, evaluations)
     except DamagedFileError as error:
         return str(error)
     # With as many threads as then, because sums split among threads round differently.
-    threads = then[0].provenance.get("threads", cell.resources.cpus)
+    threads = then.account.provenance.get("threads", cell.resources.cpus)
     resources = cell.resources.model_copy(update={"cpus": threads})
     outcome = worker.run(replace(cell, resources=resources), lambda event: None)  # noqa: ARG005 - nobody watches
     if isinstance(outcome, (Failed, Lost)):
         return f"It failed: {outcome.error}"
-    return compare(then, (copies.account(cell), copies.evaluation(cell)))
+    return compare(then, Left.of(cell, copies))

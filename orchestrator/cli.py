@@ -276,6 +276,8 @@ def aggregate(
         plan = wiring.plan(experiment, place)
         folder = place.compacted(experiment.name)
         rows = tables.compact(plan, Evaluations(place.evaluations), folder)
+        beside = place.compacted_validation(plan.experiment.name)
+        tables.compact(plan, Evaluations(place.evaluations), beside, Evaluations.validation)
         console.print(f"{rows} samples are in {wiring.near(folder)}.", markup=False, emoji=False, soft_wrap=True)
 
 
@@ -515,7 +517,7 @@ def verify(
     prepare(chosen, data_dir)
     console, identical = wiring.console(), 0
     with TemporaryDirectory() as folder:
-        copies = Evaluations(Path(folder))
+        copies = Evaluations(Path(folder) / "evaluations")
         worker = Worker(Recorder(copies, Untracked(), provenance.code()), data_dir.resolve())
         for cell in chosen.cells:
             verdict = repeat(cell, evaluations, worker, copies)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,10 +14,25 @@ from orchestrator.errors import RequestError
 from orchestrator.outcome import has_figures
 from orchestrator.plan import SHOWN, Cell, Plan
 from orchestrator.provenance import COSTS
-from orchestrator.records.evaluations import Account
+from orchestrator.records.evaluations import Account, Evaluations
 from trainers.evaluation import Evaluation
 
 Kind = Literal["columns", "metrics", "curves"]
+
+
+class Left(NamedTuple):
+    """What one training of a cell left."""
+
+    account: Account
+    rows: Evaluation
+    validation: Evaluation | None = None
+
+    @classmethod
+    def of(cls, cell: Cell, evaluations: Evaluations) -> Left:
+        """Read from its files; raises as those do."""
+        return cls(evaluations.account(cell), evaluations.evaluation(cell), evaluations.validation(cell))
+
+
 Numbers = Mapping[Kind, Mapping[str, NDArray[Any]]]
 
 
@@ -56,29 +71,34 @@ class Verdict:
         return told
 
 
-def compare(then: tuple[Account, Evaluation], now: tuple[Account, Evaluation]) -> Verdict:
-    """Compare what two trainings of one cell left: their accounts and their samples' rows."""
-    states = (then[0].state, now[0].state)
+def compare(then: Left, now: Left) -> Verdict:
+    """Compare what two trainings of one cell left: their accounts and their samples' rows, test and validation."""
+    states = (then.account.state, now.account.state)
     before, after = _numbers(*then), _numbers(*now)
     # One that diverged has no numbers to compare with those of one that did not.
     kinds = before if has_figures(states[0]) == has_figures(states[1]) else ()
     return Verdict(
         states,
         differences={kind: _differences(before[kind], after[kind]) for kind in kinds},
-        changed=_changed(then[1], now[1]),
-        provenance=_unlike(then[0].provenance, now[0].provenance),
+        changed=_changed(then.rows, now.rows),
+        provenance=_unlike(then.account.provenance, now.account.provenance),
     )
 
 
-def _numbers(account: Account, rows: Evaluation) -> Numbers:
+def _numbers(account: Account, rows: Evaluation, validation: Evaluation | None) -> Numbers:
     shifts = {f"{shift}.{name}": value for shift, found in account.shifts.items() for name, value in found.items()}
     metrics = {name: [value] for name, value in {**account.metrics, **shifts}.items()}
+    metrics["fitted temperature"] = [account.temperature]
     curves = dict.fromkeys(name for epoch in account.history for name in epoch)
     return {
-        "columns": vars(rows),
+        "columns": {**_columns(rows), **_columns(validation, "validation ")},
         "metrics": _arrays({**metrics, "bias of each class": account.learned_bias}),
         "curves": _arrays({name: [epoch.get(name) for epoch in account.history] for name in curves}),
     }
+
+
+def _columns(rows: Evaluation | None, prefix: str = "") -> dict[str, NDArray[Any]]:
+    return {prefix + name: column for name, column in vars(rows).items() if column is not None} if rows else {}
 
 
 def _arrays(values: Mapping[str, Sequence[float | None]]) -> dict[str, NDArray[np.float64]]:

@@ -95,6 +95,11 @@ class Workspace:
         """The per-cell files: the truth."""
         return self.root / "evaluations"
 
+    @property
+    def validation(self) -> Location:
+        """The validation rows of the same cells, apart, so that a scan of the truth meets test rows only."""
+        return self.root / "validation"
+
     def results(self, experiment: str) -> Location:
         """The results table of an experiment."""
         return self.root / "results" / f"{experiment}.parquet"
@@ -102,6 +107,10 @@ class Workspace:
     def compacted(self, experiment: str) -> Location:
         """The rows of all samples of an experiment, as one partitioned dataset."""
         return self.root / "compacted" / experiment
+
+    def compacted_validation(self, experiment: str) -> Location:
+        """The same of the validation splits: apart, so that a scan of either meets rows of one kind."""
+        return self.root / "compacted-validation" / experiment
 
     def report(self, experiment: str) -> Location:
         """The HTML report of an experiment."""

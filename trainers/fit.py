@@ -55,6 +55,13 @@ class Fit:
     """
 
     evaluation: Evaluation
+    """Of the test split."""
+    validation: Evaluation | None
+    """Of the validation split, where there is one."""
+    temperature: float | None
+    """By which softmax is calibrated on the validation split."""
+    classes: int
+    """How many there are to choose from."""
     metrics: dict[str, float | None]
     shifts: dict[str, dict[str, float]]
     """Accuracies under each shift of the test set, by its name."""
@@ -115,14 +122,17 @@ def fit(
             objective, recipe, splits, observer=observer, checkpointing=checkpointing, world=world
         )
         seconds = progress.seconds
-        observed = _observe(model, recipe, splits)
+        observed, temperature = _observe(model, recipe, splits)
         collapsed = _collapse(model, recipe, splits.train)
-    if not np.isfinite([observed.test.positive, observed.test.rival]).all():
+    if not all(_finite(split) for split in (observed.test, observed.validation) if split):
         raise DivergedError(recipe.training.epochs)
     steps = len(splits.train) // recipe.training.batch_size
     threshold = uniform_accuracy(observed.test.positive, observed.test.rival).threshold
     return Fit(
         evaluation=observed.test,
+        validation=observed.validation,
+        temperature=None if math.isnan(temperature) else temperature,
+        classes=splits.classes,
         metrics=measure(observed),
         shifts={name: under_shift(found, threshold) for name, found in (observed.shifted or {}).items()},
         learned_bias=model.learned_bias(),
@@ -235,8 +245,13 @@ def _validate(model: Classifier, splits: Splits) -> dict[str, float]:
     return figures
 
 
-def _observe(model: Classifier, recipe: Recipe, splits: Splits) -> Observed:
-    """Everything the measures need, one pass a split (two over validation, to choose T and to use it)."""
+def _finite(evaluation: Evaluation) -> bool:
+    kept = (evaluation.positive, evaluation.rival, evaluation.scores)
+    return all(bool(np.isfinite(scores).all()) for scores in kept if scores is not None)
+
+
+def _observe(model: Classifier, recipe: Recipe, splits: Splits) -> tuple[Observed, float]:
+    """Everything the measures need, one pass a split (two over validation, to choose T and to use it), and T."""
     geometry, search = Geometry(splits.classes, model.width), TemperatureSearch()
     temperature = math.nan
     if len(splits.validation):
@@ -244,12 +259,12 @@ def _observe(model: Classifier, recipe: Recipe, splits: Splits) -> Observed:
         temperature = search.temperatures.best()
     look = partial(evaluate, model, temperature=1.0 if math.isnan(temperature) else temperature)
     if recipe.loss.calibrated:
-        look, temperature = partial(by_probability, look, temperature), 1.0
-    return Observed(
-        test=look(splits.test, witnesses=[measuring(geometry)]),
+        look = partial(by_probability, look, temperature)
+    observed = Observed(
+        test=look(splits.test, odds=1.0, witnesses=[measuring(geometry)]),
         learned_bias=model.learned_bias(),
-        validation=look(splits.validation) if len(splits.validation) else None,
-        temperature=temperature,
+        validation=look(splits.validation, odds=1.0) if len(splits.validation) else None,
+        temperature=1.0 if recipe.loss.calibrated else temperature,
         geometry=geometry,
         weight=model.class_weights().detach().double().cpu().numpy(),
         unknown=look(_unlabelled(splits.unknown)) if len(splits.unknown) else None,
@@ -257,6 +272,7 @@ def _observe(model: Classifier, recipe: Recipe, splits: Splits) -> Observed:
         genuine=None if splits.verify is None else splits.verify.genuine,
         shifted={name: look(copy) for name, copy in shifted(splits.test, recipe)},
     )
+    return observed, temperature
 
 
 def _collapse(model: Classifier, recipe: Recipe, train: Resident) -> str | None:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from trainers.classifier import Classifier
 from trainers.data import Resident
-from trainers.evaluation import Evaluation
+from trainers.evaluation import ALL, TOP, Evaluation
 from trainers.metrics.chance import Spread
 from trainers.metrics.features import Geometry
 from trainers.metrics.score_kinds import Temperatures, log_probabilities
@@ -47,10 +47,35 @@ def decide(scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return torch.where(ahead, labels, other), positive, rival
 
 
+def ranked(scores: Tensor, highest: Tensor, temperature: float = 1.0) -> dict[str, Tensor]:
+    """What a cell's file keeps of scores (n, K) beside `summarise`, by column.
+
+    Args:
+        scores: Of all classes.
+        highest: The class that scores highest, (n,).
+        temperature: What scores are divided by for the log-odds.
+    """
+    others, place = scores.double(), highest[:, None]
+    top = others.gather(1, place).squeeze(1)
+    others.scatter_(1, place, -torch.inf)  # left out of the sum rather than subtracted, which would cancel
+    score, runner_up = others.max(dim=1)
+    rest = (others if temperature == 1 else others / temperature).logsumexp(dim=1)
+    found = {"runner_up": runner_up, "runner_up_score": score.float(), "log_odds": top / temperature - rest}
+    if scores.shape[1] <= ALL:
+        return {**found, "scores": scores}
+    kept, classes = scores.topk(TOP, dim=1)
+    return {**found, "scores": kept, "classes": classes}
+
+
 @torch.inference_mode()
 @rounding(tf32=False)
 def evaluate(
-    model: Classifier, split: Resident, *, temperature: float = 1.0, witnesses: Sequence[Witness] = ()
+    model: Classifier,
+    split: Resident,
+    *,
+    temperature: float = 1.0,
+    odds: float | None = None,
+    witnesses: Sequence[Witness] = (),
 ) -> Evaluation:
     """Every sample of `split` in order, through the model in evaluation mode, in float32 however it was trained.
 
@@ -58,40 +83,40 @@ def evaluate(
         model: Whose scores.
         split: The samples, at least one.
         temperature: What scores are divided by for `logsumexp_tuned`.
+        odds: What scores are divided by for the log-odds; without it, the columns of `ranked` are left out.
         witnesses: What else is to see the batches, so that one pass serves all.
     """
     model.eval()
-    columns: list[tuple[Tensor, ...]] = []
+    batches: list[dict[str, Tensor]] = []
     for start in range(0, len(split), BATCH):
         rows = slice(start, start + BATCH)
         features = model.features(split.images(rows)).float()
         scores, labels = model.scores(features).float(), split.labels[rows]
-        *decision, logsumexp = summarise(scores, labels)
+        prediction, positive, rival, logsumexp = summarise(scores, labels)
         tuned = logsumexp if temperature == 1 else (scores / temperature).logsumexp(dim=1)
-        columns.append((*decision, logsumexp, tuned))
+        columns = {"prediction": prediction, "positive": positive, "rival": rival}
+        columns |= {"logsumexp": logsumexp, "logsumexp_tuned": tuned}
+        batches.append(columns if odds is None else columns | ranked(scores, prediction, odds))
         for witness in witnesses:
             witness(features, scores, labels)
-    prediction, positive, rival, logsumexp, tuned = (
-        torch.cat(column).cpu().numpy() for column in zip(*columns, strict=True)
-    )
-    return Evaluation(
-        sample=split.sample.astype(np.int32),
-        label=split.labels.cpu().numpy().astype(np.int32),
-        prediction=prediction.astype(np.int32),
-        positive=positive,
-        rival=rival,
-        logsumexp=logsumexp,
-        logsumexp_tuned=tuned,
-    )
+    found = {name: torch.cat([columns[name] for columns in batches]).cpu().numpy() for name in batches[0]}
+    found |= {name: column.astype(np.int32) for name, column in found.items() if column.dtype == np.int64}
+    return Evaluation(split.sample.astype(np.int32), split.labels.cpu().numpy().astype(np.int32), **found)
 
 
-def by_probability(look: Callable[..., Evaluation], temperature: float, split: Resident, **options: Any) -> Evaluation:
+def by_probability(
+    look: Callable[..., Evaluation], temperature: float, split: Resident, *, odds: float | None = None, **options: Any
+) -> Evaluation:
     """A pass whose scores are the log-probabilities of softmax(scores / T): whoever deploys it decides by these.
+
+    All columns of scores hold them. Times T they are the raw scores but for a constant per sample, so what
+    follows from raw scores by softmax at any temperature follows from them, too.
 
     Args:
         look: Makes the pass, at that temperature.
         temperature: T, from the validation split.
         split: The samples.
+        odds: As `evaluate` has it, of the log-probabilities.
         options: Of the pass.
 
     Raises:
@@ -99,11 +124,22 @@ def by_probability(look: Callable[..., Evaluation], temperature: float, split: R
     """
     if math.isnan(temperature):
         raise ValueError("a calibrated loss needs a validation split: 'validation_fraction' must be above 0")
-    found = look(split, **options)
-    pair = log_probabilities(found.positive / temperature, found.rival / temperature, found.logsumexp_tuned)
-    positive, rival = (scores.astype(np.float32) for scores in pair)
+    found = look(split, odds=None if odds is None else odds * temperature, **options)
+
+    def logarithm(scores: NDArray[np.float32]) -> NDArray[np.float32]:
+        level = found.logsumexp_tuned.reshape(-1, *[1] * (scores.ndim - 1))
+        return log_probabilities(scores / temperature, scores / temperature, level)[0].astype(np.float32)
+
     certain = np.zeros_like(found.logsumexp)  # probabilities sum to one
-    return replace(found, positive=positive, rival=rival, logsumexp=certain, logsumexp_tuned=certain)
+    return replace(
+        found,
+        positive=logarithm(found.positive),
+        rival=logarithm(found.rival),
+        logsumexp=certain,
+        logsumexp_tuned=certain,
+        runner_up_score=None if found.runner_up_score is None else logarithm(found.runner_up_score),
+        scores=None if found.scores is None else logarithm(found.scores),
+    )
 
 
 @dataclass(eq=False)

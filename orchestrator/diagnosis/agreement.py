@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 from orchestrator.diagnosis.finding import Finding, State, several
@@ -13,6 +14,7 @@ from orchestrator.outcome import is_done
 from orchestrator.plan import Plan
 from orchestrator.records.evaluations import Account, Evaluations
 from orchestrator.records.reconciliation import tells_all
+from orchestrator.records.storage import in_parallel
 
 if TYPE_CHECKING:
     from orchestrator.records.registry import Registry
@@ -55,6 +57,7 @@ def agree(
         findings += by_spool([tracking(name) for name in own])
     elif done:
         findings += [_differ("warning", done, "done, and there is no tracking store to show them", FIX)]
+    findings += by_rows(evaluations, _names(plan, evaluations, done))
     agreed = f"files, registry and MLflow agree on what is done: {len(done)}" if done else "nothing is done yet"
     return findings or [Finding("records", "ok", agreed)]
 
@@ -143,6 +146,29 @@ def by_values(accounts: Iterable[Account], told: Told) -> list[Finding]:
     ]
     what = "finished in MLflow with other values than in their files, or not all of them"
     return [_differ("problem", differing, what, FIX)] if differing else []
+
+
+def by_rows(evaluations: Evaluations, names: Sequence[str]) -> list[Finding]:
+    """Which files are not what they say they are: all that they hold is read."""
+    told = in_parallel(partial(_damage, evaluations), names, evaluations.storage.readers)
+    remedy = "gc --remove --cells ID removes such a cell, and launch trains it again"
+    return [Finding("records", "problem", sentence, remedy) for sentence in told if sentence]
+
+
+def _names(plan: Plan | None, evaluations: Evaluations, done: Collection[str]) -> list[str]:
+    if plan is None:
+        return evaluations.names()
+    return [evaluations.name(cell) for cell in plan.cells if cell.id in done]
+
+
+def _damage(evaluations: Evaluations, name: str) -> str | None:
+    try:
+        evaluations.checked(name)
+    except DamagedFileError as error:
+        return str(error)
+    except FileNotFoundError:  # somebody has just set it aside
+        return None
+    return None
 
 
 def by_spool(windows: Iterable[Tracking]) -> list[Finding]:

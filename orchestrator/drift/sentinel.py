@@ -17,7 +17,7 @@ from orchestrator.experiment import Experiment
 from orchestrator.outcome import has_figures
 from orchestrator.plan import Cell, Plan
 from orchestrator.records.evaluations import Evaluations
-from orchestrator.verification import compare
+from orchestrator.verification import Left, compare
 
 ANCHORS = 3
 """Cells of an older environment that are trained again at a time, or one a setting where there are more of these."""
@@ -189,7 +189,7 @@ def _entries(meeting: Meeting, cells: Sequence[Cell], evaluations: Evaluations, 
     found: defaultdict[Environment, list[Anchor]] = defaultdict(list)
     for cell in cells:
         then, now = evaluations.account(cell), copies.account(cell)
-        same = compare((then, evaluations.evaluation(cell)), (now, copies.evaluation(cell))).identical
+        same = compare(Left.of(cell, evaluations), Left.of(cell, copies)).identical
         metrics = now.metrics if has_figures(now.state) else None
         anchor = Anchor(cell.id, cell.name, (cell.dataset, cell.backbone), then.metrics, metrics, same)
         found[Environment.of(now.provenance)].append(anchor)

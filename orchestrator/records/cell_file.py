@@ -3,6 +3,9 @@
 A Parquet file with a row for each test sample and, in its metadata, a JSON account of the
 cell and two checksums, of the account and of the rows: Parquet itself has none of its
 footer, and only CRC-32 of its pages. Files of the first releases are without checksums.
+
+The rows of the validation split lie in a second file, of which the account holds the SHA-256.
+It says nothing of when or where it was made, so that a second attempt writes the same bytes.
 """
 
 from __future__ import annotations
@@ -27,10 +30,10 @@ from orchestrator.errors import DamagedFileError, NewerFormatError
 from orchestrator.outcome import Attempt, Collapsed, Diverged, Finished, Result
 from orchestrator.plan import Cell, digest
 from orchestrator.workspace import Location
-from trainers.evaluation import Evaluation
+from trainers.evaluation import TOP, Evaluation
 from trainers.recipe import Recipe
 
-SCHEMA = pa.schema(
+_FIRST = pa.schema(
     [
         ("sample", pa.int32()),
         ("label", pa.int32()),
@@ -42,8 +45,27 @@ SCHEMA = pa.schema(
     ]
 )
 
-VERSION = 2
-"""Of the JSON account. A reader refuses what it does not know; what earlier versions lack has a default."""
+_RANKED = pa.schema(
+    [
+        ("runner_up", pa.int32()),
+        ("runner_up_score", pa.float32()),
+        ("log_odds", pa.float64()),
+        ("scores", pa.list_(pa.field("element", pa.float32()))),
+        ("classes", pa.list_(pa.field("element", pa.int32()))),
+    ]
+)
+"""Null in the files of evaluations without them; `classes` also where all scores are kept."""
+
+SCHEMA = pa.schema([*_FIRST, *_RANKED])
+"""The lists of a file are all of one length; as Parquet has no such type, files of any lengths are one dataset."""
+
+VERSION = 3
+"""Of the JSON account. A reader refuses what it does not know; what earlier versions lack has a default.
+
+Version 2 brought collapsed cells; version 3 the columns of `_RANKED` and the validation rows.
+"""
+
+_SCHEMAS = {1: _FIRST, 2: _FIRST, VERSION: SCHEMA}
 
 
 @dataclass(frozen=True)
@@ -72,6 +94,14 @@ class Account:
     collapse: str | None = None
     """Why the model counts as collapsed, in words; None where it does not, or was never asked."""
     version: int = VERSION
+    classes: int | None = None
+    """How many there are to choose from."""
+    scores: Literal["all", "top"] | None = None
+    """Whether each row keeps the scores of all classes or the highest ones."""
+    temperature: float | None = None
+    """By which softmax is calibrated on the validation split."""
+    validation_sha256: str | None = None
+    """Of the file of the validation split's rows; None where there is none."""
 
     @cached_property
     def resolved(self) -> Recipe:
@@ -126,29 +156,74 @@ _NAME = re.compile(
 
 def encoded(account: Account, evaluation: Evaluation | None) -> bytes:
     """A cell's file: the same bytes for the same cell, wherever they are written."""
-    table = pa.table(_columns(evaluation), schema=SCHEMA)
     text = json.dumps(asdict(account), allow_nan=False).encode()
-    sink = pa.BufferOutputStream()
+    return _parquet(evaluation, {"cell": text, "cell_sha256": hashlib.sha256(text).hexdigest()})
+
+
+def encoded_validation(cell_id: str, evaluation: Evaluation) -> bytes:
+    """The file of the validation split's rows, likewise."""
+    return _parquet(evaluation, {"validation": json.dumps({"cell_id": cell_id, "version": VERSION})})
+
+
+def _parquet(evaluation: Evaluation | None, metadata: Mapping[str, str | bytes]) -> bytes:
+    table, sink = pa.table(columns(evaluation), schema=SCHEMA), pa.BufferOutputStream()
     # Arrow's own copy of the schema would hold the account once more, and says nothing that Parquet's does not.
     with pq.ParquetWriter(sink, SCHEMA, compression="zstd", store_schema=False, write_page_checksum=True) as writer:
         writer.write_table(table)
-        checksums = {"cell_sha256": hashlib.sha256(text).hexdigest(), "rows_sha256": rows_digest(table)}
-        writer.add_key_value_metadata({"cell": text, **checksums})
+        writer.add_key_value_metadata({**metadata, "rows_sha256": rows_digest(table)})
     return sink.getvalue().to_pybytes()
 
 
-def _columns(evaluation: Evaluation | None) -> dict[str, np.ndarray]:
+def kept(evaluation: Evaluation | None) -> Literal["all", "top"] | None:
+    """Which scores of each sample its rows keep."""
+    if evaluation is None or evaluation.scores is None:
+        return None
+    return "all" if evaluation.classes is None else "top"
+
+
+def columns(evaluation: Evaluation | None) -> dict[str, pa.Array]:
+    """The columns of a file; none that an evaluation lacks is left out."""
     if evaluation is None:
-        return {field.name: np.empty(0, field.type.to_pandas_dtype()) for field in SCHEMA}
-    return asdict(evaluation)
+        return {field.name: pa.array([], field.type) for field in SCHEMA}
+    rows = len(evaluation.sample)
+    return {field.name: _column(getattr(evaluation, field.name), field.type, rows) for field in SCHEMA}
+
+
+def _column(values: np.ndarray | None, kind: pa.DataType, rows: int) -> pa.Array:
+    if values is None:
+        return pa.nulls(rows, kind)
+    if values.ndim == 1:
+        return pa.array(values, kind)
+    width = values.shape[1]
+    ends = np.arange(0, rows * width + 1, width, dtype=np.int32)
+    return pa.ListArray.from_arrays(ends, values.reshape(-1), type=kind)
+
+
+def evaluation_of(table: pa.Table, *, scores: bool = True) -> Evaluation:
+    """The rows of a checked table; with `scores=False` without `scores` and `classes`, which take the most memory."""
+    lists = ("scores", "classes") if scores else ()
+    names = [
+        name for name in table.column_names if name in lists or not pa.types.is_list(table.schema.field(name).type)
+    ]
+    found = {name: _values(table[name]) for name in names if table.num_rows or name in _FIRST.names}
+    return Evaluation(**found)  # pyright: ignore[reportArgumentType]  # a checked table has the first ones
+
+
+def _values(column: pa.ChunkedArray) -> np.ndarray | None:
+    if len(column) and column.null_count == len(column):
+        return None
+    if not pa.types.is_list(column.type):
+        return column.to_numpy()
+    return column.combine_chunks().flatten().to_numpy().reshape(len(column), -1)
 
 
 def rows_digest(table: pa.Table) -> str:
-    """SHA-256 of the values, column after column, as little-endian numbers."""
+    """SHA-256 of the values, column after column, as little-endian numbers; columns that are null add nothing."""
     whole = hashlib.sha256()
     for column in table.columns:
-        values = column.to_numpy()
-        whole.update(values.astype(values.dtype.newbyteorder("<"), copy=False))
+        values = column.combine_chunks().flatten() if pa.types.is_list(column.type) else column
+        numbers = values.drop_null().to_numpy()
+        whole.update(numbers.astype(numbers.dtype.newbyteorder("<"), copy=False))
     return whole.hexdigest()
 
 
@@ -186,14 +261,56 @@ class Footer:
 
     def table(self, file: bytes) -> pa.Table:
         """The rows of the whole file, if they are those that the footer speaks of."""
-        with _damage(self.path, "cannot be read as Parquet"):
-            table = pq.ParquetFile(pa.BufferReader(file), page_checksum_verification=True).read()
-            holes = any(column.null_count for column in table.columns)
-            if table.num_rows != self.content["samples"] or not table.schema.equals(SCHEMA) or holes:
-                raise DamagedFileError(f"{self.path} does not hold the rows its account speaks of.")
-            if self.rows not in (None, rows_digest(table)):
-                raise DamagedFileError(f"{self.path} has rows of another checksum than it names.")
-            return table
+        table = _read(file, self.path)
+        if table.num_rows != self.content["samples"] or not self._fits(table):
+            raise DamagedFileError(f"{self.path} does not hold the rows its account speaks of.")
+        if self.rows not in (None, rows_digest(table)):
+            raise DamagedFileError(f"{self.path} has rows of another checksum than it names.")
+        return table
+
+    def validation(self, file: bytes | None, path: Location) -> pa.Table | None:
+        """The rows of the validation split, if the file is the one that the account speaks of; None if it has none.
+
+        Args:
+            file: The whole file; None where there is none.
+            path: Where it lies, for messages.
+        """
+        told = self.content["validation_sha256"]
+        if told is None:
+            return None
+        if file is None:
+            raise DamagedFileError(f"{path} is missing: the validation rows that {self.path} speaks of.")
+        if hashlib.sha256(file).hexdigest() != told:
+            raise DamagedFileError(f"{path} is not the file of validation rows that {self.path} speaks of.")
+        table = _read(file, path)
+        if not self._fits(table):
+            raise DamagedFileError(f"{path} does not hold rows of the kind that {self.path} speaks of.")
+        return table
+
+    def _fits(self, table: pa.Table) -> bool:
+        """Whether the columns are those of the account's version, and full."""
+        if not table.schema.equals(_SCHEMAS[self.content["version"]]):
+            return False
+        kept, classes = self.content["scores"], self.content["classes"]
+        absent = {None: _RANKED.names, "all": ["classes"], "top": []}[kept]
+        lengths = {"scores": classes if kept == "all" else TOP, "classes": TOP}
+        return all(
+            column.null_count == len(column) if name in absent else _full(column, lengths.get(name))
+            for name, column in zip(table.column_names, table.columns, strict=True)
+        )
+
+
+def _full(column: pa.ChunkedArray, length: int | None) -> bool:
+    """Whether there is a value in each row or, in a column of lists, this many."""
+    if column.null_count or not pa.types.is_list(column.type):
+        return not column.null_count
+    lists = column.combine_chunks()
+    return not lists.flatten().null_count and bool((lists.value_lengths().to_numpy() == length).all())
+
+
+def _read(file: bytes, path: Location) -> pa.Table:
+    with _damage(path, "cannot be read as Parquet"):
+        return pq.ParquetFile(pa.BufferReader(file), page_checksum_verification=True).read()
 
 
 def parsed(end: bytes, path: Location) -> Footer:
@@ -212,6 +329,7 @@ def parsed(end: bytes, path: Location) -> Footer:
                 f"{path} has version {content['version']} of the cell format; this program reads {VERSION}: upgrade it."
             )
         _check_entries(content)
+        content = dict.fromkeys(_ENTRIES - content.keys()) | content  # all of them have the default None
     if not sealed:
         _validated(text, path)
     return Footer(path, text, content, rows)

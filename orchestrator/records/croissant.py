@@ -35,12 +35,13 @@ _CONTEXT = {
 """What the words mean, as the standard gives it for all who use it."""
 
 
-def croissant(experiment: Experiment, results_sha256: str) -> dict[str, Any]:
+def croissant(experiment: Experiment, results_sha256: str, *, validation: bool = False) -> dict[str, Any]:
     """The description, as JSON-LD.
 
     Args:
         experiment: What the folder holds.
         results_sha256: Of the file `results.parquet`; the cells' files have checksums of their own.
+        validation: Whether there are files of validation rows.
     """
     table = {
         "@type": "cr:FileObject",
@@ -50,38 +51,44 @@ def croissant(experiment: Experiment, results_sha256: str) -> dict[str, Any]:
         "encodingFormat": _PARQUET,
         "sha256": results_sha256,
     }
-    cells = {
-        "@type": "cr:FileSet",
-        "@id": "evaluations",
-        "name": "evaluations",
-        "includes": "evaluations/*/*/*/*.parquet",
-        "encodingFormat": _PARQUET,
-    }
-    of_table, of_cells = {"fileObject": {"@id": table["@id"]}}, {"fileSet": {"@id": cells["@id"]}}
-    model = {
-        "@type": "cr:Field",
-        "@id": "samples/cell_id",
-        "name": "cell_id",
-        "description": "The model, as in the results.",
-        "dataType": "sc:Text",
-        "source": {
-            **of_cells,
-            "extract": {"fileProperty": "filename"},
-            "transform": {"regex": r"^([0-9a-f]+)\.parquet$"},
-        },
-    }
+    of_table = {"fileObject": {"@id": table["@id"]}}
     return {
         "@context": _CONTEXT,
         "@type": "sc:Dataset",
         "conformsTo": "http://mlcommons.org/croissant/1.0",
         "name": experiment.name,
         "description": experiment.question or "An experiment that states no question.",
-        "distribution": [table, cells],
+        "distribution": [table, _file_set("evaluations"), *([_file_set("validation")] if validation else [])],
         "recordSet": [
             _records("results", "One model.", _fields("results", results.SCHEMA, of_table)),
-            _records("samples", "A test sample of a model.", [model, *_fields("samples", cell_file.SCHEMA, of_cells)]),
+            _samples("samples", "A test sample of a model.", "evaluations"),
+            *([_samples("validation_samples", "A validation sample of a model.", "validation")] if validation else []),
         ],
     }
+
+
+def _file_set(folder: str) -> dict[str, Any]:
+    """The files of all models below a folder."""
+    includes = f"{folder}/*/*/*/*.parquet"
+    return {"@type": "cr:FileSet", "@id": folder, "name": folder, "includes": includes, "encodingFormat": _PARQUET}
+
+
+def _samples(records: str, what: str, folder: str) -> dict[str, Any]:
+    """The rows of these files."""
+    source = {"fileSet": {"@id": folder}}
+    model = {
+        "@type": "cr:Field",
+        "@id": f"{records}/cell_id",
+        "name": "cell_id",
+        "description": "The model, as in the results.",
+        "dataType": "sc:Text",
+        "source": {
+            **source,
+            "extract": {"fileProperty": "filename"},
+            "transform": {"regex": r"^([0-9a-f]+)\.parquet$"},
+        },
+    }
+    return _records(records, what, [model, *_fields(records, cell_file.SCHEMA, source)])
 
 
 def _records(name: str, what: str, fields: list[dict[str, Any]]) -> dict[str, Any]:
@@ -94,9 +101,10 @@ def _fields(records: str, schema: pa.Schema, source: Mapping[str, Any]) -> list[
             "@type": "cr:Field",
             "@id": f"{records}/{field.name}",
             "name": field.name,
-            "dataType": _kind(field.type),
+            "dataType": _kind(field.type.value_type if pa.types.is_list(field.type) else field.type),
             "source": {**source, "extract": {"column": field.name}},
         }
+        | ({"repeated": True} if pa.types.is_list(field.type) else {})
         | ({"description": MEASURES[field.name]} if field.name in MEASURES else {})
         for field in schema
     ]

@@ -1,18 +1,24 @@
 """The truth: one immutable Parquet file a cell. The only door to pyarrow, with `cell_file`, `results` and `storage`.
 
 A file is enough, alone, to rebuild everything else. A diverged cell leaves one without rows.
+Beside the folder lies `validation`, with the rows of the validation split under the same names.
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Any
+
+import pyarrow as pa
 
 from orchestrator.errors import DamagedFileError, WorkspaceError
 from orchestrator.plan import Cell
-from orchestrator.records.cell_file import Account, Footer, cell_in, encoded, name_of, parsed, rows_digest
+from orchestrator.records import cell_file
+from orchestrator.records.cell_file import Account, Footer, cell_in, name_of, parsed
 from orchestrator.records.storage import Storage, in_parallel
 from orchestrator.workspace import Location
 from trainers.evaluation import Evaluation
@@ -25,8 +31,19 @@ _UNSEEN = re.compile(r"(^|/)\.[^/]*$|\.damaged$")
 
 
 @dataclass(frozen=True)
+class Whole:
+    """All that is kept of a cell, checked."""
+
+    file: bytes
+    rows: str
+    """What the test rows hash to."""
+    validation: bytes | None
+    """The file of the validation rows."""
+
+
+@dataclass(frozen=True)
 class Evaluations:
-    """The per-cell files below one place."""
+    """The per-cell files below one place, and those of validation rows beside it."""
 
     folder: Location
 
@@ -34,6 +51,11 @@ class Evaluations:
     def storage(self) -> Storage:
         """Where their bytes lie."""
         return Storage(self.folder)
+
+    @property
+    def validations(self) -> Storage:
+        """Where the files of validation rows lie."""
+        return Storage(self.folder.parent / "validation")
 
     def path(self, recipe: Recipe, cell_id: str) -> Location:
         """Where a cell's file belongs, partitioned so that dataset readers see the factors."""
@@ -51,10 +73,32 @@ class Evaluations:
         """The ids of all cells that are done, from the names of the files alone."""
         return {cell for file in self.storage.list() if (cell := cell_in(file.name))}
 
-    def publish(self, recipe: Recipe, account: Account, evaluation: Evaluation | None) -> Location:
-        """Write a cell's file, whole or not at all; a second writer replaces it with its equal."""
-        self.storage.write(_name(recipe, account.cell_id), encoded(account, evaluation))
-        return self.path(recipe, account.cell_id)
+    def publish(
+        self, recipe: Recipe, account: Account, evaluation: Evaluation | None, validation: Evaluation | None = None
+    ) -> Location:
+        """Write a cell's file, whole or not at all; a second writer replaces it with its equal.
+
+        Args:
+            recipe: The cell's.
+            account: What to say of it; which scores are kept, and the checksum of the validation rows, are filled in.
+            evaluation: The test rows; None of a cell that diverged.
+            validation: The validation rows. They are written first, so that no cell is done without them.
+        """
+        name = _name(recipe, account.cell_id)
+        rows = None if validation is None else cell_file.encoded_validation(account.cell_id, validation)
+        digest = None if rows is None else hashlib.sha256(rows).hexdigest()
+        account = replace(account, scores=cell_file.kept(evaluation), validation_sha256=digest)
+        self._put(name, cell_file.encoded(account, evaluation), rows)
+        return self.folder / name
+
+    def take(self, name: str, whole: Whole) -> None:
+        """Put a cell's files here as they are, under a name below the folder."""
+        self._put(name, whole.file, whole.validation)
+
+    def _put(self, name: str, file: bytes, validation: bytes | None) -> None:
+        if validation is not None:
+            self.validations.write(name, validation)
+        self.storage.write(name, file)
 
     def account(self, cell: Cell) -> Account:
         """The account of a cell that is done, from its file's footer.
@@ -72,24 +116,50 @@ class Evaluations:
         """The account as JSON has it, in a fraction of the time; raises as `account` does."""
         return _footer(self.storage, self.name(cell)).of(cell).content
 
-    def evaluation(self, cell: Cell) -> Evaluation:
-        """The per-sample rows of a cell that is done; raises as `account` does."""
-        name = self.name(cell)
-        path = self.folder / name
-        content = _read(path, lambda: self.storage.read(name))
-        table = parsed(content, path).of(cell).table(content)
-        return Evaluation(**{field.name: table[field.name].to_numpy() for field in fields(Evaluation)})
+    def evaluation(self, cell: Cell, *, scores: bool = True) -> Evaluation:
+        """The per-sample rows of a cell that is done; raises as `account` does.
 
-    def checked(self, name: str) -> tuple[bytes, str]:
-        """A whole file by its name below the folder, and what its rows hash to; all that it holds is checked.
+        Args:
+            cell: The cell.
+            scores: Whether to hold its scores in memory, too, which take more than all else.
+        """
+        content = self._bytes(name := self.name(cell))
+        return cell_file.evaluation_of(parsed(content, self.folder / name).of(cell).table(content), scores=scores)
+
+    def validation(self, cell: Cell) -> Evaluation | None:
+        """The rows of the validation split of a cell that is done; None where it had none, or kept none.
 
         Raises:
-            DamagedFileError: The file is not one of ours, or not whole; otherwise as `account` does.
+            DamagedFileError: They are missing, or not those that its file speaks of; otherwise as `account` does.
 
         """
-        path = self.folder / name
-        content = _read(path, lambda: self.storage.read(name))
-        return content, rows_digest(parsed(content, path).named(name).table(content))
+        name = self.name(cell)
+        table, _ = self._validation(name, _footer(self.storage, name).of(cell))
+        return None if table is None else cell_file.evaluation_of(table)
+
+    def checked(self, name: str) -> Whole:
+        """All that is kept of a cell, by its file's name below the folder; all that it holds is checked.
+
+        Raises:
+            DamagedFileError: The file, or that of its validation rows, is not one of ours, or not whole;
+                otherwise as `account` does.
+
+        """
+        content = self._bytes(name)
+        footer = parsed(content, self.folder / name).named(name)
+        rows = cell_file.rows_digest(footer.table(content))
+        return Whole(content, rows, self._validation(name, footer)[1])
+
+    def _bytes(self, name: str) -> bytes:
+        return _read(self.folder / name, lambda: self.storage.read(name))
+
+    def _validation(self, name: str, footer: Footer) -> tuple[pa.Table | None, bytes | None]:
+        """The rows, and the file that holds them."""
+        path, content = self.validations.root / name, None
+        if footer.content["validation_sha256"] is not None:
+            with suppress(FileNotFoundError):  # the footer says what is wrong with that
+                content = _read(path, lambda: self.validations.read(name))
+        return footer.validation(content, path), content
 
     def accounts(self) -> Iterator[tuple[Location, Account | DamagedFileError]]:
         """Every file that is neither hidden nor set aside, and its account, or why it is no cell's.

@@ -63,6 +63,14 @@ def _cell(file: Stored) -> str | None:
     return cell_in(rest) if kind == "evaluations" else None
 
 
+def _of_validation(file: Stored, name: str, done: Collection[str], now: float, cells: Collection[str]) -> str | None:
+    """Validation rows go with their cell; those of one that is not done may just have been written."""
+    cell = cell_in(name)
+    if cell in cells:
+        return "validation rows of a cell asked for by its id"
+    return "validation rows of no cell that is done" if cell not in done and now - file.modified > DAY else None
+
+
 def _reason(
     file: Stored,
     done: Collection[str],
@@ -81,13 +89,15 @@ def _reason(
             return "set aside, because it could not be trusted"
         case "evaluations":
             return _of_cells(file, experiments, cells)
+        case "validation":
+            return _of_validation(file, rest, done, now, cells)
         case "checkpoints" if ".unusable-" in file.name:
             return "set aside, because it could not be used"
         case "checkpoints" if subject in done:
             return "state of a cell that is done"
         case "checkpoints" if experiments is not None and not any(subject in asked for asked in experiments.values()):
             return "state of a cell that no experiment asks for"
-        case "results" | "reports" | "compacted" if experiments is not None:
+        case "results" | "reports" | "compacted" | "compacted-validation" if experiments is not None:
             known = subject.removesuffix(".parquet") if kind == "results" else subject
             return None if known in experiments else "of no experiment in the registry"
         case _:

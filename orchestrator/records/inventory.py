@@ -10,7 +10,7 @@ from orchestrator.plan import Plan
 from orchestrator.records.cell_file import cell_in
 from orchestrator.records.registry import Artefact, Registry
 from orchestrator.records.schema import ArtefactKind
-from orchestrator.records.storage import Storage
+from orchestrator.records.storage import Storage, Stored
 from orchestrator.workspace import Location, Workspace
 
 
@@ -35,14 +35,24 @@ def take_inventory(
 
 def _left(plan: Plan, place: Workspace, runs: Mapping[str, str]) -> Iterator[Artefact]:
     name = plan.experiment.name
-    files = {cell: file for file in Storage(place.evaluations).list() if (cell := cell_in(file.name))}
+    files, beside = (_of_cells(folder) for folder in (place.evaluations, place.validation))
     for cell in plan.cells:
         if file := files.get(cell.id):
-            uri, when = (place.evaluations / file.name).as_uri(), datetime.fromtimestamp(file.modified, UTC)
-            yield Artefact(uri, "evaluation", cell.id, bytes=file.size, created=when)
+            yield _file("evaluation", place.evaluations, cell.id, file)
+            if rows := beside.get(cell.id):
+                yield _file("validation", place.validation, cell.id, rows)
             if uri := runs.get(cell.id):
                 yield Artefact(uri, "run", cell.id, name)
     yield from documents(place, name)
+
+
+def _of_cells(folder: Location) -> dict[str, Stored]:
+    return {cell: file for file in Storage(folder).list() if (cell := cell_in(file.name))}
+
+
+def _file(kind: ArtefactKind, folder: Location, cell: str, file: Stored) -> Artefact:
+    when = datetime.fromtimestamp(file.modified, UTC)
+    return Artefact((folder / file.name).as_uri(), kind, cell, bytes=file.size, created=when)
 
 
 def documents(place: Workspace, experiment: str) -> Iterator[Artefact]:

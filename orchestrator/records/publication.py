@@ -69,7 +69,9 @@ def export(plan: Plan, place: Workspace, folder: Path, trials: Plan | None = Non
     target.write("provenance.json", _json(made))
     target.write("README.md", _card(plan, found).encode())
     target.write("datapackage.json", _json(_package(plan.experiment, target)))
-    target.write("croissant.json", _json(croissant(plan.experiment, _sha256(target, "results.parquet") or "")))
+    validation = bool(_rows_below("validation", target))
+    described = croissant(plan.experiment, _sha256(target, "results.parquet") or "", validation=validation)
+    target.write("croissant.json", _json(described))
     target.write(SUMS, "".join(f"{_sha256(target, name)}  {name}\n" for name in _names(target)).encode())
     return Exported(found.table.num_rows, len(found.missing), damaged)
 
@@ -78,7 +80,7 @@ def _copy_cells(plans: Iterable[Plan | None], source: Evaluations, folder: Path)
     target, damaged = Evaluations(folder / "evaluations"), list[str]()
     for name in sorted(source.name(cell) for plan in plans if plan for cell in plan.cells):
         try:
-            target.storage.write(name, source.checked(name)[0])
+            target.take(name, source.checked(name))
         except FileNotFoundError:
             continue
         except DamagedFileError as error:
@@ -121,8 +123,9 @@ def _sha256(storage: Storage, name: str) -> str | None:
 
 def _package(experiment: Experiment, target: Storage) -> dict[str, Any]:
     """The description that programs read."""
-    samples = [name for name in _names(target) if name.startswith("evaluations/") and name.endswith(".parquet")]
+    rows = {folder: _rows_below(folder, target) for folder in ("evaluations", "validation")}
     table = {"type": "table", "schema": _table_schema(results.SCHEMA)}
+    samples = _table_schema(cell_file.SCHEMA)
     parquet = {"format": "parquet", "mediatype": "application/vnd.apache.parquet"}
     return {
         "$schema": "https://datapackage.org/profiles/2.0/datapackage.json",
@@ -133,9 +136,17 @@ def _package(experiment: Experiment, target: Storage) -> dict[str, Any]:
         "resources": [
             {"name": "results", **_file(target, "results.parquet"), **parquet, **table},
             {"name": "results-csv", **_file(target, "results.csv"), "format": "csv", "mediatype": "text/csv", **table},
-            {"name": "samples", "path": samples, **parquet, "type": "table", "schema": _table_schema(cell_file.SCHEMA)},
+            *(
+                {"name": name, "path": rows[folder], **parquet, "type": "table", "schema": samples}
+                for name, folder in (("samples", "evaluations"), ("validation-samples", "validation"))
+                if rows[folder]
+            ),
         ],
     }
+
+
+def _rows_below(folder: str, target: Storage) -> list[str]:
+    return [name for name in _names(target) if name.startswith(f"{folder}/") and name.endswith(".parquet")]
 
 
 def _file(target: Storage, name: str) -> dict[str, Any]:
@@ -154,6 +165,8 @@ def _table_schema(schema: pa.Schema) -> dict[str, Any]:
 
 
 def _kind(kind: pa.DataType) -> str:
+    if pa.types.is_list(kind):
+        return "any"  # frictionless takes no array that pandas has read for an array
     if pa.types.is_integer(kind):
         return "integer"
     return "number" if pa.types.is_floating(kind) else "string"
@@ -181,6 +194,7 @@ def _card(plan: Plan, found: Results) -> str:
 |---|---|
 | `results.parquet`, `results.csv` | one row a model: what it is, its measures, its costs |
 | `evaluations/dataset=…/backbone=…/loss=…/ID.parquet` | one row a test sample of a model: {_columns()} |
+| `validation/dataset=…/backbone=…/loss=…/ID.parquet` | the same of its validation split |
 | `experiment.yaml` | the experiment, every default written out |
 | `provenance.json`, `requirements.lock` | machines, versions, commits and seeds; the packages |
 | `report/` | the report, where there was one |
@@ -266,14 +280,14 @@ def _take(name: str, source: Evaluations, target: Evaluations) -> bool:
     Raises:
         DamagedFileError: The file, or the one that is there, is damaged, or they differ.
     """
-    content, rows = source.checked(name)
+    theirs = source.checked(name)
     try:
-        ours, our_rows = target.checked(name)
+        ours = target.checked(name)
     except FileNotFoundError:
-        target.storage.write(name, content)
+        target.take(name, theirs)
         return True
-    if ours != content:
-        scores = "the same scores" if our_rows == rows else "other scores"
+    if ours.file != theirs.file:
+        scores = "the same scores" if ours.rows == theirs.rows else "other scores"
         raise DamagedFileError(
             f"{target.folder / name} is there already, from another training with {scores}, and stays as it is."
         )

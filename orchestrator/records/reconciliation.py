@@ -124,7 +124,7 @@ def _account(evaluations: Evaluations, cell: Cell | None) -> Account | None:
 def _evaluation(evaluations: Evaluations, cell: Cell) -> Evaluation | None:
     """What there is to draw a curve from; a run can do without."""
     try:
-        return evaluations.evaluation(cell)
+        return evaluations.evaluation(cell, scores=False)
     except (DamagedFileError, FileNotFoundError):
         return None
 

@@ -83,8 +83,10 @@ class CellLog:
             parameters=fit.parameters,
             train_seconds=fit.train_seconds,
             images_per_second=fit.images_per_second,
+            classes=fit.classes,
+            temperature=fit.temperature,
         )
-        self.recorder.evaluations.publish(self.cell.recipe, account, fit.evaluation)
+        self.recorder.evaluations.publish(self.cell.recipe, account, fit.evaluation, fit.validation)
         self.run.artifacts(artefacts(account.provenance, fit.evaluation))
         if self.recorder.log_models:
             self.run.model(partial(models.save, fit.model, fit.example))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -25,6 +25,8 @@ from trainers.metrics import MEASURES
 
 if TYPE_CHECKING:
     import pyarrow.dataset as ds
+
+    from trainers.evaluation import Evaluation
 
 SCHEMA = pa.schema(
     [
@@ -199,12 +201,23 @@ def read(place: Location) -> list[dict[str, Any]]:
         return []
 
 
-def compact(plan: Plan, evaluations: Evaluations, folder: Location) -> int:
+def compact(
+    plan: Plan,
+    evaluations: Evaluations,
+    folder: Location,
+    read: Callable[[Evaluations, Cell], Evaluation | None] = Evaluations.evaluation,
+) -> int:
     """Write the rows of all samples of a finished experiment as one dataset; the cells' files stay.
 
     It is partitioned by dataset, backbone and loss; within a file each cell has a row group
     of its own, in the order of seeds. Written again, it is the same; files that an earlier
     plan left in the folder are removed.
+
+    Args:
+        plan: The experiment's cells.
+        evaluations: Their files.
+        folder: Where the dataset goes.
+        read: Which rows of a cell: those of the test split, or `Evaluations.validation`.
 
     Returns:
         How many rows there are.
@@ -218,18 +231,20 @@ def compact(plan: Plan, evaluations: Evaluations, folder: Location) -> int:
         raise RequestError(
             "\n".join([*found.damaged, f"{count} of {len(plan)} cells of '{name}' are not done: launch it first."])
         )
-    storage, written = Storage(folder), set[str]()
+    storage, written, rows = Storage(folder), set[str](), 0
     for partition, cells in _partitions(plan):
         samples = max(evaluations.content(cell)["samples"] for cell in cells)
         at_once = max(1, _ROWS // max(1, samples))
         for start in range(0, len(cells), at_once):
             name = f"{partition}/part-{start // at_once:05}.parquet"
-            storage.write(name, _joined(cells[start : start + at_once], evaluations))
+            content, count = _joined(cells[start : start + at_once], evaluations, read)
+            storage.write(name, content)
             written.add(name)
+            rows += count
     for file in storage.list():
         if file.name not in written:
             storage.delete(file.name)
-    return sum(found.table["samples"].to_pylist())
+    return rows
 
 
 def _partitions(plan: Plan) -> Iterator[tuple[str, list[Cell]]]:
@@ -240,18 +255,21 @@ def _partitions(plan: Plan) -> Iterator[tuple[str, list[Cell]]]:
         yield name, list(cells)
 
 
-def _joined(cells: Sequence[Cell], evaluations: Evaluations) -> bytes:
-    """A Parquet file of the rows of some cells."""
-    sink = pa.BufferOutputStream()
+def _joined(
+    cells: Sequence[Cell], evaluations: Evaluations, read: Callable[[Evaluations, Cell], Evaluation | None]
+) -> tuple[bytes, int]:
+    """A Parquet file of the rows of some cells, and how many they are."""
+    sink, count = pa.BufferOutputStream(), 0
     with pq.ParquetWriter(sink, SAMPLES, compression="zstd", store_schema=False, write_page_checksum=True) as writer:
         for cell in cells:
             try:
-                rows = asdict(evaluations.evaluation(cell))
+                rows = cell_file.columns(read(evaluations, cell))
             except DamagedFileError as error:
                 raise RequestError(_set_aside(cell, evaluations, error)) from None
             same = {"cell_id": [cell.id] * len(rows["sample"]), "seed": [cell.seed] * len(rows["sample"])}
             writer.write_table(pa.table({**same, **rows}, schema=SAMPLES))
-    return sink.getvalue().to_pybytes()
+            count += len(rows["sample"])
+    return sink.getvalue().to_pybytes(), count
 
 
 @dataclass(frozen=True, eq=False)

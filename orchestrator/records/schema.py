@@ -45,7 +45,7 @@ EventKind = Literal[
     "interrupted",
 ]
 """The first six are of launches and files, the others of a cell."""
-ArtefactKind = Literal["evaluation", "run", "table", "report"]
+ArtefactKind = Literal["evaluation", "validation", "run", "table", "report"]
 
 
 class Moment(TypeDecorator[datetime]):

@@ -229,7 +229,7 @@ def gather(
         models = list[Model]()
         for cell in by_key[key]:
             try:
-                models.append(Model(cell.seed, evaluations.evaluation(cell), finished[cell.id]))
+                models.append(Model(cell.seed, evaluations.evaluation(cell, scores=False), finished[cell.id]))
             except (FileNotFoundError, DamagedFileError) as error:
                 unreadable.append(f"{cell.name}: {error}")
         curve = summarise(*key, models)

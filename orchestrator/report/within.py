@@ -162,7 +162,7 @@ def _read(cells: Iterable[Cell], evaluations: Evaluations) -> Iterator[tuple[int
     """The samples of each seed that has any."""
     for cell in cells:
         try:
-            found = evaluations.evaluation(cell)
+            found = evaluations.evaluation(cell, scores=False)
         except (FileNotFoundError, DamagedFileError):
             continue
         if found.sample.size:

@@ -10,13 +10,15 @@ import pytest
 from orchestrator.cluster import Resources
 from orchestrator.plan import PROTOCOL, Cell, identity
 from orchestrator.records.evaluations import Account
-from trainers.evaluation import Evaluation
+from trainers.evaluation import ALL, TOP, Evaluation
 from trainers.metrics import MEASURES
 from trainers.recipe import Recipe
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from numpy.typing import NDArray
 
 TINY = """\
 name: tiny
@@ -83,16 +85,51 @@ def an_account() -> Callable[..., Account]:
             "seconds": 3.0,
             "mlflow_run_id": "run",
             "provenance": {"git_commit": "abc", "threads": 1, "devices": 1},
+            "classes": 10,
+            "scores": "all",
         }
         return Account(**{**fields, **changes})
 
     return make
 
 
+def rows(scores: NDArray[np.float32], label: NDArray[np.int32]) -> Evaluation:
+    """What an evaluation keeps of scores (n, K) and labels (n,), found by sorting."""
+    each, exact = np.arange(len(label)), scores.astype(np.float64)
+    others = exact.copy()
+    others[each, label] = -np.inf
+    order = np.argsort(-exact, axis=1, kind="stable")
+    rest = np.stack([np.delete(row, best) for row, best in zip(exact, order[:, 0], strict=True)])
+    many = scores.shape[1] > ALL
+    return Evaluation(
+        sample=each.astype(np.int32),
+        label=label.astype(np.int32),
+        prediction=order[:, 0].astype(np.int32),
+        positive=scores[each, label],
+        rival=others.max(axis=1).astype(np.float32),
+        logsumexp=np.logaddexp.reduce(exact, axis=1).astype(np.float32),
+        logsumexp_tuned=np.logaddexp.reduce(exact / 2, axis=1).astype(np.float32),
+        runner_up=order[:, 1].astype(np.int32),
+        runner_up_score=scores[each, order[:, 1]],
+        log_odds=exact[each, order[:, 0]] - np.logaddexp.reduce(rest, axis=1),
+        scores=np.take_along_axis(scores, order[:, :TOP], axis=1) if many else scores,
+        classes=order[:, :TOP].astype(np.int32) if many else None,
+    )
+
+
 @pytest.fixture
-def evaluation() -> Evaluation:
+def drawn() -> Callable[..., Evaluation]:
+    """What a model might say of some samples of some classes."""
+
+    def draw(samples: int = 50, classes: int = 10, seed: int = 0) -> Evaluation:
+        random = np.random.default_rng(seed)
+        label = random.integers(0, classes, samples).astype(np.int32)
+        return rows(random.normal(size=(samples, classes)).astype(np.float32), label)
+
+    return draw
+
+
+@pytest.fixture
+def evaluation(drawn: Callable[..., Evaluation]) -> Evaluation:
     """What a model might say of fifty samples."""
-    draw = np.random.default_rng(0)
-    scores = draw.normal(size=(4, 50)).astype(np.float32)
-    label, prediction = draw.integers(0, 10, size=(2, 50)).astype(np.int32)
-    return Evaluation(np.arange(50, dtype=np.int32), label, prediction, *scores)
+    return drawn()

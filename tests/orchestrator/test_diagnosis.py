@@ -183,6 +183,19 @@ def test_a_deleted_file_is_noticed(launched: Desk, *, whole: bool) -> None:
     assert "finished in MLflow, but have no file" in mlflow.found
 
 
+@pytest.mark.parametrize("damage", ["missing", "altered"])
+@pytest.mark.parametrize("whole", [True, False])
+def test_validation_rows_that_are_missing_or_altered_are_noticed(launched: Desk, *, damage: str, whole: bool) -> None:
+    path = next((launched.folder / "runs" / "validation").rglob("*.parquet"))
+    path.unlink() if damage == "missing" else path.write_bytes(path.read_bytes() + b" ")
+    finding = only(launched.trouble(whole=whole))
+    assert (finding.state, str(path) in finding.found, "gc --remove --cells" in (finding.remedy or "")) == (
+        "problem",
+        True,
+        True,
+    )
+
+
 def launched_id(desk: Desk) -> str:
     """The cell whose file is gone."""
     with closing(sqlite3.connect(desk.folder / "runs" / "registry.db")) as registry:

@@ -13,7 +13,7 @@ from orchestrator.errors import RequestError
 from orchestrator.experiment import load
 from orchestrator.plan import Plan, plan
 from orchestrator.report import overview
-from orchestrator.verification import choose, compare
+from orchestrator.verification import Left, choose, compare
 from trainers.evaluation import Evaluation
 
 if TYPE_CHECKING:
@@ -23,21 +23,19 @@ if TYPE_CHECKING:
     from orchestrator.plan import Cell
     from orchestrator.records.evaluations import Account
 
-Left = tuple["Account", Evaluation]
-
 
 @pytest.fixture
 def left(a_cell: Callable[..., Cell], an_account: Callable[..., Account], evaluation: Evaluation) -> Left:
     """What a cell left."""
-    return an_account(a_cell()), evaluation
+    return Left(an_account(a_cell()), evaluation)
 
 
 def with_rows(left: Left, **columns: Any) -> Left:
-    return left[0], replace(left[1], **columns)
+    return left._replace(rows=replace(left.rows, **columns))
 
 
 def with_account(left: Left, **fields: Any) -> Left:
-    return replace(left[0], **fields), left[1]
+    return left._replace(account=replace(left.account, **fields))
 
 
 def test_the_same_bits_are_identical_however_long_they_took_and_wherever(left: Left) -> None:
@@ -87,17 +85,38 @@ def test_metrics_shifts_biases_and_curves_count_too(left: Left, fields: Any, kin
     assert name in compare(left, with_account(left, **fields)).differences[kind]
 
 
+def first_rows(rows: Evaluation, count: int) -> Evaluation:
+    columns = {name: None if column is None else column[:count] for name, column in vars(rows).items()}
+    return Evaluation(**columns)  # pyright: ignore[reportArgumentType]
+
+
+def test_validation_rows_and_the_fitted_temperature_count_too(left: Left, drawn: Callable[..., Evaluation]) -> None:
+    both = left._replace(validation=drawn(20))
+    assert compare(both, left._replace(validation=drawn(20))).identical
+    assert compare(both, left).differences["columns"]["validation positive"] == math.inf
+    other = compare(both, left._replace(validation=drawn(20, seed=1)))
+    assert set(other.differences["columns"]) > {"validation positive", "validation scores", "validation log_odds"}
+    assert "positive" not in other.differences["columns"]
+    assert compare(left, with_account(left, temperature=2.0)).differences["metrics"].keys() == {"fitted temperature"}
+
+
+def test_one_bit_of_one_score_is_told(left: Left) -> None:
+    assert left.rows.scores is not None
+    scores = left.rows.scores.copy()
+    scores[3, 4] = np.nextafter(scores[3, 4], np.float32(math.inf))
+    assert compare(left, with_rows(left, scores=scores)).differences["columns"].keys() == {"scores"}
+
+
 def test_another_number_of_samples_or_epochs_is_an_infinite_difference(left: Left) -> None:
-    fewer = Evaluation(**{name: column[:10] for name, column in vars(left[1]).items()})
-    verdict = compare(left, (replace(left[0], history=left[0].history[:1]), fewer))
+    account = replace(left.account, history=left.account.history[:1])
+    verdict = compare(left, Left(account, first_rows(left.rows, 10)))
     assert set(verdict.differences["columns"].values()) == {math.inf}
     assert verdict.differences["curves"] == {"train_loss": math.inf}
     assert verdict.changed == 50
 
 
 def test_a_cell_that_diverged_and_now_finishes_is_told_in_one_sentence(left: Left) -> None:
-    none = Evaluation(**{name: column[:0] for name, column in vars(left[1]).items()})
-    diverged = replace(left[0], state="diverged", metrics={}), none
+    diverged = Left(replace(left.account, state="diverged", metrics={}), first_rows(left.rows, 0))
     assert compare(diverged, diverged).identical
     verdict = compare(diverged, left)
     assert not verdict.identical

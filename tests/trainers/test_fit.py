@@ -71,13 +71,58 @@ def fatal() -> Iterator[Callable[[int], Fatal]]:
     Fatal.steps.clear()
 
 
+def test_the_rows_of_both_splits_are_kept_with_what_decisions_need(
+    short: tuple[Fit, History], digits: TrainTest
+) -> None:
+    found = short[0]
+    assert found.validation is not None
+    assert found.classes == 10
+    assert found.temperature == found.metrics["temperature"]
+    assert np.isin(found.validation.sample, np.arange(len(digits.train.labels))).all()
+    for rows in (found.evaluation, found.validation):
+        assert rows.scores is not None
+        assert rows.classes is None
+        each = np.arange(len(rows.label))
+        np.testing.assert_array_equal(rows.scores[each, rows.label], rows.positive)
+        np.testing.assert_array_equal(rows.scores.argmax(axis=1), rows.prediction)
+    best = uniform_accuracy(found.validation.positive, found.validation.rival)
+    assert found.metrics["validation_threshold"] == best.threshold
+
+
+def test_without_a_validation_split_there_are_no_such_rows_and_no_temperature(digits: TrainTest) -> None:
+    found = fit(_recipe(epochs=1, validation_fraction=0), digits)
+    assert (found.validation, found.temperature) == (None, None)
+
+
+@pytest.mark.parametrize("column", ["positive", "scores"])
+@pytest.mark.parametrize("split", ["test", "validation"])
+def test_scores_that_are_not_finite_on_either_split_are_a_divergence(
+    digits: TrainTest, monkeypatch: pytest.MonkeyPatch, split: str, column: str
+) -> None:
+    found, observe = list[Evaluation](), fit_module._observe
+
+    def spoilt(*arguments: Any) -> Any:
+        observed, temperature = observe(*arguments)
+        rows = getattr(observed, split)
+        values = getattr(rows, column).copy()
+        values.flat[5] = -np.inf
+        found.append(rows)
+        return replace(observed, **{split: replace(rows, **{column: values})}), temperature
+
+    monkeypatch.setattr(fit_module, "_observe", spoilt)
+    with pytest.raises(DivergedError):
+        fit(_recipe(epochs=1), digits)
+    assert found
+
+
 class TestReproducibility:
     def test_the_same_recipe_twice_gives_the_same_bits(self, short: tuple[Fit, History], digits: TrainTest) -> None:
         torch.manual_seed(12345)  # whatever was drawn before
         again, first = fit(_recipe(augmentation=["crop", "flip"]), digits), short[0]
-        for field in fields(Evaluation):
-            one, other = getattr(first.evaluation, field.name), getattr(again.evaluation, field.name)
-            assert one.tobytes() == other.tobytes()
+        for one, other in ((first.evaluation, again.evaluation), (first.validation, again.validation)):
+            for field in fields(Evaluation):
+                here, there = getattr(one, field.name), getattr(other, field.name)
+                assert (here is None and there is None) or here.tobytes() == there.tobytes()
         assert again.history == first.history
         assert again.learned_bias == first.learned_bias
         assert again.metrics == first.metrics

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import fields
+from decimal import Decimal, localcontext
+from functools import partial
 
 import numpy as np
 import pytest
@@ -17,8 +19,17 @@ from trainers.backbones import InputShape
 from trainers.backbones.resnet import ResNet8
 from trainers.classifier import Classifier
 from trainers.data import Resident
-from trainers.evaluation import Evaluation
-from trainers.inference import TemperatureSearch, decide, evaluate, keeping, measuring, summarise
+from trainers.evaluation import ALL, TOP, Evaluation
+from trainers.inference import (
+    TemperatureSearch,
+    by_probability,
+    decide,
+    evaluate,
+    keeping,
+    measuring,
+    ranked,
+    summarise,
+)
 from trainers.losses.bce import BCEUnified
 from trainers.metrics.features import Geometry
 
@@ -135,13 +146,110 @@ def test_at_temperature_1_both_logsumexps_are_the_same(model: Classifier, split:
     assert not np.array_equal(evaluation.logsumexp, evaluate(model, split, temperature=2.0).logsumexp_tuned)
 
 
+RANKED = ("runner_up", "runner_up_score", "log_odds", "scores", "classes")
+
+
 def test_types_are_as_documented(model: Classifier, split: Resident) -> None:
     evaluation = evaluate(model, split)
-    types = {field.name: getattr(evaluation, field.name).dtype.name for field in fields(Evaluation)}
-    assert types == {
+    first = {
         **dict.fromkeys(("sample", "label", "prediction"), "int32"),
         **dict.fromkeys(("positive", "rival", "logsumexp", "logsumexp_tuned"), "float32"),
     }
+    assert _types(evaluation) == {**first, **dict.fromkeys(RANKED)}
+    ranks = {"runner_up": "int32", "runner_up_score": "float32", "log_odds": "float64", "scores": "float32"}
+    assert _types(evaluate(model, split, odds=1.0)) == {**first, **ranks, "classes": None}
+
+
+def _types(evaluation: Evaluation) -> dict[str, str | None]:
+    columns = {field.name: getattr(evaluation, field.name) for field in fields(Evaluation)}
+    return {name: None if column is None else column.dtype.name for name, column in columns.items()}
+
+
+def exact_log_odds(row: list[float], highest: int, temperature: float = 1.0) -> float:
+    """In sixty digits."""
+    with localcontext() as context:
+        context.prec = 60
+        divided = [Decimal(score) / Decimal(temperature) for score in row]
+        others = sum((each - divided[highest]).exp() for place, each in enumerate(divided) if place != highest)
+        return float(-others.ln())
+
+
+@given(rows, st.sampled_from([1.0, 0.25, 3.7]))
+def test_ranks_are_those_of_sorting_and_log_odds_those_of_sixty_digits(
+    rows: list[tuple[list[float], int]], temperature: float
+) -> None:
+    scores = torch.tensor([row for row, _ in rows], dtype=torch.float32)
+    before, highest = scores.clone(), scores.argmax(dim=1)
+    found = ranked(scores, highest, temperature)
+    assert torch.equal(scores, before)
+    orders = [sorted(range(len(row)), key=lambda k, row=row: (-row[k], k)) for row in before.tolist()]
+    assert found["runner_up"].tolist() == [order[1] for order in orders]
+    assert found["runner_up_score"].tolist() == [
+        row[order[1]] for row, order in zip(before.tolist(), orders, strict=True)
+    ]
+    exact = [exact_log_odds(row, order[0], temperature) for row, order in zip(before.tolist(), orders, strict=True)]
+    assert found["log_odds"].tolist() == pytest.approx(exact, rel=1e-14, abs=1e-13)
+    assert torch.equal(found["scores"], before)
+
+
+def test_log_odds_tell_saturated_samples_apart_whose_probability_rounds_to_one() -> None:
+    # The sum over all classes less the highest score would leave 0 for each: log-odds of infinity.
+    scores = torch.tensor([[60.0, 1.0, -3.0], [60.0, 2.0, -3.0], [90.0, -40.0, -40.0], [-7.5, -7.5, -1e4]])
+    found = ranked(scores, scores.argmax(dim=1))["log_odds"].tolist()
+    exact = [exact_log_odds(row, max(range(3), key=row.__getitem__)) for row in scores.tolist()]
+    assert found == pytest.approx(exact, rel=1e-15, abs=1e-15)
+    assert exact[:3] == pytest.approx([58.98, 57.99, 129.31], abs=0.01)
+    assert found[3] == 0
+    assert scores.logsumexp(dim=1)[:3].tolist() == [60, 60, 90]
+
+
+@pytest.mark.parametrize("classes", [ALL, ALL + 1, 1000])
+def test_all_scores_are_kept_up_to_a_hundred_classes_and_else_the_ten_highest(classes: int) -> None:
+    scores = torch.randn(20, classes, generator=torch.Generator().manual_seed(0))
+    found = ranked(scores, scores.argmax(dim=1))
+    if classes == ALL:
+        assert torch.equal(found["scores"], scores)
+        assert "classes" not in found
+    else:
+        order = np.argsort(-scores.numpy(), axis=1)[:, :TOP]
+        assert found["classes"].tolist() == order.tolist()
+        assert found["scores"].tolist() == np.take_along_axis(scores.numpy(), order, axis=1).tolist()
+
+
+def test_ranks_are_kept_only_where_they_are_asked_for(model: Classifier, split: Resident) -> None:
+    plain, full = evaluate(model, split, temperature=2.0), evaluate(model, split, temperature=2.0, odds=1.0)
+    _, scores = _outputs(model, split)
+    for field in fields(Evaluation):
+        if field.name not in RANKED:
+            assert np.array_equal(getattr(plain, field.name), getattr(full, field.name))
+    assert full.scores is not None
+    torch.testing.assert_close(torch.from_numpy(full.scores), scores)
+    assert full.log_odds is not None
+    highest = scores.argmax(dim=1).tolist()
+    exact = [exact_log_odds(row, best) for row, best in zip(full.scores.tolist(), highest, strict=True)]
+    np.testing.assert_allclose(full.log_odds, exact, rtol=1e-12)
+
+
+def test_scores_of_a_calibrated_loss_are_log_probabilities_in_every_column(model: Classifier, split: Resident) -> None:
+    temperature = 0.3
+    found = by_probability(partial(evaluate, model, temperature=temperature), temperature, split, odds=1.0)
+    _, raw = _outputs(model, split)
+    expected = (raw.double() / temperature).log_softmax(dim=1)
+    assert found.scores is not None
+    np.testing.assert_allclose(found.scores, expected, rtol=1e-4, atol=1e-5)
+    each = np.arange(SAMPLES)
+    assert np.array_equal(found.scores[each, found.label], found.positive)
+    assert found.runner_up is not None
+    assert found.runner_up_score is not None
+    assert np.array_equal(found.scores[each, found.runner_up], found.runner_up_score)
+    assert np.array_equal(found.scores.max(axis=1), np.maximum(found.positive, found.rival))
+    highest, rows = raw.argmax(dim=1).tolist(), raw.tolist()
+    exact = [exact_log_odds(row, best, temperature) for row, best in zip(rows, highest, strict=True)]
+    assert found.log_odds is not None
+    np.testing.assert_allclose(found.log_odds, exact, rtol=1e-4, atol=1e-5)
+    # Any other temperature follows: T times the log-probabilities are the raw scores but for a constant a sample.
+    other = torch.from_numpy(found.scores * temperature / 2.0).double().softmax(dim=1)
+    torch.testing.assert_close(other, (raw.double() / 2.0).softmax(dim=1), rtol=1e-5, atol=1e-6)
 
 
 def test_geometry_adds_up_features_by_class(model: Classifier, split: Resident) -> None:
@@ -175,21 +283,21 @@ def test_the_size_of_a_batch_is_irrelevant(
     model: Classifier, split: Resident, batch: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole_sums, part_sums = Geometry(CLASSES, model.width), Geometry(CLASSES, model.width)
-    whole = evaluate(model, split, witnesses=[measuring(whole_sums)])
+    whole = evaluate(model, split, odds=1.0, witnesses=[measuring(whole_sums)])
     monkeypatch.setattr(inference, "BATCH", batch)
-    parts = evaluate(model, split, witnesses=[measuring(part_sums)])
+    parts = evaluate(model, split, odds=1.0, witnesses=[measuring(part_sums)])
     _assert_close(parts, whole)
     np.testing.assert_allclose(part_sums.unit_sums, whole_sums.unit_sums, rtol=1e-5, atol=1e-5)
 
 
 def _assert_close(first: Evaluation, second: Evaluation) -> None:
-    for field in fields(Evaluation):
-        np.testing.assert_allclose(getattr(first, field.name), getattr(second, field.name), rtol=1e-4, atol=1e-5)
+    for name in (field.name for field in fields(Evaluation) if field.name != "classes"):
+        np.testing.assert_allclose(getattr(first, name), getattr(second, name), rtol=1e-4, atol=1e-5)
 
 
 def test_evaluating_changes_nothing_and_twice_gives_the_same_bits(model: Classifier, split: Resident) -> None:
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    first, again = evaluate(model.train(), split), evaluate(model.train(), split)
+    first, again = (evaluate(model.train(), split, odds=1.0) for _ in range(2))
     for values in fields(Evaluation):
         assert np.array_equal(getattr(first, values.name), getattr(again, values.name))
     after = model.state_dict()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
 import sys
 from contextlib import suppress
 from dataclasses import asdict, fields, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import duckdb
@@ -22,14 +24,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from orchestrator.errors import DamagedFileError, NewerFormatError, WorkspaceError
-from orchestrator.records.cell_file import SCHEMA, VERSION
+from orchestrator.records.cell_file import SCHEMA, VERSION, encoded, encoded_validation
 from orchestrator.records.evaluations import Account, Evaluations, read_account, set_aside
 from orchestrator.records.storage import Storage
 from trainers.evaluation import Evaluation
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from orchestrator.plan import Cell
     from orchestrator.workspace import Location, Remote
@@ -45,6 +46,11 @@ COLUMNS = {
     "rival": pa.float32(),
     "logsumexp": pa.float32(),
     "logsumexp_tuned": pa.float32(),
+    "runner_up": pa.int32(),
+    "runner_up_score": pa.float32(),
+    "log_odds": pa.float64(),
+    "scores": pa.list_(pa.field("element", pa.float32())),
+    "classes": pa.list_(pa.field("element", pa.int32())),
 }
 
 
@@ -66,9 +72,16 @@ def test_what_is_published_is_read_back(
 ) -> None:
     cell, path = published
     assert evaluations.account(cell) == read_account(path) == an_account(cell)
-    back = evaluations.evaluation(cell)
+    assert_same(evaluations.evaluation(cell), evaluation)
+
+
+def assert_same(found: Evaluation, expected: Evaluation) -> None:
     for field in fields(Evaluation):
-        np.testing.assert_array_equal(getattr(back, field.name), getattr(evaluation, field.name), strict=True)
+        here, there = getattr(found, field.name), getattr(expected, field.name)
+        if there is None:
+            assert here is None
+        else:
+            np.testing.assert_array_equal(here, there, strict=True)
 
 
 def test_the_recipe_comes_back_ready_to_be_run(evaluations: Evaluations, published: tuple[Cell, Path]) -> None:
@@ -282,7 +295,7 @@ def test_a_file_with_fewer_rows_than_its_account_says_is_refused(
     evaluations: Evaluations, a_cell: Cells, an_account: Accounts, evaluation: Evaluation
 ) -> None:
     cell = a_cell()
-    some = Evaluation(**{name: values[:10] for name, values in asdict(evaluation).items()})
+    some = Evaluation(**{name: values if values is None else values[:10] for name, values in vars(evaluation).items()})
     evaluations.publish(cell.recipe, an_account(cell, samples=50), some)
     with pytest.raises(DamagedFileError):
         evaluations.evaluation(cell)
@@ -318,8 +331,9 @@ def test_a_foreign_file_is_named_and_one_set_aside_is_not(
 
 def test_a_whole_file_is_checked_by_its_name(evaluations: Evaluations, published: tuple[Cell, Path]) -> None:
     cell, path = published
-    content, rows = evaluations.checked(evaluations.name(cell))
-    assert (content, len(rows)) == (path.read_bytes(), 64)
+    whole = evaluations.checked(evaluations.name(cell))
+    content = whole.file
+    assert (content, len(whole.rows), whole.validation) == (path.read_bytes(), 64, None)
     path.write_bytes(content.replace(b"PAR1", b"PAR2", 1))
     renamed = evaluations.name(cell).replace("dataset=digits", "dataset=other")
     evaluations.storage.write(renamed, content)
@@ -392,6 +406,19 @@ once = settings(
 )
 
 
+LATER = ("classes", "scores", "temperature", "validation_sha256")
+"""What the account of version 1 does not have."""
+
+
+def of_version_1(account: Account, evaluation: Evaluation) -> bytes:
+    """A file as the first releases wrote it: without checksums, ranks, scores and validation rows."""
+    told = {name: value for name, value in asdict(account).items() if name not in LATER} | {"version": 1}
+    schema = pa.schema(list(SCHEMA)[:7], {b"cell": json.dumps(told).encode()})
+    sink, columns = pa.BufferOutputStream(), {name: getattr(evaluation, name) for name in schema.names}
+    pq.write_table(pa.table(columns, schema=schema), sink, compression="zstd")
+    return sink.getvalue().to_pybytes()
+
+
 @pytest.fixture(params=["checked", "unchecked"])
 def whole(
     request: pytest.FixtureRequest, published: tuple[Cell, Path], an_account: Accounts, evaluation: Evaluation
@@ -399,19 +426,30 @@ def whole(
     """A cell's file with checksums, and one of the first releases without."""
     if request.param == "checked":
         return published[1].read_bytes()
-    content = {b"cell": json.dumps(asdict(an_account(published[0]))).encode()}
-    sink = pa.BufferOutputStream()
-    pq.write_table(pa.table(asdict(evaluation), schema=SCHEMA.with_metadata(content)), sink, compression="zstd")
-    return sink.getvalue().to_pybytes()
+    return of_version_1(an_account(published[0]), evaluation)
 
 
-def test_files_of_the_first_releases_are_read(
+def old(account: Account, whole: bytes) -> Account:
+    """What is read of an account that may be of version 1."""
+    if b"cell_sha256" in whole:
+        return account
+    return replace(account, version=1, **dict.fromkeys(LATER))
+
+
+@pytest.mark.parametrize("whole", ["unchecked"], indirect=True)
+def test_files_of_version_1_are_read_by_every_reader_and_lack_what_came_later(
     evaluations: Evaluations, published: tuple[Cell, Path], an_account: Accounts, evaluation: Evaluation, whole: bytes
 ) -> None:
     cell, path = published
     path.write_bytes(whole)
-    assert evaluations.account(cell) == an_account(cell)
-    np.testing.assert_array_equal(evaluations.evaluation(cell).rival, evaluation.rival, strict=True)
+    account = old(an_account(cell), whole)
+    assert evaluations.account(cell) == account
+    assert evaluations.content(cell)["scores"] is None
+    assert dict(evaluations.accounts()) == {path: account}
+    ranks = dict.fromkeys(("runner_up", "runner_up_score", "log_odds", "scores", "classes"))
+    assert_same(evaluations.evaluation(cell), replace(evaluation, **ranks))
+    assert evaluations.validation(cell) is None
+    assert (evaluations.checked(evaluations.name(cell)).file, evaluations.ids()) == (whole, {cell.id})
 
 
 def spoilt(whole: bytes, draw: Any) -> bytes:
@@ -446,8 +484,7 @@ def test_damage_is_refused_or_harmless(
     with suppress(DamagedFileError, NewerFormatError):
         rows = evaluations.evaluation(cell)
         if b"rows_sha256" in content:
-            for field in fields(Evaluation):
-                np.testing.assert_array_equal(getattr(rows, field.name), getattr(evaluation, field.name), strict=True)
+            assert_same(rows, evaluation)
     with suppress(NewerFormatError):
         dict(evaluations.accounts())
 
@@ -469,7 +506,7 @@ def test_every_part_of_a_file_is_watched(
         except (DamagedFileError, NewerFormatError):
             refused += 1
         else:
-            assert all(np.array_equal(getattr(rows, f.name), getattr(evaluation, f.name)) for f in fields(Evaluation))
+            assert_same(rows, evaluation)
     assert refused > 0.7 * len(positions)
 
 
@@ -491,3 +528,137 @@ def test_an_account_with_numbers_json_has_not_is_not_published(
     with pytest.raises(ValueError, match="JSON"):
         evaluations.publish(cell.recipe, replace(an_account(cell), metrics={"uniform_accuracy": float("nan")}), None)
     assert evaluations.ids() == set()
+
+
+# The rows of the validation split
+
+
+@pytest.fixture
+def both(
+    evaluations: Evaluations, a_cell: Cells, an_account: Accounts, drawn: Callable[..., Evaluation]
+) -> tuple[Cell, Path, Path]:
+    """A cell, its file, and the file of its validation rows."""
+    cell = a_cell()
+    path = evaluations.publish(cell.recipe, an_account(cell), drawn(), drawn(20, seed=1))
+    assert isinstance(path, Path)
+    return cell, path, path.parents[4] / "validation" / evaluations.name(cell)
+
+
+def test_validation_rows_come_back_from_a_file_of_the_same_name_beside(
+    evaluations: Evaluations, both: tuple[Cell, Path, Path], drawn: Callable[..., Evaluation]
+) -> None:
+    cell, path, beside = both
+    found = evaluations.validation(cell)
+    assert found is not None
+    assert_same(found, drawn(20, seed=1))
+    assert_same(evaluations.evaluation(cell), drawn())
+    assert evaluations.account(cell).validation_sha256 == hashlib.sha256(beside.read_bytes()).hexdigest()
+    assert beside.relative_to(beside.parents[4]).parts[1:] == path.relative_to(path.parents[4]).parts[1:]
+    assert list(zip(pq.read_schema(beside).names, pq.read_schema(beside).types, strict=True)) == list(COLUMNS.items())
+
+
+def test_a_scan_of_the_folder_meets_test_rows_only(evaluations: Evaluations, both: tuple[Cell, Path, Path]) -> None:
+    assert len(pd.read_parquet(evaluations.folder)) == 50
+    assert len(pd.read_parquet(evaluations.validations.root)) == 20
+    assert evaluations.ids() == {both[0].id}
+
+
+def test_files_of_many_and_of_few_classes_are_one_dataset(
+    evaluations: Evaluations, both: tuple[Cell, Path, Path], a_cell: Cells, an_account: Accounts, drawn: Any
+) -> None:
+    many = a_cell(dataset="cifar100")
+    rows = drawn(30, classes=120)
+    evaluations.publish(many.recipe, an_account(many, samples=30, classes=120), rows)
+    assert evaluations.account(many).scores == "top"
+    assert_same(evaluations.evaluation(many), rows)
+    found = pd.read_parquet(evaluations.folder, columns=["scores", "classes"])
+    assert (len(found), found["classes"].isna().sum()) == (80, 50)
+    assert both[0].id != many.id
+
+
+def test_the_scores_are_left_out_where_they_are_not_wanted(
+    evaluations: Evaluations, both: tuple[Cell, Path, Path], drawn: Callable[..., Evaluation]
+) -> None:
+    assert_same(evaluations.evaluation(both[0], scores=False), replace(drawn(), scores=None))
+
+
+@pytest.mark.parametrize("damage", ["missing", "cut", "one bit", "of another cell"])
+def test_validation_rows_that_are_not_those_are_never_read(
+    evaluations: Evaluations, both: tuple[Cell, Path, Path], drawn: Callable[..., Evaluation], damage: str
+) -> None:
+    cell, _, beside = both
+    content = bytearray(beside.read_bytes())
+    content[100] ^= 1
+    damaged = {
+        "cut": beside.read_bytes()[:-1],
+        "one bit": bytes(content),
+        "of another cell": encoded_validation("0" * 64, drawn(20, seed=1)),
+    }
+    beside.unlink() if damage == "missing" else beside.write_bytes(damaged[damage])
+    said = "is missing: the validation rows" if damage == "missing" else "is not the file of validation rows"
+    for read in (lambda: evaluations.validation(cell), lambda: evaluations.checked(evaluations.name(cell))):
+        with pytest.raises(DamagedFileError, match=f"{cell.id}.parquet {said} that .*{cell.id}.parquet speaks of"):
+            read()
+    assert_same(evaluations.evaluation(cell), drawn())
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"scores": None},
+        {"classes": np.zeros((20, 10), np.int32)},
+        {"runner_up": None},
+        {"scores": np.zeros((20, 9), np.float32)},
+    ],
+)
+def test_rows_of_another_kind_than_the_account_speaks_of_are_refused(
+    evaluations: Evaluations, a_cell: Cells, an_account: Accounts, drawn: Any, changes: dict[str, Any]
+) -> None:
+    cell, rows = a_cell(), drawn(20)
+    evaluations.publish(cell.recipe, an_account(cell, samples=20), rows, replace(rows, **changes))
+    with pytest.raises(DamagedFileError, match="does not hold rows of the kind"):
+        evaluations.validation(cell)
+    other = a_cell(seed=1)
+    path = evaluations.publish(other.recipe, an_account(other, samples=20), rows)
+    path.write_bytes(encoded(an_account(other, samples=20), replace(rows, **changes)))
+    with pytest.raises(DamagedFileError, match="does not hold the rows"):
+        evaluations.evaluation(other)
+
+
+def test_an_attempt_killed_between_the_two_files_leaves_no_cell_and_the_next_writes_the_same(
+    evaluations: Evaluations, both: tuple[Cell, Path, Path], an_account: Accounts, drawn: Any
+) -> None:
+    cell, path, beside = both
+    before = beside.read_bytes()
+    path.unlink()
+    assert (evaluations.ids(), list(evaluations.accounts())) == (set(), [])
+    evaluations.publish(cell.recipe, an_account(cell, started=2.0, seconds=9.0), drawn(), drawn(20, seed=1))
+    assert beside.read_bytes() == before
+    assert evaluations.validation(cell) is not None
+
+
+def test_a_cell_is_not_done_before_its_validation_rows_are_there(
+    evaluations: Evaluations, a_cell: Cells, an_account: Accounts, drawn: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cell, written, write = a_cell(), list[str](), Storage.write
+
+    def noted(storage: Storage, name: str, content: bytes) -> None:
+        written.append(storage.root.name)
+        write(storage, name, content)
+
+    monkeypatch.setattr(Storage, "write", noted)
+    evaluations.publish(cell.recipe, an_account(cell), drawn(), drawn(20))
+    assert written == ["validation", "evaluations"]
+
+
+def test_validation_rows_lie_in_an_object_store_as_well(
+    place: Location, a_cell: Cells, an_account: Accounts, drawn: Any
+) -> None:
+    cell, evaluations = a_cell(), Evaluations(place / "evaluations")
+    evaluations.publish(cell.recipe, an_account(cell), drawn(), drawn(20, seed=1))
+    found = evaluations.validation(cell)
+    assert found is not None
+    assert_same(found, drawn(20, seed=1))
+    evaluations.validations.delete(evaluations.name(cell))
+    with pytest.raises(DamagedFileError, match="is missing"):
+        evaluations.validation(cell)

@@ -100,18 +100,29 @@ def test_each_item_tells_its_size_and_reason() -> None:
     assert item == Item("results/x.parquet", 123, "of no experiment in the registry")
 
 
+ROWS = "validation/dataset=d/backbone=b/loss=l"
+
+
+def test_validation_rows_go_with_their_cell_and_where_an_attempt_left_them() -> None:
+    names = (f"{ROWS}/done.parquet", f"{ROWS}/waiting.parquet", f"{ROWS}/strange.parquet", f"{ROWS}/notes.txt")
+    assert told(*names) == [f"{ROWS}/waiting.parquet", f"{ROWS}/notes.txt"]
+    assert told(*names, experiments=None) == [f"{ROWS}/waiting.parquet", f"{ROWS}/notes.txt"]
+    assert told(*names, age=60.0) == []  # an attempt may be about to write the cell's file
+    assert told(*names, age=60.0, cells={"done"}) == [f"{CELL}/done.parquet", f"{ROWS}/done.parquet"]
+
+
 def test_what_is_removed_is_gone_and_cells_are_not(
     place: Location, a_cell: Callable[..., Cell], an_account: Callable[..., Account], evaluation: Evaluation
 ) -> None:
     workspace, cells = Workspace(place), [a_cell(seed=seed) for seed in range(3)]
     evaluations, storage = Evaluations(workspace.evaluations), Storage(place)
     for cell in cells:
-        evaluations.publish(cell.recipe, an_account(cell), evaluation)
+        evaluations.publish(cell.recipe, an_account(cell), evaluation, evaluation)
         storage.write(f"checkpoints/{cell.id}/state", b"12345")
     set_aside(evaluations.path(cells[0].recipe, cells[0].id))
     asked = {"known": {cell.id for cell in cells}}
     items = garbage(storage.list(), asked, NOW)
-    assert len(items) == 3
+    assert len(items) == 4  # validation rows of a cell that is not done are among them
     freed = remove(workspace, items)
     assert freed == sum(item.size for item in items) > 10
     assert evaluations.ids() == {cell.id for cell in cells[1:]}
@@ -119,3 +130,4 @@ def test_what_is_removed_is_gone_and_cells_are_not(
     assert garbage(storage.list(), asked, NOW) == []
     remove(workspace, garbage(storage.list(), asked, NOW, cells={cells[1].id}))
     assert evaluations.ids() == {cells[2].id}
+    assert [file.name for file in evaluations.validations.list()] == [evaluations.name(cells[2])]

@@ -46,12 +46,13 @@ def test_an_inventory_finds_what_lies_in_folders_and_object_stores(
     place: Location, registry: Registry, asked: Plan, an_account: Callable[..., Account], evaluation: Evaluation
 ) -> None:
     workspace, cell = Workspace(place), asked.cells[0]
-    Evaluations(workspace.evaluations).publish(cell.recipe, an_account(cell), evaluation)
+    Evaluations(workspace.evaluations).publish(cell.recipe, an_account(cell), evaluation, evaluation)
     Storage(workspace.root).write("results/tiny.parquet", b"table")
     take_inventory(registry, asked, workspace, {cell.id: "1", asked.cells[1].id: "2"})
     left = {one.kind: one for one in registry.artefacts("tiny")}
-    assert set(left) == {"evaluation", "run", "table"}  # a run without a file is no result's
+    assert set(left) == {"evaluation", "validation", "run", "table"}  # a run without a file is no result's
     assert left["evaluation"].uri == Evaluations(workspace.evaluations).path(cell.recipe, cell.id).as_uri()
+    assert left["validation"].uri == left["evaluation"].uri.replace("/evaluations/", "/validation/")
     assert left["run"].uri == "runs:/1"
     assert (left["table"].bytes, left["table"].experiment) == (5, "tiny")
 

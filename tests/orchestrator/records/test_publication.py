@@ -6,6 +6,7 @@ import json
 import shutil
 import socket
 import subprocess
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 import frictionless
@@ -68,11 +69,16 @@ def workspace(tmp_path: Path) -> Workspace:
 
 
 @pytest.fixture
-def publish(workspace: Workspace, an_account: Callable[..., Account], evaluation: Evaluation) -> Publish:
+def publish(
+    workspace: Workspace,
+    an_account: Callable[..., Account],
+    evaluation: Evaluation,
+    drawn: Callable[..., Evaluation],
+) -> Publish:
     def publish(cell: Cell, place: Workspace = workspace, **changes: Any) -> None:
         account = an_account(cell, **changes)
-        rows = evaluation if account.state == "finished" else None
-        Evaluations(place.evaluations).publish(cell.recipe, account, rows)
+        rows, validation = (evaluation, drawn(20, seed=1)) if account.state == "finished" else (None, None)
+        Evaluations(place.evaluations).publish(cell.recipe, account, rows, validation)
 
     return publish
 
@@ -101,6 +107,7 @@ def test_everything_is_there(folder: Path, asked: Plan) -> None:
         "results.csv",
         "results.parquet",
         *(f"evaluations/{Evaluations(folder).name(cell)}" for cell in asked.cells[:3]),
+        *(f"validation/{Evaluations(folder).name(cell)}" for cell in asked.cells[:2]),
     }
 
 
@@ -115,6 +122,7 @@ def test_the_table_is_that_of_the_cells_in_the_folder(folder: Path, asked: Plan)
     text = pd.read_csv(folder / "results.csv")
     assert text["cell_id"].tolist() == table["cell_id"].tolist()
     assert len(pd.read_parquet(folder / "evaluations")) == 100
+    assert len(pd.read_parquet(folder / "validation")) == 40
 
 
 def test_provenance_is_told_of_the_export_and_of_each_cell(folder: Path, asked: Plan) -> None:
@@ -228,11 +236,16 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_frictionless_finds_no_error_in_the_description_and_in_the_rows(folder: Path) -> None:
     report = frictionless.validate(str(folder / "datapackage.json"))
     assert (report.errors, [error for task in report.tasks for error in task.errors]) == ([], [])
-    assert {task.name: task.stats["rows"] for task in report.tasks} == {"results": 3, "results-csv": 3, "samples": 50}
+    assert {task.name: task.stats["rows"] for task in report.tasks} == {
+        "results": 3,
+        "results-csv": 3,
+        "samples": 50,
+        "validation-samples": 20,
+    }
     # Of a Parquet resource in several files it reads the first; so it is given each.
     package = json.loads((folder / "datapackage.json").read_bytes())
     schema = frictionless.Schema.from_descriptor(package["resources"][2]["schema"])
-    for path in package["resources"][2]["path"]:
+    for path in [*package["resources"][2]["path"], *package["resources"][3]["path"]]:
         one = frictionless.Resource(path=path, basepath=str(folder), schema=schema).validate()
         assert one.valid, one.to_summary()
 
@@ -263,6 +276,8 @@ def test_mlcroissant_finds_no_error_and_reads_every_row(folder: Path, asked: Pla
     samples = list(dataset.records("samples"))
     assert len(samples) == 100
     assert {row["samples/cell_id"].decode() for row in samples} == {cell.id for cell in asked.cells[:2]}
+    assert {len(row["samples/scores"]) for row in samples} == {10}
+    assert len(list(dataset.records("validation_samples"))) == 40
 
 
 def test_a_folder_that_holds_something_is_left_alone(asked: Plan, workspace: Workspace, folder: Path) -> None:
@@ -303,6 +318,8 @@ def test_imported_cells_are_done_with_the_same_bytes(folder: Path, asked: Plan, 
     assert ours.ids() == theirs.ids()
     for name in theirs.names():
         assert ours.storage.read(name) == theirs.storage.read(name)
+        assert ours.validations.read(name) == theirs.validations.read(name)
+    assert len(list(ours.validations.list())) == 2
     again = import_(folder, ours)
     assert (again.taken, set(again.present), again.problems) == ((), theirs.ids(), ())
 
@@ -388,3 +405,37 @@ def test_no_file_outside_the_folder_is_read(folder: Path, tmp_path: Path) -> Non
         sums.write(f"{'0' * 64}  ../outside\n")
     told = import_(folder, Evaluations(tmp_path / "ours"))
     assert told.problems == (f"{folder / '../outside'} is missing.",)
+
+
+@pytest.mark.parametrize("listed", [True, False])
+@pytest.mark.parametrize("missing", [True, False])
+def test_a_cell_whose_validation_rows_are_missing_or_others_is_named_and_left_out(
+    folder: Path, asked: Plan, tmp_path: Path, *, missing: bool, listed: bool
+) -> None:
+    path = folder / "validation" / Evaluations(folder).name(asked.cells[0])
+    path.unlink() if missing else path.write_bytes(path.read_bytes()[:-1])
+    if listed:  # whoever altered them made the checksums fit
+        sums = [line for line in (folder / "SHA256SUMS").read_text().splitlines(keepends=True) if path.name not in line]
+        files = [file for file in folder.rglob(path.name) if file.exists()]
+        (folder / "SHA256SUMS").write_text(
+            "".join(
+                [*sums, *(f"{sha256(file.read_bytes()).hexdigest()}  {file.relative_to(folder)}\n" for file in files)]
+            )
+        )
+    told = import_(folder, Evaluations(tmp_path / "ours" / "evaluations"))
+    assert set(told.taken) == {asked.cells[1].id, asked.cells[2].id}
+    said = "is missing: the validation rows" if missing else "is not the file of validation rows"
+    assert any(f"{path} {said}" in problem for problem in told.problems)
+
+
+def test_a_cell_whose_validation_rows_are_damaged_here_is_set_aside_and_not_exported(
+    asked: Plan, workspace: Workspace, publish: Publish, tmp_path: Path
+) -> None:
+    for cell in asked.cells:
+        publish(cell)
+    evaluations = Evaluations(workspace.evaluations)
+    evaluations.validations.delete(evaluations.name(asked.cells[0]))
+    told = export(asked, workspace, tmp_path / "out")
+    assert (told.cells, told.missing) == (3, 1)
+    assert "is missing: the validation rows" in told.damaged[0]
+    assert asked.cells[0].id not in evaluations.ids()

@@ -20,7 +20,7 @@ from orchestrator.plan import plan
 from orchestrator.records.evaluations import Evaluations
 from orchestrator.records.recorder import Recorder
 from orchestrator.records.tracking import Tracking, Untracked
-from orchestrator.verification import compare
+from orchestrator.verification import Left, compare
 from trainers.data import split
 from trainers.fit import fit
 
@@ -71,6 +71,18 @@ def test_provenance_tells_of_device_libraries_switches_and_costs(cell: Cell, tmp
     assert told["gpu_driver"] == provenance.driver(provenance.nvml())
     assert told["cpu_shared"] == (told["cores"] > 1)
     assert (told["git_commit"], told["threads"], told["devices"]) == ("abc", 1, 1)
+
+
+def test_the_file_holds_the_rows_of_both_splits_and_what_was_fitted(cell: Cell, tmp_path: Path) -> None:
+    recorder = Recorder(Evaluations(tmp_path / "evaluations"), Untracked(), {})
+    found = trained(recorder, cell, tmp_path)
+    account, rows = recorder.evaluations.account(cell), recorder.evaluations.validation(cell)
+    assert (account.version, account.classes, account.scores) == (2, 10, "all")
+    assert account.temperature == found.temperature is not None
+    assert rows is not None
+    assert found.validation is not None
+    np.testing.assert_array_equal(rows.scores, found.validation.scores)
+    np.testing.assert_array_equal(rows.sample, found.validation.sample)
 
 
 SWITCHING = """
@@ -136,7 +148,7 @@ def test_what_a_cell_took_is_no_difference_to_verify(
 ) -> None:
     costs = dict.fromkeys(provenance.COSTS, 1.0)
     then, now = ({"git_commit": commit, **spent} for commit, spent in (("abc", costs), ("def", {})))
-    verdict = compare((an_account(cell, provenance=then), evaluation), (an_account(cell, provenance=now), evaluation))
+    verdict = compare(*(Left(an_account(cell, provenance=told), evaluation) for told in (then, now)))
     assert verdict.provenance == {"git_commit": ("abc", "def")}
 
 

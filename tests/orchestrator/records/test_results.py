@@ -267,6 +267,23 @@ def test_the_dataset_holds_the_rows_of_the_files(
     assert len(evaluations.ids()) == len(asked)
 
 
+def test_validation_rows_are_a_dataset_of_their_own(
+    asked: Plan, evaluations: Evaluations, an_account: Callable[..., Account], drawn: Any, tmp_path: Path
+) -> None:
+    for seed, cell in enumerate(asked.cells):
+        rows = drawn(20, seed=seed) if seed else None
+        evaluations.publish(cell.recipe, an_account(cell), drawn(), rows)
+    assert results.compact(asked, evaluations, tmp_path / "rows", Evaluations.validation) == 60
+    found = pd.read_parquet(tmp_path / "rows")
+    assert found.groupby("cell_id").size().to_dict() == {cell.id: 20 for cell in asked.cells[1:]}
+    assert (
+        np.stack(found[found["cell_id"] == asked.cells[1].id]["scores"]).tolist() == drawn(20, seed=1).scores.tolist()
+    )
+    evaluations.validations.delete(evaluations.name(asked.cells[1]))
+    with pytest.raises(RequestError, match="is missing: the validation rows"):
+        results.compact(asked, evaluations, tmp_path / "rows", Evaluations.validation)
+
+
 def test_compacting_again_leaves_the_same_and_nothing_else(
     asked: Plan, evaluations: Evaluations, compacted: Path
 ) -> None:
