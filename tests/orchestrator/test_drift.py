@@ -514,7 +514,7 @@ class Bench:
             recorded = {**account.provenance, "torch_version": "2.0.0"}
             lower = (account.metrics["uniform_accuracy"] or 0.0) - alter(past.cell)
             shifted = replace(account, metrics={**account.metrics, "uniform_accuracy": lower}, provenance=recorded)
-            self.evaluations.publish(past.cell.recipe, shifted, rows)
+            self.evaluations.publish(past.cell.recipe, shifted, rows, self.evaluations.validation(past.cell))
 
     def contents(self) -> dict[str, bytes | None]:
         return {name: self.evaluations.storage.read(name) for name in self.evaluations.names()}

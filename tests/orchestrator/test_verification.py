@@ -39,7 +39,8 @@ def with_account(left: Left, **fields: Any) -> Left:
 
 
 def test_the_same_bits_are_identical_however_long_they_took_and_wherever(left: Left) -> None:
-    elsewhere = with_account(left, seconds=9.0, started=1.0, mlflow_run_id=None, provenance={"git_commit": "def"})
+    told = {**left.account.provenance, "git_commit": "def"}
+    elsewhere = with_account(left, seconds=9.0, started=1.0, mlflow_run_id=None, provenance=told)
     verdict = compare(left, elsewhere)
     assert verdict.identical
     assert verdict.provenance == {"git_commit": ("abc", "def")}

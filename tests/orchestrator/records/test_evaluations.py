@@ -406,7 +406,7 @@ once = settings(
 )
 
 
-LATER = ("classes", "scores", "temperature", "validation_sha256")
+LATER = ("collapse", "classes", "scores", "temperature", "validation_sha256")
 """What the account of version 1 does not have."""
 
 
