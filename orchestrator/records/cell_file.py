@@ -17,7 +17,7 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import MISSING, asdict, dataclass, fields
 from functools import cached_property
-from typing import Any, Self
+from typing import Any, Literal, Self
 from urllib.parse import quote
 
 import numpy as np
@@ -171,8 +171,8 @@ def encoded_validation(cell_id: str, evaluation: Evaluation) -> bytes:
 def _parquet(evaluation: Evaluation | None, metadata: Mapping[str, str | bytes]) -> bytes:
     table, sink = pa.table(columns(evaluation), schema=SCHEMA), pa.BufferOutputStream()
     # Arrow's own copy of the schema would hold the account once more, and says nothing that Parquet's does not.
-    options = {"compression": "zstd", "use_dictionary": _REPEATED, "store_schema": False, "write_page_checksum": True}
-    with pq.ParquetWriter(sink, SCHEMA, **options) as writer:
+    options: Any = {"use_dictionary": _REPEATED, "store_schema": False, "write_page_checksum": True}
+    with pq.ParquetWriter(sink, SCHEMA, compression="zstd", **options) as writer:
         writer.write_table(table)
         writer.add_key_value_metadata({**metadata, "rows_sha256": rows_digest(table)})
     return sink.getvalue().to_pybytes()

@@ -77,7 +77,7 @@ def test_the_file_holds_the_rows_of_both_splits_and_what_was_fitted(cell: Cell, 
     recorder = Recorder(Evaluations(tmp_path / "evaluations"), Untracked(), {})
     found = trained(recorder, cell, tmp_path)
     account, rows = recorder.evaluations.account(cell), recorder.evaluations.validation(cell)
-    assert (account.version, account.classes, account.scores) == (2, 10, "all")
+    assert (account.version, account.classes, account.scores) == (3, 10, "all")
     assert account.temperature == found.temperature is not None
     assert rows is not None
     assert found.validation is not None
