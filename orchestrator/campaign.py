@@ -10,12 +10,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from orchestrator import feasibility
 from orchestrator.errors import DamagedFileError, RequestError
 from orchestrator.outcome import Adopted, Advanced, Alive, Event, Failed, Lost, Result, Started, Stopped, is_done
 from orchestrator.plan import Cell, Plan
 from orchestrator.records.evaluations import Evaluations
 from orchestrator.verification import Left, Verdict, compare
-from trainers.datasets import MissingDataError
+from trainers.datasets import Dataset, Labels, MissingDataError
 
 if TYPE_CHECKING:  # a plan does without them, and is there the sooner
     from orchestrator.execution.executor import Executor
@@ -83,10 +84,10 @@ def outstanding(
 
 
 def prepare(plan: Plan, data_dir: Path) -> None:
-    """Find or download every dataset that is still needed, so that none is missed hours later.
+    """Find or download every dataset that is still needed, and count, so that nothing is missed hours later.
 
     Raises:
-        RequestError: With everything that is missing.
+        RequestError: With everything that is missing, and all that cannot be trained.
     """
     problems: list[str] = []
     for data in {cell.recipe.dataset for cell in plan.cells}:
@@ -94,8 +95,24 @@ def prepare(plan: Plan, data_dir: Path) -> None:
             data.prepare(data_dir)
         except MissingDataError as error:
             problems.append(str(error))
+    problems += [each for each in feasibility.problems(plan, _counted(data_dir)) if each not in problems]
     if problems:
         raise RequestError("\n".join(problems))
+
+
+def _counted(data_dir: Path) -> feasibility.Counted:
+    """The labels of prepared datasets, loaded where they cannot be had otherwise."""
+    here = feasibility.labels_here(data_dir)
+
+    def counted(dataset: Dataset) -> Labels | None:
+        if (labels := here(dataset)) is not None:
+            return labels
+        try:
+            return dataset.load(data_dir).labels
+        except MissingDataError:  # which is said already
+            return None
+
+    return counted
 
 
 def carry_out(

@@ -179,6 +179,7 @@ def show_plan(
     *,
     workspace: Root = RUNS,
     registry: RegistryURL = None,
+    data_dir: DataDir = DATA,
     loss: Losses = None,
     backbone: Backbones = None,
     dataset: Datasets = None,
@@ -187,7 +188,9 @@ def show_plan(
     as_json: Json = False,
 ) -> None:
     """Print the grid and what of it is done; start nothing."""
+    from orchestrator import feasibility
     from orchestrator.campaign import take_stock
+    from orchestrator.outcome import is_done
     from orchestrator.records.evaluations import Evaluations
     from orchestrator.report import overview
 
@@ -199,6 +202,8 @@ def show_plan(
     with wiring.registry_if_any(place, registry) as records:
         states = take_stock(plan, Evaluations(place.evaluations), records)
         durations = records.durations(plan.experiment.name) if records else {}
+    left = plan.pending({cell for cell, state in states.items() if is_done(state)})
+    feasibility.check(left, feasibility.labels_here(data_dir))
     if as_json:
         print(json.dumps(overview.as_json(experiment, plan, states)))
     else:

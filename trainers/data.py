@@ -16,11 +16,12 @@ from trainers import augmentation, selection
 from trainers.augmentation import Mixed
 from trainers.backbones import InputShape
 from trainers.corruptions import corrupt
-from trainers.datasets import Dataset, TrainTest, Verification
+from trainers.datasets import Labels, TrainTest, Verification
+from trainers.division import drawn_from, faults, rows
 from trainers.metrics.verification import draw_pairs
 from trainers.recipe import Recipe
 from trainers.reproducibility import generator
-from trainers.seeds import derive, permutation, stable_random
+from trainers.seeds import derive, stable_random
 
 RESIDENT = 2**32
 """Bytes of pixels up to which a whole dataset is put on the device; beyond, each batch is."""
@@ -90,55 +91,26 @@ class Splits(NamedTuple):
         return InputShape(*self.train.pixels.shape[1:])
 
 
-class Rows(NamedTuple):
-    """Positions in the dataset's splits (m,)."""
-
-    train: NDArray[np.int64]
-    validation: NDArray[np.int64]
-    test: NDArray[np.int64]
-    unknown: NDArray[np.int64]
-
-
-def rows(data: TrainTest, recipe: Recipe) -> Rows:
-    """Which images serve for what: modifiers first, then the validation split of what is left."""
-    dataset, about = recipe.dataset, (drawn_from(recipe.dataset), recipe.seed)
-    train = selection.without_classes(data.train.labels, dataset.hold_out)
-    if dataset.train_fraction < 1:
-        draw = stable_random("train fraction", *about)
-        train = train[selection.fraction(data.train.labels[train], dataset.train_fraction, draw)]
-    if dataset.imbalance > 1:
-        draw = stable_random("long tail", *about)
-        train = train[selection.long_tail(data.train.labels[train], dataset.imbalance, draw)]
-    train = train[permutation(len(train), "validation split", *about)]
-    held_out = round(len(train) * recipe.training.validation_fraction)
-    if recipe.scored_on == "validation":
-        return Rows(train[held_out:], train[:held_out], train[:0], train[:0])  # the test split is not looked at
-    test = selection.without_classes(data.test.labels, dataset.hold_out)
-    unknown = np.setdiff1d(np.arange(len(data.test)), test)
-    return Rows(train[held_out:], train[:held_out], test, unknown)
-
-
 def split(data: TrainTest, recipe: Recipe, device: torch.device) -> Splits:
     """The recipe's splits, on the device.
 
     Raises:
-        ValueError: The batch is larger than what is left to train on, or a held-out class
-            does not exist.
+        ValueError: The recipe cannot be trained on these images (`division.faults`).
     """
-    chosen = rows(data, recipe)
+    # A trial does not look at the test split.
+    tested = data.train.labels[:0] if recipe.scored_on == "validation" else data.test.labels
+    known = Labels(data.train.labels, tested, data.classes)
+    if problems := list(faults(known, recipe)):
+        raise ValueError("; ".join(problems))
+    chosen = rows(known, recipe)
     _, numbers = selection.relabel(data.train.labels, recipe.dataset.hold_out, data.classes)
     classes = data.classes - len(set(recipe.dataset.hold_out))
-    if len(chosen.train) < recipe.training.batch_size:
-        raise ValueError(
-            f"batch_size {recipe.training.batch_size} is larger than the {len(chosen.train)} training images of "
-            f"'{recipe.dataset.key}'; choose a smaller batch_size"
-        )
     mean, deviation = (moment.to(device) for moment in _moments(data.train.pixels, chosen.train))
     train = _placed(data.train.pixels, device)
 
     def resident(pixels: Tensor, sample: NDArray[np.int64], labels: NDArray[np.int64]) -> Resident:
-        rows, own = torch.from_numpy(sample), torch.from_numpy(labels[sample])
-        return Resident(pixels, rows.to(pixels.device), own.to(device), sample, mean, deviation)
+        places, own = torch.from_numpy(sample), torch.from_numpy(labels[sample])
+        return Resident(pixels, places.to(pixels.device), own.to(device), sample, mean, deviation)
 
     if recipe.scored_on == "validation":
         # Held-out classes and pairs lie in the test split.
@@ -203,8 +175,8 @@ def _moments(pixels: NDArray[np.uint8], chosen: NDArray[np.int64]) -> tuple[Tens
     """Mean and standard deviation of each channel, (1, C, 1, 1), exactly, by counting byte values."""
     stride = -(-len(chosen) * pixels[0].size // COUNTED)
     counts = np.zeros((pixels.shape[1], 256), np.int64)
-    for rows in np.array_split(np.sort(chosen)[::stride], max(1, len(chosen) // 4096)):
-        block = pixels[rows]
+    for part in np.array_split(np.sort(chosen)[::stride], max(1, len(chosen) // 4096)):
+        block = pixels[part]
         counts += [np.bincount(block[:, channel].reshape(-1), minlength=256) for channel in range(len(counts))]
     values, total = np.arange(256, dtype=np.float64), counts.sum(axis=1)
     mean = counts @ values / total
@@ -288,8 +260,3 @@ def _augmented(images: Tensor, train: Resident, recipe: Recipe, draw: torch.Gene
         else:
             images = getattr(augmentation, kind)(images, draw)
     return images
-
-
-def drawn_from(dataset: Dataset) -> dict[str, object]:
-    """What of a dataset its draws depend on: all but the shifts, which touch no training."""
-    return dataset.model_dump(mode="json", exclude={"shift"})

@@ -20,8 +20,9 @@ from trainers.allocator import freed_memory_kept
 from trainers.checkpoint import Checkpointing, Progress
 from trainers.classifier import Classifier
 from trainers.compilation import Compiled, worthwhile
-from trainers.data import Batch, Resident, Splits, Verify, batches, drawn_from, shifted, split
+from trainers.data import Batch, Resident, Splits, Verify, batches, shifted, split
 from trainers.datasets import TrainTest
+from trainers.division import drawn_from
 from trainers.evaluation import Evaluation
 from trainers.inference import TemperatureSearch, by_probability, evaluate, keeping, measuring, spreading
 from trainers.losses import BiasedLoss, one_per_sample

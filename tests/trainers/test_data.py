@@ -132,8 +132,8 @@ class TestNormalisation:
         np.testing.assert_allclose(splits.test.images(slice(None)), expected, rtol=1e-5, atol=1e-5)
 
     def test_a_channel_without_variation_stays_finite(self) -> None:
-        images = Images(np.full((20, 1, 2, 2), 7, np.uint8), np.zeros(20, np.int64))
-        train = split(TrainTest(images, images, classes=1), _recipe(), CPU).train
+        images = Images(np.full((20, 1, 2, 2), 7, np.uint8), np.arange(20) % 2)
+        train = split(TrainTest(images, images, classes=2), _recipe(), CPU).train
         assert torch.equal(train.images(slice(None)), torch.zeros(16, 1, 2, 2))
 
     def test_images_come_in_the_order_asked_for(self, data: TrainTest) -> None:

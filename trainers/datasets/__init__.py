@@ -49,6 +49,15 @@ class Verification:
 
 
 @dataclass(frozen=True, eq=False)
+class Labels:
+    """The labels of both splits, int64 (n,), from 0 to `classes` - 1."""
+
+    train: NDArray[np.int64]
+    test: NDArray[np.int64]
+    classes: int
+
+
+@dataclass(frozen=True, eq=False)
 class TrainTest:
     """The official split of a dataset; row numbers of `test` are the sample ids."""
 
@@ -57,6 +66,11 @@ class TrainTest:
     classes: int
     pairs: Verification | None = None
     """Pairs of images to verify, where the dataset brings some."""
+
+    @property
+    def labels(self) -> Labels:
+        """The labels alone."""
+        return Labels(self.train.labels, self.test.labels, self.classes)
 
 
 HASHED = 2**30
@@ -84,6 +98,10 @@ def fingerprint(images: TrainTest) -> str:
 
 class MissingDataError(Exception):
     """The files of a dataset are not where they should be; the message says what to do."""
+
+
+class UnusableDataError(MissingDataError):
+    """The files are there, and as they are they make no dataset; the message says why, and what to do."""
 
 
 def _one_or_more(value: Any) -> Any:
@@ -140,5 +158,19 @@ class Dataset(Plugin, ABC):
         Raises:
             MissingDataError: They are absent.
             NotImplementedError: This dataset offers no way to look.
+        """
+        raise NotImplementedError(data_dir)
+
+    def labels(self, data_dir: Path) -> Labels:
+        """The labels of both splits as `load` gives them, without reading any image: optional.
+
+        A plan counts by them whether the batch fits, say. Without them a launch loads the images to count.
+
+        Args:
+            data_dir: Folder that holds the dataset's files.
+
+        Raises:
+            MissingDataError: The files are absent; an UnusableDataError where they make no dataset.
+            NotImplementedError: This dataset offers no way to know.
         """
         raise NotImplementedError(data_dir)

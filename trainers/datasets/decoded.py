@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pydantic import Field
 
-from trainers.datasets import Images, MissingDataError, TrainTest
+from trainers.datasets import Images, Labels, MissingDataError, TrainTest
 from trainers.datasets.mapped import check_room, find_or_write, key, stamp
 from trainers.datasets.sized import Sized
 
@@ -150,6 +150,21 @@ class Decoded(Sized, ABC):
             MissingDataError: They are absent.
         """
         self._splits(data_dir)
+
+    def labels(self, data_dir: Path) -> Labels:
+        """The labels of both splits, from the names of the files or a column of labels.
+
+        Raises:
+            MissingDataError: Files are absent; an UnusableDataError where they make no dataset.
+            ValueError: There are fewer images than a size asks for.
+        """
+        splits = self._splits(data_dir)
+        train, test = splits.train.labels, splits.test.labels
+        return Labels(
+            train[self._rows("train", self.train_size, len(train))],
+            test[self._rows("test", self.test_size, len(test))],
+            splits.classes,
+        )
 
     def _decoded(self, split: str, images: Encoded, size: int | None, data_dir: Path) -> Images:
         if not len(images.labels):

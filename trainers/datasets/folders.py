@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
-from trainers.datasets import MissingDataError
+from trainers.datasets import MissingDataError, UnusableDataError
 from trainers.datasets.decoded import Decoded, Files, Splits
 
 if TYPE_CHECKING:
@@ -43,8 +44,12 @@ class ClassFolders(Decoded, ABC):
         classes = [sorted({name.partition("/")[0] for name in names}) for names in (train, test)]
         if not all(classes):
             raise MissingDataError(self._advice(root))
+        if problems := [
+            text for part, names in zip(self.parts, classes, strict=True) for text in faults(root / part, names)
+        ]:
+            raise UnusableDataError(f"The images of '{self.name}' cannot be used. {' '.join(problems)}")
         if classes[0] != classes[1]:
-            raise MissingDataError(self._difference(root, set(classes[0]), set(classes[1])))
+            raise UnusableDataError(self._difference(root, set(classes[0]), set(classes[1])))
         label = {name: number for number, name in enumerate(classes[0])}
         return Splits(
             labelled(root / self.parts[0], train, label), labelled(root / self.parts[1], test, label), len(label)
@@ -81,23 +86,63 @@ class OwnFolders(ClassFolders, ABC):
         return data_dir / Path(self.path).expanduser()
 
 
+def faults(folder: Path, classes: Sequence[str]) -> Iterator[str]:
+    """What is wrong with the class folders of a split, of which these classes have images."""
+    for name in sorted(set(_folders(folder)) - set(classes)):
+        yield f"Folder '{name}' in {folder} has no readable image{_left_out(folder / name)}: fill or remove it."
+    if len(classes) == 1:
+        (only,) = classes
+        inner = _folders(folder / only)
+        remedy = (
+            f": one folder too many? Move {few(inner)} up into {folder}." if inner else "; at least two are needed."
+        )
+        yield f"There is only one class, '{only}', in {folder}{remedy}"
+
+
+def _folders(folder: Path) -> list[str]:
+    """The names of the folders in a folder, sorted, without hidden ones."""
+    return sorted(entry.name for entry in os.scandir(folder) if not entry.name.startswith(".") and _is_folder(entry))
+
+
+def _left_out(folder: Path) -> str:
+    """`(3 .gif and 1 .txt left out)`: what a folder without images holds instead."""
+    names = [path.name for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".")]
+    endings = Counter(os.path.splitext(name)[1].lower() or "without an ending" for name in names)  # noqa: PTH122
+    told = " and ".join(f"{count} {ending}" for ending, count in sorted(endings.items()))
+    return f" ({told} left out)" if told else " (it is empty)"
+
+
 def images_in(folder: Path) -> list[str]:
-    """Names `CLASS/…/IMAGE` relative to a folder of class folders, sorted; hidden files and folders are left out."""
-    return sorted(_walk(str(folder), ""))
+    """Names `CLASS/…/IMAGE` relative to a folder of class folders, sorted; hidden files and folders are left out.
+
+    Links are followed, but never into a folder that they lie in.
+    """
+    return sorted(_walk(str(folder), "", frozenset()))
 
 
-def _walk(folder: str, prefix: str) -> Iterator[str]:
+def _walk(folder: str, prefix: str, above: frozenset[tuple[int, int]]) -> Iterator[str]:
     # scandir, because a million images are listed in seconds by it and in minutes by Path.rglob.
     if not os.path.isdir(folder):  # noqa: PTH112  # a str, as scandir takes and gives
+        return
+    found = os.stat(folder)  # noqa: PTH116  # likewise
+    here = found.st_dev, found.st_ino
+    if here in above:
         return
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.name.startswith("."):
                 continue
-            if entry.is_dir():
-                yield from _walk(entry.path, f"{prefix}{entry.name}/")
+            if _is_folder(entry):
+                yield from _walk(entry.path, f"{prefix}{entry.name}/", above | {here})
             elif prefix and entry.name.lower().endswith(EXTENSIONS):
                 yield f"{prefix}{entry.name}"
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads nowhere, or to itself
+        return False
 
 
 def labelled(folder: Path, names: Sequence[str], label: Mapping[str, int]) -> Files:

@@ -71,6 +71,19 @@ MEASURES = {
     "shift_accuracy_at_clean_threshold": "mean over shifted test sets of the share right at the clean test set's best",
 }
 
+ON_VALIDATION = frozenset(
+    {
+        "validation_threshold",
+        "accuracy_at_validation_threshold",
+        "temperature",
+        "uniform_accuracy_calibrated",
+        "accuracy_at_validation_probability",
+        "calibration_error_calibrated",
+        "unknown_rejected",
+    }
+)
+"""Measures that do not exist without validation images."""
+
 
 @dataclass(frozen=True, eq=False)
 class Observed:

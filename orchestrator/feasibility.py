@@ -1,0 +1,101 @@
+"""Whether the cells of a plan can be trained on their data, as far as labels tell: asked before anything starts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from orchestrator.errors import RequestError
+from orchestrator.plan import Cell, Plan
+from trainers.datasets import Dataset, Labels, MissingDataError, UnusableDataError
+from trainers.division import faults, no_validation
+from trainers.metrics import ON_VALIDATION
+from trainers.plugin import Plugin
+
+Counted = Callable[[Dataset], Labels | None]
+"""The labels of a dataset; None where they cannot be had here.
+
+Raises:
+    UnusableDataError: The files make no dataset.
+"""
+
+
+def labels_here(data_dir: Path) -> Counted:
+    """Labels of datasets whose files are here and which tell them without reading an image."""
+    known: dict[Plugin, Labels | None] = {}
+
+    def counted(dataset: Dataset) -> Labels | None:
+        if dataset not in known:
+            known[dataset] = look(dataset)
+        return known[dataset]
+
+    def look(dataset: Dataset) -> Labels | None:
+        try:
+            return dataset.labels(data_dir)
+        except UnusableDataError:
+            raise
+        except (MissingDataError, NotImplementedError):
+            return None
+        except (OSError, ValueError) as error:
+            raise UnusableDataError(f"The data of '{dataset.key}' cannot be used: {error}.") from None
+
+    return counted
+
+
+def check(plan: Plan, counted: Counted) -> None:
+    """Refuse what cannot be trained.
+
+    Args:
+        plan: The cells that are left to run.
+        counted: Gives the labels of a dataset.
+
+    Raises:
+        RequestError: With all problems of all cells.
+    """
+    if found := problems(plan, counted):
+        raise RequestError("\n".join(found))
+
+
+def problems(plan: Plan, counted: Counted) -> list[str]:
+    """Why cells of a plan cannot be trained, a sentence each and each once."""
+    found: dict[str, None] = {}
+    for cell in _kinds(plan.cells):
+        dataset = cell.recipe.dataset.model_copy(update={"shift": None})
+        try:
+            labels = counted(dataset)  # pyright: ignore[reportArgumentType]  # it hashes
+        except UnusableDataError as error:
+            found[str(error)] = None
+            continue
+        sentences = [] if labels is None else list(faults(labels, cell.recipe))
+        if not sentences and (need := _need(plan, cell)):
+            sentences = list(no_validation(labels, cell.recipe, need))
+        found |= dict.fromkeys(f"{cell.dataset}: {sentence}." for sentence in sentences)
+    return list(found)
+
+
+def _kinds(cells: Sequence[Cell]) -> Iterator[Cell]:
+    """One cell of each kind for which the answer may differ; seeds and backbones change none."""
+    seen: set[tuple[object, ...]] = set()
+    for cell in cells:
+        training, loss = cell.recipe.training, cell.recipe.loss
+        sizes = training.batch_size, training.validation_fraction
+        # By its identity, because a million cells share few datasets, and comparing those takes long.
+        kind = id(cell.recipe.dataset), *sizes, cell.recipe.scored_on, loss.calibrated, cell.loss, cell.backbone
+        if kind not in seen:
+            seen.add(kind)
+            yield cell
+
+
+def _need(plan: Plan, cell: Cell) -> str | None:
+    """What of the experiment needs validation images of a cell, beside its own loss."""
+    experiment = plan.experiment
+    if cell.trial is not None:
+        return None
+    for claim in experiment.claims:
+        measured = {claim.challenger: claim.metric, claim.baseline: claim.baseline_metric or claim.metric}
+        speaks = claim.where.matches(claim.challenger, cell.backbone, cell.dataset)
+        if speaks and measured.get(cell.loss) in ON_VALIDATION:
+            return f"claim '{claim.id}' is about {measured[cell.loss]}"
+    if experiment.threshold == "validation":
+        return "the threshold is chosen on it ('threshold: bias' or 'threshold: test' would not be)"
+    return None

@@ -1,0 +1,216 @@
+"""What cannot be trained is refused before anything starts, all of it together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from orchestrator import feasibility
+from orchestrator.campaign import prepare
+from orchestrator.errors import RequestError
+from orchestrator.experiment import Experiment
+from orchestrator.plan import plan
+from trainers import catalogue
+from trainers.datasets import TrainTest
+from trainers.datasets.digits import Digits
+
+
+def _asked(*datasets: Any, **fields: Any) -> Experiment:
+    document = {"name": "x", "losses": ["softmax"], "backbones": ["resnet8"], "seeds": 3, "baseline": "softmax"}
+    return Experiment.model_validate({**document, "datasets": list(datasets), **fields})
+
+
+def _problems(data_dir: Path, experiment: Experiment) -> list[str]:
+    return feasibility.problems(plan(experiment), feasibility.labels_here(data_dir))
+
+
+def _folder(
+    root: Path, classes: dict[str, int], split: tuple[str, ...] = ("train", "test"), ending: str = "png"
+) -> Path:
+    """Class folders with so many images each, in both splits."""
+    draw = np.random.RandomState(0)
+    for part in split:
+        for name, count in classes.items():
+            (root / part / name).mkdir(parents=True, exist_ok=True)
+            for number in range(count):
+                Image.fromarray(draw.randint(0, 256, (9, 9, 3)).astype("uint8")).save(
+                    root / part / name / f"{number}.{ending}"
+                )
+    return root
+
+
+def _mine(root: Path, **more: Any) -> dict[str, Any]:
+    return {"name": "image_folder", "path": str(root), "size": 8, **more}
+
+
+SMALL = {"recipe": {"epochs": 1, "batch_size": 2}}
+
+
+def test_a_sound_grid_has_no_problem(tmp_path: Path) -> None:
+    mine = _folder(tmp_path / "mine", {"bad": 9, "good": 9})
+    assert _problems(tmp_path, _asked("digits", _mine(mine), recipe={"batch_size": 8})) == []
+
+
+def test_all_problems_of_all_cells_are_told_together_and_each_once(tmp_path: Path) -> None:
+    one = _folder(tmp_path / "one" / "inner", {"bad": 3, "good": 3})
+    (tmp_path / "levels" / "train").mkdir(parents=True)
+    (tmp_path / "levels" / "test").mkdir()
+    for part in ("train", "test"):
+        (one / part).rename(tmp_path / "levels" / part / "images")
+    few = _folder(tmp_path / "few", {"bad": 2, "good": 2})
+    gif = _folder(tmp_path / "gif", {"bad": 3, "good": 3})
+    _folder(gif, {"scratch": 1}, ending="gif")
+    _folder(gif, {"empty": 0}, split=("test",))
+    experiment = _asked(
+        _mine(tmp_path / "levels", **{"as": "levels"}),
+        _mine(few, **{"as": "few"}),
+        _mine(gif, **{"as": "gif"}),
+        {"name": "digits", "hold_out": [10]},
+        losses=["softmax", "bce"],
+        backbones=["resnet8", "resnet20"],
+        recipe={"batch_size": 8},
+    )
+    levels, few_said, gif_said, digits = _problems(tmp_path, experiment)
+    train = tmp_path / "levels" / "train"
+    assert f"only one class, 'images', in {train}: one folder too many? Move bad, good up into {train}." in levels
+    assert (
+        few_said
+        == "few: batch_size 8 is larger than the 4 training images of 'image_folder'; choose a smaller batch_size."
+    )
+    assert (
+        f"Folder 'scratch' in {gif / 'train'} has no readable image (1 .gif left out): fill or remove it." in gif_said
+    )
+    assert f"Folder 'empty' in {gif / 'test'} has no readable image (it is empty): fill or remove it." in gif_said
+    assert digits == "digits: held_out names 10; the classes are 0 to 9."
+    with pytest.raises(RequestError) as caught:
+        feasibility.check(plan(experiment), feasibility.labels_here(tmp_path))
+    assert str(caught.value).splitlines() == [levels, few_said, gif_said, digits]
+    with pytest.raises(RequestError) as caught:
+        prepare(plan(experiment), tmp_path)
+    assert set(str(caught.value).splitlines()) == {levels, few_said, gif_said, digits}
+
+
+def test_a_link_into_its_own_folder_is_not_followed(tmp_path: Path) -> None:
+    mine = _folder(tmp_path / "mine", {"bad": 9, "good": 9})
+    (mine / "train" / "good" / "again").symlink_to(".")
+    (mine / "train" / "bad" / "again").symlink_to("again")  # leads to itself
+    (mine / "train" / "bad" / "lost").symlink_to("nowhere")
+    (_, choice) = _asked("digits", _mine(mine)).datasets
+    labels = feasibility.labels_here(tmp_path)(choice.plugin)  # pyright: ignore[reportArgumentType]
+    assert labels is not None
+    assert np.bincount(labels.train).tolist() == [9, 9]
+
+
+def test_a_linked_class_folder_is_read(tmp_path: Path) -> None:
+    mine = _folder(tmp_path / "mine", {"bad": 9})
+    other = _folder(tmp_path / "other", {"good": 9})
+    for part in ("train", "test"):
+        (mine / part / "good").symlink_to(other / part / "good")
+    assert _problems(tmp_path, _asked(_mine(mine), recipe={"batch_size": 8})) == []
+
+
+def test_data_that_are_not_here_are_no_problem_of_a_plan(tmp_path: Path) -> None:
+    experiment = _asked(_mine(tmp_path / "nowhere"), "mnist", recipe={"batch_size": 10_000})
+    assert _problems(tmp_path, experiment) == []
+
+
+class TestAnEmptyValidationSplit:
+    """What needs one, and what does not."""
+
+    NONE: ClassVar[dict[str, Any]] = {"recipe": {"epochs": 1, "validation_fraction": 0}}
+    FEW: ClassVar[dict[str, Any]] = {"recipe": {"epochs": 1, "batch_size": 2, "validation_fraction": 0.01}}
+
+    def test_the_threshold_is_chosen_on_it(self, tmp_path: Path) -> None:
+        (problem,) = _problems(tmp_path, _asked("digits", **self.NONE))
+        assert problem.startswith(
+            "digits: the validation split is empty ('validation_fraction' is 0), and the threshold"
+        )
+        assert "'threshold: bias' or 'threshold: test'" in problem
+        assert _problems(tmp_path, _asked("digits", **self.NONE, threshold="test")) == []
+
+    def test_it_is_known_without_the_data(self, tmp_path: Path) -> None:
+        assert len(_problems(tmp_path, _asked("mnist", **self.NONE))) == 1
+
+    def test_it_may_be_empty_because_the_set_is_small(self, tmp_path: Path) -> None:
+        mine = _folder(tmp_path / "mine", {"bad": 9, "good": 9})
+        (problem,) = _problems(tmp_path, _asked(_mine(mine), **self.FEW))
+        assert "('validation_fraction' 0.01 of 18 images)" in problem
+
+    @pytest.mark.parametrize(
+        ("metric", "where", "problems"),
+        [
+            ("accuracy_at_validation_threshold", {}, 1),
+            ("temperature", {"dataset": "digits"}, 1),
+            ("temperature", {"dataset": "mnist"}, 0),
+            ("uniform_accuracy", {}, 0),
+        ],
+    )
+    def test_a_claim_may_need_it(self, tmp_path: Path, metric: str, where: dict[str, str], problems: int) -> None:
+        claim = {"id": "P", "metric": metric, "challenger": "bce", "baseline": "softmax", "direction": "lower"}
+        datasets = ["digits", "mnist"] if where.get("dataset") == "mnist" else ["digits"]
+        none = {"where": {"dataset": "digits"}, "recipe": {"validation_fraction": 0}}
+        experiment = _asked(
+            *datasets, losses=["softmax", "bce"], claims=[{**claim, "where": where}], threshold="test", overrides=[none]
+        )
+        found = _problems(tmp_path, experiment)
+        assert len(found) == problems
+        assert all(f"claim 'P' is about {metric}" in each for each in found)
+
+
+class Secretive(Digits):
+    """Digits that tell their labels only when they are loaded."""
+
+    name = "secretive"
+
+    def labels(self, data_dir: Path) -> Any:
+        """Not offered."""
+        raise NotImplementedError(data_dir)
+
+    def load(self, data_dir: Path) -> TrainTest:
+        """Of the first class alone."""
+        data = super().load(data_dir)
+        return TrainTest(data.train.take(np.flatnonzero(data.train.labels == 0)), data.test, 10)
+
+
+@pytest.fixture
+def secretive(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = {**catalogue.plugins("datasets"), "secretive": Secretive}
+    real: Callable[[Any], Any] = catalogue.plugins
+    monkeypatch.setattr(catalogue, "plugins", lambda axis: known if axis == "datasets" else real(axis))
+
+
+@pytest.mark.usefixtures("secretive")
+def test_a_dataset_that_does_not_tell_its_labels_is_counted_by_a_launch(tmp_path: Path) -> None:
+    experiment = _asked("secretive")
+    assert _problems(tmp_path, experiment) == []
+    with pytest.raises(RequestError, match="secretive: 'secretive' has only 1 known class; 2 are needed"):
+        prepare(plan(experiment), tmp_path)
+
+
+@pytest.mark.parametrize("dataset", ["digits", "image_folder", "parquet"])
+def test_labels_are_those_that_load_gives(dataset: str, tmp_path: Path) -> None:
+    if dataset == "parquet":
+        pytest.importorskip("pandas")
+        import pandas as pd
+
+        (tmp_path / "mine").mkdir()
+        for part, count in (("train", 9), ("test", 4)):
+            images = [
+                b"".join([Path(_folder(tmp_path / "raw", {"a": 1}) / "train" / "a" / "0.png").read_bytes()])
+            ] * count
+            pd.DataFrame({"image": images, "label": [number % 3 for number in range(count)]}).to_parquet(
+                tmp_path / "mine" / f"{part}.parquet"
+            )
+    else:
+        _folder(tmp_path / "mine", {"a": 3, "b": 4, "c": 2})
+    parameters = {} if dataset == "digits" else {"path": "mine", "size": 8, "train_size": 5, "test_size": 3}
+    plugin = catalogue.resolve("datasets", dataset, parameters)
+    told, loaded = plugin.labels(tmp_path), plugin.load(tmp_path)  # pyright: ignore[reportAttributeAccessIssue]
+    assert np.array_equal(told.train, loaded.train.labels)
+    assert np.array_equal(told.test, loaded.test.labels)
+    assert told.classes == loaded.classes

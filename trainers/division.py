@@ -1,0 +1,91 @@
+"""Which images serve for what, and whether that can work: counted from labels alone, without torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainers import selection
+from trainers.datasets import Dataset, Labels
+from trainers.recipe import Recipe
+from trainers.seeds import permutation, stable_random
+
+
+class Rows(NamedTuple):
+    """Positions in the dataset's splits (m,)."""
+
+    train: NDArray[np.int64]
+    validation: NDArray[np.int64]
+    test: NDArray[np.int64]
+    unknown: NDArray[np.int64]
+
+
+def rows(labels: Labels, recipe: Recipe) -> Rows:
+    """Which images serve for what: modifiers first, then the validation split of what is left.
+
+    Raises:
+        ValueError: A modifier asks for what the labels do not give.
+    """
+    dataset, about = recipe.dataset, (drawn_from(recipe.dataset), recipe.seed)
+    train = selection.without_classes(labels.train, dataset.hold_out)
+    if dataset.train_fraction < 1:
+        draw = stable_random("train fraction", *about)
+        train = train[selection.fraction(labels.train[train], dataset.train_fraction, draw)]
+    if dataset.imbalance > 1:
+        draw = stable_random("long tail", *about)
+        train = train[selection.long_tail(labels.train[train], dataset.imbalance, draw)]
+    train = train[permutation(len(train), "validation split", *about)]
+    held_out = round(len(train) * recipe.training.validation_fraction)
+    if recipe.scored_on == "validation":
+        return Rows(train[held_out:], train[:held_out], train[:0], train[:0])  # the test split is not looked at
+    test = selection.without_classes(labels.test, dataset.hold_out)
+    unknown = np.setdiff1d(np.arange(len(labels.test)), test)
+    return Rows(train[held_out:], train[:held_out], test, unknown)
+
+
+def faults(labels: Labels, recipe: Recipe) -> Iterator[str]:
+    """Why the recipe cannot be trained on images with these labels; nothing where it can."""
+    dataset, training = recipe.dataset, recipe.training
+    try:
+        selection.relabel(labels.train, dataset.hold_out, labels.classes)
+    except ValueError as error:
+        yield str(error)
+        return
+    known = np.setdiff1d(labels.train, dataset.hold_out)
+    if len(known) < 2:  # noqa: PLR2004
+        left = " after hold_out" if dataset.hold_out else ""
+        yield f"'{dataset.key}' has only {len(known)} known class{'' if len(known) == 1 else 'es'}{left}; 2 are needed"
+        return
+    try:
+        chosen = rows(labels, recipe)
+    except ValueError as error:
+        yield str(error)
+        return
+    if len(chosen.train) < training.batch_size:
+        yield (
+            f"batch_size {training.batch_size} is larger than the {len(chosen.train)} training images of "
+            f"'{dataset.key}'; choose a smaller batch_size"
+        )
+    if recipe.scored_on == "test" and not len(chosen.test):
+        yield f"'{dataset.key}' has no test image of a known class"
+    need = "a trial is scored on it" if recipe.scored_on == "validation" else None
+    if need := "a calibrated loss needs it" if recipe.loss.calibrated else need:
+        yield from no_validation(labels, recipe, need)
+
+
+def no_validation(labels: Labels | None, recipe: Recipe, need: str) -> Iterator[str]:
+    """That there is no validation image, where that is so, and what needs one; without labels, as far as is known."""
+    share = recipe.training.validation_fraction
+    if not share:
+        yield f"the validation split is empty ('validation_fraction' is 0), and {need}: set it above 0"
+    elif labels is not None and not len((chosen := rows(labels, recipe)).validation):
+        count = len(chosen.train)
+        yield f"the validation split is empty ('validation_fraction' {share:g} of {count} images), and {need}: raise it"
+
+
+def drawn_from(dataset: Dataset) -> dict[str, object]:
+    """What of a dataset its draws depend on: all but the shifts, which touch no training."""
+    return dataset.model_dump(mode="json", exclude={"shift"})
