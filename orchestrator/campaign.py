@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -83,8 +84,13 @@ def outstanding(
     return plan.pending(ended), Counter(ended.values())
 
 
-def prepare(plan: Plan, data_dir: Path) -> None:
+def prepare(plan: Plan, data_dir: Path, elsewhere: Callable[[Callable[[], None]], None] | None = None) -> None:
     """Find or download every dataset that is still needed, and count, so that nothing is missed hours later.
+
+    Args:
+        plan: The cells that are left.
+        data_dir: Folder that holds or receives the data.
+        elsewhere: Does a piece of work on another machine, where data may be that are not here.
 
     Raises:
         RequestError: With everything that is missing, and all that cannot be trained.
@@ -92,10 +98,13 @@ def prepare(plan: Plan, data_dir: Path) -> None:
     problems: list[str] = []
     for data in {cell.recipe.dataset for cell in plan.cells}:
         try:
-            data.prepare(data_dir)
+            _prepare(partial(data.prepare, data_dir), elsewhere)
         except MissingDataError as error:
             problems.append(str(error))
     problems += [each for each in feasibility.problems(plan, _counted(data_dir)) if each not in problems]
+    unknown = {cell.recipe.dataset.key for cell in plan.cells if not cell.data_known}
+    if unknown and not problems:
+        problems = [f"What the data of '{name}' hold could not be found out." for name in sorted(unknown)]
     if problems:
         raise RequestError("\n".join(problems))
 
@@ -113,6 +122,15 @@ def _counted(data_dir: Path) -> feasibility.Counted:
             return None
 
     return counted
+
+
+def _prepare(work: Callable[[], None], elsewhere: Callable[[Callable[[], None]], None] | None) -> None:
+    try:
+        work()
+    except MissingDataError:
+        if elsewhere is None:
+            raise
+        elsewhere(work)
 
 
 def carry_out(

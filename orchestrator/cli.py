@@ -77,6 +77,10 @@ Only = Annotated[bool, typer.Option("--only", help="Narrow the axes to the names
 Seeds = Annotated[str | None, typer.Option("--seeds", metavar="N|LIST", help="5 for 0…4, or a list such as 0,3,7.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
+Rehash = Annotated[
+    bool, typer.Option("--rehash", help="Read all data again, also where sizes and dates say they are unchanged.")
+]
+
 RUNS, DATA = "runs", Path("data")
 
 
@@ -123,6 +127,7 @@ def launch(
     trust_old: Annotated[
         bool, typer.Option("--trust-old", help="Pool cells of another torch, GPU or code without testing a few.")
     ] = False,
+    rehash: Rehash = False,
     notify: Annotated[
         str | None, typer.Option("--notify", metavar="URL", help="A webhook told of the first failure and of the end.")
     ] = None,
@@ -155,6 +160,7 @@ def launch(
         join=join,
         trust_old=trust_old,
         stated=wiring.stated(file),
+        rehash=rehash,
         hook=hook,
         console=console,
     )
@@ -180,6 +186,7 @@ def show_plan(
     workspace: Root = RUNS,
     registry: RegistryURL = None,
     data_dir: DataDir = DATA,
+    rehash: Rehash = False,
     loss: Losses = None,
     backbone: Backbones = None,
     dataset: Datasets = None,
@@ -193,22 +200,27 @@ def show_plan(
     from orchestrator.outcome import is_done
     from orchestrator.records.evaluations import Evaluations
     from orchestrator.report import overview
+    from trainers.datasets.hashes import forget
 
     place = Workspace.at(workspace)
     experiment = wiring.experiment(file, loss, backbone, dataset, only, seeds)
-    trials = wiring.trials(experiment, place)
+    if rehash:
+        forget(data_dir)
+    known = wiring.contents(experiment, place, data_dir)
+    trials = wiring.trials(experiment, place, known)
     # As long as recipes are sought, nobody knows the final cells.
-    plan = trials.plan if trials and not trials.over else wiring.final(experiment, trials)
+    plan = trials.plan if trials and not trials.over else wiring.final(experiment, trials, known)
+    data = wiring.data(plan, place)
     with wiring.registry_if_any(place, registry) as records:
         states = take_stock(plan, Evaluations(place.evaluations), records)
         durations = records.durations(plan.experiment.name) if records else {}
     left = plan.pending({cell for cell, state in states.items() if is_done(state)})
     feasibility.check(left, feasibility.labels_here(data_dir))
     if as_json:
-        print(json.dumps(overview.as_json(experiment, plan, states)))
+        print(json.dumps({**overview.as_json(experiment, plan, states), "data": data.to_json()}))
     else:
         rows = wiring.known(place, experiment.name)
-        wiring.console().print(overview.grid(plan, states, durations, rows))
+        wiring.console().print(overview.grid(plan, states, durations, rows, data.told()))
 
 
 @app.command()
@@ -256,6 +268,7 @@ def aggregate(
     file: File,
     *,
     workspace: Root = RUNS,
+    data_dir: DataDir = DATA,
     compact: Annotated[
         bool, typer.Option("--compact", help="Also put all samples into one partitioned Parquet dataset.")
     ] = False,
@@ -271,14 +284,15 @@ def aggregate(
 
     place, console = Workspace.at(workspace), wiring.console()
     experiment = wiring.experiment(file, loss, backbone, dataset, only, seeds)
-    for plan in wiring.plans(experiment, place):
+    for plan in wiring.plans(experiment, place, data_dir):
         results = wiring.aggregated(console, plan, place)
         wiring.documented(place, None, plan.experiment.name)
         cells = f"{results.table.num_rows} of {len(plan)} cells"
         written = f"{cells} are in {wiring.near(place.results(plan.experiment.name))}."
-        console.print(written, markup=False, emoji=False, soft_wrap=True)
+        for sentence in (written, *wiring.data(plan, place).told()):
+            console.print(sentence, markup=False, emoji=False, soft_wrap=True)
     if compact:
-        plan = wiring.plan(experiment, place)
+        plan = wiring.plan(experiment, place, data_dir)
         folder = place.compacted(experiment.name)
         rows = tables.compact(plan, Evaluations(place.evaluations), folder)
         beside = place.compacted_validation(plan.experiment.name)
@@ -291,6 +305,7 @@ def compare(
     file: File,
     *,
     workspace: Root = RUNS,
+    data_dir: DataDir = DATA,
     registry: RegistryURL = None,
     form: Annotated[
         Literal["text", "markdown", "latex", "json"], typer.Option("--format", help="How to print it.")
@@ -312,7 +327,7 @@ def compare(
     from orchestrator.report import across, tables, validation, within
 
     place = Workspace.at(workspace)
-    plan = wiring.plan(wiring.experiment(file, loss, backbone, dataset, only, seeds), place)
+    plan = wiring.plan(wiring.experiment(file, loss, backbone, dataset, only, seeds), place, data_dir)
     results = _results(plan, place, workspace)
     if null:
         wiring.console().print(validation.table(plan.experiment, results.rows()))
@@ -336,6 +351,7 @@ def report(
     file: File,
     *,
     workspace: Root = RUNS,
+    data_dir: DataDir = DATA,
     registry: RegistryURL = None,
     loss: Losses = None,
     backbone: Backbones = None,
@@ -349,7 +365,7 @@ def report(
     from orchestrator.report import page
 
     place = Workspace.at(workspace)
-    plan = wiring.plan(wiring.experiment(file, loss, backbone, dataset, only, seeds), place)
+    plan = wiring.plan(wiring.experiment(file, loss, backbone, dataset, only, seeds), place, data_dir)
     results = _results(plan, place, workspace)
     comparison = wiring.compared(results, plan, place, registry, file)
     content = page.render(comparison, results.rows(), Evaluations(place.evaluations), plan)
@@ -388,6 +404,7 @@ def export(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="The folder to make.", show_default=False)],
     *,
     workspace: Root = RUNS,
+    data_dir: DataDir = DATA,
     loss: Losses = None,
     backbone: Backbones = None,
     dataset: Datasets = None,
@@ -399,8 +416,9 @@ def export(
 
     place, console = Workspace.at(workspace), wiring.console()
     experiment = wiring.experiment(file, loss, backbone, dataset, only, seeds)
-    trials = wiring.trials(experiment, place)
-    plan = wiring.final(experiment, trials)
+    known = wiring.contents(experiment, place, data_dir)
+    trials = wiring.trials(experiment, place, known)
+    plan = wiring.final(experiment, trials, known)
     made = exported(plan, place, folder, trials and trials.plan)
     for sentence in made.damaged:
         wiring.complain(console, sentence)
@@ -414,11 +432,14 @@ def import_cells(
     workspace: Root = RUNS,
 ) -> None:
     """Take a colleague's exported cells into this workspace, where they then count as done."""
-    from orchestrator.records.evaluations import Evaluations
+    from orchestrator.records.contents import History
+    from orchestrator.records.evaluations import Account, Evaluations
     from orchestrator.records.publication import import_
 
     place, console = wiring.prepared(Workspace.at(workspace)), wiring.console()
     found = import_(folder, Evaluations(place.evaluations))
+    sent = (account for _, account in Evaluations(folder / "evaluations").accounts() if isinstance(account, Account))
+    History(place.data).learn(account for account in sent if account.cell_id in found.taken)
     for sentence in found.problems:
         wiring.complain(console, sentence)
     console.print(f"{len(found.taken)} cells taken, {len(found.present)} were here already.")
@@ -464,19 +485,23 @@ def rebuild(
     workspace: Root = RUNS,
     registry: RegistryURL = None,
     tracking: TrackingURI = None,
+    data_dir: DataDir = DATA,
     mlflow: Annotated[bool, typer.Option("--mlflow", help="Rebuild these experiments' MLflow runs, too.")] = False,
 ) -> None:
     """Rebuild the registry, and with --mlflow the tracking store, from the per-cell files."""
-    from orchestrator.records.evaluations import Evaluations
+    from orchestrator.records.contents import History
+    from orchestrator.records.evaluations import Account, Evaluations
     from orchestrator.records.rebuild import rebuild as rebuilt
 
     if mlflow and not files:
         raise RequestError("--mlflow needs the experiments whose runs to rebuild: add FILE.yaml.")
     place, console = Workspace.at(workspace), wiring.console()
-    plans = [plan for file in files or [] for plan in wiring.plans(wiring.experiment(file), place)]
     evaluations = Evaluations(place.evaluations)
+    experiments = [wiring.experiment(file) for file in files or []]
     if not evaluations.ids():
         raise RequestError(f"Workspace {workspace} has no per-cell files to rebuild from.")
+    History(place.data).learn(account for _, account in evaluations.accounts() if isinstance(account, Account))
+    plans = [plan for experiment in experiments for plan in wiring.plans(experiment, place, data_dir)]
     names = [plan.experiment.name for plan in plans] if mlflow else []
     windows = {name: wiring.tracking(place, tracking, name) for name in names}
     for runs in windows.values():
@@ -515,10 +540,13 @@ def verify(
     from orchestrator.verification import choose
 
     place = Workspace.at(workspace)
-    plan = wiring.plan(wiring.experiment(file, loss, backbone, dataset, only, seeds), place)
+    plan = wiring.plan(wiring.experiment(file, loss, backbone, dataset, only, seeds), place, data_dir)
     evaluations = Evaluations(place.evaluations)
     prefixes = [prefix for given in cells or [] for prefix in given.split(",")]
-    chosen = choose(plan, evaluations.ids(), prefixes, sample)
+    try:
+        chosen = choose(plan, evaluations.ids(), prefixes, sample)
+    except RequestError as error:
+        raise RequestError("\n".join([str(error), *wiring.data(plan, place).told()])) from None
     prepare(chosen, data_dir)
     console, identical = wiring.console(), 0
     with TemporaryDirectory() as folder:
@@ -558,12 +586,12 @@ def doctor(
 
         windows = partial(wiring.tracking, place, tracking)
         with wiring.registry(place, registry) as records:
-            plan = wiring.plan(wiring.experiment(file), place) if file else None
+            plan = wiring.plan(wiring.experiment(file), place, data_dir) if file else None
             done = mend(plan, Evaluations(place.evaluations), records, windows)
         for sentence in done or ["Nothing to mend."]:
             wiring.console(stderr=as_json).print(sentence, markup=False, emoji=False, soft_wrap=True)
     findings = examine(
-        (lambda: wiring.plan(wiring.experiment(file), place)) if file else None,
+        (lambda: wiring.plan(wiring.experiment(file), place, data_dir)) if file else None,
         root=place.root,
         evaluations=place.evaluations,
         registry=registry or place.registry,
@@ -604,7 +632,8 @@ def _results(plan: Plan, place: Workspace, workspace: str) -> Results:
     """
     results = wiring.aggregated(wiring.console(stderr=True), plan, place)
     if not results.table.num_rows:
-        raise RequestError(f"No cell of '{plan.experiment.name}' is done in {workspace}: launch it first.")
+        nothing = f"No cell of '{plan.experiment.name}' is done in {workspace}: launch it first."
+        raise RequestError("\n".join([nothing, *wiring.data(plan, place).told()]))
     return results
 
 

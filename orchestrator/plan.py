@@ -11,14 +11,16 @@ import hashlib
 import itertools
 import json
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from orchestrator.cluster import Resources
-from orchestrator.experiment import Experiment
+from orchestrator.experiment import Choice, Experiment
+from trainers.datasets import Dataset
+from trainers.datasets.content import Content
 from trainers.recipe import Recipe
 
-PROTOCOL = 1003
+PROTOCOL = 1004
 """Raised by hand when the same recipe gives another result or another id: no earlier cell matches then.
 
 Values above 1000 are provisional: each change on the way to protocol 2 has one of its own, so that cells trained in
@@ -30,6 +32,10 @@ EARLIER = (1,)
 
 SHOWN = 16
 """Digits of an id that tables for people show; files and machines get all 64."""
+
+
+Contents = Mapping[str, Content]
+"""What data sets hold, by their labels; those whose name fixes their content may be left out."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +53,8 @@ class Cell:
     """Seconds after which an attempt at it is ended."""
     trial: int | None = None
     """Of a tuning stage: which of its trials this is."""
+    data_known: bool = True
+    """Whether it is known what the data hold; where it is not, no file has the id, which only stands in."""
 
     @property
     def kind(self) -> tuple[str, str, str]:
@@ -66,10 +74,11 @@ class Plan:
 
     experiment: Experiment
     cells: tuple[Cell, ...]
+    contents: Contents = field(default_factory=dict)
 
     def pending(self, done: Collection[str]) -> Plan:
         """The plan without the cells that are done."""
-        return Plan(self.experiment, tuple(cell for cell in self.cells if cell.id not in done))
+        return replace(self, cells=tuple(cell for cell in self.cells if cell.id not in done))
 
     def __len__(self) -> int:
         return len(self.cells)
@@ -87,21 +96,35 @@ def digest(recipe: Mapping[str, Any], protocol: int) -> str:
     return hashlib.sha256(canonical.encode("ascii")).hexdigest()
 
 
-def plan(experiment: Experiment) -> Plan:
+def plan(experiment: Experiment, contents: Contents | None = None) -> Plan:
     """The full grid losses x backbones x datasets x seeds.
 
     Neighbours in the plan need equal resources, because a worker process can only be
     reused for a cell that needs the same; within these, seeds vary slowest, so that an
     interrupted grid holds whole comparisons of few seeds rather than few comparisons.
+
+    Args:
+        experiment: What is asked.
+        contents: What the data sets hold.
     """
-    cells = sorted(_cells(experiment), key=lambda cell: (cell.resources.gpus, cell.resources.cpus, cell.seed))
-    return Plan(experiment, tuple(cells))
+    known = contents or {}
+    cells = sorted(_cells(experiment, known), key=lambda cell: (cell.resources.gpus, cell.resources.cpus, cell.seed))
+    return Plan(experiment, tuple(cells), known)
 
 
-def _cells(experiment: Experiment) -> Iterator[Cell]:
+def digest_in(contents: Contents, dataset: Choice) -> tuple[str | None, bool]:
+    """What stands in the recipe for a data set's content, and whether it is known."""
+    held = contents.get(dataset.label)
+    if held is not None:
+        return held.digest, held.digest is not None
+    return None, isinstance(dataset.plugin, Dataset) and dataset.plugin.is_published
+
+
+def _cells(experiment: Experiment, contents: Contents) -> Iterator[Cell]:
     grid = itertools.product(experiment.datasets, experiment.backbones, experiment.losses)
     for dataset, backbone, loss in grid:
         settled = experiment.settled(loss.label, backbone.label, dataset.label)
+        data, known = digest_in(contents, dataset)
         for seed in experiment.seeds:
             recipe = Recipe.model_construct(
                 loss=settled.loss,
@@ -109,6 +132,8 @@ def _cells(experiment: Experiment) -> Iterator[Cell]:
                 dataset=dataset.plugin,
                 seed=seed,
                 training=settled.training,
+                data_digest=data,
             )
+            place = settled.resources, settled.time_limit
             labels = (loss.label, backbone.label, dataset.label)
-            yield Cell(identity(recipe), *labels, seed, recipe, settled.resources, settled.time_limit)
+            yield Cell(identity(recipe), *labels, seed, recipe, *place, data_known=known)

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from orchestrator import wiring
 from orchestrator.campaign import carry_out, make_true, outstanding, prepare
@@ -19,7 +19,8 @@ from orchestrator.drift.sentinel import admit
 from orchestrator.errors import RequestError
 from orchestrator.execution.queue import Queue
 from orchestrator.outcome import Adopted, Ending, Event, Failed
-from orchestrator.plan import Cell, Plan
+from orchestrator.plan import Cell, Contents, Plan
+from orchestrator.records.contents import History, examine
 from orchestrator.records.evaluations import Evaluations
 from orchestrator.records.leases import Lease, held
 from orchestrator.records.storage import Storage
@@ -29,6 +30,9 @@ from orchestrator.report.live import LiveTable
 from orchestrator.sequence import Spending
 from orchestrator.trials import Trials
 from orchestrator.workspace import Workspace
+from trainers.datasets import Dataset, MissingDataError
+from trainers.datasets.content import Content
+from trainers.datasets.hashes import forget
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -38,6 +42,9 @@ if TYPE_CHECKING:
     from orchestrator.records.checkpoints import Checkpoints
     from orchestrator.records.registry import Registry
     from orchestrator.records.tracking import Tracking
+
+
+Result = TypeVar("Result")
 
 
 class StoppedLaunch(Exception):  # noqa: N818 - the user wished it
@@ -73,6 +80,8 @@ class Launch:
     """Pool cells of an older environment with new ones without a test."""
     stated: Mapping[str, Any]
     """What the experiment's file states before there are results (`wiring.stated`)."""
+    rehash: bool
+    """Read all data again, also where nothing says that they changed."""
     hook: Webhook | None
     console: Console
 
@@ -93,7 +102,8 @@ class Launch:
             raise StoppedLaunch from None
 
     def _stages(self, experiment: Experiment) -> Ended:
-        trials = wiring.trials(experiment, self.place)
+        known = self._contents(experiment)
+        trials = wiring.trials(experiment, self.place, known)
         if trials and not trials.over:
             ended = self._stage(trials.plan, trials)
             wiring.aggregated(self.console, trials.plan, self.place)
@@ -103,7 +113,34 @@ class Launch:
                 )
                 wiring.complain(self.console, unfinished)
                 return ended
-        return self._stage(wiring.final(experiment, trials))
+        return self._stage(wiring.final(experiment, trials, known))
+
+    def _contents(self, experiment: Experiment) -> Contents:
+        """What the data sets hold now, which is recorded."""
+        if self.rehash:
+            self._elsewhere(partial(forget, self.data_dir.resolve()))
+        known, history = wiring.contents(experiment, self.place, self.data_dir, self._ask), History(self.place.data)
+        for choice in experiment.datasets:
+            if held := known.get(choice.label):
+                history.add(cast("Dataset", choice.plugin), held)
+        return known
+
+    def _ask(self, dataset: Dataset, absent: MissingDataError | None) -> Content | None:
+        """What a data set holds that is not here, or of which only the arrays tell, in a process that trains."""
+        work = partial(examine, dataset, self.data_dir.resolve())
+        try:
+            # What is not on this machine is not there for a Ray of this machine either, which takes seconds to start.
+            return work() if absent and not self.address else self._elsewhere(work)
+        except MissingDataError:  # `prepare` says so, together with whatever else is wrong
+            return None if dataset.is_published else Content(None)
+
+    def _elsewhere(self, work: Callable[[], Result]) -> Result:
+        """What a piece of work returns, or raises, where cells run."""
+        if self.executor == "inline":
+            return work()
+        from orchestrator.execution import ray_tune
+
+        return ray_tune.call(self.address or ray_tune.LOCAL, work)
 
     def _stage(self, plan: Plan, trials: Trials | None = None) -> Ended:
         """Run what of a plan is missing; of a tuning stage, `trials` ask for more of it."""
@@ -111,12 +148,14 @@ class Launch:
         with wiring.registry(self.place, self.registry) as records, held(records, plan, join=self.join) as lease:
             waiting, tally = outstanding(plan, evaluations, records, retry_failed=self.retry_failed)
             self.console.print(overview.left(plan, waiting, tally))
+            for sentence in wiring.data(plan, self.place).told():
+                self.console.print(sentence, markup=False, emoji=False, soft_wrap=True)
             runs = wiring.tracking(self.place, self.tracking, plan.experiment.name)
             make_true(plan, lease, evaluations, records, runs)
             seeds = wiring.spending(plan, waiting, evaluations, self.executor, self.address, self.most)
             rule, cells = trials or seeds, waiting.cells if seeds is None else tuple(seeds.first())
             if cells:
-                prepare(waiting, self.data_dir)
+                prepare(waiting, self.data_dir.resolve(), self._elsewhere if self.address else None)
                 tally += self._train(plan, cells, rule, lease=lease, records=records, runs=runs)
             for sentence in rule.sentences() if rule else ():
                 self.console.print(sentence, markup=False, emoji=False)

@@ -79,12 +79,13 @@ class Study:
         return console.export_html(inline_styles=True, code_format="<pre>{code}</pre>")
 
 
-def results(workspace: str | Path, experiment: str | Path) -> Study:
+def results(workspace: str | Path, experiment: str | Path, data_dir: str | Path = "data") -> Study:
     """What an experiment has found so far.
 
     Args:
         workspace: The folder, or `s3://BUCKET/PREFIX`, it was launched with.
         experiment: Its file, or the name of a file in `experiments`.
+        data_dir: The folder that holds the data sets.
 
     Raises:
         ExperimentError: There is no such file, or it is wrong.
@@ -92,4 +93,4 @@ def results(workspace: str | Path, experiment: str | Path) -> Study:
     given = Path(experiment)
     file = given if given.suffix in {".yaml", ".yml"} else Path("experiments") / f"{given}.yaml"
     place = Workspace.at(str(workspace))
-    return Study(wiring.plan(wiring.experiment(file), place), place, file)
+    return Study(wiring.plan(wiring.experiment(file), place, Path(data_dir)), place, file)

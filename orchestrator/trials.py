@@ -17,7 +17,7 @@ from orchestrator.errors import DamagedFileError, RequestError
 from orchestrator.experiment import Experiment, Override, Where, given, own_space
 from orchestrator.learning import learning
 from orchestrator.outcome import Adopted, Diverged, Ending, Finished
-from orchestrator.plan import Cell, Plan, identity
+from orchestrator.plan import Cell, Contents, Plan, digest_in, identity
 from orchestrator.records.evaluations import Evaluations
 from orchestrator.records.storage import in_parallel
 from orchestrator.space import Domain
@@ -113,17 +113,18 @@ class Trials:
     Args:
         experiment: With `tuning`.
         recall: The scores of those of some cells that are done, by id.
+        contents: What the data sets hold.
     """
 
-    def __init__(self, experiment: Experiment, recall: Recall) -> None:
+    def __init__(self, experiment: Experiment, recall: Recall, contents: Contents | None = None) -> None:
         if experiment.tuning is None:
             raise ValueError(f"Experiment '{experiment.name}' has no tuning stage")
-        self._tuning, self._recall = experiment.tuning, recall
+        self._tuning, self._recall, self._contents = experiment.tuning, recall, contents or {}
         self.experiment = stage(experiment)
         self._scores: dict[str, float] = {}
         self._asked: dict[str, Cell] = {}
         self._contests = [
-            _contest(experiment, self._tuning, Competitor(loss.label, backbone.label, dataset.label))
+            _contest(experiment, self._tuning, self._contents, Competitor(loss.label, backbone.label, dataset.label))
             for dataset, backbone, loss in product(experiment.datasets, experiment.backbones, experiment.losses)
         ]
         self._settle(self._contests)
@@ -132,7 +133,7 @@ class Trials:
     def plan(self) -> Plan:
         """All cells that have been asked for so far, done or not."""
         cells = sorted(self._asked.values(), key=lambda cell: (cell.trial, cell.seed, cell.name))
-        return Plan(self.experiment, tuple(cells))
+        return Plan(self.experiment, tuple(cells), self._contents)
 
     @property
     def tuned(self) -> tuple[Tuned, ...]:
@@ -244,12 +245,13 @@ def _parts(values: Values) -> tuple[dict[str, Any], dict[str, Any]]:
     return recipe, {name: value for name, value in values.items() if name not in recipe}
 
 
-def _contest(experiment: Experiment, tuning: Tuning, competitor: Competitor) -> _Contest:
+def _contest(experiment: Experiment, tuning: Tuning, contents: Contents, competitor: Competitor) -> _Contest:
     settled, space = experiment.settled(*competitor), own_space(experiment.loss(competitor.loss), tuning)
     backbone = next(choice.plugin for choice in experiment.backbones if choice.label == competitor.backbone)
-    dataset = next(choice.plugin for choice in experiment.datasets if choice.label == competitor.dataset)
+    dataset = next(choice for choice in experiment.datasets if choice.label == competitor.dataset)
     # Shifts are made from the test split.
-    data = dataset.model_copy(update={"shift": None})
+    data = dataset.plugin.model_copy(update={"shift": None})
+    held, known = digest_in(contents, dataset)
 
     def cells(trial: Trial) -> list[Cell]:
         recipe, parameters = _parts(trial.values)
@@ -261,10 +263,11 @@ def _contest(experiment: Experiment, tuning: Tuning, competitor: Competitor) -> 
             seed=0,
             training=Training.model_validate(fields),
             scored_on="validation",
+            data_digest=held,
         )
         recipes = [of_trial.model_copy(update={"seed": seed}) for seed in tuning.seeds]
         place = settled.resources, settled.time_limit, trial.number
-        return [Cell(identity(recipe), *competitor, recipe.seed, recipe, *place) for recipe in recipes]
+        return [Cell(identity(each), *competitor, each.seed, each, *place, data_known=known) for each in recipes]
 
     return _Contest(competitor, space, _search(space, tuning, settled.training.epochs), cells)
 

@@ -6,6 +6,7 @@ import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +20,10 @@ if TYPE_CHECKING:
     from orchestrator.environment import Environment
     from orchestrator.execution.executor import Executor
     from orchestrator.experiment import Axis, Experiment
-    from orchestrator.plan import Cell, Plan
+    from orchestrator.plan import Cell, Contents, Plan
     from orchestrator.records.checkpoints import Checkpoints
+    from orchestrator.records.contents import Ask
+    from orchestrator.records.earlier import Data
     from orchestrator.records.evaluations import Evaluations
     from orchestrator.records.registry import Registry
     from orchestrator.records.results import Results
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
     from orchestrator.report.comparison import Comparison
     from orchestrator.sequence import Spending
     from orchestrator.trials import Trials
+    from trainers.datasets.content import Content
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -66,42 +70,60 @@ def stated(file: Path) -> dict[str, Any]:
     return hashes(load(_located(file)))
 
 
-def plan(asked: Experiment, place: Workspace) -> Plan:
+def contents(asked: Experiment, place: Workspace, data_dir: Path, ask: Ask | None = None) -> dict[str, Content]:
+    """What the data sets of an experiment hold: as found here, else by `ask`, else as last recorded."""
+    from orchestrator.records.contents import History, look
+
+    return look(asked, History(place.data), data_dir, ask)
+
+
+def plan(asked: Experiment, place: Workspace, data_dir: Path) -> Plan:
     """The cells of an experiment; where it is tuned, with the recipes that won in this workspace.
 
     Raises:
         RequestError: Not all recipes are found yet.
     """
-    return final(asked, trials(asked, place))
+    known = contents(asked, place, data_dir)
+    return final(asked, trials(asked, place, known), known)
 
 
-def final(asked: Experiment, stage: Trials | None) -> Plan:
+def final(asked: Experiment, stage: Trials | None, known: Contents) -> Plan:
     """The cells of an experiment with the recipes that won in its tuning stage, where it has one; raises as `plan`."""
     from orchestrator.plan import plan as planned
 
     if stage is None:
-        return planned(asked)
+        return planned(asked, known)
     from orchestrator.trials import settle
 
-    return planned(settle(asked, stage.tuned))
+    return planned(settle(asked, stage.tuned), known)
 
 
-def plans(asked: Experiment, place: Workspace) -> Iterator[Plan]:
+def plans(asked: Experiment, place: Workspace, data_dir: Path) -> Iterator[Plan]:
     """The trials of an experiment's tuning stage, where it has one, and then its cells; raises as `plan` does."""
-    stage = trials(asked, place)
+    known = contents(asked, place, data_dir)
+    stage = trials(asked, place, known)
     if stage:
         yield stage.plan
-    yield final(asked, stage)
+    yield final(asked, stage, known)
 
 
-def trials(asked: Experiment, place: Workspace) -> Trials | None:
+def trials(asked: Experiment, place: Workspace, known: Contents | None = None) -> Trials | None:
     """The tuning stage of an experiment as far as the workspace's files tell; None where it has none."""
     if asked.tuning is None:
         return None
     from orchestrator.records.evaluations import Evaluations
     from orchestrator.trials import Trials, recall
 
-    return Trials(asked, recall(asked.tuning, Evaluations(place.evaluations)))
+    return Trials(asked, recall(asked.tuning, Evaluations(place.evaluations)), known)
+
+
+def data(plan: Plan, place: Workspace) -> Data:
+    """What there is to know of the data of a plan's cells, and of cells of other states of them."""
+    from orchestrator.records.contents import History
+    from orchestrator.records.earlier import Data, absent, earlier
+    from orchestrator.records.evaluations import Evaluations
+
+    return Data(tuple(absent(plan)), tuple(earlier(plan, Evaluations(place.evaluations), History(place.data))))
 
 
 def _located(file: Path) -> Path:
@@ -195,12 +217,14 @@ def executor(
 ) -> Executor:
     """Where cells run, with the worker that runs and the recorder that records them, and what it was to state."""
     from orchestrator.execution.worker import Worker
+    from orchestrator.records.contents import History
+    from orchestrator.records.earlier import difference
     from orchestrator.records.evaluations import Evaluations
     from orchestrator.records.recorder import Recorder
 
     code = provenance.code() | ({} if stated is None else {"stated": stated})
     recorder = Recorder(Evaluations(place.evaluations), runs, code, log_models)
-    worker = Worker(recorder, data_dir.resolve(), states)
+    worker = Worker(recorder, data_dir.resolve(), states, partial(difference, History(place.data)))
     if kind == "inline":
         from orchestrator.execution.inline import Inline
 
@@ -262,7 +286,7 @@ def compared(results: Results, plan: Plan, place: Workspace, registry_url: str |
     pool = pooled(plan.experiment, rows, Ledger(place.drift(plan.experiment.name)))
     with registry_if_any(place, registry_url) as records:
         stated_after = records is not None and records.claims_changed(experiment(file))
-    stage = trials(plan.experiment, place)
+    stage = trials(plan.experiment, place, plan.contents)
     tried = aggregate(stage.plan, Evaluations(place.evaluations)).rows() if stage else []
     return compare(
         plan.experiment,
@@ -271,6 +295,7 @@ def compared(results: Results, plan: Plan, place: Workspace, registry_url: str |
         pool=pool,
         tuned=stage.tuned if stage else (),
         trial_rows=tried,
+        data=data(plan, place),
     )
 
 

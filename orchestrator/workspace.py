@@ -100,6 +100,11 @@ class Workspace:
         """The validation rows of the same cells, apart, so that a scan of the truth meets test rows only."""
         return self.root / "validation"
 
+    @property
+    def data(self) -> Location:
+        """What the data sets held whenever a launch looked."""
+        return self.root / "data"
+
     def results(self, experiment: str) -> Location:
         """The results table of an experiment."""
         return self.root / "results" / f"{experiment}.parquet"

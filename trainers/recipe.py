@@ -92,3 +92,6 @@ class Recipe(Frozen):
     scored_on: Literal["test", "validation"] = Field(default="test", exclude_if=lambda split: split == "test")
     """`validation` for a trial, by which a recipe is chosen: its test split is not looked at. Left out of the
     identity where it is `test`, so that cells from before this field exist go on being the same."""
+    data_digest: str | None = Field(default=None, pattern="^[0-9a-f]{64}$", exclude_if=lambda digest: digest is None)
+    """What the dataset holds, where its name does not say so (`datasets.content`). Nothing is drawn from it, so that
+    seeds pair across the states of a folder. Left out of the identity of official datasets."""

@@ -35,7 +35,7 @@ SHOWN = {
 def page(workspace: Workspace, name: str) -> str:
     """The whole page of one experiment."""
     file = ROOT / "experiments" / f"{name}.yaml"
-    asked = wiring.plan(load(file), workspace)
+    asked = wiring.plan(load(file), workspace, Path("data"))
     evaluations = Evaluations(workspace.evaluations)
     found = results.aggregate(asked, evaluations)
     accounts = [evaluations.account(cell) for cell in asked.cells if cell not in found.missing]

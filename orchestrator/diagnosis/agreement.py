@@ -12,6 +12,8 @@ from orchestrator.diagnosis.finding import Finding, State, several
 from orchestrator.errors import DamagedFileError
 from orchestrator.outcome import is_done
 from orchestrator.plan import Plan
+from orchestrator.records.contents import History
+from orchestrator.records.earlier import earlier, filled
 from orchestrator.records.evaluations import Account, Evaluations
 from orchestrator.records.reconciliation import tells_all
 from orchestrator.records.storage import in_parallel
@@ -64,6 +66,12 @@ def agree(
 
 def _cells(registry: Registry | None, names: Iterable[str]) -> set[str]:
     return {cell for name in names for cell in registry.states(name)} if registry else set()
+
+
+def by_data(plan: Plan, evaluations: Evaluations, history: History) -> list[Finding]:
+    """Cells of the same request that are of other data or of an earlier protocol."""
+    remedy = "none is needed: they are pooled with nothing; launch trains the cells of today"
+    return [Finding("data", "warning", filled(each.sentence()), remedy) for each in earlier(plan, evaluations, history)]
 
 
 def by_registry(done: Collection[str], states: Mapping[str, str] | None) -> list[Finding]:

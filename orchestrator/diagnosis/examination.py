@@ -10,6 +10,7 @@ from orchestrator.diagnosis import agreement, machine, request, services
 from orchestrator.diagnosis.finding import Finding, refused
 from orchestrator.errors import OrchestratorError
 from orchestrator.plan import Plan
+from orchestrator.records.contents import History
 from orchestrator.records.evaluations import Evaluations
 from orchestrator.records.mlflow_store import masked
 from orchestrator.records.storage import Storage
@@ -56,6 +57,9 @@ def examine(
     else:
         findings += _made("workspace", lambda: [services.store(Storage(root))])
     findings += _made("data", lambda: request.data(plan, data_dir))
+    if asked := plan:
+        states = History(root / "data")
+        findings += _made("data", lambda: agreement.by_data(asked, Evaluations(evaluations), states))
     if not ask or plan:  # of cells that cannot be known, nothing is said
         findings += _made("records", lambda: _records(plan, evaluations, registry, tracking))
     return findings

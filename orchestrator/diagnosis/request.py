@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -10,9 +11,11 @@ from pydantic import ValidationError
 from orchestrator.cluster import shortage
 from orchestrator.diagnosis.finding import Finding, refused
 from orchestrator.errors import ExperimentError
+from orchestrator.experiment import Choice
 from orchestrator.plan import Plan
 from trainers import catalogue
 from trainers.datasets import Dataset, MissingDataError
+from trainers.datasets.content import Content
 from trainers.datasets.downloaded import Fetched
 
 CORRECT = "correct the experiment file"
@@ -41,9 +44,14 @@ def room(plan: Plan, nodes: Sequence[Mapping[str, float]]) -> Finding:
 def data(plan: Plan | None, data_dir: Path) -> Iterator[Finding]:
     """Whether files are there: those of the plan, or else those of `digits` and whatever else is found."""
     if plan is not None:
-        for dataset in dict.fromkeys(choice.plugin for choice in plan.experiment.datasets):
-            assert isinstance(dataset, Dataset)  # noqa: S101  for the type checker; the catalogue has checked it
-            yield _looked_for(dataset, data_dir)
+        for choice in {choice.plugin: choice for choice in plan.experiment.datasets}.values():
+            assert isinstance(choice.plugin, Dataset)  # noqa: S101  for the type checker; the catalogue has checked it
+            held = plan.contents.get(choice.label)
+            yield (
+                _looked_for(choice.plugin, data_dir)
+                if held is None or held.recorded is None
+                else _recorded(held, choice)
+            )
         return
     for name, plugin in catalogue.plugins("datasets").items():
         try:
@@ -54,6 +62,13 @@ def data(plan: Plan | None, data_dir: Path) -> Iterator[Finding]:
         finding = _looked_for(dataset, data_dir)
         if finding.state == "ok" or name == "digits":
             yield finding
+
+
+def _recorded(held: Content, choice: Choice) -> Finding:
+    """Of data that are not here and were seen elsewhere."""
+    day = f"{datetime.fromtimestamp(held.recorded or 0, UTC):%Y-%m-%d %H:%M} UTC"
+    found = f"not checked here, where they are not; cells are those of the state recorded on {day}"
+    return Finding(f"data {choice.plugin.key}", "warning", found, "launch where they are, or pass --data-dir")
 
 
 def _looked_for(dataset: Dataset, data_dir: Path) -> Finding:

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 # Read when ray is imported, so set before: no telemetry, no loggers and progress output
@@ -60,6 +60,8 @@ from orchestrator.execution.queue import Queue, Ticket
 from orchestrator.execution.worker import Worker
 from orchestrator.outcome import Attempt, Diverged, Ending, Event, Failed, Fault, Finished, Lost, Started, Stopped
 from orchestrator.plan import Cell
+
+Result = TypeVar("Result")
 
 LOCAL = "local"
 """The address of a Ray that is started for this launch and ends with it."""
@@ -582,6 +584,23 @@ def _check_room(cells: Iterable[Cell]) -> None:
 def _nodes() -> list[dict[str, float]]:
     """The resources of each machine of the cluster that is alive."""
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+def call(address: str, work: Callable[[], Result]) -> Result:
+    """What a piece of work returns, or raises, in a worker process of the cluster at an address.
+
+    Raises:
+        UnreachableError: There is no Ray at that address.
+    """
+    with _cluster(address):
+        try:
+            return ray.get(ray.remote(_work).remote(work))
+        except RayTaskError as error:
+            raise error.cause from None
+
+
+def _work(work: Callable[[], Result]) -> Result:
+    return work()
 
 
 def capacity(address: str) -> list[dict[str, float]]:

@@ -10,11 +10,11 @@ import socket
 import time
 import traceback
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from orchestrator import fingerprints, processor
 from orchestrator.execution.executor import Checkpoints, Log, Recorder
@@ -34,7 +34,8 @@ from orchestrator.outcome import (
     Stopped,
 )
 from orchestrator.plan import Cell
-from trainers.datasets import Dataset, TrainTest, fingerprint
+from trainers.datasets import Dataset, MissingDataError, TrainTest, fingerprint
+from trainers.datasets.content import ArraysError, ChangedDataError, Content, content
 
 if TYPE_CHECKING:
     import torch
@@ -57,6 +58,8 @@ class Worker:
     recorder: Recorder
     data_dir: Path
     checkpoints: Checkpoints | None = None
+    differs: Callable[[Dataset, str | None, Content | None], str] | None = None
+    """Says what differs between the data that a cell was planned for and those that it met."""
 
     def run(self, cell: Cell, tell: Callable[[Event], None], world: World | None = None) -> Ending:
         """Train and record one cell; every exception but a user's interruption becomes an ending.
@@ -105,11 +108,12 @@ class Worker:
             try:
                 # Shifts are made from the test split; without them, datasets that differ in nothing else are one.
                 plain = cell.recipe.dataset.model_copy(update={"shift": None})
-                data, digest = loaded(plain, self.data_dir)  # pyright: ignore[reportArgumentType]  # it hashes
-                log.loaded(digest)
-                saving = self._checkpointing(cell, log, tell, device, digest)
+                found = loaded(plain, self.data_dir)  # pyright: ignore[reportArgumentType]  # it hashes
+                self._check(cell, found.content)
+                log.loaded(found.fingerprint)
+                saving = self._checkpointing(cell, log, tell, device, found.fingerprint)
                 trained = fit(
-                    cell.recipe, data, device=device, observer=observe, checkpointing=saving, world=world or ALONE
+                    cell.recipe, found.data, device=device, observer=observe, checkpointing=saving, world=world or ALONE
                 )
             except StoppedError:
                 log.stopped()
@@ -123,6 +127,24 @@ class Worker:
             log.finished(trained, finished.attempt)
             self._clear(cell, leads=leads)
             return finished
+
+    def _check(self, cell: Cell, found: Content | None) -> None:
+        """Refuse data other than those that the cell's id stands for.
+
+        Raises:
+            ChangedDataError: The data are others.
+        """
+        dataset, planned = cell.recipe.dataset, cell.recipe.data_digest
+        if planned == (found and found.digest):
+            return
+        what = self.differs(dataset, planned, found) if self.differs else ""
+        nameless = "that of the published dataset" if dataset.is_published else "none"
+        now, then = (digest[:16] if digest else nameless for digest in (found and found.digest, planned))
+        raise ChangedDataError(
+            f"the data of '{dataset.key}' on {socket.gethostname()} are not those that the cell was planned for"
+            f"{f': {what}' if what else ''} (digest {now}, planned for {then}). They changed after the launch began, "
+            "or other machines have others: make them the same everywhere and launch again."
+        )
 
     def _clear(self, cell: Cell, *, leads: bool) -> None:
         if self.checkpoints is not None and leads:
@@ -217,11 +239,29 @@ def fault_of(error: BaseException) -> Fault | None:
     return "storage" if isinstance(error, OSError) and error.errno in _UNREACHABLE else None
 
 
+class Loaded(NamedTuple):
+    """A dataset in memory, what its arrays hash to, and what it held while it was read."""
+
+    data: TrainTest
+    fingerprint: str
+    content: Content | None
+
+
 @lru_cache(maxsize=2)
-def loaded(dataset: Dataset, data_dir: Path) -> tuple[TrainTest, str]:
-    """A dataset and its fingerprint, read once a process, however many cells train on it."""
+def loaded(dataset: Dataset, data_dir: Path) -> Loaded:
+    """A dataset, read once a process, however many cells train on it.
+
+    Raises:
+        ChangedDataError: Its files changed while they were read.
+    """
+    before = None
+    with suppress(MissingDataError, ArraysError):  # it may be downloaded now, or its arrays alone tell
+        before = content(dataset, data_dir)
     data = dataset.load(data_dir)
-    return data, fingerprint(data)
+    after = content(dataset, data_dir, data)
+    if before is not None and after != before:
+        raise ChangedDataError(f"the data of '{dataset.key}' changed while they were read: launch again")
+    return Loaded(data, fingerprint(data), after)
 
 
 def _device(cell: Cell) -> torch.device:

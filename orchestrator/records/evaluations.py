@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -160,6 +160,17 @@ class Evaluations:
             with suppress(FileNotFoundError):  # the footer says what is wrong with that
                 content = _read(path, lambda: self.validations.read(name))
         return footer.validation(content, path), content
+
+    def contents(self, names: Sequence[str]) -> Iterator[dict[str, Any]]:
+        """The accounts in these files as JSON has them; files that are damaged or gone are passed over."""
+        told = in_parallel(self._content, names, self.storage.readers)
+        return (content for content in told if content is not None)
+
+    def _content(self, name: str) -> dict[str, Any] | None:
+        try:
+            return _footer(self.storage, name).named(name).content
+        except (DamagedFileError, FileNotFoundError):
+            return None
 
     def accounts(self) -> Iterator[tuple[Location, Account | DamagedFileError]]:
         """Every file that is neither hidden nor set aside, and its account, or why it is no cell's.

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from orchestrator.drift.pool import Pool
 from orchestrator.experiment import Claim, Experiment, Sequential, Threshold
 from orchestrator.outcome import Result, has_figures
+from orchestrator.records.earlier import NOTHING, Data
 from orchestrator.report.audit import Audit, Inequality, audit
 from orchestrator.report.published import Published, beside
 from orchestrator.sequence import ALPHA, Key, Question, Row, by_seed, look, questions
@@ -137,6 +138,8 @@ class Comparison:
     """How the threshold is chosen of a model that is deployed."""
     audit: Audit | None = None
     """What each loss was given; None where there is one alone."""
+    data: Data = NOTHING
+    """What there is to know of the data: where they are not here, and cells of other states of them."""
 
     @property
     def measures(self) -> tuple[str, ...]:
@@ -152,6 +155,7 @@ class Comparison:
                 "sequence": self.sequence and self.sequence.model_dump(),
                 "pool": self.pool and self.pool.to_json(),
                 "audit": self.audit and self.audit.to_json(),
+                "data": self.data.to_json(),
                 "lines": [_told(line) for line in self.lines],
                 "published": [asdict(figure) for figure in self.published],
                 "claims": [
@@ -174,6 +178,7 @@ def compare(
     pool: Pool | None = None,
     tuned: Sequence[Tuned] = (),
     trial_rows: Sequence[Row] = (),
+    data: Data | None = None,
     rng: np.random.Generator | None = None,
 ) -> Comparison:
     """Compare all losses of an experiment from its results table.
@@ -185,6 +190,7 @@ def compare(
         pool: The environments that the cells come from, where there are several.
         tuned: How each loss was tuned on each backbone and dataset.
         trial_rows: The results table of the tuning stage.
+        data: What there is to know of the data.
         rng: Draws resamples; by default always the same ones.
     """
     by_key: defaultdict[Key, list[Row]] = defaultdict(list)
@@ -210,6 +216,7 @@ def compare(
         pool=pool,
         threshold=experiment.threshold,
         audit=contest,
+        data=data or NOTHING,
     )
 
 

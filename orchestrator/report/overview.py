@@ -39,17 +39,28 @@ def as_json(experiment: Experiment, plan: Plan, states: Mapping[str, str]) -> di
         total = len(experiment.losses) * len(experiment.backbones) * len(experiment.datasets) * len(experiment.seeds)
         later = {"experiment": experiment.name, "cells": [], "total": total, "done": 0, "pending": total}
         return {**later, "tuning": as_json(plan.experiment, plan, states)}
-    axes = ("id", "loss", "backbone", "dataset", "seed")
-    cells = [{**{axis: getattr(cell, axis) for axis in axes}, "state": states[cell.id]} for cell in plan.cells]
+    axes = ("loss", "backbone", "dataset", "seed")
+    cells = [
+        {
+            "id": cell.id if cell.data_known else None,
+            **{axis: getattr(cell, axis) for axis in axes},
+            "state": states[cell.id],
+        }
+        for cell in plan.cells
+    ]
     done = sum(map(is_done, states.values()))
     counts = {"total": len(plan), "done": done, "pending": len(plan) - done}
     return {"experiment": plan.experiment.name, "cells": cells, **counts}
 
 
 def grid(
-    plan: Plan, states: Mapping[str, str], durations: Mapping[Kind, Sequence[float]], rows: Sequence[Mapping[str, Any]]
+    plan: Plan,
+    states: Mapping[str, str],
+    durations: Mapping[Kind, Sequence[float]],
+    rows: Sequence[Mapping[str, Any]],
+    data: Sequence[str] = (),
 ) -> RenderableType:
-    """The axes, the counts, the predicted cost, and what the grid can conclude."""
+    """The axes, the counts, what there is to know of the data, the predicted cost, and what the grid can conclude."""
     experiment = plan.experiment
     table = _facts()
     table.add_row("experiment", Text(experiment.name, style="bold"))
@@ -64,6 +75,8 @@ def grid(
     table.add_row("trials" if is_trial else "cells", Text(_counts(plan, states)))
     waiting = [cell for cell in plan.cells if not is_done(states[cell.id])]
     table.add_row("cost", Text(cost(waiting, durations)))
+    for number, sentence in enumerate(data):
+        table.add_row("" if number else "data", Text(sentence))
     for number, sentence in enumerate([] if is_trial else prospects.sentences(experiment, rows)):
         table.add_row("" if number else "prospects", Text(sentence))
     return table

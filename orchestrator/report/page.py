@@ -21,6 +21,7 @@ from orchestrator.errors import DamagedFileError
 from orchestrator.experiment import Claim, Experiment
 from orchestrator.outcome import has_figures
 from orchestrator.plan import SHOWN, Cell, Plan
+from orchestrator.records.earlier import Sentence
 from orchestrator.records.evaluations import Account, Evaluations
 from orchestrator.report import across, figures, tables, within
 from orchestrator.report.comparison import Comparison, Finding, Line
@@ -200,6 +201,10 @@ class _View:
         pool = self.comparison.pool
         return [say(text, **values) for text, values in pool.sentences()] if pool else []
 
+    def data(self) -> list[Said]:
+        """What there is to know of the data: where they are not here, and cells of other states of them."""
+        return [_said(sentence) for sentence in self.comparison.data.sentences()]
+
     def too_few(self) -> Said | None:
         """That the fewest pairs of seeds cannot show anything without assumptions, where that is so."""
         tests = [tested for line in self.comparison.lines for tested in (line.tests or {}).values()]
@@ -290,7 +295,7 @@ class _View:
                 if name == "stated":  # of the claims, and not of where the cell ran
                     continue
                 # Datasets differ from each other by their nature.
-                own = f"{name} ({datasets[account.cell_id]})" if name == "data_fingerprint" else name
+                own = f"{name} ({datasets[account.cell_id]})" if name.startswith("data_") else name
                 values[own][_shortened(value)] += 1
         return [
             Fact(name, value, cells, len(counts) > 1)
@@ -357,6 +362,18 @@ class _View:
             if wanted(cell):
                 found[f"{cell.loss}/{cell.backbone}/{cell.dataset}"].append(cell.seed)
         return [say(text, name=name, seeds=", ".join(map(str, seeds))) for name, seeds in found.items()]
+
+
+def _said(sentence: Sentence) -> Said:
+    """A sentence whose values may be sentences, too."""
+    text, values = sentence
+    return say(text, **{name: _part(value) for name, value in values.items()})
+
+
+def _part(value: Any) -> Any:
+    if isinstance(value, list):
+        return joined(map(_said, value), ", ")
+    return _said(value) if isinstance(value, tuple) else value
 
 
 def statement(claim: Claim) -> Said:

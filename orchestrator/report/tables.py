@@ -115,7 +115,7 @@ def _cells(count: int) -> str:
 
 def fairness(comparison: Comparison) -> list[str]:
     """How the threshold was chosen, whether all losses were given the same, and whether all cells may be pooled."""
-    parts = (part for part in (comparison.audit, comparison.pool) if part)
+    parts = (part for part in (comparison.audit, comparison.pool, comparison.data) if part)
     return [PROTOCOLS[comparison.threshold], *(line for part in parts for line in part.told())]
 
 

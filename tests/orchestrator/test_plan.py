@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 
 from orchestrator.experiment import load
 from orchestrator.plan import PROTOCOL, Plan, identity, plan
+from trainers.data import drawn_from
+from trainers.datasets.content import Content
 from trainers.recipe import Recipe, Training
 
 if TYPE_CHECKING:
@@ -132,6 +134,7 @@ recipes = st.builds(
     seed=st.integers(0, 2**31 - 1),
     training=trainings,
     scored_on=st.sampled_from(["test", "validation"]),
+    data_digest=st.none() | st.sampled_from(["0" * 64, "1" * 64]),
 )
 
 
@@ -146,7 +149,9 @@ def test_every_field_of_a_recipe_is_part_of_its_identity(
     one: dict[str, Any], other: dict[str, Any], data: st.DataObject
 ) -> None:
     changed = {**one, "training": dict(one["training"])}
-    field = data.draw(st.sampled_from(["loss", "backbone", "dataset", "seed", "scored_on", *one["training"]]))
+    field = data.draw(
+        st.sampled_from(["loss", "backbone", "dataset", "seed", "scored_on", "data_digest", *one["training"]])
+    )
     if field in changed:
         changed[field] = other[field]
     else:
@@ -161,7 +166,7 @@ def test_the_fields_above_are_all_there_are() -> None:
         "warmup_epochs", "augmentation", "validation_fraction", "milestones", "mixing", "label_noise", "ema",
         "precision",
     }  # fmt: skip
-    assert set(Recipe.model_fields) == {"loss", "backbone", "dataset", "seed", "training", "scored_on"}
+    assert set(Recipe.model_fields) == {"loss", "backbone", "dataset", "seed", "training", "scored_on", "data_digest"}
 
 
 # The grid
@@ -182,6 +187,28 @@ def test_overrides_reach_their_cells_only(grid: Plan) -> None:
 def test_cells_of_equal_resources_are_neighbours_and_seeds_vary_slowest(grid: Plan) -> None:
     order = [(cell.resources.cpus, cell.seed) for cell in grid.cells]
     assert order == sorted(order)
+
+
+def test_what_data_hold_is_part_of_the_ids_and_seeds_pair_all_the_same(written: Callable[[str], Path]) -> None:
+    asked = load(written(GRID.replace("[digits", "[{name: image_folder, path: parts}")))
+    label = asked.datasets[0].label
+    plans = [plan(asked, {label: Content(digit * 64)}) for digit in "01"]
+    first, second = ({cell.name: cell for cell in each.cells if cell.dataset == label} for each in plans)
+    assert first.keys() == second.keys()
+    for name, cell in first.items():
+        assert cell.id != second[name].id
+        assert cell.recipe.data_digest == "0" * 64
+        assert drawn_from(cell.recipe.dataset) == drawn_from(second[name].recipe.dataset)
+
+
+def test_what_data_hold_may_be_unknown(written: Callable[[str], Path]) -> None:
+    asked = load(written(GRID.replace("[digits", "[{name: image_folder, path: parts}")))
+    for contents in (None, {asked.datasets[0].label: Content(None)}):
+        known = {(cell.dataset, cell.data_known) for cell in plan(asked, contents).cells}
+        assert {(dataset, is_known) for dataset, is_known in known if dataset == "image_folder"} == {
+            ("image_folder", False)
+        }
+        assert all(is_known for dataset, is_known in known if dataset != "image_folder")
 
 
 def test_what_is_done_is_not_pending(grid: Plan) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import BeforeValidator, Field
 
@@ -13,6 +13,7 @@ from trainers.corruptions import CORRUPTIONS, Corruption
 from trainers.plugin import Frozen, Plugin
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     import numpy as np
@@ -96,6 +97,14 @@ def fingerprint(images: TrainTest) -> str:
     return digest.hexdigest()[:16]
 
 
+def digest_of(manifest: Mapping[str, str]) -> str:
+    """SHA-256 over the SHA-256 of each file and its name, in the order of the names."""
+    whole = hashlib.sha256()
+    for name in sorted(manifest):
+        whole.update(f"{manifest[name]}  {name}\n".encode(errors="surrogateescape"))
+    return whole.hexdigest()
+
+
 class MissingDataError(Exception):
     """The files of a dataset are not where they should be; the message says what to do."""
 
@@ -124,6 +133,9 @@ class Dataset(Plugin, ABC):
     Modifiers are the same for every dataset; drawn from (dataset, seed), in this order.
     """
 
+    official: ClassVar[str | None] = None
+    """Of a published dataset, whose name fixes its content: the published checksums, or what else identifies it."""
+
     hold_out: tuple[Annotated[int, Field(ge=0)], ...] = ()
     """Classes left out of training, whose test samples count as unknown. The others are renumbered."""
     train_fraction: float = Field(default=1.0, gt=0, le=1)
@@ -151,6 +163,54 @@ class Dataset(Plugin, ABC):
         Raises:
             MissingDataError: Neither is possible.
         """
+
+    @property
+    def is_published(self) -> bool:
+        """Whether the name stands for a published dataset; never that of a class from outside this package."""
+        return self.official is not None and type(self).__module__.startswith(f"{__package__}.")
+
+    def is_official(self, data_dir: Path) -> bool:
+        """Whether the name alone says what the images are.
+
+        Args:
+            data_dir: Folder that holds the dataset's files.
+
+        Raises:
+            MissingDataError: The files are absent, and only they tell whether they are the published ones.
+        """
+        del data_dir
+        return self.is_published
+
+    def digest(self, data_dir: Path) -> str:
+        """What the data are, 64 hex digits; it differs wherever what `load` gives differs.
+
+        By default over the files that `manifest` names. A dataset of one's own that implements neither has the arrays
+        hashed that it loads, on a machine that trains.
+
+        Args:
+            data_dir: Folder that holds the dataset's files.
+
+        Raises:
+            MissingDataError: The files are absent.
+            NotImplementedError: Only the arrays tell.
+        """
+        if self.official is not None and self.is_official(data_dir):
+            return hashlib.sha256(self.official.encode()).hexdigest()
+        if (files := self.manifest(data_dir)) is not None:
+            return digest_of(files)
+        raise NotImplementedError(data_dir)
+
+    def manifest(self, data_dir: Path) -> dict[str, str] | None:
+        """SHA-256 of each file that `load` reads, by its name; None where the dataset has no files to name.
+
+        Args:
+            data_dir: Folder that holds the dataset's files.
+
+        Raises:
+            MissingDataError: The files are absent.
+        """
+        del data_dir
+        return None
 
     def find(self, data_dir: Path) -> None:
         """Look for the files, and fetch, decode or write none; how good they are is for `prepare` to say.

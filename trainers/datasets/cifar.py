@@ -59,6 +59,7 @@ class CIFAR10(_CIFAR):
 
     name = "cifar10"
     folder = "cifar-10-batches-py"
+    official = "md5 c58f30108f718f92721af3b95e74349a  cifar-10-python.tar.gz"
 
     def _official(self) -> Any:
         from torchvision import datasets
@@ -71,6 +72,7 @@ class CIFAR100(_CIFAR):
 
     name = "cifar100"
     folder = "cifar-100-python"
+    official = "md5 eb9058c3a382ffc7106e4002c42a8d85  cifar-100-python.tar.gz"
     classes = 100
 
     def _official(self) -> Any:

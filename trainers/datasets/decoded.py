@@ -1,12 +1,14 @@
 """Datasets of encoded images, decoded once a machine into bytes that are mapped, not read, into memory.
 
 The bytes of a split lie in one file `NAME-SPLIT-KEY.npy`, uint8 (n, C, H, W); `mapped`
-says where. KEY hashes the size, the channels, and each image's name, length and time of
-change: another choice or a changed image is another file.
+says where. KEY hashes the size, the channels, and the SHA-256 of each image's bytes: another
+choice or a changed image is another file. Every image is hashed once more when it is decoded.
 """
 
 from __future__ import annotations
 
+import hashlib
+import io
 import itertools
 import os
 from abc import ABC, abstractmethod
@@ -19,11 +21,12 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from pydantic import Field
 
 from trainers.datasets import Images, Labels, MissingDataError, TrainTest
-from trainers.datasets.mapped import check_room, find_or_write, key, stamp
+from trainers.datasets.hashes import hashes
+from trainers.datasets.mapped import check_room, find_or_write, key
 from trainers.datasets.sized import Sized
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     import numpy as np
@@ -48,25 +51,32 @@ class Picture(NamedTuple):
 
 
 class Encoded(ABC):
-    """The images of one split before decoding, and their labels, int64 (n,)."""
+    """The images of one split before decoding: `files` of `folder`, and the labels, int64 (n,)."""
 
+    folder: Path
     labels: NDArray[np.int64]
+
+    @property
+    @abstractmethod
+    def files(self) -> Sequence[str]:
+        """The names, relative to `folder`, of the files that hold the images."""
 
     @abstractmethod
     def take(self, rows: NDArray[np.int64]) -> Encoded:
         """The images of these rows, in this order."""
 
     @abstractmethod
-    def stamps(self) -> Iterator[str]:
-        """Texts that differ whenever the images or their order do.
-
-        Raises:
-            MissingDataError: A file is not there.
-        """
+    def texts(self, hashes: Mapping[str, str]) -> Iterator[str]:
+        """Texts that differ whenever the images or their order do, given the hash of each file."""
 
     @abstractmethod
-    def pictures(self) -> Iterator[Picture]:
-        """Each image once, in whatever order is fastest to read."""
+    def pictures(self, hashes: Mapping[str, str]) -> Iterator[Picture]:
+        """Each image once, in whatever order is fastest to read; files must have these hashes when they are read."""
+
+    def arrangement(self) -> str:
+        """SHA-256 of the order of the files and of the labels, which files' names and bytes need not tell."""
+        names = "\0".join(self.files).encode(errors="surrogateescape")
+        return hashlib.sha256(names + b"\0" + self.labels.astype("<i8").tobytes()).hexdigest()
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,21 +92,41 @@ class Files(Encoded):
         places: list[int] = rows.tolist()
         return Files(self.folder, [self.names[place] for place in places], self.labels[rows])
 
-    def stamps(self) -> Iterator[str]:
-        """Name, length and time of change of each file.
+    @property
+    def files(self) -> Sequence[str]:
+        """The same names."""
+        return self.names
 
-        Raises:
-            MissingDataError: A file is not there.
-        """
-        return (stamp(self.folder, name) for name in self.names)
+    def texts(self, hashes: Mapping[str, str]) -> Iterator[str]:
+        """The hash of each file, in the order of the rows."""
+        return (hashes[name] for name in self.names)
 
-    def pictures(self) -> Iterator[Picture]:
+    def pictures(self, hashes: Mapping[str, str]) -> Iterator[Picture]:
         """The files in the order of the rows."""
-        from PIL import Image
-
         for row, name in enumerate(self.names):
             path = os.path.join(self.folder, name)  # noqa: PTH118  # a million Paths take seconds to make
-            yield Picture(row, path, partial(Image.open, path))
+            yield Picture(row, path, partial(_image, path, hashes[name]))
+
+
+def _image(path: str, expected: str) -> Image:
+    from PIL import Image
+
+    return Image.open(io.BytesIO(unchanged(path, expected)))
+
+
+def unchanged(path: str, expected: str) -> bytes:
+    """The bytes of a file.
+
+    Raises:
+        MissingDataError: They do not have the expected SHA-256.
+    """
+    with open(path, "rb") as file:  # noqa: PTH123  # as above
+        content = file.read()
+    if hashlib.sha256(content).hexdigest() != expected:
+        raise MissingDataError(
+            f"{path} has changed since it was hashed. Start again, with --rehash if nothing writes to it."
+        )
+    return content
 
 
 class Splits(NamedTuple):
@@ -128,12 +158,11 @@ class Decoded(Sized, ABC):
             MissingDataError: Files are absent or no images, or there is no room for the decoded ones.
             ValueError: There are fewer images than a size asks for.
         """
-        train, test, classes = self._splits(data_dir)
-        return TrainTest(
-            train=self._decoded("train", train, self.train_size, data_dir),
-            test=self._decoded("test", test, self.test_size, data_dir),
-            classes=classes,
+        splits = self._splits(data_dir)
+        train, test = (
+            Images(self._pixels(split, images, data_dir), images.labels) for split, images in self._chosen(splits)
         )
+        return TrainTest(train, test, splits.classes)
 
     def prepare(self, data_dir: Path) -> None:
         """Find the files and decode them, so that a bad one is known before anything trains.
@@ -166,12 +195,34 @@ class Decoded(Sized, ABC):
             splits.classes,
         )
 
-    def _decoded(self, split: str, images: Encoded, size: int | None, data_dir: Path) -> Images:
-        if not len(images.labels):
-            raise MissingDataError(f"No data for '{self.name}': its {split} split lists no images.")
+    def is_official(self, data_dir: Path) -> bool:
+        """Whether these are as many images as were published; raises as `find` does."""
+        if not self.is_published:
+            return False
+        splits = self._splits(data_dir)
+        return [len(splits.train.labels), len(splits.test.labels)] == [self.train_images, self.test_images]
+
+    def manifest(self, data_dir: Path) -> dict[str, str]:
+        """SHA-256 of each image's file, `train/NAME` and `test/NAME`, and as `train` and `test` of their arrangement.
+
+        Raises:
+            MissingDataError: Files are absent.
+            ValueError: There are fewer images than a size asks for.
+        """
+        found: dict[str, str] = {}
+        for split, images in self._chosen(self._splits(data_dir)):
+            known = hashes(images.folder, images.files, data_dir)
+            found |= {f"{split}/{name}": digest for name, digest in known.items()}
+            found[split] = images.arrangement()
+        return found
+
+    def _chosen(self, splits: Splits) -> Iterator[tuple[str, Encoded]]:
+        """The images of both splits that are used."""
         # Chosen before decoding: a thousand images of ImageNet cost a thousand decodings.
-        chosen = images.take(self._rows(split, size, len(images.labels)))
-        return Images(self._pixels(split, chosen, data_dir), chosen.labels)
+        for split, images, size in (("train", splits.train, self.train_size), ("test", splits.test, self.test_size)):
+            if not len(images.labels):
+                raise MissingDataError(f"No data for '{self.name}': its {split} split lists no images.")
+            yield split, images.take(self._rows(split, size, len(images.labels)))
 
     def _pixels(self, part: str, images: Encoded, data_dir: Path) -> NDArray[np.uint8]:
         return pixels(images, f"{self.name}-{part}", self.size, self.channels, data_dir)
@@ -200,22 +251,22 @@ def pixels(images: Encoded, name: str, size: int, channels: int, data_dir: Path)
     Raises:
         MissingDataError: A file is absent or no image, or there is no room for the decoded ones.
     """
-    about = f"{FORMAT} {size} {channels}"
-    file = f"{name}-{key(itertools.chain([about], images.stamps()))}.npy"
+    about, known = f"{FORMAT} {size} {channels}", hashes(images.folder, images.files, data_dir)
+    file = f"{name}-{key(itertools.chain([about], images.texts(known)))}.npy"
     shape = (len(images.labels), channels, size, size)
-    (found,) = find_or_write([file], data_dir, partial(_write, images, shape))
+    (found,) = find_or_write([file], data_dir, partial(_write, images.pictures(known), shape))
     return found
 
 
-def _write(images: Encoded, shape: tuple[int, ...], paths: Sequence[Path]) -> None:
+def _write(pictures: Iterator[Picture], shape: tuple[int, ...], paths: Sequence[Path]) -> None:
     import numpy as np
 
     (path,) = paths
     check_room(path.parent, int(np.prod(shape)), f"{shape[0]} of {'x'.join(map(str, shape[1:]))} bytes")
-    _decode_into(images, path, shape)
+    _decode_into(pictures, path, shape)
 
 
-def _decode_into(images: Encoded, path: Path, shape: tuple[int, ...]) -> None:
+def _decode_into(pictures: Iterator[Picture], path: Path, shape: tuple[int, ...]) -> None:
     """Write the array file piece by piece, so that memory holds a batch whatever the file's size."""
     import numpy as np
 
@@ -223,7 +274,6 @@ def _decode_into(images: Encoded, path: Path, shape: tuple[int, ...]) -> None:
     with path.open("wb") as file, ThreadPoolExecutor(os.cpu_count()) as pool:
         np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
         start, length = file.tell(), int(np.prod(shape[1:]))
-        pictures = images.pictures()
         while batch := list(itertools.islice(pictures, BATCH)):
             for picture, array in zip(batch, pool.map(partial(_decoded, shape=shape), batch), strict=True):
                 file.seek(start + picture.row * length)
@@ -233,6 +283,8 @@ def _decode_into(images: Encoded, path: Path, shape: tuple[int, ...]) -> None:
 def _decoded(picture: Picture, shape: tuple[int, ...]) -> NDArray[np.uint8]:
     try:
         return decode(picture.open, size=shape[-1], channels=shape[1])
+    except MissingDataError:
+        raise
     except Exception as error:  # damaged files make Pillow's decoders raise whatever they like
         raise MissingDataError(
             f"{picture.name} is no image that can be decoded ({error}). Replace it, or take it out of the dataset."

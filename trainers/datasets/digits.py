@@ -21,22 +21,31 @@ class Digits(Dataset):
     """
 
     name = "digits"
+    official = "914ff5182cd7c0b85584989a5f0b09ef499a9ad7cc26a2c3898920228616b100"
+    """What `arrays_digest` gives for them."""
 
     def load(self, data_dir: Path) -> TrainTest:
         """Both splits; pixels uint8 (n, 1, 8, 8), the grey levels 0..16 spread over 0..255.
 
         Raises:
-            MissingDataError: scikit-learn is not installed.
+            MissingDataError: scikit-learn is not installed, or brings other images.
         """
         self.prepare(data_dir)
         import numpy as np
         from sklearn.datasets import load_digits
 
+        from trainers.datasets.content import arrays_digest
+
         grey, labels = map(np.asarray, load_digits(return_X_y=True))
         pixels = np.rint(grey * (255 / 16)).astype(np.uint8).reshape(-1, 1, 8, 8)
         images = Images(pixels, labels.astype(np.int64))
         rows = np.arange(len(images))
-        return TrainTest(images.take(rows[:TRAIN_IMAGES]), images.take(rows[TRAIN_IMAGES:]), classes=10)
+        found = TrainTest(images.take(rows[:TRAIN_IMAGES]), images.take(rows[TRAIN_IMAGES:]), classes=10)
+        if arrays_digest(found) != self.official:
+            raise MissingDataError(
+                "No data for 'digits': this scikit-learn brings other images. Install another version."
+            )
+        return found
 
     def labels(self, data_dir: Path) -> Labels:
         """The labels of both splits, from scikit-learn's own file, because importing it takes a second.

@@ -2,7 +2,7 @@
 
 What `Downloaded` reads out of them lies from then on in `NAME-SPLIT-KEY.npy`, uint8
 (n, C, H, W), and `NAME-SPLIT-labels-KEY.npy`, int64 (n,), both splits whole; `mapped`
-says where. KEY hashes each official file's name, length and time of change.
+says where. KEY hashes the SHA-256 of each official file.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from trainers.datasets import Dataset, Images, MissingDataError, TrainTest, mapped
+from trainers.datasets.hashes import hashes
 from trainers.datasets.sized import Sized, fixed_order
 
 if TYPE_CHECKING:
@@ -146,8 +147,8 @@ class Downloaded(Fetched, Sized, ABC):
 
     def _arrays(self, data_dir: Path) -> list[str]:
         """The names of the files in which both splits are mapped."""
-        stamps = [mapped.stamp(path.parent, path.name) for path in self._originals(data_dir)]
-        end = f"{mapped.key([str(FORMAT), *stamps])}.npy"
+        known = [hashes(path.parent, [path.name], data_dir)[path.name] for path in self._originals(data_dir)]
+        end = f"{mapped.key([str(FORMAT), *known])}.npy"
         return [f"{self.name}-{part}-{end}" for part in ("train", "train-labels", "test", "test-labels")]
 
     def _originals(self, data_dir: Path) -> list[Path]:

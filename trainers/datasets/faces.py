@@ -11,6 +11,7 @@ from pydantic import Field
 from trainers.datasets import MissingDataError, TrainTest, Verification
 from trainers.datasets.decoded import Files
 from trainers.datasets.folders import OwnFolders, images_in
+from trainers.datasets.hashes import hashes
 from trainers.datasets.tables import lines, wrong
 
 if TYPE_CHECKING:
@@ -60,6 +61,17 @@ class Faces(OwnFolders):
         """
         super().find(data_dir)
         self._paired(data_dir)
+
+    def manifest(self, data_dir: Path) -> dict[str, str]:
+        """Besides both splits the file of pairs, and the images that it names, by the parameters' folders."""
+        _, _, images = self._paired(data_dir)
+        file = self._root(data_dir) / Path(self.pairs).expanduser()
+        faces = hashes(images.folder, images.files, data_dir)
+        return (
+            super().manifest(data_dir)
+            | {self.pairs: hashes(file.parent, [file.name], data_dir)[file.name]}
+            | {f"{self.pair_images}/{name}": digest for name, digest in faces.items()}
+        )
 
     def load(self, data_dir: Path) -> TrainTest:
         """Both splits, and the pairs to verify; raises as `verification` does."""

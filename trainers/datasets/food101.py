@@ -6,7 +6,7 @@ import json
 import shutil
 from typing import TYPE_CHECKING
 
-from trainers.datasets import MissingDataError
+from trainers.datasets import MissingDataError, TrainTest
 from trainers.datasets.decoded import Decoded, Files, Splits
 from trainers.datasets.downloaded import Fetched
 
@@ -28,6 +28,7 @@ class Food101(Decoded, Fetched):
     train_images = 75_750
     test_images = 25_250
     folder = "food-101"
+    official = f"md5 85eeb15f3717b99a5da872d97d918f87  {ARCHIVE}"
 
     def find(self, data_dir: Path) -> None:
         """Look for the folders without fetching or unpacking; raises as `Fetched.find` does."""
@@ -59,8 +60,13 @@ class Food101(Decoded, Fetched):
         # One move of the whole folder: 101 000 moves could be interrupted.
         (beside / self.folder).replace(data_dir / self.folder)
 
-    def _splits(self, data_dir: Path) -> Splits:
+    def load(self, data_dir: Path) -> TrainTest:
+        """Both splits, downloaded if need be; raises as `Decoded.load` and `Fetched.prepare` do."""
         Fetched.prepare(self, data_dir)
+        return super().load(data_dir)
+
+    def _splits(self, data_dir: Path) -> Splits:
+        self.find(data_dir)
         root = data_dir / self.folder
         train, test = (_classes(root / file) for file in self._files())
         if train.keys() != test.keys():

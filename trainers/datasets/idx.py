@@ -71,6 +71,12 @@ class MNIST(_Idx):
     name = "mnist"
     torchvision_class = "MNIST"
     folder = "MNIST/raw"
+    official = (
+        "md5 f68b3c2dcbeaaa9fbdd348bbdeb94873  train-images-idx3-ubyte.gz, "
+        "md5 d53e105ee54ea40749a09fcbcd1e9432  train-labels-idx1-ubyte.gz, "
+        "md5 9fb629c4189551a2d022fa330f9573f3  t10k-images-idx3-ubyte.gz, "
+        "md5 ec29112dd5afa0611ce80d1b7f02629c  t10k-labels-idx1-ubyte.gz"
+    )
 
 
 class FashionMNIST(_Idx):
@@ -79,6 +85,12 @@ class FashionMNIST(_Idx):
     name = "fashion_mnist"
     torchvision_class = "FashionMNIST"
     folder = "FashionMNIST/raw"
+    official = (
+        "md5 8d4fb7e6c68d591d4c3dfef9ec88bf0d  train-images-idx3-ubyte.gz, "
+        "md5 25c81989df183df01b3e8a0aad5dffbe  train-labels-idx1-ubyte.gz, "
+        "md5 bef4ecab320f06d8554ea6380940ec79  t10k-images-idx3-ubyte.gz, "
+        "md5 bb300cfdad3c16e7a12a480ee83cd310  t10k-labels-idx1-ubyte.gz"
+    )
     system_folder = Path("/usr/share/datasets/fashion-mnist")
     alternatives = (
         "Install Debian's package dataset-fashion-mnist, put the files there, pass --data-dir, "

@@ -21,6 +21,10 @@ class ImageNet(ClassFolders):
     name = "imagenet"
     train_images = 1_281_167
     test_images = 50_000
+    official = (
+        "md5 1d675b47d978889d74fa0da5fadfb00e  ILSVRC2012_img_train.tar, "
+        "md5 29b22e2961454d5413ddabcf34fc5622  ILSVRC2012_img_val.tar"
+    )
     parts = ("train", "val")
     origin = (
         "Here CLASS is an id such as n01440764. Get ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar from "

@@ -1,6 +1,6 @@
 """Arrays written once a machine, and mapped, not read, into memory by every process.
 
-A file's name ends in a key of all that its array is made of: anything changed is another
+A file's name ends in a key of the content that its array is made of: anything changed is another
 file. It is written beside under a lock and published whole, so any number of processes
 may ask at once and one of them writes.
 
@@ -31,20 +31,6 @@ if TYPE_CHECKING:
 
 class UnwritableError(MissingDataError):
     """Arrays can be written nowhere, or there is no room for them; the message says what to do."""
-
-
-def stamp(folder: Path, name: str) -> str:
-    """A text that differs whenever the file does: its name, length and time of change.
-
-    Raises:
-        MissingDataError: The file is not there.
-    """
-    path = os.path.join(folder, name)  # noqa: PTH118  # a million Paths take seconds to make
-    try:
-        found = os.stat(path)  # noqa: PTH116  # likewise
-    except OSError as error:
-        raise MissingDataError(f"The file {path} is listed but not there ({error.strerror}).") from error
-    return f"{name}\t{found.st_size}\t{found.st_mtime_ns}"
 
 
 def key(texts: Iterable[str]) -> str:

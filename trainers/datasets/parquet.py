@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field, PositiveInt
 
 from trainers.datasets import MissingDataError
-from trainers.datasets.decoded import Decoded, Encoded, Picture, Splits
-from trainers.datasets.mapped import stamp
+from trainers.datasets.decoded import Decoded, Encoded, Picture, Splits, unchanged
+from trainers.datasets.hashes import hashes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
@@ -47,7 +47,13 @@ class Parquet(Decoded):
     size: int = Field(default=64, ge=1)
     """Side of the square images, in pixels."""
 
-    def _splits(self, data_dir: Path) -> Splits:
+    def manifest(self, data_dir: Path) -> dict[str, str]:
+        """SHA-256 of each file by its name relative to `path`; raises as `load` does."""
+        root, found = self._found(data_dir)
+        return hashes(root, [file for files in found for file in files], data_dir)
+
+    def _found(self, data_dir: Path) -> tuple[Path, list[list[str]]]:
+        """The folder, and the names of each split's files."""
         root = data_dir / Path(self.path).expanduser()
         found = [_files(root, split) for split in ("train", "test")]
         if not all(found):
@@ -56,16 +62,20 @@ class Parquet(Decoded):
                 "train-*.parquet and test-*.parquet, or folders train and test of such files, with the columns "
                 f"'{self.image}' and '{self.label}'. Images in folders are read by 'image_folder'."
             )
-        train, test = (self._images(files) for files in found)
+        return root, found
+
+    def _splits(self, data_dir: Path) -> Splits:
+        root, found = self._found(data_dir)
+        train, test = (self._images(root, files) for files in found)
         return Splits(train, test, _classes(root, train.labels, test.labels))
 
-    def _images(self, files: Sequence[Path]) -> Rows:
+    def _images(self, root: Path, files: Sequence[str]) -> Rows:
         import numpy as np
 
-        labels = [_labels(file, self.label) for file in files]
+        labels = [_labels(root / file, self.label) for file in files]
         starts = np.cumsum([0, *map(len, labels)])
         joined = np.concatenate(labels)
-        return Rows(files, starts, self.image, self.shape, np.arange(len(joined)), joined)
+        return Rows(root, files, starts, self.image, self.shape, np.arange(len(joined)), joined)
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,51 +86,58 @@ class Rows(Encoded):
     the rows that are used, counted through all files.
     """
 
-    files: Sequence[Path]
+    folder: Path
+    parts: Sequence[str]
     starts: NDArray[np.int64]
     column: str
     shape: Shape | None
     rows: NDArray[np.int64]
     labels: NDArray[np.int64]
 
+    @property
+    def files(self) -> Sequence[str]:
+        """All files, in the order in which their rows are counted."""
+        return self.parts
+
     def take(self, rows: NDArray[np.int64]) -> Rows:
         """These of the rows, in this order."""
-        return Rows(self.files, self.starts, self.column, self.shape, self.rows[rows], self.labels[rows])
+        return Rows(self.folder, self.parts, self.starts, self.column, self.shape, self.rows[rows], self.labels[rows])
 
-    def stamps(self) -> Iterator[str]:
-        """Each file's stamp, and which of the rows are used and how."""
-        for file in self.files:
-            yield stamp(file.parent, file.name)
+    def texts(self, hashes: Mapping[str, str]) -> Iterator[str]:
+        """Each file's hash, and which of the rows are used and how."""
+        yield from (hashes[file] for file in self.parts)
         yield f"{self.column}\t{self.shape}\t{hashlib.sha256(self.rows.astype('<i8').tobytes()).hexdigest()}"
 
-    def pictures(self) -> Iterator[Picture]:
+    def pictures(self, hashes: Mapping[str, str]) -> Iterator[Picture]:
         """The rows of one file after the other; files of which no row is used are not read."""
         import numpy as np
 
-        for number, file in enumerate(self.files):
+        for number, file in enumerate(self.parts):
             start, stop = self.starts[number], self.starts[number + 1]
             places = np.flatnonzero((self.rows >= start) & (self.rows < stop))
             if len(places):
-                yield from self._pictures(file, places, self.rows[places] - start)
+                yield from self._pictures(self.folder / file, hashes[file], places, self.rows[places] - start)
 
-    def _pictures(self, file: Path, places: NDArray[np.int64], rows: NDArray[np.int64]) -> Iterator[Picture]:
-        column = _column(file, self.column)
+    def _pictures(
+        self, file: Path, expected: str, places: NDArray[np.int64], rows: NDArray[np.int64]
+    ) -> Iterator[Picture]:
+        column = _column(file, self.column, io.BytesIO(unchanged(str(file), expected)))
         for place, row in zip(places.tolist(), rows.tolist(), strict=True):
             yield Picture(place, f"Row {row} of {file}", partial(_opened, column.iloc[row], self.shape))
 
 
-def _files(root: Path, split: str) -> list[Path]:
+def _files(root: Path, split: str) -> list[str]:
     for pattern in (f"{split}.parquet", f"{split}-*.parquet", f"{split}/*.parquet"):
         if found := sorted(root.glob(pattern)):
-            return found
+            return [file.relative_to(root).as_posix() for file in found]
     return []
 
 
-def _column(file: Path, name: str) -> Any:  # a pandas.Series; pandas is imported late
+def _column(file: Path, name: str, content: io.BytesIO | None = None) -> Any:  # a pandas.Series, imported late
     import pandas as pd
 
     try:
-        return pd.read_parquet(file, columns=[name])[name]
+        return pd.read_parquet(file if content is None else content, columns=[name])[name]
     except (OSError, ValueError, KeyError) as error:
         reason = str(error).partition("\n")[0]
         raise MissingDataError(

@@ -19,6 +19,7 @@ class STL10(Checksummed):
     train_images = 5_000
     test_images = 8_000
     folder = "stl10_binary"
+    official = "md5 91f7769df0f17e558f3565bffb0c7dfb  stl10_binary.tar.gz"
 
     def _official(self) -> Any:
         from torchvision import datasets

@@ -18,6 +18,9 @@ class SVHN(Checksummed):
     train_images = 73_257
     test_images = 26_032
     folder = "."
+    official = (
+        "md5 e26dedcc434d2e4c54c9b2d4a06d8373  train_32x32.mat, md5 eb5a983be6a315427106f1b164d9cef3  test_32x32.mat"
+    )
 
     def _official(self) -> Any:
         from torchvision import datasets

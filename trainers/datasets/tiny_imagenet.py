@@ -26,6 +26,7 @@ class TinyImageNet(Decoded):
     name = "tiny_imagenet"
     train_images = 100_000
     test_images = 10_000
+    official = "md5 90528d7ca1a48142e341f4ef8d21d0de  tiny-imagenet-200.zip"
 
     size: int = Field(default=64, ge=1)
     """Side of the square images, in pixels."""

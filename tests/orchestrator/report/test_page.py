@@ -355,7 +355,9 @@ def test_placeholders_are_the_same_in_both_languages() -> None:
 
 def test_no_word_is_left_over() -> None:
     report = Path(page.__file__).parent
-    files = [path for folder in (report, report.parent / "drift") for path in folder.rglob("*")]
+    files = [
+        path for folder in (report, report.parent / "drift", report.parent / "records") for path in folder.rglob("*")
+    ]
     sources = [path for path in files if path.suffix in {".py", ".j2"} and path.name != "words.py"]
     used = "\n".join(path.read_text(encoding="utf-8") for path in sources).replace("\\u202f", "\u202f")
     built = re.compile(r"^\{metric\}|^(un)?decided$|^supported$|^refuted$|^equivalent$")

@@ -164,7 +164,7 @@ class TestOnlyWholeFilesAreUsed:
         (data_dir / "mine" / "train" / "b" / "11.png").write_bytes(b"no image")
         with pytest.raises(MissingDataError):
             MINE.load(data_dir)
-        assert {path.suffix for path in (data_dir / ".decoded").iterdir()} <= {".lock"}
+        assert {path.suffix for path in (data_dir / ".decoded").iterdir()} <= {".lock", ".json"}
 
 
 class TestChangesAreNoticed:
@@ -173,24 +173,39 @@ class TestChangesAreNoticed:
         Image.new("RGB", (12, 10), (99, 99, 99)).save(data_dir / "mine" / "test" / "a" / "00.png")
         assert _levels(MINE.load(data_dir))[1] == [99, 201, 202, 203]
 
-    def test_a_file_of_another_date_counts_as_changed(self, data_dir: Path, decodings: list[int]) -> None:
+    def test_a_file_of_another_date_alone_is_not_decoded_again(self, data_dir: Path, decodings: list[int]) -> None:
         MINE.load(data_dir)
         decodings.clear()
         os.utime(data_dir / "mine" / "test" / "a" / "00.png", (1, 1))
         MINE.load(data_dir)
-        assert len(decodings) == TEST
+        assert decodings == []
 
-    def test_a_file_of_another_length_counts_as_changed_whatever_its_date(
-        self, data_dir: Path, decodings: list[int]
+    def test_a_change_that_keeps_length_and_date_is_noticed(self, data_dir: Path) -> None:
+        path = data_dir / "mine" / "test" / "a" / "00.bmp"
+        (data_dir / "mine" / "test" / "a" / "00.png").unlink()
+        Image.new("RGB", (12, 10), (50, 50, 50)).save(path)
+        MINE.load(data_dir)
+        before = path.stat()
+        Image.new("RGB", (12, 10), (60, 60, 60)).save(path)
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+        assert (path.stat().st_size, path.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+        assert _levels(MINE.load(data_dir))[1] == [60, 201, 202, 203]
+
+    def test_an_image_that_changes_between_hashing_and_decoding_is_refused(
+        self, data_dir: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        MINE.load(data_dir)
-        decodings.clear()
-        path = data_dir / "mine" / "test" / "a" / "00.png"
-        date = path.stat().st_mtime_ns
-        path.write_bytes(path.read_bytes() + b"\0")
-        os.utime(path, ns=(date, date))
-        MINE.load(data_dir)
-        assert len(decodings) == TEST
+        path, known = data_dir / "mine" / "test" / "a" / "00.png", decoded.hashes
+
+        def then_changed(*about: Any) -> dict[str, str]:
+            found = known(*about)
+            if about[0].name == "test":
+                path.write_bytes(b"other")
+            return found
+
+        monkeypatch.setattr(decoded, "hashes", then_changed)
+        with pytest.raises(MissingDataError, match=r"00\.png has changed since it was hashed"):
+            MINE.load(data_dir)
+        assert not [file for file in _cached(data_dir) if "-test-" in file.name]
 
     def test_an_added_file_is_seen(self, data_dir: Path) -> None:
         MINE.load(data_dir)

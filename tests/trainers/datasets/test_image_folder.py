@@ -84,7 +84,9 @@ def test_classes_that_differ_are_named_with_the_split_that_has_them(data_dir: Pa
 def test_a_class_with_an_empty_folder_is_named(data_dir: Path) -> None:
     _image(data_dir / "mine" / "train" / "bird" / "1.png")
     (data_dir / "mine" / "test" / "bird").mkdir()
-    with pytest.raises(MissingDataError, match=r"Folder 'bird' in .*test has no readable image .it is empty.: fill or remove it"):
+    with pytest.raises(
+        MissingDataError, match=r"Folder 'bird' in .*test has no readable image .it is empty.: fill or remove it"
+    ):
         MINE.load(data_dir)
 
 
