@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import shutil
 import time
@@ -256,8 +257,8 @@ class TestOfficialDatasets:
         assert Digits.official == arrays_digest(Digits().load(tmp_path))
 
     def test_a_part_of_one_is_what_its_files_are(self, tmp_path: Path) -> None:
-        for part in ("train", "val"):
-            paint(tmp_path / "imagenet" / part / "n01" / "0.bmp", 1)
+        for part, kind in itertools.product(("train", "val"), ("n01", "n02")):
+            paint(tmp_path / "imagenet" / part / kind / "0.bmp", 1)
         assert digest(ImageNet(), tmp_path) not in {
             None,
             hashlib.sha256((ImageNet.official or "").encode()).hexdigest(),
