@@ -12,12 +12,14 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
+from orchestrator.evidence import evidence
 from orchestrator.experiment import Claim, Experiment, Sequential
 from orchestrator.outcome import Adopted, Diverged, Ending, Finished, Lost, Stopped, has_figures
 from orchestrator.plan import Cell, Plan
 from orchestrator.statistics import sequential
 from orchestrator.statistics.intervals import Interval
-from orchestrator.statistics.verdicts import verdict
+from orchestrator.statistics.pairs import judge_at_look
+from orchestrator.statistics.verdicts import Verdict
 
 ALPHA = 0.05
 """How often any of all verdicts may be wrong."""
@@ -78,15 +80,18 @@ def look(
         rule: How many seeds there may be.
         alpha: How often any look may mislead.
     """
-    mine, theirs = by_seed(challenger, claim.metric), by_seed(baseline, claim.baseline_metric or claim.metric)
-    void = {row["seed"] for row in challenger} - mine.keys() | {row["seed"] for row in baseline} - theirs.keys()
-    if claim.within is None:
-        found = [mine[seed] - theirs[seed] for seed in sorted(mine.keys() & theirs.keys())]
-    else:
-        found = [mine[seed] for seed in sorted(mine)]
-    most = rule.max - len(void)
+    pairs = evidence(claim, challenger, baseline, ())
+    most = rule.max - pairs.lost
     # The rule for one look alone is no rule for the last of several.
-    return sequential.interval(found, min(rule.min, most - 1), most, alpha)
+    return sequential.interval(pairs.complete, min(rule.min, most - 1), most, alpha, pairs.step)
+
+
+def decided(
+    claim: Claim, challenger: Collection[Row], baseline: Collection[Row], rule: Sequential, alpha: float = ALPHA
+) -> Verdict:
+    """The verdict at a look, which stands with lost cells at their worst, too; arguments as of `look`."""
+    pairs = evidence(claim, challenger, baseline, ())
+    return judge_at_look(pairs, claim.direction, claim.tolerance, least=rule.min, most=rule.max, alpha=alpha)
 
 
 class Spending:
@@ -172,12 +177,11 @@ class Spending:
     def _judged(self, setting: Setting) -> list[Question]:
         return [question for question in self._questions[setting] if self._verdict(question) == "undecided"]
 
-    def _verdict(self, question: Question) -> str:
+    def _verdict(self, question: Question) -> Verdict:
         claim = question.claim
         challenger, *others = (list(self._rows[key].values()) for key in question.measures)
         baseline = [] if claim.baseline is None else others[0] if others else challenger
-        found = look(claim, challenger, baseline, self._rule, self._alpha)
-        return verdict(found, claim.direction, claim.tolerance)
+        return decided(claim, challenger, baseline, self._rule, self._alpha)
 
     def _asked(self, settings: Iterable[Setting]) -> list[Cell]:
         given: list[Cell] = []
@@ -209,9 +213,9 @@ class Spending:
     def _next(self, question: Question) -> list[Cell]:
         """The cells that complete the pair of the lowest seed not asked for; none where there is no such pair.
 
-        Where none of the first seeds can make a pair, later ones would not either.
+        Where none of the first seeds can make a pair of which nothing is lost, later ones would not either.
         """
-        if all(self._lacking(question, seed) is None for seed in range(self._rule.min)):
+        if not any(self._can_pair(question, seed) for seed in range(self._rule.min)):
             return []
         for seed in sorted(set[int]().union(*(self._left[key] for key in question.measures))):
             lacking = self._lacking(question, seed) or ()
@@ -219,13 +223,16 @@ class Spending:
                 return cells
         return []
 
+    def _can_pair(self, question: Question, seed: int) -> bool:
+        """Whether a seed makes a pair, or still may, of which nothing is lost."""
+        if self._lacking(question, seed) is None:
+            return False
+        found = [(self._rows[key].get(seed), metrics) for key, metrics in question.measures.items()]
+        return all(_has(row, metric) for row, metrics in found if row is not None for metric in metrics)
+
     def _lacking(self, question: Question, seed: int) -> list[Key] | None:
         """The cells without which a seed makes no pair; None where one of them will never give what is needed."""
-        lacking = [
-            key
-            for key, metrics in question.measures.items()
-            if not all(_has(self._rows[key].get(seed), metric) for metric in metrics)
-        ]
+        lacking = [key for key in question.measures if seed not in self._rows[key]]
         return lacking if all(seed in self._left[key] or seed in self._out[key] for key in lacking) else None
 
 

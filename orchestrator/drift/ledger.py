@@ -32,6 +32,14 @@ class Anchor:
     """None where it diverged."""
     identical: bool
     """Whether all that its two files hold is the same bit for bit."""
+    samples: int | None = None
+    """Of its test set; None in entries that are older."""
+
+    @property
+    def loss(self) -> str:
+        """Its loss's label."""
+        dataset, backbone = self.setting
+        return self.name.rpartition(f"/{backbone}/{dataset}/s")[0] or self.name
 
 
 @dataclass(frozen=True)

@@ -191,7 +191,7 @@ def _entries(meeting: Meeting, cells: Sequence[Cell], evaluations: Evaluations, 
         then, now = evaluations.account(cell), copies.account(cell)
         same = compare(Left.of(cell, evaluations), Left.of(cell, copies)).identical
         metrics = now.metrics if has_figures(now.state) else None
-        anchor = Anchor(cell.id, cell.name, (cell.dataset, cell.backbone), then.metrics, metrics, same)
+        anchor = Anchor(cell.id, cell.name, (cell.dataset, cell.backbone), then.metrics, metrics, same, now.samples)
         found[Environment.of(now.provenance)].append(anchor)
     for new, tried in found.items():
         settings = tuple(sorted({anchor.setting for anchor in tried}))

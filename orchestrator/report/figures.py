@@ -135,7 +135,7 @@ def critical_difference(ranking: Ranking) -> go.Figure:
             hoverinfo="skip",
             showlegend=False,
         )
-    bracket = [1.0, 1.0 + ranking.critical_difference]
+    bracket = [1.0, 1.0 + ranking.critical_difference] if math.isfinite(ranking.critical_difference) else [1.0, 1.0]
     figure.add_scatter(
         x=bracket,
         y=[1.3, 1.3],
@@ -145,8 +145,7 @@ def critical_difference(ranking: Ranking) -> go.Figure:
         hoverinfo="skip",
         showlegend=False,
     )
-    text = f"CD = {ranking.critical_difference:.2f}"
-    figure.add_annotation(x=1, y=1.35, text=text, showarrow=False, xanchor="left", yanchor="bottom")
+    figure.add_annotation(x=1, y=1.35, text=told(ranking), showarrow=False, xanchor="left", yanchor="bottom")
     low, high = min(place.level for place in places) - 0.3, 2.2
     _arrange(figure, height=int(40 + 44 * (high - low)))
     figure.update_yaxes(visible=False, range=[low, high])
@@ -161,6 +160,12 @@ def critical_difference(ranking: Ranking) -> go.Figure:
         position=-low / (high - low),
     )
     return figure
+
+
+def told(ranking: Ranking) -> str:
+    """The critical difference in words."""
+    found = ranking.critical_difference
+    return f"CD = {found:.2f}" if math.isfinite(found) else "no difference of ranks is rarer than 5 % by chance"
 
 
 class Stem(NamedTuple):

@@ -21,14 +21,15 @@ def latex(comparison: Comparison, overall: Overall | None = None) -> str:
         parts.append(_float(f"{name}-{page + 1}" if page else name, told, columns, heads, groups))
     if overall and overall.standings:
         told = _escaped(f"Across {overall.settings} settings. {tables.across_caption(overall)}")
+        heads = tables.across_heads(overall)
         groups = [
             [
-                _heading(tables.across_heading(each), len(tables.ACROSS)),
-                *_rows([tables.across_cells(standing) for standing in each.losses]),
+                _heading(tables.across_heading(each), len(heads)),
+                *_rows([tables.across_cells(standing, overall) for standing in each.losses]),
             ]
             for each in overall.standings
         ]
-        parts.append(_float(f"{name}-across", told, ["l", *["r"] * (len(tables.ACROSS) - 1)], tables.ACROSS, groups))
+        parts.append(_float(f"{name}-across", told, ["l", *["r"] * (len(heads) - 1)], heads, groups))
     if comparison.findings:
         robust = [f"{tables.ROBUST}.", *tables.robust(comparison)] if tables.robust(comparison) else []
         told = _escaped(" ".join([f"{tables.claims_heading(comparison)}. {_n(comparison)}", *robust]))
@@ -44,8 +45,8 @@ def latex(comparison: Comparison, overall: Overall | None = None) -> str:
 
 def _paper_caption(comparison: Comparison, overall: Overall | None) -> str:
     marks = (
-        "Bold: the best mean of a setting; underlined: not significantly worse (paired t test, 5 %, Holm over the "
-        "losses of the setting)."
+        "Bold: the best mean of a setting; underlined: not shown to be worse than it (paired t test, 5 %, Holm over "
+        "the losses of the setting), which fewer than 3 seeds cannot show of any."
     )
     told = [comparison.question, tables.caption(comparison), *tables.fairness(comparison), _n(comparison)]
     return " ".join([*told, marks if overall else ""]).strip()

@@ -18,6 +18,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from orchestrator.errors import DamagedFileError
+from orchestrator.evidence import step
 from orchestrator.experiment import Claim, Experiment
 from orchestrator.outcome import has_figures
 from orchestrator.plan import SHOWN, Cell, Plan
@@ -27,10 +28,13 @@ from orchestrator.report import across, figures, tables, within
 from orchestrator.report.comparison import Comparison, Finding, Line
 from orchestrator.report.contest import Contest, Setting, told_of
 from orchestrator.report.curves import GRID, Curve, gather
+from orchestrator.report.doubts import doubts as sentences
+from orchestrator.report.doubts import shown
 from orchestrator.report.styles import COLOURS, Look, look
 from orchestrator.report.words import Said, joined, measure, say, words
 from orchestrator.statistics import power
 from orchestrator.statistics.intervals import Interval, mean_interval
+from orchestrator.statistics.scopes import FEWEST_DATASETS
 
 Row = Mapping[str, Any]
 
@@ -233,7 +237,7 @@ class _View:
     def compared_heads(self) -> list[Any]:
         """The columns of `compared`."""
         names = [say(tables.MEANS[name]) for name in self.comparison.measures]
-        return ["n", *names, *(say("Δ {measure}", measure=name) for name in names)]
+        return ["n", *names, say("pairs"), *(say("Δ {measure}", measure=name) for name in names)]
 
     @property
     def contest(self) -> Contest | None:
@@ -252,7 +256,8 @@ class _View:
         ]
 
     def _interval(self, key: tuple[str, ...], metric: str) -> Interval:
-        return mean_interval([row[metric] for row in self._by_key[key] if row[metric] is not None])
+        rows = self._by_key[key]
+        return mean_interval([row[metric] for row in rows if row[metric] is not None], step=step(metric, rows))
 
     @cached_property
     def _by_key(self) -> defaultdict[tuple[str, ...], list[Row]]:
@@ -329,7 +334,8 @@ class _View:
         ):
             mean = self._interval(labels, metric)
             if mean.n:
-                yield tables.percent(mean) if labels[2] == keys[2] else f"{labels[2]}: {tables.percent(mean)}"
+                own = f"{tables.percent(mean)} (n={mean.n})"
+                yield own if labels[2] == keys[2] else f"{labels[2]}: {own}"
 
     def absent(self) -> list[Said]:
         """Seeds without a result, a sentence for each loss and setting."""
@@ -401,18 +407,10 @@ def doubts(finding: Finding) -> list[Said]:
         told.append(
             say("unequal contest: {reasons}", reasons=joined(told_of(each.sentence) for each in finding.unequal))
         )
-    if finding.verdict != finding.alone:
-        told.append(say("{verdict} if it were the only question", verdict=say(finding.alone)))
-    if finding.seeds_needed:
-        text = "about {count} seeds would decide, were the difference what it seems"
-        told.append(say(text, count=finding.seeds_needed))
-    if finding.collapsed:
-        text = "{count} of {cells} cells collapsed"
-        told.append(say(text, count=finding.collapsed, cells=finding.cells))
-    if finding.with_diverged:
-        text = "{verdict} with {count} diverged cells counted as 0"
-        told.append(say(text, verdict=say(finding.with_diverged), count=finding.diverged))
-    return told
+    return told + [
+        say(text, **{name: say(value) if name == "verdict" else value for name, value in values.items()})
+        for text, values in sentences(finding)
+    ]
 
 
 def advice(found: within.Sampled) -> list[Said]:
@@ -424,16 +422,56 @@ def advice(found: within.Sampled) -> list[Said]:
 
 
 def across_heading(standings: across.Standings) -> Said:
-    """Whether the losses differ at all by a measure, how far ranks must, and what counts as the same."""
-    p = tables.p_value(standings.friedman.iman_davenport_p)
+    """By what measure, and whether the losses differ at all over data sets like these, and how far ranks must."""
+    name, found = measure(standings.metric), standings.friedman
+    if found is None:
+        return name
+    p = tables.p_value(found.p)
+    exact = say("exact") if found.exact else say("of drawn orders")
+    enough = math.isfinite(standings.critical_difference)
+    text = "critical difference {cd}" if enough else "no difference of ranks is rare enough"
     return say(
-        "{measure}: Friedman {statistic}, Iman–Davenport p {p}; critical difference {cd}; same: within ±{rope} points",
-        measure=measure(standings.metric),
-        statistic=f"{standings.friedman.statistic:.2f}",
+        "{measure}: Friedman {statistic}, p {p} ({exact}); {ranks}; same: within ±{rope} points",
+        measure=name,
+        statistic=f"{found.statistic:.2f}",
         p=p if p.startswith("<") else f"= {p}",
-        cd=f"{standings.critical_difference:.2f}",
+        exact=exact,
+        ranks=say(text, cd=f"{standings.critical_difference:.2f}") if enough else say(text),
         rope=f"{100 * standings.rope:g}",
     )
+
+
+def across_caption(overall: across.Overall) -> list[Said]:
+    """What the numbers over all settings are."""
+    seeds = overall.standings[0].seeds
+    told = [
+        say(
+            "Rank: mean over {datasets} data sets, backbones averaged; 1 is best. These settings: mean difference to {baseline} over the {settings} settings as given, in points, ± half of the 95 % Student t interval over n = {seeds} seeds.",  # noqa: E501 - one key of words.json
+            datasets=overall.datasets,
+            baseline=overall.baseline,
+            settings=overall.settings,
+            seeds=seeds,
+        )
+    ]
+    if overall.says_of_others:
+        told.append(
+            say(
+                "Of others like these, with a data set as the unit (n = {datasets}): p: Wilcoxon's signed-rank test against {baseline}, exact, Holm; mean difference by a mixed model, t with {freedom} degrees of freedom; worse, same, better: percent, by the Bayesian signed-rank test.",  # noqa: E501 - one key of words.json
+                datasets=overall.datasets,
+                baseline=overall.baseline,
+                freedom=overall.datasets - 1,
+            )
+        )
+    else:
+        text = "Nothing is said of other data sets: that takes {fewest}; backbones on one data set share its images and seeds."  # noqa: E501 - one key of words.json
+        told.append(say(text, fewest=FEWEST_DATASETS))
+    if seeds >= across.ENOUGH_SEEDS:
+        told.append(say("Interquartile mean: of all runs, with a bootstrap interval."))
+    else:
+        text = "Interquartile mean: of all runs; its bootstrap interval holds from {seeds} seeds on."
+        told.append(say(text, seeds=across.ENOUGH_SEEDS))
+    told.append(say("Gap: mean shortfall from 100. Cells that diverged count as 0."))
+    return told
 
 
 def _drawn(view: _View) -> dict[str, Any]:
@@ -522,7 +560,7 @@ def _environment() -> Environment:
     known |= {
         "say": say,
         "words": words(),
-        "difference": tables.difference,
+        "difference": shown,
         "doubts": doubts,
         "told_of": told_of,
         "mark": tables.MARK,
@@ -532,8 +570,18 @@ def _environment() -> Environment:
         "explanation": within.EXPLANATION,
         "sampled_heads": within.HEADS,
         "sampled_cells": within.cells,
+        "across_caption": across_caption,
         "across_heading": across_heading,
         "across_cells": tables.across_cells,
+        "across_heads": [
+            "Rank",
+            "These settings",
+            "p value",
+            "Others like these",
+            "Worse / same / better",
+            "Interquartile mean",
+            "Gap",
+        ],
         "icons": VERDICTS,
         "palette": COLOURS,
         "colours": COLOURS
@@ -555,11 +603,11 @@ def _environment() -> Environment:
 
 
 def _spread(interval: Interval) -> str:
-    """`1.234 ± 0.056`, in the unit of the measure."""
+    """`1.234 ± 0.056 (n=5)`, in the unit of the measure."""
     if not interval.n:
         return "–"
     half = "" if math.isnan(interval.low) else f" ± {(interval.high - interval.low) / 2:.3f}"
-    return f"{interval.estimate:.3f}{half}"
+    return f"{interval.estimate:.3f}{half} (n={interval.n})"
 
 
 def _asset(name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ from matplotlib.figure import Figure
 
 from orchestrator.report.comparison import Line
 from orchestrator.report.curves import Curve
-from orchestrator.report.figures import MEASURES, Ranking, stems
+from orchestrator.report.figures import MEASURES, Ranking, stems, told
 from orchestrator.report.styles import Look
 
 LINES = {"solid": "-", "dash": "--", "dot": ":", "dashdot": "-.", "longdash": (0, (8, 3))}
@@ -92,8 +93,9 @@ def critical_difference(ranking: Ranking, look: Look) -> Figure:  # noqa: ARG001
     for level, clique in enumerate(ranking.cliques):
         ranks = [ranking.ranks[loss] for loss in clique]
         axes.plot([min(ranks) - 0.03, max(ranks) + 0.03], [-0.2 - 0.25 * level] * 2, color="#0072B2", linewidth=3)
-    axes.plot([1, 1 + ranking.critical_difference], [1.3, 1.3], "|-", color="0.2", linewidth=0.8)
-    axes.text(1, 1.4, f"CD = {ranking.critical_difference:.2f}", va="bottom", fontsize="small")
+    if math.isfinite(ranking.critical_difference):
+        axes.plot([1, 1 + ranking.critical_difference], [1.3, 1.3], "|-", color="0.2", linewidth=0.8)
+    axes.text(1, 1.4, told(ranking), va="bottom", fontsize="small")
     axes.set(ylim=(lowest - 0.3, 2.2), yticks=[], xticks=range(1, len(places) + 1))
     axes.spines[["left", "right", "bottom"]].set_visible(False)
     axes.xaxis.tick_top()

@@ -12,10 +12,14 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.experiment import Claim, Threshold
-from orchestrator.report.across import Overall, Standing, Standings
+from orchestrator.report.across import ENOUGH_SEEDS, Overall, Standing, Standings
 from orchestrator.report.comparison import ALPHA, Comparison, Finding, Line, Tested
+from orchestrator.report.doubts import doubts as sentences
+from orchestrator.report.doubts import shown
 from orchestrator.statistics import power
+from orchestrator.statistics.intervals import ENOUGH as ENOUGH_PAIRS
 from orchestrator.statistics.intervals import Interval
+from orchestrator.statistics.scopes import FEWEST_DATASETS
 
 MEANS = {
     "sample_wise_accuracy": "sample-wise",
@@ -36,32 +40,46 @@ MARK = "†"
 COLOURS = {"supported": "green", "refuted": "red", "equivalent": "cyan", "undecided": "yellow"}
 
 
-def percent(interval: Interval) -> str:
-    """`91.2 ± 0.4`, in percent; a lone value where the spread is unknown."""
-    return _with_spread(interval, "")
+def percent(interval: Interval, n: int | None = None) -> str:
+    """`91.2 ± 0.4`, in percent; a lone value where the spread is unknown, and with its own n where that is not `n`."""
+    return _with_spread(interval, "", n)
 
 
-def points(interval: Interval | None) -> str:
-    """`+1.2 ± 0.4`, in percentage points."""
-    return "–" if interval is None else _with_spread(interval, "+")
+def points(interval: Interval | None, n: int | None = None) -> str:
+    """`+1.2 ± 0.4`, in percentage points; with its own n where that is not `n`."""
+    return "–" if interval is None else _with_spread(interval, "+", n)
 
 
-def _with_spread(interval: Interval, sign: Literal["", "+"]) -> str:
+def _with_spread(interval: Interval, sign: Literal["", "+"], n: int | None) -> str:
     if not interval.n:
         return "–"
     value = f"{100 * interval.estimate:{sign}.1f}"
-    return value if math.isnan(interval.low) else f"{value} ± {50 * (interval.high - interval.low):.1f}"
+    spread = "" if math.isnan(interval.low) else f" ± {50 * (interval.high - interval.low):.1f}"
+    return f"{value}{spread}" if n in (None, interval.n) else f"{value}{spread} (n={interval.n})"
 
 
 def headings(comparison: Comparison) -> list[str]:
     """The columns after the setting."""
     names = [MEANS[name] for name in comparison.measures]
-    return ["loss", "n", *names, *(f"Δ {name}" for name in names)]
+    return ["loss", "n", *names, "pairs", *(f"Δ {name}" for name in names)]
 
 
 def cells(line: Line) -> list[str]:
     """One row under `headings`. `n` shows what is missing, diverged or collapsed, too."""
-    return [line.loss, _seeds(line), *map(percent, line.means.values()), *_differences(line)]
+    return [line.loss, _seeds(line), *_means(line), _pairs(line), *_differences(line)]
+
+
+def _means(line: Line) -> list[str]:
+    return [percent(interval, line.finished) for interval in line.means.values()]
+
+
+def pairs(line: Line) -> int:
+    """How many pairs of seeds the differences of a line rest on; one that rests on fewer shows its own number."""
+    return max((interval.n for interval in (line.differences or {}).values()), default=0)
+
+
+def _pairs(line: Line) -> str:
+    return "–" if line.differences is None else str(pairs(line))
 
 
 def _seeds(line: Line) -> str:
@@ -77,15 +95,16 @@ def _differences(line: Line) -> list[str]:
 
 def _tested(line: Line, name: str) -> str:
     """A difference, with a star where it stands after correction for all of the table."""
-    shown = points((line.differences or {}).get(name))
-    return f"{shown} *" if line.tests and line.tests[name].holm <= ALPHA else shown
+    found = points((line.differences or {}).get(name), pairs(line))
+    return f"{found} *" if line.tests and line.tests[name].holm <= ALPHA else found
 
 
 def caption(comparison: Comparison) -> str:
     """What the numbers are; it belongs under every table."""
     numbers = (
         f"Percent; mean ± half of the 95 % Student t interval over n seeds. Δ to {comparison.baseline}: paired by "
-        "seed, in points; * differs from 0 after Holm's correction over all differences shown (paired t test, 5 %)."
+        "seed, in points; * differs from 0 after Holm's correction over all differences shown (paired t test, 5 %, "
+        f"from {ENOUGH_PAIRS} pairs on)."
     )
     return " ".join([numbers, *remarks(comparison)])
 
@@ -141,9 +160,9 @@ def terminal(comparison: Comparison, overall: Overall | None = None) -> Renderab
     for setting, lines in by_setting(comparison):
         table.add_row(Text(f"\n{setting}", style="bold"))
         for line in lines:
-            table.add_row(*map(Text, (line.loss, _seeds(line), *map(percent, line.means.values()))))
+            table.add_row(*map(Text, (line.loss, _seeds(line), *_means(line))))
             if line.differences is not None:
-                table.add_row("", "Δ", *_differences(line))
+                table.add_row("  Δ, pairs:", _pairs(line), *_differences(line))
     parts: list[RenderableType] = [Text(comparison.question, style="italic")] if comparison.question else []
     parts += [table, Text(), *map(Text, fairness(comparison)), Text(caption(comparison), style="dim")]
     if overall and overall.standings:
@@ -182,27 +201,33 @@ def _published(comparison: Comparison) -> Table:
     return table
 
 
-ACROSS = ("loss", "rank", "p", "effect", "worse/same/better", "IQM", "gap")
-"""The columns of `across_cells`."""
+def across_heads(overall: Overall) -> list[str]:
+    """The columns of `across_cells`."""
+    of_others = ["p", "others like these", "worse/same/better"] if overall.says_of_others else []
+    return ["loss", "rank", "these settings", *of_others, "IQM", "gap"]
 
 
-def across_cells(standing: Standing) -> list[str]:
-    """One loss over all settings, under `ACROSS`."""
+def across_cells(standing: Standing, overall: Overall) -> list[str]:
+    """One loss over all settings, under `across_heads`."""
     estimate, low, high = (100 * value for value in standing.middle)
-    return [
-        standing.loss,
-        f"{standing.rank:.2f}",
+    of_others = [
         "–" if math.isnan(standing.wilcoxon) else p_value(standing.wilcoxon),
         _effect(standing),
         " / ".join(f"{100 * share:.0f}" for share in standing.posterior) if standing.posterior else "–",
-        f"{estimate:.1f} [{low:.1f}, {high:.1f}]",
+    ]
+    return [
+        standing.loss,
+        f"{standing.rank:.2f}",
+        points(standing.given),
+        *(of_others if overall.says_of_others else []),
+        f"{estimate:.1f}" if math.isnan(low) else f"{estimate:.1f} [{low:.1f}, {high:.1f}]",
         f"{100 * standing.gap:.1f}",
     ]
 
 
 def _effect(standing: Standing) -> str:
     effect = standing.effect
-    return "–" if effect is None else points(Interval(effect.estimate, effect.low, effect.high, effect.settings))
+    return "–" if effect is None else points(Interval(effect.estimate, effect.low, effect.high, effect.datasets))
 
 
 def p_value(p: float) -> str:
@@ -211,27 +236,51 @@ def p_value(p: float) -> str:
 
 
 def across_heading(standings: Standings) -> str:
-    """Whether the losses differ at all by a measure, how far ranks must, and what counts as the same."""
+    """By what measure, and whether the losses differ at all over data sets like these, and how far ranks must."""
     found = standings.friedman
-    p = p_value(found.iman_davenport_p).replace("<", "< ")
+    if found is None:
+        return MEANS[standings.metric]
+    p = p_value(found.p).replace("<", "< ")
     return (
-        f"{MEANS[standings.metric]}: Friedman {found.statistic:.2f}, Iman–Davenport p {p if '<' in p else f'= {p}'}; "
-        f"critical difference {standings.critical_difference:.2f}; same: within ±{100 * standings.rope:g} points"
+        f"{MEANS[standings.metric]}: Friedman {found.statistic:.2f}, p {p if '<' in p else f'= {p}'}"
+        f" ({'exact' if found.exact else 'of drawn orders'}); {critical_difference(standings)}; "
+        f"same: within ±{100 * standings.rope:g} points"
     )
+
+
+def critical_difference(standings: Standings) -> str:
+    """How far mean ranks must lie apart."""
+    found = standings.critical_difference
+    return f"critical difference {found:.2f}" if math.isfinite(found) else "no difference of ranks is rare enough"
 
 
 def across_caption(overall: Overall) -> str:
     """What the numbers over all settings are, and which settings are in none; empty where there is one setting."""
     told: list[str] = []
     if overall.standings:
+        seeds = overall.standings[0].seeds
         told.append(
-            f"Rank 1 is best. p: Wilcoxon over settings against {overall.baseline}, Holm. Effect: points, setting as "
-            "random effect, ± half of its 95 % interval. Worse/same/better: percent, Bayesian signed-rank. IQM: "
-            "interquartile mean with bootstrap interval; gap: mean shortfall from 100."
+            f"Rank: mean over {counted(overall.datasets, 'data set')}, backbones averaged; 1 is best. These settings: "
+            f"mean difference to {overall.baseline} over the {overall.settings} settings as given, in points, ± half "
+            f"of the 95 % Student t interval over n = {seeds} seeds."
         )
-        if power.is_impossible(overall.settings, len(overall.standings[0].losses) - 1, ALPHA, "wilcoxon"):
-            least = power.smallest_p(overall.settings, "wilcoxon")
-            told.append(f"With {overall.settings} settings no p of Wilcoxon's can be below {least:.3g} before Holm.")
+        if overall.says_of_others:
+            told.append(
+                f"Of others like these, with a data set as the unit (n = {overall.datasets}): p: Wilcoxon against "
+                f"{overall.baseline}, exact, Holm; mean difference by a mixed model, t with {overall.datasets - 1} "
+                "degrees of freedom; worse/same/better: percent, Bayesian signed-rank."
+            )
+        else:
+            told.append(
+                f"Nothing is said of other data sets: that takes {FEWEST_DATASETS}; backbones on one data set share "
+                "its images and seeds."
+            )
+        told.append(f"IQM: interquartile mean{_of_bootstrap(seeds)}; gap: mean shortfall from 100. Diverged: 0.")
+        if overall.says_of_others and power.is_impossible(
+            overall.datasets, len(overall.standings[0].losses) - 1, ALPHA, "wilcoxon"
+        ):
+            least = power.smallest_p(overall.datasets, "wilcoxon")
+            told.append(f"With {overall.datasets} data sets no p of Wilcoxon's can be below {least:.3g} before Holm.")
     elif overall.left_out and overall.settings + len(overall.left_out) > 1:
         told.append("Nothing is said across settings: that takes two losses, and two settings without a missing cell.")
     if overall.lacking:
@@ -244,6 +293,17 @@ def across_caption(overall: Overall) -> str:
     return " ".join(told)
 
 
+def _of_bootstrap(seeds: int) -> str:
+    if seeds >= ENOUGH_SEEDS:
+        return " with bootstrap interval"
+    return f" (its bootstrap interval holds from {ENOUGH_SEEDS} seeds on)"
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 cell`, `2 cells`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 NAMED = 5
 """Settings named one by one."""
 
@@ -251,10 +311,10 @@ NAMED = 5
 def _across(overall: Overall) -> Iterator[RenderableType]:
     for standings in overall.standings:
         table = Table(box=None, padding=(0, 1, 0, 0))
-        for heading in ACROSS:
+        for heading in across_heads(overall):
             table.add_column(heading.replace("/same", "/\nsame"), justify="left" if heading == "loss" else "right")
         for standing in standings.losses:
-            table.add_row(*(Text(cell) for cell in across_cells(standing)))
+            table.add_row(*(Text(cell) for cell in across_cells(standing, overall)))
         yield from (Text(across_heading(standings), style="bold"), table, Text())
 
 
@@ -269,7 +329,7 @@ def _claims(comparison: Comparison) -> Table:
         table.add_row(Text(statement(claim), style="bold"))
         for finding in findings:
             verdict = Text(marked(finding), style=COLOURS[finding.verdict])
-            line = Text(f"  {setting(finding)}: {difference(finding.difference)}  ") + verdict
+            line = Text(f"  {setting(finding)}: {shown(finding.difference)}  ") + verdict
             table.add_row(line + Text("".join(f"; {remark}" for remark in doubts(finding)), style="dim"))
     return table
 
@@ -284,16 +344,8 @@ def marked(finding: Finding) -> str:
 
 def doubts(finding: Finding) -> list[str]:
     """What else is to be said of a verdict."""
-    told = [f"{MARK} unequal contest: {'; '.join(map(str, finding.unequal))}"] if finding.unequal else []
-    if finding.verdict != finding.alone:
-        told.append(f"{finding.alone} if it were the only question")
-    if finding.seeds_needed:
-        told.append(f"about {finding.seeds_needed} seeds would decide, were the difference what it seems")
-    if finding.collapsed:
-        told.append(f"{finding.collapsed} of {_cells(finding.cells)} collapsed")
-    if finding.with_diverged:
-        told.append(f"{finding.with_diverged} with {finding.diverged} diverged cells counted as 0")
-    return told
+    unequal = [f"{MARK} unequal contest: {'; '.join(map(str, finding.unequal))}"] if finding.unequal else []
+    return unequal + [text.format(**values) for text, values in sentences(finding)]
 
 
 def claims_heading(comparison: Comparison) -> str:
@@ -319,14 +371,6 @@ def statement(claim: Claim) -> str:
 def setting(finding: Finding) -> str:
     """Where a finding holds."""
     return f"{finding.backbone} on {finding.dataset}"
-
-
-def difference(interval: Interval) -> str:
-    """`+0.0123 [+0.0100, +0.0146] n=5`, in the unit of the measure."""
-    if not interval.n:
-        return "no pair of seeds"
-    spread = "" if math.isnan(interval.low) else f" [{interval.low:+.4f}, {interval.high:+.4f}]"
-    return f"{interval.estimate:+.4f}{spread} n={interval.n}"
 
 
 def document(comparison: Comparison, overall: Overall) -> dict[str, Any]:
@@ -360,7 +404,7 @@ def judged_rows(comparison: Comparison) -> list[list[str]]:
         [
             statement(finding.claim),
             setting(finding),
-            difference(finding.difference),
+            shown(finding.difference),
             "; ".join([marked(finding), *doubts(finding)]),
         ]
         for finding in comparison.findings
@@ -378,8 +422,11 @@ def markdown(comparison: Comparison, overall: Overall | None = None) -> str:
     compared = [[line.dataset, line.backbone, *cells(line)] for line in comparison.lines]
     parts = [table(compared, ["dataset", "backbone", *headings(comparison)]), *fairness(comparison)]
     for standings in overall.standings if overall else ():
-        rows = [across_cells(standing) for standing in standings.losses]
-        parts += [f"Across settings, {across_heading(standings)}", table(rows, ACROSS)]
+        rows = [across_cells(standing, overall) for standing in standings.losses] if overall else []
+        parts += [
+            f"Across settings, {across_heading(standings)}",
+            table(rows, across_heads(overall) if overall else []),
+        ]
     if overall and (told := across_caption(overall)):
         parts.append(told)
     if comparison.published:

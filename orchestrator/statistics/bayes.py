@@ -8,12 +8,13 @@ A NaN among the differences makes all three NaN: leaving a setting out is the ca
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from orchestrator.statistics.paired import AT_ONCE, SAME
+from orchestrator.statistics.paired import AT_ONCE
+from orchestrator.statistics.spread import SAME
 
 
 class Posterior(NamedTuple):
@@ -27,44 +28,66 @@ class Posterior(NamedTuple):
 _UNKNOWN = Posterior(math.nan, math.nan, math.nan)
 
 
-def signed_rank(differences: ArrayLike, rope: float, rng: np.random.Generator, draws: int = 50_000) -> Posterior:
+def signed_rank(
+    differences: ArrayLike, rope: float, rng: np.random.Generator, draws: int = 50_000, step: float = 0.0
+) -> Posterior:
     """The Bayesian signed-rank test: a Dirichlet process over the settings' differences.
 
     A draw weighs the settings, and one more of strength 1/2 with difference 0; each pair of
     settings then speaks for the region in which its mean difference lies. The border belongs
     to the region of equivalence, where the authors halve it.
+
+    Args:
+        differences: One a setting (n,).
+        rope: Half of the region of practical equivalence.
+        rng: Draws the weights.
+        draws: Number of weights.
+        step: Between neighbouring values of the measure, 0 if it has none. A pair within half a step
+            of a border speaks for both sides, half for each.
     """
     values = np.sort(np.append(np.asarray(differences, float), 0.0))
     if np.isnan(values).any():
         return _UNKNOWN
     strength = np.where(np.arange(len(values)) == np.searchsorted(values, 0.0), 1 / 2, 1.0)
-    # with how many settings, in ascending order, each makes a pair below the region, and one not above it
-    edge = 2 * rope * (1 + SAME)
-    below, upto = np.searchsorted(values, -edge - values, "left"), np.searchsorted(values, edge - values, "right")
     size = max(1, AT_ONCE // len(values))
+    edges = _edges(rope, step)
     winners = [
-        _winners(rng.standard_gamma(strength, size=(min(size, draws - start), len(values))), below, upto)
+        _winners(rng.standard_gamma(strength, size=(min(size, draws - start), len(values))), values, edges)
         for start in range(0, draws, size)
     ]
     return _posterior(np.concatenate(winners))
 
 
-def sign(differences: ArrayLike, rope: float, rng: np.random.Generator, draws: int = 50_000) -> Posterior:
-    """The Bayesian sign test: the settings in each region, and one more that is equivalent."""
+def sign(
+    differences: ArrayLike, rope: float, rng: np.random.Generator, draws: int = 50_000, step: float = 0.0
+) -> Posterior:
+    """The Bayesian sign test: the settings in each region, and one more that is equivalent; arguments as above."""
     values = np.asarray(differences, float)
     if np.isnan(values).any():
         return _UNKNOWN
-    lower, higher = int((values < -rope).sum()), int((values > rope).sum())
+    lower = np.mean([(values < -edge).sum() for edge in _edges(rope, step)])
+    higher = np.mean([(values > edge).sum() for edge in _edges(rope, step)])
     masses = rng.standard_gamma([lower, len(values) - lower - higher + 1, higher], size=(draws, 3))
     return _posterior(masses.argmax(axis=1))
 
 
-def _winners(weights: NDArray[np.float64], below: NDArray[np.intp], upto: NDArray[np.intp]) -> NDArray[np.intp]:
+def _edges(rope: float, step: float) -> tuple[float, float]:
+    """The region's half-width, half a step narrower and half a step wider."""
+    border = rope * (1 + SAME)
+    return max(0.0, border - step / 2), border + step / 2
+
+
+def _winners(weights: NDArray[np.float64], values: NDArray[np.float64], edges: tuple[float, float]) -> NDArray[np.intp]:
     """The region with the greatest mass in each draw; weights (draws, settings) need no norm."""
     summed = np.pad(weights.cumsum(axis=1), ((0, 0), (1, 0)))
-    lower = np.einsum("ds,ds->d", weights, summed[:, below])
-    not_higher = np.einsum("ds,ds->d", weights, summed[:, upto])
-    return np.stack([lower, not_higher - lower, summed[:, -1] ** 2 - not_higher]).argmax(axis=0)
+
+    def mass(side: Literal["left", "right"], border: float) -> NDArray[np.float64]:
+        # with how many settings, in ascending order, each makes a pair on the near side of the border
+        return np.einsum("ds,ds->d", weights, summed[:, np.searchsorted(values, 2 * border - values, side)])
+
+    lower = sum(mass("left", -edge) for edge in edges) / 2
+    higher = summed[:, -1] ** 2 - sum(mass("right", edge) for edge in edges) / 2
+    return np.stack([lower, summed[:, -1] ** 2 - lower - higher, higher]).argmax(axis=0)
 
 
 def _posterior(winners: NDArray[np.intp]) -> Posterior:

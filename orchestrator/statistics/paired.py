@@ -15,6 +15,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from orchestrator.statistics.intervals import ENOUGH
+from orchestrator.statistics.spread import SAME, spread
+
 Array = NDArray[np.float64]
 Single = NDArray[np.float32]
 Lines = Callable[[Array], Array]
@@ -27,9 +30,6 @@ MEANINGFUL = 0.75
 
 AT_ONCE = 1 << 22
 """Numbers held at a time (32 MiB)."""
-
-SAME = 1e-12
-"""Sums this close, relative to their terms, differ by rounding alone."""
 
 
 class Outperformance(NamedTuple):
@@ -123,18 +123,20 @@ def sign_flip_test(differences: ArrayLike, rng: np.random.Generator, draws: int 
     return _by_line(differences, p_values)
 
 
-def paired_t_test(differences: ArrayLike) -> Array:
-    """The two-sided p-value of Student's paired t test; NaN with fewer than two seeds.
+def paired_t_test(differences: ArrayLike, step: ArrayLike = 0.0) -> Array:
+    """The two-sided p-value of Student's paired t test.
 
-    Equal differences are certain to differ from 0 (p = 0) unless they are 0 (p = 1).
+    NaN with fewer than `ENOUGH` seeds, and where all differences of a measure without steps are equal.
+
+    Args:
+        differences: Differences (..., n).
+        step: Between neighbouring values of the measure (...), 0 if it has none: the floor of their spread.
     """
     from scipy.special import stdtr
 
-    mean, deviation, n = _moments(differences)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        statistic = np.abs(mean) / (deviation / np.sqrt(n))
-        p = 2 * stdtr(n - 1, -statistic)
-    return np.where((mean == 0) & (deviation == 0), 1.0, p)
+    mean, n = _moments(differences)
+    freedom = np.where(n >= ENOUGH, n - 1.0, np.nan)
+    return 2 * stdtr(freedom, -np.abs(mean) * np.sqrt(n) / spread(differences, step))
 
 
 def wilcoxon_test(differences: ArrayLike) -> Array:
@@ -171,21 +173,22 @@ def wilcoxon_test(differences: ArrayLike) -> Array:
     return _by_line(differences, p_values)
 
 
-def effect_size(differences: ArrayLike) -> Array:
+def effect_size(differences: ArrayLike, step: ArrayLike = 0.0) -> Array:
     """The mean difference in standard deviations of the differences (Cohen's d_z).
 
-    Freed of its bias for few seeds (Hedges 1981, the exact factor). Equal differences have
-    an infinite effect, differences of 0 none, and fewer than two seeds NaN.
+    Freed of its bias for few seeds (Hedges 1981, the exact factor). NaN with fewer than `ENOUGH` seeds,
+    and where all differences of a measure without steps are equal.
+
+    Args:
+        differences: Differences (..., n).
+        step: Between neighbouring values of the measure (...), 0 if it has none: the floor of their spread.
     """
     from scipy.special import gammaln
 
-    mean, deviation, n = _moments(differences)
-    freedom = np.where(n > 1, n - 1, np.nan)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = np.where((mean == 0) & (deviation == 0), 0.0, mean / deviation)
-        # with one degree of freedom the factor is 0, and the effect unknown
-        factor = np.exp(gammaln(freedom / 2) - gammaln((freedom - 1) / 2)) / np.sqrt(freedom / 2)
-        return np.where(factor > 0, factor * ratio, np.nan)
+    mean, n = _moments(differences)
+    freedom = np.where(n >= ENOUGH, n - 1.0, np.nan)
+    factor = np.exp(gammaln(freedom / 2) - gammaln((freedom - 1) / 2)) / np.sqrt(freedom / 2)
+    return factor * mean / spread(differences, step)
 
 
 def probability_of_outperforming(
@@ -284,14 +287,10 @@ def _quantiles(ascending: Single, levels: Array) -> Array:
     return lower + (position - below) * (np.take_along_axis(ascending, above, axis=1) - lower)
 
 
-def _moments(differences: ArrayLike) -> tuple[Array, Array, NDArray[np.int_]]:
-    """Mean, standard deviation (n - 1) and number of the seeds there are; equal ones deviate by 0."""
+def _moments(differences: ArrayLike) -> tuple[Array, NDArray[np.int_]]:
+    """Mean (NaN without any) and number of the seeds there are."""
     array = np.asarray(differences, float)
     there = ~np.isnan(array)
     n = there.sum(axis=-1)
     with np.errstate(divide="ignore", invalid="ignore"):
-        mean = np.where(there, array, 0).sum(axis=-1) / n
-        squares = np.where(there, array - mean[..., None], 0) ** 2
-        deviation = np.sqrt(squares.sum(axis=-1) / (n - 1))
-    size = np.where(there, np.abs(array), 0).max(axis=-1, initial=0)
-    return mean, np.where(deviation <= SAME * size, 0.0, deviation), n
+        return np.where(there, array, 0).sum(axis=-1) / n, n

@@ -7,11 +7,46 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from typing import Literal
+from typing import Literal, NamedTuple
 
+import numpy as np
+
+from orchestrator.statistics.intervals import ENOUGH, Interval
 from orchestrator.statistics.paired import EXACT_UP_TO
+from orchestrator.statistics.verdicts import Direction
 
 Test = Literal["sign_flip", "wilcoxon"]
+PRACTICAL = 100
+"""Seeds beyond which nobody goes."""
+
+NODES = 48
+"""Of each piece of an integral."""
+
+
+class Chances(NamedTuple):
+    """How probable it is that an interval lies below, within and above a margin around 0."""
+
+    lower: float
+    equivalent: float
+    higher: float
+
+    @property
+    def decided(self) -> float:
+        """How probable any verdict is."""
+        return self.lower + self.equivalent + self.higher
+
+    def supports(self, direction: Direction) -> float:
+        """How probable it is that a claim is supported."""
+        return {"lower": self.lower, "equal": self.equivalent, "higher": self.higher}[direction]
+
+
+class Counsel(NamedTuple):
+    """What would decide a claim."""
+
+    seeds: int | None
+    """In all; None where `PRACTICAL` are not enough."""
+    bound: float
+    """The largest size of the difference that its interval leaves open."""
 
 
 def achieved_power(difference: float, deviation: float, n: int, alpha: float = 0.05) -> float:
@@ -51,6 +86,83 @@ def seeds_needed(
     seeds = range(2, most + 1)
     found = bisect_left(seeds, power, key=lambda n: achieved_power(effect, deviation, n, alpha))
     return seeds[found] if found < len(seeds) else None
+
+
+def chances(
+    difference: float, deviation: float, n: int, margin: float = 0.0, alpha: float = 0.05, *, step: float = 0.0
+) -> Chances:
+    """How probable each verdict is with n seeds of a true mean difference, normally distributed.
+
+    The mean and the standard deviation of a sample are independent: given the deviation the interval's width is
+    fixed, so the probability of each region is a normal one, averaged over the deviation's chi distribution.
+
+    Args:
+        difference: True mean of challenger - baseline.
+        deviation: True standard deviation of a difference over seeds.
+        n: Seeds.
+        margin: Of practical equivalence.
+        alpha: How often the interval may miss.
+        step: Between neighbouring values of the measure, 0 if it has none: the floor of the spread.
+
+    Returns:
+        Probabilities; all 0 with fewer than `ENOUGH` seeds, which have no verdict.
+    """
+    if n < ENOUGH or not max(deviation, step):
+        return Chances(0.0, 0.0, 0.0)
+    from scipy.special import chdtr, chdtri, ndtr, stdtrit
+
+    freedom, floor, critical = n - 1, step / 2, float(stdtrit(n - 1, 1 - alpha / 2)) / math.sqrt(n)
+    error = deviation / math.sqrt(n)
+    if error == 0:
+        half = critical * floor
+        found = (difference < -margin - half, abs(difference) <= margin - half, difference > margin + half)
+        return Chances(*map(float, found))
+    # the deviations at which the floor ends, and at which no interval fits within the margin
+    bends = [min(1.0, float(chdtr(freedom, freedom * (bend / deviation) ** 2))) for bend in (floor, margin / critical)]
+    ends = np.unique([0.0, *bends, 1.0])
+    nodes, weights = np.polynomial.legendre.leggauss(NODES)
+    share = (ends[:-1, None] + np.diff(ends)[:, None] * (1 + nodes) / 2).ravel()
+    weight = (np.diff(ends)[:, None] * weights / 2).ravel()
+    half = critical * np.maximum(floor, deviation * np.sqrt(chdtri(freedom, 1 - share) / freedom))
+    lower = ndtr((-margin - half - difference) / error)
+    higher = ndtr((difference - margin - half) / error)
+    inside = ndtr((margin - half - difference) / error) - ndtr((half - margin - difference) / error)
+    return Chances(*(float(weight @ each) for each in (lower, np.maximum(inside, 0), higher)))
+
+
+def seeds_to_decide(
+    difference: float,
+    deviation: float,
+    margin: float = 0.0,
+    alpha: float = 0.05,
+    *,
+    step: float = 0.0,
+    power: float = 0.8,
+    most: int = PRACTICAL,
+) -> int | None:
+    """How many seeds in all give some verdict with the given power; None where `most` do not."""
+    seeds = range(ENOUGH, most + 1)
+    found = bisect_left(seeds, power, key=lambda n: chances(difference, deviation, n, margin, alpha, step=step).decided)
+    return seeds[found] if found < len(seeds) else None
+
+
+def counsel(difference: Interval, margin: float, alpha: float, step: float = 0.0) -> Counsel | None:
+    """How many seeds would decide a claim if the true difference and spread were what they seem now.
+
+    Args:
+        difference: With its 95 % Student t interval; None is said of one without.
+        margin: Of practical equivalence.
+        alpha: What the correction for other questions leaves of 5 %.
+        step: Between neighbouring values of the measure, 0 if it has none.
+    """
+    estimate, low, high, n = difference
+    if math.isnan(low):
+        return None
+    from scipy.special import stdtrit
+
+    deviation = (high - low) / 2 / float(stdtrit(n - 1, 0.975)) * math.sqrt(n)
+    needed = seeds_to_decide(estimate, deviation, margin, alpha, step=step)
+    return Counsel(needed if needed is None else max(needed, n + 1), max(abs(low), abs(high)))
 
 
 def smallest_p(n: int, test: Test, draws: int = 10_000) -> float:

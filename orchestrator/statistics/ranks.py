@@ -2,63 +2,107 @@
 
 `scores` are arrays (settings, methods), higher is better. A method that diverged in a
 setting can enter as -inf: it ranks last there. NaN is no score: it makes mean ranks NaN.
+
+A handful of settings is far from where chi-squared, F and the studentised range hold: with two
+settings and two losses that agree, the F of Iman & Davenport gives p < 0.001 where one run in
+two agrees by chance. So what ranks do by chance is counted, with the ties there are: every
+order of the methods in every setting, or where these are too many, orders drawn at random.
 """
 
 from __future__ import annotations
 
 import math
+from itertools import permutations
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from orchestrator.statistics.multiplicity import holm
-from orchestrator.statistics.paired import wilcoxon_test
+from orchestrator.statistics.paired import AT_ONCE, sign_flip_test, wilcoxon_test
+from orchestrator.statistics.spread import SAME
+
+ORDERS = 20_000
+"""Orders drawn where they are too many to be counted."""
+
+METHODS_COUNTED = 7
+"""Methods of which every order is tried in every setting, if AT_ONCE allows."""
+
+SETTINGS_COUNTED = 200
+"""Settings for which the distribution of Wilcoxon's rank sum is built; beyond, signs are drawn."""
+
+Whole = NDArray[np.int64]
+
+
+class Chance(NamedTuple):
+    """What sums of ranks the methods have if every order is as probable as any other in every setting."""
+
+    sums: Whole
+    """Twice the sum of each method's ranks, (outcomes, methods)."""
+    probability: NDArray[np.float64]
+    """Of each outcome."""
+    exact: bool
+    """Whether all orders are in it, or some drawn at random and the one observed."""
+
+    def tail(self, statistic: NDArray[np.int64], observed: int) -> float:
+        """The probability of a statistic (outcomes,) at least as large as the one observed."""
+        return min(1.0, float(self.probability[statistic >= observed].sum()))
 
 
 class Friedman(NamedTuple):
-    """Friedman's chi-squared, and the F of Iman & Davenport, less conservative; with p-values."""
+    """Friedman's chi-squared, and the exact p of it.
+
+    The F of Iman & Davenport rises with it, so that its exact p is the same.
+    """
 
     statistic: float
     p: float
-    iman_davenport: float
-    iman_davenport_p: float
+    exact: bool
+    """Whether p counts every order, or orders drawn at random."""
 
 
 def average_ranks(scores: ArrayLike) -> NDArray[np.float64]:
     """The mean rank (methods,) over settings; the highest score has rank 1, ties their mean rank."""
-    from scipy.stats import rankdata
-
-    return rankdata(-np.asarray(scores, float), axis=1).mean(axis=0)
+    return _ranks(scores).mean(axis=0)
 
 
-def friedman(scores: ArrayLike) -> Friedman:
+def chance(scores: ArrayLike, rng: np.random.Generator) -> Chance:
+    """What the methods' rank sums are where none is better, with the ties that these scores have."""
+    doubled = np.round(2 * _ranks(scores)).astype(np.int64)
+    return _counted(doubled) or _drawn(doubled, rng)
+
+
+def friedman(scores: ArrayLike, by_chance: Chance | None) -> Friedman:
     """Whether the methods differ at all, from their ranks in every setting.
 
-    Demšar's formulas, without the correction for ties that scipy makes; with ties they are
-    conservative.
+    Demšar's formula, without the correction for ties that scipy makes; p takes account of ties.
+
+    Args:
+        scores: Scores (settings, methods).
+        by_chance: What `chance` says of them; None where a score is missing, which makes all NaN.
     """
-    from scipy.special import chdtrc, fdtrc
-
-    settings, methods = np.shape(scores)
-    ranks = average_ranks(scores)
-    statistic = 12 * settings / (methods * (methods + 1)) * float(((ranks - (methods + 1) / 2) ** 2).sum())
-    freedom, room = methods - 1, settings * (methods - 1) - statistic
-    f = math.inf if room <= 0 else (settings - 1) * statistic / room
-    return Friedman(
-        statistic,
-        float(chdtrc(freedom, statistic)),
-        f,
-        float(fdtrc(freedom, freedom * (settings - 1), f)),
-    )
+    ranks = _ranks(scores)
+    settings, methods = ranks.shape
+    mean = ranks.mean(axis=0)
+    statistic = 12 * settings / (methods * (methods + 1)) * float(((mean - (methods + 1) / 2) ** 2).sum())
+    if by_chance is None or math.isnan(statistic):
+        return Friedman(math.nan, math.nan, exact=False)
+    observed = np.round(2 * ranks.sum(axis=0)).astype(np.int64)
+    squares = (by_chance.sums**2).sum(axis=1)
+    return Friedman(statistic, by_chance.tail(squares, int((observed**2).sum())), by_chance.exact)
 
 
-def nemenyi_difference(methods: int, settings: int, alpha: float = 0.05) -> float:
-    """How far two average ranks must lie apart for the methods to differ (Nemenyi 1963)."""
-    from scipy.stats import studentized_range
+def critical_difference(settings: int, by_chance: Chance, alpha: float = 0.05) -> float:
+    """How far two average ranks must lie apart for the methods to differ (Nemenyi 1963, counted).
 
-    range_ = float(studentized_range.ppf(1 - alpha, methods, math.inf))
-    return range_ / math.sqrt(2) * math.sqrt(methods * (methods + 1) / (6 * settings))
+    The smallest difference that the best and the worst of all methods reach by chance with a probability of
+    alpha at most; infinite where none is that rare.
+    """
+    ranges = by_chance.sums.max(axis=1) - by_chance.sums.min(axis=1)
+    for found in np.unique(ranges):
+        if by_chance.tail(ranges, int(found)) <= alpha:
+            return float(found) / (2 * settings)
+    return math.inf
 
 
 def cliques(ranks: ArrayLike, critical_difference: float) -> list[tuple[int, ...]]:
@@ -67,30 +111,81 @@ def cliques(ranks: ArrayLike, critical_difference: float) -> list[tuple[int, ...
     Positions in `ranks`, best first; only groups of two or more: the bars of the diagram.
     """
     values = np.asarray(ranks, float)
+    near = critical_difference * (1 - SAME)  # as far apart as that is far enough, however means are rounded
     order = np.argsort(values, kind="stable")
     groups: list[tuple[int, ...]] = []
     reached = 0
     for first in range(len(order)):
-        end = first + int((values[order[first:]] - values[order[first]] < critical_difference).sum())
+        end = first + int((values[order[first:]] - values[order[first]] < near).sum())
         if end > max(reached, first + 1):
             groups.append(tuple(map(int, order[first:end])))
             reached = end
     return groups
 
 
-def holm_wilcoxon(scores: ArrayLike, baseline: int) -> NDArray[np.float64]:
+def holm_wilcoxon(scores: ArrayLike, baseline: int, rng: np.random.Generator) -> NDArray[np.float64]:
     """Holm's adjusted p-values (methods,) of each method against the baseline; NaN at itself.
 
     Wilcoxon's signed-rank test over settings (Benavoli, Corani & Mangili 2016 prefer it to
-    mean ranks, which depend on the other methods). A setting counts for a method if both it
-    and the baseline have a score there, and not both diverged.
+    mean ranks, which depend on the other methods), exact up to `SETTINGS_COUNTED`; beyond, from drawn
+    signs. A setting counts for a method if both it and the baseline have a score there, and not
+    both diverged.
 
     Args:
         scores: Scores (settings, methods).
         baseline: Its column.
+        rng: Draws signs.
     """
     columns = np.asarray(scores, float)
     with np.errstate(invalid="ignore"):  # -inf - -inf: no difference to be seen
-        p = wilcoxon_test((columns - columns[:, [baseline]]).T)
-    p[baseline] = np.nan
-    return holm(p)
+        differences = (np.delete(columns, baseline, axis=1) - columns[:, [baseline]]).T
+    if len(columns) <= SETTINGS_COUNTED:
+        p = wilcoxon_test(differences)
+    else:
+        p = sign_flip_test(_signed_ranks(differences), rng)
+    return np.insert(holm(p), baseline, np.nan)
+
+
+def _ranks(scores: ArrayLike) -> NDArray[np.float64]:
+    from scipy.stats import rankdata
+
+    return rankdata(-np.asarray(scores, float), axis=1)
+
+
+def _signed_ranks(differences: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Ranks of sizes with the signs of the differences (lines, n), those of 0 left out."""
+    from scipy.stats import rankdata
+
+    nonzero = np.where(differences == 0, np.nan, differences)
+    return rankdata(np.abs(nonzero), axis=1, nan_policy="omit") * np.sign(nonzero)
+
+
+def _counted(doubled: Whole) -> Chance | None:
+    """All orders in all settings, from twice the ranks (settings, methods); None where they are too many.
+
+    By symmetry the order of the first setting may be held, and which method has which sum forgotten.
+    """
+    methods = doubled.shape[1]
+    if methods > METHODS_COUNTED or (doubled < 0).any():
+        return None
+    sums = np.sort(doubled[:1], axis=1)
+    weights: NDArray[np.float64] = np.ones(1)
+    digits = int(doubled.max(axis=1).sum() + 1) ** np.arange(methods)  # one number an outcome
+    for row in doubled[1:]:
+        orders, counts = np.unique(np.array(list(permutations(row))), axis=0, return_counts=True)
+        if len(sums) * orders.size > AT_ONCE:
+            return None
+        moved = np.sort((sums[:, None] + orders).reshape(-1, methods), axis=1)
+        each = np.outer(weights, counts / counts.sum()).ravel()
+        _, first, place = np.unique(moved @ digits, return_index=True, return_inverse=True)
+        sums, weights = moved[first], np.bincount(place, each).astype(float)
+    return Chance(sums, weights, exact=True)
+
+
+def _drawn(doubled: Whole, rng: np.random.Generator) -> Chance:
+    """Orders drawn at random, and the one observed, so that no p is 0 (Phipson & Smyth 2010)."""
+    total = np.zeros((ORDERS, doubled.shape[1]), np.int64)
+    for row in doubled:
+        total += rng.permuted(np.tile(row, (ORDERS, 1)), axis=1)
+    sums = np.concatenate([total, doubled.sum(axis=0, keepdims=True)])
+    return Chance(sums, np.full(len(sums), 1 / len(sums)), exact=False)

@@ -11,7 +11,7 @@ import math
 from collections.abc import Hashable, Mapping, Sequence
 from typing import NamedTuple
 
-from orchestrator.statistics.intervals import CONFIDENCE, Interval, mean_interval
+from orchestrator.statistics.intervals import CONFIDENCE, ENOUGH, Interval, mean_interval
 from orchestrator.statistics.verdicts import Direction, Verdict
 
 FEWEST_DATASETS = 5
@@ -40,20 +40,20 @@ class Levels(NamedTuple):
 
 
 UNKNOWN = Levels(1.0, 1.0, 1.0)
-"""Of a setting that says nothing, such as one with a single seed."""
+"""Of a setting that says nothing, such as one with two seeds."""
 
 
 def levels(difference: Interval, direction: Direction, margin: float) -> Levels:
     """The levels of one setting, from Student's t at either end of the margin.
 
-    Differences without any spread say nothing: so few seeds, or so coarse a measure, cannot show one.
+    Fewer than `ENOUGH` seeds, and differences without any spread, say nothing.
 
     Args:
         difference: The mean difference with its 95 % t interval of n - 1 degrees of freedom.
         direction: Of the claim.
         margin: Differences up to this size do not matter.
     """
-    if difference.n < 2 or not difference.high > difference.low:  # noqa: PLR2004 - one value has no spread
+    if difference.n < ENOUGH or not difference.high > difference.low:
         return UNKNOWN
     above, below = _beyond(difference, margin), _beyond(_negated(difference), margin)
     inside = max(_beyond(_negated(difference), -margin), _beyond(difference, -margin))

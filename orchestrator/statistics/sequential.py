@@ -13,10 +13,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from orchestrator.statistics.intervals import Interval
-from orchestrator.statistics.paired import SAME
+from orchestrator.statistics.spread import spread
 
 
-def interval(differences: Sequence[float], least: int, most: int, alpha: float = 0.05) -> Interval:
+def interval(differences: Sequence[float], least: int, most: int, alpha: float = 0.05, step: float = 0.0) -> Interval:
     """The mean difference, with an interval that holds at every look from `least` to `most` seeds.
 
     Half of alpha guards all looks before the last, by the confidence sequence of the t
@@ -31,14 +31,15 @@ def interval(differences: Sequence[float], least: int, most: int, alpha: float =
     every interval from a t it errs more where differences are skewed about their mean.
 
     There is no interval (NaN) before `least` seeds or while it would be boundless, as
-    with fewer than 6 seeds at an alpha of 5 %, nor before the last look if all
-    differences are equal: so few seeds then tell nothing of the spread.
+    with fewer than 6 seeds at an alpha of 5 %, nor if all differences of a measure
+    without steps are equal: they tell nothing of the spread.
 
     Args:
         differences: Challenger - baseline, of the seeds finished so far.
         least: Seeds at the first look, at least 2.
         most: Seeds at the last look.
         alpha: How often an interval may miss the true mean at any look.
+        step: Between neighbouring values of the measure, 0 if it has none: the floor of their spread.
 
     Raises:
         ValueError: More differences than `most`: a plan that grew on sight guards nothing.
@@ -49,19 +50,14 @@ def interval(differences: Sequence[float], least: int, most: int, alpha: float =
     if n > most:
         raise ValueError(f"{n} differences, but the last look was planned at {most}")
     mean = float(np.mean(differences)) if n else math.nan
-    last = n == most
-    unknown = Interval(mean, math.nan, math.nan, n)
-    if n < max(least, 2):
-        return unknown
-    deviation = float(np.std(differences, ddof=1))
-    if last:
+    deviation = float(spread(differences, step))
+    if n < least or math.isnan(deviation):
+        return Interval(mean, math.nan, math.nan, n)
+    if n == most:
         critical = float(stdtrit(n - 1, 1 - (alpha if least == most else alpha / 2) / 2))
     else:
         critical = _any_time(n, alpha / 2)
-        equal = deviation <= SAME * float(np.abs(differences).max())
-        if equal or math.isinf(critical):
-            return unknown
-    half = critical * deviation / math.sqrt(n)
+    half = critical * deviation / math.sqrt(n) if math.isfinite(critical) else math.nan
     return Interval(mean, mean - half, mean + half, n)
 
 

@@ -15,16 +15,12 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from orchestrator.statistics.intervals import ENOUGH
+from orchestrator.statistics.power import PRACTICAL, chances
 from orchestrator.statistics.verdicts import Direction
 
 POWER = 0.8
 """The probability that is thought enough."""
-
-MOST_SEEDS = 100
-"""More seeds than anybody trains."""
-
-POINTS = 400
-"""Quantiles of the spread over which a probability is averaged."""
 
 DRAWS = 2_000
 """Simulated experiments: a probability of 80 % is known to within 2 points."""
@@ -59,23 +55,10 @@ def probability(effect: float, deviation: float, n: int, asked: Asked) -> float:
     Args:
         effect: The true mean difference.
         deviation: The standard deviation of the paired differences, above 0.
-        n: Seeds; fewer than two decide nothing (0).
+        n: Seeds; fewer than `ENOUGH` decide nothing (0).
         asked: Of the interval.
     """
-    if n < 2:  # noqa: PLR2004 - one value has no spread
-        return 0.0
-    from scipy.special import chdtri, ndtr, stdtrit
-
-    direction, margin, alpha = asked
-    error = deviation / math.sqrt(n)
-    levels = (np.arange(POINTS) + 0.5) / POINTS
-    spreads = np.sqrt(chdtri(n - 1, levels) / (n - 1))  # of a sample, in true standard deviations
-    reach = float(stdtrit(n - 1, 1 - alpha / 2)) * spreads
-    if direction == "equal":
-        low, high = (-margin - effect) / error + reach, (margin - effect) / error - reach
-        return float(np.maximum(ndtr(high) - ndtr(low), 0).mean())
-    beyond = (-effect if direction == "lower" else effect) - margin
-    return float(ndtr(beyond / error - reach).mean())
+    return chances(effect, deviation, n, asked.margin, asked.alpha).supports(asked.direction)
 
 
 def simulated(
@@ -97,7 +80,7 @@ def simulated(
         rng: Draws the experiments.
         draws: Their number.
     """
-    if n < 2:  # noqa: PLR2004 - one value has no spread
+    if n < ENOUGH:
         return 0.0
     from scipy.special import stdtrit
 
@@ -133,15 +116,15 @@ def correlation(values: ArrayLike) -> float | None:
     return math.fsum(covariances) / total if total > 0 else None
 
 
-def seeds_for(power: Callable[[int], float], enough: float = POWER, most: int = MOST_SEEDS) -> int | None:
-    """The smallest number of seeds from 2 on whose power is enough; None where `most` are not.
+def seeds_for(power: Callable[[int], float], enough: float = POWER, most: int = PRACTICAL) -> int | None:
+    """The smallest number of seeds from `ENOUGH` on whose power is enough; None where `most` are not.
 
     Args:
         power: The power with a number of seeds, which more seeds never lessen.
         enough: The power that is asked for.
         most: More seeds are out of reach.
     """
-    seeds = range(2, most + 1)
+    seeds = range(ENOUGH, most + 1)
     found = bisect_left(seeds, enough, key=power)
     return seeds[found] if found < len(seeds) else None
 

@@ -14,7 +14,7 @@ from scipy.stats import ttest_1samp
 from orchestrator.execution.inline import Inline
 from orchestrator.execution.queue import RETRIES, Queue
 from orchestrator.experiment import Experiment
-from orchestrator.outcome import Adopted, Attempt, Ending, Failed, Finished, Lost, Started, Stopped
+from orchestrator.outcome import Adopted, Attempt, Diverged, Ending, Failed, Finished, Lost, Started, Stopped
 from orchestrator.plan import Cell, Plan, plan
 from orchestrator.report.comparison import Comparison, compare
 from orchestrator.sequence import ALPHA, Spending, look, questions
@@ -277,6 +277,8 @@ def test_a_pair_whose_one_cell_has_failed_is_replaced_by_the_next_seed_and_never
 
 
 def test_a_diverged_cell_makes_no_pair_and_the_last_look_is_at_one_pair_fewer() -> None:
+    """And a verdict has to stand with it at accuracy 0, too."""
+
     def values(cell: Cell) -> float:
         return 0.8 + 0.01 * noise(cell) + (0.006 if cell.loss == "b" else 0)
 
@@ -292,7 +294,9 @@ def test_a_diverged_cell_makes_no_pair_and_the_last_look_is_at_one_pair_fewer() 
     assert found.n == MOST - 1
     assert (found.low, found.high) == pytest.approx((once.low, once.high))
     finding = compare(EVERYWHERE, rows).findings[0]
-    assert (finding.verdict, finding.with_diverged) == ("supported", "undecided")
+    assert (finding.verdict, finding.withheld, finding.lost) == ("undecided", "lost", 1)
+    assert finding.at_worst is not None
+    assert finding.at_worst.low < 0 < finding.difference.low
 
 
 def test_a_claim_whose_first_seeds_give_no_pair_is_not_pursued() -> None:
@@ -300,6 +304,14 @@ def test_a_claim_whose_first_seeds_give_no_pair_is_not_pursued() -> None:
     further = settle(rule := spending(plan(asked(claims=[claim]))), rule.first())
     assert further == []
     assert all("undecided: better" in sentence for sentence in rule.sentences())
+
+
+def test_the_partner_of_a_diverged_cell_is_trained_since_the_pair_counts_as_the_worst() -> None:
+    rule = spending(plan(EVERYWHERE))
+    b, a = [cell for cell in settle(rule, rule.first()) if cell.backbone == "resnet20"]
+    rule.heard(Diverged(b, Attempt("here", 0.0, 1.0), 3))
+    further = rule.heard(finished(a, clear_on_resnet8(a)))
+    assert {(cell.loss, cell.seed) for cell in further} == {("b", LEAST + 1), ("a", LEAST + 1)}
 
 
 def test_what_is_lost_or_stopped_is_followed_by_nothing() -> None:

@@ -1,6 +1,6 @@
 """Measures of one model, under the names of the results table.
 
-`MEASURES` says what each one means; experiment files state claims about these names.
+`MEASURES` says what each one means, `traits` what values it can have; experiment files state claims about these names.
 Every uniform accuracy says in its name what is compared with the threshold: raw scores
 where nothing is said.
 """
@@ -183,8 +183,9 @@ def _deployable(observed: Observed) -> Values:
     }
 
 
-def _accuracy_at(threshold: float, positive: NDArray[Any], rival: NDArray[Any]) -> float | None:
-    return None if math.isnan(threshold) else accuracy_at(threshold, positive, rival)
+def _accuracy_at(threshold: float, positive: NDArray[Any], rival: NDArray[Any]) -> float:
+    """Nothing is right at no threshold: where none separates a validation sample, nothing can be deployed."""
+    return 0.0 if math.isnan(threshold) else accuracy_at(threshold, positive, rival)
 
 
 def _tuned(evaluation: Evaluation, temperature: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

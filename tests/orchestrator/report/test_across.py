@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import math
 from collections.abc import Callable
@@ -18,12 +19,13 @@ from orchestrator.report.across import Overall, overall
 from orchestrator.report.comparison import compare
 from orchestrator.statistics import ranks
 from orchestrator.statistics.aggregates import interquartile_mean, optimality_gap
+from orchestrator.statistics.intervals import mean_interval
 from orchestrator.statistics.mixed import loss_effect
 
 UNIFORM = "uniform_accuracy"
 
 
-def asked(settings: int = 4, losses: str = "abc", seeds: Any = 3, **fields: Any) -> Experiment:
+def asked(settings: int = 6, losses: str = "abc", seeds: Any = 3, **fields: Any) -> Experiment:
     """Losses named by single letters, of which the first is the baseline."""
     document = {
         "name": "x",
@@ -41,12 +43,12 @@ def asked(settings: int = 4, losses: str = "abc", seeds: Any = 3, **fields: Any)
 def rows(experiment: Experiment, score: Callable[[int, int, int], float | None]) -> list[dict[str, Any]]:
     """A cell for each score of (loss, seed, setting), or one that diverged where it is None; missing where NaN."""
     found = []
-    for place, dataset in enumerate(experiment.datasets):
+    for place, (dataset, backbone) in enumerate(itertools.product(experiment.datasets, experiment.backbones)):
         for number, loss in enumerate(experiment.losses):
             for seed in experiment.seeds:
                 value = score(number, seed, place)
                 state = "diverged" if value is None else "finished"
-                about = {"dataset": dataset.label, "backbone": "resnet8", "loss": loss.label, "seed": seed}
+                about = {"dataset": dataset.label, "backbone": backbone.label, "loss": loss.label, "seed": seed}
                 measures = dict.fromkeys(("sample_wise_accuracy", UNIFORM, "accuracy_at_validation_threshold"), value)
                 if value is None or not math.isnan(value):
                     found.append({**about, "state": state, **measures})
@@ -66,24 +68,81 @@ def standing(found: Overall, loss: str, metric: str = UNIFORM) -> across.Standin
     return one
 
 
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
 def test_each_number_is_that_of_the_statistics() -> None:
-    values = drawn(3, 3, 4)
+    values = drawn(3, 3, 6)
     experiment = asked()
     found = overall(experiment, rows(experiment, lambda k, s, d: float(values[k, s, d])))
     means = values.mean(axis=1).T
-    measure = found.standings[1]
-    assert measure.friedman == ranks.friedman(means)
-    assert measure.critical_difference == ranks.nemenyi_difference(3, 4)
+    measure, by_chance = found.standings[1], ranks.chance(means, rng())
+    assert measure.friedman == ranks.friedman(means, by_chance)
+    assert measure.critical_difference == ranks.critical_difference(6, by_chance)
+    assert (measure.seeds, measure.datasets) == (3, 6)
     np.testing.assert_allclose([each.rank for each in measure.losses], ranks.average_ranks(means))
-    np.testing.assert_allclose([each.wilcoxon for each in measure.losses], ranks.holm_wilcoxon(means, 0))
+    np.testing.assert_allclose([each.wilcoxon for each in measure.losses], ranks.holm_wilcoxon(means, 0, rng()))
     last = standing(found, "c")
     assert last.effect == loss_effect((values[2] - values[0]).T)
+    assert last.given == mean_interval(list((values[2] - values[0]).mean(axis=1)))
     assert last.middle[0] == pytest.approx(interquartile_mean(values[2]))
-    assert last.middle[1] < last.middle[0] < last.middle[2]
     assert last.gap == pytest.approx(optimality_gap(values[2]))
     assert last.posterior is not None
     assert sum(last.posterior) == pytest.approx(1)
     assert standing(found, "a").effect is None
+    assert standing(found, "a").given is None
+
+
+@pytest.mark.parametrize("datasets", [2, 4, 5])
+def test_fewer_than_five_data_sets_say_nothing_of_others(datasets: int) -> None:
+    values = drawn(3, 3, datasets)
+    experiment = asked(datasets)
+    table = rows(experiment, lambda k, s, d: float(values[k, s, d]))
+    found = overall(experiment, table)
+    last, measure = standing(found, "c"), found.standings[1]
+    assert found.says_of_others == (datasets == 5)
+    assert (last.effect is None) == (last.posterior is None) == (measure.friedman is None) == (datasets < 5)
+    assert math.isnan(last.wilcoxon) == (datasets < 5)
+    assert (across.ranking(experiment, table, UNIFORM) is None) == (datasets < 5)
+    assert last.given is not None
+    assert last.given.n == 3
+    assert last.given.low > -1
+    assert ("Nothing is said of other data sets" in tables.across_caption(found)) == (datasets < 5)
+    assert ("Friedman" in tables.across_heading(measure)) == (datasets == 5)
+
+
+def test_backbones_on_one_data_set_are_one_unit() -> None:
+    """They share images and seeds: two backbones on each of five data sets are not ten settings."""
+    values = drawn(2, 3, 10)
+    experiment = asked(5, "ab", backbones=["resnet8", "resnet20"])
+    table = rows(experiment, lambda k, s, d: float(values[k, s, d]))
+    found = overall(experiment, table)
+    units = values.reshape(2, 3, 5, 2).mean(axis=3)
+    assert (found.settings, found.datasets) == (10, 5)
+    assert standing(found, "b").effect == pytest.approx(loss_effect((units[1] - units[0]).T))
+    assert standing(found, "b").wilcoxon == pytest.approx(
+        ranks.holm_wilcoxon(units.mean(axis=1).T, 0, rng())[1]
+    )  # fmt: skip
+    assert standing(found, "b").rank == pytest.approx(ranks.average_ranks(units.mean(axis=1).T)[1])
+    few = asked(1, "ab", backbones=["resnet8", "resnet20"])
+    assert overall(few, rows(few, lambda k, s, d: float(values[k, s, d]))).standings[0].friedman is None
+
+
+@pytest.mark.parametrize("seeds", [across.ENOUGH_SEEDS - 1, across.ENOUGH_SEEDS])
+def test_a_bootstrap_interval_that_would_not_hold_is_not_given(seeds: int) -> None:
+    values = drawn(2, seeds, 2)
+    experiment = asked(2, "ab", seeds=seeds)
+    table = rows(experiment, lambda k, s, d: float(values[k, s, d]))
+    found = overall(experiment, table)
+    estimate, low, high = standing(found, "b").middle
+    assert math.isfinite(estimate)
+    enough = seeds == across.ENOUGH_SEEDS
+    assert (low < estimate < high) == enough
+    assert ("[" in tables.across_cells(standing(found, "b"), found)[-2]) == enough
+    assert ("holds from 20 seeds on" in tables.across_caption(found)) == (not enough)
+    _, profiles = across.profiles(experiment, table, UNIFORM)
+    assert (profiles["b"].low != profiles["b"].high) == enough
 
 
 def test_swapping_loss_and_baseline_flips_the_sign() -> None:
@@ -104,7 +163,7 @@ def test_swapping_loss_and_baseline_flips_the_sign() -> None:
 def test_a_setting_with_a_missing_cell_is_left_out_and_named() -> None:
     values = drawn(3, 3, 4)
     values[1, 2, 3] = math.nan
-    experiment = asked()
+    experiment = asked(4)
     found = overall(experiment, rows(experiment, lambda k, s, d: float(values[k, s, d])))
     assert (found.settings, found.left_out) == (3, ("resnet8 on d3",))
     np.testing.assert_allclose(standing(found, "c").rank, ranks.average_ranks(values[:, :, :3].mean(axis=1).T)[2])
@@ -133,9 +192,23 @@ def test_a_loss_that_diverged_everywhere_is_last_and_got_nothing_right() -> None
     assert last.rank == 3
     assert (last.middle[0], last.gap) == (0, 1)
     assert last.effect is not None
-    assert math.isnan(last.effect.estimate)
-    assert "–" in tables.across_cells(last)
+    assert last.effect.estimate == pytest.approx(-0.51)
+    assert last.given is not None
+    assert (last.given.estimate, last.given.n) == (pytest.approx(-0.51), 3)
+    assert "nan" not in " ".join(tables.across_cells(last, found))
     assert json.dumps(tables.document(compare(experiment, []), found), allow_nan=False)
+
+
+def test_one_run_that_diverged_is_no_better_than_one_that_got_nothing_right() -> None:
+    experiment = asked(2, "ab")
+    lost, wrong = (
+        overall(
+            experiment, rows(experiment, lambda k, s, d, bad=bad: bad if (k, s) == (1, 0) else 0.8 + 0.01 * s + 0.1 * k)
+        )
+        for bad in (None, 0.0)
+    )
+    assert repr(standing(lost, "b")) == repr(standing(wrong, "b"))  # NaN is not NaN
+    assert standing(lost, "b").given.estimate < 0
 
 
 def test_the_region_of_equivalence_is_the_claims_margin() -> None:
@@ -148,23 +221,17 @@ def test_the_region_of_equivalence_is_the_claims_margin() -> None:
     assert standing(found, "b", "sample_wise_accuracy").posterior.higher > 0.9
 
 
-def test_beyond_fifty_settings_the_normal_distribution_is_as_good() -> None:
-    rng = np.random.default_rng(0)
-    means = rng.normal(size=(across.EXACT_UP_TO + 1, 4)) + 0.2 * np.arange(4)
-    means[:, 3] = means[:, 0]
-    np.testing.assert_allclose(across._wilcoxon(means, 0), ranks.holm_wilcoxon(means, 0), atol=0.01)
-
-
 def test_where_claims_decide_the_seeds_the_first_ones_count() -> None:
     claim = {"id": "x", "metric": UNIFORM, "challenger": "b", "baseline": "a", "direction": "higher"}
     experiment = asked(3, "ab", seeds={"min": 3, "max": 8, "until": "decided"}, claims=[claim])
-    few = overall(experiment, rows(experiment, lambda k, s, d: 0.5 + 0.1 * k + 0.01 * s if s < 3 else math.nan))
+    few = overall(experiment, rows(experiment, lambda k, s, d: 0.5 + 0.1 * k + 0.01 * s * k if s < 3 else math.nan))
     more = overall(
         experiment,
-        rows(experiment, lambda k, s, d: 0.5 + 0.1 * k + 0.01 * s if s < 3 else 0.1 if s < 5 and d else math.nan),
+        rows(experiment, lambda k, s, d: 0.5 + 0.1 * k + 0.01 * s * k if s < 3 else 0.1 if s < 5 and d else math.nan),
     )
     assert few.settings == 3
-    assert standing(few, "b") == standing(more, "b")
+    assert repr(standing(few, "b")) == repr(standing(more, "b"))
+    assert standing(few, "b").given.n == 3
 
 
 def test_leaders_are_the_best_and_those_not_significantly_worse() -> None:
@@ -175,10 +242,20 @@ def test_leaders_are_the_best_and_those_not_significantly_worse() -> None:
     assert {leaders.best, *leaders.level} == {"b", "c"}
 
 
-def test_one_seed_leads_without_company() -> None:
-    experiment = asked(1, seeds=1)
-    found = overall(experiment, rows(experiment, lambda k, s, d: 0.5 + 0.1 * k))
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_what_cannot_be_tested_is_not_shown_to_be_worse(seeds: int) -> None:
+    experiment = asked(1, seeds=seeds)
+    found = overall(experiment, rows(experiment, lambda k, s, d: 0.5 + 0.1 * k + 0.01 * s * k))
+    assert found.leaders["d0", "resnet8", UNIFORM] == across.Leaders("c", ("a", "b"))
+    more = asked(1, seeds=5)
+    found = overall(more, rows(more, lambda k, s, d: 0.5 + 0.1 * k + 0.01 * s * k))
     assert found.leaders["d0", "resnet8", UNIFORM] == across.Leaders("c", ())
+
+
+def test_equal_seeds_of_an_accuracy_lead_by_the_floor_of_its_spread() -> None:
+    experiment = asked(1, "ab", seeds=5)
+    table = [{**row, "samples": 100} for row in rows(experiment, lambda k, s, d: 0.5 + 0.1 * k)]
+    assert overall(experiment, table).leaders["d0", "resnet8", UNIFORM] == across.Leaders("b", ())
 
 
 def shown(experiment: Experiment, table: list[dict[str, Any]], width: int) -> str:
@@ -188,30 +265,31 @@ def shown(experiment: Experiment, table: list[dict[str, Any]], width: int) -> st
 
 
 def test_the_terminal_shows_it_in_80_columns() -> None:
-    values = drawn(3, 3, 4)
-    experiment = asked(losses=("softmax", "bce_unified", "bce_diverse"))
+    values = drawn(3, 3, 5)
+    experiment = asked(5, losses=("softmax", "bce_unified", "bce_diverse"))
     text = shown(experiment, rows(experiment, lambda k, s, d: float(values[k, s, d])), 80)
-    assert "Across 4 settings" in text
-    assert "With 4 settings no p of Wilcoxon's can be below 0.125" in " ".join(text.split())
+    assert "Across 5 settings" in text
+    assert "With 5 data sets no p of Wilcoxon's can be below 0.0625" in " ".join(text.split())
     assert max(map(len, text.splitlines())) <= 80
     assert not any("…" in line for line in text.splitlines())
 
 
 @pytest.mark.parametrize("form", ["markdown", "latex"])
 def test_the_texts_show_it(form: Any) -> None:
-    values = drawn(3, 3, 4)
+    values = drawn(3, 3, 6)
     experiment = asked()
     table = rows(experiment, lambda k, s, d: float(values[k, s, d]))
     found = overall(experiment, table)
     text = tables.text(compare(experiment, table), form, found)
     assert "Across" in text
     assert f"{standing(found, 'c').rank:.2f}" in text
-    assert "Iman--Davenport" in text or "Iman–Davenport" in text
+    assert "Friedman" in text
+    assert "(exact)" in text
 
 
 def test_json_is_complete_and_finite() -> None:
     experiment = asked()
-    table = rows(experiment, lambda k, s, d: 0.5 + 0.1 * k)  # equal differences have infinite effects
+    table = rows(experiment, lambda k, s, d: 0.5 + 0.1 * k)  # equal differences have no spread
     document = json.loads(
         json.dumps(tables.document(compare(experiment, table), overall(experiment, table)), allow_nan=False)
     )
@@ -220,10 +298,11 @@ def test_json_is_complete_and_finite() -> None:
     assert document["across"]["measures"][1]["losses"][2].keys() >= {
         "rank",
         "wilcoxon",
+        "given",
         "effect",
         "posterior",
         "middle",
         "gap",
     }
     assert document["across"]["leaders"][0]["best"] == "c"
-    assert len(document["lines"]) == 12
+    assert len(document["lines"]) == 18

@@ -7,12 +7,14 @@ import json
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 from rich.console import Console
 
 from orchestrator.experiment import Experiment
 from orchestrator.report import tables
 from orchestrator.report.comparison import Comparison, compare
+from orchestrator.statistics.power import seeds_to_decide
 
 HOSTILE = ["[bold]x", "[@click=x]", "<script>", "a&b", "50%", "under_score", "#1", "$x^2$", "~{}", ":smile:"]
 
@@ -46,11 +48,27 @@ CLAIM = {
 }
 
 
+def of_two(challenger: list[float | None], baseline: list[float | None], **fields: Any) -> Comparison:
+    """Loss b against a by uniform accuracy, on 100 samples; None where a cell diverged, NaN where it is missing."""
+    rows = [
+        row(loss, seed, value, "diverged" if value is None else "finished", samples=100)
+        for loss, values in (("a", baseline), ("b", challenger))
+        for seed, value in enumerate(values)
+        if value is None or not math.isnan(value)
+    ]
+    return compare(asked("a", "b", seeds=len(baseline), **{"claims": [CLAIM], **fields}), rows)
+
+
 @pytest.fixture
 def comparison() -> Comparison:
     rows = [row("a", seed, 0.50 + seed / 100) for seed in range(3)]
     rows += [row("b", 0, 0.60), row("b", 1, 0.61), row("b", 2, None, "diverged")]
     return compare(asked("a", "b", "c", claims=[CLAIM]), rows)
+
+
+BASE = [0.50, 0.51, 0.52, 0.50, 0.51]
+BETTER = [0.60, 0.61, 0.61, 0.60, 0.62]
+NONE = math.nan
 
 
 def test_each_loss_has_a_line_in_the_order_asked(comparison: Comparison) -> None:
@@ -99,7 +117,171 @@ def test_differences_pair_the_seeds_that_both_finished(comparison: Comparison) -
 
 def test_a_claim_is_judged_in_each_setting(comparison: Comparison) -> None:
     (finding,) = comparison.findings
+    assert (finding.dataset, finding.backbone, finding.verdict) == ("digits", "resnet8", "undecided")
+    (finding,) = of_two(BETTER, BASE).findings
     assert (finding.dataset, finding.backbone, finding.verdict) == ("digits", "resnet8", "supported")
+
+
+@pytest.mark.parametrize(("direction", "found"), [("higher", "supported"), ("lower", "refuted"), ("equal", "refuted")])
+def test_a_verdict_is_on_the_claims_own_direction(direction: str, found: str) -> None:
+    claim = {**CLAIM, "direction": direction}
+    (finding,) = of_two(BETTER, BASE, claims=[claim]).findings
+    assert finding.verdict == finding.alone == found
+
+
+def test_two_seeds_have_an_interval_and_no_verdict() -> None:
+    (finding,) = of_two(BETTER[:2], BASE[:2]).findings
+    assert (finding.verdict, finding.alone, finding.withheld) == ("undecided", "undecided", "few")
+    assert finding.difference.low > 0
+    (line,) = (line for line in of_two(BETTER[:2], BASE[:2]).lines if line.loss == "b")
+    assert not any("*" in cell for cell in tables.cells(line))
+    assert math.isnan((line.tests or {})["uniform_accuracy"].t)
+
+
+def test_equal_seeds_have_the_spread_of_half_a_sample_in_all_figures() -> None:
+    comparison = of_two([0.61] * 5, [0.60] * 5, claims=[{**CLAIM, "margin": 0.01}])
+    (finding,) = comparison.findings
+    half = 2.7764451 * 0.005 / math.sqrt(5)
+    assert (finding.difference.low, finding.difference.high) == pytest.approx((0.01 - half, 0.01 + half), abs=1e-6)
+    assert (finding.verdict, finding.alone) == ("undecided", "undecided")
+    line = comparison.lines[1]
+    assert tables.cells(line)[3] == "61.0 ± 0.6"
+    assert "+1.0 ± 0.6 *" in tables.cells(line)
+    assert (line.tests or {})["uniform_accuracy"].t == pytest.approx(0.0111, abs=1e-3)
+
+
+def test_without_a_margin_and_without_a_difference_nothing_is_decided_alone_either() -> None:
+    (finding,) = of_two([0.6] * 5, [0.6] * 5, claims=[{**CLAIM, "margin": 0.0}]).findings
+    assert (finding.verdict, finding.alone, finding.p) == ("undecided", "undecided", pytest.approx(1))
+    assert "only question" not in tables.text(of_two([0.6] * 5, [0.6] * 5), "markdown")
+
+
+def test_questions_that_have_no_answer_yet_count_in_the_family() -> None:
+    """One of two settings is done: its p is adjusted for both."""
+    close = [0.53, 0.52, 0.55, 0.51, 0.54]
+    alone = of_two(close, BASE, claims=[{**CLAIM, "margin": 0.0}]).findings[0]
+    rows = [
+        row(loss, seed, value, samples=100)
+        for loss, values in (("a", BASE), ("b", close))
+        for seed, value in enumerate(values)
+    ]
+    experiment = asked("a", "b", seeds=5, backbones=["resnet8", "resnet20"], claims=[{**CLAIM, "margin": 0.0}])
+    here, there = compare(experiment, rows).findings
+    assert here.p == pytest.approx(2 * alone.p)
+    assert math.isnan(there.p)
+    assert there.withheld == "missing"
+
+
+@pytest.mark.parametrize("missing", [0, 4])
+@pytest.mark.parametrize("side", ["a", "b"])
+def test_there_is_no_verdict_while_planned_cells_are_missing(missing: int, side: str) -> None:
+    gap = [NONE if seed == missing else value for seed, value in enumerate(BETTER if side == "b" else BASE)]
+    comparison = of_two(gap, BASE) if side == "b" else of_two(BETTER, gap)
+    (finding,) = comparison.findings
+    assert (finding.verdict, finding.withheld, finding.difference.n) == ("undecided", "missing", 4)
+    assert finding.seeds_needed is None
+    assert "no verdict while planned cells are missing" in tables.text(comparison, "markdown")
+
+
+@pytest.mark.parametrize(("side", "at_worst"), [("b", -0.08), ("a", 0.28)])
+def test_a_verdict_has_to_stand_with_diverged_cells_at_their_worst(side: str, at_worst: float) -> None:
+    cut = [None if seed < 2 else value for seed, value in enumerate(BETTER if side == "b" else BASE)]
+    comparison = of_two(cut, BASE) if side == "b" else of_two(BETTER, cut)
+    (finding,) = comparison.findings
+    assert (finding.verdict, finding.withheld, finding.lost) == ("undecided", "lost", 2)
+    assert finding.at_worst is not None
+    assert finding.at_worst.estimate == pytest.approx(
+        (sum(value or 0 for value in cut) - sum(BASE)) / 5
+        if side == "b"
+        else (sum(BETTER) - sum(v or 0 for v in cut)) / 5
+    )
+    assert "2 of 5 pairs lost; at their worst" in tables.text(comparison, "markdown")
+    document = json.loads(json.dumps(comparison.to_json(), allow_nan=False))["claims"][0]
+    assert (document["lost"], document["withheld"], document["at_worst"]["n"]) == (2, "lost", 5)
+
+
+def test_a_loss_that_always_diverged_is_worse_than_one_that_did_not() -> None:
+    (finding,) = of_two([None] * 5, BASE).findings
+    assert (finding.verdict, finding.lost, finding.difference.n) == ("refuted", 5, 0)
+
+
+def test_diverged_runs_do_not_make_an_error_rate_better() -> None:
+    claim = {**CLAIM, "metric": "calibration_error", "direction": "lower"}
+    rows = [row("a", seed, 0.9, calibration_error=0.2 + seed / 1000) for seed in range(6)]
+    rows += [row("b", seed, None, "diverged") for seed in range(5)] + [row("b", 5, 0.9, calibration_error=0.3)]
+    (finding,) = compare(asked("a", "b", seeds=6, claims=[claim]), rows).findings
+    assert finding.verdict == "refuted"
+
+
+def test_a_measure_that_some_cells_lack_counts_as_lost_there_and_n_says_so() -> None:
+    rows = [row("a", seed, value, samples=100) for seed, value in enumerate(BASE)]
+    rows += [row("b", seed, value if seed > 1 else None, samples=100) for seed, value in enumerate(BETTER)]
+    comparison = compare(asked("a", "b", seeds=5, claims=[CLAIM]), rows)
+    (finding,) = comparison.findings
+    assert (finding.lost, finding.withheld) == (2, "lost")
+    assert "60.9 ± 2.4 (n=3)" not in tables.cells(comparison.lines[0])
+    assert any(cell.endswith("(n=3)") for cell in tables.cells(comparison.lines[1]))
+    assert tables.cells(comparison.lines[1])[1] == "5"
+
+
+def test_a_measure_that_a_loss_never_has_is_not_lost() -> None:
+    claim = {**CLAIM, "metric": "accuracy_at_bias"}
+    rows = [row("a", seed, 0.5) for seed in range(5)]
+    rows += [row("b", seed, 0.5, accuracy_at_bias=0.9 + seed / 100) for seed in range(5)]
+    (finding,) = compare(asked("a", "b", seeds=5, claims=[claim]), rows).findings
+    assert (finding.verdict, finding.lost, finding.difference.n) == ("undecided", 0, 0)
+
+
+def test_a_measure_without_bounds_needs_a_sign_test_that_counts_the_lost() -> None:
+    claim = {**CLAIM, "metric": "nc1", "direction": "lower"}
+    rows = [row("a", seed, 0.5, nc1=2.0 + seed / 100) for seed in range(12)]
+    rows += [row("b", seed, 0.5, nc1=1.0 - seed / 90) for seed in range(11)] + [row("b", 11, None, "diverged")]
+    experiment = asked("a", "b", seeds=12, claims=[claim])
+    (finding,) = compare(experiment, rows).findings
+    assert (finding.verdict, finding.lost, finding.at_worst) == ("supported", 1, None)
+    assert finding.p == pytest.approx(2 * 13 / 2**12)
+    assert "a sign test counts them against" in tables.text(compare(experiment, rows), "markdown")
+    rows[-5:] = [row("b", seed, None, "diverged") for seed in range(7, 12)]
+    (finding,) = compare(experiment, rows).findings
+    assert (finding.verdict, finding.withheld) == ("undecided", "lost")
+
+
+def test_equal_values_of_a_measure_without_steps_show_no_spread_and_no_verdict() -> None:
+    claim = {**CLAIM, "metric": "nc1", "direction": "lower"}
+    rows = [row(loss, seed, 0.5, nc1=value) for loss, value in (("a", 2.0), ("b", 1.0)) for seed in range(5)]
+    comparison = compare(asked("a", "b", seeds=5, claims=[claim]), rows)
+    assert comparison.findings[0].withheld == "no spread"
+    assert "no spread seen" in tables.text(comparison, "markdown")
+
+
+def test_the_counsel_is_the_seeds_for_a_verdict_at_the_corrected_level() -> None:
+    values = [0.012, 0.028, -0.006, 0.020, 0.011]
+    comparison = of_two([0.5 + each for each in values], [0.5] * 5, claims=[{**CLAIM, "margin": 0.0}])
+    (finding,) = comparison.findings
+    deviation = float(np.std(values, ddof=1))
+    assert finding.verdict == "undecided"
+    assert finding.seeds_needed == seeds_to_decide(float(np.mean(values)), deviation)
+    hopeless = of_two([0.50, 0.52, 0.48, 0.5001, 0.4999], [0.5] * 5, claims=[{**CLAIM, "margin": 0.0}]).findings[0]
+    assert hopeless.seeds_needed is None
+    assert hopeless.bound == pytest.approx(max(-hopeless.difference.low, hopeless.difference.high))
+
+
+def test_a_verdict_against_which_most_pairs_speak_is_doubted() -> None:
+    rows = [row("a", seed, 0.5) for seed in range(12)]
+    rows += [row("b", seed, 0.5 + (0.4 + seed / 1000 if seed < 6 else -0.001 * seed)) for seed in range(12)]
+    comparison = compare(asked("a", "b", seeds=12, claims=[{**CLAIM, "margin": 0.0}]), rows)
+    (finding,) = comparison.findings
+    assert finding.verdict == "supported"
+    assert finding.doubted
+    assert "a sign test disagrees (p = 1.00)" in tables.text(comparison, "markdown")
+
+
+@pytest.mark.parametrize("seeds", [19, 20])
+def test_a_bootstrap_interval_is_given_where_it_holds(seeds: int) -> None:
+    noise = np.random.default_rng(0).normal(0, 0.01, (2, seeds))
+    comparison = of_two(list(0.6 + noise[0]), list(0.5 + noise[1]))
+    tested = (comparison.lines[1].tests or {})["uniform_accuracy"]
+    assert math.isfinite(tested.bca_low) == math.isfinite(tested.bca_high) == (seeds == 20)
 
 
 def test_a_claim_is_judged_only_where_it_speaks_of() -> None:
@@ -113,7 +295,7 @@ def test_json_has_no_nan_and_names_everything(comparison: Comparison) -> None:
     assert document["missing"] == 3
     assert document["lines"][2]["means"]["uniform_accuracy"] == {"estimate": None, "low": None, "high": None, "n": 0}
     assert document["lines"][0]["differences"] is None
-    assert document["claims"][0]["verdict"] == "supported"
+    assert document["claims"][0]["verdict"] == "undecided"
     assert document["claims"][0]["difference"]["n"] == 2
 
 
@@ -126,13 +308,13 @@ def shown(comparison: Comparison) -> str:
 @pytest.mark.parametrize("form", ["markdown", "latex"])
 def test_every_line_claim_and_count_is_in_the_text(comparison: Comparison, form: Any) -> None:
     text = tables.text(comparison, form)
-    for part in ("60.5", "2/3 (1 diverged)", "+10.0", "better: uniform", "supported", "3 planned cells have no result"):
+    for part in ("60.5", "2/3 (1 diverged)", "+10.0", "better: uniform", "undecided", "3 planned cells have no result"):
         assert part in text
 
 
 def test_the_terminal_shows_them_too(comparison: Comparison) -> None:
     text = shown(comparison)
-    for part in ("60.5", "2/3 (1 diverged)", "+10.0", "better: uniform_accuracy of b above a", "supported"):
+    for part in ("60.5", "2/3 (1 diverged)", "+10.0", "better: uniform_accuracy of b above a", "undecided"):
         assert part in text
     assert "1 cells diverged and are in no mean." in text
 

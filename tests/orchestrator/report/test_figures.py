@@ -19,6 +19,7 @@ from orchestrator.report.styles import COLOURS, look
 from orchestrator.statistics.intervals import Interval
 
 HOSTILE = "<img src=x onerror=alert(1)>"
+RARE = Ranking({"a": 1.2, "b": 1.8}, math.inf, [("a", "b")], 5)
 RANKING = Ranking({"a": 1.2, "b": 1.9, "c": 2.9, HOSTILE: 4.0}, 1.25, [("a", "b"), ("b", "c")], 9)
 
 Finished = Callable[..., Any]
@@ -149,17 +150,20 @@ def test_thirty_losses_differ_in_colour_and_dash() -> None:
     assert len({(style.colour, style.dash) for style in look(map(str, range(30))).values()}) == 30
 
 
+FIVE = {"datasets": ["digits", "mnist", "fashion_mnist", "cifar10", "svhn"], "backbones": ["resnet8"]}
+
+
 def test_ranks_leave_out_settings_with_a_missing_cell(done: Finished, small: dict[str, Any]) -> None:
-    _, rows, _, plan = done(small)
+    _, rows, _, plan = done(small | FIVE)
     ranking = across.ranking(plan.experiment, rows, "uniform_accuracy")
     assert ranking is not None
-    assert ranking.settings == 2
+    assert ranking.settings == 5
     assert sum(ranking.ranks.values()) == 3
     assert across.ranking(plan.experiment, rows[1:], "uniform_accuracy") is None
 
 
 def test_a_loss_that_diverged_throughout_is_last(done: Finished, small: dict[str, Any]) -> None:
-    _, rows, _, plan = done(small, diverged=lambda cell: cell.loss == "softmax")
+    _, rows, _, plan = done(small | FIVE, diverged=lambda cell: cell.loss == "softmax")
     ranking = across.ranking(plan.experiment, rows, "uniform_accuracy")
     assert ranking is not None
     assert ranking.ranks == {"softmax": 2.0, "bce_unified": 1.0}
@@ -174,6 +178,12 @@ def test_missing_runs_are_above_no_threshold(done: Finished, small: dict[str, An
     for profile in profiles.values():
         assert profile.share[0] == pytest.approx(2 / 3)
         assert profile.share[-1] == 0
+
+
+def test_where_no_difference_of_ranks_is_rare_enough_the_diagram_says_so(tmp_path: Path) -> None:
+    text = "no difference of ranks is rarer than 5 % by chance"
+    assert text in figures.critical_difference(RARE).to_json()
+    assert text in figures.save("critical-difference", tmp_path / "x.svg", RARE, look(["a", "b"])).read_text()
 
 
 @pytest.mark.parametrize("suffix", [".svg", ".pdf"])

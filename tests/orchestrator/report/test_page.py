@@ -102,7 +102,7 @@ def test_a_claim_about_one_loss_alone_is_a_sentence(done: Finished, small: dict[
 
 def test_a_verdict_that_hides_diverged_cells_says_so(done: Finished, small: dict[str, Any]) -> None:
     lost = done(small, diverged=lambda cell: (cell.loss, cell.seed) == ("softmax", 2))
-    assert "with 1 diverged cells counted as 0" in read(lost).text
+    assert "1 of 3 pairs lost; at their worst +0." in read(lost).text
 
 
 SPACE = {"learning_rate": "loguniform(1e-3, 1)", "weight_decay": "uniform(0, 0.1)", "bias_init": "uniform(-5, 5)"}
@@ -168,10 +168,19 @@ def test_how_the_threshold_was_chosen_is_said(done: Finished, small: dict[str, A
 def test_how_losses_stand_across_settings_is_told_with_what_it_rests_on(done: Finished, small: dict[str, Any]) -> None:
     finished = done(small)
     text = read(finished).text
-    for standings in across.overall(finished.plan.experiment, finished.rows).standings:
+    overall = across.overall(finished.plan.experiment, finished.rows)
+    assert "Nothing is said of other data sets: that takes 5" in text
+    for standings in overall.standings:
         assert page.across_heading(standings).en in text
         for standing in standings.losses:
-            assert " ".join(tables.across_cells(standing)) in text
+            assert " ".join(tables.across_cells(standing, overall)) in text
+    five = done(small | {"datasets": ["digits", "mnist", "fashion_mnist", "cifar10", "svhn"]})
+    text, overall = read(five).text, across.overall(five.plan.experiment, five.rows)
+    assert "with a data set as the unit (n = 5)" in text
+    for standings in overall.standings:
+        assert page.across_heading(standings).en in text
+        for standing in standings.losses:
+            assert " ".join(tables.across_cells(standing, overall)) in text
     lost = done(
         small | {"backbones": ["resnet8", "resnet20", "resnet18"]}, missing=lambda cell: cell.backbone == "resnet18"
     )
@@ -199,7 +208,7 @@ def test_seeds_that_no_claim_needed_are_not_missing(done: Finished, small: dict[
 def test_every_figure_and_curve_of_a_whole_experiment_is_there(done: Finished, small: dict[str, Any]) -> None:
     content = json.loads(read(done(small)).scripts[0])
     assert {name: len(each) for name, each in content["figures"].items()} == {
-        "forest": 2, "threshold-curves": 2, "histograms": 2, "training": 2, "critical-difference": 1,
+        "forest": 2, "threshold-curves": 2, "histograms": 2, "training": 2,
         "performance-profile": 1, "bias-scatter": 1,
     }  # fmt: skip
     assert [[curve["loss"] for curve in setting] for setting in content["curves"]] == [["softmax", "bce_unified"]] * 2
@@ -217,7 +226,7 @@ def test_what_is_missing_or_diverged_is_said(done: Finished, small: dict[str, An
     assert "bce_unified/resnet20/digits: diverged with seeds 2" in text
     assert "1 missing" in text
     assert "1 diverged" in text
-    assert "Ranks need at least two losses and two settings" in text
+    assert "Ranks need at least two losses, and five data sets" in text
 
 
 def test_what_collapsed_is_said_in_the_grid_beside_claims_and_among_what_is_missing(

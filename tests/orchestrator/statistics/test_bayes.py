@@ -64,6 +64,18 @@ def test_what_is_plain_is_nearly_certain(test: type) -> None:
 
 
 @both
+def test_what_lies_at_the_border_within_a_step_speaks_for_both_sides(test: type) -> None:
+    assert test([0.01] * 12, 0.01, rng()).equivalent > 0.99
+    assert test([0.0104] * 12, 0.01, rng()).higher > 0.99
+    for near in (0.0096, 0.01, 0.0104):
+        halved = test([near] * 12, 0.01, rng(), step=0.001)
+        assert halved.higher < 0.6
+        assert halved.lower == 0
+    assert test([0.02] * 20, 0.01, rng(), step=0.001) == pytest.approx(test([0.02] * 20, 0.01, rng()), abs=0.01)
+    assert test([0.0] * 12, 0.0, rng(), step=0.001).equivalent > 0.99
+
+
+@both
 def test_without_settings_the_prior_speaks(test: type) -> None:
     assert test([], 0.01, rng(), draws=10) == Posterior(0, 1, 0)
 

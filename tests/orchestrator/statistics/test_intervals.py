@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from scipy.stats import t as student_t
 from scipy.stats import ttest_1samp, ttest_rel
 
-from orchestrator.statistics.intervals import CONFIDENCE, Interval, mean_interval, paired_interval
+from orchestrator.statistics.intervals import CONFIDENCE, mean_interval, paired_interval
 
 numbers = st.floats(-1e3, 1e3)
 samples = st.lists(numbers, min_size=2, max_size=30)
@@ -41,13 +42,35 @@ def test_one_value_has_no_spread() -> None:
     assert math.isnan(interval.high)
 
 
-def test_equal_values_have_an_interval_without_width() -> None:
-    assert mean_interval([0.5] * 5) == Interval(0.5, 0.5, 0.5, 5)
+@pytest.mark.parametrize("n", [2, 3, 5])
+def test_equal_values_without_steps_tell_no_spread(n: int) -> None:
+    found = mean_interval([0.1 + 0.2, 0.3, *[0.3] * (n - 2)])  # the same but for rounding
+    assert (found.estimate, found.n) == (pytest.approx(0.3), n)
+    assert math.isnan(found.low)
+    assert math.isnan(found.high)
+
+
+@pytest.mark.parametrize("n", [2, 3, 5])
+@pytest.mark.parametrize("samples", [100, 797, 10_000])
+def test_equal_values_of_a_measure_with_steps_have_the_spread_of_half_a_step(n: int, samples: int) -> None:
+    found = mean_interval([0.5] * n, step=1 / samples)
+    half = float(student_t(n - 1).ppf(0.975)) / (2 * samples) / math.sqrt(n)
+    assert (found.low, found.high) == pytest.approx((0.5 - half, 0.5 + half), abs=1e-12)
+
+
+@given(samples, st.floats(0, 10))
+def test_the_floor_widens_an_interval_or_leaves_it(values: list[float], step: float) -> None:
+    assume(np.std(values) > 1e-6)
+    plain, floored = mean_interval(values), mean_interval(values, step=step)
+    wider = step / 2 > np.std(values, ddof=1)
+    assert (floored.high > plain.high) == wider or floored.high == pytest.approx(plain.high)
+    assert floored.high >= plain.high
+    assert floored.estimate == plain.estimate
 
 
 @given(samples)
 def test_the_estimate_lies_in_the_middle(values: list[float]) -> None:
-    interval = mean_interval(values)
+    interval = mean_interval(values, step=1e-3)
     assert interval.low <= interval.estimate <= interval.high
     assert interval.high - interval.estimate == pytest.approx(interval.estimate - interval.low, abs=1e-9)
 
@@ -91,9 +114,9 @@ def test_only_seeds_that_both_have_count(one: dict[int, float], other: dict[int,
 
 def test_pairing_removes_what_the_seeds_share() -> None:
     noise = np.random.default_rng(0).normal(size=5)
-    interval = paired_interval(dict(enumerate(noise + 0.01)), dict(enumerate(noise)))
-    assert interval.low == pytest.approx(0.01)
-    assert interval.high == pytest.approx(0.01)
+    interval = paired_interval(dict(enumerate(noise + 0.01)), dict(enumerate(noise)), step=1e-6)
+    assert interval.low == pytest.approx(0.01, abs=1e-6)
+    assert interval.high == pytest.approx(0.01, abs=1e-6)
 
 
 @pytest.mark.parametrize("n", [2, 3, 5, 20])

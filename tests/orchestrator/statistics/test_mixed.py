@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from statsmodels.regression.mixed_linear_model import MixedLM
 
 from orchestrator.statistics.intervals import mean_interval
-from orchestrator.statistics.mixed import loss_effect
+from orchestrator.statistics.mixed import effect_as_given, loss_effect
 
 UNHURRIED = settings(deadline=None)
 
@@ -39,9 +39,9 @@ def with_gaps(seed: int, settings: int = 12, seeds: int = 8) -> NDArray[np.float
 def test_the_dyestuff_as_lme4_gives_it() -> None:
     found = loss_effect(DYESTUFF)
     assert found.estimate == pytest.approx(1527.5)
-    assert found.setting_deviation**2 == pytest.approx(1764.05, rel=1e-4)
+    assert found.dataset_deviation**2 == pytest.approx(1764.05, rel=1e-4)
     assert found.seed_deviation**2 == pytest.approx(2451.25, rel=1e-4)
-    assert found.settings == 6
+    assert found.datasets == 6
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -54,15 +54,16 @@ def test_with_missing_seeds_it_is_statsmodels_mixed_model(seed: int) -> None:
         fitted = MixedLM(there, np.ones((len(there), 1)), groups=setting).fit(reml=True)
     found = loss_effect(values)
     assert found.estimate == pytest.approx(float(fitted.fe_params[0]), abs=1e-4)
-    assert found.setting_deviation**2 == pytest.approx(float(np.squeeze(fitted.cov_re)), rel=1e-2)
+    assert found.dataset_deviation**2 == pytest.approx(float(np.squeeze(fitted.cov_re)), rel=1e-2)
     assert found.seed_deviation**2 == pytest.approx(float(fitted.scale), rel=1e-3)
 
 
-matrices = arrays(float, array_shapes(min_dims=2, max_dims=2, min_side=2, max_side=6), elements=st.integers(-9, 9))
+matrices = arrays(float, array_shapes(min_dims=2, max_dims=2, min_side=2, max_side=7), elements=st.integers(-9, 9))
+enough = matrices.filter(lambda values: len(values) >= 5 and np.ptp(values.mean(axis=1)) > 0)
 
 
 @UNHURRIED
-@given(matrices)
+@given(enough)
 def test_with_as_many_seeds_everywhere_it_is_the_t_interval_of_the_means(values: NDArray[np.float64]) -> None:
     expected = mean_interval(list(values.mean(axis=1)))
     assert loss_effect(values)[:3] == pytest.approx(expected[:3], abs=1e-9)
@@ -96,24 +97,56 @@ def test_one_setting_says_nothing_of_others() -> None:
     found = loss_effect([[0.1, 0.2, 0.3], [math.nan] * 3])
     assert found.estimate == pytest.approx(0.2)
     assert found.seed_deviation == pytest.approx(0.1)
-    assert found.settings == 1
-    assert np.isnan([found.low, found.high, found.setting_deviation]).all()
+    assert found.datasets == 1
+    assert np.isnan([found.low, found.high, found.dataset_deviation]).all()
 
 
 def test_one_seed_a_setting_mixes_both_deviations() -> None:
-    found = loss_effect([[0.1], [0.2], [0.3]])
-    assert found[:3] == pytest.approx(mean_interval([0.1, 0.2, 0.3])[:3])
-    assert np.isnan([found.setting_deviation, found.seed_deviation]).all()
+    found = loss_effect([[0.1], [0.2], [0.3], [0.5], [0.1]])
+    assert found[:3] == pytest.approx(mean_interval([0.1, 0.2, 0.3, 0.5, 0.1])[:3])
+    assert np.isnan([found.dataset_deviation, found.seed_deviation]).all()
 
 
 def test_without_noise_the_settings_alone_scatter() -> None:
     found = loss_effect([[0.1] * 5, [0.3] * 5])
-    assert (found.setting_deviation, found.seed_deviation) == (pytest.approx(math.sqrt(0.02)), 0)
-    assert loss_effect([[0.1] * 5, [0.1] * 5])[:3] == pytest.approx((0.1, 0.1, 0.1))
+    assert (found.dataset_deviation, found.seed_deviation) == (pytest.approx(math.sqrt(0.02)), 0)
+
+
+@pytest.mark.parametrize("datasets", [2, 3, 4])
+def test_fewer_than_five_data_sets_say_nothing_of_others(datasets: int) -> None:
+    values = np.random.default_rng(0).normal(size=(5, 6))
+    assert np.isnan(loss_effect(values[:datasets])[1:3]).all()
+    assert np.isfinite(loss_effect(values)[:3]).all()
+
+
+def test_data_sets_that_agree_exactly_tell_no_spread() -> None:
+    found = loss_effect([[0.1] * 5] * 6)
+    assert found.estimate == pytest.approx(0.1)
+    assert math.isnan(found.low)
+
+
+@pytest.mark.parametrize("correlation", [0.0, 0.9])
+@pytest.mark.parametrize("backbones", [2, 6])
+def test_settings_as_given_hold_the_truth_however_they_share_seeds(correlation: float, backbones: int) -> None:
+    rng, runs = np.random.default_rng(2), 2000
+    truth = rng.normal(size=backbones)[:, None]
+    shared, own = rng.normal(size=(runs, 1, 5)), rng.normal(size=(runs, backbones, 5))
+    values = truth + math.sqrt(correlation) * shared + math.sqrt(1 - correlation) * own
+    found = [effect_as_given(each) for each in values]
+    held = np.mean([low <= truth.mean() <= high for _, low, high, _ in found])
+    assert held == pytest.approx(0.95, abs=4 * math.sqrt(0.95 * 0.05 / runs))
+
+
+def test_settings_as_given_are_averaged_within_each_seed() -> None:
+    values = [[0.1, 0.4, 0.2, math.nan], [0.3, 0.0, 0.5, 0.9]]
+    found = effect_as_given(values)
+    assert found == pytest.approx(mean_interval([0.2, 0.2, 0.35]))
+    assert effect_as_given([[0.1] * 3, [0.2] * 3], step=0.02) == pytest.approx(mean_interval([0.15] * 3, step=0.01))
+    assert effect_as_given([[math.nan, 0.1], [0.2, math.nan]]).n == 0
 
 
 def test_without_values_there_is_no_effect() -> None:
-    assert loss_effect([[math.nan]]).settings == 0
+    assert loss_effect([[math.nan]]).datasets == 0
     assert np.isnan(loss_effect([[math.nan]])[:5]).all()
 
 
@@ -121,6 +154,6 @@ def test_without_values_there_is_no_effect() -> None:
 @given(matrices)
 def test_the_deviations_are_never_negative(values: NDArray[np.float64]) -> None:
     found = loss_effect(values)
-    assume(not math.isnan(found.setting_deviation))
-    assert found.setting_deviation >= 0
+    assume(not math.isnan(found.dataset_deviation))
+    assert found.dataset_deviation >= 0
     assert found.seed_deviation >= 0

@@ -31,7 +31,7 @@ def test_the_example_of_benjamini_and_hochberg() -> None:
 @pytest.mark.parametrize("adjust", [holm, benjamini_hochberg])
 @UNHURRIED
 @given(p=probabilities)
-def test_adjusting_keeps_the_order_raises_p_and_passes_what_is_missing(adjust: object, p: list[float]) -> None:
+def test_adjusting_keeps_the_order_raises_p_and_counts_what_is_missing(adjust: object, p: list[float]) -> None:
     assert callable(adjust)
     raw, adjusted = np.array(p), adjust(p)
     made = ~np.isnan(raw)
@@ -39,7 +39,7 @@ def test_adjusting_keeps_the_order_raises_p_and_passes_what_is_missing(adjust: o
     assert (adjusted[made] >= raw[made] - 1e-12).all()
     assert (adjusted[made] <= 1).all()
     assert (np.diff(adjusted[made][np.argsort(raw[made])]) >= 0).all()
-    np.testing.assert_array_equal(adjusted[made], adjust(raw[made]))
+    np.testing.assert_allclose(adjusted[made], adjust([*raw[made], *[1.0] * (~made).sum()])[: made.sum()])
 
 
 @UNHURRIED
@@ -59,8 +59,15 @@ def test_both_are_those_of_statsmodels() -> None:
 
 
 def test_a_table_keeps_its_shape() -> None:
-    table = np.array([[0.01, math.nan], [0.04, 0.03]])
-    np.testing.assert_allclose(holm(table), [[0.03, math.nan], [0.06, 0.06]])
+    table = np.array([[0.01, 0.5], [0.04, 0.03]])
+    np.testing.assert_allclose(holm(table), [[0.04, 0.5], [0.09, 0.09]])
+
+
+@pytest.mark.parametrize("adjust", [holm, benjamini_hochberg])
+def test_questions_without_an_answer_yet_count(adjust: object) -> None:
+    """Or the first of 12 settings to finish would be judged as if it were the only one."""
+    assert callable(adjust)
+    assert adjust([0.0141, *[math.nan] * 11])[0] == pytest.approx(12 * 0.0141)
 
 
 def test_among_true_hypotheses_holm_rejects_any_in_5_of_100() -> None:

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from orchestrator.statistics.null import false_positive_rates
+from orchestrator.statistics.null import false_positive_rates, rate_deviation
 
 
 def rng() -> np.random.Generator:
@@ -41,13 +41,39 @@ def test_missing_seeds_are_left_out_of_their_configuration() -> None:
     values[1, 3:] = math.nan
     values[2, 9:] = math.nan
     alone = false_positive_rates(values[:1], rng(), splits=50)
-    assert set(false_positive_rates(values, rng(), splits=50)) == set(alone)
+    both = false_positive_rates(values[:2], rng(), splits=50)
+    assert both == alone  # the second has three seeds, too few for two halves
+    assert false_positive_rates(values, rng(), splits=50) != alone
 
 
-@pytest.mark.parametrize("values", [np.zeros((0, 5)), np.zeros((4, 3))])
-def test_fewer_than_four_seeds_have_no_halves(values: np.ndarray) -> None:
+@pytest.mark.parametrize("values", [np.zeros((0, 5)), np.zeros((4, 5))])
+def test_fewer_than_six_seeds_have_no_halves_with_a_verdict(values: np.ndarray) -> None:
     assert all(math.isnan(rate) for rate in false_positive_rates(values, rng()).values())
+    assert math.isnan(rate_deviation(values, rng()))
+
+
+def test_six_seeds_have_two_halves_of_three() -> None:
+    rates = false_positive_rates(rng().normal(size=(200, 6)), rng(), splits=20)
+    assert rates["t"] == pytest.approx(0.05, abs=0.02)
+    assert rates["sign_flip"] == 0
 
 
 def test_equal_seeds_never_differ() -> None:
     assert set(false_positive_rates(np.full((2, 12), 0.9), rng(), splits=20).values()) == {0}
+
+
+def test_an_extreme_seed_is_split_like_all_others() -> None:
+    """Each split takes each seed once at most: the extreme one is in half of all pairs' sums at most."""
+    values = np.array([[0.0] * 11 + [1.0]])
+    assert false_positive_rates(values, rng(), splits=200) == {"sign_flip": 0, "bca": 0, "t": 0, "wilcoxon": 0}
+
+
+@pytest.mark.parametrize("n", [8, 20])
+def test_the_uncertainty_of_a_rate_is_how_far_rates_scatter(n: int) -> None:
+    rates = [
+        false_positive_rates(rng.normal(size=(1, n)), rng, 300)["t"] for rng in map(np.random.default_rng, range(60))
+    ]
+    found = rate_deviation(np.zeros((1, n)), rng(), 300)
+    print(f"{n} seeds: {np.std(rates, ddof=1):.4f}, said to be {found:.4f}")
+    assert found == pytest.approx(np.std(rates, ddof=1), rel=0.5)
+    assert np.mean(rates) == pytest.approx(0.05, abs=4 * found / math.sqrt(60))

@@ -12,6 +12,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from scipy.stats import PermutationMethod, binom, bootstrap, permutation_test, ttest_1samp, wilcoxon
+from scipy.stats import t as student_t
 
 from orchestrator.statistics.paired import (
     MEANINGFUL,
@@ -156,6 +157,7 @@ def test_more_lines_than_fit_at_once_change_nothing() -> None:
 @given(values=lines)
 def test_p_is_a_probability_that_neither_swap_nor_order_changes(test: PValue, values: Array) -> None:
     p = float(test(values))
+    assume(not math.isnan(p))
     assert 0 <= p <= 1
     assert float(test(-values)) == pytest.approx(p, rel=1e-6, abs=1e-12)
     assert float(test(values[::-1])) == pytest.approx(p, rel=1e-6, abs=1e-12)
@@ -193,13 +195,36 @@ def test_a_drawn_p_is_never_zero() -> None:
 @UNHURRIED
 @given(lines)
 def test_the_t_test_is_scipys(values: Array) -> None:
-    assume(values.std() > 1e-6)
+    assume(values.std() > 1e-6 and len(values) > 2)
     assert paired_t_test(values) == pytest.approx(ttest_1samp(values, 0).pvalue, rel=1e-9)
 
 
-def test_equal_differences_are_certain() -> None:
-    assert list(paired_t_test([[0.1] * 5, [0.0] * 5])) == [0, 1]
-    assert list(effect_size([[0.1] * 5, [-0.1] * 5, [0.0] * 5])) == [math.inf, -math.inf, 0]
+def test_two_seeds_have_no_t_test() -> None:
+    assert np.isnan(paired_t_test([[0.1, 0.2, math.nan], [0.0, 0.0, math.nan]], step=0.01)).all()
+
+
+def test_equal_differences_without_steps_test_nothing() -> None:
+    assert np.isnan(paired_t_test([[0.1] * 5, [0.0] * 5, [0.3, 0.1 + 0.2, 0.3, 0.3, 0.3]])).all()
+    assert np.isnan(effect_size([[0.1] * 5, [-0.1] * 5, [0.0] * 5])).all()
+
+
+@pytest.mark.parametrize("n", [3, 5])
+def test_equal_differences_have_the_spread_of_half_a_step_each_line_its_own(n: int) -> None:
+    steps = np.array([0.01, 0.001])
+    expected = 2 * student_t(n - 1).sf(0.02 / (steps / 2) * math.sqrt(n))
+    assert paired_t_test([[0.02] * n] * 2, steps) == pytest.approx(expected)
+    assert paired_t_test([0.0] * n, 0.01) == pytest.approx(1)
+    doubled = effect_size([[0.02] * n] * 2, steps)
+    assert doubled[1] == pytest.approx(10 * doubled[0])
+
+
+def test_few_steps_make_no_false_differences() -> None:
+    """Of 12 questions about 3 seeds on 100 samples, without the floor 15 in 100 answers were wrong."""
+    drawn = rng().poisson(0.2, size=(4000, 12, 3)) - rng(1).poisson(0.2, size=(4000, 12, 3))
+    plain = (12 * np.nan_to_num(paired_t_test(drawn / 100), nan=1.0).min(axis=1) <= 0.05).mean()
+    floored = (12 * paired_t_test(drawn / 100, 1 / 100).min(axis=1) <= 0.05).mean()
+    print(f"{plain:.3f} without, {floored:.3f} with the floor; equal differences excluded")
+    assert floored < 0.05
 
 
 @UNHURRIED

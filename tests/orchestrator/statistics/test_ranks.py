@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -11,9 +12,19 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 from scikit_posthocs import posthoc_nemenyi_friedman
-from scipy.stats import friedmanchisquare, wilcoxon
+from scipy.stats import friedmanchisquare, rankdata, wilcoxon
 
-from orchestrator.statistics.ranks import average_ranks, cliques, friedman, holm_wilcoxon, nemenyi_difference
+from orchestrator.statistics import ranks as ranks_module
+from orchestrator.statistics.ranks import (
+    Chance,
+    Friedman,
+    average_ranks,
+    chance,
+    cliques,
+    critical_difference,
+    friedman,
+    holm_wilcoxon,
+)
 
 UNHURRIED = settings(deadline=None)
 
@@ -40,47 +51,132 @@ DEMSAR = np.array(
 scores = arrays(float, st.tuples(st.integers(2, 12), st.integers(3, 5)), elements=st.floats(0, 1), unique=True)
 
 
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+def judged(values: object) -> Friedman:
+    return friedman(np.asarray(values, float), chance(np.asarray(values, float), rng()))
+
+
+def by_brute_force(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean ranks (outcomes, methods) under every order of every setting."""
+    ranks = rankdata(-values, axis=1)
+    orders = [list(itertools.permutations(row)) for row in ranks]
+    return np.array([np.mean(outcome, axis=0) for outcome in itertools.product(*orders)])
+
+
 def test_demsars_example() -> None:
     assert average_ranks(DEMSAR) == pytest.approx([3.143, 2.000, 2.893, 1.964], abs=5e-4)
-    found = friedman(DEMSAR)
+    found = judged(DEMSAR)
     assert found.statistic == pytest.approx(9.28, abs=5e-3)
-    assert found.iman_davenport == pytest.approx(3.69, abs=5e-3)
-    assert found.p == pytest.approx(0.0258, abs=5e-4)
-    assert found.iman_davenport_p < 0.05  # the paper: F(3, 39) = 2.85 at 0.05
-    assert nemenyi_difference(4, 14) == pytest.approx(1.25, abs=5e-3)
-    assert nemenyi_difference(4, 14, alpha=0.1) == pytest.approx(1.12, abs=5e-3)
+    assert found.exact
+    drawn = rng().permuted(np.tile(rankdata(-DEMSAR, axis=1), (20_000, 1, 1)), axis=2).mean(axis=1)
+    away = ((drawn - 2.5) ** 2).sum(axis=1)
+    expected = np.mean(away >= found.statistic * 4 * 5 / 12 / 14 - 1e-9)
+    assert found.p == pytest.approx(expected, abs=0.003)  # chi-squared says 0.026
+    assert critical_difference(14, chance(DEMSAR, rng())) == pytest.approx(1.25, abs=0.06)  # his is for many settings
 
 
 def test_demsars_diagram() -> None:
     ranks = average_ranks(DEMSAR)
-    assert cliques(ranks, nemenyi_difference(4, 14)) == [(3, 1, 2, 0)]  # "not powerful enough"
-    assert cliques(ranks, nemenyi_difference(4, 14, alpha=0.1)) == [(3, 1, 2), (2, 0)]
-
-
-@pytest.mark.parametrize(("methods", "q"), [(2, 1.960), (3, 2.343), (5, 2.728), (10, 3.164)])
-def test_demsars_critical_values(methods: int, q: float) -> None:
-    assert nemenyi_difference(methods, 1) == pytest.approx(q * math.sqrt(methods * (methods + 1) / 6), rel=5e-4)
+    assert cliques(ranks, 1.25) == [(3, 1, 2, 0)]  # "not powerful enough"
+    assert cliques(ranks, 1.12) == [(3, 1, 2), (2, 0)]
 
 
 @UNHURRIED
 @given(scores)
-def test_without_ties_friedman_is_scipys(values: NDArray[np.float64]) -> None:
+def test_without_ties_the_statistic_is_scipys(values: NDArray[np.float64]) -> None:
+    assert math.isnan(friedman(values, None).p)
     expected = friedmanchisquare(*values.T)
-    found = friedman(values)
+    found = friedman(values, Chance(np.zeros((1, values.shape[1]), np.int64), np.ones(1), exact=True))
     assert found.statistic == pytest.approx(expected.statistic, abs=1e-9)
-    assert found.p == pytest.approx(expected.pvalue, abs=1e-9)
-    assert 0 <= found.iman_davenport_p <= 1
+
+
+@UNHURRIED
+@given(
+    arrays(
+        float, st.sampled_from([(2, 2), (2, 3), (4, 3), (3, 4), (2, 5), (6, 2)]), elements=st.integers(0, 3).map(float)
+    )
+)
+def test_p_counts_every_order_also_with_ties(values: NDArray[np.float64]) -> None:
+    outcomes, ranks = by_brute_force(values), average_ranks(values)
+    away = ((outcomes - outcomes[0].mean()) ** 2).sum(axis=1)
+    observed = ((ranks - ranks.mean()) ** 2).sum()
+    found = judged(values)
+    assert found.exact
+    assert found.p == pytest.approx((away >= observed - 1e-9).mean())
+    ranges = np.ptp(outcomes, axis=1)
+    rare = [each for each in np.unique(ranges.round(9)) if (ranges >= each - 1e-6).mean() <= 0.05]
+    difference = critical_difference(len(values), chance(values, rng()))
+    assert difference == pytest.approx(min(rare, default=math.inf))
+
+
+@pytest.mark.parametrize(
+    ("settings", "methods", "p"), [(2, 4, 1 / 24), (2, 2, 1 / 2), (3, 2, 1 / 4), (2, 3, 1 / 6), (4, 2, 1 / 8)]
+)
+def test_perfect_agreement_is_as_rare_as_it_is(settings: int, methods: int, p: float) -> None:
+    """The F of Iman & Davenport said p < 0.001 to all of them."""
+    found = judged([list(range(methods))] * settings)
+    assert found.exact
+    assert found.p == pytest.approx(p)
+
+
+def test_kendalls_table_of_perfect_agreement() -> None:
+    """The probabilities of Friedman's statistic for 3 methods and 4 settings (Kendall 1970, table 5)."""
+    values = np.array([[1, 2, 3]] * 4, float)
+    by_chance = chance(values, rng())
+    doubled = 2 * rankdata(-values, axis=1).sum(axis=0)
+    squares = (by_chance.sums**2).sum(axis=1)
+    constant = int(doubled.sum() ** 2 / 3)
+    published = {8: 0.931, 14: 0.273, 18: 0.125, 24: 0.069, 26: 0.042, 32: 0.0046}
+    s_of = {8: 2, 14: 14, 18: 18, 24: 24, 26: 26, 32: 32}
+    for key, p in published.items():
+        assert by_chance.tail(squares, constant + 4 * s_of[key]) == pytest.approx(p, abs=6e-4), key
+
+
+def test_where_orders_are_too_many_some_are_drawn_and_no_p_is_zero() -> None:
+    values = np.tile(np.arange(12.0), (20, 1))
+    found = judged(values)
+    assert not found.exact
+    assert found.p == pytest.approx(1 / (ranks_module.ORDERS + 1))
+    assert judged(rng().normal(size=(20, 12))).p > 0.001
+
+
+def test_drawn_orders_come_near_the_counted_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = rng().normal([0, 0, 0.5, 1], size=(7, 4))
+    counted = judged(values)
+    difference = critical_difference(7, chance(values, rng()))
+    monkeypatch.setattr(ranks_module, "METHODS_COUNTED", 1)
+    drawn = judged(values)
+    assert counted.exact
+    assert not drawn.exact
+    assert drawn.p == pytest.approx(counted.p, abs=4 * math.sqrt(counted.p / ranks_module.ORDERS))
+    assert critical_difference(7, chance(values, rng())) == pytest.approx(difference, abs=0.15)
+
+
+def test_for_many_settings_the_critical_difference_nears_nemenyis() -> None:
+    values = rng().normal(size=(60, 3))
+    q = 2.343  # Demšar, table 5
+    assert critical_difference(60, chance(values, rng())) == pytest.approx(q * math.sqrt(3 * 4 / (6 * 60)), abs=2 / 60)
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_methods_share_a_clique_unless_scikit_posthocs_tells_them_apart(seed: int) -> None:
     values = np.random.default_rng(seed).normal(size=(20, 6)) + np.linspace(0, 1.5, 6)
-    found = cliques(average_ranks(values), nemenyi_difference(6, 20))
+    ranks = average_ranks(values)
+    found = cliques(ranks, critical_difference(20, chance(values, rng())))
     p = posthoc_nemenyi_friedman(values).to_numpy()
     together = np.eye(6, dtype=bool)
     for group in found:
         together[np.ix_(group, group)] = True
-    np.testing.assert_array_equal(together, p > 0.05)
+    unclear = (p > 0.03) & (p < 0.07)  # hers holds for many settings
+    np.testing.assert_array_equal(together | unclear, (p > 0.05) | unclear)
+
+
+def test_ranks_just_the_critical_difference_apart_differ_however_they_are_rounded() -> None:
+    assert cliques([1.1, 1.1 + 1.3], 1.3) == []
+    assert cliques([1 / 3, 1 / 3 + 0.7], 0.7) == []
 
 
 @UNHURRIED
@@ -103,12 +199,6 @@ def test_cliques_are_the_largest_groups_within_the_difference(ranks: list[float]
     assert joined == close
 
 
-def test_perfect_agreement_is_as_far_as_iman_davenport_goes() -> None:
-    found = friedman([[3, 2, 1]] * 5)
-    assert found.statistic == pytest.approx(10)
-    assert found.iman_davenport_p == pytest.approx(0)
-
-
 def test_what_diverged_ranks_last() -> None:
     assert list(average_ranks([[0.5, -math.inf, 0.6], [0.5, -math.inf, -math.inf]])) == [1.5, 2.75, 1.75]
 
@@ -116,7 +206,7 @@ def test_what_diverged_ranks_last() -> None:
 def test_a_missing_score_has_no_rank() -> None:
     values = [[0.5, math.nan, 0.6], [0.5, 0.4, 0.3]]
     assert np.isnan(average_ranks(values)).all()
-    assert np.isnan(friedman(values)).all()
+    assert np.isnan(friedman(values, None)[:2]).all()
     assert cliques(average_ranks(values), 1.0) == []
 
 
@@ -127,26 +217,37 @@ def test_holms_wilcoxon_compares_each_with_the_baseline() -> None:
     for left, (p, i) in zip((3, 2, 1), raw, strict=True):
         highest = max(highest, min(1, left * p))
         expected[i] = highest
-    np.testing.assert_allclose(holm_wilcoxon(values, 0), expected)
+    np.testing.assert_allclose(holm_wilcoxon(values, 0, rng()), expected)
 
 
 def test_both_diverged_is_no_difference() -> None:
     values = np.array([[-math.inf, -math.inf], *[[0.5, 0.6 + i / 100] for i in range(6)]])
-    assert holm_wilcoxon(values, 0)[1] == 2 / 2**6
+    assert holm_wilcoxon(values, 0, rng())[1] == 2 / 2**6
 
 
-def test_without_a_difference_the_rank_tests_keep_their_level() -> None:
-    rng = np.random.default_rng(0)
-    runs = 1000
-    false = np.zeros(4)
+def test_beyond_what_is_counted_signs_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = rng().normal([0, 0.3, 0.2], size=(30, 3)).round(1)  # with ties
+    exact = holm_wilcoxon(values, 0, rng())
+    monkeypatch.setattr(ranks_module, "SETTINGS_COUNTED", 10)
+    drawn = holm_wilcoxon(values, 0, rng())
+    assert not np.array_equal(drawn, exact, equal_nan=True)
+    np.testing.assert_allclose(drawn, exact, atol=0.02)
+
+
+@pytest.mark.parametrize(("settings", "methods"), [(2, 2), (2, 4), (3, 2), (5, 3), (14, 4)])
+def test_without_a_difference_the_rank_tests_keep_their_level(settings: int, methods: int) -> None:
+    draws = np.random.default_rng(0)
+    runs = 400
+    false = np.zeros(3)
+    by_chance = chance(draws.uniform(size=(settings, methods)), rng())  # without ties it is the same for all
+    difference = critical_difference(settings, by_chance)
     for _ in range(runs):
-        values = rng.uniform(size=(14, 4))
-        found, ranks = friedman(values), average_ranks(values)
+        values = draws.uniform(size=(settings, methods))
+        ranks = average_ranks(values)
         false += [
-            found.p <= 0.05,
-            found.iman_davenport_p <= 0.05,
-            cliques(ranks, 1.2536) != [tuple(np.argsort(ranks, kind="stable"))],
-            np.nanmin(holm_wilcoxon(values, 0)) <= 0.05,
+            friedman(values, by_chance).p <= 0.05,
+            bool(ranks.max() - ranks.min() >= difference - 1e-9),
+            np.nanmin(holm_wilcoxon(values, 0, draws)) <= 0.05,
         ]
-    print(dict(zip(("friedman", "iman-davenport", "nemenyi", "holm-wilcoxon"), false / runs, strict=True)))
+    print(dict(zip(("friedman", "nemenyi", "holm-wilcoxon"), false / runs, strict=True)))
     assert (false / runs < 0.05 + 4 * math.sqrt(0.05 * 0.95 / runs)).all()

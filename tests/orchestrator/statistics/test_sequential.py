@@ -106,7 +106,7 @@ runs = st.lists(st.integers(-100, 100).map(lambda percent: percent / 100), min_s
 @UNHURRIED
 @given(runs, st.floats(0.1, 10), st.floats(-5, 5))
 def test_the_interval_moves_and_scales_with_the_differences(values: list[float], scale: float, shift: float) -> None:
-    assume(np.std(values) > 0)
+    assume(np.ptp(values) > 0)
     found = interval(values, 5, 20)
     moved = interval([scale * value + shift for value in values], 5, 20)
     assert moved[:3] == pytest.approx([scale * bound + shift for bound in found[:3]], rel=1e-6, abs=1e-6)
@@ -118,7 +118,7 @@ def test_the_interval_moves_and_scales_with_the_differences(values: list[float],
 @UNHURRIED
 @given(runs)
 def test_it_is_never_narrower_than_the_interval_of_one_look(values: list[float]) -> None:
-    assume(np.std(values) > 0)
+    assume(np.ptp(values) > 0)
     once, always = mean_interval(values), interval(values, 5, 20)
     assert always.low <= once.low
     assert once.high <= always.high
@@ -142,9 +142,32 @@ def test_six_seeds_may_decide() -> None:
     assert interval([0.30, 0.31, 0.29, 0.32, 0.30, 0.31], 5, 30).low > 0.2
 
 
-def test_equal_differences_wait_for_the_last_look() -> None:
-    assert math.isnan(interval([0.1] * 10, 5, 30).low)
-    assert interval([0.1] * 30, 5, 30)[:3] == pytest.approx((0.1, 0.1, 0.1))
+@pytest.mark.parametrize("n", [10, 30])
+def test_equal_differences_without_steps_tell_nothing_at_any_look(n: int) -> None:
+    assert math.isnan(interval([0.1] * n, 5, 30).low)
+
+
+@pytest.mark.parametrize("n", [6, 10, 30])
+def test_equal_differences_have_the_spread_of_half_a_step(n: int) -> None:
+    values = [-1.0, 1.0] * (n // 2)
+    deviation = float(np.std(values, ddof=1))
+    floored, scattered = interval([0.1] * n, 5, 30, step=0.02), interval(values, 5, 30)
+    assert floored.high - 0.1 == pytest.approx(0.01 / deviation * scattered.high)
+
+
+def test_there_is_no_look_before_the_first() -> None:
+    values = list(np.random.default_rng(0).normal(size=9))
+    assert math.isnan(interval(values, 10, 30).low)
+    assert interval(values, 9, 30).low < interval(values, 9, 30).high
+
+
+def test_with_steps_at_most_alpha_of_all_runs_ever_find_a_difference() -> None:
+    rng, runs, wrong = np.random.default_rng(3), 1000, 0
+    for _ in range(runs):
+        values = (rng.poisson(0.1, 12) - rng.poisson(0.1, 12)) / 100
+        looks = [interval(values[:n], LEAST, 12, step=0.01) for n in range(LEAST, 13)]
+        wrong += any(look.low > 0 or look.high < 0 for look in looks)
+    assert wrong / runs < 0.05 + 3 * math.sqrt(0.05 * 0.95 / runs)
 
 
 def test_a_plan_that_grew_on_sight_is_refused() -> None:

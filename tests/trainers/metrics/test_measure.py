@@ -13,6 +13,7 @@ from trainers.evaluation import Evaluation
 from trainers.metrics import MEASURES, Observed
 from trainers.metrics import measure as measure_observed
 from trainers.metrics.features import Geometry
+from trainers.metrics.traits import TRAITS
 
 OF_THE_BIAS = {"learned_bias", "bias_gap", "relative_bias_gap", "bias_distance", "accuracy_at_bias"}
 OF_VALIDATION = {
@@ -158,9 +159,45 @@ def test_the_mean_stands_for_one_bias_per_class() -> None:
 
 def test_the_threshold_of_the_validation_split_is_applied_to_the_test_split() -> None:
     validation = _evaluation([10, 6], [4, 5])
-    measured = measure(_evaluation([6, 5, 9, 5.75], [5, 4, 0, 5.25]), FEATURES, [], validation)
+    measured = measure(_evaluation([3, 2.5, 9, 5.75], [1, 0, 0, 5.25]), FEATURES, [], validation)
     assert measured["validation_threshold"] == 5.5
-    assert measured["accuracy_at_validation_threshold"] == 3 / 4
+    assert measured["unified_threshold"] == 1.75
+    assert measured["accuracy_at_validation_threshold"] == 2 / 4
+    assert measured["uniform_accuracy"] == 3 / 4
+
+
+def test_where_no_validation_sample_is_right_nothing_can_be_deployed() -> None:
+    """The worst models must not leave the mean."""
+    measured = measure(SEPARABLE, FEATURES, [], HOPELESS)
+    assert measured["validation_threshold"] is None
+    assert measured["accuracy_at_validation_threshold"] == 0
+    assert measured["accuracy_at_validation_probability"] == 0
+    assert measured["uniform_accuracy"] == 1
+
+
+def test_every_measure_says_what_values_it_can_have() -> None:
+    assert list(TRAITS) == list(MEASURES)
+
+
+@given(pairs, pairs, quarters)
+def test_values_lie_where_their_trait_says_in_its_steps(
+    rows: list[tuple[float, float]], others: list[tuple[float, float]], bias: float
+) -> None:
+    (positive, rival), (own, other) = map(list, zip(*rows, strict=True)), map(list, zip(*others, strict=True))
+    measured = measure(_evaluation(positive, rival), FEATURES, [bias], _evaluation(own, other))
+    for name, value in measured.items():
+        trait, step = TRAITS[name], TRAITS[name].step(len(rows))
+        assert value is None or trait.low - 1e-9 <= value <= trait.high + 1e-9, name
+        assert value is None or not step or value / step == pytest.approx(round(value / step), abs=1e-9), name
+
+
+def test_the_bad_side_of_a_measure_is_where_it_ends() -> None:
+    assert (TRAITS["uniform_accuracy"].worst, TRAITS["uniform_accuracy"].best) == (0, 1)
+    assert (TRAITS["calibration_error"].worst, TRAITS["calibration_error"].best) == (1, 0)
+    assert (TRAITS["nc2"].worst, TRAITS["nc2"].best) == (None, 0)
+    assert (TRAITS["bias_gap"].worst, TRAITS["bias_gap"].best) == (None, None)
+    assert TRAITS["uniform_accuracy"].step(797) == 1 / 797
+    assert TRAITS["uniform_accuracy"].step(None) == TRAITS["bias_gap"].step(797) == 0
 
 
 def test_class_wise_accuracy_uses_the_labels() -> None:

@@ -1,0 +1,60 @@
+"""What the results of two losses in one setting say of a claim, as pairs of seeds: numbers for `statistics.pairs`."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+
+from orchestrator.experiment import Claim
+from orchestrator.outcome import has_figures
+from orchestrator.statistics.pairs import Pairs, Scale
+from trainers.metrics.traits import TRAITS
+
+Row = Mapping[str, Any]
+
+
+def evidence(claim: Claim, challenger: Collection[Row], baseline: Collection[Row], planned: Iterable[int]) -> Pairs:
+    """The pairs of seeds that a claim rests on.
+
+    A cell that diverged, or lacks a measure that others of the same loss have, is in its pair as lost. A seed of which
+    either cell is not there makes no pair.
+
+    Args:
+        claim: What is asked.
+        challenger: The challenger's results in one setting.
+        baseline: The baseline's there; none if the claim is about the challenger alone.
+        planned: The seeds that are to be there before there is a verdict.
+    """
+    mine, scale = _values(challenger, claim.metric), _scale(challenger, claim.metric)
+    if claim.baseline is None:
+        theirs, other = dict.fromkeys(mine, 0.0), scale
+    else:
+        metric = claim.baseline_metric or claim.metric
+        theirs, other = _values(baseline, metric), _scale(baseline, metric)
+    seeds = sorted(mine.keys() & theirs.keys())
+    return Pairs(
+        challenger=[mine[seed] for seed in seeds],
+        baseline=[theirs[seed] for seed in seeds],
+        mine=scale,
+        theirs=other,
+        missing=len(set(planned) - set(seeds)),
+    )
+
+
+def step(metric: str, *rows: Iterable[Row]) -> float:
+    """The largest step between neighbouring values of a measure in some results; 0 where it has none."""
+    return max((TRAITS[metric].step(row.get("samples")) for each in rows for row in each), default=0.0)
+
+
+def _scale(rows: Iterable[Row], metric: str) -> Scale:
+    trait = TRAITS[metric]
+    return Scale(trait.worst, trait.best, step(metric, rows))
+
+
+def _values(rows: Collection[Row], metric: str) -> dict[int, float | None]:
+    """The measure by seed, None where it is lost; empty where no cell of the loss has it, since it has none to lose."""
+    found: dict[int, float | None] = {
+        row["seed"]: row.get(metric) if has_figures(row["state"]) else None for row in rows
+    }
+    figures = [found[row["seed"]] for row in rows if has_figures(row["state"])]
+    return {} if figures and all(value is None for value in figures) else found

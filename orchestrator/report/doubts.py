@@ -1,0 +1,58 @@
+"""What else is to be said of a verdict: texts of `words`, and the values in their braces."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from orchestrator.report.comparison import Finding
+from orchestrator.statistics.intervals import ENOUGH, Interval
+from orchestrator.statistics.pairs import Withheld
+
+Sentence = tuple[str, dict[str, Any]]
+
+WITHHELD: Mapping[Withheld, str] = {
+    "missing": "no verdict while planned cells are missing",
+    "few": "no verdict from fewer than {enough} pairs of seeds",
+    "no spread": "no spread seen: all pairs say the same, which gives no verdict",
+    "lost": "no verdict, because it would not stand with the lost cells at their worst",
+}
+
+
+def doubts(finding: Finding) -> Iterator[Sentence]:
+    """Why there is no verdict or what would give one, which cells were lost, and what the verdict assumes."""
+    if finding.verdict != finding.alone:
+        yield "{verdict} if it were the only question", {"verdict": finding.alone}
+    if finding.withheld:
+        yield WITHHELD[finding.withheld], {"enough": ENOUGH}
+    if finding.seeds_needed:
+        yield "about {count} seeds would decide, were the difference what it seems", {"count": finding.seeds_needed}
+    if finding.bound is not None:
+        yield "no practical number of seeds decides; the difference is below {bound}", {"bound": f"{finding.bound:.4f}"}
+    if finding.collapsed:
+        yield "{count} of {cells} cells collapsed", {"count": finding.collapsed, "cells": finding.cells}
+    if finding.lost:
+        yield _lost(finding)
+    if finding.doubted:
+        text = "a sign test disagrees (p = {p}), so the verdict rests on differences being about normal"
+        yield text, {"p": f"{finding.signs:.2f}"}
+
+
+def _lost(finding: Finding) -> Sentence:
+    values = {"count": finding.lost, "pairs": finding.difference.n + finding.lost}
+    if finding.at_worst is None:
+        return (
+            "{count} of {pairs} pairs lost; the measure has no worst value, so a sign test counts them against",
+            values,
+        )
+    return "{count} of {pairs} pairs lost; at their worst {difference}", values | {
+        "difference": shown(finding.at_worst)
+    }
+
+
+def shown(interval: Interval) -> str:
+    """`+0.0123 [+0.0100, +0.0146] n=5`, in the unit of the measure."""
+    if not interval.n:
+        return "no pair of seeds"
+    spread = "" if interval.low != interval.low else f" [{interval.low:+.4f}, {interval.high:+.4f}]"
+    return f"{interval.estimate:+.4f}{spread} n={interval.n}"

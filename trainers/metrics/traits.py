@@ -1,0 +1,88 @@
+"""What values each measure can have: which side is better, where it ends, and in what steps it moves."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal, NamedTuple
+
+
+class Trait(NamedTuple):
+    """Of one measure."""
+
+    better: Literal["higher", "lower"] | None = None
+    """None where neither side is."""
+    low: float = -math.inf
+    high: float = math.inf
+    counted: bool = False
+    """Whether it is a share of the test samples, and so moves in steps of one sample."""
+
+    @property
+    def worst(self) -> float | None:
+        """The bound on its bad side; None where it has none."""
+        return _bound({"higher": self.low, "lower": self.high}.get(self.better or ""))
+
+    @property
+    def best(self) -> float | None:
+        """The bound on its good side; None where it has none."""
+        return _bound({"higher": self.high, "lower": self.low}.get(self.better or ""))
+
+    def step(self, samples: int | None) -> float:
+        """Between neighbouring values with so many test samples; 0 where there are no steps, or they are not known."""
+        return 1 / samples if self.counted and samples else 0.0
+
+
+def _bound(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
+
+
+ACCURACY = Trait("higher", 0.0, 1.0, counted=True)
+SHARE = Trait("higher", 0.0, 1.0)
+ERROR = Trait("lower", 0.0, 1.0)
+DISTANCE = Trait("lower", 0.0)
+PLACE = Trait()
+
+TRAITS = {
+    "sample_wise_accuracy": ACCURACY,
+    "class_wise_accuracy": ACCURACY,
+    "uniform_accuracy": ACCURACY,
+    "unified_threshold": PLACE,
+    "threshold_low": PLACE,
+    "threshold_high": PLACE,
+    "learned_bias": PLACE,
+    "bias_gap": PLACE,
+    "bias_distance": DISTANCE,
+    "relative_bias_gap": DISTANCE,
+    "accuracy_at_bias": ACCURACY,
+    "compactness": Trait("higher", -1.0, 1.0),
+    "distinctiveness": Trait("higher", 0.0, 2.0),
+    "uniformity": SHARE,
+    "validation_threshold": PLACE,
+    "accuracy_at_validation_threshold": ACCURACY,
+    "threshold_spread": DISTANCE,
+    "temperature": PLACE,
+    "uniform_accuracy_probability": ACCURACY,
+    "uniform_accuracy_calibrated": ACCURACY,
+    "uniform_accuracy_centred": ACCURACY,
+    "accuracy_at_validation_probability": ACCURACY,
+    "calibration_error": ERROR,
+    "calibration_error_calibrated": ERROR,
+    "true_accept_rate_1": ACCURACY,
+    "true_accept_rate_01": ACCURACY,
+    "area_under_risk_coverage": ERROR,
+    "nc1": DISTANCE,
+    "nc2": DISTANCE,
+    "nc3": DISTANCE,
+    "open_auroc": SHARE,
+    "open_auroc_probability": SHARE,
+    "open_auroc_energy": SHARE,
+    "open_fpr95": ERROR,
+    "open_oscr": SHARE,
+    "unknown_rejected": SHARE,
+    "verification_eer": ERROR,
+    "verification_tar_1": SHARE,
+    "shift_sample_wise_accuracy": ACCURACY,
+    "shift_uniform_accuracy": ACCURACY,
+    "shift_accuracy_at_clean_threshold": ACCURACY,
+}
+"""By name, one for each of `MEASURES`. A mean over shifts moves in smaller steps than one sample: half of one is more
+than its least spread has to be. Shares of unknown samples or of pairs are not shares of test samples."""
