@@ -192,6 +192,9 @@ def show_plan(
     dataset: Datasets = None,
     only: Only = False,
     seeds: Seeds = None,
+    register: Annotated[
+        bool, typer.Option("--register", help="Print a hash of the file's claims and seed rule, to publish beforehand.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Print the grid and what of it is done; start nothing."""
@@ -216,11 +219,15 @@ def show_plan(
         durations = records.durations(plan.experiment.name) if records else {}
     left = plan.pending({cell for cell, state in states.items() if is_done(state)})
     feasibility.check(left, feasibility.labels_here(data_dir))
+    registered = wiring.registered(file) if register else None
     if as_json:
-        print(json.dumps({**overview.as_json(experiment, plan, states), "data": data.to_json()}))
+        told = {**overview.as_json(experiment, plan, states), "data": data.to_json()}
+        print(json.dumps(told | ({"register": registered} if registered else {})))
     else:
         rows = wiring.known(place, experiment.name)
         wiring.console().print(overview.grid(plan, states, durations, rows, data.told()))
+        if registered:
+            print(f"{registered}  claims and seed rule of {file}")
 
 
 @app.command()
@@ -326,6 +333,7 @@ def compare(
     from orchestrator.records.evaluations import Evaluations
     from orchestrator.report import across, tables, validation, within
 
+    del registry  # scripts pass it; the cells' files now tell what it was asked for
     place = Workspace.at(workspace)
     plan = wiring.plan(wiring.experiment(file, loss, backbone, dataset, only, seeds), place, data_dir)
     results = _results(plan, place, workspace)
@@ -335,7 +343,7 @@ def compare(
     if samples:
         wiring.console().print(within.table(within.within(plan, Evaluations(place.evaluations))))
         return
-    comparison = wiring.compared(results, plan, place, registry, file)
+    comparison = wiring.compared(results, plan, place, file)
     overall = across.overall(plan.experiment, results.rows())
     match form:
         case "text":
@@ -367,7 +375,7 @@ def report(
     place = Workspace.at(workspace)
     plan = wiring.plan(wiring.experiment(file, loss, backbone, dataset, only, seeds), place, data_dir)
     results = _results(plan, place, workspace)
-    comparison = wiring.compared(results, plan, place, registry, file)
+    comparison = wiring.compared(results, plan, place, file)
     content = page.render(comparison, results.rows(), Evaluations(place.evaluations), plan)
     written = place.report(plan.experiment.name)
     Storage(written.parent).write(written.name, content.encode())
@@ -647,7 +655,7 @@ def _conclude(
     comparison, results = None, wiring.aggregated(console, plan, place)
     wiring.inventoried(plan, place, registry, results)
     if results.table.num_rows:
-        comparison = wiring.compared(results, plan, place, registry, file)
+        comparison = wiring.compared(results, plan, place, file)
         console.print(tables.terminal(comparison))
         if ended.runs:
             wiring.show(comparison, results, plan, place, ended.runs)

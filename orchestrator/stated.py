@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import TYPE_CHECKING, Any
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 if TYPE_CHECKING:
     from orchestrator.claims import Claim
@@ -30,6 +32,60 @@ def claim_hash(claim: Claim) -> str:
     Fields at their defaults are left out, so that a field that claims get later changes no hash of today.
     """
     return _sha256(claim.model_dump(mode="json", exclude={"id"}, exclude_defaults=True))
+
+
+Dated = Literal["before", "after", "unknown"]
+"""Whether something was stated before results."""
+
+
+class When(NamedTuple):
+    """What the cells that a claim speaks of tell of when it was stated, as the file has it now."""
+
+    carried: int
+    """They began when the experiment stated just this claim."""
+    without: int
+    """They began when the experiment did not state it, or stated it differently."""
+    unknown: int
+    """Nothing is recorded, or they were trained for another experiment."""
+
+    @property
+    def cells(self) -> int:
+        """All of them."""
+        return sum(self)
+
+    @property
+    def word(self) -> Dated:
+        """Whether it was stated before the cells ran; whoever cannot show it for every cell cannot say so."""
+        if self.without:
+            return "after"
+        return "before" if self.carried and not self.unknown else "unknown"
+
+
+def when(
+    claim: Claim, now: Mapping[str, Any], recorded: Iterable[Mapping[str, Any] | None], *, sequential: bool = False
+) -> When:
+    """When a claim was stated.
+
+    Args:
+        claim: The claim, of an experiment's file.
+        now: What the file states (`stated`).
+        recorded: What was recorded with each cell that the claim speaks of; None where nothing was.
+        sequential: Whether verdicts decide how many seeds are run: the rule for that is then part of the claim.
+    """
+    found = Counter(_told(claim.id, now, record, sequential=sequential) for record in recorded)
+    return When(found["carried"], found["without"], found["unknown"])
+
+
+def _told(claim: str, now: Mapping[str, Any], record: Mapping[str, Any] | None, *, sequential: bool) -> str:
+    if record is None or record["experiment"] != now["experiment"]:
+        return "unknown"
+    same_rule = not sequential or record["seeds"] == now["seeds"]
+    return "carried" if same_rule and record["claims"].get(claim) == now["claims"].get(claim) else "without"
+
+
+def register(experiment: Experiment) -> str:
+    """A hash of the whole statement, to be published before anything runs: 64 hexadecimal digits."""
+    return _sha256(stated(experiment))
 
 
 def _sha256(content: object) -> str:

@@ -48,7 +48,7 @@ class Study:
     def compare(self) -> Comparison:
         """Every loss against the baseline, and what the claims come to."""
         found = table.aggregate(self.plan, Evaluations(self.place.evaluations))
-        return wiring.compared(found, self.plan, self.place, None, self.file)
+        return wiring.compared(found, self.plan, self.place, self.file)
 
     def plot_differences(self) -> Figure:
         """Paired differences to the baseline with their intervals, one row a loss."""

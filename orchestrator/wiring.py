@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tempfile
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
     from orchestrator.records.results import Results
     from orchestrator.records.tracking import Tracking
     from orchestrator.report.comparison import Comparison
-    from orchestrator.sequence import Spending
+    from orchestrator.sequence import Key, Spending
+    from orchestrator.stated import When
     from orchestrator.trials import Trials
     from trainers.datasets.content import Content
 
@@ -68,6 +70,14 @@ def stated(file: Path) -> dict[str, Any]:
     from orchestrator.stated import stated as hashes
 
     return hashes(load(_located(file)))
+
+
+def registered(file: Path) -> str:
+    """A hash of what the experiment's file states, to be published before anything runs."""
+    from orchestrator.experiment import load
+    from orchestrator.stated import register
+
+    return register(load(_located(file)))
 
 
 def contents(asked: Experiment, place: Workspace, data_dir: Path, ask: Ask | None = None) -> dict[str, Content]:
@@ -274,8 +284,8 @@ def aggregated(console: Console, plan: Plan, place: Workspace) -> Results:
     return found
 
 
-def compared(results: Results, plan: Plan, place: Workspace, registry_url: str | None, file: Path) -> Comparison:
-    """What the results say, and whether the file's claims were stated before them."""
+def compared(results: Results, plan: Plan, place: Workspace, file: Path) -> Comparison:
+    """What the results say, and when the file's claims were stated."""
     from orchestrator.drift.ledger import Ledger
     from orchestrator.drift.pool import pooled
     from orchestrator.records.evaluations import Evaluations
@@ -284,19 +294,40 @@ def compared(results: Results, plan: Plan, place: Workspace, registry_url: str |
 
     rows = results.rows()
     pool = pooled(plan.experiment, rows, Ledger(place.drift(plan.experiment.name)))
-    with registry_if_any(place, registry_url) as records:
-        stated_after = records is not None and records.claims_changed(experiment(file))
     stage = trials(plan.experiment, place, plan.contents)
     tried = aggregate(stage.plan, Evaluations(place.evaluations)).rows() if stage else []
     return compare(
         plan.experiment,
         rows,
-        stated_after=stated_after,
+        stated=_dated(plan.experiment, stated(file), results),
         pool=pool,
         tuned=stage.tuned if stage else (),
         trial_rows=tried,
         data=data(plan, place),
     )
+
+
+def _dated(asked: Experiment, now: Mapping[str, Any], results: Results) -> dict[str, When]:
+    """When each claim was stated, by its id, as the cells that it speaks of tell."""
+    from orchestrator.sequence import questions
+    from orchestrator.stated import when
+
+    records: defaultdict[Key, list[Mapping[str, Any] | None]] = defaultdict(list)
+    columns = results.table.select(["dataset", "backbone", "loss", "cell_id"]).to_pydict()
+    for *key, cell in zip(*columns.values(), strict=True):
+        records[tuple(key)].append(results.stated.get(cell))  # pyright: ignore[reportArgumentType]  # three of them
+    keys: defaultdict[str, dict[Key, None]] = defaultdict(dict)
+    for question in questions(asked):
+        keys[question.claim.id] |= dict.fromkeys(question.measures)
+    return {
+        claim.id: when(
+            claim,
+            now,
+            (record for key in keys[claim.id] for record in records[key]),
+            sequential=asked.sequence is not None,
+        )
+        for claim in asked.claims
+    }
 
 
 def inventoried(plan: Plan, place: Workspace, url: str | None, results: Results) -> None:

@@ -309,13 +309,6 @@ class Registry:
         with self.reading() as session:
             return events.latest(session, experiment, most)
 
-    def claims_changed(self, experiment: Experiment) -> bool:
-        """Whether the claims differ from those of the first launch; False before it."""
-        query = select(ExperimentRow.claims_hash).where(ExperimentRow.name == experiment.name)
-        with self.reading() as session:
-            first = session.scalar(query)
-        return first is not None and first != _stated(experiment.model_dump(mode="json"))
-
     def experiments(self) -> list[str]:
         """The names of all experiments, in the order of their first launch."""
         with self.reading() as session:

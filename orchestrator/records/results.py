@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -82,6 +82,8 @@ class Results:
     table: pa.Table
     missing: tuple[Cell, ...]
     damaged: tuple[str, ...]
+    stated: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """What its experiment stated when each cell began, by the cell's id, where that was recorded."""
 
     def rows(self) -> list[dict[str, Any]]:
         """One dictionary a cell, in the order of the plan."""
@@ -100,6 +102,7 @@ def aggregate(plan: Plan, evaluations: Evaluations) -> Results:
         _with_trials(pa.Table.from_batches([part.rows for part in parts], SCHEMA), plan),
         tuple(cell for part in parts for cell in part.missing),
         tuple(sentence for part in parts for sentence in part.damaged),
+        {cell: record for part in parts for cell, record in part.stated.items()},
     )
 
 
@@ -125,6 +128,7 @@ class _Part(NamedTuple):
     rows: pa.RecordBatch
     missing: list[Cell]
     damaged: list[str]
+    stated: dict[str, Mapping[str, Any]]
 
 
 def _part(experiment: str, evaluations: Evaluations, cells: Sequence[Cell]) -> _Part:
@@ -139,7 +143,9 @@ def _part(experiment: str, evaluations: Evaluations, cells: Sequence[Cell]) -> _
             missing.append(cell)
             damaged.append(_set_aside(cell, evaluations, error))
     columns = _columns(experiment, done, found)
-    return _Part(pa.record_batch([columns[name] for name in SCHEMA.names], SCHEMA), missing, damaged)
+    records = (account["provenance"].get("stated") for account in found)
+    stated = {cell.id: record for cell, record in zip(done, records, strict=True) if record}
+    return _Part(pa.record_batch([columns[name] for name in SCHEMA.names], SCHEMA), missing, damaged, stated)
 
 
 def _set_aside(cell: Cell, evaluations: Evaluations, error: DamagedFileError) -> str:

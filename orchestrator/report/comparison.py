@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -19,6 +19,7 @@ from orchestrator.records.earlier import NOTHING, Data
 from orchestrator.report.audit import Audit, Inequality, audit
 from orchestrator.report.published import Published, beside
 from orchestrator.sequence import ALPHA, Key, Question, Row, by_seed, decided, look, questions
+from orchestrator.stated import Dated, When
 from orchestrator.statistics import multiplicity, paired, power
 from orchestrator.statistics.intervals import Interval, mean_interval, paired_interval
 from orchestrator.statistics.pairs import Withheld, judge
@@ -144,8 +145,8 @@ class Comparison:
     findings: tuple[Finding, ...]
     published: tuple[Published, ...] = ()
     """Figures from papers for the same datasets, backbones and losses, by recipes of their own."""
-    stated_after: bool = False
-    """Whether the claims were edited after the first launch."""
+    stated: Mapping[str, When] = field(default_factory=dict)
+    """When each claim was stated, by its id, as far as the cells tell."""
     sequence: Sequential | None = None
     """The rule that asked for seeds until the claims were decided: their verdicts then hold at all looks together,
     and for all claims and settings together by Bonferroni's correction. `Line.tests` hold at one look alone."""
@@ -158,6 +159,16 @@ class Comparison:
     data: Data = NOTHING
     """What there is to know of the data: where they are not here, and cells of other states of them."""
 
+    def when(self, claim: Claim) -> When:
+        """When a claim was stated."""
+        return self.stated.get(claim.id, When(0, 0, 0))
+
+    @property
+    def when_all(self) -> Dated:
+        """When the claims were stated: after results if one was, before them only if all were."""
+        words = {self.when(finding.claim).word for finding in self.findings}
+        return "after" if "after" in words else "before" if words == {"before"} else "unknown"
+
     @property
     def measures(self) -> tuple[str, ...]:
         """What is compared."""
@@ -165,10 +176,11 @@ class Comparison:
 
     def to_json(self) -> dict[str, Any]:
         """Plain numbers and names; NaN where an interval does not exist becomes None."""
-        about = ("experiment", "question", "baseline", "missing", "diverged", "collapsed", "stated_after", "threshold")
+        about = ("experiment", "question", "baseline", "missing", "diverged", "collapsed", "threshold")
         return _plain(
             {
                 **{name: getattr(self, name) for name in about},
+                "stated": self.when_all,
                 "sequence": self.sequence and self.sequence.model_dump(),
                 "pool": self.pool and self.pool.to_json(),
                 "audit": self.audit and self.audit.to_json(),
@@ -180,6 +192,7 @@ class Comparison:
                         **finding.claim.model_dump(mode="json", exclude={"where"}),
                         **{name: value for name, value in vars(finding).items() if name != "claim"},
                         "unequal": [str(each) for each in finding.unequal],
+                        "stated": _dated(self.when(finding.claim)),
                     }
                     for finding in self.findings
                 ],
@@ -187,11 +200,15 @@ class Comparison:
         )
 
 
+def _dated(when: When) -> dict[str, Any]:
+    return {"when": when.word, "carried": when.carried, "cells": when.cells}
+
+
 def compare(
     experiment: Experiment,
     rows: Sequence[Row],
     *,
-    stated_after: bool = False,
+    stated: Mapping[str, When] | None = None,
     pool: Pool | None = None,
     tuned: Sequence[Tuned] = (),
     trial_rows: Sequence[Row] = (),
@@ -203,7 +220,7 @@ def compare(
     Args:
         experiment: What was asked; where it is tuned, with the winners' recipes.
         rows: The results table, one mapping a cell.
-        stated_after: Whether the claims were edited after the first launch.
+        stated: When each claim was stated, by its id; not known without it.
         pool: The environments that the cells come from, where there are several.
         tuned: How each loss was tuned on each backbone and dataset.
         trial_rows: The results table of the tuning stage.
@@ -228,7 +245,7 @@ def compare(
         lines=lines,
         findings=findings,
         published=tuple(beside(experiment)),
-        stated_after=stated_after,
+        stated=stated or {},
         sequence=experiment.sequence,
         pool=pool,
         threshold=experiment.threshold,

@@ -32,7 +32,9 @@ def latex(comparison: Comparison, overall: Overall | None = None) -> str:
         parts.append(_float(f"{name}-across", told, ["l", *["r"] * (len(heads) - 1)], heads, groups))
     if comparison.findings:
         robust = [f"{tables.ROBUST}.", *tables.robust(comparison)] if tables.robust(comparison) else []
-        told = _escaped(" ".join([f"{tables.claims_heading(comparison)}. {_n(comparison)}", *robust]))
+        told = _escaped(
+            " ".join([f"{tables.claims_heading(comparison)}. {_n(comparison)}", tables.NOT_PROVED, *robust])
+        )
         columns = [r"p{.4\linewidth}", r"p{.15\linewidth}", "l", r"p{.15\linewidth}"]
         parts.append(_float(f"{name}-claims", told, columns, tables.JUDGED, [_rows(tables.judged_rows(comparison))]))
     if comparison.published:

@@ -32,6 +32,7 @@ from orchestrator.report.doubts import doubts as sentences
 from orchestrator.report.doubts import shown
 from orchestrator.report.styles import COLOURS, Look, look
 from orchestrator.report.words import Said, joined, measure, say, words
+from orchestrator.stated import When
 from orchestrator.statistics import power
 from orchestrator.statistics.intervals import Interval, mean_interval
 from orchestrator.statistics.scopes import FEWEST_DATASETS
@@ -52,6 +53,8 @@ class Judged(NamedTuple):
 
     id: str
     sentence: Said
+    stated: Said
+    """When it was stated."""
     counts: Mapping[str, int]
     findings: Sequence[Finding]
 
@@ -193,7 +196,11 @@ class _View:
             findings = [finding for finding in self.comparison.findings if finding.claim.id == claim.id]
             counts = Counter(finding.verdict for finding in findings)
             ordered = {verdict: counts[verdict] for verdict in VERDICTS if counts[verdict]}
-            yield Judged(claim.id, statement(claim), ordered, findings)
+            yield Judged(claim.id, statement(claim), dated(self.comparison.when(claim)), ordered, findings)
+
+    def stated_after(self) -> bool:
+        """Whether some claim was stated after results."""
+        return any(self.comparison.when(claim).word == "after" for claim in self.experiment.claims)
 
     def by_claim(self) -> Iterator[tuple[Claim, list[within.Sampled]]]:
         """What the test samples say of each claim."""
@@ -398,6 +405,16 @@ def statement(claim: Claim) -> Said:
     if claim.margin and claim.direction != "equal":
         text += " by more than {margin}"
     return say(text, metric=metric, challenger=challenger, other=other, baseline=baseline, margin=f"{claim.margin:g}")
+
+
+def dated(when: When) -> Said:
+    """When a claim was stated, with the cells that show it."""
+    text = {
+        "before": "Stated before these cells ran ({carried} of {cells} carry it).",
+        "after": "Stated after results ({carried} of {cells} cells carry it).",
+        "unknown": "Not known when it was stated ({carried} of {cells} cells carry it).",
+    }[when.word]
+    return say(text, carried=when.carried, cells=when.cells)
 
 
 def doubts(finding: Finding) -> list[Said]:

@@ -16,6 +16,7 @@ from orchestrator.report.across import ENOUGH_SEEDS, Overall, Standing, Standing
 from orchestrator.report.comparison import ALPHA, Comparison, Finding, Line, Tested
 from orchestrator.report.doubts import doubts as sentences
 from orchestrator.report.doubts import shown
+from orchestrator.stated import When
 from orchestrator.statistics import power
 from orchestrator.statistics.intervals import ENOUGH as ENOUGH_PAIRS
 from orchestrator.statistics.intervals import Interval
@@ -173,6 +174,7 @@ def terminal(comparison: Comparison, overall: Overall | None = None) -> Renderab
         parts += [Text("\nPublished, by other recipes\n", style="italic"), _published(comparison)]
     if comparison.findings:
         parts += [Text(f"\n{claims_heading(comparison)}\n", style="italic"), _claims(comparison)]
+        parts += [Text(NOT_PROVED, style="dim")]
     if told := robust(comparison):
         parts += [Text(f"\n{ROBUST}\n", style="italic"), *map(Text, told)]
     return Group(*parts)
@@ -326,7 +328,7 @@ def by_setting(comparison: Comparison) -> Iterator[tuple[str, Iterator[Line]]]:
 def _claims(comparison: Comparison) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
     for claim, findings in groupby(comparison.findings, key=lambda finding: finding.claim):
-        table.add_row(Text(statement(claim), style="bold"))
+        table.add_row(Text(statement(claim), style="bold") + Text(f" – {dated(comparison.when(claim))}", style="dim"))
         for finding in findings:
             verdict = Text(marked(finding), style=COLOURS[finding.verdict])
             line = Text(f"  {setting(finding)}: {shown(finding.difference)}  ") + verdict
@@ -349,13 +351,30 @@ def doubts(finding: Finding) -> list[str]:
 
 
 def claims_heading(comparison: Comparison) -> str:
-    """When the claims were stated."""
-    when = "STATED AFTER RESULTS: edited since the first launch" if comparison.stated_after else "stated before the run"
+    """When the claims were stated, and how they were judged at once."""
+    when = STATED[comparison.when_all]
     count = len(comparison.findings)
     if comparison.sequence:
         at_once = f" for all {count} at once and" if count > 1 else ""
         return f"Claims, {when}; verdicts hold{at_once} at every look (Bonferroni)"
     return f"Claims, {when}; verdicts hold for all {count} at once (Holm)" if count > 1 else f"Claims, {when}"
+
+
+STATED = {
+    "before": "stated before these cells ran",
+    "after": "STATED AFTER RESULTS",
+    "unknown": "not known when stated",
+}
+
+NOT_PROVED = (
+    "'Before' says what the cells' files record of the experiment file, and is no proof: a cell can be rerun at any "
+    "time, so its result can have been seen first. `plan --register` prints a hash to publish beforehand."
+)
+
+
+def dated(when: When) -> str:
+    """When one claim was stated, with the cells that show it."""
+    return f"{STATED[when.word]} ({when.carried} of {_cells(when.cells)} carry it)"
 
 
 def statement(claim: Claim) -> str:
@@ -402,7 +421,7 @@ def judged_rows(comparison: Comparison) -> list[list[str]]:
     """What each setting says of each claim."""
     return [
         [
-            statement(finding.claim),
+            f"{statement(finding.claim)} – {dated(comparison.when(finding.claim))}",
             setting(finding),
             shown(finding.difference),
             "; ".join([marked(finding), *doubts(finding)]),
@@ -432,7 +451,7 @@ def markdown(comparison: Comparison, overall: Overall | None = None) -> str:
     if comparison.published:
         parts.append(table(published_rows(comparison), PUBLISHED))
     if comparison.findings:
-        parts += [claims_heading(comparison), table(judged_rows(comparison), JUDGED)]
+        parts += [claims_heading(comparison), table(judged_rows(comparison), JUDGED), NOT_PROVED]
     if told := robust(comparison):
         parts += [f"{ROBUST}:", *told]
     return "\n\n".join([*parts, caption(comparison)])

@@ -18,7 +18,7 @@ from orchestrator import wiring
 from orchestrator.claims import Claim
 from orchestrator.experiment import Experiment, load
 from orchestrator.records.evaluations import Account, Evaluations
-from orchestrator.stated import claim_hash, stated
+from orchestrator.stated import When, claim_hash, stated, when
 
 FILE = """\
 name: tiny
@@ -147,18 +147,20 @@ def test_cells_trained_before_and_after_a_claim_was_edited_differ_in_that_hash_a
     file.write_text(FILE + "recipe: {epochs: 1, batch_size: 64, learning_rate: 0.1}\n")
     own = {name: value for name, value in os.environ.items() if not name.startswith(HERS)}
 
-    def launch(seeds: str) -> None:
-        narrow = ["--only", "--loss", "softmax", "--loss", "bce_unified", "--backbone", "resnet8", "--seeds", seeds]
-        command = [sys.executable, "-m", "orchestrator", "launch", str(file), "--executor", "inline", *narrow]
+    def run(verb: str, seeds: str) -> str:
+        narrow = ["--executor", "inline"] if verb == "launch" else []
+        narrow += ["--only", "--loss", "softmax", "--loss", "bce_unified", "--backbone", "resnet8", "--seeds", seeds]
+        command = [sys.executable, "-m", "orchestrator", verb, str(file), *narrow]
         done = subprocess.run(
             command, cwd=file.parent, env=own, capture_output=True, text=True, check=False, timeout=240
         )
         assert done.returncode == 0, done.stdout + done.stderr
+        return " ".join(done.stdout.split())
 
     first = wiring.stated(file)
-    launch("1")
+    run("launch", "1")
     second = _after(file, "margin: 0.02", "margin: 0.03")
-    launch("2")
+    run("launch", "2")
     told = {
         account.recipe["seed"]: account.provenance["stated"]
         for _, account in Evaluations(file.parent / "runs" / "evaluations").accounts()
@@ -166,3 +168,57 @@ def test_cells_trained_before_and_after_a_claim_was_edited_differ_in_that_hash_a
     }
     assert told == {0: first, 1: second}
     assert _changed(*told.values()) == {"P2"}
+    # Narrowed, and with another claim edited, the claim that is left was there before all cells.
+    assert "stated before these cells ran (4 of 4 cells carry it)" in run("compare", "2")
+    _after(file, "margin: 0.01", "margin: 0.001")
+    assert "STATED AFTER RESULTS (0 of 4 cells carry it)" in run("compare", "2")
+
+
+class TestWhen:
+    """When a claim was stated, by what cells carry."""
+
+    @pytest.fixture
+    def claim(self, file: Path) -> Claim:
+        return load(file).claims[0]
+
+    def test_all_cells_carry_it(self, file: Path, claim: Claim) -> None:
+        now = wiring.stated(file)
+        found = when(claim, now, [now, now, now])
+        assert (found, found.word) == (When(3, 0, 0), "before")
+
+    def test_one_cell_that_began_without_it_is_enough(self, file: Path, claim: Claim) -> None:
+        earlier = wiring.stated(file)
+        now = _after(file, "margin: 0.01", "margin: 0.011")
+        found = when(claim, now, [now, now, earlier])
+        assert (found, found.word) == (When(2, 1, 0), "after")
+
+    def test_a_claim_that_was_added_later_was_not_there(self, file: Path, claim: Claim) -> None:
+        now = wiring.stated(file)
+        earlier = {**now, "claims": {name: each for name, each in now["claims"].items() if name != "P1"}}
+        assert when(claim, now, [earlier]).word == "after"
+
+    def test_an_edit_of_another_claim_is_none_of_this(self, file: Path, claim: Claim) -> None:
+        earlier = wiring.stated(file)
+        now = _after(file, "margin: 0.02", "margin: 0.03")
+        assert when(claim, now, [earlier, now]).word == "before"
+
+    def test_no_record_and_another_experiments_cells_are_not_read_as_good_ones(self, file: Path, claim: Claim) -> None:
+        now = wiring.stated(file)
+        assert when(claim, now, [now, None]) == When(1, 0, 1)
+        assert when(claim, now, [now, {**now, "experiment": "other"}]) == When(1, 0, 1)
+        assert [when(claim, now, cells).word for cells in ([now, None], [None], [])] == ["unknown"] * 3
+
+    def test_seeds_are_part_of_a_claim_only_where_verdicts_decide_their_number(self, file: Path, claim: Claim) -> None:
+        earlier = wiring.stated(file)
+        now = _after(file, "seeds: 3", "seeds: 4")
+        assert when(claim, now, [earlier]).word == "before"
+        assert when(claim, now, [earlier], sequential=True).word == "after"
+
+
+def test_a_hash_to_register_changes_with_every_claim_and_with_nothing_else(file: Path) -> None:
+    before = wiring.registered(file)
+    assert re.fullmatch("[0-9a-f]{64}", before)
+    file.write_text(FILE + "recipe: {epochs: 3}\n")
+    assert wiring.registered(file) == before
+    file.write_text(FILE.replace("within: 0.5", "within: 0.6"))
+    assert wiring.registered(file) != before

@@ -15,6 +15,7 @@ from orchestrator.experiment import Experiment
 from orchestrator.report import tables
 from orchestrator.report.comparison import Comparison, compare
 from orchestrator.statistics.power import seeds_to_decide
+from orchestrator.stated import When
 
 HOSTILE = ["[bold]x", "[@click=x]", "<script>", "a&b", "50%", "under_score", "#1", "$x^2$", "~{}", ":smile:"]
 
@@ -83,6 +84,29 @@ def test_missing_and_diverged_cells_are_counted(comparison: Comparison) -> None:
         (3, 0, 0),
     ]
     assert (comparison.missing, comparison.diverged) == (3, 1)
+
+
+@pytest.mark.parametrize(
+    ("when", "said", "word"),
+    [
+        (When(6, 0, 0), "stated before these cells ran (6 of 6 cells carry it)", "before"),
+        (When(4, 2, 0), "STATED AFTER RESULTS (4 of 6 cells carry it)", "after"),
+        (When(4, 0, 2), "not known when stated (4 of 6 cells carry it)", "unknown"),
+        (When(0, 1, 0), "STATED AFTER RESULTS (0 of 1 cell carry it)", "after"),
+        (None, "not known when stated (0 of 0 cells carry it)", "unknown"),
+    ],
+)
+def test_when_a_claim_was_stated_is_said_beside_it(when: When | None, said: str, word: str) -> None:
+    rows = [row(loss, seed, 0.5 + seed / 100) for loss in "ab" for seed in range(3)]
+    found = compare(asked("a", "b", claims=[CLAIM]), rows, stated=None if when is None else {"better": when})
+    for text in (shown(found), tables.text(found, "markdown"), tables.text(found, "latex")):
+        flat = " ".join(text.split())
+        assert said in flat
+        assert "is no proof" in flat
+        assert flat.count("stated before these cells ran") == 2 * (word == "before")
+    told = found.to_json()
+    carried, cells = (when.carried, when.cells) if when else (0, 0)
+    assert (told["stated"], told["claims"][0]["stated"]) == (word, {"when": word, "carried": carried, "cells": cells})
 
 
 def test_collapsed_cells_are_named_everywhere_and_count_as_they_are() -> None:

@@ -20,6 +20,7 @@ from orchestrator.records.storage import Storage
 from orchestrator.report import across, page, tables, within
 from orchestrator.report.comparison import compare
 from orchestrator.report.words import measures, say, words
+from orchestrator.stated import When
 from trainers.metrics import MEASURES
 
 SECTIONS = [
@@ -89,9 +90,18 @@ def test_verdicts_come_first_in_words_with_their_evidence(done: Finished, small:
 
 def test_a_claim_stated_after_results_is_said_to_be(done: Finished, small: dict[str, Any]) -> None:
     finished = done(small)
-    edited = finished._replace(comparison=replace(finished.comparison, stated_after=True))
-    assert "they were stated after results" in read(edited).text
-    assert "they were stated after results" not in read(finished).text
+    claims = [claim.id for claim in finished.plan.experiment.claims]
+
+    def told(when: When) -> str:
+        dated = replace(finished.comparison, stated=dict.fromkeys(claims, when))
+        return read(finished._replace(comparison=dated)).text
+
+    assert "Some claims were stated or edited after results." in told(When(3, 1, 0))
+    assert "Stated after results (3 of 4 cells carry it)." in told(When(3, 1, 0))
+    assert "Stated before these cells ran (4 of 4 carry it)." in told(When(4, 0, 0))
+    assert "Not known when it was stated (3 of 4 cells carry it)." in told(When(3, 0, 1))
+    assert "stated or edited after results" not in told(When(4, 0, 0)) + read(finished).text
+    assert "Not known when it was stated (0 of 0 cells carry it)." in read(finished).text
 
 
 def test_a_claim_about_one_loss_alone_is_a_sentence(done: Finished, small: dict[str, Any]) -> None:
