@@ -175,7 +175,7 @@ AXES = {"--loss", "--backbone", "--dataset", "--only", "--seeds"}
 VERBS = {
     "launch": {"--workspace", "--registry", "--tracking", "--data-dir", "--address", "--executor", "--max-concurrent",
                "--retry-failed", "--join", "--trust-old", "--rehash", "--notify", "--json", *AXES},
-    "plan": {"--workspace", "--registry", "--data-dir", "--rehash", "--json", *AXES},
+    "plan": {"--workspace", "--registry", "--data-dir", "--rehash", "--register", "--json", *AXES},
     "status": {"--workspace", "--registry", "--watch", "--json"},
     "aggregate": {"--workspace", "--data-dir", "--compact", *AXES},
     "compare": {"--workspace", "--data-dir", "--registry", "--format", "--null", "--samples", *AXES},
