@@ -14,8 +14,8 @@ from rich.console import Console
 from orchestrator.experiment import Experiment
 from orchestrator.report import tables
 from orchestrator.report.comparison import Comparison, compare
-from orchestrator.statistics.power import seeds_to_decide
 from orchestrator.stated import When
+from orchestrator.statistics.power import seeds_to_decide
 
 HOSTILE = ["[bold]x", "[@click=x]", "<script>", "a&b", "50%", "under_score", "#1", "$x^2$", "~{}", ":smile:"]
 
