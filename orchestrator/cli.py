@@ -125,7 +125,7 @@ def launch(
     ] = False,
     join: Annotated[bool, typer.Option("--join", help="Share the work with a launch that is under way.")] = False,
     trust_old: Annotated[
-        bool, typer.Option("--trust-old", help="Pool cells of another torch, GPU or code without testing a few.")
+        bool, typer.Option("--trust-old", help="Pool cells of another environment or code without testing a few.")
     ] = False,
     rehash: Rehash = False,
     notify: Annotated[
@@ -219,13 +219,19 @@ def show_plan(
         durations = records.durations(plan.experiment.name) if records else {}
     left = plan.pending({cell for cell, state in states.items() if is_done(state)})
     feasibility.check(left, feasibility.labels_here(data_dir))
+    recorded = wiring.recorded(plan, place)
+    pending = [cell for cell in left.cells if states[cell.id] != "failed"]
+    changed, outlook = wiring.changed(plan, recorded), wiring.outlook(plan, place, pending, recorded)
     registered = wiring.registered(file) if register else None
     if as_json:
-        told = {**overview.as_json(experiment, plan, states), "data": data.to_json()}
+        anchors = [{"id": cell.id, "name": cell.name} for cell in outlook.anchors]
+        first = {"changed": changed, "anchors": anchors, "refusals": outlook.refusals}
+        told = {**overview.as_json(experiment, plan, states), "data": data.to_json(), **first}
         print(json.dumps(told | ({"register": registered} if registered else {})))
     else:
         rows = wiring.known(place, experiment.name)
-        wiring.console().print(overview.grid(plan, states, durations, rows, data.told()))
+        older = [*changed, *outlook.sentences()]
+        wiring.console().print(overview.grid(plan, states, durations, rows, data.told(), older=older))
         if registered:
             print(f"{registered}  claims and seed rule of {file}")
 
@@ -244,7 +250,8 @@ def status(
 
     from orchestrator.report import overview
 
-    wanted = [wiring.experiment(file).name] if file else None
+    asked = wiring.experiment(file) if file else None
+    wanted = [asked.name] if asked else None
     place, console = Workspace.at(workspace), wiring.console()
     with wiring.registry_if_any(place, registry) as records:
 
@@ -254,12 +261,15 @@ def status(
             return [records.status(name) for name in names] if records else []
 
         if as_json:
-            print(json.dumps([overview.status_json(status) for status in states()]))
+            told = {"changed": wiring.outdated(asked, place, DATA)} if asked else {}
+            print(json.dumps([{**overview.status_json(status), **told} for status in states()]))
             return
         subject = f"Experiment '{wanted[0]}' has" if wanted else "No experiment has"
         nothing = f"{subject} not been launched in workspace {workspace}."
         if not watch:
             console.print(overview.statuses(states(), nothing))
+            for sentence in wiring.outdated(asked, place, DATA):
+                console.print(sentence, markup=False, emoji=False, soft_wrap=True)
             return
         with Live(overview.statuses(states(), nothing), console=console, auto_refresh=False) as live:
             try:
@@ -606,6 +616,7 @@ def doctor(
         tracking=lambda experiment: wiring.tracking(place, tracking, experiment),
         address=address,
         data_dir=data_dir,
+        older=lambda plan: wiring.older(plan, place),
     )
     if as_json:
         print(json.dumps([asdict(finding) for finding in findings]))

@@ -18,6 +18,7 @@ SHARED = ("dataset", "backbone", "loop")
 """Of these, what two cells share that are compared with each other: they differ in their loss."""
 
 _MACHINE = {"torch": "torch", "device": "device", "instruction_set": "instruction set", "onednn": "oneDNN"}
+_NOUNS = {"dataset": "the dataset", "backbone": "the backbone", "loop": "the training loop"}
 _COUNTED = {"threads": "thread", "devices": "device"}
 
 
@@ -64,8 +65,20 @@ class Environment:
 
     @property
     def at_large(self) -> Self:
-        """Itself without the code of data set and backbone: the same in every setting that was trained together."""
+        """Itself without the code of dataset and backbone: the same in every setting that was trained together."""
         return replace(self, dataset="", backbone="", sources={})
+
+    def may_be(self, other: Origin) -> bool:
+        """Whether this is the other as far as it is known: a driver does not know what a cluster's nodes are."""
+        if not isinstance(other, Environment):
+            return False
+        known = replace(
+            self,
+            device=other.device if self.device == SOME_GPU else self.device,
+            instruction_set=self.instruction_set or other.instruction_set,
+            onednn=self.onednn or other.onednn,
+        )
+        return known == other
 
     def __str__(self) -> str:
         onednn = self.onednn and f"oneDNN {self.onednn}"
@@ -74,6 +87,29 @@ class Environment:
         threads = f"{self.threads} thread{'' if self.threads == 1 else 's'}" if self.threads else None
         parts = (f"torch {self.torch or 'unknown'}", devices, self.instruction_set, onednn, threads)
         return ", ".join([*filter(None, parts), f"code {self.loop[:7]}"])
+
+
+@dataclass(frozen=True)
+class LossCode:
+    """The code of a loss. It is compared between the cells of that loss alone."""
+
+    loss: str
+    """As the experiment labels it."""
+    fingerprint: str
+    source: str = field(default="", compare=False)
+
+    @classmethod
+    def of(cls, loss: str, provenance: Mapping[str, Any]) -> Self:
+        """What a cell of the loss recorded, in its provenance or in its row of the results table."""
+        return cls(loss, fingerprint(provenance, "loss"), sources(provenance).get("loss", ""))
+
+    def may_be(self, other: Origin) -> bool:
+        """Whether this is the other."""
+        return self == other
+
+
+Origin = Environment | LossCode
+"""What a cell comes from, and what may be another for a later cell."""
 
 
 def fingerprint(provenance: Mapping[str, Any], name: str) -> str:
@@ -92,8 +128,12 @@ def sources(provenance: Mapping[str, Any]) -> dict[str, str]:
     return {name: source for name, source in found.items() if source}
 
 
-def change(old: Environment, new: Environment) -> str:
-    """What is not the same: `torch 2.13.0 → 2.14.0, backbone of my_net.py: its code changed`."""
+def change(old: Origin, new: Origin) -> str:
+    """What is not the same: `torch 2.13.0 → 2.14.0, code of the backbone (my_net.py) changed`."""
+    if isinstance(old, LossCode) or isinstance(new, LossCode):
+        assert isinstance(old, LossCode)  # noqa: S101  for the type checker: nobody compares the two kinds
+        assert isinstance(new, LossCode)  # noqa: S101  as above
+        return _code_change(f"loss '{new.loss}'", old.source, new.source)
     told: list[str] = []
     for name, noun in _MACHINE.items():
         unknown = "CPU" if name == "device" else "unknown"
@@ -104,16 +144,14 @@ def change(old: Environment, new: Environment) -> str:
         told += [f"{noun}s {then or 'unknown'} → {now or 'unknown'}"] if then != now else []
     for name in SHARED:
         if getattr(old, name) != getattr(new, name):
-            told.append(code_change(name, old.sources.get(name), new.sources.get(name)))
+            told.append(_code_change(_NOUNS[name], old.sources.get(name), new.sources.get(name)))
     return ", ".join(told)
 
 
-def code_change(name: str, then: str | None, now: str | None) -> str:
-    """That the code of something is not the same: `loop: its code changed`."""
+def _code_change(noun: str, then: str | None, now: str | None) -> str:
     if then and now and then != now:
-        return f"{name}: {then} → {now}"
-    where = f" of {now}" if now and name != "loop" else ""
-    return f"{name}{where}: its code changed"
+        return f"code of {noun} changed: {then} → {now}"
+    return f"code of {noun} ({now}) changed" if now else f"code of {noun} changed"
 
 
 def gpu(nvml: Any) -> str:

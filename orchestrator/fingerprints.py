@@ -5,12 +5,14 @@ from __future__ import annotations
 import ast
 import hashlib
 import importlib.util
+import inspect
 import sysconfig
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import Distribution, distributions, entry_points
 from pathlib import Path
+from textwrap import dedent
 from typing import Any, NamedTuple
 
 from trainers import catalogue
@@ -45,6 +47,22 @@ def of(recipe: Recipe) -> dict[str, Code]:
     return {**plugins, "loop": of_loop()}
 
 
+def unlike(recipe: Recipe, planned: Mapping[tuple[str, str], Code]) -> str | None:
+    """What of a recipe's code is another here than planned, in words; None where all is the same.
+
+    Args:
+        recipe: About to be trained.
+        planned: The code that the launch has, by axis and name of a plug-in; of the training loop, by no name.
+    """
+    names = {axis: type(getattr(recipe, axis)).name for axis in AXES}
+    for axis, code in of(recipe).items():
+        name = names.get(axis, "")
+        there = planned.get((axis, name))
+        if there and there.sha256 != code.sha256:
+            return f"{axis} '{name}' ({code.source})" if name else f"the training loop ({code.source})"
+    return None
+
+
 def recorded(recipe: Recipe) -> dict[str, dict[str, str]]:
     """The same as a cell's provenance states it."""
     found = of(recipe)
@@ -57,8 +75,12 @@ def recorded(recipe: Recipe) -> dict[str, dict[str, str]]:
 @cache
 def of_loop() -> Code:
     """The code of the training loop, without the modules that define plug-ins."""
-    defining = {plugin.__module__ for axis in AXES.values() for plugin in catalogue.plugins(axis).values()}
-    return Code(_hash(_reached([LOOP], (BUILT_IN,), defining)), _named(_home(BUILT_IN), BUILT_IN))
+    return Code(_hash(_reached([LOOP], (BUILT_IN,), defining())), _named(_home(BUILT_IN), BUILT_IN))
+
+
+def defining() -> set[str]:
+    """The modules that define plug-ins."""
+    return {plugin.__module__ for axis in AXES.values() for plugin in catalogue.plugins(axis).values()}
 
 
 @cache
@@ -68,10 +90,12 @@ def of_plugin(axis: str, plugin: type[Plugin]) -> Code:
     package = plugin.__module__.partition(".")[0]
     if package == BUILT_IN:
         return Code(_hash(_reached(modules, (BUILT_IN,))), _named(_home(BUILT_IN), BUILT_IN))
-    home, entry = _origin(AXES[axis], plugin)
-    files = _reached([*modules, *catalogue.givers(plugin), *entry], (package, BUILT_IN))
-    parts = [_hash(files), *([] if home is None else [home.metadata["Name"], home.version])]
-    parts += [f"{name} {digest}" for name, digest in _data(package, home)]
+    home, entries = _origin(AXES[axis], plugin)
+    files = _reached([*modules, *entries], (package, BUILT_IN, *_shipped(home)))
+    parts = [_hash(files), *([] if home is None else [home.name, home.version])]
+    if plugin.__module__ not in files:  # of a notebook, say
+        parts += _written(ast.parse(dedent(inspect.getsource(plugin))), [])
+    parts += [f"{name} {digest}" for name, digest in _data(files.get(plugin.__module__), package, home)]
     return Code(_text_hash(parts), _named(home, package))
 
 
@@ -99,23 +123,23 @@ def _reached(names: Iterable[str], own: Iterable[str], without: Iterable[str] = 
             if module.name in found or module.name in without:
                 continue
             found[module.name] = module.file
-            open_ += _imports(module)
+            open_ += _read(module).imports
     return found
 
 
 def _on_the_way(name: str, own: set[str]) -> Iterator[Module]:
     """The module of that name and the packages around it, if their code counts; what is no module ends it."""
     top, *below = name.split(".")
-    place = _top(top, top in own)
-    path = top
-    while place is not None:
-        file = place / "__init__.py" if place.is_dir() else place
-        if file.exists():
+    path, places = top, _top(top, top in own)
+    while places:
+        files = (place / "__init__.py" if place.is_dir() else place for place in places)
+        if file := next(filter(Path.exists, files), None):
             yield Module(path, file)
-        if not below or not place.is_dir():
+        if not below:
             return
-        path = f"{path}.{below[0]}"
-        place = _in(place, below.pop(0))
+        step = below.pop(0)
+        path = f"{path}.{step}"
+        places = tuple(found for place in places if place.is_dir() and (found := _in(place, step)))
 
 
 def _in(folder: Path, name: str) -> Path | None:
@@ -128,19 +152,21 @@ def _in(folder: Path, name: str) -> Path | None:
 
 
 @cache
-def _top(name: str, is_own: bool) -> Path | None:
-    """Where a top-level module or package lies; None where it is installed and does not count, or there is none."""
+def _top(name: str, is_own: bool) -> tuple[Path, ...]:
+    """Where a top-level module or package lies, in several places if it is a namespace; nowhere if it does not count.
+
+    What is installed and not one's own does not.
+    """
     try:
         spec = importlib.util.find_spec(name)
     except (ImportError, ValueError):  # a module without a specification, as `__main__`
-        return None
+        return ()
     if spec is None:
-        return None
-    places = list(spec.submodule_search_locations or ())
-    origin = Path(places[0]) if places else Path(spec.origin) if spec.has_location and spec.origin else None
-    if origin is None or (not is_own and _is_installed(origin.parent)):
-        return None
-    return origin
+        return ()
+    places = [Path(place) for place in spec.submodule_search_locations or ()]
+    if not places and spec.has_location and spec.origin:
+        places = [Path(spec.origin)]
+    return tuple(place for place in places if is_own or not _is_installed(place.parent))
 
 
 _STANDARD = {Path(sysconfig.get_path(kind)) for kind in ("stdlib", "platstdlib")}
@@ -151,18 +177,6 @@ def _is_installed(folder: Path) -> bool:
     """Whether a folder is one of installed packages, or the standard library: their versions are told elsewhere."""
     in_standard = bool(_STANDARD & {folder, *folder.parents})
     return in_standard or next(folder.glob("*.dist-info"), None) is not None
-
-
-@cache
-def _tree(file: Path) -> ast.Module | None:
-    return None if file.suffix != ".py" else ast.parse(file.read_bytes(), str(file))
-
-
-@cache
-def _imports(module: Module) -> tuple[str, ...]:
-    """The names that a module imports, wherever in it; some are no modules."""
-    tree = _tree(module.file)
-    return () if tree is None else tuple(name for node in ast.walk(tree) for name in _imported(node, module.package))
 
 
 def _imported(node: ast.AST, package: str) -> Iterator[str]:
@@ -185,32 +199,67 @@ def _imported(node: ast.AST, package: str) -> Iterator[str]:
 # Hashes
 
 
+class Content(NamedTuple):
+    """What is kept of a file."""
+
+    sha256: str
+    imports: tuple[str, ...]
+    """The names that it imports, wherever in it; some are no modules."""
+
+
+@cache
+def _read(module: Module) -> Content:
+    if module.file.suffix != ".py":
+        return Content(_file_hash(module.file), ())
+    importing: list[ast.AST] = []
+    written = _text_hash(_written(ast.parse(module.file.read_bytes(), str(module.file)), importing))
+    return Content(written, tuple(name for node in importing for name in _imported(node, module.package)))
+
+
 def _hash(files: Mapping[str, Path]) -> str:
-    return _text_hash(f"{name} {_file_hash(files[name])}" for name in sorted(files))
+    return _text_hash(f"{name} {_read(Module(name, files[name])).sha256}" for name in sorted(files))
 
 
 def _text_hash(texts: Iterable[str]) -> str:
     return hashlib.sha256("\n".join(texts).encode()).hexdigest()
 
 
-@cache
 def _file_hash(file: Path) -> str:
-    tree = _tree(file)
-    if tree is None:
-        with file.open("rb") as content:
-            return hashlib.file_digest(content, "sha256").hexdigest()
-    return hashlib.sha256(_written(tree).encode()).hexdigest()
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
-def _written(node: Any) -> str:
-    """A syntax tree as text: without places, comments and texts that stand alone, the same for every Python."""
-    if isinstance(node, ast.AST):
-        fields = ((name, getattr(node, name, None)) for name in node._fields if name != "kind")
-        inner = ",".join(f"{name}={_written(value)}" for name, value in fields if value not in (None, []))
-        return f"{type(node).__name__}({inner})"
-    if isinstance(node, list):
-        return f"[{','.join(_written(entry) for entry in node if not _is_remark(entry))}]"
-    return repr(node)
+def _written(node: ast.AST, importing: list[ast.AST]) -> Iterator[str]:
+    """A syntax tree as words: without places, comments and texts that stand alone, the same for every Python.
+
+    Args:
+        node: The tree.
+        importing: Takes what in it may import something.
+    """
+    if isinstance(node, _IMPORTING):
+        importing.append(node)
+    yield f"({type(node).__name__}"
+    for name in node._fields:
+        value = getattr(node, name, None)
+        if isinstance(value, ast.AST):
+            yield name
+            yield from _written(value, importing)
+        elif isinstance(value, list):
+            yield from (f"{name}[", *_entries(value, importing), "]") if value else ()
+        elif name != "kind" and (value is not None or isinstance(node, ast.Constant)):
+            yield f"{name}={value!r}"
+    yield ")"
+
+
+def _entries(values: list[Any], importing: list[ast.AST]) -> Iterator[str]:
+    for value in values:
+        if not isinstance(value, ast.AST):
+            yield repr(value)
+        elif not _is_remark(value):
+            yield from _written(value, importing)
+
+
+_IMPORTING = (ast.Import, ast.ImportFrom, ast.Call)
 
 
 def _is_remark(node: Any) -> bool:
@@ -230,34 +279,48 @@ def _origin(axis: catalogue.Axis, plugin: type[Plugin]) -> tuple[Distribution | 
 @cache
 def _home(package: str) -> Distribution | None:
     """The distribution that installed a top-level package; None of modules that nobody installed."""
-    place = _top(package, is_own=True)
     if package == BUILT_IN:
         return next(iter(distributions(name="loss-orchestrator")), None)
-    if place is None or not _is_installed(place.parent):
-        return None
-    found = distributions(path=[str(place.parent)])
-    return next((each for each in found if any(file.parts[0] == place.name for file in each.files or ())), None)
+    for place in _top(package, is_own=True):
+        found = distributions(path=[str(place.parent)]) if _is_installed(place.parent) else ()
+        if home := next((each for each in found if place.stem in _shipped(each)), None):
+            return home
+    return None
+
+
+def _shipped(home: Distribution | None) -> set[str]:
+    """The top-level modules and packages that a distribution brings."""
+    if home is None:
+        return set()
+    named = (home.read_text("top_level.txt") or "").split()
+    return {*named, *(Path(file.parts[0]).stem for file in home.files or () if file.suffix == ".py")}
 
 
 def _named(home: Distribution | None, package: str) -> str:
     if home is not None:
-        return f"{home.metadata['Name']} {home.version}"
-    place = _top(package, is_own=True)
-    return package if place is None else place.name
+        return f"{home.name} {home.version}"
+    return next((place.name for place in _top(package, is_own=True)), package)
 
 
-def _data(package: str, home: Distribution | None) -> Iterator[tuple[str, str]]:
-    """Every file beside the Python code: compiled parts, tables, weights."""
-    place = _top(package, is_own=True)
-    if place is None:
+def _data(module: Path | None, package: str, home: Distribution | None) -> Iterator[tuple[str, str]]:
+    """Every file beside the Python code: compiled parts, tables, weights.
+
+    They are those that a distribution has installed, or else all in the folder of the package, where its code lies
+    in a folder of its developer.
+    """
+    root = next((place for place in _top(package, is_own=True) if module and module.is_relative_to(place)), None)
+    if root is None:
         return
-    root = place.parent
     listed = [Path(str(file.locate())) for file in (home.files or ())] if home else []
-    inside = {file for file in listed if file.is_relative_to(root) and not _is_about(file.relative_to(root))}
-    folder = place.rglob("*") if place.is_dir() else iter(())
-    for file in sorted({*inside, *folder}):
-        told = file.relative_to(root)
-        if file.is_file() and file.suffix not in {".py", ".pyc"} and not _UNTOLD & {*told.parts}:
+    installed = [file for file in listed if file.is_relative_to(root.parent)]
+    for file in sorted(installed or root.rglob("*")):
+        told = file.relative_to(root.parent)
+        if (
+            file.is_file()
+            and file.suffix not in {".py", ".pyc"}
+            and not _UNTOLD & {*told.parts}
+            and not _is_about(told)
+        ):
             yield told.as_posix(), _file_hash(file)
 
 

@@ -186,6 +186,7 @@ class Launch:
             runs,
             self.data_dir,
             states,
+            plan.experiment,
             log_models=kept,
             stated=self.stated,
         )
@@ -211,16 +212,16 @@ class Launch:
             cells,
             Evaluations(self.place.evaluations),
             Ledger(self.place.drift(plan.experiment.name)),
-            here=partial(wiring.environment, address=self.address),
-            retrain=partial(self._retrained, self.place.anchors(owner)),
+            here=partial(wiring.origin, address=self.address),
+            retrain=partial(self._retrained, self.place.anchors(owner), plan.experiment),
             say=partial(self.console.print, markup=False, emoji=False, soft_wrap=True),
             trust=self.trust_old,
         )
 
     @contextmanager
-    def _retrained(self, place: Workspace, cells: Sequence[Cell]) -> Generator[Evaluations]:
+    def _retrained(self, place: Workspace, experiment: Experiment, cells: Sequence[Cell]) -> Generator[Evaluations]:
         """Cells trained once more where the others will be; nobody is told of it, and no file stays."""
-        runner = wiring.executor(self.executor, self.address, place, Untracked(), self.data_dir, None)
+        runner = wiring.executor(self.executor, self.address, place, Untracked(), self.data_dir, None, experiment)
         table, failed = LiveTable(cells, self.console), list[Failed]()
 
         def hear(event: Event) -> None:

@@ -18,6 +18,8 @@ from orchestrator.workspace import Location, Workspace
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from orchestrator.drift.sentinel import Outlook
+    from orchestrator.drift.since import Codes
     from orchestrator.environment import Environment
     from orchestrator.execution.executor import Executor
     from orchestrator.experiment import Axis, Experiment
@@ -207,6 +209,93 @@ def origin(cell: Cell, address: str | None = None) -> dict[str, Any]:
     }
 
 
+def codes(experiment: Experiment) -> Codes:
+    """Today's code of an experiment's plug-ins, by axis and label, and of the training loop."""
+    from orchestrator import fingerprints
+
+    found = {
+        (axis, choice.label): fingerprints.of_plugin(axis, type(choice.plugin))
+        for axis, name in fingerprints.AXES.items()
+        for choice in getattr(experiment, name)
+    }
+    return {**found, ("loop", ""): fingerprints.of_loop()}
+
+
+def codes_by_plugin(experiment: Experiment) -> Codes:
+    """The same by the plug-ins' own names, which labels may differ from."""
+    from orchestrator import fingerprints
+
+    known = codes(experiment)
+    names = {
+        (axis, choice.label): type(choice.plugin).name
+        for axis, name in fingerprints.AXES.items()
+        for choice in getattr(experiment, name)
+    }
+    return {(axis, names.get((axis, label), "")): code for (axis, label), code in known.items()}
+
+
+def recorded(plan: Plan, place: Workspace) -> list[dict[str, Any]]:
+    """How the finished cells of a plan came about: from the results table, and from files that it does not know."""
+    from orchestrator.drift.environment import told
+    from orchestrator.records.evaluations import Evaluations
+
+    evaluations = Evaluations(place.evaluations)
+    cells = {cell.id: cell for cell in plan.cells}
+    ids = evaluations.ids() & cells.keys()
+    rows = {row["cell_id"]: row for row in known(place, plan.experiment.name) if row.get("environment")}
+    unknown = [cell for cell_id, cell in cells.items() if cell_id in ids and cell_id not in rows]
+    return [*(rows[cell_id] for cell_id in cells if cell_id in ids and cell_id in rows), *told(unknown, evaluations)]
+
+
+def changed(plan: Plan, rows: list[dict[str, Any]]) -> list[str]:
+    """Which finished cells a launch here would train by other code or elsewhere; sentences for people."""
+    from orchestrator.drift.judgement import filled
+    from orchestrator.drift.since import elsewhere, since
+
+    if not rows:  # then nobody needs to read today's code
+        return []
+    cells = {cell.id: cell for cell in plan.cells}
+    here = {row["cell_id"]: environment(cells[row["cell_id"]]) for row in rows}
+    return [filled(sentence) for sentence in (*since(rows, codes(plan.experiment)), *elsewhere(rows, here))]
+
+
+def outdated(asked: Experiment | None, place: Workspace, data_dir: Path) -> list[str]:
+    """As `changed`, of an experiment whose recipes are all found; nothing of another."""
+    if asked is None:
+        return []
+    known = contents(asked, place, data_dir)
+    stage = trials(asked, place, known)
+    if stage and not stage.over:
+        return []
+    cells = final(asked, stage, known)
+    return changed(cells, recorded(cells, place))
+
+
+def older(plan: Plan, place: Workspace) -> list[str]:
+    """All that is to be known of finished cells of several environments or of other code; sentences for people."""
+    from orchestrator.drift.ledger import Ledger
+    from orchestrator.drift.pool import pooled
+
+    rows = recorded(plan, place)
+    pool = pooled(plan.experiment, rows, Ledger(place.drift(plan.experiment.name)))
+    return [*changed(plan, rows), *(pool.told() if pool else ())]
+
+
+def outlook(plan: Plan, place: Workspace, pending: list[Cell], rows: list[dict[str, Any]]) -> Outlook:
+    """What a launch would do about old cells before it trains those pending; tuning stages pool nothing."""
+    from orchestrator.drift.environment import past
+    from orchestrator.drift.ledger import Ledger
+    from orchestrator.drift.sentinel import Outlook, foresee, meetings
+    from orchestrator.outcome import has_figures
+    from orchestrator.records.evaluations import Evaluations
+
+    cells = {cell.id: cell for cell in plan.cells}
+    pasts = [past(cells[row["cell_id"]], row, 0.0) for row in rows if has_figures(row["state"])]
+    if any(cell.trial is not None for cell in pending) or not meetings(pasts, pending, origin, ()):
+        return Outlook()
+    return foresee(plan, pending, Evaluations(place.evaluations), Ledger(place.drift(plan.experiment.name)), origin)
+
+
 def environment(cell: Cell, address: str | None = None) -> Environment:
     """Under what a cell will be trained, as far as this machine knows."""
     from orchestrator.environment import Environment
@@ -221,6 +310,7 @@ def executor(
     runs: Tracking,
     data_dir: Path,
     states: Checkpoints | None,
+    experiment: Experiment,
     *,
     log_models: bool = False,
     stated: Mapping[str, Any] | None = None,
@@ -234,7 +324,9 @@ def executor(
 
     code = provenance.code() | ({} if stated is None else {"stated": stated})
     recorder = Recorder(Evaluations(place.evaluations), runs, code, log_models)
-    worker = Worker(recorder, data_dir.resolve(), states, partial(difference, History(place.data)))
+    worker = Worker(
+        recorder, data_dir.resolve(), states, partial(difference, History(place.data)), codes_by_plugin(experiment)
+    )
     if kind == "inline":
         from orchestrator.execution.inline import Inline
 
@@ -293,7 +385,7 @@ def compared(results: Results, plan: Plan, place: Workspace, file: Path) -> Comp
     from orchestrator.report.comparison import compare
 
     rows = results.rows()
-    pool = pooled(plan.experiment, rows, Ledger(place.drift(plan.experiment.name)))
+    pool = pooled(plan.experiment, rows, Ledger(place.drift(plan.experiment.name)), codes(plan.experiment))
     stage = trials(plan.experiment, place, plan.contents)
     tried = aggregate(stage.plan, Evaluations(place.evaluations)).rows() if stage else []
     return compare(

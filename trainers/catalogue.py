@@ -105,11 +105,6 @@ def _added(axis: Axis) -> Iterator[type[Plugin]]:
         yield from plugins_in(importlib.import_module(module), _ROOMS[axis][1])
 
 
-def givers(plugin: type[Plugin]) -> list[str]:
-    """The added modules that hold a plug-in: they may have changed one that is defined elsewhere."""
-    return [name for name in _modules if any(each is plugin for each in vars(importlib.import_module(name)).values())]
-
-
 def _third_party(axis: Axis) -> Iterator[type[Plugin]]:
     kind = _ROOMS[axis][1]
     for point in entry_points(group=f"orchestrator.{axis}"):

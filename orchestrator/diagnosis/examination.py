@@ -29,6 +29,7 @@ def examine(
     tracking: Callable[[str], Tracking],
     address: str | None,
     data_dir: Path,
+    older: Callable[[Plan], Iterable[str]] = lambda _: (),
 ) -> list[Finding]:
     """All findings.
 
@@ -40,6 +41,7 @@ def examine(
         tracking: The store by the name of an experiment.
         address: Of a Ray cluster.
         data_dir: The folder that holds or receives datasets.
+        older: Says which finished cells of a plan are of another environment or of other code.
     """
     findings: list[Finding] = []
     plan = None
@@ -60,6 +62,7 @@ def examine(
     if asked := plan:
         states = History(root / "data")
         findings += _made("data", lambda: agreement.by_data(asked, Evaluations(evaluations), states))
+        findings += _made("environments", lambda: request.environments(older(asked)))
     if not ask or plan:  # of cells that cannot be known, nothing is said
         findings += _made("records", lambda: _records(plan, evaluations, registry, tracking))
     return findings

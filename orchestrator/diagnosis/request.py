@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -39,6 +39,13 @@ def room(plan: Plan, nodes: Sequence[Mapping[str, float]]) -> Finding:
         return Finding("resources", "problem", f"{found})", remedy)
     cpus, gpus = max(need.cpus for need in wanted), max(need.gpus for need in wanted)
     return Finding("resources", "ok", f"every cell fits: the largest needs {cpus} CPUs and {gpus:g} GPUs")
+
+
+def environments(older: Iterable[str]) -> Iterator[Finding]:
+    """Whether all finished cells are of one environment, and of the code and machine that there are today."""
+    remedy = "launch trains some of them again before it adds cells, or pools them by --trust-old; gc removes cells"
+    findings = [Finding("environments", "warning", sentence, remedy) for sentence in older]
+    yield from findings or [Finding("environments", "ok", "all finished cells are of today's code and machine")]
 
 
 def data(plan: Plan | None, data_dir: Path) -> Iterator[Finding]:

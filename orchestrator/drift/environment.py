@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
-from orchestrator.environment import SOME_GPU, Environment, change, gpu
+from orchestrator.environment import Environment, LossCode
 from orchestrator.errors import DamagedFileError
 from orchestrator.outcome import has_figures
 from orchestrator.plan import Cell
 from orchestrator.records.evaluations import Evaluations
 from orchestrator.records.storage import in_parallel
 
-__all__ = ["SOME_GPU", "Environment", "Past", "Setting", "change", "finished", "gpu"]
+__all__ = ["Environment", "Past", "Setting", "finished"]
 
 Setting = tuple[str, str]
 """Dataset and backbone, as the experiment labels them."""
@@ -25,6 +26,7 @@ class Past:
 
     cell: Cell
     environment: Environment
+    loss: LossCode
     seconds: float
 
     @property
@@ -35,15 +37,25 @@ class Past:
 
 def finished(cells: Sequence[Cell], evaluations: Evaluations) -> list[Past]:
     """Those of the cells that have figures, from their files; damaged ones are passed over."""
-    told = in_parallel(partial(_past, evaluations), cells, evaluations.storage.readers)
-    return [past for past in told if past]
+    rows = {row["cell_id"]: row for row in told(cells, evaluations) if has_figures(row["state"])}
+    return [past(cell, rows[cell.id], rows[cell.id]["seconds"]) for cell in cells if cell.id in rows]
 
 
-def _past(evaluations: Evaluations, cell: Cell) -> Past | None:
+def past(cell: Cell, row: Mapping[str, Any], seconds: float) -> Past:
+    """A finished cell by its row of the results table, or by what `told` says of it."""
+    return Past(cell, Environment.of(row), LossCode.of(cell.loss, row), seconds)
+
+
+def told(cells: Sequence[Cell], evaluations: Evaluations) -> list[dict[str, Any]]:
+    """How cells came about, from their files; those without one, or with a damaged one, are passed over."""
+    rows = in_parallel(partial(_told, evaluations), cells, evaluations.storage.readers)
+    return [row for row in rows if row]
+
+
+def _told(evaluations: Evaluations, cell: Cell) -> dict[str, Any] | None:
     try:
         content = evaluations.content(cell)
     except (FileNotFoundError, DamagedFileError):
         return None
-    if not has_figures(content["state"]):
-        return None
-    return Past(cell, Environment.of(content["provenance"]), content["seconds"])
+    named = {"cell_id": cell.id, "loss": cell.loss, "backbone": cell.backbone, "dataset": cell.dataset}
+    return {**content["provenance"], **named, **{name: content[name] for name in ("state", "started", "seconds")}}

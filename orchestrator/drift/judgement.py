@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Literal, NamedTuple
 
-from orchestrator.drift.environment import Environment, change
 from orchestrator.drift.ledger import Anchor, Entry
+from orchestrator.environment import Origin, change
 from orchestrator.experiment import Experiment
 from orchestrator.statistics.intervals import Interval, mean_interval
 from orchestrator.statistics.verdicts import verdict
@@ -20,7 +20,7 @@ UNCLAIMED = {"uniform_accuracy": 0.005}
 """What is tested, and its margin, where no claim says what matters."""
 
 ERROR = 0.05
-"""How often a shift as large as the margin may pass as equivalent, over all looks at the same two environments."""
+"""How often a shift as large as the margin may pass as equivalent, over all looks at the same two origins."""
 
 Found = Literal["identical", "equivalent", "undecided", "shifted"]
 """From best to worst: the same bits; within the margin; not sure; beyond it."""
@@ -71,7 +71,7 @@ def _shown(interval: Interval) -> str:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the anchors of two environments say."""
+    """What the anchors of two environments or codes say."""
 
     anchors: int
     measures: tuple[Measured, ...]
@@ -104,7 +104,7 @@ def margins(experiment: Experiment) -> dict[str, float]:
 
 
 def judge(experiment: Experiment, entries: Iterable[Entry]) -> Outcome | None:
-    """What entries about the same two environments say together; None where no anchor was trained again.
+    """What entries about the same two environments or codes say together; None where no anchor was trained again.
 
     Each entry is one look at the anchors there were by then. The first look is tested at half of `ERROR`, each
     further one at half of what the one before was, so that no number of looks errs more often than `ERROR`.
@@ -191,8 +191,8 @@ def _within(values: Sequence[float], whole: Interval) -> Interval:
     return Interval(mean, mean - half, mean + half, whole.n)
 
 
-def told(old: Environment, new: Environment, outcome: Outcome) -> Sentence:
-    """What anchors say of two environments."""
+def told(old: Origin, new: Origin, outcome: Outcome) -> Sentence:
+    """What anchors say of two environments or codes."""
     return TOLD[outcome.found], {"change": change(old, new), "anchors": outcome.anchors, "outcome": str(outcome)}
 
 

@@ -1,4 +1,7 @@
-"""What was found of older environments: the measurements alone, since verdicts follow from them and the claims."""
+"""What was found of older environments, and of older code of a loss.
+
+The measurements alone are kept, since verdicts follow from them and the claims.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +12,17 @@ from dataclasses import asdict, dataclass
 from pydantic import TypeAdapter
 from pydantic_core import from_json
 
-from orchestrator.drift.environment import Environment, Setting
+from orchestrator.drift.environment import Setting
+from orchestrator.environment import Origin
 from orchestrator.errors import DamagedFileError, NewerFormatError
 from orchestrator.records.storage import Storage
 from orchestrator.workspace import Location
 
-VERSION = 1
-"""Of the ledger. A reader refuses what it does not know."""
+VERSION = 2
+"""Of the ledger. A reader refuses what it does not know.
+
+Entries of version 1 are passed over: they are about cells of earlier protocols, which are pooled with nothing.
+"""
 
 Measures = dict[str, float | None]
 
@@ -44,15 +51,15 @@ class Anchor:
 
 @dataclass(frozen=True)
 class Entry:
-    """Anchors that one launch trained again, or that it did without."""
+    """Anchors that one launch trained again, or that it did without, because of an environment or a loss's code."""
 
     when: float
     """Seconds since 1970."""
-    old: Environment
-    expected: Environment
-    """Where the launch was going to train, as far as it knew beforehand."""
-    new: Environment
-    """Where the anchors say they were trained."""
+    old: Origin
+    expected: Origin
+    """Where, or by what code, the launch was going to train, as far as it knew beforehand."""
+    new: Origin
+    """Where, or by what code, the anchors say they were trained."""
     settings: tuple[Setting, ...]
     anchors: tuple[Anchor, ...]
     trusted: bool = False
@@ -81,7 +88,7 @@ class Ledger:
                 raise NewerFormatError(
                     f"{self.place} has version {document['version']}; this program reads {VERSION}: upgrade it."
                 )
-            return _ENTRIES.validate_python(document["entries"])
+            return _ENTRIES.validate_python(document["entries"]) if document["version"] == VERSION else ()
         except (ValueError, KeyError, TypeError):
             raise DamagedFileError(
                 f"{self.place} is no ledger of anchors: remove it, and the next launch trains anchors again."

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Collection, Hashable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from orchestrator.drift.environment import Environment, Setting, change
+from orchestrator.drift.environment import Setting
 from orchestrator.drift.judgement import PASSED, Outcome, Sentence, filled, judge, told
 from orchestrator.drift.ledger import Entry, Ledger
+from orchestrator.drift.since import Codes, since
+from orchestrator.environment import Environment, LossCode, Origin, change
 from orchestrator.experiment import Experiment
 from orchestrator.outcome import has_figures
 from orchestrator.sequence import Row
@@ -25,10 +27,10 @@ class Part:
 
 @dataclass(frozen=True)
 class Pair:
-    """Two environments whose cells stand in one setting, and what is known of them."""
+    """Two environments whose cells stand in one setting, or two states of a loss's code, and what is known of them."""
 
-    old: Environment
-    new: Environment
+    old: Origin
+    new: Origin
     untested: tuple[Setting, ...]
     outcome: Outcome | None
     trusted: bool
@@ -52,16 +54,18 @@ class Pair:
 
 @dataclass(frozen=True)
 class Pool:
-    """The environments that an experiment's cells come from, where there are several."""
+    """The environments that an experiment's cells come from, or the codes of a loss, where there are several."""
 
     parts: tuple[Part, ...]
     pairs: tuple[Pair, ...]
-    """Each with the newest of the same setting."""
+    """Each with the newest of the same setting, or of the same loss."""
+    changed: tuple[Sentence, ...] = ()
+    """Which cells were trained by other code than there is today."""
 
     @property
     def is_settled(self) -> bool:
-        """Whether the anchors say that all may be pooled that are."""
-        return all(pair.is_settled for pair in self.pairs)
+        """Whether the anchors say that all may be pooled that are, and today's code is that of the cells."""
+        return all(pair.is_settled for pair in self.pairs) and not self.changed
 
     def sentences(self) -> Iterator[Sentence]:
         """What a reader must know of it."""
@@ -70,6 +74,7 @@ class Pool:
             yield "The cells come from {count} environments: {parts}.", {"count": len(self.parts), "parts": parts}
         for pair in self.pairs:
             yield from pair.sentences()
+        yield from self.changed
 
     def told(self) -> list[str]:
         """The same in English."""
@@ -78,36 +83,51 @@ class Pool:
     def to_json(self) -> dict[str, Any]:
         """All of it, with what was found of each pair by name."""
         pairs = [{**asdict(pair), "found": pair.outcome and pair.outcome.found} for pair in self.pairs]
-        return {**asdict(self), "pairs": pairs}
+        return {**asdict(self), "pairs": pairs, "changed": [filled(sentence) for sentence in self.changed]}
 
 
-def pooled(experiment: Experiment, rows: Iterable[Row], ledger: Ledger) -> Pool | None:
-    """What the finished cells of a results table come from; None where it is one environment."""
-    pasts = [
-        ((row["dataset"], row["backbone"]), Environment.of(row))
-        for row in sorted(rows, key=lambda row: row["started"])
-        if has_figures(row["state"])
-    ]
-    counts = Counter(environment.at_large for _, environment in pasts)
-    newest = dict(pasts)
-    met: defaultdict[tuple[Environment, Environment], set[Setting]] = defaultdict(set)
-    for setting, environment in pasts:
-        if environment != newest[setting]:
-            met[environment, newest[setting]].add(setting)
-    if len(counts) < 2 and not met:  # noqa: PLR2004 - two are needed to differ
+def pooled(experiment: Experiment, rows: Sequence[Row], ledger: Ledger, now: Codes | None = None) -> Pool | None:
+    """What the finished cells of a results table come from; None where all is of one kind.
+
+    Args:
+        experiment: What was asked.
+        rows: The results table.
+        ledger: What anchors have said.
+        now: Today's code, of which cells of other code are told apart.
+    """
+    done = [row for row in sorted(rows, key=lambda row: row["started"]) if has_figures(row["state"])]
+    settings = [(row["dataset"], row["backbone"]) for row in done]
+    environments = [Environment.of(row) for row in done]
+    codes = [LossCode.of(row["loss"], row) for row in done]
+    counts = Counter(environment.at_large for environment in environments)
+    met = {**_met(settings, settings, environments), **_met([code.loss for code in codes], settings, codes)}
+    changed = tuple(since(rows, now or {}))
+    if len(counts) < 2 and not met and not changed:  # noqa: PLR2004 - two are needed to differ
         return None
     entries = ledger.entries()
-    pairs = [_pair(experiment, old, new, settings, entries) for (old, new), settings in met.items()]
-    return Pool(tuple(Part(environment, cells) for environment, cells in counts.items()), tuple(pairs))
+    pairs = [_pair(experiment, old, new, where, entries) for (old, new), where in met.items()]
+    return Pool(tuple(Part(environment, cells) for environment, cells in counts.items()), tuple(pairs), changed)
+
+
+def _met(
+    together: Sequence[Hashable], settings: Sequence[Setting], origins: Sequence[Origin]
+) -> dict[tuple[Origin, Origin], set[Setting]]:
+    """What stands beside the newest of those that belong together, and in which settings."""
+    newest = dict(zip(together, origins, strict=True))
+    met: defaultdict[tuple[Origin, Origin], set[Setting]] = defaultdict(set)
+    for key, setting, origin in zip(together, settings, origins, strict=True):
+        if origin != newest[key]:
+            met[origin, newest[key]].add(setting)
+    return met
 
 
 def _pair(
-    experiment: Experiment, old: Environment, new: Environment, settings: Collection[Setting], entries: Iterable[Entry]
+    experiment: Experiment, old: Origin, new: Origin, settings: Collection[Setting], entries: Iterable[Entry]
 ) -> Pair:
     about = [entry for entry in entries if entry.old == old]
     tests = [entry for entry in about if entry.new == new and not entry.trusted]
-    # Where a launch trusted, it did not wait to see on which GPU its cells would be.
-    trusted = [entry for entry in about if entry.trusted and replace(entry.new, device=new.device) == new]
+    # Where a launch trusted, it did not wait to see where its cells would be.
+    trusted = [entry for entry in about if entry.trusted and entry.new.may_be(new)]
     tested = {setting for entry in tests for setting in entry.settings}
     untested = tuple(sorted(setting for setting in settings if setting not in tested))
     return Pair(old, new, untested, judge(experiment, tests), trusted=bool(trusted))

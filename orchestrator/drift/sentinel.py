@@ -6,12 +6,14 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import zip_longest
+from typing import Any
 
-from orchestrator.drift.environment import Environment, Past, Setting, change, finished
+from orchestrator.drift.environment import Past, Setting, finished
 from orchestrator.drift.judgement import PASSED, Outcome, filled, judge, told
 from orchestrator.drift.ledger import Anchor, Entry, Ledger
+from orchestrator.environment import Environment, LossCode, Origin, change
 from orchestrator.errors import RequestError
 from orchestrator.experiment import Experiment
 from orchestrator.outcome import has_figures
@@ -20,15 +22,19 @@ from orchestrator.records.evaluations import Evaluations
 from orchestrator.verification import Left, compare
 
 ANCHORS = 3
-"""Cells of an older environment that are trained again at a time, or one a setting where there are more of these."""
+"""Old cells that are trained again at a time, or one a setting where there are more of these."""
+
+
+Foresight = Callable[[Cell], Mapping[str, Any]]
+"""What a cell about to be trained will record of its environment and code, as far as it is known beforehand."""
 
 
 @dataclass(frozen=True)
 class Meeting:
-    """An older environment whose cells new ones are about to stand beside."""
+    """An older environment, or older code of a loss, whose cells new ones are about to stand beside."""
 
-    old: Environment
-    expected: Environment
+    old: Origin
+    expected: Origin
     settings: tuple[Setting, ...]
     """Where they meet."""
     entries: tuple[Entry, ...]
@@ -62,35 +68,42 @@ class Meeting:
 
 
 def meetings(
-    pasts: Iterable[Past], pending: Iterable[Cell], here: Callable[[Cell], Environment], entries: Collection[Entry]
+    pasts: Iterable[Past], pending: Iterable[Cell], here: Foresight, entries: Collection[Entry]
 ) -> list[Meeting]:
-    """Every older environment beside whose cells new ones are about to be trained.
+    """Every older environment, and older code of a loss, beside whose cells new ones are about to be trained.
 
     Args:
         pasts: Finished cells.
         pending: Cells about to be trained.
-        here: The environment that such a cell will have, as far as it is known.
+        here: What such a cell will record of its environment and code, as far as it is known.
         entries: Earlier tests.
     """
-    arriving: defaultdict[Setting, set[Environment]] = defaultdict(set)
+    arriving: defaultdict[Setting | str, set[Origin]] = defaultdict(set)
     for cell in pending:
-        arriving[cell.dataset, cell.backbone].add(here(cell))
-    met: defaultdict[tuple[Environment, Environment], set[Setting]] = defaultdict(set)
+        told = here(cell)
+        arriving[cell.dataset, cell.backbone].add(Environment.of(told))
+        arriving[cell.loss].add(LossCode.of(cell.loss, told))
+    met: defaultdict[tuple[Origin, Origin], set[Setting]] = defaultdict(set)
     for past in pasts:
-        for expected in arriving.get(past.setting, set()) - {past.environment}:
-            met[past.environment, expected].add(past.setting)
+        origins: Sequence[tuple[Setting | str, Origin]] = (
+            (past.setting, past.environment),
+            (past.cell.loss, past.loss),
+        )
+        for where, old in origins:
+            for expected in arriving.get(where, set()) - {old}:
+                met[old, expected].add(past.setting)
     return [
         Meeting(old, expected, tuple(sorted(settings)), _about(entries, old, expected))
         for (old, expected), settings in met.items()
     ]
 
 
-def _about(entries: Iterable[Entry], old: Environment, expected: Environment) -> tuple[Entry, ...]:
+def _about(entries: Iterable[Entry], old: Origin, expected: Origin) -> tuple[Entry, ...]:
     return tuple(entry for entry in entries if (entry.old, entry.expected) == (old, expected) and not entry.trusted)
 
 
 def anchors(experiment: Experiment, pasts: Iterable[Past], settings: Collection[Setting]) -> list[Cell]:
-    """Which cells of one older environment to train again: the cheapest, settings and losses taking turns.
+    """Which cells of one older environment or code to train again: the cheapest, settings and losses taking turns.
 
     Every setting has one; within it the losses that claims compare come first, and each setting begins with
     another loss. Always the same for the same cells.
@@ -122,7 +135,7 @@ def admit(
     evaluations: Evaluations,
     ledger: Ledger,
     *,
-    here: Callable[[Cell], Environment],
+    here: Foresight,
     retrain: Callable[[list[Cell]], AbstractContextManager[Evaluations]],
     say: Callable[[str], None],
     trust: bool,
@@ -134,7 +147,7 @@ def admit(
         pending: Those about to be trained.
         evaluations: The cells' files.
         ledger: What was found before, and takes what is found now.
-        here: The environment of a cell about to be trained, as far as it is known.
+        here: What a cell about to be trained will record of its environment and code, as far as it is known.
         retrain: Trains cells where the new ones will be; within, the files that they left.
         say: Told what goes on.
         trust: Pool without asking the anchors.
@@ -142,10 +155,7 @@ def admit(
     Raises:
         RequestError: The anchors say no, or not yet.
     """
-    experiment, settings = plan.experiment, {(cell.dataset, cell.backbone) for cell in pending}
-    waiting = {cell.id for cell in pending}
-    there = [cell for cell in plan.cells if (cell.dataset, cell.backbone) in settings and cell.id not in waiting]
-    pasts = finished(there, evaluations)
+    experiment, pasts = plan.experiment, finished(_beside(plan, pending), evaluations)
 
     def met() -> list[Meeting]:
         return meetings(pasts, pending, here, ledger.entries())
@@ -157,11 +167,12 @@ def admit(
         if trusted:
             ledger.add(Entry(time.time(), m.old, m.expected, m.expected, m.settings, (), trusted=True) for m in trusted)
         return
-    chosen = [(each, _chosen(experiment, each, pasts)) for each in met()]
+    chosen = [(each, _chosen(experiment, each, pasts, here)) for each in met()]
     if cells := {cell.id: cell for _, cells in chosen for cell in cells}:
         changes = "; ".join(change(each.old, each.expected) for each, cells in chosen if cells)
-        say(f"Some cells are of another environment ({changes}): {len(cells)} of them are trained again first.")
-        with retrain([_as_then(cell, evaluations) for cell in cells.values()]) as copies:
+        again = "1 of them is" if len(cells) == 1 else f"{len(cells)} of them are"
+        say(f"Some cells are of another environment or code ({changes}): {again} trained again first.")
+        with retrain([*cells.values()]) as copies:
             ledger.add([entry for each, cells in chosen for entry in _entries(each, cells, evaluations, copies)])
         for each in met():
             if each.passes(experiment) and (said := each.said(experiment)):
@@ -170,29 +181,75 @@ def admit(
         raise RequestError(_refusal(experiment, refused))
 
 
-def _chosen(experiment: Experiment, meeting: Meeting, pasts: Iterable[Past]) -> list[Cell]:
+@dataclass(frozen=True)
+class Outlook:
+    """What a launch would do about old cells before it trains new ones."""
+
+    anchors: tuple[Cell, ...] = ()
+    """Cells that it would train again."""
+    changes: tuple[str, ...] = ()
+    """Why."""
+    refusals: tuple[str, ...] = ()
+    """What earlier anchors said against pooling, which it would refuse to do."""
+
+    def sentences(self) -> Iterator[str]:
+        """The same for people."""
+        if self.anchors:
+            names = ", ".join(cell.name for cell in self.anchors)
+            count = "1 finished cell" if len(self.anchors) == 1 else f"{len(self.anchors)} finished cells"
+            why = "; ".join(self.changes)
+            yield f"A launch would first train {count} again ({why}): {names}. --trust-old pools without."
+        for said in self.refusals:
+            yield f"A launch would refuse to pool old cells with new ones. {said}"
+
+
+def foresee(plan: Plan, pending: Sequence[Cell], evaluations: Evaluations, ledger: Ledger, here: Foresight) -> Outlook:
+    """What `admit` would do; its arguments are the same."""
+    experiment, pasts = plan.experiment, finished(_beside(plan, pending), evaluations)
+    met = meetings(pasts, pending, here, ledger.entries())
+    chosen = [(each, _chosen(experiment, each, pasts, here)) for each in met]
+    cells = {cell.id: cell for _, cells in chosen for cell in cells}
+    changes = dict.fromkeys(change(each.old, each.expected) for each, cells in chosen if cells)
+    refusals = tuple(each.said(experiment) for each in met if not each.passes(experiment))
+    return Outlook(tuple(cells.values()), tuple(changes), refusals)
+
+
+def _beside(plan: Plan, pending: Sequence[Cell]) -> list[Cell]:
+    """The other cells of a plan that share a setting or a loss with those about to be trained."""
+    waiting, losses = {cell.id for cell in pending}, {cell.loss for cell in pending}
+    settings = {(cell.dataset, cell.backbone) for cell in pending}
+    others = (cell for cell in plan.cells if cell.id not in waiting)
+    return [cell for cell in others if (cell.dataset, cell.backbone) in settings or cell.loss in losses]
+
+
+def _chosen(experiment: Experiment, meeting: Meeting, pasts: Iterable[Past], here: Foresight) -> list[Cell]:
+    """Anchors of a meeting; where there are any, those of which nothing else has changed."""
     tried = {anchor.cell for entry in meeting.entries for anchor in entry.anchors}
-    fresh = [past for past in pasts if past.environment == meeting.old and past.cell.id not in tried]
-    return anchors(experiment, fresh, meeting.needs(experiment))
+    fresh = [past for past in pasts if meeting.old in (past.environment, past.loss) and past.cell.id not in tried]
+    clear = [past for past in fresh if _is_same_beside(past, meeting.old, here(past.cell))]
+    settled = {past.setting for past in clear}
+    rest = (past for past in fresh if past.setting not in settled)
+    return anchors(experiment, [*clear, *rest], meeting.needs(experiment))
 
 
-def _as_then(cell: Cell, evaluations: Evaluations) -> Cell:
-    """The cell with as many threads and devices as then, because sums split among them round differently."""
-    provenance = evaluations.content(cell)["provenance"]
-    then = {"cpus": provenance.get("threads"), "devices": provenance.get("devices")}
-    update = {name: number for name, number in then.items() if number}
-    return replace(cell, resources=cell.resources.model_copy(update=update))
+def _is_same_beside(past: Past, old: Origin, told: Mapping[str, Any]) -> bool:
+    """Whether a cell would have the same code of its loss under another environment, or the reverse."""
+    if isinstance(old, Environment):
+        return past.loss == LossCode.of(past.cell.loss, told)
+    return Environment.of(told).may_be(past.environment)
 
 
 def _entries(meeting: Meeting, cells: Sequence[Cell], evaluations: Evaluations, copies: Evaluations) -> Iterator[Entry]:
-    """What some cells' files and copies say, by the environment that the copies are from."""
-    found: defaultdict[Environment, list[Anchor]] = defaultdict(list)
+    """What some cells' files and copies say, by the environment or code that the copies are from."""
+    found: defaultdict[Origin, list[Anchor]] = defaultdict(list)
     for cell in cells:
         then, now = evaluations.account(cell), copies.account(cell)
         same = compare(Left.of(cell, evaluations), Left.of(cell, copies)).identical
         metrics = now.metrics if has_figures(now.state) else None
         anchor = Anchor(cell.id, cell.name, (cell.dataset, cell.backbone), then.metrics, metrics, same, now.samples)
-        found[Environment.of(now.provenance)].append(anchor)
+        is_loss = isinstance(meeting.old, LossCode)
+        new = LossCode.of(cell.loss, now.provenance) if is_loss else Environment.of(now.provenance)
+        found[new].append(anchor)
     for new, tried in found.items():
         settings = tuple(sorted({anchor.setting for anchor in tried}))
         yield Entry(time.time(), meeting.old, meeting.expected, new, settings, tuple(tried))

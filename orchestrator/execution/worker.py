@@ -9,15 +9,16 @@ import errno
 import socket
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 from orchestrator import fingerprints, processor
 from orchestrator.execution.executor import Checkpoints, Log, Recorder
+from orchestrator.fingerprints import Code
 from orchestrator.outcome import (
     Advanced,
     Alive,
@@ -51,6 +52,10 @@ BEAT = 10.0
 """Seconds between two signs of life."""
 
 
+class OtherCodeError(Exception):
+    """A node would train by other code than was planned."""
+
+
 @dataclass(frozen=True)
 class Worker:
     """What a process needs to run cells: where data lies, who records, and where states are kept."""
@@ -60,6 +65,8 @@ class Worker:
     checkpoints: Checkpoints | None = None
     differs: Callable[[Dataset, str | None, Content | None], str] | None = None
     """Says what differs between the data that a cell was planned for and those that it met."""
+    planned: Mapping[tuple[str, str], Code] = field(default_factory=dict[tuple[str, str], Code])
+    """The code that the launch has, by axis and name of a plug-in: a node with other code trains nothing."""
 
     def run(self, cell: Cell, tell: Callable[[Event], None], world: World | None = None) -> Ending:
         """Train and record one cell; every exception but a user's interruption becomes an ending.
@@ -90,6 +97,12 @@ class Worker:
         self, cell: Cell, tell: Callable[[Event], None], attempt: Callable[[], Attempt], world: World | None
     ) -> Ending:
         import torch
+
+        if other := fingerprints.unlike(cell.recipe, self.planned):
+            raise OtherCodeError(
+                f"this node has other code of {other} than the launch that asked for {cell.name}: "
+                "give all nodes the same code, and launch again with --retry-failed"
+            )
 
         from trainers.checkpoint import StoppedError
         from trainers.fit import DivergedError, fit

@@ -59,8 +59,10 @@ def grid(
     durations: Mapping[Kind, Sequence[float]],
     rows: Sequence[Mapping[str, Any]],
     data: Sequence[str] = (),
+    *,
+    older: Sequence[str] = (),
 ) -> RenderableType:
-    """The axes, the counts, what there is to know of the data, the predicted cost, and what the grid can conclude."""
+    """The axes, the counts, what there is to know of data and older cells, the cost, and what the grid can conclude."""
     experiment = plan.experiment
     table = _facts()
     table.add_row("experiment", Text(experiment.name, style="bold"))
@@ -77,6 +79,8 @@ def grid(
     table.add_row("cost", Text(cost(waiting, durations)))
     for number, sentence in enumerate(data):
         table.add_row("" if number else "data", Text(sentence))
+    for number, sentence in enumerate(older):
+        table.add_row("" if number else "older cells", Text(sentence))
     for number, sentence in enumerate([] if is_trial else prospects.sentences(experiment, rows)):
         table.add_row("" if number else "prospects", Text(sentence))
     return table

@@ -20,11 +20,12 @@ from rich.console import Console
 
 from orchestrator import fingerprints, provenance, wiring
 from orchestrator.drift import judgement
-from orchestrator.drift.environment import SOME_GPU, Environment, Past, change, finished, gpu
+from orchestrator.drift.environment import Past, finished
 from orchestrator.drift.judgement import TOLD, judge
 from orchestrator.drift.ledger import VERSION, Anchor, Entry, Ledger
 from orchestrator.drift.pool import Pair, Part, Pool, pooled
 from orchestrator.drift.sentinel import ANCHORS, anchors, meetings
+from orchestrator.environment import SOME_GPU, Environment, LossCode, change, gpu
 from orchestrator.errors import DamagedFileError, NewerFormatError, RequestError
 from orchestrator.execution import worker
 from orchestrator.experiment import Experiment
@@ -115,9 +116,9 @@ def test_a_commit_that_leaves_the_code_alone_is_no_other_environment() -> None:
         ({"onednn_isa": "AVX512_CORE"}, "oneDNN AVX2 → AVX512_CORE"),
         ({"threads": 2}, "threads 1 → 2"),
         ({"devices": 2}, "devices 1 → 2"),
-        (recoded("backbone"), "backbone of nets 1.0: its code changed"),
-        (recoded("dataset"), "dataset of digits.py: its code changed"),
-        (recoded("loop"), "loop: its code changed"),
+        (recoded("backbone"), "code of the backbone (nets 1.0) changed"),
+        (recoded("dataset"), "code of the dataset (digits.py) changed"),
+        (recoded("loop"), "code of the training loop (core 0.1) changed"),
         ({"torch_version": "2.15.0", "threads": 4}, "torch 2.14.0 → 2.15.0, threads 1 → 4"),
     ],
 )
@@ -130,7 +131,7 @@ def test_another_machine_or_code_is_one_and_is_named(changes: dict[str, Any], sa
 
 def test_another_version_of_the_package_is_named_by_both_versions() -> None:
     changed = {**recoded("backbone"), "distributions": {**RECORDED["distributions"], "backbone": "nets 1.1"}}
-    assert change(environment(), environment(**changed)) == "backbone: nets 1.0 → nets 1.1"
+    assert change(environment(), environment(**changed)) == "code of the backbone changed: nets 1.0 → nets 1.1"
 
 
 def test_the_code_of_a_loss_is_no_part_of_an_environment() -> None:
@@ -192,10 +193,21 @@ def test_the_gpu_of_this_machine_is_known_beforehand_where_there_is_one_kind(nvm
 CELLS = plan(asked(seeds=4)).cells
 
 
+def past(cell: Cell, seconds: float = 1.0) -> Past:
+    return Past(cell, OLD, LossCode(cell.loss, "aa"), seconds)
+
+
+def told(environment: Environment, loss: str = "aa") -> dict[str, Any]:
+    """What a cell of the environment records."""
+    codes = {"loss": loss, **{name: getattr(environment, name) for name in ("dataset", "backbone", "loop")}}
+    machine = {"instruction_set": "AVX2", "onednn_isa": "AVX2", "threads": 1, "devices": 1}
+    return {**machine, "torch_version": environment.torch, "fingerprints": codes}
+
+
 @st.composite
 def pasts(draw: st.DrawFn) -> list[Past]:
     chosen = draw(st.lists(st.sampled_from(CELLS), unique_by=lambda cell: cell.id, min_size=1))
-    return [Past(cell, OLD, draw(st.floats(1, 100))) for cell in chosen]
+    return [past(cell, draw(st.floats(1, 100))) for cell in chosen]
 
 
 @given(pasts())
@@ -217,18 +229,27 @@ def test_anchors_are_spread_over_settings_and_losses_the_cheapest_first(there: l
 
 
 def test_the_losses_that_claims_compare_come_first() -> None:
-    there = [Past(cell, OLD, 100.0 - "diverse".count(cell.loss)) for cell in CELLS]
+    there = [past(cell, 100.0 - "diverse".count(cell.loss)) for cell in CELLS]
     (one, two, _) = anchors(asked(), there, {("digits", "resnet8")})
     assert (one.loss, two.loss) == ("bce_unified", "softmax")
 
 
 def test_old_meets_new_only_in_settings_where_new_cells_are_coming() -> None:
-    there = [Past(cell, OLD, 1.0) for cell in CELLS]
+    there = [past(cell) for cell in CELLS]
     coming = [cell for cell in CELLS if cell.backbone == "resnet8"]
-    (meeting,) = meetings(there, coming, lambda _: NEW, ())
+    (meeting,) = meetings(there, coming, lambda _: told(NEW), ())
     assert meeting.settings == (("digits", "resnet8"),)
-    assert not meetings(there, [], lambda _: NEW, ())
-    assert not meetings(there, coming, lambda _: OLD, ())
+    assert not meetings(there, [], lambda _: told(NEW), ())
+    assert not meetings(there, coming, lambda _: told(OLD), ())
+
+
+def test_other_code_of_a_loss_concerns_the_cells_of_that_loss_in_all_settings() -> None:
+    there = [past(cell) for cell in CELLS]
+    coming = [cell for cell in CELLS if (cell.backbone, cell.loss) == ("resnet8", "softmax")]
+    (meeting,) = meetings(there, coming, lambda _: told(OLD, loss="bb"), ())
+    assert (meeting.old, meeting.expected) == (LossCode("softmax", "aa"), LossCode("softmax", "bb"))
+    assert meeting.settings == (("digits", "resnet20"), ("digits", "resnet8"))
+    assert not meetings(there, coming, lambda _: told(OLD), ())
 
 
 # What they say
@@ -401,7 +422,7 @@ def test_a_ledger_gives_back_what_it_took(ledger: Ledger) -> None:
     assert ledger.entries() == (one, two)
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{", '{"version": 1, "entries": [{}]}', '{"version": "x"}'])
+@pytest.mark.parametrize("content", ["", "[]", "{", f'{{"version": {VERSION}, "entries": [{{}}]}}', '{"version": "x"}'])
 def test_what_is_no_ledger_is_told_with_what_to_do(ledger: Ledger, content: str) -> None:
     place = Path(str(ledger.place))
     place.parent.mkdir()
@@ -622,7 +643,7 @@ def test_old_cells_that_give_the_same_bits_pool_with_new_ones(bench: Bench, exec
     ran = bench.launch(3, executor)
     assert ran.refused is None
     now = provenance.machine()["torch_version"]
-    assert f"of another environment (torch 2.0.0 → {now}): 3 of them are trained again first." in ran.out
+    assert f"of another environment or code (torch 2.0.0 → {now}): 3 of them are trained again first." in ran.out
     same = f"torch 2.0.0 → {now}: 3 old cells trained again gave the same bits."
     assert same in ran.out
     # Nothing but what was asked for has been added, and nothing changed.
@@ -694,7 +715,7 @@ def test_an_undecided_test_goes_on_with_the_next_launch_and_other_cells(bench: B
     assert "3 old cells trained again may differ" in ran.refused
     again = bench.launch(3)
     assert again.refused is not None
-    assert "1 of them are trained again first" in again.out
+    assert "1 of them is trained again first" in again.out
     assert "4 old cells" in again.refused
     tried = [anchor.cell for entry in bench.entries for anchor in entry.anchors]
     assert {*tried} == {cell.id for cell in bench.plan(2).cells}

@@ -1,0 +1,113 @@
+"""What a worker makes of code that is another than the launch's, or than that of a state that an attempt has left."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from orchestrator import fingerprints, processor, wiring
+from orchestrator.execution import worker
+from orchestrator.execution.worker import Worker
+from orchestrator.experiment import Experiment
+from orchestrator.fingerprints import Code
+from orchestrator.outcome import Advanced, Event, Failed, Finished, Stopped
+from orchestrator.plan import Cell, plan
+from orchestrator.records.checkpoints import Checkpoints
+from orchestrator.records.evaluations import Evaluations
+from orchestrator.records.recorder import Recorder
+from orchestrator.records.tracking import Untracked
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from trainers.recipe import Recipe
+
+ASKED = Experiment.model_validate(
+    {
+        "name": "grid",
+        "losses": [{"name": "softmax", "as": "plain"}, "poly1"],
+        "backbones": ["resnet8"],
+        "datasets": ["digits"],
+        "seeds": 1,
+        "recipe": {"epochs": 3, "batch_size": 100, "learning_rate": 0.1},
+        "baseline": "plain",
+    }
+)
+CELL = plan(ASKED).cells[0]
+
+
+@pytest.fixture
+def working(tmp_path: Path) -> Worker:
+    recorder = Recorder(Evaluations(tmp_path / "evaluations"), Untracked(), {"git_commit": "abc"})
+    saved = Checkpoints(tmp_path / "checkpoints", "launch", every_epochs=1)
+    return Worker(recorder, tmp_path / "data", saved, wiring.codes_by_plugin(ASKED))
+
+
+def changed(axis: str) -> Any:
+    """The codes of recipes, where one was edited."""
+    true = fingerprints.of
+
+    def of(recipe: Recipe) -> dict[str, Code]:
+        return {**true(recipe), axis: Code("0" * 64, "my_module.py")}
+
+    return of
+
+
+def epochs(working: Worker, cell: Cell = CELL, *, until: int = 3) -> list[int]:
+    """Which epochs a run of the cell does; it is asked to stop after some."""
+    events: list[Event] = []
+
+    def hear(event: Event) -> None:
+        events.append(event)
+        if isinstance(event, Advanced) and event.epoch == until < 3:
+            working.checkpoints.ask_to_stop()  # pyright: ignore[reportOptionalMemberAccess]
+
+    ending = working.run(cell, hear)
+    assert isinstance(ending, Finished if until == 3 else Stopped), ending
+    working.checkpoints.forget_stop()  # pyright: ignore[reportOptionalMemberAccess,reportAttributeAccessIssue]
+    return [event.epoch for event in events if isinstance(event, Advanced)]
+
+
+@pytest.mark.parametrize(
+    ("axis", "said"),
+    [
+        ("loss", "loss 'softmax' (my_module.py)"),
+        ("backbone", "backbone 'resnet8' (my_module.py)"),
+        ("dataset", "dataset 'digits' (my_module.py)"),
+        ("loop", "the training loop (my_module.py)"),
+    ],
+)
+def test_a_node_with_other_code_refuses_the_cell_by_name(
+    working: Worker, monkeypatch: pytest.MonkeyPatch, axis: str, said: str
+) -> None:
+    monkeypatch.setattr(fingerprints, "of", changed(axis))
+    ending = working.run(CELL, lambda _: None)
+    assert isinstance(ending, Failed)
+    assert f"this node has other code of {said} than the launch that asked for {CELL.name}" in ending.error
+    assert "--retry-failed" in ending.error
+
+
+def test_a_state_is_resumed_by_the_same_code_only(working: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker, "ASK", 0.0)
+    trusting = replace(working, planned={})
+    assert epochs(trusting, until=1) == [1]
+    assert epochs(trusting, until=2) == [2]
+    monkeypatch.setattr(fingerprints, "of", changed("loss"))
+    assert epochs(trusting) == [1, 2, 3]
+
+
+def test_a_state_is_not_resumed_under_another_instruction_set(working: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker, "ASK", 0.0)
+    assert epochs(working, until=1) == [1]
+    monkeypatch.setattr(processor, "onednn_isa", lambda: "AVX")
+    assert epochs(working) == [1, 2, 3]
+
+
+def test_a_finished_cell_records_its_code_and_its_processor(working: Worker, tmp_path: Path) -> None:
+    epochs(working)
+    told = Evaluations(tmp_path / "evaluations").account(CELL).provenance
+    assert {name: told[name] for name in ("fingerprints", "distributions")} == fingerprints.recorded(CELL.recipe)
+    assert (told["instruction_set"], told["onednn_isa"]) == (processor.instruction_set(), processor.onednn_isa())
+    assert "trainers_sha256" not in told
