@@ -585,6 +585,7 @@ class Bench:
             join=False,
             trust_old=trust_old,
             stated={},
+            rehash=False,
             hook=None,
             console=console,
         )

@@ -42,7 +42,7 @@ CELL = plan(ASKED).cells[0]
 def working(tmp_path: Path) -> Worker:
     recorder = Recorder(Evaluations(tmp_path / "evaluations"), Untracked(), {"git_commit": "abc"})
     saved = Checkpoints(tmp_path / "checkpoints", "launch", every_epochs=1)
-    return Worker(recorder, tmp_path / "data", saved, wiring.codes_by_plugin(ASKED))
+    return Worker(recorder, tmp_path / "data", saved, planned=wiring.codes_by_plugin(ASKED))
 
 
 def changed(axis: str) -> Any:
