@@ -437,9 +437,13 @@ def export(
     known = wiring.contents(experiment, place, data_dir)
     trials = wiring.trials(experiment, place, known)
     plan = wiring.final(experiment, trials, known)
-    made = exported(plan, place, folder, trials and trials.plan)
+    data = wiring.data(plan, place)
+    earlier = [cell for each in data.earlier for cell in each.cells]
+    made = exported(plan, place, folder, trials and trials.plan, earlier)
     for sentence in made.damaged:
         wiring.complain(console, sentence)
+    for sentence in data.told():
+        console.print(sentence, markup=False, emoji=False, soft_wrap=True)
     console.print(f"{made.cells} of {len(plan)} cells are in {folder}.", markup=False, emoji=False, soft_wrap=True)
 
 

@@ -118,7 +118,7 @@ class Launch:
     def _contents(self, experiment: Experiment) -> Contents:
         """What the data sets hold now, which is recorded."""
         if self.rehash:
-            self._elsewhere(partial(forget, self.data_dir.resolve()))
+            forget(self.data_dir)
         known, history = wiring.contents(experiment, self.place, self.data_dir, self._ask), History(self.place.data)
         for choice in experiment.datasets:
             if held := known.get(choice.label):
@@ -127,7 +127,7 @@ class Launch:
 
     def _ask(self, dataset: Dataset, absent: MissingDataError | None) -> Content | None:
         """What a data set holds that is not here, or of which only the arrays tell, in a process that trains."""
-        work = partial(examine, dataset, self.data_dir.resolve())
+        work = partial(examine, dataset, self.data_dir.resolve(), rehash=self.rehash)
         try:
             # What is not on this machine is not there for a Ray of this machine either, which takes seconds to start.
             return work() if absent and not self.address else self._elsewhere(work)
@@ -144,7 +144,9 @@ class Launch:
 
     def _stage(self, plan: Plan, trials: Trials | None = None) -> Ended:
         """Run what of a plan is missing; of a tuning stage, `trials` ask for more of it."""
-        evaluations = Evaluations(self.place.evaluations)
+        evaluations, elsewhere = Evaluations(self.place.evaluations), self._elsewhere if self.address else None
+        if not all(cell.data_known for cell in plan.cells):  # this says why, before cells without ids are written down
+            prepare(plan, self.data_dir.resolve(), elsewhere)
         with wiring.registry(self.place, self.registry) as records, held(records, plan, join=self.join) as lease:
             waiting, tally = outstanding(plan, evaluations, records, retry_failed=self.retry_failed)
             self.console.print(overview.left(plan, waiting, tally))
@@ -155,7 +157,7 @@ class Launch:
             seeds = wiring.spending(plan, waiting, evaluations, self.executor, self.address, self.most)
             rule, cells = trials or seeds, waiting.cells if seeds is None else tuple(seeds.first())
             if cells:
-                prepare(waiting, self.data_dir.resolve(), self._elsewhere if self.address else None)
+                prepare(waiting, self.data_dir.resolve(), elsewhere)
                 tally += self._train(plan, cells, rule, lease=lease, records=records, runs=runs)
             for sentence in rule.sentences() if rule else ():
                 self.console.print(sentence, markup=False, emoji=False)

@@ -26,6 +26,7 @@ from orchestrator.records.storage import Storage
 from orchestrator.workspace import Location
 from trainers.datasets import Dataset, MissingDataError, UnusableDataError
 from trainers.datasets.content import ArraysError, Content, content
+from trainers.datasets.hashes import forget
 
 VERSION = 1
 """Of a record. A reader refuses what it does not know."""
@@ -121,12 +122,14 @@ def _held(dataset: Dataset, history: History, data_dir: Path, ask: Ask | None) -
     return history.last(dataset) or (None if dataset.is_published else Content(None))
 
 
-def examine(dataset: Dataset, data_dir: Path) -> Content | None:
+def examine(dataset: Dataset, data_dir: Path, *, rehash: bool = False) -> Content | None:
     """What a data set holds, in a process that may load it; it is downloaded and decoded if need be.
 
     Raises:
         MissingDataError: It is not here.
     """
+    if rehash:
+        forget(data_dir)
     dataset.prepare(data_dir)
     try:
         return content(dataset, data_dir)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -45,8 +45,17 @@ class Exported:
     damaged: tuple[str, ...]
 
 
-def export(plan: Plan, place: Workspace, folder: Path, trials: Plan | None = None) -> Exported:
+def export(
+    plan: Plan, place: Workspace, folder: Path, trials: Plan | None = None, earlier: Collection[str] = ()
+) -> Exported:
     """Write all that is known of an experiment into an empty folder; with its trials, where it was tuned.
+
+    Args:
+        plan: The experiment and its cells.
+        place: The workspace.
+        folder: Where to write.
+        trials: Those of its tuning stage.
+        earlier: Ids of cells of earlier data or protocols, which go into a folder of their own and no table.
 
     Raises:
         RequestError: The folder is not empty, or no cell is done.
@@ -55,6 +64,9 @@ def export(plan: Plan, place: Workspace, folder: Path, trials: Plan | None = Non
         raise RequestError(f"{folder} is not empty: name a new folder, so that nothing in it is mixed up or lost.")
     target, damaged = Storage(folder), _copy_cells((plan, trials), Evaluations(place.evaluations), folder)
     found = results.aggregate(plan, Evaluations(folder / "evaluations"))
+    damaged += _copy_earlier(earlier, Evaluations(place.evaluations), folder / "earlier")
+    if not found.table.num_rows and earlier:  # the folder of them is whole by itself
+        return Exported(0, len(found.missing), damaged)
     if not found.table.num_rows:
         raise RequestError("\n".join([*damaged, f"No cell of '{plan.experiment.name}' is done: launch it first."]))
     results.write(found, folder / "results.parquet")
@@ -72,13 +84,18 @@ def export(plan: Plan, place: Workspace, folder: Path, trials: Plan | None = Non
     validation = bool(_rows_below("validation", target))
     described = croissant(plan.experiment, _sha256(target, "results.parquet") or "", validation=validation)
     target.write("croissant.json", _json(described))
-    target.write(SUMS, "".join(f"{_sha256(target, name)}  {name}\n" for name in _names(target)).encode())
+    _sum(target)
     return Exported(found.table.num_rows, len(found.missing), damaged)
 
 
 def _copy_cells(plans: Iterable[Plan | None], source: Evaluations, folder: Path) -> tuple[str, ...]:
-    target, damaged = Evaluations(folder / "evaluations"), list[str]()
-    for name in sorted(source.name(cell) for plan in plans if plan for cell in plan.cells):
+    names = (source.name(cell) for plan in plans if plan for cell in plan.cells)
+    return _copy(sorted(names), source, Evaluations(folder / "evaluations"))
+
+
+def _copy(names: Iterable[str], source: Evaluations, target: Evaluations) -> tuple[str, ...]:
+    damaged: list[str] = []
+    for name in names:
         try:
             target.take(name, source.checked(name))
         except FileNotFoundError:
@@ -86,6 +103,21 @@ def _copy_cells(plans: Iterable[Plan | None], source: Evaluations, folder: Path)
         except DamagedFileError as error:
             damaged.append(f"{error} It was set aside as {set_aside(source.folder / name).name}.")
     return tuple(damaged)
+
+
+def _copy_earlier(cells: Collection[str], source: Evaluations, folder: Path) -> tuple[str, ...]:
+    """Cells that are pooled with none of the others, as a folder that can be imported by itself."""
+    if not cells:
+        return ()
+    names = [name for name in source.names() if cell_file.cell_in(name) in cells]
+    damaged = _copy(names, source, Evaluations(folder / "evaluations"))
+    _sum(Storage(folder))
+    return damaged
+
+
+def _sum(target: Storage) -> None:
+    """Write the checksums of all other files."""
+    target.write(SUMS, "".join(f"{_sha256(target, name)}  {name}\n" for name in _names(target)).encode())
 
 
 def _copy_report(experiment: str, place: Workspace, target: Storage) -> None:
@@ -198,6 +230,7 @@ def _card(plan: Plan, found: Results) -> str:
 | `experiment.yaml` | the experiment, every default written out |
 | `provenance.json`, `requirements.lock` | machines, versions, commits and seeds; the packages |
 | `report/` | the report, where there was one |
+| `earlier/` | models of earlier data or protocols, if any: in no table; `import FOLDER/earlier` takes them |
 | `datapackage.json`, `croissant.json`, `{SUMS}` | descriptions and checksums for programs |
 
 Each file of a model holds, under the metadata key `cell`, its recipe, learning curves and provenance as JSON.

@@ -130,7 +130,7 @@ class CellLog:
                 **fingerprints.recorded(self.cell.recipe),
                 "threads": self.cell.resources.cpus,
                 "devices": self.cell.resources.devices,
-                "data_digest": self.cell.recipe.data_digest,
+                "data_digest": self.cell.recipe.data_digest or self.cell.recipe.dataset.published_digest,
                 "data_fingerprint": self.data_fingerprint,
                 **self._costs(attempt.seconds),
             },

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import urllib.request
 from collections.abc import Callable
@@ -10,6 +11,8 @@ from typing import Any, NamedTuple, NoReturn, get_args
 from urllib.error import URLError
 
 import numpy as np
+import pandas as pd
+import PIL.Image
 import pytest
 import torch
 from pydantic import ValidationError
@@ -20,6 +23,7 @@ from trainers import catalogue
 from trainers.backbones import Backbone, InputShape
 from trainers.catalogue import Axis
 from trainers.datasets import Dataset, MissingDataError
+from trainers.datasets.content import ArraysError, content
 from trainers.losses import BiasedLoss, Loss, one_per_sample
 from trainers.plugin import Plugin
 from trainers.recipe import Recipe
@@ -383,3 +387,46 @@ class TestEveryDataset:
 
     def test_one_needs_neither_files_nor_network(self, tmp_path: Path) -> None:
         assert len(_example("datasets", "digits").load(tmp_path).train) == 1000
+
+    @every_dataset
+    def test_its_digest_is_the_same_every_time(
+        self, name: str, prepared: Callable[[str], Dataset], tmp_path: Path
+    ) -> None:
+        first, again = (_digest(prepared(name), tmp_path) for _ in range(2))
+        assert first == again
+        assert re.fullmatch("[0-9a-f]{64}", first)
+
+    @pytest.mark.parametrize(
+        "name", [name for name, plugin in catalogue.plugins("datasets").items() if "path" in _required(plugin)]
+    )
+    def test_its_digest_changes_with_each_of_its_files(self, name: str, tmp_path: Path) -> None:
+        dataset = _example("datasets", name)
+        _write_examples(tmp_path / REQUIRED["path"])
+        seen = [_digest(dataset, tmp_path)]
+        assert _digest(dataset, tmp_path) == seen[0]
+        files = {tmp_path / REQUIRED["path"] / each for each in dataset.manifest(tmp_path)}
+        for file in sorted(file for file in files if file.is_file()):
+            file.write_bytes(file.read_bytes() + b"\n")
+            seen.append(_digest(dataset, tmp_path))
+        assert len(set(seen)) == len(seen) > 2
+
+
+def _digest(dataset: Dataset, data_dir: Path) -> str:
+    try:
+        found = content(dataset, data_dir)
+    except ArraysError:
+        found = content(dataset, data_dir, dataset.load(data_dir))
+    return dataset.digest(data_dir) if found is None else found.digest or ""
+
+
+def _write_examples(folder: Path) -> None:
+    """Images in the layouts of all datasets of one's own."""
+    for split in ("train", "test"):
+        for person in ("A", "B"):
+            for number in (1, 2):
+                path = folder / split / person / f"{person}_000{number}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                PIL.Image.new("L", (8, 8), ord(person) + number).save(path)
+        images = [path.read_bytes() for path in sorted((folder / split).rglob("*.png"))]
+        pd.DataFrame({"image": images, "label": [0, 0, 1, 1]}).to_parquet(folder / f"{split}.parquet")
+    (folder / "pairs.txt").write_text("1\nA 1 2\nA 1 B 1\n")

@@ -206,6 +206,16 @@ def test_rehash_reads_what_looks_unchanged(desk: Desk) -> None:
     assert set(desk.ids()) == desk.files
 
 
+def test_old_cells_are_exported_apart_and_imported_by_themselves(changed: Desk) -> None:
+    told = changed.run("export", "asked.yaml", "sent")
+    assert EARLIER in said(told)
+    assert "0 of 4 cells are in sent." in told
+    assert {path.stem for path in (changed.folder / "sent").rglob("*.parquet")} == changed.files
+    assert not (changed.folder / "sent" / "evaluations").exists()
+    assert "4 cells taken" in changed.run("import", "sent/earlier", "--workspace", "other")
+    assert EARLIER.partition(": 3")[0] in said(changed.run("plan", "asked.yaml", "--workspace", "other"))
+
+
 def test_an_old_cell_cannot_be_verified_with_other_data_and_why_is_said(changed: Desk) -> None:
     told = changed.run("verify", "asked.yaml", expect=2)
     assert EARLIER in told

@@ -169,6 +169,11 @@ class Dataset(Plugin, ABC):
         """Whether the name stands for a published dataset; never that of a class from outside this package."""
         return self.official is not None and type(self).__module__.startswith(f"{__package__}.")
 
+    @property
+    def published_digest(self) -> str | None:
+        """The fixed digest of a published dataset."""
+        return hashlib.sha256((self.official or "").encode()).hexdigest() if self.is_published else None
+
     def is_official(self, data_dir: Path) -> bool:
         """Whether the name alone says what the images are.
 
@@ -194,8 +199,8 @@ class Dataset(Plugin, ABC):
             MissingDataError: The files are absent.
             NotImplementedError: Only the arrays tell.
         """
-        if self.official is not None and self.is_official(data_dir):
-            return hashlib.sha256(self.official.encode()).hexdigest()
+        if self.published_digest is not None and self.is_official(data_dir):
+            return self.published_digest
         if (files := self.manifest(data_dir)) is not None:
             return digest_of(files)
         raise NotImplementedError(data_dir)
