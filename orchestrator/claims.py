@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from orchestrator.errors import RequestError
+from orchestrator.own_measures import is_own, trait
 from trainers import catalogue
 from trainers.metrics import MEASURES
 from trainers.plugin import Frozen
@@ -38,6 +40,76 @@ def unknown(word: str, known: Collection[str], noun: str) -> str | None:
     return f"No {noun} named '{word}'.{catalogue.nearest(word, list(known))} Known: {', '.join(known)}."
 
 
+def measured(metric: str | None) -> str | None:
+    """The name of a measure, if it is one.
+
+    Raises:
+        PydanticCustomError: There is none of that name; the message has the nearest.
+    """
+    if metric and is_own(metric):
+        try:
+            trait(metric)
+        except RequestError as error:
+            raise PydanticCustomError("unknown", "{text}", {"text": str(error)}) from None
+    elif metric and (complaint := unknown(metric, MEASURES, "measure")):
+        raise PydanticCustomError("unknown", "{text}", {"text": f"{complaint} One's own is 'MODULE:FUNCTION'."})
+    return metric
+
+
+class Than(Frozen):
+    """The effect that a claim's own is compared with; what is not given is as in the claim."""
+
+    metric: str | None = None
+    challenger: str | None = None
+    baseline: str | None = None
+    baseline_metric: str | None = None
+    backbone: str | None = None
+    dataset: str | None = None
+
+    @field_validator("metric", "baseline_metric")
+    @classmethod
+    def _is_measured(cls, metric: str | None) -> str | None:
+        return measured(metric)
+
+    @model_validator(mode="after")
+    def _is_another(self) -> Than:
+        if not self.model_dump(exclude_none=True):
+            raise ValueError("'than' says in what the other effect differs, as in 'than: {dataset: cifar10}'")
+        return self
+
+
+class Trend(Frozen):
+    """Where data sets, or backbones, lie along a line on which an effect is to rise or to fall."""
+
+    dataset: dict[str, float] | None = None
+    backbone: dict[str, float] | None = None
+
+    @model_validator(mode="after")
+    def _is_along_one_axis(self) -> Trend:
+        if (self.dataset is None) == (self.backbone is None):
+            raise ValueError("'trend' is either {dataset: {NAME: POSITION, …}} or {backbone: {NAME: POSITION, …}}")
+        if len(set(self.positions.values())) < 2:  # noqa: PLR2004 - a line has two ends
+            raise ValueError("A trend needs at least two different positions")
+        return self
+
+    @property
+    def axis(self) -> Literal["dataset", "backbone"]:
+        """What is ordered."""
+        return "backbone" if self.dataset is None else "dataset"
+
+    @property
+    def positions(self) -> Mapping[str, float]:
+        """The position of each value of that axis."""
+        return self.dataset or self.backbone or {}
+
+
+class Expected(Frozen):
+    """How large an effect is thought to be before any run, and where that is from."""
+
+    effect: float
+    source: str = Field(min_length=1)
+
+
 class Claim(Frozen):
     """A hypothesis stated before the run.
 
@@ -58,17 +130,44 @@ class Claim(Frozen):
     """The largest distance from 0 that the measure itself may have."""
     where: Where = Where()
     """The settings the claim speaks of."""
+    over: Literal["each", "mean", "all", "some"] = "each"
+    """Whether each setting has a verdict of its own, or one stands for their mean, for all, or for at least one."""
+    population: bool = False
+    """Whether the mean is one over all data sets of which those here are a sample, rather than over these."""
+    than: Than | None = None
+    """The claim is then about how much larger its effect is than this one."""
+    trend: Trend | None = None
+    """The claim is then about how much its effect changes for each step along this line."""
+    family: Literal["primary", "secondary"] = "primary"
+    """Secondary claims get a verdict once every primary one has its own."""
+    expect: Expected | None = None
+    """For `plan`, which says how probable it is that the claim will be supported."""
 
     @field_validator("metric", "baseline_metric")
     @classmethod
     def _is_measured(cls, metric: str | None) -> str | None:
-        if metric and (complaint := unknown(metric, MEASURES, "measure")):
-            raise PydanticCustomError("unknown", "{text}", {"text": complaint})
-        return metric
+        return measured(metric)
+
+    @model_validator(mode="after")
+    def _is_of_one_scope(self) -> Claim:
+        if self.population and self.over != "mean":
+            raise ValueError("'population' says what a mean is over: it needs 'over: mean'")
+        if self.than and self.trend:
+            raise ValueError("A claim has either 'than' or 'trend', since each makes one number of several effects")
+        if self.trend and getattr(self.where, self.trend.axis) is not None:
+            raise ValueError(
+                f"'trend' says which {self.trend.axis}s it is about: leave '{self.trend.axis}' out of 'where'"
+            )
+        by_dataset = (self.trend and self.trend.dataset) or (self.than and self.than.dataset)
+        if self.population and by_dataset:
+            raise ValueError("A claim over a population of data sets cannot compare one data set with another")
+        return self
 
     @model_validator(mode="after")
     def _is_of_one_kind(self) -> Claim:
         if self.within is not None:
+            if self.than or self.trend:
+                raise ValueError("A claim with 'within' speaks of one measure: leave out 'than' and 'trend'")
             if self.model_fields_set & {"baseline", "baseline_metric", "direction", "margin"}:
                 raise ValueError("A claim with 'within' speaks of one loss: leave out baseline, direction and margin")
             return self
@@ -77,6 +176,17 @@ class Claim(Frozen):
         if self.direction == "equal" and not self.margin:
             raise ValueError("A claim of equality needs a margin above 0, since measurements never agree exactly")
         return self
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """All measures that it is about."""
+        than = (self.than.metric, self.than.baseline_metric) if self.than else ()
+        return tuple(dict.fromkeys(filter(None, (self.metric, self.baseline_metric, *than))))
+
+    @property
+    def is_combined(self) -> bool:
+        """Whether a verdict rests on more than one loss pair in one setting."""
+        return self.over != "each" or self.than is not None or self.trend is not None
 
     @property
     def tolerance(self) -> float:

@@ -7,10 +7,13 @@ from typing import Any
 
 from orchestrator.experiment import Claim
 from orchestrator.outcome import has_figures
+from orchestrator.own_measures import trait
 from orchestrator.statistics.pairs import Pairs, Scale
-from trainers.metrics.traits import TRAITS
 
 Row = Mapping[str, Any]
+
+Pair = tuple[float | None, float | None]
+"""The challenger's value and the baseline's; None where it is lost."""
 
 
 def evidence(claim: Claim, challenger: Collection[Row], baseline: Collection[Row], planned: Iterable[int]) -> Pairs:
@@ -25,30 +28,34 @@ def evidence(claim: Claim, challenger: Collection[Row], baseline: Collection[Row
         baseline: The baseline's there; none if the claim is about the challenger alone.
         planned: The seeds that are to be there before there is a verdict.
     """
-    mine, scale = _values(challenger, claim.metric), _scale(challenger, claim.metric)
-    if claim.baseline is None:
-        theirs, other = dict.fromkeys(mine, 0.0), scale
-    else:
-        metric = claim.baseline_metric or claim.metric
-        theirs, other = _values(baseline, metric), _scale(baseline, metric)
-    seeds = sorted(mine.keys() & theirs.keys())
+    found = paired(claim, challenger, baseline)
+    scale = _scale(challenger, claim.metric)
     return Pairs(
-        challenger=[mine[seed] for seed in seeds],
-        baseline=[theirs[seed] for seed in seeds],
+        challenger=[mine for mine, _ in found.values()],
+        baseline=[theirs for _, theirs in found.values()],
         mine=scale,
-        theirs=other,
-        missing=len(set(planned) - set(seeds)),
+        theirs=scale if claim.baseline is None else _scale(baseline, claim.baseline_metric or claim.metric),
+        missing=len(set(planned) - found.keys()),
     )
+
+
+def paired(claim: Claim, challenger: Collection[Row], baseline: Collection[Row]) -> dict[int, Pair]:
+    """The values of both losses by seed, in the order of seeds; arguments as of `evidence`."""
+    mine = _values(challenger, claim.metric)
+    theirs: Mapping[int, float | None] = dict.fromkeys(mine, 0.0)
+    if claim.baseline is not None:
+        theirs = _values(baseline, claim.baseline_metric or claim.metric)
+    return {seed: (mine[seed], theirs[seed]) for seed in sorted(mine.keys() & theirs.keys())}
 
 
 def step(metric: str, *rows: Iterable[Row]) -> float:
     """The largest step between neighbouring values of a measure in some results; 0 where it has none."""
-    return max((TRAITS[metric].step(row.get("samples")) for each in rows for row in each), default=0.0)
+    return max((trait(metric).step(row.get("samples")) for each in rows for row in each), default=0.0)
 
 
 def _scale(rows: Iterable[Row], metric: str) -> Scale:
-    trait = TRAITS[metric]
-    return Scale(trait.worst, trait.best, step(metric, rows))
+    own = trait(metric)
+    return Scale(own.worst, own.best, step(metric, rows))
 
 
 def _values(rows: Collection[Row], metric: str) -> dict[int, float | None]:

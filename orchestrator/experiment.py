@@ -27,8 +27,10 @@ from orchestrator import source
 from orchestrator.claims import Axis, Claim, Name, Where, unknown
 from orchestrator.cluster import Resources
 from orchestrator.errors import ExperimentError
+from orchestrator.own_measures import is_own
 from orchestrator.source import Problem
 from orchestrator.space import Domain
+from orchestrator.statistics.scopes import FEWEST_DATASETS
 from orchestrator.tuning import Tuning
 from trainers import catalogue
 from trainers.losses import Loss
@@ -428,16 +430,61 @@ def _applying(override: Override, info: ValidationInfo) -> Override:
 
 
 def _deciding(claim: Claim, info: ValidationInfo) -> Claim:
-    """The claim, if it is about two losses, and settings, that are there."""
+    """The claim, if it is about losses, and settings, that are there."""
     found = [(("where", *rest), text) for rest, text in _strangers(claim.where, info)]
     for field in ("challenger", "baseline"):
         complaint = _stranger("loss", getattr(claim, field), info)
         found += [((field,), complaint)] if complaint else []
     if claim.challenger == claim.baseline and claim.baseline_metric in (None, claim.metric):
         found.append((("challenger",), f"Claim '{claim.id}' compares a loss with itself."))
+    found += [*_strange_effects(claim, info), *_out_of_scope(claim, info)]
     if found:
         raise source.nested(found)
     return claim
+
+
+def _strange_effects(claim: Claim, info: ValidationInfo) -> Iterator[Problem]:
+    """What 'than' and 'trend' name that is not there."""
+    if than := claim.than:
+        axes: dict[str, Axis] = {"challenger": "loss", "baseline": "loss", "backbone": "backbone", "dataset": "dataset"}
+        for field, axis in axes.items():
+            if complaint := _stranger(axis, getattr(than, field), info):
+                yield ("than", field), complaint
+        if than.baseline is not None and claim.baseline is None:
+            yield ("than", "baseline"), "The claim itself has no baseline."
+    if trend := claim.trend:
+        for label in trend.positions:
+            if complaint := _stranger(trend.axis, label, info):
+                yield ("trend", trend.axis, label), complaint
+
+
+def _out_of_scope(claim: Claim, info: ValidationInfo) -> Iterator[Problem]:
+    """Why a claim cannot have the verdict that it asks for."""
+    if isinstance(info.data.get("seeds"), Reserve):
+        for field, asked in (("over", claim.over != "each"), ("than", claim.than), ("trend", claim.trend)):
+            if asked:
+                yield (field,), f"'{field}' needs a fixed number of seeds: 'until' adds them in one setting at a time."
+        for metric in filter(is_own, claim.metrics):
+            yield ("metric",), f"The measure '{metric}' needs a fixed number of seeds: it is known after a launch only."
+        if claim.family == "secondary":
+            yield ("family",), "Secondary claims need a fixed number of seeds: 'until' asks for seeds for every claim."
+    if not claim.population or info.data.get("datasets") is None:
+        return
+    matching = [choice for choice in info.data["datasets"] if claim.where.dataset in (None, choice.label)]
+    if (count := len({identity(choice) for choice in matching})) < FEWEST_DATASETS:
+        yield (
+            ("population",),
+            (
+                f"A sentence about a population needs at least {FEWEST_DATASETS} data sets; this claim has {count}. "
+                "Entries with the same images count once, and backbones do not count. Leave out 'population' to speak "
+                "of these settings as given."
+            ),
+        )
+
+
+def identity(dataset: Choice) -> tuple[str, str | None]:
+    """Which images an entry of 'datasets' has: the catalogue's name, and the folder where they are one's own."""
+    return dataset.plugin.name, getattr(dataset.plugin, "path", None)
 
 
 def load(path: Path) -> Experiment:

@@ -11,6 +11,7 @@ from pydantic_core import PydanticCustomError
 from orchestrator import source
 from orchestrator.errors import ExperimentError
 from orchestrator.experiment import AXES, Axis, Choice, Claim, Experiment, Where, chosen, unknown
+from orchestrator.questions import parts
 from orchestrator.tuning import Tuning
 
 
@@ -45,7 +46,7 @@ def revise(
             raise ExperimentError(
                 [f"--only leaves out the baseline '{name}', which all are compared with: add --loss {name}."]
             )
-        fields["claims"] = [claim for claim in experiment.claims if _speaks_of(claim, labels)]
+        fields["claims"] = [claim for claim in experiment.claims if _speaks_of(claim, labels, experiment)]
         fields["overrides"] = [override for override in experiment.overrides if _selects(override.where, labels)]
         fields["tuning"] = experiment.tuning and _of_losses(experiment.tuning, fields["losses"])
     if seeds is not None:
@@ -80,7 +81,16 @@ def _of_losses(tuning: Tuning, losses: Sequence[Choice]) -> Tuning | None:
     return tuning.model_copy(update={"space": space}) if space else None
 
 
-def _speaks_of(claim: Claim, labels: Mapping[Axis, set[str]]) -> bool:
+def _speaks_of(claim: Claim, labels: Mapping[Axis, set[str]], experiment: Experiment) -> bool:
+    """Whether all that a claim is about is left."""
+    if claim.is_combined:
+        asked = [question for part in parts(claim, experiment) for question in part.questions]
+        return all(
+            {question.claim.challenger, question.claim.baseline or question.claim.challenger} <= labels["loss"]
+            and question.dataset in labels["dataset"]
+            and question.backbone in labels["backbone"]
+            for question in asked
+        )
     return {claim.challenger, claim.baseline or claim.challenger} <= labels["loss"] and _selects(claim.where, labels)
 
 

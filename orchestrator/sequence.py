@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from orchestrator.evidence import evidence
-from orchestrator.experiment import Claim, Experiment, Sequential
+from orchestrator.experiment import Claim, Sequential
 from orchestrator.outcome import Adopted, Diverged, Ending, Finished, Lost, Stopped, has_figures
 from orchestrator.plan import Cell, Plan
+from orchestrator.questions import Key, Question, questions
 from orchestrator.statistics import sequential
 from orchestrator.statistics.intervals import Interval
 from orchestrator.statistics.pairs import judge_at_look
@@ -25,35 +26,7 @@ ALPHA = 0.05
 """How often any of all verdicts may be wrong."""
 
 Row = Mapping[str, Any]
-Key = tuple[str, str, str]
 Setting = tuple[str, str]
-
-
-class Question(NamedTuple):
-    """One claim in one setting."""
-
-    claim: Claim
-    dataset: str
-    backbone: str
-
-    @property
-    def measures(self) -> dict[Key, tuple[str, ...]]:
-        """What it needs of a seed: of the cell of a dataset, backbone and loss, these measures."""
-        claim = self.claim
-        needed: dict[Key, tuple[str, ...]] = {(self.dataset, self.backbone, claim.challenger): (claim.metric,)}
-        if claim.baseline is not None:
-            key = self.dataset, self.backbone, claim.baseline
-            needed[key] = (*needed.get(key, ()), claim.baseline_metric or claim.metric)
-        return needed
-
-
-def questions(experiment: Experiment) -> Iterator[Question]:
-    """Every claim in every setting that it speaks of."""
-    for claim in experiment.claims:
-        for dataset in experiment.datasets:
-            for backbone in experiment.backbones:
-                if claim.where.matches(claim.challenger, backbone.label, dataset.label):
-                    yield Question(claim, dataset.label, backbone.label)
 
 
 def by_seed(rows: Iterable[Row], metric: str) -> dict[int, float]:

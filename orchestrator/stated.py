@@ -12,6 +12,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from orchestrator.questions import parts
+
 if TYPE_CHECKING:
     from orchestrator.claims import Claim
     from orchestrator.experiment import Experiment
@@ -21,17 +23,26 @@ def stated(experiment: Experiment) -> dict[str, Any]:
     """The statement of an experiment, as its file has it: its name, a hash per claim by id, one of the seed rule."""
     return {
         "experiment": experiment.name,
-        "claims": {claim.id: claim_hash(claim) for claim in experiment.claims},
+        "claims": {claim.id: claim_hash(claim, experiment) for claim in experiment.claims},
         "seeds": _sha256(experiment.model_dump(mode="json", include={"seeds"})["seeds"]),
     }
 
 
-def claim_hash(claim: Claim) -> str:
+def claim_hash(claim: Claim, experiment: Experiment | None = None) -> str:
     """SHA-256 of what a claim states, as 64 hexadecimal digits; its id is only its name.
 
-    Fields at their defaults are left out, so that a field that claims get later changes no hash of today.
+    Fields at their defaults are left out, so that a field that claims get later changes no hash of today, and
+    so is what is only expected. One verdict on several settings states which these are.
+
+    Args:
+        claim: The claim.
+        experiment: Whose settings it speaks of, where it is about several together.
     """
-    return _sha256(claim.model_dump(mode="json", exclude={"id"}, exclude_defaults=True))
+    content = claim.model_dump(mode="json", exclude={"id", "expect"}, exclude_defaults=True)
+    if experiment and claim.is_combined:
+        asked = [question for part in parts(claim, experiment) for question in part.questions]
+        content["settings"] = sorted({(question.dataset, question.backbone) for question in asked})
+    return _sha256(content)
 
 
 Dated = Literal["before", "after", "unknown"]

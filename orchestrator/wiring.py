@@ -401,7 +401,7 @@ def compared(results: Results, plan: Plan, place: Workspace, file: Path) -> Comp
 
 def _dated(asked: Experiment, now: Mapping[str, Any], results: Results) -> dict[str, When]:
     """When each claim was stated, by its id, as the cells that it speaks of tell."""
-    from orchestrator.sequence import questions
+    from orchestrator.questions import parts
     from orchestrator.stated import when
 
     records: defaultdict[Key, list[Mapping[str, Any] | None]] = defaultdict(list)
@@ -409,8 +409,9 @@ def _dated(asked: Experiment, now: Mapping[str, Any], results: Results) -> dict[
     for *key, cell in zip(*columns.values(), strict=True):
         records[tuple(key)].append(results.stated.get(cell))  # pyright: ignore[reportArgumentType]  # three of them
     keys: defaultdict[str, dict[Key, None]] = defaultdict(dict)
-    for question in questions(asked):
-        keys[question.claim.id] |= dict.fromkeys(question.measures)
+    for claim in asked.claims:
+        for question in (question for part in parts(claim, asked) for question in part.questions):
+            keys[claim.id] |= dict.fromkeys(question.measures)
     return {
         claim.id: when(
             claim,
@@ -454,7 +455,10 @@ def show(comparison: Comparison, results: Results, plan: Plan, place: Workspace,
         for line in comparison.lines
         for name, interval in line.means.items()
     }
-    verdicts = {f"{each.claim.id}/{each.backbone}/{each.dataset}": each.verdict for each in comparison.findings}
+    verdicts = {
+        "/".join(filter(None, (each.claim.id, each.backbone, each.dataset))): each.verdict
+        for each in comparison.findings
+    }
     texts = {
         "comparison.md": tables.text(comparison, "markdown", across.overall(plan.experiment, results.rows())),
         "report.html": page.render(comparison, results.rows(), Evaluations(place.evaluations), plan),

@@ -6,12 +6,13 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, filterfalse
 from typing import Any, Literal, NamedTuple
 
 from orchestrator.drift.ledger import Anchor, Entry
 from orchestrator.environment import Origin, change
 from orchestrator.experiment import Experiment
+from orchestrator.own_measures import is_own
 from orchestrator.statistics.intervals import Interval, mean_interval
 from orchestrator.statistics.verdicts import verdict
 from trainers.metrics.traits import TRAITS
@@ -95,10 +96,15 @@ class Outcome:
 
 
 def margins(experiment: Experiment) -> dict[str, float]:
-    """The measures that claims are about, each with the smallest difference that matters to any of them."""
+    """The measures that claims are about, each with the smallest difference that matters to any of them.
+
+    Without those of one's own, which a cell does not record when it ends.
+    """
     found: dict[str, float] = {}
     for claim in experiment.claims:
-        for metric in filter(None, (claim.metric, claim.baseline_metric)):
+        if claim.trend:  # its margin is one for each step of the trend
+            continue
+        for metric in filterfalse(is_own, claim.metrics):
             found[metric] = min(claim.tolerance, found.get(metric, claim.tolerance))
     return found
 

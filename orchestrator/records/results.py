@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from orchestrator.environment import CODES, Environment, sources
 from orchestrator.errors import DamagedFileError, RequestError
+from orchestrator.own_measures import is_own, value
 from orchestrator.plan import Cell, Plan
 from orchestrator.records import cell_file
 from orchestrator.records.evaluations import Evaluations, set_aside
@@ -98,8 +99,9 @@ def aggregate(plan: Plan, evaluations: Evaluations) -> Results:
     """
     stretches = [plan.cells[start : start + _STRETCH] for start in range(0, len(plan), _STRETCH)]
     parts = list(in_parallel(partial(_part, plan.experiment.name, evaluations), stretches, evaluations.storage.readers))
+    table = _with_trials(pa.Table.from_batches([part.rows for part in parts], SCHEMA), plan)
     return Results(
-        _with_trials(pa.Table.from_batches([part.rows for part in parts], SCHEMA), plan),
+        _with_own_measures(table, plan, evaluations),
         tuple(cell for part in parts for cell in part.missing),
         tuple(sentence for part in parts for sentence in part.damaged),
         {cell: record for part in parts for cell, record in part.stated.items()},
@@ -121,6 +123,26 @@ def _with_trials(table: pa.Table, plan: Plan) -> pa.Table:
         form = pa.float64() if numbers else pa.string()
         texts = [value if numbers or value is None else str(value) for value in values]
         table = table.append_column(name, pa.array(texts, form))
+    return table
+
+
+def _with_own_measures(table: pa.Table, plan: Plan, evaluations: Evaluations) -> pa.Table:
+    """With a column for each measure of one's own that a claim is about; others are as they were."""
+    asked = dict.fromkeys(filter(is_own, (metric for claim in plan.experiment.claims for metric in claim.metrics)))
+    if not asked:
+        return table
+    cells = {cell.id: cell for cell in plan.cells}
+    finished = [cells[row["cell_id"]] if row["state"] == "finished" else None for row in table.to_pylist()]
+
+    def of(cell: Cell | None) -> list[float | None]:
+        if cell is None:
+            return [None] * len(asked)
+        columns = {name: each for name, each in vars(evaluations.evaluation(cell)).items() if each is not None}
+        return [value(metric, columns, cell.name) for metric in asked]
+
+    found = list(in_parallel(of, finished, evaluations.storage.readers))
+    for place, metric in enumerate(asked):
+        table = table.append_column(metric, pa.array([values[place] for values in found], pa.float64()))
     return table
 
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from orchestrator.experiment import Experiment
+from orchestrator.questions import questions
 from orchestrator.report.words import Sentence
-from orchestrator.sequence import questions
 from orchestrator.statistics.budget import expected_best
 from orchestrator.tuning import Tuning
 

@@ -11,18 +11,20 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from orchestrator.combination import combine
 from orchestrator.drift.pool import Pool
 from orchestrator.evidence import evidence, step
 from orchestrator.experiment import Claim, Experiment, Sequential, Threshold
 from orchestrator.outcome import Result, has_figures
+from orchestrator.questions import Key, Part, Question, parts, questions
 from orchestrator.records.earlier import NOTHING, Data
 from orchestrator.report.audit import Audit, Inequality, audit
 from orchestrator.report.published import Published, beside
-from orchestrator.sequence import ALPHA, Key, Question, Row, by_seed, decided, look, questions
+from orchestrator.sequence import ALPHA, Row, by_seed, decided, look
 from orchestrator.stated import Dated, When
 from orchestrator.statistics import multiplicity, paired, power
 from orchestrator.statistics.intervals import Interval, mean_interval, paired_interval
-from orchestrator.statistics.pairs import Withheld, judge
+from orchestrator.statistics.pairs import Judgement, Withheld, judge
 from orchestrator.statistics.proportions import wilson
 from orchestrator.statistics.verdicts import Verdict
 
@@ -95,11 +97,13 @@ class Line:
 
 @dataclass(frozen=True)
 class Finding:
-    """What the results of one setting say of one claim."""
+    """What the results of one setting, or of several together, say of one claim."""
 
     claim: Claim
     dataset: str
+    """Empty where the verdict is on several."""
     backbone: str
+    """The same."""
     difference: Interval
     """With its 95 % interval: of one look, or where seeds are sequential of all looks together."""
     verdict: Verdict
@@ -129,6 +133,12 @@ class Finding:
     """The largest size of the difference that is left open, where no practical number of seeds would decide."""
     unequal: tuple[Inequality, ...] = ()
     """What the two losses were not given equally."""
+    parts: int = 1
+    """How many settings, or comparisons of settings, the verdict is on."""
+    decisive: str | None = None
+    """Of a claim about all or some of them, the one whose difference this is, which decides."""
+    waits: bool = False
+    """Whether the claim is secondary and some primary one has no verdict yet."""
 
 
 @dataclass(frozen=True)
@@ -232,7 +242,7 @@ def compare(
         by_key[row["dataset"], row["backbone"], row["loss"]].append(row)
     tests = _tests(experiment, by_key, np.random.default_rng(0) if rng is None else rng)
     contest = audit(experiment, rows, tuned, trial_rows)
-    findings = tuple(_marked(finding, contest) for finding in _findings(experiment, by_key))
+    findings = tuple(_marked(finding, experiment, contest) for finding in _findings(experiment, by_key))
     planned = _planned(experiment, by_key, findings)
     lines = tuple(replace(line, tests=tests.get(_key(line))) for line in _lines(experiment, by_key, planned))
     return Comparison(
@@ -254,12 +264,23 @@ def compare(
     )
 
 
-def _marked(finding: Finding, contest: Audit | None) -> Finding:
-    """The finding, with what its two losses were not given equally."""
+def _marked(finding: Finding, experiment: Experiment, contest: Audit | None) -> Finding:
+    """The finding, with what the losses that it compares were not given equally."""
     if contest is None:
         return finding
-    where = finding.dataset, finding.backbone
-    return replace(finding, unequal=contest.between(*where, finding.claim.challenger, finding.claim.baseline))
+    unequal: list[Inequality] = []
+    for question in _asked(finding, experiment):
+        here = contest.between(question.dataset, question.backbone, question.claim.challenger, question.claim.baseline)
+        unequal += [each for each in here if each not in unequal]
+    return replace(finding, unequal=tuple(unequal))
+
+
+def _asked(finding: Finding, experiment: Experiment) -> Iterator[Question]:
+    """The questions that a finding answers."""
+    for part in parts(finding.claim, experiment):
+        first = part.questions[0]
+        if finding.dataset in ("", first.dataset) and finding.backbone in ("", first.backbone):
+            yield from part.questions
 
 
 def _key(line: Line) -> Key:
@@ -378,11 +399,60 @@ def _mean(rows: Sequence[Row], metric: str) -> Interval:
 
 def _findings(experiment: Experiment, by_key: Mapping[Key, Sequence[Row]]) -> Iterator[Finding]:
     """Verdicts that stand although many were asked for, and the seeds that open ones still need."""
-    asked = list(questions(experiment))
     if experiment.sequence:
+        asked = list(questions(experiment))
         yield from (_in_sequence(question, by_key, experiment.sequence, len(asked)) for question in asked)
     else:
-        yield from _corrected([_at_once(question, by_key, experiment.seeds) for question in asked])
+        found = [found for claim in experiment.claims for found in _of_claim(claim, experiment, by_key)]
+        yield from _corrected(found)
+
+
+def _of_claim(claim: Claim, experiment: Experiment, by_key: Mapping[Key, Sequence[Row]]) -> Iterator[Finding]:
+    """What the results say of a claim, were it the only one: in each setting, or once for all."""
+    found = parts(claim, experiment)
+    if not claim.is_combined:
+        yield from (_at_once(part.questions[0], by_key, experiment.seeds) for part in found)
+    elif claim.over == "each":
+        yield from (_together(claim, [part], by_key, experiment.seeds) for part in found)
+    elif found:
+        yield _together(claim, found, by_key, experiment.seeds)
+
+
+def _together(
+    claim: Claim, found: Sequence[Part], by_key: Mapping[Key, Sequence[Row]], seeds: Sequence[int]
+) -> Finding:
+    """One verdict on several effects."""
+    keys = {key for part in found for question in part.questions for key in question.measures}
+    rows = [by_key.get(key, ()) for key in keys]
+    together = combine(claim, found, lambda question: _rows(question, by_key), seeds)
+    first, is_one = found[0].questions[0], claim.over == "each"
+    along = claim.trend.axis if claim.trend else None
+    return Finding(
+        claim,
+        dataset=first.dataset if is_one and along != "dataset" else "",
+        backbone=first.backbone if is_one and along != "backbone" else "",
+        **_judged(together.judgement),
+        cells=sum(map(len, rows)),
+        collapsed=_in_state("collapsed", *rows),
+        diverged=_in_state("diverged", *rows),
+        parts=len(found),
+        decisive=together.decisive,
+    )
+
+
+def _judged(found: Judgement) -> dict[str, Any]:
+    """What a finding has of a judgement, were its question the only one."""
+    return {
+        "difference": found.difference,
+        "verdict": found.verdict,
+        "alone": found.verdict,
+        "p": found.p,
+        "lost": found.lost,
+        "at_worst": found.at_worst,
+        "withheld": found.withheld,
+        "signs": found.signs,
+        "doubted": found.is_doubted,
+    }
 
 
 def _at_once(question: Question, by_key: Mapping[Key, Sequence[Row]], seeds: Sequence[int]) -> Finding:
@@ -392,18 +462,10 @@ def _at_once(question: Question, by_key: Mapping[Key, Sequence[Row]], seeds: Seq
     found = judge(evidence(claim, challenger, baseline, seeds), claim.direction, claim.tolerance)
     return Finding(
         *question,
-        difference=found.difference,
-        verdict=found.verdict,
-        alone=found.verdict,
-        p=found.p,
+        **_judged(found),
         cells=len(challenger) + len(baseline),
         collapsed=_in_state("collapsed", challenger, baseline),
         diverged=_in_state("diverged", challenger, baseline),
-        lost=found.lost,
-        at_worst=found.at_worst,
-        withheld=found.withheld,
-        signs=found.signs,
-        doubted=found.is_doubted,
     )
 
 
@@ -443,12 +505,28 @@ def _in_state(state: Result, *rows: Sequence[Row]) -> int:
 
 
 def _corrected(findings: Sequence[Finding]) -> Iterator[Finding]:
-    adjusted = multiplicity.holm(np.array([finding.p for finding in findings])) if findings else ()
-    for finding, p in zip(findings, map(float, adjusted), strict=True):
+    """The findings in their order, with verdicts that stand among all of their family and after those before it."""
+    families = [[finding for finding in findings if finding.claim.family == name] for name in FAMILIES]
+    adjusted = multiplicity.gated([[finding.p for finding in family] for family in families])
+    is_shut = bool((adjusted[0] > ALPHA).any() or np.isnan(adjusted[0]).any())
+    ordered = dict(zip(FAMILIES, map(iter, adjusted), strict=True))
+    sizes = dict(zip(FAMILIES, map(len, families), strict=True))
+    for finding in findings:
+        claim, p = finding.claim, float(next(ordered[finding.claim.family]))
         stands = finding.alone if p <= ALPHA else "undecided"
-        is_open = stands == "undecided" and finding.withheld is None
-        counsel = power.counsel(finding.difference, finding.claim.tolerance, ALPHA / len(findings)) if is_open else None
-        yield replace(finding, verdict=stands, p=p, **_advised(counsel))
+        is_open = stands == "undecided" and finding.withheld is None and _is_one_interval(claim)
+        alpha = ALPHA / sizes[claim.family]
+        counsel = power.counsel(finding.difference, claim.tolerance, alpha) if is_open else None
+        waits = claim.family == "secondary" and is_shut
+        yield replace(finding, verdict=stands, p=p, waits=waits, **_advised(counsel))
+
+
+FAMILIES = ("primary", "secondary")
+
+
+def _is_one_interval(claim: Claim) -> bool:
+    """Whether the shown interval alone decides, and more seeds make it narrower."""
+    return claim.over in {"each", "mean"} and not claim.population
 
 
 def _advised(counsel: power.Counsel | None) -> dict[str, Any]:

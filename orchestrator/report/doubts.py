@@ -21,6 +21,8 @@ WITHHELD: Mapping[Withheld, str] = {
 
 def doubts(finding: Finding) -> Iterator[Sentence]:
     """Why there is no verdict or what would give one, which cells were lost, and what the verdict assumes."""
+    if finding.waits:
+        yield "secondary: waits until every primary claim has a verdict", {}
     if finding.verdict != finding.alone:
         yield "{verdict} if it were the only question", {"verdict": finding.alone}
     if finding.withheld:

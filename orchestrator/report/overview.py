@@ -81,9 +81,10 @@ def grid(
         table.add_row("" if number else "data", Text(sentence))
     for number, sentence in enumerate(older):
         table.add_row("" if number else "older cells", Text(sentence))
-    for number, sentence in enumerate([] if is_trial else prospects.sentences(experiment, rows)):
-        table.add_row("" if number else "prospects", Text(sentence))
-    return table
+    if is_trial or not experiment.claims:
+        return table
+    cautions = [Text(f"Note: {sentence}.", style="dim") for sentence in prospects.caution(experiment)]
+    return Group(table, Text(), prospects.table(experiment, rows), *cautions)
 
 
 def _tuning(tuning: Tuning) -> str:

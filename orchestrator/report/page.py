@@ -17,9 +17,10 @@ from typing import Any, NamedTuple
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from orchestrator.claims import Claim, Than
 from orchestrator.errors import DamagedFileError
 from orchestrator.evidence import step
-from orchestrator.experiment import Claim, Experiment
+from orchestrator.experiment import Experiment
 from orchestrator.outcome import has_figures
 from orchestrator.plan import SHOWN, Cell, Plan
 from orchestrator.records.earlier import Sentence
@@ -391,6 +392,11 @@ def _part(value: Any) -> Any:
 
 def statement(claim: Claim) -> Said:
     """A claim as a sentence."""
+    told = _contrast(claim) if claim.than or claim.trend else _relation(claim)
+    return told if claim.over == "each" else say(tables.SCOPES[claim.over, claim.population], claim=told)
+
+
+def _relation(claim: Claim) -> Said:
     challenger, baseline = (Markup("<b>{}</b>").format(loss) for loss in (claim.challenger, claim.baseline))
     metric = measure(claim.metric)
     if claim.within is not None:
@@ -415,6 +421,45 @@ def dated(when: When) -> Said:
         "unknown": "Not known when it was stated ({carried} of {cells} cells carry it).",
     }[when.word]
     return say(text, carried=when.carried, cells=when.cells)
+
+
+def _contrast(claim: Claim) -> Said:
+    """A claim about the difference of two effects, or about their trend."""
+    challenger, baseline = (Markup("<b>{}</b>").format(loss) for loss in (claim.challenger, claim.baseline))
+    metric = measure(claim.metric)
+    other = measure(claim.baseline_metric) if claim.baseline_metric else Said(Markup("that"), metric.ja)
+    effect = say(
+        "{metric} of {challenger} less {other} of {baseline}",
+        metric=metric,
+        challenger=challenger,
+        other=other,
+        baseline=baseline,
+    )
+    if claim.trend:
+        line = ", ".join(f"{label}: {position:g}" for label, position in claim.trend.positions.items())
+        return say(TRENDS[claim.direction], effect=effect, line=line, margin=f"{claim.margin:g}")
+    own = [label for label in (claim.where.backbone, claim.where.dataset) if label]
+    here = f" ({', '.join(own)})" if own else ""
+    changes = ", ".join((claim.than or Than(metric=claim.metric)).model_dump(exclude_none=True).values())
+    return say(CONTRASTS[claim.direction], effect=effect, here=here, changes=changes, margin=f"{claim.margin:g}")
+
+
+CONTRASTS = {
+    "higher": "{effect}{here} is larger than with {changes} (margin {margin})",
+    "lower": "{effect}{here} is smaller than with {changes} (margin {margin})",
+    "equal": "{effect}{here} is as large as with {changes} (margin {margin})",
+}
+TRENDS = {
+    "higher": "{effect} rises along {line} (margin {margin} for each step of 1)",
+    "lower": "{effect} falls along {line} (margin {margin} for each step of 1)",
+    "equal": "{effect} does not change along {line} (margin {margin} for each step of 1)",
+}
+
+
+def place(finding: Finding) -> Said:
+    """Where a finding holds."""
+    text, values = tables.scope(finding)
+    return say(text, **values)
 
 
 def doubts(finding: Finding) -> list[Said]:
@@ -579,6 +624,7 @@ def _environment() -> Environment:
         "words": words(),
         "difference": shown,
         "doubts": doubts,
+        "place": place,
         "told_of": told_of,
         "mark": tables.MARK,
         "protocols": tables.PROTOCOLS,

@@ -1,43 +1,278 @@
-"""What a grid can and cannot conclude, said before any money is spent."""
+"""What a grid can and cannot conclude, said before any money is spent.
+
+Power is that of the claim itself: the probability that it will be supported if its effect is what
+the file expects, at the level that is left to it among all claims of its family.
+"""
 
 from __future__ import annotations
 
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
+from rich.table import Table
+from rich.text import Text
 
-from orchestrator.experiment import Claim, Experiment
-from orchestrator.report.comparison import ALPHA, by_seed
+from orchestrator.claims import Claim
+from orchestrator.experiment import Experiment
+from orchestrator.questions import Key, Part, Question, parts
+from orchestrator.report.spreads import Spread, like
+from orchestrator.sequence import ALPHA, by_seed
 from orchestrator.statistics import power
-
-ASSUMED = 0.01
-"""Standard deviation of a paired difference of accuracies, where no cells tell: a point is usual on small test sets."""
+from orchestrator.statistics.intervals import ENOUGH
+from orchestrator.statistics.scopes import combined, mean_factors
+from orchestrator.statistics.support import (
+    Asked,
+    Assumed,
+    correlation,
+    probability,
+    seeds_for,
+    simulated,
+    smallest_effect,
+)
 
 Row = Mapping[str, Any]
 
 
-def sentences(experiment: Experiment, rows: Sequence[Row]) -> Iterator[str]:
-    """One sentence a claim, and one about tests that cannot succeed.
+class Noise(NamedTuple):
+    """How far a claim's differences scatter over seeds."""
+
+    deviations: tuple[float, ...]
+    """The standard deviation in each part; of a mean, the one of the mean."""
+    correlation: float
+    """Of two parts under one seed."""
+    basis: str
+    """Where this is from."""
+
+
+class Prospect(NamedTuple):
+    """What is to be expected of one claim."""
+
+    claim: Claim
+    scope: str
+    seeds: int
+    effect: float
+    source: str
+    """Where the effect is from."""
+    noise: Noise | None
+    """None where no spread is known."""
+    power: float | None
+    """The probability that the claim will be supported."""
+    counsel: str
+    """What would make it 80 %."""
+
+
+def prospects(experiment: Experiment, rows: Sequence[Row]) -> list[Prospect]:
+    """What is to be expected of each claim.
 
     Args:
         experiment: What is asked.
         rows: The results there are already, of these or fewer seeds.
     """
-    n = len(experiment.seeds)
-    settings = len(experiment.datasets) * len(experiment.backbones)
-    questions = sum(_settings(claim, experiment) for claim in experiment.claims)
+    found = {claim.id: parts(claim, experiment) for claim in experiment.claims}
+    sizes = defaultdict[str, int](int)
     for claim in experiment.claims:
-        deviation, pairs = _deviation(claim, rows)
-        smallest = power.minimum_detectable_difference(deviation, n, ALPHA / questions)
-        if math.isnan(smallest):
-            yield f"{claim.id}: one seed shows no difference at all, whatever its size"
-            continue
-        basis = f"from {pairs} earlier pairs" if pairs else f"assuming a spread of {ASSUMED:g} between seeds"
-        beyond = f" beyond its margin of {claim.tolerance:g}" if claim.tolerance else ""
-        yield f"{claim.id}: {n} seeds find a difference of {smallest:.4f}{beyond} 4 times in 5 ({basis})"
+        sizes[claim.family] += len(found[claim.id]) if claim.over == "each" else 1
+    by_key = defaultdict[Key, list[Row]](list)
+    for row in rows:
+        by_key[row["dataset"], row["backbone"], row["loss"]].append(row)
+    # where claims stop the seeds, the last look has half of alpha
+    alpha = ALPHA / 2 if experiment.sequence else ALPHA
+    return [
+        _prospect(claim, found[claim.id], experiment, by_key, alpha / sizes[claim.family])
+        for claim in experiment.claims
+        if found[claim.id]
+    ]
+
+
+def _prospect(
+    claim: Claim, found: Sequence[Part], experiment: Experiment, by_key: Mapping[Key, Sequence[Row]], alpha: float
+) -> Prospect:
+    n, noise = len(experiment.seeds), _noise(claim, found, experiment, by_key)
+    effect, source = _expected(claim)
+    now: float | None = None
+    if claim.population:
+        counsel = "no power: the spread between data sets is not known; more of them, not more seeds, would help"
+    elif noise is None or math.isnan(effect):
+        counsel = _unknown(claim, n, noise, alpha)
+    else:
+        now = _power(claim, noise, effect, n, alpha)
+        counsel = _counsel(claim, noise, effect, now, alpha)
+    return Prospect(claim, _scope(claim, found), n, effect, source, noise, now, counsel)
+
+
+def _scope(claim: Claim, found: Sequence[Part]) -> str:
+    count = len(found)
+    if count == 1:
+        return found[0].name
+    return {
+        "each": f"in one of {count} settings",
+        "mean": "mean over data sets" if claim.population else f"mean of {count} settings",
+        "all": f"in all {count} settings",
+        "some": f"in some of {count} settings",
+    }[claim.over]
+
+
+def _expected(claim: Claim) -> tuple[float, str]:
+    if claim.expect:
+        return claim.expect.effect, claim.expect.source
+    if claim.within is not None or claim.direction == "equal":
+        return 0.0, "none stated; as if there were no difference" if claim.within is None else "none stated; as if 0"
+    return math.nan, "none stated"
+
+
+def _power(claim: Claim, noise: Noise, effect: float, n: int, alpha: float) -> float:
+    asked = Asked("equal" if claim.within is not None else claim.direction, claim.tolerance, alpha)
+    if claim.over in {"each", "mean"}:
+        return float(np.mean([probability(effect, each, n, asked) for each in noise.deviations]))
+    assumed = Assumed([effect] * len(noise.deviations), noise.deviations, noise.correlation)
+    over = "all" if claim.over == "all" else "some"
+    return simulated(over, assumed, n, asked, rng=np.random.default_rng(0))
+
+
+def _counsel(claim: Claim, noise: Noise, effect: float, now: float, alpha: float) -> str:
+    """What number of seeds would be enough; where none is practical, what difference could be seen at all."""
+
+    def at(n: int) -> float:
+        return _power(claim, noise, effect, n, alpha)
+
+    if needed := seeds_for(at):
+        return f"{needed} seeds" if now < 0.8 else f"enough ({needed} seeds would do)"  # noqa: PLR2004 - 80 %
+    if claim.within is not None or claim.direction == "equal":
+        return f"no practical number of seeds decides: the spread is too large for ±{claim.tolerance:g}"
+    smallest = _smallest(claim, noise, power.PRACTICAL, alpha)
+    return f"no practical number of seeds decides; the difference is below {smallest:.2g}"
+
+
+def _smallest(claim: Claim, noise: Noise, n: int, alpha: float) -> float:
+    """The smallest difference, beyond the margin included, that n seeds show 4 times in 5."""
+    sign = -1 if claim.direction == "lower" else 1
+
+    def at(effect: float) -> float:
+        return _power(claim, noise, sign * effect, n, alpha)
+
+    return smallest_effect(at, claim.margin + max(noise.deviations))
+
+
+def _unknown(claim: Claim, n: int, noise: Noise | None, alpha: float) -> str:
+    if noise is None:
+        return "no power: no spread of this measure is known; a first run of a few seeds tells it"
+    if n < ENOUGH:
+        return f"no power: there is no verdict from fewer than {ENOUGH} seeds"
+    return (
+        f"no power: state 'expect'; {n} seeds show a difference of {_smallest(claim, noise, n, alpha):.2g} 4 times in 5"
+    )
+
+
+# How far differences scatter
+
+
+def _noise(
+    claim: Claim, found: Sequence[Part], experiment: Experiment, by_key: Mapping[Key, Sequence[Row]]
+) -> Noise | None:
+    values = [_summed(part, by_key) for part in found]
+    pairs = sum(len(each) for each in values if len(each) > 1)
+    known = [_deviation(each) for each in values]
+    measured = [deviation for deviation in known if deviation]
+    if measured:
+        typical = math.sqrt(sum(deviation**2 for deviation in measured) / len(measured))
+        basis = f"{pairs} pairs here"
+    elif borrowed := [_borrowed(part, experiment) for part in found]:
+        if None in borrowed:
+            return None
+        spreads = [spread for spread in borrowed if spread]
+        known = [spread.deviation for spread in spreads]
+        typical, basis = math.sqrt(sum(each**2 for each in known if each) / len(known)), spreads[0].basis
+    else:
+        return None
+    deviations = [deviation or typical for deviation in known]
+    rho = _correlation(values)
+    if len(found) == 1 or claim.over == "each":
+        return Noise(tuple(deviations), 0.0, basis)
+    told = "independent settings assumed" if rho is None else f"correlation {rho:.2f}"
+    if claim.over != "mean":
+        return Noise(tuple(deviations), rho or 0.0, f"{basis}, {told}")
+    together = _deviation(combined(values, mean_factors(len(values))))
+    k = len(deviations)
+    mean = together or math.sqrt((1 + (k - 1) * max(rho or 0.0, 0.0)) * sum(each**2 for each in deviations)) / k
+    return Noise((mean,), rho or 0.0, basis if together else f"{basis}, {told}")
+
+
+def _summed(part: Part, by_key: Mapping[Key, Sequence[Row]]) -> dict[int, float]:
+    return combined([_values(question, by_key) for question in part.questions], part.factors)
+
+
+def _values(question: Question, by_key: Mapping[Key, Sequence[Row]]) -> dict[int, float]:
+    claim, setting = question.claim, (question.dataset, question.backbone)
+    mine = by_seed(by_key.get((*setting, claim.challenger), ()), claim.metric)
+    if claim.baseline is None:
+        return mine
+    theirs = by_seed(by_key.get((*setting, claim.baseline), ()), claim.baseline_metric or claim.metric)
+    return {seed: mine[seed] - theirs[seed] for seed in mine.keys() & theirs.keys()}
+
+
+def _deviation(values: Mapping[int, float]) -> float | None:
+    """None where the values do not tell it."""
+    return (float(np.std(list(values.values()), ddof=1)) or None) if len(values) > 1 else None
+
+
+def _correlation(values: Sequence[Mapping[int, float]]) -> float | None:
+    seeds = sorted(set[int]().union(*values))
+    table: NDArray[np.float64] = np.array([[each.get(seed, math.nan) for seed in seeds] for each in values])
+    return correlation(table) if table.size else None
+
+
+def _borrowed(part: Part, experiment: Experiment) -> Spread | None:
+    """The spread of a sum of effects as if they were independent, from spreads measured elsewhere."""
+    each = [like(question, experiment) for question in part.questions]
+    spreads = [spread for spread in each if spread]
+    if len(spreads) < len(each):
+        return None
+    variance = math.fsum((factor * spread.deviation) ** 2 for factor, spread in zip(part.factors, spreads, strict=True))
+    return Spread(math.sqrt(variance), spreads[0].basis)
+
+
+# As a table
+
+
+HEADS = ("claim", "scope", "expected (from)", "spread of seeds (from)", "power", "for 80 %")
+
+
+def table(experiment: Experiment, rows: Sequence[Row]) -> Table:
+    """The prospects of all claims, for a terminal."""
+    shown = Table(box=None, padding=(0, 1, 0, 0))
+    for head in HEADS:
+        shown.add_column(head, overflow="fold")
+    for found in prospects(experiment, rows):
+        shown.add_row(*map(Text, cells(found)))
+    return shown
+
+
+def cells(found: Prospect) -> list[str]:
+    """One claim under `HEADS`, in the unit of its measure."""
+    noise = found.noise
+    return [
+        found.claim.id,
+        found.scope,
+        found.source if math.isnan(found.effect) else f"{found.effect:g} ({found.source})",
+        "unknown" if noise is None else f"{_range(noise.deviations)} ({noise.basis})",
+        "–" if found.power is None else f"{100 * found.power:.0f} %",
+        found.counsel,
+    ]
+
+
+def _range(deviations: Sequence[float]) -> str:
+    low, high = f"{min(deviations):.2g}", f"{max(deviations):.2g}"
+    return low if low == high else f"{low} to {high}"
+
+
+def caution(experiment: Experiment) -> Iterator[str]:
+    """What no data can show, a sentence each."""
+    n, settings = len(experiment.seeds), len(experiment.datasets) * len(experiment.backbones)
+    questions = sum(len(parts(claim, experiment)) if claim.over == "each" else 1 for claim in experiment.claims)
     if n > 1 and power.is_impossible(n, max(1, questions), ALPHA, "sign_flip"):
         p = power.smallest_p(n, "sign_flip")
         yield (
@@ -50,30 +285,3 @@ def sentences(experiment: Experiment, rows: Sequence[Row]) -> Iterator[str]:
             f"across {settings} settings a signed-rank test cannot go under p = {p:.3g}: "
             f"no loss can be shown better over all of them by ranks, whatever the data"
         )
-
-
-def _settings(claim: Claim, experiment: Experiment) -> int:
-    return sum(
-        claim.where.matches(claim.challenger, backbone.label, dataset.label)
-        for dataset in experiment.datasets
-        for backbone in experiment.backbones
-    )
-
-
-def _deviation(claim: Claim, rows: Sequence[Row]) -> tuple[float, int]:
-    """The spread of a claim's paired differences over seeds, pooled over settings, and from how many pairs."""
-    by_key: defaultdict[tuple[str, str, str], list[Row]] = defaultdict(list)
-    for row in rows:
-        by_key[row["dataset"], row["backbone"], row["loss"]].append(row)
-    squares, freedom, pairs = 0.0, 0, 0
-    for dataset, backbone in {key[:2] for key in by_key}:
-        challenger = by_seed(by_key.get((dataset, backbone, claim.challenger), []), claim.metric)
-        others = by_key.get((dataset, backbone, claim.baseline or ""), [])
-        baseline = by_seed(others, claim.baseline_metric or claim.metric)
-        shared = challenger.keys() if claim.within is not None else challenger.keys() & baseline.keys()
-        if len(shared) > 1:
-            found = np.array([challenger[seed] - baseline.get(seed, 0.0) for seed in shared])
-            squares += float(((found - found.mean()) ** 2).sum())
-            freedom += len(shared) - 1
-            pairs += len(shared)
-    return (math.sqrt(squares / freedom), pairs) if freedom and squares else (ASSUMED, 0)

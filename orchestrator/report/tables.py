@@ -379,17 +379,68 @@ def dated(when: When) -> str:
 
 def statement(claim: Claim) -> str:
     """A claim in words."""
+    told = f"{_relation(claim)}{_contrast(claim)}"
+    return f"{claim.id}: {SCOPES[claim.over, claim.population].format(claim=told)}"
+
+
+SCOPES: Mapping[tuple[str, bool], str] = {
+    ("each", False): "{claim}",
+    ("mean", False): "{claim}, on the mean of these settings",
+    ("mean", True): "{claim}, on the mean of all data sets like these",
+    ("all", False): "{claim}, in all settings",
+    ("some", False): "{claim}, in at least one setting",
+}
+
+
+def _relation(claim: Claim) -> str:
     if claim.within is not None:
-        return f"{claim.id}: {claim.metric} of {claim.challenger} within {claim.within:g} of 0"
-    relation = {"higher": "above", "lower": "below", "equal": "equal to"}[claim.direction]
+        return f"{claim.metric} of {claim.challenger} within {claim.within:g} of 0"
     other = f"{claim.baseline_metric} of " if claim.baseline_metric else ""
-    compared = f"{claim.metric} of {claim.challenger} {relation} {other}{claim.baseline}"
-    return f"{claim.id}: {compared} (margin {claim.margin:g})"
+    if claim.than or claim.trend:
+        return f"{claim.metric} of {claim.challenger} less {other}{claim.baseline}"
+    relation = {"higher": "above", "lower": "below", "equal": "equal to"}[claim.direction]
+    return f"{claim.metric} of {claim.challenger} {relation} {other}{claim.baseline} (margin {claim.margin:g})"
+
+
+def _contrast(claim: Claim) -> str:
+    """With which other effect the claim's is compared, or along what it changes; empty where it stands alone."""
+    if claim.than:
+        relation = {"higher": "larger than", "lower": "smaller than", "equal": "equal to"}[claim.direction]
+        own = [*filter(None, (claim.where.backbone, claim.where.dataset))]
+        here = f" with {', '.join(own)}" if own else ""
+        other = ", ".join(f"{name} {label}" for name, label in claim.than.model_dump(exclude_none=True).items())
+        return f"{here} {relation} with {other} (margin {claim.margin:g})"
+    if claim.trend:
+        relation = {"higher": "rises", "lower": "falls", "equal": "does not change"}[claim.direction]
+        line = ", ".join(f"{label} at {position:g}" for label, position in claim.trend.positions.items())
+        return f" {relation} along {line} (margin {claim.margin:g} for each step of 1)"
+    return ""
 
 
 def setting(finding: Finding) -> str:
     """Where a finding holds."""
-    return f"{finding.backbone} on {finding.dataset}"
+    text, values = scope(finding)
+    return text.format(**values)
+
+
+def scope(finding: Finding) -> tuple[str, dict[str, Any]]:
+    """Where a finding holds: a text of `words`, and the values in its braces."""
+    claim = finding.claim
+    if claim.over == "each":
+        if finding.dataset and finding.backbone:
+            return "{backbone} on {dataset}", {"backbone": finding.backbone, "dataset": finding.dataset}
+        return "{name}", {"name": finding.dataset or finding.backbone}
+    if finding.parts == 1 and finding.decisive:
+        return "{name}", {"name": finding.decisive}
+    if claim.population:
+        return "mean over {count} data sets, as a sample", {"count": finding.difference.n}
+    if claim.over == "mean":
+        return "mean over {count} settings as given", {"count": finding.parts}
+    text = {
+        "all": "all {count} settings; shown: the least favourable, {name}",
+        "some": "some of {count} settings; shown: the most favourable, {name}",
+    }[claim.over]
+    return text, {"count": finding.parts, "name": finding.decisive}
 
 
 def document(comparison: Comparison, overall: Overall) -> dict[str, Any]:

@@ -124,7 +124,7 @@ def _visible(both: TwoWay, seeds: int, samples: int) -> float:
 
 
 def within(plan: Plan, evaluations: Evaluations, rng: np.random.Generator | None = None) -> tuple[Sampled, ...]:
-    """Every claim about sample-wise or uniform accuracy, from the per-sample files of each setting.
+    """Every claim about sample-wise or uniform accuracy in each setting, from the per-sample files there.
 
     Seeds count that both losses have finished, and samples that all of them were tested on.
     Settings without any are left out, and so are files that cannot be read.
@@ -143,7 +143,11 @@ def _sampled(plan: Plan, evaluations: Evaluations, rng: np.random.Generator) -> 
     asked, cells = plan.experiment, defaultdict[tuple[str, str, str], list[Cell]](list)
     for cell in plan.cells:
         cells[cell.dataset, cell.backbone, cell.loss].append(cell)
-    claims = [claim for claim in asked.claims if claim.baseline and {claim.metric, _other(claim)} <= RIGHT.keys()]
+    claims = [
+        claim
+        for claim in asked.claims
+        if not claim.is_combined and claim.baseline and {claim.metric, _other(claim)} <= RIGHT.keys()
+    ]
     for dataset, backbone in product(asked.datasets, asked.backbones):
         setting = dataset.label, backbone.label
         here = [claim for claim in claims if claim.where.matches(claim.challenger, backbone.label, dataset.label)]

@@ -130,7 +130,7 @@ def seeds_for(power: Callable[[int], float], enough: float = POWER, most: int = 
 
 
 def smallest_effect(power: Callable[[float], float], scale: float, enough: float = POWER) -> float:
-    """The smallest effect whose power is enough.
+    """The smallest effect whose power is enough, to four digits.
 
     Args:
         power: The power at an effect above 0, which a larger effect never lessens.
@@ -140,7 +140,7 @@ def smallest_effect(power: Callable[[float], float], scale: float, enough: float
     low, high = 0.0, scale
     while power(high) < enough:
         low, high = high, 2 * high
-    for _ in range(50):
+    while high - low > 1e-4 * high:
         centre = (low + high) / 2
         low, high = (centre, high) if power(centre) < enough else (low, centre)
     return high

@@ -57,6 +57,21 @@ seeds: {min: 5, max: 30, until: decided}
 """
 
 
+@pytest.mark.parametrize(
+    ("scope", "sentence"),
+    [
+        ("over: all", "'over' needs a fixed number of seeds: 'until' adds them in one setting at a time."),
+        ("than: {metric: nc2}", "'than' needs a fixed number of seeds"),
+        ("family: secondary", "Secondary claims need a fixed number of seeds: 'until' asks for seeds for every claim."),
+    ],
+)
+def test_a_claim_on_several_settings_needs_a_fixed_number_of_seeds(
+    written: Written, tiny: str, scope: str, sentence: str
+) -> None:
+    (complaint,) = complaints(written(tiny + DECIDING.replace("higher}", f"higher, {scope}}}")))
+    assert sentence in complaint
+
+
 def test_seeds_may_be_left_to_the_claims(written: Written, tiny: str) -> None:
     experiment = load(written(tiny + DECIDING))
     assert experiment.seeds == tuple(range(30))
@@ -179,6 +194,8 @@ def test_a_wrong_entry_is_told_at_its_line(written: Written, tiny: str, line: st
     assert sentence in complaint
 
 
+CLAIMED = "claims: [{{id: a, metric: uniformity, challenger: bce_unified, baseline: softmax, direction: higher, {}}}]"
+
 ADDED_WRONG = {
     "key": ("sedes: 3", "Unknown key 'sedes'. Did you mean 'seeds'? Known: backbones, baseline, checkpoint, claims,"),
     "key that starts like a type": ("strategy: 2", "Unknown key 'strategy'."),
@@ -255,6 +272,43 @@ ADDED_WRONG = {
         "claims: [{id: a, metric: uniform_accuracy, challenger: bce_unified, baseline: softmax, direction: up}]",
         "'direction' cannot be 'up'. Known: higher, lower, equal.",
     ),
+    "claim's scope": (CLAIMED.format("over: every"), "'over' cannot be 'every'. Known: each, mean, all, some."),
+    "claim's family": (CLAIMED.format("family: third"), "'family' cannot be 'third'. Known: primary, secondary."),
+    "population of each": (CLAIMED.format("population: true"), "it needs 'over: mean'."),
+    "population of one data set": (
+        CLAIMED.format("over: mean, population: true"),
+        "A sentence about a population needs at least 5 data sets; this claim has 1. Entries with the same images",
+    ),
+    "than nothing": (CLAIMED.format("than: {}"), "'than' says in what the other effect differs, as in"),
+    "than's key": (CLAIMED.format("than: {data: digits}"), "Unknown key 'data'. Did you mean 'dataset'?"),
+    "than's measure": (
+        CLAIMED.format("than: {metric: uniform}"),
+        "No measure named 'uniform'. Did you mean 'uniformity'?",
+    ),
+    "than's data set": (
+        CLAIMED.format("than: {dataset: digit}"),
+        "No dataset in this experiment is named 'digit'. Did",
+    ),
+    "than's loss": (CLAIMED.format("than: {challenger: bce}"), "No loss in this experiment is named 'bce'."),
+    "trend along nothing": (CLAIMED.format("trend: {}"), "'trend' is either {dataset: {NAME: POSITION, …}} or"),
+    "trend of one": (CLAIMED.format("trend: {dataset: {digits: 1}}"), "needs at least two different positions"),
+    "trend's label": (
+        CLAIMED.format("trend: {backbone: {resnet8: 1, resnet80: 2}}"),
+        "No backbone in this experiment is named 'resnet80'. Did you mean 'resnet8'?",
+    ),
+    "trend and than": (
+        CLAIMED.format("trend: {dataset: {digits: 1, x: 2}}, than: {backbone: resnet8}"),
+        "A claim has either 'than' or 'trend'",
+    ),
+    "trend of what 'where' holds": (
+        CLAIMED.format("trend: {dataset: {digits: 1, x: 2}}, where: {dataset: digits}"),
+        "'trend' says which datasets it is about: leave 'dataset' out of 'where'.",
+    ),
+    "contrast of one loss": (
+        "claims: [{id: a, metric: bias_gap, challenger: bce_unified, within: 1, than: {backbone: resnet8}}]",
+        "A claim with 'within' speaks of one measure: leave out 'than' and 'trend'.",
+    ),
+    "expectation without a source": (CLAIMED.format("expect: {effect: 0.1}"), "'expect.source' is missing."),
     "claim against itself": (
         "claims: [{id: a, metric: uniform_accuracy, challenger: softmax, baseline: softmax, direction: higher}]",
         "Claim 'a' compares a loss with itself.",

@@ -16,8 +16,9 @@ from orchestrator.execution.queue import RETRIES, Queue
 from orchestrator.experiment import Experiment
 from orchestrator.outcome import Adopted, Attempt, Diverged, Ending, Failed, Finished, Lost, Started, Stopped
 from orchestrator.plan import Cell, Plan, plan
+from orchestrator.questions import questions
 from orchestrator.report.comparison import Comparison, compare
-from orchestrator.sequence import ALPHA, Spending, look, questions
+from orchestrator.sequence import ALPHA, Spending, look
 from trainers.metrics import MEASURES
 
 if TYPE_CHECKING:

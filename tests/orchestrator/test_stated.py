@@ -104,6 +104,18 @@ def test_an_edit_changes_the_hash_of_what_was_edited_and_no_other(
     assert _changed(before, _after(file, old, new)) == changed
 
 
+def test_one_verdict_on_several_settings_states_which_they_are(file: Path) -> None:
+    before = _after(file, "id: P1,", "id: P1, over: mean,")
+    assert _changed(before, _after(file, "backbones: [resnet8, resnet20]", "backbones: [resnet20, resnet8]")) == set()
+    assert _changed(before, _after(file, "resnet20, resnet8]", "resnet20, resnet8, vgg11_small]")) == {"P1"}
+
+
+def test_what_is_expected_is_no_part_of_a_claim(file: Path) -> None:
+    before = wiring.stated(file)
+    assert _changed(before, _after(file, "id: P1,", "id: P1, expect: {effect: 0.1, source: a paper},")) == set()
+    assert _changed(before, _after(file, "id: P1,", "id: P1, family: secondary,")) == {"P1"}
+
+
 def test_the_order_of_claims_and_of_their_fields_changes_nothing(file: Path) -> None:
     before = wiring.stated(file)
     after = _after(

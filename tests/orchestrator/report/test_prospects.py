@@ -1,19 +1,22 @@
-"""What a plan says of the grid's chances, against the functions it rests on and against published limits."""
+"""What a plan says of the grid's chances, against the functions it rests on and against simulated experiments."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 import pytest
 
 from orchestrator.experiment import Experiment
-from orchestrator.report.prospects import ASSUMED, sentences
-from orchestrator.statistics import power
+from orchestrator.report import prospects, spreads
+from orchestrator.report.comparison import compare
+from orchestrator.statistics.support import Asked, probability
+
+CLAIM = {"id": "better", "metric": "uniform_accuracy", "challenger": "bce_unified", "baseline": "softmax"}
 
 
-def asked(seeds: int = 5, backbones: int = 1, **fields: Any) -> Experiment:
-    claim = {"id": "better", "metric": "uniform_accuracy", "challenger": "bce_unified", "baseline": "softmax"}
+def asked(*claims: dict[str, Any], seeds: Any = 5, backbones: int = 1, **fields: Any) -> Experiment:
     document = {
         "name": "x",
         "losses": ["softmax", "bce_unified"],
@@ -21,52 +24,166 @@ def asked(seeds: int = 5, backbones: int = 1, **fields: Any) -> Experiment:
         "datasets": ["digits"],
         "seeds": seeds,
         "baseline": "softmax",
-        "claims": [{**claim, "direction": "higher"}],
+        "claims": [{**CLAIM, "id": f"c{k}", "direction": "higher", **claim} for k, claim in enumerate(claims or [{}])],
     }
     return Experiment.model_validate({**document, **fields})
 
 
-def rows(values: dict[str, list[float]]) -> list[dict[str, Any]]:
+def rows(differences: dict[str, list[float]]) -> list[dict[str, Any]]:
+    """Results of which BCE's uniform accuracy lies above SoftMax's by these differences, by backbone and seed."""
     return [
         {
             "dataset": "digits",
-            "backbone": "resnet8",
+            "backbone": backbone,
             "loss": loss,
             "seed": seed,
             "state": "finished",
-            "uniform_accuracy": value,
+            "samples": 10_000,
+            "uniform_accuracy": 0.5 + (difference if loss == "bce_unified" else 0),
+            "sample_wise_accuracy": 0.5,
+            "accuracy_at_validation_threshold": 0.5,
         }
-        for loss, found in values.items()
-        for seed, value in enumerate(found)
+        for backbone, found in differences.items()
+        for seed, difference in enumerate(found)
+        for loss in ("softmax", "bce_unified")
     ]
 
 
-def test_before_any_cell_the_assumption_is_said() -> None:
-    (sentence, *_) = sentences(asked(), [])
-    smallest = power.minimum_detectable_difference(ASSUMED, 5)
-    basis = f"assuming a spread of {ASSUMED:g} between seeds"
-    assert sentence == f"better: 5 seeds find a difference of {smallest:.4f} 4 times in 5 ({basis})"
+def expecting(effect: float, **claim: Any) -> dict[str, Any]:
+    return {"expect": {"effect": effect, "source": "arXiv 2505.05813"}, **claim}
 
 
-def test_earlier_cells_tell_the_spread() -> None:
-    earlier = rows({"softmax": [0.5, 0.6, 0.7], "bce_unified": [0.6, 0.8, 0.75]})
-    deviation = float(np.std([0.1, 0.2, 0.05], ddof=1))
-    (sentence, *_) = sentences(asked(), earlier)
-    assert f"a difference of {power.minimum_detectable_difference(deviation, 5):.4f} " in sentence
-    assert sentence.endswith("(from 3 earlier pairs)")
+def only(experiment: Experiment, earlier: list[dict[str, Any]] | None = None) -> prospects.Prospect:
+    (found,) = prospects.prospects(experiment, earlier or [])
+    return found
 
 
-def test_one_seed_shows_nothing() -> None:
-    (sentence,) = sentences(asked(seeds=1), [])
-    assert sentence == "better: one seed shows no difference at all, whatever its size"
+EARLIER = rows({"resnet8": [0.1, 0.12, 0.13, 0.09]})
+DEVIATION = float(np.std([0.1, 0.12, 0.13, 0.09], ddof=1))
+
+
+def test_earlier_cells_tell_the_spread_and_the_file_the_effect() -> None:
+    found = only(asked(expecting(0.04, margin=0.01)), EARLIER)
+    assert found.noise is not None
+    assert found.noise.deviations == pytest.approx([DEVIATION])
+    assert found.noise.basis == "4 pairs here"
+    assert found.power == pytest.approx(probability(0.04, DEVIATION, 5, Asked("higher", 0.01, 0.05)))
+    assert prospects.cells(found)[2] == "0.04 (arXiv 2505.05813)"
+
+
+def test_every_question_of_a_family_takes_its_share_of_alpha() -> None:
+    two = prospects.prospects(asked(expecting(0.04), expecting(0.04, over="all"), backbones=2), EARLIER)
+    assert two[0].power == pytest.approx(probability(0.04, DEVIATION, 5, Asked("higher", 0, 0.05 / 3)))
+    secondary = prospects.prospects(asked(expecting(0.04), expecting(0.04, family="secondary")), EARLIER)
+    assert secondary[0].power == pytest.approx(probability(0.04, DEVIATION, 5, Asked("higher", 0, 0.05)))
+
+
+def test_equality_and_within_have_their_own_power() -> None:
+    equal = only(asked({"direction": "equal", "margin": 0.03}), EARLIER)
+    assert equal.power == pytest.approx(probability(0, DEVIATION, 5, Asked("equal", 0.03, 0.05)))
+    within = {"id": "a", "metric": "uniform_accuracy", "challenger": "bce_unified", "within": 0.62}
+    found = only(asked(claims=[{**within, "expect": {"effect": 0.6, "source": "a trial"}}]), EARLIER)
+    assert found.power == pytest.approx(probability(0.6, DEVIATION, 5, Asked("equal", 0.62, 0.05)))
+
+
+def test_what_number_of_seeds_is_enough() -> None:
+    found = only(asked(expecting(0.02)), EARLIER)
+    assert found.power is not None
+    assert found.power < 0.8
+    needed = int(found.counsel.removesuffix(" seeds"))
+    sign = Asked("higher", 0, 0.05)
+    assert probability(0.02, DEVIATION, needed, sign) >= 0.8 > probability(0.02, DEVIATION, needed - 1, sign)
+    assert only(asked(expecting(0.2)), EARLIER).counsel == "enough (3 seeds would do)"
+
+
+def test_beyond_100_seeds_the_difference_is_called_too_small() -> None:
+    found = only(asked(expecting(0.002)), EARLIER)
+    assert found.counsel.startswith("no practical number of seeds decides; the difference is below 0.00")
+    smallest = float(found.counsel.rpartition(" ")[2])
+    assert probability(smallest, DEVIATION, 100, Asked("higher", 0, 0.05)) == pytest.approx(0.8, abs=0.05)
+    equal = only(asked({"direction": "equal", "margin": 0.001}), EARLIER)
+    assert equal.counsel == "no practical number of seeds decides: the spread is too large for ±0.001"
+
+
+def test_without_an_expectation_the_difference_that_could_be_seen_is_said() -> None:
+    found = only(asked({"margin": 0.01}), EARLIER)
+    assert found.power is None
+    smallest = float(found.counsel.removesuffix(" 4 times in 5").rpartition(" ")[2])
+    assert probability(smallest, DEVIATION, 5, Asked("higher", 0.01, 0.05)) == pytest.approx(0.8, abs=0.05)
+    assert only(asked({"direction": "lower"}, seeds=1), EARLIER).counsel == (
+        "no power: there is no verdict from fewer than 3 seeds"
+    )
+
+
+def test_no_spread_is_made_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spreads, "measured", lambda: ())
+    found = only(asked(expecting(0.04)))
+    assert (found.noise, found.power) == (None, None)
+    assert found.counsel == "no power: no spread of this measure is known; a first run of a few seeds tells it"
+    assert prospects.cells(found)[3:5] == ["unknown", "–"]
+
+
+def test_a_spread_from_elsewhere_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    measured = spreads.Measured("digits", "resnet8", "bce_unified", "softmax", "uniform_accuracy", "", 0.01, 5, "x")
+    monkeypatch.setattr(spreads, "measured", lambda: (measured, measured._replace(backbone="resnet20", deviation=0.03)))
+    here, elsewhere = only(asked()), only(asked(datasets=["cifar10"]))
+    assert here.noise is not None
+    assert elsewhere.noise is not None
+    assert here.noise[::2] == ((0.01,), "measured in such a setting")
+    assert elsewhere.noise[::2] == ((0.02,), "measured in 2 other settings, assumed")
+    contrast = only(asked({"than": {"backbone": "resnet20"}, "where": {"backbone": "resnet8"}}, backbones=2))
+    assert contrast.noise is not None
+    assert contrast.noise.deviations == pytest.approx([math.hypot(0.01, 0.03)])
+    value = {"id": "a", "metric": "uniform_accuracy", "challenger": "bce_unified", "within": 1}
+    assert only(asked(claims=[value])).noise is None
+
+
+@pytest.mark.parametrize("over", ["all", "some", "mean"])
+def test_the_power_over_several_settings_is_how_often_compare_supports_the_claim(over: str) -> None:
+    """Spread and correlation are taken from many seeds, and then are the true ones."""
+    spread, rho, effect, runs = 0.01, 0.7, 0.012, 150
+    rng = np.random.default_rng(0)
+    names = ["resnet8", "resnet20", "resnet18"]
+
+    def drawn(seeds: int) -> dict[str, list[float]]:
+        shared = rng.normal(size=seeds)
+        noise = [math.sqrt(rho) * shared + math.sqrt(1 - rho) * rng.normal(size=seeds) for _ in names]
+        return {name: list(effect + spread * own) for name, own in zip(names, noise, strict=True)}
+
+    experiment = asked(expecting(effect, over=over), seeds=6, backbones=3)
+    predicted = only(asked(expecting(effect, over=over), seeds=6, backbones=3), rows(drawn(2000)))
+    assert predicted.noise is not None
+    assert predicted.noise.correlation == pytest.approx(rho, abs=0.05)
+    found = [compare(experiment, rows(drawn(6)), rng=rng).findings[0].verdict == "supported" for _ in range(runs)]
+    assert predicted.power is not None
+    error = math.sqrt(predicted.power * (1 - predicted.power) / runs)
+    assert np.mean(found) == pytest.approx(predicted.power, abs=3 * error + 0.02)
+
+
+def test_a_population_needs_more_data_sets_and_not_more_seeds() -> None:
+    datasets = ["digits", "mnist", "fashion_mnist", "cifar10", "cifar100"]
+    found = only(asked(expecting(0.05, over="mean", population=True), datasets=datasets), EARLIER)
+    assert found.power is None
+    assert "more of them, not more seeds, would help" in found.counsel
+
+
+def test_sequential_seeds_have_half_of_alpha_at_the_last_look() -> None:
+    found = only(asked(expecting(0.02), seeds={"min": 5, "max": 12, "until": "decided"}), EARLIER)
+    assert found.power == pytest.approx(probability(0.02, DEVIATION, 12, Asked("higher", 0, 0.025)))
 
 
 @pytest.mark.parametrize(("seeds", "said"), [(5, True), (6, False)])
 def test_a_sign_flip_test_that_cannot_succeed_is_named(seeds: int, said: bool) -> None:
-    assert any("cannot go under p = 0.0625" in sentence for sentence in sentences(asked(seeds=seeds), [])) == said
+    assert any("cannot go under p = 0.0625" in sentence for sentence in prospects.caution(asked(seeds=seeds))) == said
 
 
 def test_six_settings_cannot_show_one_of_five_losses_better_by_ranks() -> None:
     losses = ["softmax", "bce_unified", "bce", "focal", "hinge", "poly1"]
-    found = list(sentences(asked(seeds=20, backbones=6, losses=losses), []))
+    found = list(prospects.caution(asked(seeds=20, backbones=6, losses=losses)))
     assert any("a signed-rank test cannot go under p = 0.0312" in sentence for sentence in found)
+
+
+def test_the_committed_spreads_are_read_and_say_where_they_are_from() -> None:
+    found = spreads.measured()
+    assert found
+    assert all(row.deviation > 0 and row.pairs > 1 and row.source for row in found)

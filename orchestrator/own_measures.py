@@ -1,0 +1,88 @@
+"""Measures of one's own: `metric: my_package.module:function` in a claim, over the rows of a cell.
+
+The function takes the cell's columns by name, each an array with one entry a test sample
+(docs/records.md), and returns one number; None, NaN and infinity mean that it does not exist.
+
+It may say by attributes what values it can have: `better` ("higher" or "lower"), `low` and `high`
+(where it ends), `counted` (whether it is a share of the test samples, and so moves in steps of one).
+"""
+
+from __future__ import annotations
+
+import importlib
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, cast
+
+from numpy.typing import NDArray
+
+from orchestrator.errors import RequestError
+from trainers.catalogue import nearest
+from trainers.metrics.traits import TRAITS, Trait
+
+Columns = Mapping[str, NDArray[Any]]
+Measure = Callable[[Columns], float | None]
+
+
+def is_own(metric: str) -> bool:
+    """Whether a measure's name says where its function is."""
+    return ":" in metric
+
+
+def function(metric: str) -> Measure:
+    """The function that `MODULE:FUNCTION` names.
+
+    Raises:
+        RequestError: There is none; the message says why.
+    """
+    module, _, name = metric.partition(":")
+    try:
+        found = importlib.import_module(module)
+    except Exception as error:  # noqa: BLE001 - whatever a foreign module does wrong
+        told = str(error) if isinstance(error, ImportError) else f"{type(error).__name__}: {error}"
+        raise RequestError(f"The measure '{metric}' cannot be imported: {told}.") from None
+    measure = getattr(found, name, None)
+    if not callable(measure):
+        known = [word for word in vars(found) if not word.startswith("_")]
+        raise RequestError(f"The module '{module}' has no function '{name}'.{nearest(name, known)}")
+    return cast("Measure", measure)
+
+
+def trait(metric: str) -> Trait:
+    """What values a measure can have: one of ours as `TRAITS` says, one's own as its function declares.
+
+    Raises:
+        RequestError: It is one's own, and cannot be imported or declares something else.
+    """
+    if not is_own(metric):
+        return TRAITS[metric]
+    found = {name: getattr(function(metric), name) for name in Trait._fields if hasattr(function(metric), name)}
+    bounds = [found.get("low", 0.0), found.get("high", 0.0)]
+    is_number = all(isinstance(bound, (int, float)) and not isinstance(bound, bool) for bound in bounds)
+    is_sound = found.get("better") in {None, "higher", "lower"} and isinstance(found.get("counted", False), bool)
+    if not (is_number and is_sound):
+        raise RequestError(
+            f"The measure '{metric}' declares {found}: 'better' is \"higher\" or \"lower\", 'low' and 'high' are "
+            "numbers, 'counted' is true or false."
+        )
+    return Trait(**found)
+
+
+def value(metric: str, columns: Columns, cell: str) -> float | None:
+    """A measure of one's own of one cell.
+
+    Args:
+        metric: `MODULE:FUNCTION`.
+        columns: What the cell's file has of each test sample (n,), by name.
+        cell: What the cell is called in messages.
+
+    Raises:
+        RequestError: It cannot be imported, fails, or does not return a number.
+    """
+    measure = function(metric)
+    try:
+        found = measure(columns)
+        number = math.nan if found is None else float(found)
+    except Exception as error:  # noqa: BLE001 - whatever a foreign function does wrong
+        raise RequestError(f"The measure '{metric}' failed on {cell}: {type(error).__name__}: {error}.") from None
+    return number if math.isfinite(number) else None
