@@ -152,7 +152,7 @@ def carry_out(
         KeyboardInterrupt: The user stopped it at once.
 
     Returns:
-        How many cells finished, collapsed, diverged and failed, under these names.
+        How many cells finished, collapsed, diverged and failed, under these names, and how many `replicas` are done.
     """
     tally: Counter[str] = Counter()
     experiment = tracking.experiment
@@ -169,20 +169,25 @@ def carry_out(
                     noted[cell.id] = now
             case Alive(cell=cell):
                 registry.alive(cell, experiment)
-            case Adopted(state=state):
-                tally[state] += 1
+            case Adopted(cell=cell, state=state):
+                tally[_tallied(cell, state)] += 1
             case Lost() | Stopped():
                 registry.record(event, experiment)
             case _:
                 registry.record(event, experiment)
                 if isinstance(event, Failed):
                     tracking.settle(event)  # a process that was killed left its run RUNNING
-                tally[type(event).__name__.lower()] += 1
+                tally[_tallied(event.cell, type(event).__name__.lower())] += 1
                 noted.pop(event.cell.id, None)
         watch(event)
 
     executor.run(queue, hear)
     return tally
+
+
+def _tallied(cell: Cell, state: str) -> str:
+    """Under what a cell's end is counted: a replica is no further cell, unless it failed."""
+    return "replicas" if cell.environment and state != "failed" else state
 
 
 def make_true(plan: Plan, lease: Lease, evaluations: Evaluations, registry: Registry, tracking: Tracking) -> None:
@@ -196,7 +201,7 @@ def make_true(plan: Plan, lease: Lease, evaluations: Evaluations, registry: Regi
 
         tracking.prepare()
         tracking.catch_up()
-        reconcile(tracking, plan.cells, evaluations, registry)
+        reconcile(tracking, evaluations.with_replicas(plan).cells, evaluations, registry)
 
 
 def repeat(cell: Cell, evaluations: Evaluations, worker: Worker, copies: Evaluations) -> Verdict | str:

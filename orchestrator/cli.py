@@ -223,15 +223,18 @@ def show_plan(
     pending = [cell for cell in left.cells if states[cell.id] != "failed"]
     changed, outlook = wiring.changed(plan, recorded), wiring.outlook(plan, place, pending, recorded)
     registered = wiring.registered(file) if register else None
+    again, why = ([], "") if trials and plan is trials.plan else wiring.replicas(plan, place, states)
     if as_json:
         anchors = [{"id": cell.id, "name": cell.name} for cell in outlook.anchors]
         first = {"changed": changed, "anchors": anchors, "refusals": outlook.refusals}
-        told = {**overview.as_json(experiment, plan, states), "data": data.to_json(), **first}
+        told = {**overview.as_json(experiment, plan, states, again), "data": data.to_json(), **first}
         print(json.dumps(told | ({"register": registered} if registered else {})))
     else:
         rows = wiring.known(place, experiment.name)
         older = [*changed, *outlook.sentences()]
-        wiring.console().print(overview.grid(plan, states, durations, rows, data.told(), older=older))
+        wiring.console().print(
+            overview.grid(plan, states, durations, rows, data.told(), older=older, replicas=again, why=why)
+        )
         if registered:
             print(f"{registered}  claims and seed rule of {file}")
 
@@ -354,7 +357,7 @@ def compare(
         wiring.console().print(within.table(within.within(plan, Evaluations(place.evaluations))))
         return
     comparison = wiring.compared(results, plan, place, file)
-    overall = across.overall(plan.experiment, results.rows())
+    overall = across.overall(plan.experiment, results.all_rows())
     match form:
         case "text":
             wiring.console().print(tables.terminal(comparison, overall))
@@ -386,7 +389,7 @@ def report(
     plan = wiring.plan(wiring.experiment(file, loss, backbone, dataset, only, seeds), place, data_dir)
     results = _results(plan, place, workspace)
     comparison = wiring.compared(results, plan, place, file)
-    content = page.render(comparison, results.rows(), Evaluations(place.evaluations), plan)
+    content = page.render(comparison, results.rows(), Evaluations(place.evaluations), plan, results.replica_rows())
     written = place.report(plan.experiment.name)
     Storage(written.parent).write(written.name, content.encode())
     wiring.documented(place, registry, plan.experiment.name)
@@ -562,13 +565,14 @@ def verify(
     from orchestrator.verification import choose
 
     place = Workspace.at(workspace)
-    plan = wiring.plan(wiring.experiment(file, loss, backbone, dataset, only, seeds), place, data_dir)
     evaluations = Evaluations(place.evaluations)
+    asked = wiring.plan(wiring.experiment(file, loss, backbone, dataset, only, seeds), place, data_dir)
+    plan = evaluations.with_replicas(asked)
     prefixes = [prefix for given in cells or [] for prefix in given.split(",")]
     try:
-        chosen = choose(plan, evaluations.ids(), prefixes, sample)
+        chosen = choose(plan, evaluations.ids(replicas=True), prefixes, sample)
     except RequestError as error:
-        raise RequestError("\n".join([str(error), *wiring.data(plan, place).told()])) from None
+        raise RequestError("\n".join([str(error), *wiring.data(asked, place).told()])) from None
     prepare(chosen, data_dir)
     console, identical = wiring.console(), 0
     with TemporaryDirectory() as folder:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
@@ -152,6 +153,24 @@ def _code_change(noun: str, then: str | None, now: str | None) -> str:
     if then and now and then != now:
         return f"code of {noun} changed: {then} → {now}"
     return f"code of {noun} ({now}) changed" if now else f"code of {noun} changed"
+
+
+def apart(environments: Mapping[str, Environment]) -> dict[str, str]:
+    """What tells each of several environments from the others, by the same keys: `instruction set AVX2`."""
+    nouns = {**_MACHINE, **{name: f"{noun}s" for name, noun in _COUNTED.items()}}
+    nouns |= {name: f"code of {name}" for name in SHARED}
+
+    def told(environment: Environment) -> str:
+        return ", ".join(f"{nouns[name]} {_short(getattr(environment, name))}" for name in differing)
+
+    differing = [name for name in nouns if len({getattr(each, name) for each in environments.values()}) > 1]
+    return {key: told(environment) if differing else str(environment) for key, environment in environments.items()}
+
+
+def _short(value: str | int | None) -> str:
+    """A value as people are shown it: of a hash, its first digits."""
+    text = "unknown" if value is None else str(value)
+    return text[:7] if re.fullmatch(r"[0-9a-f]{40,}\+?", text) else text
 
 
 def gpu(nvml: Any) -> str:

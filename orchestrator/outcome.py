@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, TypeGuard, get_args
 
 from orchestrator.plan import Cell
@@ -40,6 +40,8 @@ class Finished:
     cell: Cell
     attempt: Attempt
     metrics: Mapping[str, float | None]
+    environment: str | None = field(default=None, kw_only=True)
+    """The id of what trained it, as its file says."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,7 @@ class Diverged:
     cell: Cell
     attempt: Attempt
     epoch: int
+    environment: str | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,14 @@ SHOWN = 16
 Contents = Mapping[str, Content]
 """What data sets hold, by their labels; those whose name fixes their content may be left out."""
 
+AT = "@"
+"""Between the id of a cell and the environment of its replica."""
+
+
+def original(cell_id: str) -> str:
+    """The id of the cell that a replica's id is of; a cell's own id as it is."""
+    return cell_id.partition(AT)[0]
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -57,15 +65,28 @@ class Cell:
     """Whether it is known what the data hold; where it is not, no file has the id, which only stands in."""
 
     @property
+    def environment(self) -> str | None:
+        """Of a replica, the id of the environment that it is trained again in."""
+        return self.id.partition(AT)[2] or None
+
+    def again_in(self, environment: str) -> Cell:
+        """This cell's replica in an environment: the same recipe, and an id and a file of its own."""
+        return replace(self, id=f"{original(self.id)}{AT}{environment}")
+
+    @property
     def kind(self) -> tuple[str, str, str]:
         """Loss, backbone and dataset under the catalogue's names: cells of a kind take about equally long."""
         return self.recipe.loss.key, self.recipe.backbone.key, self.recipe.dataset.key
 
     @property
     def name(self) -> str:
-        """`LOSS/BACKBONE/DATASET/sSEED`, as in MLflow; of a trial, with its number and epochs behind."""
+        """`LOSS/BACKBONE/DATASET/sSEED`, as in MLflow; of a trial, with its number and epochs behind.
+
+        A replica's ends in `@ENVIRONMENT`.
+        """
         trial = "" if self.trial is None else f"/t{self.trial}e{self.recipe.training.epochs}"
-        return f"{self.loss}/{self.backbone}/{self.dataset}/s{self.seed}{trial}"
+        again = self.environment and f"{AT}{self.environment}"
+        return f"{self.loss}/{self.backbone}/{self.dataset}/s{self.seed}{trial}{again or ''}"
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from typing import Any
 
+from orchestrator.blocks import Row, is_cell, met
 from orchestrator.evidence import evidence
 from orchestrator.experiment import Claim, Sequential
 from orchestrator.outcome import Adopted, Diverged, Ending, Finished, Lost, Stopped, has_figures
@@ -25,7 +25,6 @@ from orchestrator.statistics.verdicts import Verdict
 ALPHA = 0.05
 """How often any of all verdicts may be wrong."""
 
-Row = Mapping[str, Any]
 Setting = tuple[str, str]
 
 
@@ -38,6 +37,30 @@ def _has(row: Row | None, metric: str) -> bool:
     return row is not None and has_figures(row["state"]) and row.get(metric) is not None
 
 
+def partners(question: Question, rows: Mapping[Key, Collection[Row]]) -> tuple[list[Row], list[Row]]:
+    """The results that a question is answered by: of the challenger, and of the baseline in the same blocks.
+
+    With them are cells whose partner has no result yet: one that diverged makes no pair whatever its partner does.
+    Where the claim is about the challenger alone, its cells answer, and there is no baseline.
+
+    Args:
+        question: A claim in a setting.
+        rows: The results, of replicas, too.
+    """
+    setting, claim = (question.dataset, question.backbone), question.claim
+    challenger = rows.get((*setting, claim.challenger), ())
+    if claim.baseline is None:
+        return [row for row in challenger if is_cell(row)], []
+    baseline = rows.get((*setting, claim.baseline), ())
+    mine, theirs = met(challenger, baseline)
+    return [*mine, *_alone(challenger, baseline)], [*theirs, *_alone(baseline, challenger)]
+
+
+def _alone(rows: Iterable[Row], others: Iterable[Row]) -> list[Row]:
+    there = {row["seed"] for row in others}
+    return [row for row in rows if is_cell(row) and row["seed"] not in there]
+
+
 def look(
     claim: Claim, challenger: Collection[Row], baseline: Collection[Row], rule: Sequential, alpha: float = ALPHA
 ) -> Interval:
@@ -48,7 +71,7 @@ def look(
 
     Args:
         claim: What is asked.
-        challenger: The challenger's results in one setting.
+        challenger: The challenger's results in one setting, as `partners` finds them.
         baseline: The baseline's there; none if the claim is about the challenger alone.
         rule: How many seeds there may be.
         alpha: How often any look may mislead.
@@ -82,7 +105,8 @@ class Spending:
             `rows` have failed.
         rows: The results so far, as in the results table.
         room: How many cells run at once.
-        recall: The measures of a cell that another launch has finished.
+        recall: What the results table would say of a cell that is done: its state, its measures, its environment.
+        replicas: The results so far of cells that were trained again.
 
     Raises:
         ValueError: The experiment's number of seeds is fixed.
@@ -93,7 +117,8 @@ class Spending:
         left: Plan,
         rows: Iterable[Row],
         room: int,
-        recall: Callable[[Cell], Mapping[str, float | None]],
+        recall: Callable[[Cell], Row],
+        replicas: Iterable[Row] = (),
     ) -> None:
         if left.experiment.sequence is None:
             raise ValueError(f"Experiment '{left.experiment.name}' asks for a fixed number of seeds")
@@ -101,6 +126,9 @@ class Spending:
         self._rows: defaultdict[Key, dict[int, Row]] = defaultdict(dict)
         for row in rows:
             self._rows[row["dataset"], row["backbone"], row["loss"]][row["seed"]] = row
+        self._replicas: defaultdict[Key, list[Row]] = defaultdict(list)
+        for row in replicas:
+            self._replicas[row["dataset"], row["backbone"], row["loss"]].append(row)
         self._left: defaultdict[Key, dict[int, Cell]] = defaultdict(dict)
         for cell in left.cells:
             self._left[_key(cell)][cell.seed] = cell
@@ -123,17 +151,20 @@ class Spending:
             case Lost() | Stopped():
                 return []  # tried again, or not to be followed by any
             case Finished(metrics=measures):
-                found = {"state": "finished", **measures}
-            case Adopted(state="finished" | "collapsed"):
-                found = {"state": "finished", **self._recall(event.cell)}
-            case Diverged() | Adopted(state="diverged"):
-                found = {"state": "diverged"}
+                found = {"state": "finished", **measures, **_where(event)}
+            case Diverged():
+                found = {"state": "diverged", **_where(event)}
+            case Adopted(state="finished" | "collapsed" | "diverged" as state):
+                found = {**self._recall(event.cell), "state": state}
             case _:
                 found = None
         key, seed = _key(event.cell), event.cell.seed
-        self._out[key].discard(seed)
-        if found is not None:
-            self._rows[key][seed] = {"seed": seed, **found}
+        row = found and {**found, "seed": seed}
+        if event.cell.environment:
+            self._replicas[key] += [row] if row else []
+        else:
+            self._out[key].discard(seed)
+            self._rows[key] |= {seed: row} if row else {}
         setting = key[:2]
         self._undecided[setting] = self._judged(setting)
         return self._asked([setting])
@@ -152,9 +183,8 @@ class Spending:
 
     def _verdict(self, question: Question) -> Verdict:
         claim = question.claim
-        challenger, *others = (list(self._rows[key].values()) for key in question.measures)
-        baseline = [] if claim.baseline is None else others[0] if others else challenger
-        return decided(claim, challenger, baseline, self._rule, self._alpha)
+        rows = {key: [*self._rows[key].values(), *self._replicas[key]] for key in question.measures}
+        return decided(claim, *partners(question, rows), self._rule, self._alpha)
 
     def _asked(self, settings: Iterable[Setting]) -> list[Cell]:
         given: list[Cell] = []
@@ -207,6 +237,10 @@ class Spending:
         """The cells without which a seed makes no pair; None where one of them will never give what is needed."""
         lacking = [key for key in question.measures if seed not in self._rows[key]]
         return lacking if all(seed in self._left[key] or seed in self._out[key] for key in lacking) else None
+
+
+def _where(event: Finished | Diverged) -> Row:
+    return {"environment": event.environment, "started": event.attempt.started, "cell_id": event.cell.id}
 
 
 def _key(cell: Cell) -> Key:

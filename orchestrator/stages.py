@@ -19,6 +19,7 @@ from orchestrator.drift.sentinel import admit
 from orchestrator.errors import RequestError
 from orchestrator.execution.queue import Queue
 from orchestrator.outcome import Adopted, Ending, Event, Failed
+from orchestrator.pairing import Pairing
 from orchestrator.plan import Cell, Contents, Plan
 from orchestrator.records.contents import History, examine
 from orchestrator.records.evaluations import Evaluations
@@ -37,6 +38,7 @@ from trainers.datasets.hashes import forget
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from orchestrator.execution.placement import Placement
     from orchestrator.experiment import Experiment
     from orchestrator.notice import Webhook
     from orchestrator.records.checkpoints import Checkpoints
@@ -147,18 +149,27 @@ class Launch:
         evaluations, elsewhere = Evaluations(self.place.evaluations), self._elsewhere if self.address else None
         if not all(cell.data_known for cell in plan.cells):  # this says why, before cells without ids are written down
             prepare(plan, self.data_dir.resolve(), elsewhere)
-        with wiring.registry(self.place, self.registry) as records, held(records, plan, join=self.join) as lease:
+        full = evaluations.with_replicas(plan)
+        with wiring.registry(self.place, self.registry) as records, held(records, full, join=self.join) as lease:
             waiting, tally = outstanding(plan, evaluations, records, retry_failed=self.retry_failed)
             self.console.print(overview.left(plan, waiting, tally))
             for sentence in wiring.data(plan, self.place).told():
                 self.console.print(sentence, markup=False, emoji=False, soft_wrap=True)
+            found = {} if trials else wiring.blocks(plan, self.place)
+            places = None if trials else wiring.placement(plan, found, self.address)
+            pairing = Pairing(plan, found, places.can, evaluations.environment) if places else None
+            if again := pairing.first() if pairing else []:
+                records.join(plan.experiment.name, again)
+                why = "" if self.address else wiring.changes(again, found, plan, self.place)
+                self.console.print(overview.again(again, why), soft_wrap=True)
             runs = wiring.tracking(self.place, self.tracking, plan.experiment.name)
             make_true(plan, lease, evaluations, records, runs)
             seeds = wiring.spending(plan, waiting, evaluations, self.executor, self.address, self.most)
             rule, cells = trials or seeds, waiting.cells if seeds is None else tuple(seeds.first())
-            if cells:
-                prepare(waiting, self.data_dir.resolve(), elsewhere)
-                tally += self._train(plan, cells, rule, lease=lease, records=records, runs=runs)
+            if cells or again:
+                prepare(Plan(plan.experiment, (*waiting.cells, *again)), self.data_dir.resolve(), elsewhere)
+                cells = (*cells, *again)
+                tally += self._train(plan, cells, (rule, pairing), places, lease=lease, records=records, runs=runs)
             for sentence in rule.sentences() if rule else ():
                 self.console.print(sentence, markup=False, emoji=False)
         return Ended(plan, tally, runs if cells else None, is_tuning=trials is not None)
@@ -167,18 +178,19 @@ class Launch:
         self,
         plan: Plan,
         cells: Sequence[Cell],
-        rule: Trials | Spending | None,
+        rules: tuple[Trials | Spending | None, Pairing | None],
+        places: Placement | None,
         *,
         lease: Lease,
         records: Registry,
         runs: Tracking,
     ) -> Counter[str]:
-        """Run cells, and those that the rule asks for after them, while people watch.
+        """Run cells, and those that the rules ask for after them, while people watch.
 
         Raises:
             KeyboardInterrupt: The user stopped it, politely or not.
         """
-        is_tuning = isinstance(rule, Trials)
+        is_tuning = isinstance(rules[0], Trials)
         states = wiring.checkpoints(self.place, plan.experiment, lease.owner)
         kept = plan.experiment.log_models and not is_tuning
         runner = wiring.executor(
@@ -194,12 +206,12 @@ class Launch:
         )
         with runner.starting():
             runs.prepare()
-            if not is_tuning:
-                self._admit(plan, cells, lease.owner)
+            if fresh := [cell for cell in cells if not (is_tuning or cell.environment)]:
+                self._admit(plan, fresh, lease.owner)
             table = LiveTable(cells, self.console)
-            more = partial(_more, rule, plan, records, table)
+            more = partial(_more, rules, plan, records, table)
             durations = records.durations(plan.experiment.name)
-            queue = Queue(cells, claim=lease.claim, durations=durations, most=self.most, more=more)
+            queue = Queue(cells, claim=lease.claim, durations=durations, most=self.most, places=places, more=more)
             with table:
                 carry = partial(carry_out, queue, runner, records, runs, self._watch(table))
                 tally = self._stoppable(carry, queue, states, runs)
@@ -278,14 +290,22 @@ class Launch:
 
 
 def _more(
-    rule: Trials | Spending | None, plan: Plan, records: Registry, table: LiveTable, event: Ending | Adopted
+    rules: tuple[Trials | Spending | None, Pairing | None],
+    plan: Plan,
+    records: Registry,
+    table: LiveTable,
+    event: Ending | Adopted,
 ) -> list[Cell]:
     """The cells that are asked for once it is known what came of another."""
+    rule, pairing = rules
     asked = rule.heard(event) if rule else []
     if asked and isinstance(rule, Trials):  # trials depend on the scores of others, so nobody knew of them before
         records.plan(Plan(plan.experiment, tuple(asked)))
-    table.expect(asked)
-    return asked
+    again = pairing.heard(event) if pairing else []
+    if again:
+        records.join(plan.experiment.name, again)
+    table.expect([*asked, *again])
+    return [*asked, *again]
 
 
 @contextmanager

@@ -37,7 +37,11 @@ class Study:
     @cached_property
     def rows(self) -> list[dict[str, Any]]:
         """The results table, one dictionary a cell."""
-        return table.aggregate(self.plan, Evaluations(self.place.evaluations)).rows()
+        return self._results.rows()
+
+    @cached_property
+    def _results(self) -> table.Results:
+        return table.aggregate(self.plan, Evaluations(self.place.evaluations))
 
     def to_pandas(self) -> pd.DataFrame:
         """The results table."""
@@ -47,8 +51,7 @@ class Study:
 
     def compare(self) -> Comparison:
         """Every loss against the baseline, and what the claims come to."""
-        found = table.aggregate(self.plan, Evaluations(self.place.evaluations))
-        return wiring.compared(found, self.plan, self.place, self.file)
+        return wiring.compared(self._results, self.plan, self.place, self.file)
 
     def plot_differences(self) -> Figure:
         """Paired differences to the baseline with their intervals, one row a loss."""
@@ -64,7 +67,7 @@ class Study:
 
     def plot_ranks(self, metric: str = "uniform_accuracy") -> Figure:
         """Average ranks over all settings, and which losses they cannot tell apart."""
-        ranking = across.ranking(self.plan.experiment, self.rows, metric)
+        ranking = across.ranking(self.plan.experiment, self._results.all_rows(), metric)
         if ranking is None:
             raise RequestError("Ranks need at least two losses and two settings without missing cells.")
         return figures.critical_difference(ranking)
@@ -75,7 +78,8 @@ class Study:
 
     def _repr_html_(self) -> str:
         console = Console(record=True, width=120, file=StringIO())
-        console.print(tables.terminal(self.compare(), across.overall(self.plan.experiment, self.rows)))
+        overall = across.overall(self.plan.experiment, self._results.all_rows())
+        console.print(tables.terminal(self.compare(), overall))
         return console.export_html(inline_styles=True, code_format="<pre>{code}</pre>")
 
 

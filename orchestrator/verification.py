@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from orchestrator.errors import RequestError
 from orchestrator.outcome import has_figures
-from orchestrator.plan import SHOWN, Cell, Plan
+from orchestrator.plan import AT, SHOWN, Cell, Plan
 from orchestrator.provenance import COSTS
 from orchestrator.records.evaluations import Account, Evaluations
 from trainers.evaluation import Evaluation
@@ -138,9 +138,10 @@ def choose(plan: Plan, done: Collection[str], prefixes: Sequence[str], sample: i
     """The cells to train again: those named, or a sample of those done.
 
     Args:
-        plan: The experiment's cells.
-        done: Ids of cells that have a file.
-        prefixes: Ids, or as many of their first digits as tell them apart; none for a sample.
+        plan: The experiment's cells, and replicas, which only their names choose.
+        done: Ids of those that have a file.
+        prefixes: Ids, or as many of their first digits as tell them apart; none for a sample. Of a replica, the
+            environment behind them, as in `0a1b@2c3d`.
         sample: How many at most; by default all that are named, or one.
 
     Raises:
@@ -151,12 +152,15 @@ def choose(plan: Plan, done: Collection[str], prefixes: Sequence[str], sample: i
         raise RequestError(f"No cell of '{plan.experiment.name}' is done here: launch it first.")
     named = dict.fromkeys(_named(prefix, there) for prefix in prefixes)
     # Ids are hashes, so the lowest are as good as drawn at random, and always the same.
-    chosen = list(named or there)[: sample or len(named) or 1]
+    cells = [cell for cell in there if not cell.environment]
+    chosen = list(named or cells)[: sample or len(named) or 1]
     return Plan(plan.experiment, tuple(chosen))
 
 
 def _named(prefix: str, there: Sequence[Cell]) -> Cell:
-    found = [cell for cell in there if cell.id.startswith(prefix)]
+    own, at, environment = prefix.partition(AT)
+    near = [cell for cell in there if cell.id.startswith(own) and bool(at) == bool(cell.environment)]
+    found = [cell for cell in near if (cell.environment or "").startswith(environment)]
     if not found:
         raise RequestError(f"No finished cell has an id that begins with '{prefix}'.")
     if len(found) > 1:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -18,10 +18,12 @@ from orchestrator.workspace import Location, Workspace
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from orchestrator.blocks import Group
     from orchestrator.drift.sentinel import Outlook
     from orchestrator.drift.since import Codes
     from orchestrator.environment import Environment
     from orchestrator.execution.executor import Executor
+    from orchestrator.execution.placement import Placement
     from orchestrator.experiment import Axis, Experiment
     from orchestrator.plan import Cell, Contents, Plan
     from orchestrator.records.checkpoints import Checkpoints
@@ -303,6 +305,57 @@ def environment(cell: Cell, address: str | None = None) -> Environment:
     return Environment.of(origin(cell, address))
 
 
+def blocks(plan: Plan, place: Workspace) -> dict[str, set[str]]:
+    """The environments of the cells of a plan that are done, by id; of those with replicas, several.
+
+    The results table tells them, of files that are not younger; the others tell themselves.
+    """
+    from orchestrator.plan import original
+    from orchestrator.records.evaluations import Evaluations
+    from orchestrator.records.results import environments
+    from orchestrator.records.storage import Storage
+
+    table, evaluations = place.results(plan.experiment.name), Evaluations(place.evaluations)
+    written = {file.name: file.modified for file in Storage(table.parent).list()}.get(table.name, 0.0)
+    noted, files = environments(table), evaluations.files()
+    found: dict[str, set[str]] = {}
+    for cell in evaluations.with_replicas(plan).cells:
+        file = files.get(cell.id)
+        known = noted.get(cell.id) if file and file.modified < written else None
+        if file and (name := known or evaluations.environment(cell)):
+            found.setdefault(original(cell.id), set()).add(name)
+    return found
+
+
+def placement(plan: Plan, found: Mapping[str, Iterable[str]], address: str | None) -> Placement:
+    """Where the cells of a plan run, on this machine or the cluster at the address, beside those that are done.
+
+    Raises:
+        UnreachableError: There is no Ray at that address.
+    """
+    from orchestrator.environment import Environment
+    from orchestrator.execution.placement import Node, Placement, told
+
+    def environment(cell: Cell, machine: Mapping[str, Any]) -> str:
+        return Environment.of({**origin(cell, address), **machine}).id
+
+    done: defaultdict[Group, list[str]] = defaultdict(list)
+    for cell in plan.cells:
+        done[cell.dataset, cell.backbone, cell.seed] += found.get(cell.id, ())
+    places = Placement(environment, done)
+    if address:
+        from orchestrator.execution.ray_tune import survey
+
+        survey(places, address)
+    else:
+        places.found([Node("", ROOMY, told())])
+    return places
+
+
+ROOMY = {"CPU": 2.0**20, "GPU": 2.0**20}
+"""A machine that is the only one: whether a cell has room on it is checked elsewhere."""
+
+
 def executor(
     kind: str,
     address: str | None,
@@ -342,12 +395,17 @@ def spending(
     """The rule by which seeds are added, where the experiment leaves their number to its claims."""
     if plan.experiment.sequence is None:
         return None
+    from orchestrator.plan import Plan
     from orchestrator.records import results
     from orchestrator.sequence import Spending
 
-    rows = results.aggregate(plan, evaluations).rows()
+    found = results.aggregate(plan, evaluations)
     room = most or (1 if kind == "inline" else _room(plan, address))
-    return Spending(waiting, rows, room, lambda cell: evaluations.account(cell).metrics)
+
+    def recall(cell: Cell) -> dict[str, Any]:
+        return results.aggregate(Plan(plan.experiment, (cell,)), evaluations).rows()[0]
+
+    return Spending(waiting, found.rows(), room, recall, found.replica_rows())
 
 
 def _room(plan: Plan, address: str | None) -> int:
@@ -391,6 +449,8 @@ def compared(results: Results, plan: Plan, place: Workspace, file: Path) -> Comp
     return compare(
         plan.experiment,
         rows,
+        replicas=results.replica_rows(),
+        owed=len(_owed(plan, results)),
         stated=_dated(plan.experiment, stated(file), results),
         pool=pool,
         tuned=stage.tuned if stage else (),
@@ -421,6 +481,48 @@ def _dated(asked: Experiment, now: Mapping[str, Any], results: Results) -> dict[
         )
         for claim in asked.claims
     }
+
+
+def replicas(plan: Plan, place: Workspace, states: Mapping[str, str]) -> tuple[list[Cell], str]:
+    """The replicas that a launch on this machine would train, and what makes them needed.
+
+    Args:
+        plan: The experiment and its cells.
+        place: The workspace.
+        states: Of every cell, by id.
+    """
+    from orchestrator.outcome import is_done
+    from orchestrator.pairing import foreseen
+
+    found = blocks(plan, place)
+    waiting = {cell for cell, state in states.items() if not is_done(state)}
+    again = foreseen(plan, found, waiting, lambda cell: environment(cell).id)
+    return again, changes(again, found, plan, place)
+
+
+def changes(again: Iterable[Cell], found: Mapping[str, Collection[str]], plan: Plan, place: Workspace) -> str:
+    """What this machine has not the same as those on which cells were trained that are to be trained again."""
+    from orchestrator.environment import change
+    from orchestrator.plan import original
+    from orchestrator.records.evaluations import Evaluations
+
+    cells, evaluations = {cell.id: cell for cell in plan.cells}, Evaluations(place.evaluations)
+    # One cell stands for all of its environment.
+    old = {min(found[original(cell.id)], default=""): cells[original(cell.id)] for cell in again}
+    thens = ((evaluations.origin(cell), environment(cell)) for cell in old.values())
+    return "; ".join(dict.fromkeys(filter(None, (change(then, now) for then, now in thens if then))))
+
+
+def _owed(plan: Plan, results: Results) -> list[Cell]:
+    """The replicas that a launch on this machine would train."""
+    from orchestrator.pairing import foreseen
+    from orchestrator.plan import original
+
+    found: defaultdict[str, set[str]] = defaultdict(set)
+    for table in (results.table, results.replicas):
+        for cell, name in zip(table["cell_id"].to_pylist(), table["environment"].to_pylist(), strict=True):
+            found[original(cell)].add(name)
+    return foreseen(plan, found, (), lambda cell: environment(cell).id)
 
 
 def inventoried(plan: Plan, place: Workspace, url: str | None, results: Results) -> None:
@@ -460,8 +562,10 @@ def show(comparison: Comparison, results: Results, plan: Plan, place: Workspace,
         for each in comparison.findings
     }
     texts = {
-        "comparison.md": tables.text(comparison, "markdown", across.overall(plan.experiment, results.rows())),
-        "report.html": page.render(comparison, results.rows(), Evaluations(place.evaluations), plan),
+        "comparison.md": tables.text(comparison, "markdown", across.overall(plan.experiment, results.all_rows())),
+        "report.html": page.render(
+            comparison, results.rows(), Evaluations(place.evaluations), plan, results.replica_rows()
+        ),
     }
     runs.catch_up()
     with suppress(UnreachableError):  # the files have it all; the next launch tells it
@@ -494,7 +598,8 @@ def prepared(place: Workspace) -> Workspace:
 
 
 def known(place: Workspace, experiment: str) -> list[dict[str, Any]]:
-    """The rows of the results table that an experiment's last launch or `aggregate` left, if any."""
-    from orchestrator.records.results import read
+    """What the results table that an experiment's last launch or `aggregate` left holds, if any, and its replicas."""
+    from orchestrator.records.results import of_replicas, read
 
-    return read(place.results(experiment))
+    table = place.results(experiment)
+    return [*read(table), *read(table.parent / of_replicas(table.name))]

@@ -44,7 +44,8 @@ def agree(
         registry: Absent where there is none, or none that can be asked.
         tracking: The store by the name of an experiment; absent likewise.
     """
-    files = evaluations.ids()
+    files = evaluations.ids(replicas=True)
+    plan = plan and evaluations.with_replicas(plan)
     names = registry.experiments() if registry else []
     asked = {cell.id for cell in plan.cells} if plan else _cells(registry, names)
     done = files & asked if plan else files

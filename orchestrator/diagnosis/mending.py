@@ -37,6 +37,7 @@ def mend(
     Returns:
         A sentence for each kind of thing that was done, or could not be.
     """
+    plan = plan and evaluations.with_replicas(plan)
     said = list(_registry(plan, evaluations, registry))
     for name in [plan.experiment.name] if plan else registry.experiments():
         runs = tracking(name)
@@ -47,7 +48,7 @@ def mend(
 
 
 def _registry(plan: Plan | None, evaluations: Evaluations, registry: Registry) -> Iterator[str]:
-    files = evaluations.ids()
+    files = evaluations.ids(replicas=True)
     known = {cell.id for cell in plan.cells} if plan else _cells(registry)
     asked = files & known if plan else files
     before = registry.states_of(asked)

@@ -89,6 +89,8 @@ class Pool:
 def pooled(experiment: Experiment, rows: Sequence[Row], ledger: Ledger, now: Codes | None = None) -> Pool | None:
     """What the finished cells of a results table come from; None where all is of one kind.
 
+    Pooled are cells of one loss in one setting, over seeds.
+
     Args:
         experiment: What was asked.
         rows: The results table.
@@ -100,7 +102,8 @@ def pooled(experiment: Experiment, rows: Sequence[Row], ledger: Ledger, now: Cod
     environments = [Environment.of(row) for row in done]
     codes = [LossCode.of(row["loss"], row) for row in done]
     counts = Counter(environment.at_large for environment in environments)
-    met = {**_met(settings, settings, environments), **_met([code.loss for code in codes], settings, codes)}
+    lines = [(*setting, row["loss"]) for setting, row in zip(settings, done, strict=True)]
+    met = {**_met(lines, settings, environments), **_met([code.loss for code in codes], settings, codes)}
     changed = tuple(since(rows, now or {}))
     if len(counts) < 2 and not met and not changed:  # noqa: PLR2004 - two are needed to differ
         return None

@@ -70,7 +70,9 @@ class Meeting:
 def meetings(
     pasts: Iterable[Past], pending: Iterable[Cell], here: Foresight, entries: Collection[Entry]
 ) -> list[Meeting]:
-    """Every older environment, and older code of a loss, beside whose cells new ones are about to be trained.
+    """Every older environment, and older code of a loss, beside whose cells new ones of it are about to be trained.
+
+    Cells of a loss are pooled, over seeds; those of two losses are compared within one environment only.
 
     Args:
         pasts: Finished cells.
@@ -78,16 +80,16 @@ def meetings(
         here: What such a cell will record of its environment and code, as far as it is known.
         entries: Earlier tests.
     """
-    arriving: defaultdict[Setting | str, set[Origin]] = defaultdict(set)
+    arriving: defaultdict[tuple[str, ...], set[Origin]] = defaultdict(set)
     for cell in pending:
         told = here(cell)
-        arriving[cell.dataset, cell.backbone].add(Environment.of(told))
-        arriving[cell.loss].add(LossCode.of(cell.loss, told))
+        arriving[cell.dataset, cell.backbone, cell.loss].add(Environment.of(told))
+        arriving[cell.loss,].add(LossCode.of(cell.loss, told))
     met: defaultdict[tuple[Origin, Origin], set[Setting]] = defaultdict(set)
     for past in pasts:
-        origins: Sequence[tuple[Setting | str, Origin]] = (
-            (past.setting, past.environment),
-            (past.cell.loss, past.loss),
+        origins: Sequence[tuple[tuple[str, ...], Origin]] = (
+            ((*past.setting, past.cell.loss), past.environment),
+            ((past.cell.loss,), past.loss),
         )
         for where, old in origins:
             for expected in arriving.get(where, set()) - {old}:

@@ -34,12 +34,12 @@ class Log(Protocol):
         """The figures of an epoch, counted from 1."""
         ...
 
-    def finished(self, fit: Fit, attempt: Attempt) -> None:
-        """Publish the trained model's account; only after this is the cell done."""
+    def finished(self, fit: Fit, attempt: Attempt) -> str | None:
+        """Publish the trained model's account; only after this is the cell done. The id of the environment."""
         ...
 
-    def diverged(self, epoch: int, attempt: Attempt) -> None:
-        """Publish that the loss became NaN or infinite in `epoch`."""
+    def diverged(self, epoch: int, attempt: Attempt) -> str | None:
+        """Publish that the loss became NaN or infinite in `epoch`. The id of the environment."""
         ...
 
     def stopped(self) -> None:

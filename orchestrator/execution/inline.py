@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from orchestrator.execution.executor import Listener
 from orchestrator.execution.queue import Queue
 from orchestrator.execution.worker import Worker
+from orchestrator.outcome import Failed
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,8 @@ class Inline:
 
     def run(self, queue: Queue, listen: Listener) -> None:
         """Run the cells in the order of the queue."""
-        queue.adopted = listen
+        # A replica that is not to be had fails without a start.
+        queue.adopted = lambda event: listen(queue.ended(event) if isinstance(event, Failed) else event)
         while not queue.over:
             if ticket := queue.take():
                 listen(queue.ended(self.worker.run(ticket.cell, listen)))

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import heapq
+import math
 import threading
 import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
-from typing import Literal
+from typing import Literal, Protocol
 
 from orchestrator.cluster import Resources
-from orchestrator.outcome import Adopted, Ending, Failed, Fault, Finished, Lost, Result
+from orchestrator.outcome import Adopted, Attempt, Diverged, Ending, Failed, Fault, Finished, Lost, Result
 from orchestrator.plan import Cell
 
 RETRIES: Mapping[Fault, int] = {"process": 3, "node": 20, "memory": 1, "storage": 5, "hang": 1}
@@ -25,12 +26,18 @@ PAUSE, LONGEST_PAUSE = 1.0, 60.0
 ASK_AGAIN = 2.0
 """Seconds until another launch's cell is asked for again."""
 
+LOOK_AGAIN = 0.5
+"""Seconds until cells that wait for their machines are looked through again, unless one ends before."""
+
 GENEROSITY, SHORTEST_LIMIT = 10, 600.0
 """Where the experiment sets no limit, an attempt may take so many times as long as its like did, and never less
 than so many seconds."""
 
 Claim = Literal["mine", "taken", Result, "failed"]
 """Whether this launch may run a cell, another one is running it, or what came of it there."""
+
+Place = tuple[str, ...] | Literal["wait", "gone"]
+"""The ids of the machines that a cell may run on, any if there are none; or it has to wait; or there will be none."""
 
 Kind = tuple[str, str, str]
 
@@ -44,6 +51,8 @@ class Ticket:
     """Seconds after which its process is ended."""
     alone: bool = False
     """On a machine of its own, because memory ran out beside others."""
+    nodes: tuple[str, ...] = ()
+    """The ids of the machines that it may run on; any if empty."""
 
     def __deepcopy__(self, memo: object) -> Ticket:
         """Itself: nothing can change it, and Tune copies whatever it is given, for milliseconds."""
@@ -51,13 +60,49 @@ class Ticket:
         return self
 
 
+class Places(Protocol):
+    """Says on which machines cells may run."""
+
+    def place(self, cell: Cell) -> Place:
+        """Where a cell may run now."""
+        ...
+
+    def taken(self, cell: Cell, nodes: tuple[str, ...]) -> None:
+        """A cell was handed out to run on these machines."""
+        ...
+
+    def ended(self, cell: Cell, environment: str | None = None) -> None:
+        """An attempt at a cell has ended; if the cell is done, in which environment."""
+        ...
+
+
+def _lost_home(cell: Cell) -> Failed:
+    error = f"No machine of environment {cell.environment} is left to train it on."
+    return Failed(cell, Attempt("", time.time(), 0.0), error, "")
+
+
 def _unclaimed(cell: Cell) -> Claim:
     del cell
     return "mine"
 
 
-def _unheard(adopted: Adopted) -> None:
+def _unheard(adopted: Adopted | Failed) -> None:
     del adopted
+
+
+class _Anywhere:
+    """Any machine will do for any cell."""
+
+    def place(self, cell: Cell) -> Place:
+        """Anywhere."""
+        del cell
+        return ()
+
+    def taken(self, cell: Cell, nodes: tuple[str, ...]) -> None:
+        """Nothing to remember."""
+
+    def ended(self, cell: Cell, environment: str | None = None) -> None:
+        """Nothing to forget."""
 
 
 def _no_more(event: Ending | Adopted) -> Iterable[Cell]:
@@ -75,11 +120,12 @@ class Queue:
     Args:
         cells: What has to run.
         claim: Asked before a cell is handed out.
-        adopted: Told of each cell that another launch has settled.
+        adopted: Told of each cell that another launch has settled, and of each replica whose environment is gone.
         more: Told of the end of every attempt and of each cell that another launch has settled, one at a
             time; the further cells that it answers with are there before the queue can seem to be over.
         durations: Seconds that earlier cells took, by kind.
         most: Cells to run at once, at most.
+        places: Says on which machines a cell may run; by default on any.
         clock: Seconds that only ever grow.
     """
 
@@ -88,13 +134,15 @@ class Queue:
         cells: Iterable[Cell],
         *,
         claim: Callable[[Cell], Claim] = _unclaimed,
-        adopted: Callable[[Adopted], None] = _unheard,
+        adopted: Callable[[Adopted | Failed], None] = _unheard,
         more: Callable[[Ending | Adopted], Iterable[Cell]] = _no_more,
         durations: Mapping[Kind, Sequence[float]] | None = None,
         most: int | None = None,
+        places: Places | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.adopted = adopted
+        self.places = places or _Anywhere()
         self._claim, self._more, self._most, self._clock = claim, more, most, clock
         self._lock, self._order = threading.RLock(), count()
         self._fresh: defaultdict[Resources, dict[Kind, deque[Cell]]] = defaultdict(dict)
@@ -105,11 +153,13 @@ class Queue:
         self._sent: set[Kind] = set()
         self._sums = {kind: (sum(seconds), len(seconds)) for kind, seconds in (durations or {}).items()}
         self._lost: Counter[tuple[str, Fault]] = Counter()
+        self._homeless = set[str]()
         self._closed = False
 
     def add(self, cells: Iterable[Cell]) -> None:
         """Further cells to run, none of which was added before."""
         with self._lock:
+            self._barren = -math.inf
             for cell in cells:
                 self._fresh[cell.resources].setdefault(cell.kind, deque()).append(cell)
 
@@ -142,9 +192,14 @@ class Queue:
                 ticket = self._next()
                 if ticket is None:
                     return None
+                if ticket.cell.id in self._homeless:
+                    self._running[ticket.cell.id] = ticket
+                    self.adopted(_lost_home(ticket.cell))
+                    continue
                 claim = self._claim(ticket.cell)
                 if claim == "mine":
                     self._running[ticket.cell.id] = ticket
+                    self.places.taken(ticket.cell, ticket.nodes)
                     self._clearing = ticket.cell.id if ticket.alone else None
                     return ticket
                 if claim == "taken":
@@ -171,6 +226,7 @@ class Queue:
             ticket = self._running.pop(ending.cell.id)
             self.started(ending.cell)
             told = self._again(ticket, ending) if isinstance(ending, Lost) else ending
+            self.places.ended(told.cell, told.environment if isinstance(told, (Finished, Diverged)) else None)
             if isinstance(told, Finished):
                 total, number = self._sums.get(told.cell.kind, (0.0, 0))
                 self._sums[told.cell.kind] = total + told.attempt.seconds, number + 1
@@ -187,20 +243,44 @@ class Queue:
         return self._clearing is not None or (self._most is not None and len(self._running) >= self._most)
 
     def _next(self) -> Ticket | None:
-        if self._postponed and self._postponed[0][0] <= self._clock():
-            return heapq.heappop(self._postponed)[2]
-        if not self._fresh:
+        now = self._clock()
+        if now < self._barren:
             return None
-        resources = max(self._fresh, key=lambda needed: (needed.gpus, needed.cpus))
+        for entry in sorted(self._postponed):
+            if entry[0] > now:
+                break
+            if ticket := self._placed(entry[2]):
+                self._postponed.remove(entry)
+                heapq.heapify(self._postponed)
+                return ticket
+        for resources in sorted(self._fresh, key=lambda needed: (needed.gpus, needed.cpus), reverse=True):
+            kinds = self._fresh[resources]
+            for kind in sorted(kinds, key=lambda kind: self._urgency(kind, kinds[kind][0]), reverse=True):
+                for cell in kinds[kind]:
+                    if ticket := self._placed(Ticket(cell, self._limit(cell))):
+                        self._drop(resources, kind, cell)
+                        return ticket
+        if self._fresh:
+            self._barren = now + LOOK_AGAIN
+        return None
+
+    def _placed(self, ticket: Ticket) -> Ticket | None:
+        """The ticket with its machines; None where it has to wait for them."""
+        place = self.places.place(ticket.cell)
+        if place == "gone":
+            self._homeless.add(ticket.cell.id)
+            return ticket
+        return None if place == "wait" else replace(ticket, nodes=place)
+
+    def _drop(self, resources: Resources, kind: Kind, cell: Cell) -> None:
+        """Take a cell out of those that were never handed out."""
         kinds = self._fresh[resources]
-        kind = max(kinds, key=lambda kind: self._urgency(kind, kinds[kind][0]))
-        cell = kinds[kind].popleft()
+        kinds[kind].remove(cell)
         self._sent.add(kind)
         if not kinds[kind]:
             del kinds[kind]
         if not kinds:
             del self._fresh[resources]
-        return Ticket(cell, self._limit(cell))
 
     def _urgency(self, kind: Kind, cell: Cell) -> tuple[bool, bool, float]:
         expected = self._expected(kind)

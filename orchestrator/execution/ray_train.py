@@ -18,10 +18,18 @@ from orchestrator.plan import Cell
 ENDINGS = (Finished, Diverged, Failed, Lost, Stopped)
 
 
-def run_together(worker: Worker, cell: Cell, tell: Callable[[Event], None]) -> Ending:
+def run_together(
+    worker: Worker, cell: Cell, tell: Callable[[Event], None], labels: dict[str, str] | None = None
+) -> Ending:
     """Run a cell data-parallel on as many devices as it asks for; called in the process of its trial.
 
     The first process records and tells; NCCL joins GPUs and Gloo CPUs.
+
+    Args:
+        worker: What each process runs.
+        cell: The cell.
+        tell: Told of its events.
+        labels: Of the machines that the processes may run on.
 
     Raises:
         Exception: A process could not be started, or died.
@@ -34,7 +42,10 @@ def run_together(worker: Worker, cell: Cell, tell: Callable[[Event], None]) -> E
             _rank,
             train_loop_config={"worker": worker, "cell": cell, "inbox": inbox},
             scaling_config=ScalingConfig(
-                num_workers=wanted.devices, use_gpu=bool(wanted.gpus), resources_per_worker=needed
+                num_workers=wanted.devices,
+                use_gpu=bool(wanted.gpus),
+                resources_per_worker=needed,
+                label_selector=labels or None,
             ),
             torch_config=TorchConfig(backend="nccl" if wanted.gpus else "gloo"),
             run_config=RunConfig(storage_path=folder, name="cell"),

@@ -20,7 +20,7 @@ import threading
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Collection, Generator, Iterable
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache, partial
@@ -49,19 +49,31 @@ import ray
 from ray import cloudpickle, tune
 from ray._private import worker
 from ray.air.execution._internal.actor_manager import RayActorManager
-from ray.exceptions import OutOfMemoryError, RayActorError, RayTaskError
+from ray.exceptions import OutOfMemoryError, RayActorError, RayError, RayTaskError
 from ray.tune.experiment import Trial
+from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from orchestrator.cluster import shortage
 from orchestrator.errors import RequestError, UnreachableError
 from orchestrator.execution.executor import Listener
-from orchestrator.execution.queue import Queue, Ticket
+from orchestrator.execution.placement import Kind, Node, Placement, told
+from orchestrator.execution.queue import Places, Queue, Ticket
 from orchestrator.execution.worker import Worker
 from orchestrator.outcome import Attempt, Diverged, Ending, Event, Failed, Fault, Finished, Lost, Started, Stopped
 from orchestrator.plan import Cell
 
 Result = TypeVar("Result")
+
+NODE = "ray.io/node-id"
+"""The label by which Ray knows a machine."""
+
+LOOK = 3.0
+"""Seconds between two looks at which machines there are."""
+
+ANSWER = 60.0
+"""Seconds in which a machine has to tell what it is."""
 
 LOCAL = "local"
 """The address of a Ray that is started for this launch and ends with it."""
@@ -113,6 +125,7 @@ class RayTune:
         """Run the cells, on a Ray of our own or the cluster at `address`."""
         with (
             _cluster(self.address),
+            _watched(queue.places, self.address),
             _told_of_memory(),
             _without_snapshots(),
             tempfile.TemporaryDirectory(prefix="tune-", ignore_cleanup_errors=True) as folder,
@@ -170,6 +183,10 @@ class _MemoryRanOutError(RayActorError):
 
     def __init__(self, story: str) -> None:
         super().__init__(error_msg=story)
+
+
+class _MachineGoneError(RayActorError):
+    """No machine is left of those that a trial might have begun on."""
 
 
 @contextmanager
@@ -231,6 +248,7 @@ class _Runs:
             tune.with_resources(_trial(self._worker), _resources),
             tune_config=tune.TuneConfig(
                 search_alg=supplier,
+                scheduler=_Scheduler(self._queue.places),
                 num_samples=WAVE,
                 reuse_actors=True,  # else every cell imports torch anew: 3.8 s against 0.03 s
                 trial_dirname_creator=lambda trial: trial.trial_id,
@@ -271,6 +289,8 @@ class _Runs:
         if isinstance(event, Finished):
             self._broken = 0
         match event:
+            case Lost(attempt=Attempt(node=""), fault="node"):
+                return  # it never had a process
             case Lost(attempt=Attempt(node=""), traceback=story) | Failed(attempt=Attempt(node=""), traceback=story):
                 self._stillborn += 1
             case _:
@@ -317,6 +337,36 @@ class _Brake(tune.Stopper):
     def stop_all(self) -> bool:
         """Whether to stop now."""
         return self.pulled
+
+
+class _Scheduler(FIFOScheduler):
+    """Starts trials in their order, and gives up those whose machines are gone: Tune would wait for ever."""
+
+    def __init__(self, places: Places | None) -> None:
+        super().__init__()
+        self._places = places
+
+    def __reduce__(self) -> tuple[type, tuple[None]]:
+        # As for the supplier.
+        return _Scheduler, (None,)
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
+        """The first trial that waits."""
+        if isinstance(self._places, Placement):
+            controller = tune_controller._tune_controller  # noqa: SLF001 - its public face cannot end what waits
+            alive = self._places.alive
+            for trial in tune_controller.get_trials():
+                nodes = trial.config["ticket"].nodes
+                if trial.status == Trial.PENDING and nodes and alive.isdisjoint(nodes):
+                    _give_up(controller, trial)
+        return super().choose_trial_to_run(tune_controller)
+
+
+def _give_up(controller: Any, trial: Trial) -> None:
+    """End a trial that waits, as Tune does where its process could not be started."""
+    actor = controller._trial_to_actor.get(trial)  # noqa: SLF001
+    if actor is not None:
+        controller._actor_failed(actor, _MachineGoneError(error_msg="The machines that it was to run on are gone."))  # noqa: SLF001
 
 
 class _Supplier(Searcher):
@@ -372,9 +422,7 @@ def _trial(runner: Worker) -> Any:
         size = _resident()
         words = runner.checkpoints.last_words(ticket.cell) if runner.checkpoints else None
         with _watchdog().watching(ticket.time_limit, words):
-            ending = _runs(runner, ticket.cell)(
-                ticket.cell, lambda event: tune.report({"event": event, "ray_node": node})
-            )
+            ending = _runs(runner, ticket)(ticket.cell, lambda event: tune.report({"event": event, "ray_node": node}))
         tune.report({"event": ending, "ray_node": node})
         if isinstance(ending, (Failed, Lost)) or _resident() - size > HOARDED:
             raise _RecycleError
@@ -382,13 +430,13 @@ def _trial(runner: Worker) -> Any:
     return run_cell
 
 
-def _runs(runner: Worker, cell: Cell) -> Callable[[Cell, Callable[[Event], None]], Ending]:
+def _runs(runner: Worker, ticket: Ticket) -> Callable[[Cell, Callable[[Event], None]], Ending]:
     """What runs a cell: this process, or several together."""
-    if cell.resources.devices == 1:
+    if ticket.cell.resources.devices == 1:
         return runner.run
     from orchestrator.execution.ray_train import run_together  # it imports torch, which the driver does without
 
-    return partial(run_together, runner)
+    return partial(run_together, runner, labels=_labels(ticket.nodes))
 
 
 @cache
@@ -414,10 +462,19 @@ def _resources(config: dict[str, Any]) -> tune.PlacementGroupFactory:
         return tune.PlacementGroupFactory([{"CPU": 0, "memory": 1}])
     cpus, gpus = float(wanted.cpus), float(wanted.gpus)
     if ticket.alone:
-        fitting = [node for node in _nodes() if node.get("CPU", 0) >= cpus and node.get("GPU", 0) >= gpus]
+        there = _nodes(ticket.nodes)
+        fitting = [node for node in there if node.get("CPU", 0) >= cpus and node.get("GPU", 0) >= gpus]
         roomy = max(fitting, key=lambda node: node.get("memory", 0), default={"CPU": cpus})
         cpus, gpus = roomy["CPU"], float(max(1.0, gpus) if gpus else 0)
-    return tune.PlacementGroupFactory([{"CPU": cpus, "GPU": gpus}])
+    bundles = [{"CPU": cpus, "GPU": gpus}]
+    if not ticket.nodes:
+        return tune.PlacementGroupFactory(bundles)
+    return tune.PlacementGroupFactory(bundles, bundle_label_selector=[_labels(ticket.nodes)])
+
+
+def _labels(nodes: Collection[str]) -> dict[str, str]:
+    """Which machines will do, as Ray selects them."""
+    return {NODE: f"in({','.join(nodes)})"} if nodes else {}
 
 
 class _Teller(tune.Callback):
@@ -495,7 +552,8 @@ def _ending(ticket: Ticket, attempt: Attempt, error: BaseException, words: str |
 def _fault(error: BaseException) -> Fault:
     if isinstance(error, (_MemoryRanOutError, OutOfMemoryError)):
         return "memory"
-    return "node" if isinstance(error, RayActorError) and error.preempted else "process"
+    preempted = isinstance(error, RayActorError) and error.preempted
+    return "node" if preempted or isinstance(error, _MachineGoneError) else "process"
 
 
 def _is_alive(node: str) -> bool:
@@ -581,9 +639,67 @@ def _check_room(cells: Iterable[Cell]) -> None:
         raise RequestError(problem)
 
 
-def _nodes() -> list[dict[str, float]]:
-    """The resources of each machine of the cluster that is alive."""
-    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+def _nodes(which: Collection[str] = ()) -> list[dict[str, float]]:
+    """The resources of each machine of the cluster that is alive, or only of these."""
+    alive = [node for node in ray.nodes() if node["Alive"]]
+    return [node["Resources"] for node in alive if not which or node["NodeID"] in which]
+
+
+@contextmanager
+def _watched(places: Places, address: str) -> Generator[None]:
+    """Within: a placement knows the machines of the cluster at an address; one of our own is this machine alone."""
+    if not isinstance(places, Placement) or address == LOCAL:
+        yield
+        return
+    lookout, over = _Lookout(places), threading.Event()
+    lookout.look()
+
+    def watch() -> None:
+        while not over.wait(LOOK):
+            with suppress(Exception):  # Ray's head may not answer for a while
+                lookout.look()
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+class _Lookout:
+    """Sees which machines there are, and asks each new one of what kind it is."""
+
+    def __init__(self, places: Placement) -> None:
+        self._places = places
+        self._kinds: dict[str, Kind] = {}
+
+    def look(self) -> None:
+        """Tell the placement what is there now; a machine that does not answer is not there."""
+        alive = {node["NodeID"]: node["Resources"] for node in ray.nodes() if node["Alive"]}
+        asked = {_asked(node): node for node in alive if node not in self._kinds}
+        answers, _ = ray.wait(list(asked), num_returns=len(asked), timeout=ANSWER) if asked else ([], [])
+        for answer in answers:
+            with suppress(RayError):
+                self._kinds[asked[answer]] = ray.get(answer)
+        self._places.found(Node(node, there, self._kinds[node]) for node, there in alive.items() if node in self._kinds)
+
+
+def _asked(node: str) -> Any:
+    """What a machine will tell of itself."""
+    pinned = NodeAffinitySchedulingStrategy(node, soft=False)
+    return ray.remote(told).options(num_cpus=0, max_retries=0, scheduling_strategy=pinned).remote()
+
+
+def survey(places: Placement, address: str) -> None:
+    """Let a placement know the machines of the cluster at an address.
+
+    Raises:
+        UnreachableError: There is no Ray at that address.
+    """
+    with _cluster(address):
+        _Lookout(places).look()
 
 
 def call(address: str, work: Callable[[], Result]) -> Result:

@@ -11,7 +11,7 @@ import time
 import traceback
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, cast
@@ -132,14 +132,14 @@ class Worker:
                 log.stopped()
                 return Stopped(cell, attempt())
             except DivergedError as error:
-                diverged = Diverged(cell, attempt(), error.epoch)
-                log.diverged(error.epoch, diverged.attempt)
+                ended = attempt()
+                environment = log.diverged(error.epoch, ended)
                 self._clear(cell, leads=leads)
-                return diverged
+                return Diverged(cell, ended, error.epoch, environment=environment)
             finished = _trained(cell, attempt(), trained)
-            log.finished(trained, finished.attempt)
+            environment = log.finished(trained, finished.attempt)
             self._clear(cell, leads=leads)
-            return finished
+            return replace(finished, environment=environment)
 
     def _check(self, cell: Cell, found: Content | None) -> None:
         """Refuse data other than those that the cell's id stands for.

@@ -28,7 +28,7 @@ from pydantic_core import from_json
 
 from orchestrator.errors import DamagedFileError, NewerFormatError
 from orchestrator.outcome import Attempt, Collapsed, Diverged, Finished, Result
-from orchestrator.plan import Cell, digest
+from orchestrator.plan import Cell, digest, original
 from orchestrator.workspace import Location
 from trainers.evaluation import TOP, Evaluation
 from trainers.recipe import Recipe
@@ -147,7 +147,7 @@ def name_of(recipe: Mapping[str, Any], cell_id: str) -> str:
 
 
 def cell_in(name: str) -> str | None:
-    """The id of the cell whose file has this name; None where it is no such name."""
+    """The id of the cell, or of the replica, whose file has this name; None where it is no such name."""
     found = _NAME.fullmatch(name)
     return found["final"] or found["trial"] if found else None
 
@@ -257,7 +257,7 @@ class Footer:
         """Itself, if the file has its own cell's name, which is a checksum of the recipe."""
         try:
             recipe, cell_id = self.content["recipe"], self.content["cell_id"]
-            if name == name_of(recipe, cell_id) and cell_id == digest(recipe, self.content["protocol"]):
+            if name == name_of(recipe, cell_id) and original(cell_id) == digest(recipe, self.content["protocol"]):
                 return self
         except (KeyError, TypeError, ValueError):
             pass

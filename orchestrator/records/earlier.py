@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from orchestrator.plan import PROTOCOL, Plan
+from orchestrator.plan import PROTOCOL, Plan, original
 from orchestrator.records.cell_file import cell_in
 from orchestrator.records.contents import History
 from orchestrator.records.evaluations import Evaluations
@@ -169,7 +169,8 @@ def earlier(plan: Plan, evaluations: Evaluations, history: History) -> list[Earl
     """
     own = {cell.id for cell in plan.cells}
     folders = {evaluations.name(cell).rpartition("/")[0] for cell in plan.cells}
-    names = [name for name in evaluations.names() if name.rpartition("/")[0] in folders and cell_in(name) not in own]
+    here = [name for name in evaluations.names() if name.rpartition("/")[0] in folders]
+    names = [name for name in here if (cell := cell_in(name)) and cell == original(cell) and cell not in own]
     if not names:
         return []
     asked = {_request(cell.recipe.model_dump(mode="json")): cell for cell in plan.cells}

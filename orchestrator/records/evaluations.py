@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
 
+from orchestrator.environment import Environment
 from orchestrator.errors import DamagedFileError, WorkspaceError
-from orchestrator.plan import Cell
+from orchestrator.plan import AT, Cell, Plan, original
 from orchestrator.records import cell_file
 from orchestrator.records.cell_file import Account, Footer, cell_in, name_of, parsed
-from orchestrator.records.storage import Storage, in_parallel
+from orchestrator.records.storage import Storage, Stored, in_parallel
 from orchestrator.workspace import Location
 from trainers.evaluation import Evaluation
 from trainers.recipe import Recipe
@@ -69,9 +71,40 @@ class Evaluations:
         """The names of all cells' files."""
         return [file.name for file in self.storage.list() if cell_in(file.name)]
 
-    def ids(self) -> set[str]:
-        """The ids of all cells that are done, from the names of the files alone."""
-        return {cell for file in self.storage.list() if (cell := cell_in(file.name))}
+    def files(self) -> dict[str, Stored]:
+        """The files of all cells and replicas that are done, by id."""
+        return {cell: file for file in self.storage.list() if (cell := cell_in(file.name))}
+
+    def origin(self, cell: Cell) -> Environment | None:
+        """What trained a cell; None where there is no file, or a damaged one."""
+        try:
+            return Environment.of(self.content(cell)["provenance"])
+        except (FileNotFoundError, DamagedFileError):
+            return None
+
+    def environment(self, cell: Cell) -> str | None:
+        """The id of that environment."""
+        found = self.origin(cell)
+        return found and found.id
+
+    def ids(self, *, replicas: bool = False) -> set[str]:
+        """The ids of all cells that are done, from the names of the files alone; with `replicas`, theirs as well."""
+        found = set(self.files())
+        return found if replicas else {cell for cell in found if cell == original(cell)}
+
+    def replicas(self, cells: Iterable[Cell]) -> list[Cell]:
+        """The replicas that are there of cells that are done, in the order of the cells."""
+        known = defaultdict[str, list[str]](list)
+        done = self.ids(replicas=True)
+        for found in sorted(done):
+            cell_id, _, environment = found.partition(AT)
+            if environment and cell_id in done:
+                known[cell_id].append(environment)
+        return [cell.again_in(environment) for cell in cells for environment in known.get(cell.id, ())]
+
+    def with_replicas(self, plan: Plan) -> Plan:
+        """The plan, and behind its cells the replicas that are there."""
+        return Plan(plan.experiment, (*plan.cells, *self.replicas(plan.cells)))
 
     def publish(
         self, recipe: Recipe, account: Account, evaluation: Evaluation | None, validation: Evaluation | None = None

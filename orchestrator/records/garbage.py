@@ -6,6 +6,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from orchestrator.plan import original
 from orchestrator.records.cell_file import cell_in
 from orchestrator.records.storage import Storage, Stored
 from orchestrator.workspace import Workspace
@@ -42,7 +43,7 @@ def garbage(
         experiments: The ids of the cells of every experiment in the registry; None where it cannot be asked,
             and then nothing goes for lack of an experiment.
         now: Seconds since 1970.
-        cells: Ids of finished cells whose files are to go as well; without them, none does.
+        cells: Ids of finished cells whose files are to go as well, with their replicas; without them, none does.
     """
     there = list(files)
     done = {cell for file in there if (cell := _cell(file))}
@@ -66,7 +67,7 @@ def _cell(file: Stored) -> str | None:
 def _of_validation(file: Stored, name: str, done: Collection[str], now: float, cells: Collection[str]) -> str | None:
     """Validation rows go with their cell; those of one that is not done may just have been written."""
     cell = cell_in(name)
-    if cell in cells:
+    if cell and original(cell) in cells:
         return "validation rows of a cell asked for by its id"
     return "validation rows of no cell that is done" if cell not in done and now - file.modified > DAY else None
 
@@ -98,7 +99,7 @@ def _reason(
         case "checkpoints" if experiments is not None and not any(subject in asked for asked in experiments.values()):
             return "state of a cell that no experiment asks for"
         case "results" | "reports" | "compacted" | "compacted-validation" if experiments is not None:
-            known = subject.removesuffix(".parquet") if kind == "results" else subject
+            known = subject.removesuffix(".parquet").removesuffix(".replicas") if kind == "results" else subject
             return None if known in experiments else "of no experiment in the registry"
         case _:
             return None
@@ -107,5 +108,5 @@ def _reason(
 def _of_cells(file: Stored, experiments: Mapping[str, Collection[str]] | None, cells: Collection[str]) -> str | None:
     cell = _cell(file)
     if cell is not None:
-        return "a cell's file, asked for by its id" if cell in cells else None
+        return "a cell's file, asked for by its id" if {cell, original(cell)} & set(cells) else None
     return None if experiments is None else "no cell's file"

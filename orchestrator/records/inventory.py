@@ -8,7 +8,9 @@ from datetime import UTC, datetime
 
 from orchestrator.plan import Plan
 from orchestrator.records.cell_file import cell_in
+from orchestrator.records.evaluations import Evaluations
 from orchestrator.records.registry import Artefact, Registry
+from orchestrator.records.results import of_replicas
 from orchestrator.records.schema import ArtefactKind
 from orchestrator.records.storage import Storage, Stored
 from orchestrator.workspace import Location, Workspace
@@ -36,7 +38,7 @@ def take_inventory(
 def _left(plan: Plan, place: Workspace, runs: Mapping[str, str]) -> Iterator[Artefact]:
     name = plan.experiment.name
     files, beside = (_of_cells(folder) for folder in (place.evaluations, place.validation))
-    for cell in plan.cells:
+    for cell in Evaluations(place.evaluations).with_replicas(plan).cells:
         if file := files.get(cell.id):
             yield _file("evaluation", place.evaluations, cell.id, file)
             if rows := beside.get(cell.id):
@@ -57,7 +59,9 @@ def _file(kind: ArtefactKind, folder: Location, cell: str, file: Stored) -> Arte
 
 def documents(place: Workspace, experiment: str) -> Iterator[Artefact]:
     """The table and the report of an experiment, where they are there."""
-    yield from _document("table", place.results(experiment), experiment)
+    table = place.results(experiment)
+    yield from _document("table", table, experiment)
+    yield from _document("table", table.parent / of_replicas(table.name), experiment)
     yield from _document("report", place.report(experiment), experiment)
 
 

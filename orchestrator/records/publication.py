@@ -89,7 +89,7 @@ def export(
 
 
 def _copy_cells(plans: Iterable[Plan | None], source: Evaluations, folder: Path) -> tuple[str, ...]:
-    names = (source.name(cell) for plan in plans if plan for cell in plan.cells)
+    names = (source.name(cell) for plan in plans if plan for cell in source.with_replicas(plan).cells)
     return _copy(sorted(names), source, Evaluations(folder / "evaluations"))
 
 

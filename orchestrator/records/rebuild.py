@@ -47,6 +47,7 @@ def rebuild(
         How many cells were found, and how many files are damaged.
     """
     asked: defaultdict[str, list[tuple[str, Cell]]] = defaultdict(list)
+    plans = [evaluations.with_replicas(plan) for plan in plans]
     for plan in plans:
         registry.plan(plan)
         for cell in plan.cells:

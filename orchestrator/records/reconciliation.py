@@ -59,7 +59,7 @@ def reconcile(
         runs[run.cell_id].append(run)
     states = registry.states_of(own.keys() | runs.keys())
     errors = {failure.cell: failure.error for failure in registry.failures(tracking.experiment)}
-    files = evaluations.ids()
+    files = evaluations.ids(replicas=True)
     changed: defaultdict[str, list[str]] = defaultdict(list)
     for cell_id in [*own, *(runs.keys() - own.keys())]:
         if states.get(cell_id) == "running":

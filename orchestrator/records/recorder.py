@@ -10,6 +10,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from orchestrator import fingerprints, provenance
+from orchestrator.environment import Environment
+from orchestrator.errors import RequestError
 from orchestrator.outcome import Attempt
 from orchestrator.plan import PROTOCOL, Cell
 from orchestrator.records import models
@@ -36,9 +38,26 @@ class Recorder:
     @contextmanager
     def open(self, cell: Cell) -> Generator[CellLog]:
         """A log for this cell; leaving it by an exception ends the cell's run as failed."""
+        if cell.environment and cell.environment != (here := self.environment(cell)):
+            raise RequestError(f"It was to be trained in environment {cell.environment}, and this machine is {here}.")
         meter = Meter(provenance.gpu_uuid() if cell.resources.gpus else None, provenance.nvml())
         with self.tracking.run(cell, commit=self.code.get("git_commit")) as run, meter:
             yield CellLog(self, cell, run, meter)
+
+    def origin(self, cell: Cell) -> dict[str, Any]:
+        """What a cell that is trained in this process records of machine and code."""
+        return {
+            **provenance.machine(),
+            **provenance.computing(gpu=cell.resources.gpus > 0),
+            **self.code,
+            **fingerprints.recorded(cell.recipe),
+            "threads": cell.resources.cpus,
+            "devices": cell.resources.devices,
+        }
+
+    def environment(self, cell: Cell) -> str:
+        """The id of the environment of a cell that is trained in this process."""
+        return Environment.of(self.origin(cell)).id
 
 
 @dataclass
@@ -68,8 +87,8 @@ class CellLog:
         self.history.append(dict(figures))
         self.run.epoch(epoch, figures)
 
-    def finished(self, fit: Fit, attempt: Attempt) -> None:
-        """Publish the file, which makes the cell done, and then end the run."""
+    def finished(self, fit: Fit, attempt: Attempt) -> str:
+        """Publish the file, which makes the cell done, and then end the run; return the id of the environment."""
         account = self._account(attempt)
         account = replace(
             account,
@@ -91,13 +110,15 @@ class CellLog:
         if self.recorder.log_models:
             self.run.model(partial(models.save, fit.model, fit.example))
         self.run.finish(account.shown, account.collapse)
+        return Environment.of(account.provenance).id
 
-    def diverged(self, epoch: int, attempt: Attempt) -> None:
-        """Publish that the loss became NaN or infinite in `epoch`."""
+    def diverged(self, epoch: int, attempt: Attempt) -> str:
+        """Publish that the loss became NaN or infinite in `epoch`; return the id of the environment."""
         account = self._account(attempt)
         self.recorder.evaluations.publish(self.cell.recipe, account, None)
         self.run.artifacts(artefacts(account.provenance, None))
         self.run.diverged(epoch)
+        return Environment.of(account.provenance).id
 
     def stopped(self) -> None:
         """The user stopped the launch: the run waits for another attempt."""
@@ -123,13 +144,8 @@ class CellLog:
             seconds=attempt.seconds,
             mlflow_run_id=self.run.run_id,
             provenance={
-                **provenance.machine(),
-                **provenance.computing(gpu=self.cell.resources.gpus > 0),
+                **self.recorder.origin(self.cell),
                 **self.switches,
-                **self.recorder.code,
-                **fingerprints.recorded(self.cell.recipe),
-                "threads": self.cell.resources.cpus,
-                "devices": self.cell.resources.devices,
                 "data_digest": self.cell.recipe.data_digest or self.cell.recipe.dataset.published_digest,
                 "data_fingerprint": self.data_fingerprint,
                 **self._costs(attempt.seconds),

@@ -43,6 +43,7 @@ from orchestrator.outcome import (
     has_figures,
     is_done,
 )
+from orchestrator.plan import AT, original
 from orchestrator.records import database, events
 from orchestrator.records.events import Event, storable, tell
 from orchestrator.records.migrations import bring_to_head, revision_of
@@ -140,6 +141,8 @@ class Status:
     """The last of them, oldest first."""
     documents: tuple[Artefact, ...]
     """What the experiment as a whole has left."""
+    replicas: int = 0
+    """Cells that were trained again so that pairs meet in one environment; they are in no count."""
 
 
 class Registry:
@@ -191,6 +194,13 @@ class Registry:
         """
         with self.writing() as session:
             enrol(session, plan)
+
+    def join(self, experiment: str, cells: Iterable[Cell]) -> None:
+        """Record further cells of an experiment that is known, beside those that it has."""
+        with self.writing() as session:
+            fresh = sorted(cells, key=lambda cell: cell.id)
+            _add_cells(session, {cell.id: cell.recipe.model_dump(mode="json") for cell in fresh})
+            _add_members(session, experiment, fresh)
 
     def started(self, cell: Cell, experiment: str, *, node: str, started: float) -> None:
         """An attempt at a planned cell begins: the one opened by its claim, or else a new one.
@@ -367,6 +377,7 @@ class Registry:
                 tuple(_failures(session, experiment)),
                 tuple(events.latest(session, experiment, events.SHOWN)),
                 tuple(_documents(session, experiment)),
+                _replicas(session, experiment),
             )
 
     @contextmanager
@@ -638,11 +649,17 @@ def _counts(session: Session, experiment: str) -> dict[CellState, int]:
     query = (
         select(CellRow.state, func.count())
         .join(MembershipRow)
-        .where(MembershipRow.experiment == experiment)
+        .where(MembershipRow.experiment == experiment, ~CellRow.id.contains(AT))
         .group_by(CellRow.state)
     )
     counted = _pairs(session, query)
     return {state: counted.get(state, 0) for state in get_args(CellState)}
+
+
+def _replicas(session: Session, experiment: str) -> int:
+    done = CellRow.id.contains(AT) & CellRow.state.in_(RESULTS)
+    query = select(func.count()).select_from(CellRow).join(MembershipRow)
+    return session.scalar(query.where(MembershipRow.experiment == experiment, done)) or 0
 
 
 def _running(session: Session, experiment: str) -> Iterator[Running]:
@@ -681,7 +698,8 @@ def _latest(session: Session, experiment: str, state: CellState) -> Iterator[tup
         .order_by(MembershipRow.loss, MembershipRow.backbone, MembershipRow.dataset, CellRow.seed, CellRow.id)
     )
     for member, seed, attempt in session.execute(query):
-        yield f"{member.loss}/{member.backbone}/{member.dataset}/s{seed}", attempt
+        name = f"{member.loss}/{member.backbone}/{member.dataset}/s{seed}"
+        yield name + member.cell.removeprefix(original(member.cell)), attempt
 
 
 def _moment(seconds: float) -> datetime:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import groupby
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from orchestrator.environment import CODES, Environment, sources
 from orchestrator.errors import DamagedFileError, RequestError
 from orchestrator.own_measures import is_own, value
-from orchestrator.plan import Cell, Plan
+from orchestrator.plan import Cell, Plan, original
 from orchestrator.records import cell_file
 from orchestrator.records.evaluations import Evaluations, set_aside
 from orchestrator.records.storage import Storage, in_parallel
@@ -83,12 +84,22 @@ class Results:
     table: pa.Table
     missing: tuple[Cell, ...]
     damaged: tuple[str, ...]
+    replicas: pa.Table
+    """In the same columns, the cells that were trained again so that pairs meet in one environment."""
     stated: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """What its experiment stated when each cell began, by the cell's id, where that was recorded."""
 
     def rows(self) -> list[dict[str, Any]]:
         """One dictionary a cell, in the order of the plan."""
         return self.table.to_pylist()
+
+    def all_rows(self) -> list[dict[str, Any]]:
+        """The rows of cells, and behind them those of replicas."""
+        return [*self.rows(), *self.replica_rows()]
+
+    def replica_rows(self) -> list[dict[str, Any]]:
+        """One dictionary a replica."""
+        return self.replicas.to_pylist()
 
 
 def aggregate(plan: Plan, evaluations: Evaluations) -> Results:
@@ -97,15 +108,25 @@ def aggregate(plan: Plan, evaluations: Evaluations) -> Results:
     A file that cannot be trusted is renamed to `….damaged`, so that its cell counts as
     missing and the next launch trains it again.
     """
-    stretches = [plan.cells[start : start + _STRETCH] for start in range(0, len(plan), _STRETCH)]
-    parts = list(in_parallel(partial(_part, plan.experiment.name, evaluations), stretches, evaluations.storage.readers))
+    parts = _parts(plan.experiment.name, evaluations, plan.cells)
+    missing = tuple(cell for part in parts for cell in part.missing)
+    gone = {cell.id for cell in missing}
+    again = [cell for cell in evaluations.replicas(plan.cells) if original(cell.id) not in gone]
+    replicas = _parts(plan.experiment.name, evaluations, again)
     table = _with_trials(pa.Table.from_batches([part.rows for part in parts], SCHEMA), plan)
+    other = pa.Table.from_batches([part.rows for part in replicas], SCHEMA)
     return Results(
         _with_own_measures(table, plan, evaluations),
-        tuple(cell for part in parts for cell in part.missing),
-        tuple(sentence for part in parts for sentence in part.damaged),
+        missing,
+        tuple(sentence for part in (*parts, *replicas) for sentence in part.damaged),
+        _with_own_measures(other, Plan(plan.experiment, tuple(again)), evaluations),
         {cell: record for part in parts for cell, record in part.stated.items()},
     )
+
+
+def _parts(experiment: str, evaluations: Evaluations, cells: Sequence[Cell]) -> list[_Part]:
+    stretches = [cells[start : start + _STRETCH] for start in range(0, len(cells), _STRETCH)]
+    return list(in_parallel(partial(_part, experiment, evaluations), stretches, evaluations.storage.readers))
 
 
 def _with_trials(table: pa.Table, plan: Plan) -> pa.Table:
@@ -212,10 +233,24 @@ _COPIED = (
 
 
 def write(results: Results, path: Location) -> None:
-    """Write the table, whole or not at all."""
+    """Write the table, whole or not at all, and beside it that of the replicas, where there are any."""
+    storage, again = Storage(path.parent), of_replicas(path.name)
+    storage.write(path.name, _encoded(results.table))
+    if results.replicas.num_rows:
+        storage.write(again, _encoded(results.replicas))
+    else:
+        storage.delete(again)
+
+
+def of_replicas(name: str) -> str:
+    """The name of the table of replicas beside a results table of this name."""
+    return f"{name.removesuffix('.parquet')}.replicas.parquet"
+
+
+def _encoded(table: pa.Table) -> bytes:
     sink = pa.BufferOutputStream()
-    pq.write_table(results.table, sink)
-    Storage(path.parent).write(path.name, sink.getvalue().to_pybytes())
+    pq.write_table(table, sink)
+    return sink.getvalue().to_pybytes()
 
 
 def read(place: Location) -> list[dict[str, Any]]:
@@ -227,6 +262,18 @@ def read(place: Location) -> list[dict[str, Any]]:
         return pq.ParquetFile(pa.BufferReader(content)).read().to_pylist()
     except pa.ArrowException:
         return []
+
+
+def environments(place: Location) -> dict[str, str]:
+    """The environment of each cell and replica, by id, as a table that was written and that of its replicas say."""
+    found: dict[str, str] = {}
+    for name in (place.name, of_replicas(place.name)):
+        content = Storage(place.parent).read(name)
+        with suppress(pa.ArrowException, KeyError):
+            if content is not None:
+                table = pq.ParquetFile(pa.BufferReader(content)).read(["cell_id", "environment"])
+                found |= dict(zip(*(table[column].to_pylist() for column in ("cell_id", "environment")), strict=True))
+    return found
 
 
 def compact(

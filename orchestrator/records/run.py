@@ -156,6 +156,8 @@ def opening(cell: Cell, commit: str | None, when: int) -> tuple[Opened, Describe
 
     """
     tags = {"protocol": str(PROTOCOL)} | ({} if commit is None else {"git_commit": commit})
+    if cell.environment:
+        tags |= {"replica": cell.environment}
     if cell.trial is not None:
         tags |= {"stage": "tuning", "trial": str(cell.trial)}
     recipe = {"recipe.json": cell.recipe.model_dump_json(indent=2)}

@@ -87,7 +87,9 @@ class Row(DeclarativeBase):
     }
 
 
-CellId = Annotated[str, mapped_column(CHAR(64))]
+CellId = Annotated[str, mapped_column(String(80))]
+"""64 digits; of a replica, `@` and the environment behind them."""
+Digest = Annotated[str, mapped_column(CHAR(64))]
 LongText = Annotated[str, mapped_column(Text())]
 
 
@@ -98,7 +100,7 @@ class ExperimentRow(Row):
 
     name: Mapped[str] = mapped_column(primary_key=True)
     question: Mapped[LongText]
-    claims_hash: Mapped[CellId]
+    claims_hash: Mapped[Digest]
     """SHA-256 of the claims at the first launch: whether they were stated before the results."""
     document: Mapped[dict[str, Any]]
     first_launched: Mapped[datetime]

@@ -1,6 +1,7 @@
 """All settings at once: how the losses stand over them, from the results table.
 
-A setting with a missing cell is left out of everything that compares losses here, and named.
+A setting with a missing cell is left out of everything that compares losses here, and named; so is one of which no
+environment has all losses.
 Where claims decide how many seeds there are, the first ones count, which all losses are to have.
 A cell that diverged got nothing right: it counts as 0.
 
@@ -12,13 +13,14 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from orchestrator.blocks import Row, is_cell, together
 from orchestrator.experiment import Experiment
 from orchestrator.outcome import has_figures
 from orchestrator.report.comparison import ALPHA, ALWAYS, compared
@@ -49,7 +51,6 @@ if TYPE_CHECKING:
     from orchestrator.report.figures import Profile, Ranking
 
 Array = NDArray[np.float64]
-Row = Mapping[str, Any]
 
 THRESHOLDS = 81
 
@@ -166,11 +167,14 @@ def _told(standing: Standing) -> dict[str, Any]:
 def overall(experiment: Experiment, rows: Sequence[Row]) -> Overall:
     """How the losses stand over all settings, and which lead in each.
 
+    Losses are compared under seeds of one environment: the one that has most of them.
+
     Args:
         experiment: What was asked.
-        rows: The results table, one mapping a cell.
+        rows: The results table, one mapping a cell, and that of the replicas.
     """
-    found = {metric: scores(experiment, rows, metric) for metric in compared(experiment)}
+    paired = together(rows)
+    found = {metric: scores(experiment, paired, metric) for metric in compared(experiment)}
     common = {metric: _common(experiment, values) for metric, values in found.items()}
     whole = _whole(np.concatenate([common[metric] for metric in ALWAYS]))
     lacking = tuple(metric for metric, values in common.items() if not _whole(values)[whole].all())
@@ -199,7 +203,7 @@ def overall(experiment: Experiment, rows: Sequence[Row]) -> Overall:
     )
 
 
-def scores(experiment: Experiment, rows: Sequence[Row], metric: str, diverged: float = 0.0) -> Array:
+def scores(experiment: Experiment, rows: Iterable[Row], metric: str, diverged: float = 0.0) -> Array:
     """The accuracy of each cell, shape (losses, seeds, settings): 0 where it diverged, NaN where it is missing."""
     place = {setting: index for index, setting in enumerate(_settings(experiment))}
     loss = {choice.label: index for index, choice in enumerate(experiment.losses)}
@@ -329,7 +333,7 @@ def ranking(experiment: Experiment, rows: Sequence[Row], metric: str) -> Ranking
     """Average ranks over the data sets of which no cell is missing; None where they say nothing of others."""
     from orchestrator.report.figures import Ranking
 
-    found = _common(experiment, scores(experiment, rows, metric))
+    found = _common(experiment, scores(experiment, together(rows), metric))
     whole = _whole(found)
     kept = [dataset for (dataset, _), is_whole in zip(_settings(experiment), whole, strict=True) if is_whole]
     if len(set(kept)) < FEWEST_DATASETS or len(experiment.losses) < 2:  # noqa: PLR2004 - one has no order
@@ -353,7 +357,7 @@ def profiles(experiment: Experiment, rows: Sequence[Row], metric: str) -> tuple[
     """
     from orchestrator.report.figures import Profile
 
-    found = _common(experiment, scores(experiment, rows, metric, -np.inf))
+    found = _common(experiment, scores(experiment, filter(is_cell, rows), metric, -np.inf))
     reached = found[np.isfinite(found)]
     if not reached.size:
         return [], {}

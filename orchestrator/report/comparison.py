@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from orchestrator.blocks import is_cell, met, unpaired
 from orchestrator.combination import combine
 from orchestrator.drift.pool import Pool
 from orchestrator.evidence import evidence, step
@@ -19,8 +20,9 @@ from orchestrator.outcome import Result, has_figures
 from orchestrator.questions import Key, Part, Question, parts, questions
 from orchestrator.records.earlier import NOTHING, Data
 from orchestrator.report.audit import Audit, Inequality, audit
+from orchestrator.report.machines import Heard, Machines, answer, by_block, machines
 from orchestrator.report.published import Published, beside
-from orchestrator.sequence import ALPHA, Row, by_seed, decided, look
+from orchestrator.sequence import ALPHA, Row, by_seed, decided, look, partners
 from orchestrator.stated import Dated, When
 from orchestrator.statistics import multiplicity, paired, power
 from orchestrator.statistics.intervals import Interval, mean_interval, paired_interval
@@ -93,6 +95,8 @@ class Line:
     """What tests say of the differences."""
     collapsed: int = 0
     """No better than a guess on their own training images; they count as they are."""
+    unpaired: int = 0
+    """Seeds of which the loss and the baseline both have a result, but none from the same environment."""
 
 
 @dataclass(frozen=True)
@@ -168,6 +172,12 @@ class Comparison:
     """What each loss was given; None where there is one alone."""
     data: Data = NOTHING
     """What there is to know of the data: where they are not here, and cells of other states of them."""
+    machines: Machines | None = None
+    """What several environments say, each by itself; None where nothing was trained in two."""
+    unpaired: int = 0
+    """Pairs of a seed that are done, but not in one environment, and so in no difference."""
+    owed: int = 0
+    """Replicas that a launch on this machine would train to bring these together."""
 
     def when(self, claim: Claim) -> When:
         """When a claim was stated."""
@@ -187,6 +197,7 @@ class Comparison:
     def to_json(self) -> dict[str, Any]:
         """Plain numbers and names; NaN where an interval does not exist becomes None."""
         about = ("experiment", "question", "baseline", "missing", "diverged", "collapsed", "threshold")
+        about += ("unpaired", "owed")
         return _plain(
             {
                 **{name: getattr(self, name) for name in about},
@@ -195,6 +206,7 @@ class Comparison:
                 "pool": self.pool and self.pool.to_json(),
                 "audit": self.audit and self.audit.to_json(),
                 "data": self.data.to_json(),
+                "machines": self.machines and self.machines.to_json(),
                 "lines": [_told(line) for line in self.lines],
                 "published": [asdict(figure) for figure in self.published],
                 "claims": [
@@ -218,6 +230,8 @@ def compare(
     experiment: Experiment,
     rows: Sequence[Row],
     *,
+    replicas: Sequence[Row] = (),
+    owed: int = 0,
     stated: Mapping[str, When] | None = None,
     pool: Pool | None = None,
     tuned: Sequence[Tuned] = (),
@@ -230,6 +244,8 @@ def compare(
     Args:
         experiment: What was asked; where it is tuned, with the winners' recipes.
         rows: The results table, one mapping a cell.
+        replicas: The table of cells that were trained again, so that pairs meet in one environment.
+        owed: How many more a launch would train.
         stated: When each claim was stated, by its id; not known without it.
         pool: The environments that the cells come from, where there are several.
         tuned: How each loss was tuned on each backbone and dataset.
@@ -237,9 +253,7 @@ def compare(
         data: What there is to know of the data.
         rng: Draws resamples; by default always the same ones.
     """
-    by_key: defaultdict[Key, list[Row]] = defaultdict(list)
-    for row in rows:
-        by_key[row["dataset"], row["backbone"], row["loss"]].append(row)
+    by_key = _by_key((*rows, *replicas))
     tests = _tests(experiment, by_key, np.random.default_rng(0) if rng is None else rng)
     contest = audit(experiment, rows, tuned, trial_rows)
     findings = tuple(_marked(finding, experiment, contest) for finding in _findings(experiment, by_key))
@@ -261,7 +275,33 @@ def compare(
         threshold=experiment.threshold,
         audit=contest,
         data=data or NOTHING,
+        machines=_machines(experiment, (*rows, *replicas)),
+        unpaired=sum(line.unpaired for line in lines),
+        owed=owed,
     )
+
+
+def _machines(experiment: Experiment, rows: Sequence[Row]) -> Machines | None:
+    """What several environments say of the claims about one setting each, every one by itself."""
+    blocks = {block: _by_key(found) for block, found in by_block(rows).items()}
+    asked = questions(experiment) if len(blocks) > 1 else ()
+    found = (
+        answer(*question, [_heard(block, _at_once(question, by_key, ())) for block, by_key in blocks.items()])
+        for question in asked
+        if not question.claim.is_combined
+    )
+    return machines(compared(experiment), rows, [each for each in found if each])
+
+
+def _heard(block: str, finding: Finding) -> Heard:
+    return Heard(block, finding.difference, finding.alone)
+
+
+def _by_key(rows: Iterable[Row]) -> dict[Key, list[Row]]:
+    found: defaultdict[Key, list[Row]] = defaultdict(list)
+    for row in rows:
+        found[row["dataset"], row["backbone"], row["loss"]].append(row)
+    return found
 
 
 def _marked(finding: Finding, experiment: Experiment, contest: Audit | None) -> Finding:
@@ -320,7 +360,7 @@ def _tests(
 def _differences(key: Key, experiment: Experiment, by_key: Mapping[Key, Sequence[Row]]) -> NDArray[np.float64]:
     """Challenger - baseline of each tested measure, (measures, seeds); NaN where one of the two has none."""
     dataset, backbone, _ = key
-    rows, others = by_key.get(key, ()), by_key.get((dataset, backbone, experiment.baseline), ())
+    rows, others = met(by_key.get(key, ()), by_key.get((dataset, backbone, experiment.baseline), ()))
     measures = compared(experiment)
     found = np.full((len(measures), len(experiment.seeds)), np.nan)
     for m, name in enumerate(measures):
@@ -364,11 +404,12 @@ def _lines(experiment: Experiment, by_key: Mapping[Key, Sequence[Row]], planned:
     measures = compared(experiment)
     for dataset, backbone in _settings(experiment):
         for loss in experiment.losses:
-            rows = by_key.get((dataset, backbone, loss.label), [])
-            baseline = by_key.get((dataset, backbone, experiment.baseline), [])
+            found = by_key.get((dataset, backbone, loss.label), [])
+            others = by_key.get((dataset, backbone, experiment.baseline), [])
+            rows, (mine, theirs) = [row for row in found if is_cell(row)], met(found, others)
             finished = sum(has_figures(row["state"]) for row in rows)
             differences = {
-                name: paired_interval(by_seed(rows, name), by_seed(baseline, name), step=step(name, rows))
+                name: paired_interval(by_seed(mine, name), by_seed(theirs, name), step=step(name, found))
                 for name in measures
             }
             yield Line(
@@ -381,6 +422,7 @@ def _lines(experiment: Experiment, by_key: Mapping[Key, Sequence[Row]], planned:
                 collapsed=_in_state("collapsed", rows),
                 means={name: _mean(rows, name) for name in measures},
                 differences=None if loss.label == experiment.baseline else differences,
+                unpaired=0 if loss.label == experiment.baseline else unpaired(found, others),
             )
 
 
@@ -423,8 +465,8 @@ def _together(
 ) -> Finding:
     """One verdict on several effects."""
     keys = {key for part in found for question in part.questions for key in question.measures}
-    rows = [by_key.get(key, ()) for key in keys]
-    together = combine(claim, found, lambda question: _rows(question, by_key), seeds)
+    rows = [[row for row in by_key.get(key, ()) if is_cell(row)] for key in keys]
+    together = combine(claim, found, lambda question: partners(question, by_key), seeds)
     first, is_one = found[0].questions[0], claim.over == "each"
     along = claim.trend.axis if claim.trend else None
     return Finding(
@@ -458,7 +500,7 @@ def _judged(found: Judgement) -> dict[str, Any]:
 def _at_once(question: Question, by_key: Mapping[Key, Sequence[Row]], seeds: Sequence[int]) -> Finding:
     """What the results say of a claim in one setting, were it the only one."""
     claim = question.claim
-    challenger, baseline = _rows(question, by_key)
+    challenger, baseline = partners(question, by_key)
     found = judge(evidence(claim, challenger, baseline, seeds), claim.direction, claim.tolerance)
     return Finding(
         *question,
@@ -472,7 +514,7 @@ def _at_once(question: Question, by_key: Mapping[Key, Sequence[Row]], seeds: Seq
 def _in_sequence(question: Question, by_key: Mapping[Key, Sequence[Row]], rule: Sequential, asked: int) -> Finding:
     """What the results say of a claim in one setting, looked at after every seed, among as many as are asked."""
     claim = question.claim
-    challenger, baseline = _rows(question, by_key)
+    challenger, baseline = partners(question, by_key)
     pairs = evidence(claim, challenger, baseline, ())
     found = judge(pairs, claim.direction, claim.tolerance)
     stands = decided(claim, challenger, baseline, rule, ALPHA / asked)
@@ -492,12 +534,6 @@ def _in_sequence(question: Question, by_key: Mapping[Key, Sequence[Row]], rule: 
         at_worst=found.at_worst,
         withheld=found.withheld if stands == "undecided" else None,
     )
-
-
-def _rows(question: Question, by_key: Mapping[Key, Sequence[Row]]) -> tuple[Sequence[Row], Sequence[Row]]:
-    """The results of the challenger and, where there is one, of the baseline."""
-    setting, claim = (question.dataset, question.backbone), question.claim
-    return by_key.get((*setting, claim.challenger), ()), by_key.get((*setting, claim.baseline or ""), ())
 
 
 def _in_state(state: Result, *rows: Sequence[Row]) -> int:

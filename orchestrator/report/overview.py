@@ -33,11 +33,20 @@ if TYPE_CHECKING:  # they import what a plan does without
 Kind = tuple[str, str, str]
 
 
-def as_json(experiment: Experiment, plan: Plan, states: Mapping[str, str]) -> dict[str, Any]:
+def as_json(
+    experiment: Experiment, plan: Plan, states: Mapping[str, str], replicas: Sequence[Cell] = ()
+) -> dict[str, Any]:
     """The plan for machines; while recipes are sought, the trials are a plan apart, and cells have no ids yet."""
     if plan.experiment.name != experiment.name:
         total = len(experiment.losses) * len(experiment.backbones) * len(experiment.datasets) * len(experiment.seeds)
-        later = {"experiment": experiment.name, "cells": [], "total": total, "done": 0, "pending": total}
+        later = {
+            "experiment": experiment.name,
+            "cells": [],
+            "total": total,
+            "done": 0,
+            "pending": total,
+            "replicas": [],
+        }
         return {**later, "tuning": as_json(plan.experiment, plan, states)}
     axes = ("loss", "backbone", "dataset", "seed")
     cells = [
@@ -50,7 +59,8 @@ def as_json(experiment: Experiment, plan: Plan, states: Mapping[str, str]) -> di
     ]
     done = sum(map(is_done, states.values()))
     counts = {"total": len(plan), "done": done, "pending": len(plan) - done}
-    return {"experiment": plan.experiment.name, "cells": cells, **counts}
+    again = [{axis: getattr(cell, axis) for axis in ("id", *axes, "environment")} for cell in replicas]
+    return {"experiment": plan.experiment.name, "cells": cells, **counts, "replicas": again}
 
 
 def grid(
@@ -61,8 +71,10 @@ def grid(
     data: Sequence[str] = (),
     *,
     older: Sequence[str] = (),
+    replicas: Sequence[Cell] = (),
+    why: str = "",
 ) -> RenderableType:
-    """The axes, the counts, what there is to know of data and older cells, the cost, and what the grid can conclude."""
+    """The axes, counts, replicas, what to know of data and older cells, the cost, and what the grid can conclude."""
     experiment = plan.experiment
     table = _facts()
     table.add_row("experiment", Text(experiment.name, style="bold"))
@@ -76,7 +88,9 @@ def grid(
     is_trial = any(cell.trial is not None for cell in plan.cells)
     table.add_row("trials" if is_trial else "cells", Text(_counts(plan, states)))
     waiting = [cell for cell in plan.cells if not is_done(states[cell.id])]
-    table.add_row("cost", Text(cost(waiting, durations)))
+    if replicas:
+        table.add_row("replicas", again(replicas, why))
+    table.add_row("cost", Text(cost([*waiting, *replicas], durations)))
     for number, sentence in enumerate(data):
         table.add_row("" if number else "data", Text(sentence))
     for number, sentence in enumerate(older):
@@ -138,6 +152,19 @@ def left(plan: Plan, waiting: Plan, tally: Mapping[str, int]) -> RenderableType:
     return Text(text)
 
 
+def again(replicas: Sequence[Cell], why: str = "") -> RenderableType:
+    """Which cells are trained again, so that pairs meet in one environment, and why."""
+    number = f"{len(replicas)} cells are" if len(replicas) > 1 else "1 cell is"
+    named = ", ".join(cell.name for cell in replicas[:NAMED])
+    more = f" and {len(replicas) - NAMED} more" if len(replicas) > NAMED else ""
+    because = f" ({why})" if why else ""
+    return Text(f"{number} trained again beside partners of another environment{because}: {named}{more}.")
+
+
+NAMED = 3
+"""Replicas named one by one."""
+
+
 def counts(plan: Plan, tally: Mapping[str, int], comparison: Comparison | None, damaged: int) -> dict[str, int]:
     """How a launch ended, for machines."""
     done = _done(tally) - damaged
@@ -178,6 +205,8 @@ def _status(status: Status) -> RenderableType:
     from orchestrator.records.events import ROUTINE
 
     counts = ", ".join(f"{count} {state}" for state, count in status.counts.items() if count)
+    if status.replicas:
+        counts += f"; {status.replicas} replica{'s' if status.replicas > 1 else ''}"
     launches = (
         Text(f"  launched by process {launch.pid} on {launch.host}, heard of {_ago(launch.seen)}")
         for launch in status.launches

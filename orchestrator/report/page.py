@@ -49,6 +49,11 @@ VERDICTS = {"supported": "✓", "refuted": "✗", "equivalent": "≈", "undecide
 """With their icons, in the order of counting."""
 
 
+UNPAIRED = (
+    "Pairs of a seed that are of two environments, in no difference: {count}. Replicas that launch trains: {owed}."
+)
+
+
 class Judged(NamedTuple):
     """A claim, what it says, and what each setting says of it."""
 
@@ -97,7 +102,13 @@ class Beside(NamedTuple):
     source: str
 
 
-def render(comparison: Comparison, rows: Sequence[Row], evaluations: Evaluations, plan: Plan) -> str:
+def render(
+    comparison: Comparison,
+    rows: Sequence[Row],
+    evaluations: Evaluations,
+    plan: Plan,
+    replicas: Sequence[Row] = (),
+) -> str:
     """The report of an experiment, as the text of one page.
 
     Args:
@@ -105,10 +116,11 @@ def render(comparison: Comparison, rows: Sequence[Row], evaluations: Evaluations
         rows: The results table, one mapping a cell.
         evaluations: The cells' files.
         plan: The experiment and its cells.
+        replicas: The table of cells that were trained again.
     """
     found, unreadable = gather(plan, rows, evaluations)
     accounts, sampled = tuple(_accounts(plan, rows, evaluations)), within.within(plan, evaluations)
-    view = _View(plan, comparison, rows, found, unreadable, accounts, sampled)
+    view = _View(plan, comparison, rows, replicas, found, unreadable, accounts, sampled)
     return _environment().get_template("page.html.j2").render(view=view, drawn=_drawn(view))
 
 
@@ -129,6 +141,7 @@ class _View:
     plan: Plan
     comparison: Comparison
     rows: Sequence[Row]
+    replicas: Sequence[Row]
     curves: Sequence[Curve]
     unreadable: Sequence[str]
     accounts: Sequence[Account]
@@ -154,7 +167,7 @@ class _View:
     @cached_property
     def overall(self) -> across.Overall:
         """How the losses stand over all settings."""
-        return across.overall(self.experiment, self.rows)
+        return across.overall(self.experiment, (*self.rows, *self.replicas))
 
     @property
     def finished(self) -> list[Row]:
@@ -216,6 +229,14 @@ class _View:
     def data(self) -> list[Said]:
         """What there is to know of the data: where they are not here, and cells of other states of them."""
         return [_said(sentence) for sentence in self.comparison.data.sentences()]
+
+    def machines(self) -> list[Said]:
+        """What several environments say, each by itself, and how many pairs are in none."""
+        told = self.comparison.machines
+        said = [say(text, **values) for text, values in told.sentences()] if told else []
+        if self.comparison.unpaired:
+            said.insert(0, say(UNPAIRED, count=self.comparison.unpaired, owed=self.comparison.owed))
+        return said
 
     def too_few(self) -> Said | None:
         """That the fewest pairs of seeds cannot show anything without assumptions, where that is so."""
@@ -551,7 +572,7 @@ def _drawn(view: _View) -> dict[str, Any]:
     if contest := view.contest:
         several["budget"] = [_figure(figures.budget, own, contest.metric, styles) for own in contest.budgets()]
         several["sensitivity"] = [_figure(figures.sensitivity, own) for own in contest.sensitivity()]
-    ranking = across.ranking(view.experiment, view.rows, "uniform_accuracy")
+    ranking = across.ranking(view.experiment, (*view.rows, *view.replicas), "uniform_accuracy")
     scores, profiles = across.profiles(view.experiment, view.rows, "uniform_accuracy")
     biased = [curve for curve in view.curves if any(bias is not None for bias in curve.biases)]
     single = {

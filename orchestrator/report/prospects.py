@@ -20,7 +20,7 @@ from orchestrator.claims import Claim
 from orchestrator.experiment import Experiment
 from orchestrator.questions import Key, Part, Question, parts
 from orchestrator.report.spreads import Spread, like
-from orchestrator.sequence import ALPHA, by_seed
+from orchestrator.sequence import ALPHA, by_seed, partners
 from orchestrator.statistics import power
 from orchestrator.statistics.intervals import ENOUGH
 from orchestrator.statistics.scopes import combined, mean_factors
@@ -70,7 +70,7 @@ def prospects(experiment: Experiment, rows: Sequence[Row]) -> list[Prospect]:
 
     Args:
         experiment: What is asked.
-        rows: The results there are already, of these or fewer seeds.
+        rows: The results there are already, of these or fewer seeds, with those of replicas.
     """
     found = {claim.id: parts(claim, experiment) for claim in experiment.claims}
     sizes = defaultdict[str, int](int)
@@ -206,11 +206,11 @@ def _summed(part: Part, by_key: Mapping[Key, Sequence[Row]]) -> dict[int, float]
 
 
 def _values(question: Question, by_key: Mapping[Key, Sequence[Row]]) -> dict[int, float]:
-    claim, setting = question.claim, (question.dataset, question.backbone)
-    mine = by_seed(by_key.get((*setting, claim.challenger), ()), claim.metric)
+    claim, (challenger, baseline) = question.claim, partners(question, by_key)
+    mine = by_seed(challenger, claim.metric)
     if claim.baseline is None:
         return mine
-    theirs = by_seed(by_key.get((*setting, claim.baseline), ()), claim.baseline_metric or claim.metric)
+    theirs = by_seed(baseline, claim.baseline_metric or claim.metric)
     return {seed: mine[seed] - theirs[seed] for seed in mine.keys() & theirs.keys()}
 
 

@@ -117,6 +117,11 @@ def remarks(comparison: Comparison) -> list[str]:
     if 0 < pairs < ENOUGH:
         p = power.smallest_p(pairs, "sign_flip")
         told.append(f"With {pairs} pairs of seeds no test free of assumptions can go below p = {p:.3g}.")
+    if comparison.unpaired:
+        one = comparison.unpaired == 1
+        apart = f"{comparison.unpaired} {'pair of a seed is' if one else 'pairs of a seed are'} of two environments"
+        again = f"launch trains {comparison.owed} {'replica' if comparison.owed == 1 else 'replicas'}"
+        told.append(f"{apart} and in no difference: {again}.")
     if comparison.missing:
         told.append(f"{comparison.missing} planned cells have no result.")
     if comparison.collapsed:
@@ -135,7 +140,7 @@ def _cells(count: int) -> str:
 
 def fairness(comparison: Comparison) -> list[str]:
     """How the threshold was chosen, whether all losses were given the same, and whether all cells may be pooled."""
-    parts = (part for part in (comparison.audit, comparison.pool, comparison.data) if part)
+    parts = (part for part in (comparison.audit, comparison.pool, comparison.data, comparison.machines) if part)
     return [PROTOCOLS[comparison.threshold], *(line for part in parts for line in part.told())]
 
 
@@ -291,7 +296,8 @@ def across_caption(overall: Overall) -> str:
         )
     if told and overall.left_out:
         named, more = overall.left_out[:NAMED], len(overall.left_out) - NAMED
-        told.append(f"Left out for a missing cell: {', '.join(named)}{f' and {more} more' if more > 0 else ''}.")
+        others = f" and {more} more" if more > 0 else ""
+        told.append(f"Left out for a missing cell or replica: {', '.join(named)}{others}.")
     return " ".join(told)
 
 

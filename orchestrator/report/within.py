@@ -21,6 +21,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from orchestrator.blocks import Row, met
+from orchestrator.environment import Environment
 from orchestrator.errors import DamagedFileError
 from orchestrator.experiment import Claim
 from orchestrator.plan import Cell, Plan
@@ -35,8 +37,6 @@ from trainers.evaluation import Evaluation
 from trainers.metrics.uniform import uniform_accuracy
 
 Right = NDArray[np.bool_]
-Models = Mapping[int, Evaluation]
-"""By seed."""
 Source = Literal["seeds", "samples", "both"]
 
 POWER = 0.8
@@ -126,7 +126,7 @@ def _visible(both: TwoWay, seeds: int, samples: int) -> float:
 def within(plan: Plan, evaluations: Evaluations, rng: np.random.Generator | None = None) -> tuple[Sampled, ...]:
     """Every claim about sample-wise or uniform accuracy in each setting, from the per-sample files there.
 
-    Seeds count that both losses have finished, and samples that all of them were tested on.
+    Seeds count that both losses have finished in one environment, and samples that all of them were tested on.
     Settings without any are left out, and so are files that cannot be read.
 
     Args:
@@ -141,7 +141,7 @@ def within(plan: Plan, evaluations: Evaluations, rng: np.random.Generator | None
 
 def _sampled(plan: Plan, evaluations: Evaluations, rng: np.random.Generator) -> Iterator[Sampled]:
     asked, cells = plan.experiment, defaultdict[tuple[str, str, str], list[Cell]](list)
-    for cell in plan.cells:
+    for cell in evaluations.with_replicas(plan).cells:
         cells[cell.dataset, cell.backbone, cell.loss].append(cell)
     claims = [
         claim
@@ -152,9 +152,9 @@ def _sampled(plan: Plan, evaluations: Evaluations, rng: np.random.Generator) -> 
         setting = dataset.label, backbone.label
         here = [claim for claim in claims if claim.where.matches(claim.challenger, backbone.label, dataset.label)]
         losses = {loss for claim in here for loss in (claim.challenger, claim.baseline or "")}
-        models = {loss: dict(_read(cells[*setting, loss], evaluations)) for loss in losses}
+        rows = {loss: list(_rows(cells[*setting, loss], evaluations)) for loss in losses}
         for claim in here:
-            found = _compared(claim, *setting, models, rng)
+            found = _compared(claim, *setting, *met(rows[claim.challenger], rows[claim.baseline or ""]), rng=rng)
             yield from [found] if found else []
 
 
@@ -162,30 +162,31 @@ def _other(claim: Claim) -> str:
     return claim.baseline_metric or claim.metric
 
 
-def _read(cells: Iterable[Cell], evaluations: Evaluations) -> Iterator[tuple[int, Evaluation]]:
-    """The samples of each seed that has any."""
+def _rows(cells: Iterable[Cell], evaluations: Evaluations) -> Iterator[Row]:
+    """The samples of each cell that has any, with what pairs them."""
     for cell in cells:
         try:
-            found = evaluations.evaluation(cell, scores=False)
+            content, found = evaluations.content(cell), evaluations.evaluation(cell, scores=False)
         except (FileNotFoundError, DamagedFileError):
             continue
         if found.sample.size:
-            yield cell.seed, found
+            environment = Environment.of(content["provenance"]).id
+            yield {"model": found, "seed": cell.seed, "environment": environment, "started": content["started"]}
 
 
 def _compared(
-    claim: Claim, dataset: str, backbone: str, models: Mapping[str, Models], rng: np.random.Generator
+    claim: Claim, dataset: str, backbone: str, mine: list[Row], theirs: list[Row], *, rng: np.random.Generator
 ) -> Sampled | None:
-    mine, theirs = models[claim.challenger], models[claim.baseline or ""]
-    seeds = sorted(mine.keys() & theirs.keys())
-    if not seeds:
+    """What the samples say of a claim in one setting; the rows of both losses, a pair at each place."""
+    if not mine:
         return None
-    samples = reduce(np.intersect1d, [model.sample for seed in seeds for model in (mine[seed], theirs[seed])])
+    seeds = [row["seed"] for row in mine]
+    samples = reduce(np.intersect1d, [row["model"].sample for row in (*mine, *theirs)])
     if not samples.size:
         return None
     challenger, baseline = (
-        np.stack([_answers(models[seed], metric, samples) for seed in seeds])
-        for models, metric in ((mine, claim.metric), (theirs, _other(claim)))
+        np.stack([_answers(row["model"], metric, samples) for row in rows])
+        for rows, metric in ((mine, claim.metric), (theirs, _other(claim)))
     )
     p = holm([mcnemar(*pair) for pair in zip(challenger, baseline, strict=True)])
     return Sampled(

@@ -241,6 +241,8 @@ def test_old_meets_new_only_in_settings_where_new_cells_are_coming() -> None:
     assert meeting.settings == (("digits", "resnet8"),)
     assert not meetings(there, [], lambda _: told(NEW), ())
     assert not meetings(there, coming, lambda _: told(OLD), ())
+    others = [past(cell) for cell in CELLS if cell.loss != "softmax"]
+    assert not meetings(others, [cell for cell in coming if cell.loss == "softmax"], lambda _: told(NEW), ())
 
 
 def test_other_code_of_a_loss_concerns_the_cells_of_that_loss_in_all_settings() -> None:

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Engine, inspect, text
 
 from orchestrator.errors import WorkspaceError
 
-HEAD = "0003"
+HEAD = "0004"
 """The newest revision in `versions/`."""
 
 _LOCK = 0x0CE115

@@ -460,7 +460,10 @@ def test_what_is_recorded_outlives_the_registry(url: str) -> None:
 def test_migrating_an_empty_database_gives_the_schema_of_the_metadata(url: str) -> None:
     Registry.open(url).close()
     with connected(url) as connection:
-        assert compare_metadata(MigrationContext.configure(connection), Row.metadata) == []
+        # SQLite minds no length, so its columns keep the one that they were created with.
+        types = connection.dialect.name != "sqlite"
+        found = MigrationContext.configure(connection, opts={"compare_type": types})
+        assert compare_metadata(found, Row.metadata) == []
 
 
 REVISIONS = [script.revision for script in ScriptDirectory(str(migrations.__path__[0])).walk_revisions()]

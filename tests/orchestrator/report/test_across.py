@@ -167,7 +167,7 @@ def test_a_setting_with_a_missing_cell_is_left_out_and_named() -> None:
     found = overall(experiment, rows(experiment, lambda k, s, d: float(values[k, s, d])))
     assert (found.settings, found.left_out) == (3, ("resnet8 on d3",))
     np.testing.assert_allclose(standing(found, "c").rank, ranks.average_ranks(values[:, :, :3].mean(axis=1).T)[2])
-    assert "Left out for a missing cell: resnet8 on d3." in tables.across_caption(found)
+    assert "Left out for a missing cell or replica: resnet8 on d3." in tables.across_caption(found)
 
 
 def test_fewer_than_two_whole_settings_say_nothing_and_that() -> None:

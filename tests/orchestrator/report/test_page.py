@@ -194,7 +194,7 @@ def test_how_losses_stand_across_settings_is_told_with_what_it_rests_on(done: Fi
     lost = done(
         small | {"backbones": ["resnet8", "resnet20", "resnet18"]}, missing=lambda cell: cell.backbone == "resnet18"
     )
-    assert "Left out for a missing cell: resnet18 on digits." in read(lost).text
+    assert "Left out for a missing cell or replica: resnet18 on digits." in read(lost).text
 
 
 def test_which_noise_is_in_the_way_is_told(done: Finished, small: dict[str, Any]) -> None:

@@ -1,0 +1,257 @@
+"""All losses of a data set, backbone and seed run in one environment. Time and cluster are what the tests say."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter, defaultdict
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from orchestrator.cluster import Resources
+from orchestrator.execution.placement import GRACE, Node, Placement, told
+from orchestrator.execution.queue import LOOK_AGAIN, Queue, Ticket
+from orchestrator.outcome import Adopted, Attempt, Failed, Finished, Lost
+from orchestrator.plan import Cell, identity
+from trainers.recipe import Recipe
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+ATTEMPT = Attempt("here", 0.0, 1.0)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def a_cell(loss: str = "softmax", seed: int = 0, backbone: str = "resnet8", **resources: Any) -> Cell:
+    recipe = Recipe.model_validate({"loss": loss, "backbone": backbone, "dataset": "digits", "seed": seed})
+    return Cell(identity(recipe), loss, backbone, "digits", seed, recipe, Resources(**resources))
+
+
+def node(name: str, kind: str = "avx2", cpus: float = 2, gpus: float = 0, device: str | None = None) -> Node:
+    return Node(name, {"CPU": cpus, "GPU": gpus}, (("instruction_set", kind), ("device", device)))
+
+
+def environment(cell: Cell, told: Mapping[str, Any]) -> str:
+    return "-".join(
+        filter(None, [told["instruction_set"], told.get("device"), cell.backbone, str(cell.resources.cpus)])
+    )
+
+
+AVX2, AVX512 = "avx2-resnet8-1", "avx512-resnet8-1"
+LOSSES = ("softmax", "bce_unified", "focal")
+
+
+def placement(*nodes: Node, clock: Clock | None = None, **done: str) -> Placement:
+    made = Placement(
+        environment, {("digits", "resnet8", int(seed[1:])): [name] for seed, name in done.items()}, clock or Clock()
+    )
+    made.found(nodes)
+    return made
+
+
+def mixed(**done: str) -> Placement:
+    return placement(node("a"), node("b", "avx512"), **done)
+
+
+def test_where_all_machines_are_alike_any_will_do() -> None:
+    assert placement(node("a"), node("b")).place(a_cell()) == ()
+    assert placement(node("a")).place(a_cell()) == ()
+    assert placement().place(a_cell()) == ()
+
+
+def test_a_group_stays_where_it_began() -> None:
+    places = mixed()
+    first = places.place(a_cell("softmax", 0))
+    assert first in (("a",), ("b",))
+    places.taken(a_cell("softmax", 0), first)
+    assert places.place(a_cell("bce_unified", 0)) == first
+    other = places.place(a_cell("softmax", 1))
+    assert other in {("a",), ("b",)} - {first}, "where there is more room"
+
+
+def test_all_machines_of_an_environment_will_do() -> None:
+    places = placement(node("a"), node("b", "avx512"), node("c"), s0=AVX2)
+    assert places.place(a_cell()) == ("a", "c")
+
+
+def test_a_group_goes_to_its_finished_partners() -> None:
+    assert mixed(s0=AVX512, s1=AVX2).place(a_cell(seed=0)) == ("b",)
+    assert mixed(s0=AVX512, s1=AVX2).place(a_cell(seed=1)) == ("a",)
+
+
+def test_partners_of_an_environment_that_is_not_there_bind_nobody() -> None:
+    assert mixed(s0="another torch").place(a_cell()) in (("a",), ("b",))
+
+
+def test_a_cell_waits_while_its_environment_is_full() -> None:
+    places = placement(node("a", cpus=1), node("b", "avx512", cpus=1), s0=AVX2, s1=AVX2, s2=AVX2)
+    places.taken(a_cell(seed=0), ("a",))
+    assert places.place(a_cell(seed=1)) == ("a",), "one waits for its process"
+    places.taken(a_cell(seed=1), ("a",))
+    assert places.place(a_cell(seed=2)) == "wait"
+    places.ended(a_cell(seed=1), AVX2)
+    assert places.place(a_cell(seed=2)) == ("a",)
+
+
+def test_gpus_tell_environments_apart_only_for_cells_that_use_them() -> None:
+    nodes = (node("a", gpus=1, device="A100"), node("b", gpus=1, device="H100"))
+    assert placement(*nodes).place(a_cell()) == ()
+    assert placement(*nodes).place(a_cell(gpus=1)) in (("a",), ("b",))
+
+
+def test_a_machine_that_is_too_small_is_no_choice() -> None:
+    places = placement(node("a", cpus=1), node("b", "avx512", cpus=8))
+    assert places.can(a_cell(cpus=4)) == ["avx512-resnet8-4"]
+    assert places.place(a_cell(cpus=4)) == ()
+
+
+def test_a_group_of_which_nothing_is_done_moves_as_soon_as_its_machines_are_gone() -> None:
+    places = mixed()
+    places.taken(a_cell("softmax"), ("b",))
+    places.found([node("a"), node("c", "avx10")])
+    places.ended(a_cell("softmax"))
+    moved = places.place(a_cell("softmax"))
+    assert moved in (("a",), ("c",))
+    places.taken(a_cell("softmax"), moved)
+    assert places.place(a_cell("bce_unified")) == moved
+
+
+def test_a_group_of_which_something_is_done_waits_for_its_machines_and_then_moves() -> None:
+    clock = Clock()
+    places = placement(node("a"), node("b", "avx512"), clock=clock)
+    places.taken(a_cell("softmax"), ("b",))
+    places.ended(a_cell("softmax"), AVX512)
+    places.found([node("a")])
+    assert places.place(a_cell("bce_unified")) == "wait"
+    assert places.place(a_cell("softmax", 1)) == (), "other groups go on"
+    clock.now += GRACE
+    assert places.place(a_cell("bce_unified")) == ()
+
+
+def test_machines_that_come_back_have_their_groups_again() -> None:
+    clock = Clock()
+    places = placement(node("a"), node("b", "avx512"), clock=clock)
+    places.taken(a_cell("softmax"), ("b",))
+    places.ended(a_cell("softmax"), AVX512)
+    places.found([node("a")])
+    clock.now += GRACE / 2
+    places.found([node("a"), node("b2", "avx512")])
+    assert places.place(a_cell("bce_unified")) == ("b2",)
+
+
+def test_a_replica_runs_in_its_environment_or_not_at_all() -> None:
+    clock = Clock()
+    places = placement(node("a"), node("b", "avx512"), clock=clock)
+    assert places.place(a_cell().again_in(AVX512)) == ("b",)
+    assert places.place(a_cell().again_in("elsewhere")) == "gone"
+    places.found([node("a")])
+    assert places.place(a_cell().again_in(AVX512)) == "wait"
+    clock.now += GRACE
+    assert places.place(a_cell().again_in(AVX512)) == "gone"
+    assert places.place(a_cell().again_in(AVX2)) == ()
+
+
+def test_a_replica_binds_no_group() -> None:
+    places = mixed(s0=AVX2)
+    copy = a_cell().again_in(AVX512)
+    places.taken(copy, ("b",))
+    places.ended(copy, AVX512)
+    assert places.place(a_cell("bce_unified")) == ("a",)
+
+
+def test_a_machine_tells_of_itself_without_torch() -> None:
+    found = dict(told())
+    assert found.keys() == {"torch_version", "instruction_set", "onednn_isa", "device"}
+    assert found["torch_version"]
+
+
+# With the queue
+
+
+def drained(queue: Queue, places: Placement, rng: random.Random) -> dict[str, str]:
+    """Run everything, in any order; the environment of each cell."""
+    where: dict[str, str] = {}
+    running: list[Ticket] = []
+    while not queue.over:
+        while ticket := queue.take():
+            running.append(ticket)
+        assert running, "it stands still"
+        ticket = running.pop(rng.randrange(len(running)))
+        name = AVX512 if ticket.nodes == ("b",) else AVX2
+        where[ticket.cell.id] = name
+        queue.ended(Finished(ticket.cell, ATTEMPT, {}, environment=name))
+    return where
+
+
+@pytest.mark.parametrize("chance", range(5))
+def test_every_group_ends_in_one_environment_and_each_has_its_share(chance: int) -> None:
+    places = placement(node("a", cpus=6), node("b", "avx512", cpus=2))
+    cells = [a_cell(loss, seed) for loss in LOSSES for seed in range(40)]
+    where = drained(Queue(cells, places=places), places, random.Random(chance))
+    groups = defaultdict[int, set[str]](set)
+    for cell in cells:
+        groups[cell.seed].add(where[cell.id])
+    assert all(len(found) == 1 for found in groups.values())
+    assert 20 <= Counter(name for (name,) in groups.values())[AVX2] <= 38
+
+
+def test_a_cell_that_waits_for_its_machines_holds_up_no_other() -> None:
+    places = placement(
+        node("a", cpus=1), node("b", "avx512", cpus=1), **{f"s{seed}": AVX2 for seed in range(9)}, s9=AVX512
+    )
+    queue = Queue([a_cell(seed=seed) for seed in range(10)], places=places)
+    tickets = list(iter(queue.take, None))
+    assert [(ticket.cell.seed, ticket.nodes) for ticket in tickets] == [(0, ("a",)), (1, ("a",)), (9, ("b",))]
+
+
+def test_a_lost_cell_is_placed_anew() -> None:
+    clock = Clock()
+    places = placement(node("a"), node("b", "avx512"), clock=clock)
+    queue = Queue([a_cell()], places=places, clock=clock)
+    first = queue.take()
+    assert first is not None
+    (gone,) = first.nodes
+    places.found([each for each in (node("a"), node("b", "avx512"), node("c", "avx10")) if each.id != gone])
+    queue.ended(Lost(first.cell, ATTEMPT, "node", "it went", ""))
+    clock.now += 5
+    again = queue.take()
+    assert again is not None
+    assert gone not in again.nodes
+
+
+def test_a_replica_whose_machines_are_gone_for_good_fails_and_the_queue_ends() -> None:
+    told = list[Adopted | Failed]()
+    queue = Queue([a_cell().again_in("elsewhere")], places=mixed(), adopted=told.append)
+    assert queue.take() is None
+    (failed,) = told
+    assert isinstance(failed, Failed)
+    assert failed.error == "No machine of environment elsewhere is left to train it on."
+    queue.ended(failed)
+    assert queue.over
+
+
+def test_what_waits_is_looked_through_again_after_a_while_and_after_every_end() -> None:
+    clock = Clock()
+    places = placement(node("a", cpus=1), node("b", "avx512"), clock=clock, s0=AVX2, s1=AVX2, s2=AVX2)
+    queue = Queue([a_cell(seed=seed) for seed in range(3)], places=places, clock=clock)
+    first, second = queue.take(), queue.take()
+    assert first
+    assert second
+    assert queue.take() is None
+    queue.ended(Finished(first.cell, ATTEMPT, {}, environment=AVX2))
+    third = queue.take()
+    assert third is not None
+    queue.ended(Lost(second.cell, ATTEMPT, "process", "it went", ""))
+    places.found([node("b", "avx512")])
+    assert queue.take() is None
+    clock.now += GRACE + LOOK_AGAIN
+    again = queue.take()
+    assert again is not None
+    assert again.cell == second.cell

@@ -1,0 +1,202 @@
+"""A cell that was trained again has a file, a run and a row of its own, and counts as no further cell."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from orchestrator.diagnosis.agreement import agree
+from orchestrator.errors import DamagedFileError
+from orchestrator.experiment import load
+from orchestrator.outcome import Attempt, Finished
+from orchestrator.plan import Plan, plan
+from orchestrator.records import results
+from orchestrator.records.evaluations import Evaluations
+from orchestrator.records.garbage import garbage
+from orchestrator.records.publication import export, import_
+from orchestrator.records.rebuild import rebuild
+from orchestrator.records.registry import Registry
+from orchestrator.records.run import opening
+from orchestrator.records.storage import Storage
+from orchestrator.records.tracking import Tracking
+from orchestrator.verification import choose
+from orchestrator.workspace import Workspace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from orchestrator.plan import Cell
+    from orchestrator.records.evaluations import Account
+    from trainers.evaluation import Evaluation
+
+# MLflow's own use of SQLAlchemy; an error there would leave its tables unusable for the whole process.
+pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")
+
+THERE = "0a1b2c3d"
+
+
+@pytest.fixture
+def asked(written: Callable[[str], Path], tiny: str) -> Plan:
+    """Two losses and a seed."""
+    return plan(load(written(tiny + "seeds: 1\nrecipe: {epochs: 3}\n")))
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Workspace:
+    made = Workspace.at(str(tmp_path / "runs"))
+    made.create()
+    return made
+
+
+@pytest.fixture
+def evaluations(
+    place: Workspace, asked: Plan, an_account: Callable[..., Account], evaluation: Evaluation
+) -> Evaluations:
+    """Both cells, and a replica of the first."""
+    files = Evaluations(place.evaluations)
+    for cell in (*asked.cells, asked.cells[0].again_in(THERE)):
+        provenance = {"git_commit": "abc", "threads": 1, "torch_version": "new" if cell.environment else "old"}
+        files.publish(cell.recipe, an_account(cell, provenance=provenance), evaluation)
+    return files
+
+
+@pytest.fixture
+def replica(asked: Plan) -> Cell:
+    return asked.cells[0].again_in(THERE)
+
+
+def test_its_file_is_beside_the_cells_and_holds_the_same_recipe(evaluations: Evaluations, replica: Cell) -> None:
+    assert evaluations.name(replica).endswith(f"/loss=softmax/{replica.id}.parquet")
+    assert evaluations.account(replica).cell_id == replica.id
+    assert not [told for _, told in evaluations.accounts() if isinstance(told, DamagedFileError)]
+
+
+def test_it_is_done_apart_from_the_cells(evaluations: Evaluations, asked: Plan, replica: Cell) -> None:
+    assert evaluations.ids() == {cell.id for cell in asked.cells}
+    assert evaluations.ids(replicas=True) == {*evaluations.ids(), replica.id}
+    assert evaluations.replicas(asked.cells) == [replica]
+    assert evaluations.replicas(asked.cells[1:]) == []
+    assert evaluations.with_replicas(asked).cells == (*asked.cells, replica)
+
+
+def test_a_replica_of_a_cell_that_is_gone_counts_nowhere(evaluations: Evaluations, asked: Plan) -> None:
+    (evaluations.path(asked.cells[0].recipe, asked.cells[0].id)).unlink()  # pyright: ignore[reportAttributeAccessIssue]
+    assert evaluations.replicas(asked.cells) == []
+    assert results.aggregate(asked, evaluations).replica_rows() == []
+
+
+def test_the_results_table_has_a_row_a_cell_and_replicas_have_their_own(
+    evaluations: Evaluations, asked: Plan, place: Workspace, replica: Cell
+) -> None:
+    found = results.aggregate(asked, evaluations)
+    assert [row["cell_id"] for row in found.rows()] == [cell.id for cell in asked.cells]
+    (row,) = found.replica_rows()
+    assert (row["cell_id"], row["loss"], row["seed"]) == (replica.id, "softmax", 0)
+    assert row["environment"] != found.rows()[0]["environment"]
+    table = place.results(asked.experiment.name)
+    results.write(found, table)
+    written = Storage(table.parent)
+    assert [file.name for file in written.list()] == ["tiny.parquet", "tiny.replicas.parquet"]
+    again = pq.read_table(str(table.parent / "tiny.replicas.parquet"))
+    assert again.schema.names == results.SCHEMA.names
+    assert results.environments(table) == {each["cell_id"]: each["environment"] for each in found.all_rows()}
+    evaluations.storage.delete(evaluations.name(replica))
+    results.write(results.aggregate(asked, evaluations), table)
+    assert [file.name for file in written.list()] == ["tiny.parquet"], "there is no table of nothing"
+
+
+def test_a_damaged_one_is_set_aside_and_its_cell_stays(evaluations: Evaluations, asked: Plan, replica: Cell) -> None:
+    evaluations.storage.write(evaluations.name(replica), b"nothing")
+    found = results.aggregate(asked, evaluations)
+    assert len(found.damaged) == 1
+    assert (len(found.rows()), found.replica_rows(), found.missing) == (2, [], ())
+
+
+def test_mlflow_knows_it_by_a_name_of_its_own_and_a_tag(replica: Cell) -> None:
+    opened, described = opening(replica, None, 0)
+    assert (opened.cell_id, opened.name) == (replica.id, f"softmax/resnet8/digits/s0@{THERE}")
+    assert opened.tags["replica"] == THERE
+    assert described.params["loss"] == "softmax"
+    plain, _ = opening(replace(replica, id="0" * 64), None, 0)
+    assert "replica" not in plain.tags
+
+
+def test_the_registry_counts_it_apart(url: str, asked: Plan, replica: Cell) -> None:
+    with Registry.open(url) as registry:
+        registry.plan(asked)
+        registry.join("tiny", [replica])
+        registry.started(replica, "tiny", node="n", started=1.0)
+        assert registry.status("tiny").running[0].name == replica.name
+        registry.record(Finished(replica, Attempt("n", 1.0, 2.0), {}), "tiny")
+        status = registry.status("tiny")
+        assert (status.counts["planned"], status.counts["finished"], status.replicas) == (2, 0, 1)
+        assert registry.states("tiny")[replica.id] == "finished"
+
+
+def test_a_registry_is_rebuilt_with_it_and_all_agree(
+    evaluations: Evaluations, asked: Plan, place: Workspace, replica: Cell
+) -> None:
+    window = Tracking(f"sqlite:///{place.root}/mlflow.db", "tiny", (place.root / "mlartifacts").as_uri())
+    window.prepare()
+    with Registry.open(place.registry) as registry:
+        rebuild(evaluations, registry, [asked], {"tiny": window}, pytest.fail)
+        status = registry.status("tiny")
+        assert (status.counts["finished"], status.replicas) == (2, 1)
+        runs = {run.cell_id: run for run in window.runs()}
+        assert runs[replica.id].name == replica.name
+        assert runs[replica.id].tags["replica"] == THERE
+        found = agree(asked, evaluations, registry, lambda _: window)
+        assert [finding.state for finding in found] == ["ok"]
+        everything = agree(None, evaluations, registry, lambda _: window)
+        assert [finding.state for finding in everything] == ["ok"]
+        held = [left.uri for left in registry.artefacts("tiny") if left.kind == "evaluation"]
+        assert len(held) == 3
+
+
+def test_a_replica_of_a_known_cell_is_no_garbage_and_goes_with_it(evaluations: Evaluations, asked: Plan) -> None:
+    root = evaluations.folder.parent
+    results.write(results.aggregate(asked, evaluations), root / "results" / "tiny.parquet")
+    files, known = list(Storage(root).list()), {"tiny": {cell.id for cell in asked.cells}}
+    assert garbage(files, known, time.time()) == []
+    gone = garbage(files, known, time.time(), [asked.cells[0].id])
+    assert len(gone) == 2
+    assert all(asked.cells[0].id in item.name for item in gone)
+
+
+def test_it_travels_with_the_cells(
+    evaluations: Evaluations, asked: Plan, place: Workspace, tmp_path: Path, replica: Cell
+) -> None:
+    made = export(asked, place, tmp_path / "out")
+    assert made.cells == 2
+    assert (tmp_path / "out" / "results.replicas.parquet").exists()
+    theirs = Evaluations(tmp_path / "theirs" / "evaluations")
+    taken = import_(tmp_path / "out", theirs)
+    assert set(taken.taken) == evaluations.ids(replicas=True)
+    assert theirs.replicas(asked.cells) == [replica]
+
+
+@pytest.mark.parametrize(("prefix", "is_replica"), [(slice(0, 12), False), (slice(None), True), (slice(0, 70), True)])
+def test_it_is_verified_by_its_name_only(asked: Plan, replica: Cell, prefix: slice, is_replica: bool) -> None:
+    full = Plan(asked.experiment, (*asked.cells, replica))
+    (chosen,) = choose(full, {cell.id for cell in full.cells}, [replica.id[prefix]], None).cells
+    assert (chosen == replica) is is_replica
+    sample = choose(full, {cell.id for cell in full.cells}, [], 10)
+    assert not any(cell.environment for cell in sample.cells)
+
+
+def test_a_file_under_another_cells_name_is_none(
+    evaluations: Evaluations, asked: Plan, replica: Cell, an_account: Callable[..., Any], evaluation: Evaluation
+) -> None:
+    content = evaluations.storage.read(evaluations.name(replica))
+    assert content is not None
+    other = asked.cells[0].again_in("ffffffff")
+    evaluations.storage.write(evaluations.name(other), content)
+    with pytest.raises(DamagedFileError, match="another cell"):
+        evaluations.account(other)
+    with pytest.raises(DamagedFileError, match="named after"):
+        evaluations.checked(evaluations.name(other))
