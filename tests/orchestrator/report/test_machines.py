@@ -116,10 +116,11 @@ def test_ranks_and_leaders_are_of_one_environment() -> None:
 
 
 def test_prospects_rest_on_pairs_of_one_environment() -> None:
-    (apart, *_) = prospects.sentences(asked("a", "b"), [*CELLS, *LATE])
-    assert "assuming a spread" in apart
-    (met, *_) = prospects.sentences(asked("a", "b"), [*CELLS, *LATE, *AGAIN])
-    assert "from 3 earlier pairs" in met
+    (apart,) = prospects.prospects(asked("a", "b"), [*CELLS, *LATE])
+    assert apart.noise is None or "pairs here" not in apart.noise.basis
+    (found,) = prospects.prospects(asked("a", "b"), [*CELLS, *LATE, *AGAIN])
+    assert found.noise
+    assert found.noise.basis == "3 pairs here"
 
 
 # Would another machine have said otherwise?
