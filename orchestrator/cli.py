@@ -225,13 +225,13 @@ def show_plan(
     registered = wiring.registered(file) if register else None
     again, why = ([], "") if trials and plan is trials.plan else wiring.replicas(plan, place, states)
     if as_json:
-        anchors = [{"id": cell.id, "name": cell.name} for cell in outlook.anchors]
-        first = {"changed": changed, "anchors": anchors, "refusals": outlook.refusals}
+        anchors = [{"id": cell.id, "name": cell.name} for cell in outlook.anchors] if outlook else []
+        first = {"changed": changed, "anchors": anchors, "refusals": outlook.refusals if outlook else []}
         told = {**overview.as_json(experiment, plan, states, again), "data": data.to_json(), **first}
         print(json.dumps(told | ({"register": registered} if registered else {})))
     else:
         rows = wiring.known(place, experiment.name)
-        older = [*changed, *outlook.sentences()]
+        older = [*changed, *(outlook.sentences() if outlook else ())]
         wiring.console().print(
             overview.grid(plan, states, durations, rows, data.told(), older=older, replicas=again, why=why)
         )

@@ -251,11 +251,11 @@ def recorded(plan: Plan, place: Workspace) -> list[dict[str, Any]]:
 
 def changed(plan: Plan, rows: list[dict[str, Any]]) -> list[str]:
     """Which finished cells a launch here would train by other code or elsewhere; sentences for people."""
+    if not rows:  # then nobody needs to read today's code
+        return []
     from orchestrator.drift.judgement import filled
     from orchestrator.drift.since import elsewhere, since
 
-    if not rows:  # then nobody needs to read today's code
-        return []
     cells = {cell.id: cell for cell in plan.cells}
     here = {row["cell_id"]: environment(cells[row["cell_id"]]) for row in rows}
     return [filled(sentence) for sentence in (*since(rows, codes(plan.experiment)), *elsewhere(rows, here))]
@@ -283,8 +283,10 @@ def older(plan: Plan, place: Workspace) -> list[str]:
     return [*changed(plan, rows), *(pool.told() if pool else ())]
 
 
-def outlook(plan: Plan, place: Workspace, pending: list[Cell], rows: list[dict[str, Any]]) -> Outlook:
+def outlook(plan: Plan, place: Workspace, pending: list[Cell], rows: list[dict[str, Any]]) -> Outlook | None:
     """What a launch would do about old cells before it trains those pending; tuning stages pool nothing."""
+    if not rows:  # what judges old cells takes a while to import
+        return None
     from orchestrator.drift.environment import past
     from orchestrator.drift.ledger import Ledger
     from orchestrator.drift.sentinel import Outlook, foresee, meetings

@@ -69,7 +69,7 @@ def elsewhere(rows: Iterable[Mapping[str, Any]], here: Mapping[str, Environment]
 
 def _reason(then: str | None, now: str) -> str:
     if then is None:
-        return "they do not record it"
+        return "nothing recorded it"
     return f"{now} has changed since" if then == now else f"{then} then, {now} now"
 
 

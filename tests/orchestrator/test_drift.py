@@ -21,14 +21,16 @@ from rich.console import Console
 from orchestrator import fingerprints, provenance, wiring
 from orchestrator.drift import judgement
 from orchestrator.drift.environment import Past, finished
-from orchestrator.drift.judgement import TOLD, judge
+from orchestrator.drift.judgement import TOLD, filled, judge
 from orchestrator.drift.ledger import VERSION, Anchor, Entry, Ledger
 from orchestrator.drift.pool import Pair, Part, Pool, pooled
 from orchestrator.drift.sentinel import ANCHORS, anchors, meetings
+from orchestrator.drift.since import OTHER_CODE, since
 from orchestrator.environment import SOME_GPU, Environment, LossCode, change, gpu
 from orchestrator.errors import DamagedFileError, NewerFormatError, RequestError
 from orchestrator.execution import worker
 from orchestrator.experiment import Experiment
+from orchestrator.fingerprints import Code
 from orchestrator.plan import Cell, Plan, plan
 from orchestrator.records.evaluations import Evaluations
 from orchestrator.records.results import aggregate
@@ -751,3 +753,102 @@ def test_anchors_that_fail_are_no_reason_to_go_on(bench: Bench, monkeypatch: pyt
     assert "failed: ZeroDivisionError" in ran.refused
     assert bench.entries == ()
     assert not list((bench.folder / "runs").glob("drift/*"))
+
+
+# Other code
+
+
+def recorded(**codes: str) -> dict[str, Any]:
+    """What a cell of `OLD` records, with other code of some parts."""
+    prints = {**dict.fromkeys(("loss", "backbone", "dataset", "loop"), "aa"), **codes}
+    made = {"loss": "my_losses.py", "backbone": "nets 1.0", "dataset": "digits.py", "loop": "core 0.1"}
+    return {**told(OLD), "fingerprints": prints, "distributions": made}
+
+
+def test_two_codes_of_a_loss_are_named_in_all_settings_and_other_losses_are_not(
+    tmp_path: Path, an_account: Callable[..., Any]
+) -> None:
+    planned, evaluations = plan(asked(seeds=2)), Evaluations(tmp_path / "evaluations")
+    for number, cell in enumerate(planned.cells):
+        code = "bb" if (cell.loss, cell.backbone) == ("softmax", "resnet20") else cell.loss
+        publish(evaluations, [cell], an_account, **recorded(loss=code), started=float(number))
+    rows = aggregate(planned, evaluations).rows()
+    assert len({row["environment"] for row in rows}) == 1
+    pool = pooled(planned.experiment, rows, Ledger(tmp_path / "none.json"))
+    assert pool is not None
+    assert not pool.is_settled
+    (pair,) = pool.pairs
+    assert (pair.old, pair.new) in {
+        (LossCode("softmax", "softmax"), LossCode("softmax", "bb")),
+        (LossCode("softmax", "bb"), LossCode("softmax", "softmax")),
+    }
+    (said,) = pool.told()
+    assert said.startswith("code of loss 'softmax' (my_losses.py) changed: never tested for resnet")
+
+
+def test_other_code_of_a_backbone_is_another_environment_in_its_settings_alone(
+    tmp_path: Path, an_account: Callable[..., Any]
+) -> None:
+    planned, evaluations = plan(asked(seeds=2)), Evaluations(tmp_path / "evaluations")
+    for cell in planned.cells:
+        code = "bb" if cell.backbone == "resnet20" and cell.seed else cell.backbone
+        publish(evaluations, [cell], an_account, **recorded(backbone=code), started=float(cell.seed))
+    pool = pooled(planned.experiment, aggregate(planned, evaluations).rows(), Ledger(tmp_path / "none.json"))
+    assert pool is not None
+    assert pool.told() == ["code of the backbone (nets 1.0) changed: never tested for resnet20 on digits."]
+
+
+def a_row(state: str = "finished", **codes: str) -> dict[str, Any]:
+    named = {"cell_id": "c", "loss": "own", "backbone": "net", "dataset": "digits", "state": state}
+    return {**recorded(**codes), **named}
+
+
+NOW = {
+    ("loss", "own"): Code("aa", "my_losses.py"),
+    ("backbone", "net"): Code("aa", "nets 1.0"),
+    ("dataset", "digits"): Code("aa", "digits.py"),
+    ("loop", ""): Code("aa", "core 0.1"),
+}
+
+
+@pytest.mark.parametrize(
+    ("rows", "now", "said"),
+    [
+        ([a_row(), a_row("diverged", loss="bb")], {}, []),
+        (
+            [a_row(loss="bb")],
+            {},
+            ["1 finished cell of loss 'own' came from other code (my_losses.py has changed since)."],
+        ),
+        (
+            [a_row(loss="bb"), a_row(loss="cc"), a_row("collapsed", loss="bb"), a_row()],
+            {},
+            ["3 finished cells of loss 'own' came from other code (my_losses.py has changed since)."],
+        ),
+        (
+            [a_row(backbone="bb", dataset="bb", loop="bb")],
+            {("backbone", "net"): Code("aa", "nets 1.1")},
+            [
+                "1 finished cell of backbone 'net' came from other code (nets 1.0 then, nets 1.1 now).",
+                "1 finished cell of dataset 'digits' came from other code (digits.py has changed since).",
+                "1 finished cell came from another training loop (core 0.1 has changed since).",
+            ],
+        ),
+        (
+            [{**a_row(), "fingerprints": None, "distributions": None}],
+            {("backbone", "net"): Code("unknown", "x"), ("dataset", "digits"): Code("unknown", "x")},
+            [
+                "1 finished cell of loss 'own' came from other code (nothing recorded it).",
+                "1 finished cell came from another training loop (nothing recorded it).",
+            ],
+        ),
+    ],
+)
+def test_what_todays_code_has_changed_is_said_by_part(
+    rows: list[dict[str, Any]], now: dict[tuple[str, str], Code], said: list[str]
+) -> None:
+    assert [filled(sentence) for sentence in since(rows, {**NOW, **now})] == said
+
+
+def test_what_of_code_may_be_said_is_known_in_japanese() -> None:
+    assert {*OTHER_CODE.values()} <= words().keys()
