@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.table import Row, against, arguments, progress, text
-from trainers.inference import decide
+from trainers.inference import BATCH, decide, ranked
 from trainers.metrics.uniform import Optimum, accuracy_curve, uniform_accuracy
 
 THRESHOLDS, TIMED = 1_000, 5
@@ -77,6 +77,12 @@ def check(scores: Tensor, labels: Tensor, own: Tensor, thresholds: Tensor) -> fl
     return best.accuracy - approximate
 
 
+def in_batches(scores: Tensor, highest: Tensor) -> None:
+    """What a cell's file keeps beside positives and rivals, batch after batch as a pass does."""
+    for part, best in zip(scores.split(BATCH), highest.split(BATCH), strict=True):
+        ranked(part, best)
+
+
 def seconds(way: Callable[[], object]) -> float:
     """That it takes."""
     began = time.perf_counter()
@@ -108,11 +114,12 @@ def rows(
         pairs: (lambda: swept_pairs(scores, labels, thresholds), 1),
     }
     found = {name: list[float]() for name in ways}
-    reference = list[float]()
+    reference, kept, highest = list[float](), list[float](), scores.argmax(dim=1)
     for _ in range(repeats):
         for name, (way, factor) in ways.items():
             found[name].append(1000 * factor * seconds(way))
         reference.append(1000 * seconds(lambda: scores.logsumexp(dim=1)))
+        kept.append(1000 * seconds(lambda: in_batches(scores, highest)))
     part = "evaluation"
     notes = {
         ours: f"{torch.get_num_threads()} threads",
@@ -121,7 +128,17 @@ def rows(
         pairs: f"misses {100 * missed:.2g} points of accuracy",
     }
     compared = against(part, "ms", found, more_is_better=False, notes=notes)
-    return [*compared, Row(part, "logsumexp of all scores", tuple(reference), "ms", note="for reference")]
+    return [
+        *compared,
+        Row(part, "logsumexp of all scores", tuple(reference), "ms", note="for reference"),
+        Row(
+            part,
+            "runner-up, log-odds and scores to keep",
+            tuple(kept),
+            "ms",
+            note="beside ours, of test and validation",
+        ),
+    ]
 
 
 if __name__ == "__main__":
