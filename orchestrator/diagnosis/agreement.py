@@ -16,6 +16,7 @@ from orchestrator.records.contents import History
 from orchestrator.records.earlier import earlier, filled
 from orchestrator.records.evaluations import Account, Evaluations
 from orchestrator.records.reconciliation import tells_all
+from orchestrator.records.soundness import check
 from orchestrator.records.storage import in_parallel
 
 if TYPE_CHECKING:
@@ -172,7 +173,7 @@ def _names(plan: Plan | None, evaluations: Evaluations, done: Collection[str]) -
 
 def _damage(evaluations: Evaluations, name: str) -> str | None:
     try:
-        evaluations.checked(name)
+        check(evaluations.checked(name))
     except DamagedFileError as error:
         return str(error)
     except FileNotFoundError:  # somebody has just set it aside

@@ -30,7 +30,7 @@ from orchestrator.errors import DamagedFileError, NewerFormatError
 from orchestrator.outcome import Attempt, Collapsed, Diverged, Finished, Result
 from orchestrator.plan import Cell, digest, original
 from orchestrator.workspace import Location
-from trainers.evaluation import TOP, Evaluation
+from trainers.evaluation import ALL, TOP, Evaluation
 from trainers.recipe import Recipe
 
 _FIRST = pa.schema(
@@ -243,6 +243,11 @@ class Footer:
     rows: str | None
     """The checksum of the rows; files of the first releases have none."""
 
+    @property
+    def seal(self) -> str | None:
+        """What tells this file from any other, by account and rows; None of files without checksums."""
+        return None if self.rows is None else hashlib.sha256(self.text + self.rows.encode()).hexdigest()
+
     def account(self) -> Account:
         """The account, checked by its types."""
         return _validated(self.text, self.path)
@@ -314,7 +319,20 @@ def _full(column: pa.ChunkedArray, length: int | None) -> bool:
 
 def _read(file: bytes, path: Location) -> pa.Table:
     with _damage(path, "cannot be read as Parquet"):
-        return pq.ParquetFile(pa.BufferReader(file), page_checksum_verification=True).read()
+        opened = pq.ParquetFile(pa.BufferReader(file), page_checksum_verification=True)
+        _check_size(opened.metadata, len(file), path)
+        return opened.read()
+
+
+def _check_size(metadata: pq.FileMetaData, size: int, path: Location) -> None:
+    """Before anything is decoded: what a small file claims to hold may not fit into memory."""
+    rows, groups = metadata.num_rows, [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+    # Samples are all different, which takes a byte for each at least, however the file is encoded.
+    if rows > size or rows != sum(group.num_rows for group in groups):
+        raise DamagedFileError(f"{path} claims to hold {rows:,} rows in {size:,} bytes.")
+    values = max((group.column(place).num_values for group in groups for place in range(group.num_columns)), default=0)
+    if values > ALL * max(rows, 1):
+        raise DamagedFileError(f"{path} claims to hold {values:,} values in a column of {rows:,} rows.")
 
 
 def parsed(end: bytes, path: Location) -> Footer:

@@ -18,9 +18,10 @@ import pyarrow as pa
 
 from orchestrator.environment import Environment
 from orchestrator.errors import DamagedFileError, WorkspaceError
-from orchestrator.plan import AT, Cell, Plan, original
+from orchestrator.plan import AT, PROTOCOL, Cell, Plan, original
 from orchestrator.records import cell_file
 from orchestrator.records.cell_file import Account, Footer, cell_in, name_of, parsed
+from orchestrator.records.marks import Marks
 from orchestrator.records.storage import Storage, Stored, in_parallel
 from orchestrator.workspace import Location
 from trainers.evaluation import Evaluation
@@ -37,10 +38,11 @@ class Whole:
     """All that is kept of a cell, checked."""
 
     file: bytes
-    rows: str
-    """What the test rows hash to."""
+    footer: Footer
+    rows: pa.Table
     validation: bytes | None
     """The file of the validation rows."""
+    validation_rows: pa.Table | None
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,11 @@ class Evaluations:
     def storage(self) -> Storage:
         """Where their bytes lie."""
         return Storage(self.folder)
+
+    @property
+    def checked_marks(self) -> Marks:
+        """Which files were found to state what their rows say, by today's measures."""
+        return Marks(self.folder.parent / "marks", f"checked-{PROTOCOL}")
 
     @property
     def validations(self) -> Storage:
@@ -147,7 +154,11 @@ class Evaluations:
 
     def content(self, cell: Cell) -> dict[str, Any]:
         """The account as JSON has it, in a fraction of the time; raises as `account` does."""
-        return _footer(self.storage, self.name(cell)).of(cell).content
+        return self.footer(cell).content
+
+    def footer(self, cell: Cell) -> Footer:
+        """What a cell's file says of itself; raises as `account` does."""
+        return _footer(self.storage, self.name(cell)).of(cell)
 
     def evaluation(self, cell: Cell, *, scores: bool = True) -> Evaluation:
         """The per-sample rows of a cell that is done; raises as `account` does.
@@ -180,8 +191,9 @@ class Evaluations:
         """
         content = self._bytes(name)
         footer = parsed(content, self.folder / name).named(name)
-        rows = cell_file.rows_digest(footer.table(content))
-        return Whole(content, rows, self._validation(name, footer)[1])
+        rows = footer.table(content)
+        table, beside = self._validation(name, footer)
+        return Whole(content, footer, rows, beside, table)
 
     def _bytes(self, name: str) -> bytes:
         return _read(self.folder / name, lambda: self.storage.read(name))

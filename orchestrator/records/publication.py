@@ -28,6 +28,7 @@ from orchestrator.records import cell_file, results
 from orchestrator.records.croissant import croissant
 from orchestrator.records.evaluations import Evaluations, set_aside
 from orchestrator.records.results import Results
+from orchestrator.records.soundness import check
 from orchestrator.records.storage import Storage
 from orchestrator.workspace import Workspace
 from trainers.metrics import MEASURES
@@ -63,7 +64,8 @@ def export(
     if folder.exists() and any(folder.iterdir()):
         raise RequestError(f"{folder} is not empty: name a new folder, so that nothing in it is mixed up or lost.")
     target, damaged = Storage(folder), _copy_cells((plan, trials), Evaluations(place.evaluations), folder)
-    found = results.aggregate(plan, Evaluations(folder / "evaluations"))
+    marks = Evaluations(place.evaluations).checked_marks
+    found = results.aggregate(plan, Evaluations(folder / "evaluations"), marks)
     damaged += _copy_earlier(earlier, Evaluations(place.evaluations), folder / "earlier")
     if not found.table.num_rows and earlier:  # the folder of them is whole by itself
         return Exported(0, len(found.missing), damaged)
@@ -97,7 +99,8 @@ def _copy(names: Iterable[str], source: Evaluations, target: Evaluations) -> tup
     damaged: list[str] = []
     for name in names:
         try:
-            target.take(name, source.checked(name))
+            check(whole := source.checked(name))
+            target.take(name, whole)
         except FileNotFoundError:
             continue
         except DamagedFileError as error:
@@ -313,14 +316,14 @@ def _take(name: str, source: Evaluations, target: Evaluations) -> bool:
     Raises:
         DamagedFileError: The file, or the one that is there, is damaged, or they differ.
     """
-    theirs = source.checked(name)
+    check(theirs := source.checked(name))
     try:
         ours = target.checked(name)
     except FileNotFoundError:
         target.take(name, theirs)
         return True
     if ours.file != theirs.file:
-        scores = "the same scores" if ours.rows == theirs.rows else "other scores"
+        scores = "the same scores" if ours.rows.equals(theirs.rows) else "other scores"
         raise DamagedFileError(
             f"{target.folder / name} is there already, from another training with {scores}, and stays as it is."
         )

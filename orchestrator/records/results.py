@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,6 +21,8 @@ from orchestrator.own_measures import is_own, value
 from orchestrator.plan import Cell, Plan, original
 from orchestrator.records import cell_file
 from orchestrator.records.evaluations import Evaluations, set_aside
+from orchestrator.records.marks import Marks
+from orchestrator.records.soundness import check
 from orchestrator.records.storage import Storage, in_parallel
 from orchestrator.workspace import Location
 from trainers.metrics import MEASURES
@@ -102,17 +104,26 @@ class Results:
         return self.replicas.to_pylist()
 
 
-def aggregate(plan: Plan, evaluations: Evaluations) -> Results:
+def aggregate(plan: Plan, evaluations: Evaluations, marks: Marks | None = None) -> Results:
     """Build the results table of a plan from the footers of the cells' files.
 
     A file that cannot be trusted is renamed to `….damaged`, so that its cell counts as
     missing and the next launch trains it again.
+
+    Args:
+        plan: The experiment's cells.
+        evaluations: Their files.
+        marks: Which of these were found to state what their rows say; by default the workspace's. The rows of
+            all others are read, and those found sound are marked.
     """
-    parts = _parts(plan.experiment.name, evaluations, plan.cells)
+    marks = marks or evaluations.checked_marks
+    known = marks.seals()
+    parts = _parts(plan.experiment.name, evaluations, known, plan.cells)
     missing = tuple(cell for part in parts for cell in part.missing)
     gone = {cell.id for cell in missing}
     again = [cell for cell in evaluations.replicas(plan.cells) if original(cell.id) not in gone]
-    replicas = _parts(plan.experiment.name, evaluations, again)
+    replicas = _parts(plan.experiment.name, evaluations, known, again)
+    marks.add([seal for part in (*parts, *replicas) for seal in part.sound])
     table = _with_trials(pa.Table.from_batches([part.rows for part in parts], SCHEMA), plan)
     other = pa.Table.from_batches([part.rows for part in replicas], SCHEMA)
     return Results(
@@ -124,9 +135,10 @@ def aggregate(plan: Plan, evaluations: Evaluations) -> Results:
     )
 
 
-def _parts(experiment: str, evaluations: Evaluations, cells: Sequence[Cell]) -> list[_Part]:
+def _parts(experiment: str, evaluations: Evaluations, known: Collection[str], cells: Sequence[Cell]) -> list[_Part]:
     stretches = [cells[start : start + _STRETCH] for start in range(0, len(cells), _STRETCH)]
-    return list(in_parallel(partial(_part, experiment, evaluations), stretches, evaluations.storage.readers))
+    work = partial(_part, experiment, evaluations, known)
+    return list(in_parallel(work, stretches, evaluations.storage.readers))
 
 
 def _with_trials(table: pa.Table, plan: Plan) -> pa.Table:
@@ -172,13 +184,20 @@ class _Part(NamedTuple):
     missing: list[Cell]
     damaged: list[str]
     stated: dict[str, Mapping[str, Any]]
+    sound: list[str]
+    """Seals of files whose rows were read and agree."""
 
 
-def _part(experiment: str, evaluations: Evaluations, cells: Sequence[Cell]) -> _Part:
+def _part(experiment: str, evaluations: Evaluations, known: Collection[str], cells: Sequence[Cell]) -> _Part:
     done, found, missing, damaged = list[Cell](), list[dict[str, Any]](), list[Cell](), list[str]()
+    sound = list[str]()
     for cell in cells:
         try:
-            found.append(evaluations.content(cell))
+            footer = evaluations.footer(cell)
+            if footer.seal not in known:
+                check(evaluations.checked(evaluations.name(cell)))
+                sound += [footer.seal] if footer.seal else []
+            found.append(footer.content)
             done.append(cell)
         except FileNotFoundError:
             missing.append(cell)
@@ -188,7 +207,7 @@ def _part(experiment: str, evaluations: Evaluations, cells: Sequence[Cell]) -> _
     columns = _columns(experiment, done, found)
     records = (account["provenance"].get("stated") for account in found)
     stated = {cell.id: record for cell, record in zip(done, records, strict=True) if record}
-    return _Part(pa.record_batch([columns[name] for name in SCHEMA.names], SCHEMA), missing, damaged, stated)
+    return _Part(pa.record_batch([columns[name] for name in SCHEMA.names], SCHEMA), missing, damaged, stated, sound)
 
 
 def _set_aside(cell: Cell, evaluations: Evaluations, error: DamagedFileError) -> str:

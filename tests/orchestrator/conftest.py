@@ -11,7 +11,7 @@ from orchestrator.cluster import Resources
 from orchestrator.plan import PROTOCOL, Cell, identity
 from orchestrator.records.evaluations import Account
 from trainers.evaluation import ALL, TOP, Evaluation
-from trainers.metrics import MEASURES
+from trainers.metrics import STATED, from_rows
 from trainers.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -63,10 +63,13 @@ def a_cell() -> Callable[..., Cell]:
 
 
 @pytest.fixture
-def an_account() -> Callable[..., Account]:
-    """The account of a cell that is said to be finished."""
+def an_account(drawn: Callable[..., Evaluation]) -> Callable[..., Account]:
+    """The account of a cell that is said to be finished; its measures are those of its rows."""
 
-    def make(cell: Cell, **changes: Any) -> Account:
+    def make(
+        cell: Cell, test: Evaluation | None = None, validation: Evaluation | None = None, **changes: Any
+    ) -> Account:
+        measures = from_rows(test or drawn(), validation, [], 0.5)
         fields: dict[str, Any] = {
             "cell_id": cell.id,
             "state": "finished",
@@ -74,7 +77,7 @@ def an_account() -> Callable[..., Account]:
             "protocol": PROTOCOL,
             "samples": 50,
             "epochs": 3,
-            "metrics": {**dict.fromkeys(MEASURES, 0.5), "learned_bias": None},
+            "metrics": {**dict.fromkeys(STATED, 0.5), **measures, "learned_bias": None},
             "shifts": {},
             "learned_bias": [],
             "history": [{"train_loss": 1.5}, {"train_loss": 0.25}],
@@ -121,10 +124,12 @@ def rows(scores: NDArray[np.float32], label: NDArray[np.int32]) -> Evaluation:
 def drawn() -> Callable[..., Evaluation]:
     """What a model might say of some samples of some classes."""
 
-    def draw(samples: int = 50, classes: int = 10, seed: int = 0) -> Evaluation:
+    def draw(samples: int = 50, classes: int = 10, seed: int = 0, skill: float = 0.0) -> Evaluation:
         random = np.random.default_rng(seed)
         label = random.integers(0, classes, samples).astype(np.int32)
-        return rows(random.normal(size=(samples, classes)).astype(np.float32), label)
+        scores = random.normal(size=(samples, classes)).astype(np.float32)
+        scores[np.arange(samples), label] += skill
+        return rows(scores, label)
 
     return draw
 

@@ -132,7 +132,10 @@ def _undisturbed(optimizer: str = "adamw") -> Fit:
 
 def _same(one: Fit, other: Fit) -> bool:
     evaluations = (one.evaluation, other.evaluation)
-    arrays = ([getattr(found, part.name).tobytes() for part in fields(Evaluation)] for found in evaluations)
+    arrays = (
+        [getattr(found, part.name).tobytes() for part in fields(Evaluation) if part.name != "classes"]
+        for found in evaluations
+    )
     first, second = ((repr(found.metrics), found.history, found.learned_bias) for found in (one, other))
     return first == second and len({tuple(found) for found in arrays}) == 1
 

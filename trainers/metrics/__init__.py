@@ -84,6 +84,16 @@ ON_VALIDATION = frozenset(
 )
 """Measures that do not exist without validation images."""
 
+STATED = frozenset(
+    {
+        *("learned_bias", "temperature", "compactness", "distinctiveness", "nc1", "nc2", "nc3"),
+        *("open_auroc", "open_auroc_probability", "open_auroc_energy", "open_fpr95", "open_oscr", "unknown_rejected"),
+        *("verification_eer", "verification_tar_1"),
+        *("shift_sample_wise_accuracy", "shift_uniform_accuracy", "shift_accuracy_at_clean_threshold"),
+    }
+)
+"""Measures that no test or validation row determines: of parameters, features, unknown and shifted samples."""
+
 
 @dataclass(frozen=True, eq=False)
 class Observed:
@@ -125,6 +135,14 @@ def measure(observed: Observed) -> dict[str, float | None]:
     for part in parts:
         values |= part(observed)
     return {name: None if value is None or not math.isfinite(value) else float(value) for name, value in values.items()}
+
+
+def from_rows(
+    test: Evaluation, validation: Evaluation | None, learned_bias: Sequence[float], temperature: float
+) -> dict[str, float | None]:
+    """The measures that rows determine, beside the learnt bias and the temperature, which they do not."""
+    values = measure(Observed(test, learned_bias, validation, temperature))
+    return {name: value for name, value in values.items() if name not in STATED}
 
 
 def under_shift(evaluation: Evaluation, threshold: float) -> dict[str, float]:

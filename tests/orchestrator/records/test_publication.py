@@ -76,7 +76,7 @@ def publish(
     drawn: Callable[..., Evaluation],
 ) -> Publish:
     def publish(cell: Cell, place: Workspace = workspace, **changes: Any) -> None:
-        account = an_account(cell, **changes)
+        account = an_account(cell, evaluation, drawn(20, seed=1), **changes)
         rows, validation = (evaluation, drawn(20, seed=1)) if account.state == "finished" else (None, None)
         Evaluations(place.evaluations).publish(cell.recipe, account, rows, validation)
 
@@ -272,7 +272,7 @@ def test_mlcroissant_finds_no_error_and_reads_every_row(folder: Path, asked: Pla
     table = pd.read_parquet(folder / "results.parquet")
     results = list(dataset.records("results"))
     assert [row["results/cell_id"].decode() for row in results] == table["cell_id"].tolist()
-    assert [row["results/uniform_accuracy"] for row in results] == [0.5, 0.5, None]
+    assert [row["results/compactness"] for row in results] == [0.5, 0.5, None]
     samples = list(dataset.records("samples"))
     assert len(samples) == 100
     assert {row["samples/cell_id"].decode() for row in samples} == {cell.id for cell in asked.cells[:2]}

@@ -167,7 +167,7 @@ def test_runs_come_back_once_with_curves_and_ends(
     curve = [(point.step, point.value) for point in client.get_metric_history(finished, "train_loss")]
     assert curve == [(1, 1.5), (2, 0.25)]
     stored = client.get_run(finished).data
-    assert (stored.metrics["uniform_accuracy"], stored.metrics["parameters"]) == (0.5, 1000)
+    assert (stored.metrics["compactness"], stored.metrics["parameters"]) == (0.5, 1000)
     assert stored.tags["git_commit"] == "abc"
     assert client.get_run(diverged).data.tags["diverged_epoch"] == "3"
 

@@ -113,7 +113,7 @@ def test_every_done_cell_has_a_row_under_its_label(asked: Plan, evaluations: Eva
     assert {(row["loss"], row["seed"]) for row in found.rows()} == {
         (loss, seed) for loss in ("softmax", "ours") for seed in (0, 1)
     }
-    assert {row["uniform_accuracy"] for row in found.rows()} == {0.5}
+    assert {row["compactness"] for row in found.rows()} == {0.5}
     assert {row["learned_bias"] for row in found.rows()} == {None}
     assert (found.missing, found.damaged) == ((), ())
 
@@ -128,7 +128,7 @@ def test_cells_without_a_file_are_missing(asked: Plan, evaluations: Evaluations,
 def test_a_collapsed_cell_has_a_row_with_its_measures(asked: Plan, evaluations: Evaluations, publish: Any) -> None:
     publish(asked.cells[0], state="collapsed", collapse="all the same")
     (row,) = results.aggregate(asked, evaluations).rows()
-    assert (row["state"], row["samples"], row["uniform_accuracy"]) == ("collapsed", 50, 0.5)
+    assert (row["state"], row["samples"], row["compactness"]) == ("collapsed", 50, 0.5)
 
 
 def test_a_diverged_cell_has_a_row_without_measures(asked: Plan, evaluations: Evaluations, publish: Any) -> None:
@@ -272,7 +272,7 @@ def test_validation_rows_are_a_dataset_of_their_own(
 ) -> None:
     for seed, cell in enumerate(asked.cells):
         rows = drawn(20, seed=seed) if seed else None
-        evaluations.publish(cell.recipe, an_account(cell), drawn(), rows)
+        evaluations.publish(cell.recipe, an_account(cell, drawn(), rows), drawn(), rows)
     assert results.compact(asked, evaluations, tmp_path / "rows", Evaluations.validation) == 60
     found = pd.read_parquet(tmp_path / "rows")
     assert found.groupby("cell_id").size().to_dict() == {cell.id: 20 for cell in asked.cells[1:]}

@@ -51,7 +51,7 @@ def written(tmp_path: Path, small: dict[str, Any], an_account: Callable[..., Any
         for cell in planned.cells:
             found = evaluation(cell.loss, cell.seed)
             if found is not None:
-                evaluations.publish(cell.recipe, an_account(cell, samples=found.sample.size), found)
+                evaluations.publish(cell.recipe, an_account(cell, found, samples=found.sample.size), found)
         return planned, evaluations
 
     return write
@@ -101,8 +101,7 @@ def test_samples_in_another_order_change_nothing(written: Callable[..., Any]) ->
     (found,) = within(*written(models()))
 
     def shuffled(loss: str, seed: int) -> Evaluation:
-        model, order = models()(loss, seed), np.random.default_rng(seed).permutation(SAMPLES)
-        return _taken(model, order)
+        return _taken(models()(loss, seed), np.random.default_rng(seed).permutation(SAMPLES))
 
     assert within(*written(shuffled)) == (found,)
 
