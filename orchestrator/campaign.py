@@ -15,6 +15,7 @@ from orchestrator import feasibility
 from orchestrator.errors import DamagedFileError, RequestError
 from orchestrator.outcome import Adopted, Advanced, Alive, Event, Failed, Lost, Result, Started, Stopped, is_done
 from orchestrator.plan import Cell, Plan
+from orchestrator.records import origin
 from orchestrator.records.evaluations import Evaluations
 from orchestrator.verification import Left, Verdict, compare
 from trainers.datasets import Dataset, Labels, MissingDataError
@@ -202,6 +203,13 @@ def make_true(plan: Plan, lease: Lease, evaluations: Evaluations, registry: Regi
         tracking.prepare()
         tracking.catch_up()
         reconcile(tracking, evaluations.with_replicas(plan).cells, evaluations, registry)
+
+
+def note_rerun(cell: Cell, evaluations: Evaluations, verdict: Verdict | str) -> None:
+    """Keep whether a cell gave the same numbers again: of imported ones that is all that speaks for them."""
+    if not isinstance(verdict, str) and (seal := evaluations.footer(cell).seal):
+        found = origin.identical if verdict.identical else origin.different
+        found(evaluations.folder.parent).add([seal])
 
 
 def repeat(cell: Cell, evaluations: Evaluations, worker: Worker, copies: Evaluations) -> Verdict | str:

@@ -251,7 +251,9 @@ def status(
     """Print what the registry knows: counts, launches, running cells, failures with their reason."""
     from rich.live import Live
 
+    from orchestrator.records import results
     from orchestrator.report import overview
+    from orchestrator.report.imported import Imported
 
     asked = wiring.experiment(file) if file else None
     wanted = [asked.name] if asked else None
@@ -263,15 +265,25 @@ def status(
             names = known if wanted is None else [name for name in wanted if name in known]
             return [records.status(name) for name in names] if records else []
 
+        def imported(name: str) -> Imported | None:
+            return Imported.among(results.read(place.results(name)))
+
         if as_json:
-            told = {"changed": wiring.outdated(asked, place, DATA)} if asked else {}
-            print(json.dumps([{**overview.status_json(status), **told} for status in states()]))
+            changed = {"changed": wiring.outdated(asked, place, DATA)} if asked else {}
+            told = [{**overview.status_json(status), **changed} for status in states()]
+            foreign = [imported(status["experiment"]) for status in told]
+            print(
+                json.dumps(
+                    [{**each, "imported": one and one.to_json()} for each, one in zip(told, foreign, strict=True)]
+                )
+            )
             return
         subject = f"Experiment '{wanted[0]}' has" if wanted else "No experiment has"
         nothing = f"{subject} not been launched in workspace {workspace}."
         if not watch:
-            console.print(overview.statuses(states(), nothing))
-            for sentence in wiring.outdated(asked, place, DATA):
+            console.print(overview.statuses(found := states(), nothing))
+            foreign = [one for status in found if (one := imported(status.experiment))]
+            for sentence in (*wiring.outdated(asked, place, DATA), *(text for one in foreign for text in one.told())):
                 console.print(sentence, markup=False, emoji=False, soft_wrap=True)
             return
         with Live(overview.statuses(states(), nothing), console=console, auto_refresh=False) as live:
@@ -468,6 +480,8 @@ def import_cells(
     for sentence in found.problems:
         wiring.complain(console, sentence)
     console.print(f"{len(found.taken)} cells taken, {len(found.present)} were here already.")
+    if found.taken:
+        console.print("They count as unverified until `verify` has rerun a sample of them with the same numbers.")
     if found.problems:
         raise typer.Exit(SOME_FAILED)
 
@@ -556,7 +570,7 @@ def verify(
     seeds: Seeds = None,
 ) -> None:
     """Rerun a sample of finished cells and say whether they reproduce bit for bit; store nothing."""
-    from orchestrator.campaign import prepare, repeat
+    from orchestrator.campaign import note_rerun, prepare, repeat
     from orchestrator.execution.worker import Worker
     from orchestrator.records.evaluations import Evaluations
     from orchestrator.records.recorder import Recorder
@@ -580,6 +594,7 @@ def verify(
         worker = Worker(Recorder(copies, Untracked(), provenance.code()), data_dir.resolve())
         for cell in chosen.cells:
             verdict = repeat(cell, evaluations, worker, copies)
+            note_rerun(cell, evaluations, verdict)
             console.print(overview.verdict(cell, verdict), soft_wrap=True)
             identical += not isinstance(verdict, str) and verdict.identical
     console.print(f"{identical} of {len(chosen)} cells reproduce bit for bit.")

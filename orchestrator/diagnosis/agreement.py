@@ -12,9 +12,11 @@ from orchestrator.diagnosis.finding import Finding, State, several
 from orchestrator.errors import DamagedFileError
 from orchestrator.outcome import is_done
 from orchestrator.plan import Plan
+from orchestrator.records.cell_file import cell_in
 from orchestrator.records.contents import History
 from orchestrator.records.earlier import earlier, filled
 from orchestrator.records.evaluations import Account, Evaluations
+from orchestrator.records.origin import Origin, Origins
 from orchestrator.records.reconciliation import tells_all
 from orchestrator.records.soundness import check
 from orchestrator.records.storage import in_parallel
@@ -159,10 +161,18 @@ def by_values(accounts: Iterable[Account], told: Told) -> list[Finding]:
 
 
 def by_rows(evaluations: Evaluations, names: Sequence[str]) -> list[Finding]:
-    """Which files are not what they say they are: all that they hold is read."""
-    told = in_parallel(partial(_damage, evaluations), names, evaluations.storage.readers)
+    """Which files are not what they say they are, all that they hold being read, and which are unverified."""
+    work = partial(_looked_at, evaluations, Origins.of(evaluations.folder.parent))
+    told = list(in_parallel(work, names, evaluations.storage.readers))
     remedy = "gc --remove --cells ID removes such a cell, and launch trains it again"
-    return [Finding("records", "problem", sentence, remedy) for sentence in told if sentence]
+    findings = [
+        Finding("records", "problem", str(found), remedy) for found in told if isinstance(found, DamagedFileError)
+    ]
+    if unverified := [name for name, found in zip(names, told, strict=True) if found == "unverified"]:
+        cells = [cell for name in unverified if (cell := cell_in(name))]
+        what = "not trained here, and nobody has rerun a sample: unverified"
+        findings.append(_differ("warning", cells, what, "verify FILE.yaml --sample N reruns some of them"))
+    return findings
 
 
 def _names(plan: Plan | None, evaluations: Evaluations, done: Collection[str]) -> list[str]:
@@ -171,14 +181,14 @@ def _names(plan: Plan | None, evaluations: Evaluations, done: Collection[str]) -
     return [evaluations.name(cell) for cell in plan.cells if cell.id in done]
 
 
-def _damage(evaluations: Evaluations, name: str) -> str | None:
+def _looked_at(evaluations: Evaluations, origins: Origins, name: str) -> DamagedFileError | Origin | None:
     try:
-        check(evaluations.checked(name))
+        check(whole := evaluations.checked(name))
     except DamagedFileError as error:
-        return str(error)
+        return error
     except FileNotFoundError:  # somebody has just set it aside
         return None
-    return None
+    return origins.origin(whole.footer.seal, whole.footer.signed)
 
 
 def by_spool(windows: Iterable[Tracking]) -> list[Finding]:

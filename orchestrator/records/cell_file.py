@@ -29,6 +29,7 @@ from pydantic_core import from_json
 from orchestrator.errors import DamagedFileError, NewerFormatError
 from orchestrator.outcome import Attempt, Collapsed, Diverged, Finished, Result
 from orchestrator.plan import Cell, digest, original
+from orchestrator.records.origin import signature
 from orchestrator.workspace import Location
 from trainers.evaluation import ALL, TOP, Evaluation
 from trainers.recipe import Recipe
@@ -157,10 +158,26 @@ _NAME = re.compile(
 )
 
 
-def encoded(account: Account, evaluation: Evaluation | None) -> bytes:
-    """A cell's file: the same bytes for the same cell, wherever they are written."""
+def encoded(account: Account, evaluation: Evaluation | None, key: bytes | None = None) -> bytes:
+    """A cell's file: the same bytes for the same cell, wherever they are written, but for the signature.
+
+    Args:
+        account: What to say of the cell.
+        evaluation: Its test rows; None of a cell that diverged.
+        key: The workspace's secret, if the cell was trained in one.
+    """
     text = json.dumps(asdict(account), allow_nan=False).encode()
-    return _parquet(evaluation, {"cell": text, "cell_sha256": hashlib.sha256(text).hexdigest()})
+    checksum = hashlib.sha256(text).hexdigest()
+    signed = {} if key is None else {"origin": signature(key, _seal(text, rows_digest(_table(evaluation))))}
+    return _parquet(evaluation, {"cell": text, "cell_sha256": checksum, **signed})
+
+
+def _seal(text: bytes, rows: str) -> str:
+    return hashlib.sha256(text + rows.encode()).hexdigest()
+
+
+def _table(evaluation: Evaluation | None) -> pa.Table:
+    return pa.table(columns(evaluation), schema=SCHEMA)
 
 
 def encoded_validation(cell_id: str, evaluation: Evaluation) -> bytes:
@@ -169,7 +186,7 @@ def encoded_validation(cell_id: str, evaluation: Evaluation) -> bytes:
 
 
 def _parquet(evaluation: Evaluation | None, metadata: Mapping[str, str | bytes]) -> bytes:
-    table, sink = pa.table(columns(evaluation), schema=SCHEMA), pa.BufferOutputStream()
+    table, sink = _table(evaluation), pa.BufferOutputStream()
     # Arrow's own copy of the schema would hold the account once more, and says nothing that Parquet's does not.
     options: Any = {"use_dictionary": _REPEATED, "store_schema": False, "write_page_checksum": True}
     with pq.ParquetWriter(sink, SCHEMA, compression="zstd", **options) as writer:
@@ -242,11 +259,13 @@ class Footer:
     """The same, unpacked."""
     rows: str | None
     """The checksum of the rows; files of the first releases have none."""
+    signed: str | None = None
+    """The signature of the workspace that the cell was trained in."""
 
     @property
     def seal(self) -> str | None:
         """What tells this file from any other, by account and rows; None of files without checksums."""
-        return None if self.rows is None else hashlib.sha256(self.text + self.rows.encode()).hexdigest()
+        return None if self.rows is None else _seal(self.text, self.rows)
 
     def account(self) -> Account:
         """The account, checked by its types."""
@@ -354,7 +373,7 @@ def parsed(end: bytes, path: Location) -> Footer:
         content = dict.fromkeys(_ENTRIES - content.keys()) | content  # all of them have the default None
     if not sealed:
         _validated(text, path)
-    return Footer(path, text, content, rows)
+    return Footer(path, text, content, rows, metadata.get(b"origin", b"").decode("ascii", "replace"))
 
 
 def _check_entries(content: dict[str, Any]) -> None:

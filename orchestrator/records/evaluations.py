@@ -22,6 +22,7 @@ from orchestrator.plan import AT, PROTOCOL, Cell, Plan, original
 from orchestrator.records import cell_file
 from orchestrator.records.cell_file import Account, Footer, cell_in, name_of, parsed
 from orchestrator.records.marks import Marks
+from orchestrator.records.origin import secret
 from orchestrator.records.storage import Storage, Stored, in_parallel
 from orchestrator.workspace import Location
 from trainers.evaluation import Evaluation
@@ -128,7 +129,7 @@ class Evaluations:
         rows = None if validation is None else cell_file.encoded_validation(account.cell_id, validation)
         digest = None if rows is None else hashlib.sha256(rows).hexdigest()
         account = replace(account, scores=cell_file.kept(evaluation), validation_sha256=digest)
-        self._put(name, cell_file.encoded(account, evaluation), rows)
+        self._put(name, cell_file.encoded(account, evaluation, secret(self.folder.parent)), rows)
         return self.folder / name
 
     def take(self, name: str, whole: Whole) -> None:

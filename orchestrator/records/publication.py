@@ -24,7 +24,7 @@ from orchestrator.errors import DamagedFileError, RequestError
 from orchestrator.experiment import AXES, Experiment
 from orchestrator.outcome import RESULTS
 from orchestrator.plan import Plan
-from orchestrator.records import cell_file, results
+from orchestrator.records import cell_file, origin, results
 from orchestrator.records.croissant import croissant
 from orchestrator.records.evaluations import Evaluations, set_aside
 from orchestrator.records.results import Results
@@ -274,7 +274,7 @@ def import_(folder: Path, evaluations: Evaluations) -> Imported:
     """
     sums = _sums(folder)
     problems = [*_altered(folder, sums)]
-    taken, present = list[str](), list[str]()
+    taken, present, seals = list[str](), list[str](), dict[str, str]()
     source = Evaluations(folder / "evaluations")
     for name in source.names():
         listed = sums.get(f"evaluations/{name}")
@@ -282,9 +282,13 @@ def import_(folder: Path, evaluations: Evaluations) -> Imported:
             problems.append(f"{source.folder / name} is not in {SUMS} and is left out.")
         elif listed == _sha256(source.storage, name):
             try:
-                (taken if _take(name, source, evaluations) else present).append(Path(name).stem)
+                seal = _take(name, source, evaluations)
+                (present if seal is None else taken).append(Path(name).stem)
+                seals |= {} if seal is None else {Path(name).stem: seal}
             except DamagedFileError as error:
                 problems.append(str(error))
+    if seals:
+        origin.note_import(evaluations.folder.parent, str(folder.resolve()), _made_by(folder), seals)
     return Imported(tuple(taken), tuple(present), tuple(problems))
 
 
@@ -310,8 +314,16 @@ def _altered(folder: Path, sums: Mapping[str, str]) -> Iterator[str]:
             yield f"{folder / name} was altered after it was exported; nothing is taken from it."
 
 
-def _take(name: str, source: Evaluations, target: Evaluations) -> bool:
-    """Copy a cell's file; False where the same is there.
+def _made_by(folder: Path) -> dict[str, Any]:
+    """What an exported folder tells of the code that made it."""
+    try:
+        return dict(json.loads((folder / "provenance.json").read_bytes())["export"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def _take(name: str, source: Evaluations, target: Evaluations) -> str | None:
+    """Copy a cell's file, and tell its seal; None where the same is there.
 
     Raises:
         DamagedFileError: The file, or the one that is there, is damaged, or they differ.
@@ -321,10 +333,10 @@ def _take(name: str, source: Evaluations, target: Evaluations) -> bool:
         ours = target.checked(name)
     except FileNotFoundError:
         target.take(name, theirs)
-        return True
+        return theirs.footer.seal or ""
     if ours.file != theirs.file:
         scores = "the same scores" if ours.rows.equals(theirs.rows) else "other scores"
         raise DamagedFileError(
             f"{target.folder / name} is there already, from another training with {scores}, and stays as it is."
         )
-    return False
+    return None

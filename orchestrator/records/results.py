@@ -22,6 +22,7 @@ from orchestrator.plan import Cell, Plan, original
 from orchestrator.records import cell_file
 from orchestrator.records.evaluations import Evaluations, set_aside
 from orchestrator.records.marks import Marks
+from orchestrator.records.origin import Origins
 from orchestrator.records.soundness import check
 from orchestrator.records.storage import Storage, in_parallel
 from orchestrator.workspace import Location
@@ -48,6 +49,7 @@ SCHEMA = pa.schema(
         ("git_commit", pa.string()),
         ("protocol", pa.int64()),
         ("started", pa.float64()),
+        ("origin", pa.string()),
         ("git_dirty", pa.bool_()),
         *((name, pa.string()) for name in ("torch_version", "device", "instruction_set", "onednn_isa")),
         ("threads", pa.int64()),
@@ -117,12 +119,12 @@ def aggregate(plan: Plan, evaluations: Evaluations, marks: Marks | None = None) 
             all others are read, and those found sound are marked.
     """
     marks = marks or evaluations.checked_marks
-    known = marks.seals()
-    parts = _parts(plan.experiment.name, evaluations, known, plan.cells)
+    known, origins = marks.seals(), Origins.of(evaluations.folder.parent)
+    parts = _parts(plan.experiment.name, evaluations, known, origins, plan.cells)
     missing = tuple(cell for part in parts for cell in part.missing)
     gone = {cell.id for cell in missing}
     again = [cell for cell in evaluations.replicas(plan.cells) if original(cell.id) not in gone]
-    replicas = _parts(plan.experiment.name, evaluations, known, again)
+    replicas = _parts(plan.experiment.name, evaluations, known, origins, again)
     marks.add([seal for part in (*parts, *replicas) for seal in part.sound])
     table = _with_trials(pa.Table.from_batches([part.rows for part in parts], SCHEMA), plan)
     other = pa.Table.from_batches([part.rows for part in replicas], SCHEMA)
@@ -135,9 +137,11 @@ def aggregate(plan: Plan, evaluations: Evaluations, marks: Marks | None = None) 
     )
 
 
-def _parts(experiment: str, evaluations: Evaluations, known: Collection[str], cells: Sequence[Cell]) -> list[_Part]:
+def _parts(
+    experiment: str, evaluations: Evaluations, known: Collection[str], origins: Origins, cells: Sequence[Cell]
+) -> list[_Part]:
     stretches = [cells[start : start + _STRETCH] for start in range(0, len(cells), _STRETCH)]
-    work = partial(_part, experiment, evaluations, known)
+    work = partial(_part, experiment, evaluations, known, origins)
     return list(in_parallel(work, stretches, evaluations.storage.readers))
 
 
@@ -188,7 +192,10 @@ class _Part(NamedTuple):
     """Seals of files whose rows were read and agree."""
 
 
-def _part(experiment: str, evaluations: Evaluations, known: Collection[str], cells: Sequence[Cell]) -> _Part:
+def _part(
+    experiment: str, evaluations: Evaluations, known: Collection[str], origins: Origins, cells: Sequence[Cell]
+) -> _Part:
+    origin = list[str]()
     done, found, missing, damaged = list[Cell](), list[dict[str, Any]](), list[Cell](), list[str]()
     sound = list[str]()
     for cell in cells:
@@ -199,12 +206,13 @@ def _part(experiment: str, evaluations: Evaluations, known: Collection[str], cel
                 sound += [footer.seal] if footer.seal else []
             found.append(footer.content)
             done.append(cell)
+            origin.append(origins.origin(footer.seal, footer.signed))
         except FileNotFoundError:
             missing.append(cell)
         except DamagedFileError as error:
             missing.append(cell)
             damaged.append(_set_aside(cell, evaluations, error))
-    columns = _columns(experiment, done, found)
+    columns = {**_columns(experiment, done, found), "origin": origin}
     records = (account["provenance"].get("stated") for account in found)
     stated = {cell.id: record for cell, record in zip(done, records, strict=True) if record}
     return _Part(pa.record_batch([columns[name] for name in SCHEMA.names], SCHEMA), missing, damaged, stated, sound)

@@ -20,6 +20,7 @@ from orchestrator.outcome import Result, has_figures
 from orchestrator.questions import Key, Part, Question, parts, questions
 from orchestrator.records.earlier import NOTHING, Data
 from orchestrator.report.audit import Audit, Inequality, audit
+from orchestrator.report.imported import Imported
 from orchestrator.report.machines import Heard, Machines, answer, by_block, machines
 from orchestrator.report.published import Published, beside
 from orchestrator.sequence import ALPHA, Row, by_seed, decided, look, partners
@@ -178,6 +179,8 @@ class Comparison:
     """Pairs of a seed that are done, but not in one environment, and so in no difference."""
     owed: int = 0
     """Replicas that a launch on this machine would train to bring these together."""
+    imported: Imported | None = None
+    """What cells were trained elsewhere; None where none was."""
 
     def when(self, claim: Claim) -> When:
         """When a claim was stated."""
@@ -207,6 +210,7 @@ class Comparison:
                 "audit": self.audit and self.audit.to_json(),
                 "data": self.data.to_json(),
                 "machines": self.machines and self.machines.to_json(),
+                "imported": self.imported and self.imported.to_json(),
                 "lines": [_told(line) for line in self.lines],
                 "published": [asdict(figure) for figure in self.published],
                 "claims": [
@@ -278,6 +282,7 @@ def compare(
         machines=_machines(experiment, (*rows, *replicas)),
         unpaired=sum(line.unpaired for line in lines),
         owed=owed,
+        imported=Imported.among(rows),
     )
 
 

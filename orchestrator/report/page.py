@@ -238,6 +238,11 @@ class _View:
             said.insert(0, say(UNPAIRED, count=self.comparison.unpaired, owed=self.comparison.owed))
         return said
 
+    def imported(self) -> list[Said]:
+        """How many cells were trained elsewhere, and what of theirs is as stated; nothing where none was."""
+        found = self.comparison.imported
+        return [say(text, **values) for text, values in found.sentences()] if found else []
+
     def too_few(self) -> Said | None:
         """That the fewest pairs of seeds cannot show anything without assumptions, where that is so."""
         tests = [tested for line in self.comparison.lines for tested in (line.tests or {}).values()]

@@ -139,8 +139,9 @@ def _cells(count: int) -> str:
 
 
 def fairness(comparison: Comparison) -> list[str]:
-    """How the threshold was chosen, whether all losses were given the same, and whether all cells may be pooled."""
-    parts = (part for part in (comparison.audit, comparison.pool, comparison.data, comparison.machines) if part)
+    """How the threshold was chosen, what losses were given, whether cells may be pooled, and which were imported."""
+    found = (comparison.audit, comparison.pool, comparison.data, comparison.machines, comparison.imported)
+    parts = (part for part in found if part)
     return [PROTOCOLS[comparison.threshold], *(line for part in parts for line in part.told())]
 
 

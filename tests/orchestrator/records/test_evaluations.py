@@ -26,6 +26,7 @@ from hypothesis import strategies as st
 from orchestrator.errors import DamagedFileError, NewerFormatError, WorkspaceError
 from orchestrator.records.cell_file import SCHEMA, VERSION, encoded, encoded_validation
 from orchestrator.records.evaluations import Account, Evaluations, read_account, set_aside
+from orchestrator.records.origin import secret
 from orchestrator.records.storage import Storage
 from trainers.evaluation import Evaluation
 
@@ -208,10 +209,10 @@ from pathlib import Path
 from orchestrator.records.evaluations import Evaluations, read_account
 account = read_account(Path({str(path)!r}))
 os.fsync = lambda file: os.kill(os.getpid(), 9)
-Evaluations(Path({str(evaluations.folder / "other")!r})).publish(account.resolved, account, None)
+Evaluations(Path({str(evaluations.folder.parent / "other")!r})).publish(account.resolved, account, None)
 """
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == -9
-    other = Evaluations(path.parents[3] / "other")
+    other = Evaluations(evaluations.folder.parent / "other")
     assert other.ids() == set()
     assert list(other.accounts()) == []
     (left,) = other.storage.list()
@@ -367,6 +368,7 @@ def test_local_and_remote_files_are_the_same_bytes(
 ) -> None:
     cell, path = published
     remote = Evaluations(s3_place / "evaluations")
+    Storage(s3_place).write("origin.key", secret(path.parents[4]))  # else the signatures differ
     there = remote.publish(cell.recipe, an_account(cell), evaluation)
     assert there == remote.path(cell.recipe, cell.id)
     assert Storage(there.parent).read(there.name) == path.read_bytes()

@@ -93,7 +93,7 @@ def publish(
 ) -> Callable[..., Path]:
     def publish(cell: Cell, **changes: Any) -> Path:
         account = an_account(cell, **changes)
-        return evaluations.publish(cell.recipe, account, evaluation if account.state == "finished" else None)
+        return evaluations.publish(cell.recipe, account, None if account.state == "diverged" else evaluation)
 
     return publish
 
