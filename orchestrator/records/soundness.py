@@ -113,9 +113,9 @@ def _scores(rows: Evaluation, scores: NDArray[np.float32]) -> Iterator[str]:
         own = rows.classes == rows.label[:, None]
         kept = np.where(own, scores, -np.inf).max(axis=1)
         absent = ~own.any(axis=1)
-        yield from _first("scores do not descend", (np.diff(scores, axis=1) > 0).any(axis=1))
+        yield from _first("scores do not descend", np.diff(scores, axis=1).max(axis=1) > 0)
         steps = np.diff(np.sort(rows.classes, axis=1), axis=1)
-        yield from _first("a class occurs twice", np.asarray(steps.min(axis=1) == 0))
+        yield from _first("a class occurs twice", steps.min(axis=1) == 0)
         yield from _first("the highest of the scores is another", scores[:, 0] != top)
         yield from _first("the second of the scores is another", scores[:, 1] != rows.runner_up_score)
         wrong = np.where(absent, rows.positive > scores[:, -1], kept != rows.positive)

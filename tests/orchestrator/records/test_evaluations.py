@@ -650,7 +650,7 @@ def test_a_cell_is_not_done_before_its_validation_rows_are_there(
 
     monkeypatch.setattr(Storage, "write", noted)
     evaluations.publish(cell.recipe, an_account(cell), drawn(), drawn(20))
-    assert written == ["validation", "evaluations"]
+    assert written[-2:] == ["validation", "evaluations"]
 
 
 def test_validation_rows_lie_in_an_object_store_as_well(
