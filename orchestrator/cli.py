@@ -270,13 +270,11 @@ def status(
 
         if as_json:
             changed = {"changed": wiring.outdated(asked, place, DATA)} if asked else {}
-            told = [{**overview.status_json(status), **changed} for status in states()]
-            foreign = [imported(status["experiment"]) for status in told]
-            print(
-                json.dumps(
-                    [{**each, "imported": one and one.to_json()} for each, one in zip(told, foreign, strict=True)]
-                )
-            )
+            found = states()
+            foreign = {status.experiment: imported(status.experiment) for status in found}
+            counted = {name: one and one.to_json() for name, one in foreign.items()}
+            told = [(overview.status_json(status), counted[status.experiment]) for status in found]
+            print(json.dumps([{**each, **changed, "imported": counts} for each, counts in told]))
             return
         subject = f"Experiment '{wanted[0]}' has" if wanted else "No experiment has"
         nothing = f"{subject} not been launched in workspace {workspace}."
