@@ -84,6 +84,7 @@ class Bench:
             hook=None,
             console=console,
             stated={},
+            rehash=False,
         )
         ended = launch.run(wiring.experiment(self.folder / "mixed.yaml"))
         return ended, console.file.getvalue()  # pyright: ignore[reportAttributeAccessIssue]
@@ -152,11 +153,8 @@ def test_a_machine_that_falls_while_it_works_moves_its_seeds_and_the_launch_ends
     thread.join()
     assert (ended.tally["finished"], ended.tally["failed"]) == (6, 0)
     found = aggregate(asked, bench.evaluations)
-    comparison = wiring.compared(
-        found, asked, Workspace.at(str(bench.folder / "runs")), None, bench.folder / "mixed.yaml"
-    )
+    place = Workspace.at(str(bench.folder / "runs"))
+    comparison = wiring.compared(found, asked, place, bench.folder / "mixed.yaml")
     assert comparison.unpaired == 0
     assert {len(found) for found in bench.sets().values()} == {1, 2}
-    assert [cell.loss for cell in bench.evaluations.replicas(asked.cells)] == [
-        "softmax"
-    ] or found.replicas.num_rows <= 2
+    assert 1 <= found.replicas.num_rows <= 2
