@@ -193,6 +193,11 @@ class Comparison:
         return "after" if "after" in words else "before" if words == {"before"} else "unknown"
 
     @property
+    def secondary(self) -> int:
+        """Findings that wait for the others."""
+        return sum(finding.claim.family == "secondary" for finding in self.findings)
+
+    @property
     def measures(self) -> tuple[str, ...]:
         """What is compared."""
         return tuple(self.lines[0].means)

@@ -189,6 +189,11 @@ class _View:
         count = len(self.comparison.findings)
         if self.comparison.sequence:
             return say("The verdicts hold for all {count} at once, and at every look (Bonferroni).", count=count)
+        if second := self.comparison.secondary:
+            text = (
+                "The verdicts hold for all {count} primary claims at once, then for the {second} secondary ones (Holm)."
+            )
+            return say(text, count=count - second, second=second)
         return say("The verdicts hold for all {count} at once (Holm).", count=count)
 
     @property

@@ -364,6 +364,9 @@ def claims_heading(comparison: Comparison) -> str:
     if comparison.sequence:
         at_once = f" for all {count} at once and" if count > 1 else ""
         return f"Claims, {when}; verdicts hold{at_once} at every look (Bonferroni)"
+    if second := comparison.secondary:
+        held = f"verdicts hold for all {count - second} primary at once, then for {second} secondary (Holm)"
+        return f"Claims, {when}; {held}"
     return f"Claims, {when}; verdicts hold for all {count} at once (Holm)" if count > 1 else f"Claims, {when}"
 
 

@@ -200,6 +200,11 @@ def test_a_secondary_claim_that_waits_says_so_and_takes_nothing_from_the_primary
     assert all(finding.waits == (finding.claim.family == "secondary") for finding in found)
 
 
+def test_the_heading_says_which_verdicts_hold_at_once(every_kind: Comparison) -> None:
+    held = "verdicts hold for all 10 primary at once, then for 1 secondary (Holm)"
+    assert tables.claims_heading(every_kind).endswith(held)
+
+
 def test_the_order_of_families_in_the_file_does_not_matter() -> None:
     primary, secondary = {"over": "all"}, {"over": "some", "family": "secondary"}
     assert verdicts(MIXED, secondary, primary) == ["supported", "refuted"]
