@@ -23,7 +23,7 @@ from orchestrator.report.spreads import Spread, like
 from orchestrator.sequence import ALPHA, by_seed, partners
 from orchestrator.statistics import power
 from orchestrator.statistics.intervals import ENOUGH
-from orchestrator.statistics.scopes import combined, mean_factors
+from orchestrator.statistics.scopes import FEWEST_DATASETS, combined, dataset_means, mean_factors
 from orchestrator.statistics.support import (
     Asked,
     Assumed,
@@ -91,11 +91,14 @@ def prospects(experiment: Experiment, rows: Sequence[Row]) -> list[Prospect]:
 def _prospect(
     claim: Claim, found: Sequence[Part], experiment: Experiment, by_key: Mapping[Key, Sequence[Row]], alpha: float
 ) -> Prospect:
-    n, noise = len(experiment.seeds), _noise(claim, found, experiment, by_key)
-    effect, source = _expected(claim)
+    n, (effect, source) = len(experiment.seeds), _expected(claim)
+    noise = _between(found, by_key) if claim.population else _noise(claim, found, experiment, by_key)
     now: float | None = None
     if claim.population:
         counsel = "no power: the spread between data sets is not known; more of them, not more seeds, would help"
+        if noise and not math.isnan(effect):
+            now = _power(claim, noise, effect, len({part.dataset for part in found}), alpha)
+            counsel = _counsel(claim, noise, effect, now, alpha).replace("seeds", "data sets")
     elif noise is None or math.isnan(effect):
         counsel = _unknown(claim, n, noise, alpha)
     else:
@@ -201,6 +204,14 @@ def _noise(
     return Noise((mean,), rho or 0.0, basis if together else f"{basis}, {told}")
 
 
+def _between(found: Sequence[Part], by_key: Mapping[Key, Sequence[Row]]) -> Noise | None:
+    """How far the means of data sets scatter, where enough of them have values."""
+    means = dataset_means([_summed(part, by_key) for part in found], [part.dataset for part in found])
+    known = [mean for mean in means if not math.isnan(mean)]
+    deviation = float(np.std(known, ddof=1)) if len(known) >= FEWEST_DATASETS else 0.0
+    return Noise((deviation,), 0.0, f"{len(known)} data sets here") if deviation else None
+
+
 def _summed(part: Part, by_key: Mapping[Key, Sequence[Row]]) -> dict[int, float]:
     return combined([_values(question, by_key) for question in part.questions], part.factors)
 
@@ -238,7 +249,7 @@ def _borrowed(part: Part, experiment: Experiment) -> Spread | None:
 # As a table
 
 
-HEADS = ("claim", "scope", "expected (from)", "spread of seeds (from)", "power", "for 80 %")
+HEADS = ("claim", "scope", "expected (from)", "spread (from)", "power", "for 80 %")
 
 
 def table(experiment: Experiment, rows: Sequence[Row]) -> Table:

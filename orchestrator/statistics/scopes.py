@@ -149,8 +149,13 @@ def population_interval(
         datasets: The data set of each setting.
         confidence: Of the interval.
     """
+    found = mean_interval(dataset_means(settings, datasets), confidence)
+    return found if found.n >= FEWEST_DATASETS else Interval(found.estimate, math.nan, math.nan, found.n)
+
+
+def dataset_means(settings: Sequence[Mapping[int, float]], datasets: Sequence[Hashable]) -> list[float]:
+    """One mean per data set, of its settings' means over seeds; NaN where a setting has no value."""
     means = dict[Hashable, list[float]]()
     for values, dataset in zip(settings, datasets, strict=True):
         means.setdefault(dataset, []).append(math.fsum(values.values()) / len(values) if values else math.nan)
-    found = mean_interval([math.fsum(each) / len(each) for each in means.values()], confidence)
-    return found if found.n >= FEWEST_DATASETS else Interval(found.estimate, math.nan, math.nan, found.n)
+    return [math.fsum(each) / len(each) for each in means.values()]

@@ -167,6 +167,22 @@ def test_a_population_needs_more_data_sets_and_not_more_seeds() -> None:
     assert "more of them, not more seeds, would help" in found.counsel
 
 
+def test_the_power_for_a_population_is_that_of_its_data_sets() -> None:
+    datasets = ["digits", "mnist", "fashion_mnist", "cifar10", "cifar100"]
+    effects = [0.01, 0.08, 0.05, 0.06, 0.02]
+    earlier = [
+        {**row, "dataset": dataset}
+        for dataset, effect in zip(datasets, effects, strict=True)
+        for row in rows({"resnet8": [effect - 0.01, effect + 0.01]})
+    ]
+    found = only(asked(expecting(0.05, over="mean", population=True), datasets=datasets), earlier)
+    deviation = float(np.std(effects, ddof=1))
+    assert found.noise is not None
+    assert found.noise.deviations == pytest.approx([deviation])
+    assert found.power == pytest.approx(probability(0.05, deviation, 5, Asked("higher", 0, 0.05)))
+    assert found.counsel.endswith(" data sets would do)") or found.counsel.endswith(" data sets")
+
+
 def test_sequential_seeds_have_half_of_alpha_at_the_last_look() -> None:
     found = only(asked(expecting(0.02), seeds={"min": 5, "max": 12, "until": "decided"}), EARLIER)
     assert found.power == pytest.approx(probability(0.02, DEVIATION, 12, Asked("higher", 0, 0.025)))
