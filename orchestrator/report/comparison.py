@@ -353,11 +353,12 @@ def _tests(
     differences = np.stack([_differences(key, experiment, by_key) for key in keys], axis=1)
     steps = np.array([[step(name, by_key.get(key, ())) for key in keys] for name in compared(experiment)])
     t = paired.paired_t_test(differences, steps)
-    holm, fdr = multiplicity.holm(t), multiplicity.benjamini_hochberg(t)
+    pairs = (~np.isnan(differences)).sum(axis=-1)
+    whole = t if experiment.sequence else np.where(pairs == len(experiment.seeds), t, np.nan)  # or a star would flatter
+    holm, fdr = multiplicity.holm(whole), multiplicity.benjamini_hochberg(whole)
     flipped = paired.sign_flip_test(differences, rng, DRAWS)
     low, high = paired.bca_interval(differences, rng, DRAWS)
-    few = (~np.isnan(differences)).sum(axis=-1) < ENOUGH_SEEDS
-    low, high = np.where(few, np.nan, low), np.where(few, np.nan, high)
+    low, high = (np.where(pairs < ENOUGH_SEEDS, np.nan, bound) for bound in (low, high))
     effect, tally = paired.effect_size(differences, steps), paired.wins(differences)
     columns = (t, holm, fdr, flipped, low, high, effect, tally.win, tally.tie, tally.loss)
     values = [column.tolist() for column in columns]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from orchestrator.report.comparison import Finding
+from orchestrator.report.comparison import Comparison, Finding
 from orchestrator.statistics.intervals import ENOUGH, Interval
 from orchestrator.statistics.pairs import Withheld
 
@@ -38,6 +38,24 @@ def doubts(finding: Finding) -> Iterator[Sentence]:
     if finding.doubted:
         text = "a sign test disagrees (p = {p}), so the verdict rests on differences being about normal"
         yield text, {"p": f"{finding.signs:.2f}"}
+
+
+WRONG = {3: (12, 73), 5: (12, 59), 10: (10, 35), 20: (8, 12)}
+"""Percent of simulated experiments without a true difference in which Student's t finds one, by seeds: where
+differences are exponential, and where one seed in ten collapses by 40 points (benchmarks.verdicts)."""
+
+
+def assumption(comparison: Comparison) -> Sentence | None:
+    """What the verdicts assume of differences, and how often they are wrong where it fails; None without a verdict."""
+    pairs = [finding.difference.n for finding in comparison.findings if finding.verdict != "undecided"]
+    n = min((count for count in pairs if count >= ENOUGH), default=0)
+    if not n:
+        return None
+    about = max(known for known in WRONG if known <= n)
+    skew, collapse = WRONG[about]
+    text = "Verdicts assume that differences between seeds are about normal. Simulated without a true difference, with {about} seeds: {skew} % of verdicts are wrong where differences are exponential, {collapse} % where one seed in ten collapses. {n} seeds without a collapse leave it possible in up to {unseen} % of seeds."  # noqa: E501 - one key of words.json
+    values = {"about": about, "skew": skew, "collapse": collapse, "n": n}
+    return text, values | {"unseen": f"{100 * (1 - 0.05 ** (1 / n)):.0f}"}
 
 
 def _lost(finding: Finding) -> Sentence:

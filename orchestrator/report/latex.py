@@ -33,7 +33,14 @@ def latex(comparison: Comparison, overall: Overall | None = None) -> str:
     if comparison.findings:
         robust = [f"{tables.ROBUST}.", *tables.robust(comparison)] if tables.robust(comparison) else []
         told = _escaped(
-            " ".join([f"{tables.claims_heading(comparison)}. {_n(comparison)}", tables.NOT_PROVED, *robust])
+            " ".join(
+                [
+                    f"{tables.claims_heading(comparison)}. {_n(comparison)}",
+                    *tables.assumed(comparison),
+                    tables.NOT_PROVED,
+                    *robust,
+                ]
+            )
         )
         columns = [r"p{.4\linewidth}", r"p{.15\linewidth}", "l", r"p{.15\linewidth}"]
         parts.append(_float(f"{name}-claims", told, columns, tables.JUDGED, [_rows(tables.judged_rows(comparison))]))

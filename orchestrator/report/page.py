@@ -29,8 +29,8 @@ from orchestrator.report import across, figures, tables, within
 from orchestrator.report.comparison import Comparison, Finding, Line
 from orchestrator.report.contest import Contest, Setting, told_of
 from orchestrator.report.curves import GRID, Curve, gather
+from orchestrator.report.doubts import assumption, shown
 from orchestrator.report.doubts import doubts as sentences
-from orchestrator.report.doubts import shown
 from orchestrator.report.styles import COLOURS, Look, look
 from orchestrator.report.words import Said, joined, measure, say, words
 from orchestrator.stated import When
@@ -506,6 +506,12 @@ def doubts(finding: Finding) -> list[Said]:
     ]
 
 
+def assumed(comparison: Comparison) -> Said | None:
+    """What the verdicts assume, and how often they are wrong where it fails; None without a verdict."""
+    found = assumption(comparison)
+    return say(found[0], **found[1]) if found else None
+
+
 def advice(found: within.Sampled) -> list[Said]:
     """Which noise is the greatest in a setting, and what would decide the claim."""
     return [
@@ -665,6 +671,7 @@ def _environment() -> Environment:
         "sampled_heads": within.HEADS,
         "sampled_cells": within.cells,
         "across_caption": across_caption,
+        "assumed": assumed,
         "across_heading": across_heading,
         "across_cells": tables.across_cells,
         "across_heads": [

@@ -14,8 +14,8 @@ from rich.text import Text
 from orchestrator.experiment import Claim, Threshold
 from orchestrator.report.across import ENOUGH_SEEDS, Overall, Standing, Standings
 from orchestrator.report.comparison import ALPHA, Comparison, Finding, Line, Tested
+from orchestrator.report.doubts import assumption, shown
 from orchestrator.report.doubts import doubts as sentences
-from orchestrator.report.doubts import shown
 from orchestrator.stated import When
 from orchestrator.statistics import power
 from orchestrator.statistics.intervals import ENOUGH as ENOUGH_PAIRS
@@ -105,7 +105,7 @@ def caption(comparison: Comparison) -> str:
     numbers = (
         f"Percent; mean ± half of the 95 % Student t interval over n seeds. Δ to {comparison.baseline}: paired by "
         "seed, in points; * differs from 0 after Holm's correction over all differences shown (paired t test, 5 %, "
-        f"from {ENOUGH_PAIRS} pairs on)."
+        f"from {ENOUGH_PAIRS} pairs on, where no planned pair is missing or lost)."
     )
     return " ".join([numbers, *remarks(comparison)])
 
@@ -127,7 +127,7 @@ def remarks(comparison: Comparison) -> list[str]:
     if comparison.collapsed:
         told.append(f"{_cells(comparison.collapsed)} collapsed ({COLLAPSED}); the figures count as they are.")
     if comparison.diverged:
-        told.append(f"{comparison.diverged} cells diverged and are in no mean.")
+        told.append(f"{_cells(comparison.diverged)} diverged, in no mean.")
     return told
 
 
@@ -180,6 +180,7 @@ def terminal(comparison: Comparison, overall: Overall | None = None) -> Renderab
         parts += [Text("\nPublished, by other recipes\n", style="italic"), _published(comparison)]
     if comparison.findings:
         parts += [Text(f"\n{claims_heading(comparison)}\n", style="italic"), _claims(comparison)]
+        parts += [Text(f"\n{told}", style="dim") for told in assumed(comparison)]
         parts += [Text(NOT_PROVED, style="dim")]
     if told := robust(comparison):
         parts += [Text(f"\n{ROBUST}\n", style="italic"), *map(Text, told)]
@@ -357,6 +358,12 @@ def doubts(finding: Finding) -> list[str]:
     return unequal + [text.format(**values) for text, values in sentences(finding)]
 
 
+def assumed(comparison: Comparison) -> list[str]:
+    """What the verdicts assume, and how often they are wrong where it fails; nothing without a verdict."""
+    found = assumption(comparison)
+    return [found[0].format(**found[1])] if found else []
+
+
 def claims_heading(comparison: Comparison) -> str:
     """When the claims were stated, and how they were judged at once."""
     when = STATED[comparison.when_all]
@@ -512,7 +519,7 @@ def markdown(comparison: Comparison, overall: Overall | None = None) -> str:
     if comparison.published:
         parts.append(table(published_rows(comparison), PUBLISHED))
     if comparison.findings:
-        parts += [claims_heading(comparison), table(judged_rows(comparison), JUDGED), NOT_PROVED]
+        parts += [claims_heading(comparison), table(judged_rows(comparison), JUDGED), *assumed(comparison), NOT_PROVED]
     if told := robust(comparison):
         parts += [f"{ROBUST}:", *told]
     return "\n\n".join([*parts, caption(comparison)])

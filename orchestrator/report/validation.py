@@ -10,10 +10,12 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from orchestrator.evidence import step
 from orchestrator.experiment import Experiment
 from orchestrator.outcome import has_figures
 from orchestrator.report.comparison import ALPHA, compared
-from orchestrator.statistics.null import false_positive_rates
+from orchestrator.statistics.intervals import ENOUGH
+from orchestrator.statistics.null import false_positive_rates, rate_deviation
 
 SPLITS = 1_000
 
@@ -22,8 +24,17 @@ NAMES = {"t": "Student t", "sign_flip": "sign flip", "wilcoxon": "Wilcoxon signe
 
 def rates(experiment: Experiment, rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
     """How often each test finds a difference between two halves of one configuration's seeds, by measure."""
+    found: dict[str, dict[str, float]] = {}
+    for metric in compared(experiment):
+        values, rng = _values(experiment, rows, metric), np.random.default_rng(0)
+        found[metric] = false_positive_rates(values, rng, SPLITS, ALPHA, step(metric, rows))
+    return found
+
+
+def scatter(experiment: Experiment, rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """The standard deviation, over grids of this size, of the rate of a test that errs as often as it should."""
     return {
-        metric: false_positive_rates(_values(experiment, rows, metric), np.random.default_rng(0), SPLITS, ALPHA)
+        metric: rate_deviation(_values(experiment, rows, metric), np.random.default_rng(0), SPLITS, ALPHA)
         for metric in compared(experiment)
     }
 
@@ -41,7 +52,7 @@ def _values(experiment: Experiment, rows: Sequence[Mapping[str, Any]], metric: s
 
 def table(experiment: Experiment, rows: Sequence[Mapping[str, Any]]) -> RenderableType:
     """The rates for a terminal."""
-    found = rates(experiment, rows)
+    found, scattered = rates(experiment, rows), scatter(experiment, rows)
     shown = Table(box=None, padding=(0, 2, 0, 0))
     shown.add_column("false differences found by")
     for metric in found:
@@ -49,10 +60,13 @@ def table(experiment: Experiment, rows: Sequence[Mapping[str, Any]]) -> Renderab
     for test, name in NAMES.items():
         values = (found[metric][test] for metric in found)
         shown.add_row(name, *("–" if value != value else f"{100 * value:.1f} %" for value in values))  # noqa: PLR0124
+    about = (f"{100 * ALPHA:g} ± {200 * value:.1f} %" if value == value else "–" for value in scattered.values())  # noqa: PLR0124
+    shown.add_row("a sound test, in 95 of 100 grids", *about)
     half = len(experiment.seeds) // 2
     explanation = (
         f"The seeds of each configuration were split at random into two halves of {half}, {SPLITS} times, and compared "
-        f"as if they were two losses: every difference found is false. A sound test finds {100 * ALPHA:g} % or fewer; "
-        "verdicts rest on Student t. Configurations with fewer than 4 seeds are left out."
+        f"as if they were two losses: every difference found is false. Verdicts rest on Student t. The splits "
+        f"of a grid reuse its seeds, so that its rates scatter about those of the tests: the last line says by how "
+        f"much at most. Configurations with fewer than {2 * ENOUGH} seeds are left out."
     )
     return Group(shown, Text(), Text(explanation, style="dim"))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import statistics
-from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import reduce
@@ -29,7 +28,7 @@ from orchestrator.plan import Cell, Plan
 from orchestrator.records.evaluations import Evaluations
 from orchestrator.report.comparison import ALPHA
 from orchestrator.report.tables import statement
-from orchestrator.statistics.intervals import Interval
+from orchestrator.statistics.intervals import ENOUGH, Interval
 from orchestrator.statistics.multiplicity import holm
 from orchestrator.statistics.samples import TwoWay, mcnemar, paired_sample_interval, two_way_interval
 from orchestrator.statistics.verdicts import Verdict, verdict
@@ -38,12 +37,6 @@ from trainers.metrics.uniform import uniform_accuracy
 
 Right = NDArray[np.bool_]
 Source = Literal["seeds", "samples", "both"]
-
-POWER = 0.8
-"""With which the seeds or samples that are said to be enough would decide."""
-
-MOST = {"seeds": 10_000, "samples": 100_000_000}
-"""Beyond, nobody has as many."""
 
 
 class BySeed(NamedTuple):
@@ -89,38 +82,6 @@ class Sampled(NamedTuple):
         noise = self.noise
         most = max(noise, key=lambda source: noise[source])
         return most if noise[most] > 0 else None
-
-    @property
-    def enough(self) -> Mapping[Literal["seeds", "samples"], int | None]:
-        """How many seeds, or test samples, would decide with the other as it is; None where no number would."""
-        tolerance, estimate = self.claim.tolerance, self.both.estimate
-        distance = min(abs(estimate - tolerance), abs(estimate + tolerance))
-        seeds, samples = len(self.seeds), self.samples
-        return {
-            "seeds": _first(seeds, MOST["seeds"], lambda n: _visible(self.both, n, samples) <= distance),
-            "samples": _first(samples, MOST["samples"], lambda n: _visible(self.both, seeds, n) <= distance),
-        }
-
-
-def _first(present: int, most: int, enough: Callable[[int], bool]) -> int | None:
-    """The first number beyond the present one that is enough, as all after it are."""
-    numbers = range(present + 1, most + 1)
-    found = bisect_left(numbers, True, key=enough)
-    return numbers[found] if found < len(numbers) else None
-
-
-def _visible(both: TwoWay, seeds: int, samples: int) -> float:
-    """The distance from the margin that so many see with `POWER` by the two-way interval; NaN if noise is unknown."""
-    from scipy.special import ndtri, stdtrit
-
-    rest = both.residual_variance
-    squares = (rest + samples * both.seed_variance, rest + seeds * both.sample_variance, rest)
-    total = squares[0] + squares[1] - rest
-    if not total > 0:
-        return total
-    freedoms = (seeds - 1, samples - 1, (seeds - 1) * (samples - 1))
-    freedom = max(seeds - 1, total**2 / sum(square**2 / f for square, f in zip(squares, freedoms, strict=True)))
-    return float(stdtrit(freedom, 1 - ALPHA / 2) + ndtri(POWER)) * math.sqrt(total / seeds / samples)
 
 
 def within(plan: Plan, evaluations: Evaluations, rng: np.random.Generator | None = None) -> tuple[Sampled, ...]:
@@ -232,27 +193,19 @@ GREATEST: Mapping[Source, str] = {
 
 
 def advice(found: Sampled) -> Iterator[tuple[str, dict[str, str]]]:
-    """Which noise is the greatest, and what would decide the claim: sentences, and the values in their braces."""
+    """Which noise is the greatest, and whether the verdict would hold alone: sentences, and values in their braces.
+
+    How many seeds would decide is said beside the claim, once.
+    """
     if found.dominant:
         yield GREATEST[found.dominant], {}
     if found.verdict != "undecided":
-        yield "{verdict}, also for other seeds and another test set", {"verdict": found.verdict}
-    elif len(found.seeds) < 2:  # noqa: PLR2004 - one seed has no spread
-        yield "one seed does not tell how much seeds differ", {}
-    else:
-        yield _enough_said(found)
-
-
-def _enough_said(found: Sampled) -> tuple[str, dict[str, str]]:
-    seeds, samples = found.enough["seeds"], found.enough["samples"]
-    values = {"seeds": f"{seeds:,}" if seeds else "", "samples": f"{samples:,}" if samples else ""}
-    if seeds and samples:
-        return "about {seeds} seeds would decide, or {samples} test samples", values
-    if seeds:
-        return "about {seeds} seeds would decide, but no larger test set", {"seeds": values["seeds"]}
-    if samples:
-        return "about {samples} test samples would decide, but no number of seeds", {"samples": values["samples"]}
-    return "neither more seeds nor more test samples alone would decide", {}
+        yield (
+            "{verdict} for other seeds and another test set, too, if it were the only question",
+            {"verdict": found.verdict},
+        )
+    elif len(found.seeds) < ENOUGH:
+        yield "fewer than {enough} seeds do not tell how much seeds differ", {"enough": str(ENOUGH)}
 
 
 HEADS = ("difference", "one seed", "McNemar", "seeds", "test set", "both")

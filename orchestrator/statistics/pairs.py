@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, NamedTuple
 
 from orchestrator.statistics import sequential
@@ -56,12 +57,12 @@ class Pairs:
     theirs: Scale = Scale()
     missing: int = 0
 
-    @property
+    @cached_property
     def step(self) -> float:
         """Of a difference: none where one of the two has none."""
         return max(self.mine.step, self.theirs.step) if self.mine.step and self.theirs.step else 0.0
 
-    @property
+    @cached_property
     def complete(self) -> list[float]:
         """Differences of the pairs of which nothing is lost."""
         return [mine - theirs for mine, theirs in self._both() if mine is not None and theirs is not None]
@@ -71,7 +72,7 @@ class Pairs:
         """Pairs of which something is lost."""
         return len(self.challenger) - len(self.complete)
 
-    @property
+    @cached_property
     def at_worst(self) -> list[float] | None:
         """Differences with what is lost at its bound; None where that has none."""
         found: list[float] = []

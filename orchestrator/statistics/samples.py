@@ -79,7 +79,7 @@ def two_way_interval(
     is too small where few seeds decide and too large where neither does, so the percentiles
     are taken where a normal bootstrap would give the t interval of the variance components
     (Satterthwaite 1946), as Hesterberg 2015 widens those of a one-way bootstrap.
-    With fewer than two seeds or samples there is no interval (NaN).
+    With fewer than two seeds or samples, or without any spread, there is no interval (NaN).
 
     Args:
         challenger_correct: Whether each sample is right, (seeds, samples); scores will do.
@@ -99,7 +99,7 @@ def two_way_interval(
     variance = max(between_seeds + between_samples - residual, residual) / difference.size
     resampled = _pigeonhole(difference, rng, draws)
     spread = float(resampled.std())
-    low = high = estimate
+    low = high = math.nan
     if spread > 0:
         weight = sum(
             s**2 / f for s, f in zip(squares, (seeds - 1, samples - 1, (seeds - 1) * (samples - 1)), strict=True)

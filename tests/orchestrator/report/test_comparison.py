@@ -207,8 +207,16 @@ def test_there_is_no_verdict_while_planned_cells_are_missing(missing: int, side:
     assert "no verdict while planned cells are missing" in tables.text(comparison, "markdown")
 
 
-@pytest.mark.parametrize(("side", "at_worst"), [("b", -0.08), ("a", 0.28)])
-def test_a_verdict_has_to_stand_with_diverged_cells_at_their_worst(side: str, at_worst: float) -> None:
+@pytest.mark.parametrize("lost", [None, NONE])
+def test_there_is_no_star_where_a_planned_pair_is_missing_or_lost(lost: float | None) -> None:
+    whole, cut = of_two(BETTER, BASE), of_two([lost, *BETTER[1:]], BASE)
+    assert any("*" in cell for cell in tables.cells(whole.lines[1]))
+    assert not any("*" in cell for cell in tables.cells(cut.lines[1]))
+    assert tables.cells(cut.lines[1])[5] == "4"
+
+
+@pytest.mark.parametrize("side", ["b", "a"])
+def test_a_verdict_has_to_stand_with_diverged_cells_at_their_worst(side: str) -> None:
     cut = [None if seed < 2 else value for seed, value in enumerate(BETTER if side == "b" else BASE)]
     comparison = of_two(cut, BASE) if side == "b" else of_two(BETTER, cut)
     (finding,) = comparison.findings
@@ -300,6 +308,15 @@ def test_a_verdict_against_which_most_pairs_speak_is_doubted() -> None:
     assert "a sign test disagrees (p = 1.00)" in tables.text(comparison, "markdown")
 
 
+@pytest.mark.parametrize("form", ["markdown", "latex"])
+def test_the_assumption_of_a_verdict_is_named_with_the_rate_at_which_it_is_wrong_without(form: Any) -> None:
+    text = tables.text(of_two(BETTER, BASE), form).replace("\\%", "%")
+    assert "with 5 seeds: 12 % of verdicts are wrong where differences are exponential, 59 % where one" in text
+    assert "5 seeds without a collapse leave it possible in up to 45 % of seeds" in text
+    assert "are about normal" in shown(of_two(BETTER, BASE))
+    assert "are about normal" not in tables.text(of_two(BASE, BASE, claims=[{**CLAIM, "margin": 0.0}]), form)
+
+
 @pytest.mark.parametrize("seeds", [19, 20])
 def test_a_bootstrap_interval_is_given_where_it_holds(seeds: int) -> None:
     noise = np.random.default_rng(0).normal(0, 0.01, (2, seeds))
@@ -340,7 +357,7 @@ def test_the_terminal_shows_them_too(comparison: Comparison) -> None:
     text = shown(comparison)
     for part in ("60.5", "2/3 (1 diverged)", "+10.0", "better: uniform_accuracy of b above a", "undecided"):
         assert part in text
-    assert "1 cells diverged and are in no mean." in text
+    assert "1 cell diverged, in no mean." in text
 
 
 def test_the_terminal_table_fits_80_columns(comparison: Comparison) -> None:

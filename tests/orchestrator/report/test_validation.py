@@ -37,4 +37,14 @@ def test_a_measure_without_values_has_no_rates() -> None:
     Console(file=shown, width=160).print(validation.table(asked(20), rows(20)))
     student = next(line for line in shown.getvalue().splitlines() if line.startswith("Student t"))
     assert "–" in student
-    assert "two halves of 10, 1000 times" in shown.getvalue()
+    assert "two halves of 10, 1000 times" in " ".join(shown.getvalue().split())
+
+
+def test_how_far_rates_scatter_is_printed_beside_them() -> None:
+    shown = io.StringIO()
+    Console(file=shown, width=160).print(validation.table(asked(20), rows(20)))
+    sound = next(line for line in shown.getvalue().splitlines() if line.startswith("a sound test"))
+    scattered = validation.scatter(asked(20), rows(20))["uniform_accuracy"]
+    assert f"5 ± {200 * scattered:.1f} %" in sound
+    assert "–" in sound
+    assert 0.004 < scattered < 0.012

@@ -171,42 +171,18 @@ def test_the_greatest_noise_is_found(of_seed: float, of_sample: float, most: str
 
 
 def test_no_noise_has_no_greatest() -> None:
-    found = noisy(0.0, 0.0)._replace(both=TwoWay(0.1, 0.1, 0.1, 0.0, 0.0, 0.0))
+    found = noisy(0.0, 0.0)._replace(both=TwoWay(0.1, 0.09, 0.11, 0.0, 0.0, 0.0))
     assert found.dominant is None
-    assert [sentence for sentence, _ in advice(found)] == ["{verdict}, also for other seeds and another test set"]
+    assert [sentence for sentence, _ in advice(found)] == [
+        "{verdict} for other seeds and another test set, too, if it were the only question"
+    ]
 
 
-def test_as_many_seeds_as_are_said_to_do_decide_four_times_in_five() -> None:
-    found = noisy(0.1, 0.1, seeds=5)
-    assert found.verdict == "undecided"
-    seeds = found.enough["seeds"]
-    assert seeds is not None
-    decided, runs, both = 0, 300, found.both
-    rng = np.random.default_rng(1)
-    for _ in range(runs):
-        values = (
-            both.estimate
-            + rng.normal(0, math.sqrt(both.seed_variance), (seeds, 1))
-            + rng.normal(0, math.sqrt(both.sample_variance), 500)
-            + rng.normal(0, math.sqrt(both.residual_variance), (seeds, 500))
-        )
-        decided += two_way_interval(values, np.zeros_like(values), rng, draws=300).low > 0
-    print(f"{seeds} seeds decide in {decided / runs:.2f}")
-    assert decided / runs == pytest.approx(0.8, abs=0.12)
-
-
-def test_where_the_test_set_is_in_the_way_no_number_of_seeds_decides() -> None:
-    found = noisy(0.001, 3.0)
-    assert found.enough["seeds"] is None
-    assert found.enough["samples"] is not None
-    assert found.enough["samples"] > 500
-    assert [sentence for sentence, _ in advice(found)][1].startswith("about {samples} test samples would decide, but")
-
-
-def test_a_difference_at_the_margin_is_never_decided() -> None:
-    found = noisy(0.1, 0.1)
-    found = found._replace(claim=found.claim.model_copy(update={"margin": found.both.estimate}))
-    assert set(found.enough.values()) == {None}
+def test_how_many_seeds_would_decide_is_said_beside_the_claim_alone() -> None:
+    """Or one claim has several counsels."""
+    for found in (noisy(0.1, 0.1, seeds=5), noisy(0.001, 3.0)):
+        assert found.verdict == "undecided"
+        assert not any("decide" in sentence for sentence, _ in advice(found))
 
 
 def shown(found: Any) -> str:
@@ -233,7 +209,9 @@ def test_the_terminal_shows_each_claim_once_and_fits_80_columns(written: Callabl
 
 def test_one_seed_says_so(written: Callable[..., Any]) -> None:
     (found,) = within(*written(models(1.05), seeds=1))
-    assert [sentence for sentence, _ in advice(found)] == ["one seed does not tell how much seeds differ"]
+    assert [sentence for sentence, _ in advice(found)] == [
+        "fewer than {enough} seeds do not tell how much seeds differ"
+    ]
     assert "–" in shown((found,))
 
 
