@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import math
 import zlib
 from abc import ABC
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from trainers.datasets import Images, MissingDataError
 from trainers.datasets.downloaded import Downloaded
+from trainers.datasets.hashes import hashes
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
@@ -28,6 +31,10 @@ class _Idx(Downloaded, ABC):
     test_images = 10_000
 
     torchvision_class: ClassVar[str]
+    checksums: ClassVar[tuple[str, ...]]
+    """MD5 of the published files, unpacked, in the order of `FILES`."""
+    packed: ClassVar[Collection[str]]
+    """MD5 of published files as they are distributed, so that these need not be unpacked to be known."""
     system_folder: ClassVar[Path | None] = None
     """Where the operating system's package keeps the files."""
 
@@ -60,6 +67,27 @@ class _Idx(Downloaded, ABC):
             raise MissingDataError(f"The files of '{self.name}' vanished from {data_dir / self.folder}.")
         return paths
 
+    def is_official(self, data_dir: Path) -> bool:
+        """Whether the files are the published ones, packed or not; files put in their place have a digest.
+
+        Raises:
+            MissingDataError: The files are absent, or cannot be read.
+        """
+        if not self.is_published:
+            return False
+        paths = self._found(data_dir)
+        if paths is None:
+            self.find(data_dir)  # says which files were looked for
+            return False
+        digests = [hashes(path.parent, [path.name], data_dir)[path.name] for path in paths]
+        found = zip(paths, digests, self.checksums, strict=True)
+        return all(_is_published(path, digest, md5, frozenset(self.packed)) for path, digest, md5 in found)
+
+    def manifest(self, data_dir: Path) -> dict[str, str]:
+        """SHA-256 of each file; raises as `find` does."""
+        self.find(data_dir)
+        return {path.name: hashes(path.parent, [path.name], data_dir)[path.name] for path in self._originals(data_dir)}
+
     def _read(self, data_dir: Path) -> tuple[Images, Images]:
         train_pixels, train_labels, test_pixels, test_labels = self._originals(data_dir)
         return _images(train_pixels, train_labels), _images(test_pixels, test_labels)
@@ -71,12 +99,21 @@ class MNIST(_Idx):
     name = "mnist"
     torchvision_class = "MNIST"
     folder = "MNIST/raw"
-    official = (
-        "md5 f68b3c2dcbeaaa9fbdd348bbdeb94873  train-images-idx3-ubyte.gz, "
-        "md5 d53e105ee54ea40749a09fcbcd1e9432  train-labels-idx1-ubyte.gz, "
-        "md5 9fb629c4189551a2d022fa330f9573f3  t10k-images-idx3-ubyte.gz, "
-        "md5 ec29112dd5afa0611ce80d1b7f02629c  t10k-labels-idx1-ubyte.gz"
+    checksums = (
+        "6bbc9ace898e44ae57da46a324031adb",
+        "a25bea736e30d166cdddb491f175f624",
+        "2646ac647ad5339dbf082846283269ea",
+        "27ae3e4e09519cfbb04c329615203637",
     )
+    packed = frozenset(
+        {
+            "f68b3c2dcbeaaa9fbdd348bbdeb94873",
+            "d53e105ee54ea40749a09fcbcd1e9432",
+            "9fb629c4189551a2d022fa330f9573f3",
+            "ec29112dd5afa0611ce80d1b7f02629c",
+        }
+    )
+    official = " ".join(checksums)
 
 
 class FashionMNIST(_Idx):
@@ -85,12 +122,27 @@ class FashionMNIST(_Idx):
     name = "fashion_mnist"
     torchvision_class = "FashionMNIST"
     folder = "FashionMNIST/raw"
-    official = (
-        "md5 8d4fb7e6c68d591d4c3dfef9ec88bf0d  train-images-idx3-ubyte.gz, "
-        "md5 25c81989df183df01b3e8a0aad5dffbe  train-labels-idx1-ubyte.gz, "
-        "md5 bef4ecab320f06d8554ea6380940ec79  t10k-images-idx3-ubyte.gz, "
-        "md5 bb300cfdad3c16e7a12a480ee83cd310  t10k-labels-idx1-ubyte.gz"
+    checksums = (
+        "f4a8712d7a061bf5bd6d2ca38dc4d50a",
+        "9018921c3c673c538a1fc5bad174d6f9",
+        "8181f5470baa50b63fa0f6fddb340f0a",
+        "15d484375f8d13e6eb1aabb0c3f46965",
     )
+    packed = frozenset(
+        {
+            # as torchvision downloads them
+            "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
+            "25c81989df183df01b3e8a0aad5dffbe",
+            "bef4ecab320f06d8554ea6380940ec79",
+            "bb300cfdad3c16e7a12a480ee83cd310",
+            # as in Debian's package
+            "cf8536b0aa1a6ac5fa3f23001093305c",
+            "10bea18fdb374794d4bb42e356e600c9",
+            "f78720b4224f21cce2f2ccf2d7a94c9a",
+            "0d30e22e447f3c33dab9ed536400ac01",
+        }
+    )
+    official = " ".join(checksums)
     system_folder = Path("/usr/share/datasets/fashion-mnist")
     alternatives = (
         "Install Debian's package dataset-fashion-mnist, put the files there, pass --data-dir, "
@@ -139,6 +191,17 @@ def _images(pixels_path: Path, labels_path: Path) -> Images:
     if len(pixels) != len(labels):
         raise _damaged(labels_path, f"it has {len(labels)} labels for {len(pixels)} images")
     return Images(pixels[:, None], labels.astype(np.int64))
+
+
+@cache
+def _is_published(path: Path, digest: str, md5: str, packed: frozenset[str]) -> bool:
+    """Whether a file is the published one; `digest` is that of its bytes, so that a changed file is looked at again."""
+    del digest
+    try:
+        raw = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+    except OSError as error:
+        raise _damaged(path, str(error)) from error
+    return raw == md5 or raw in packed or hashlib.md5(_content(path), usedforsecurity=False).hexdigest() == md5
 
 
 def _plain_or_gzip(path: Path) -> Path | None:

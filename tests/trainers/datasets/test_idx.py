@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +11,7 @@ import numpy as np
 import pytest
 
 from trainers.datasets import MissingDataError, fingerprint
+from trainers.datasets.content import content as content_of
 from trainers.datasets.idx import FILES, MNIST, FashionMNIST, read_idx
 
 if TYPE_CHECKING:
@@ -138,3 +141,43 @@ def test_every_image_needs_a_label(tmp_path: Path, write_mnist: WriteMNIST, writ
     write_idx(tmp_path / MNIST.folder / f"{FILES[1]}.gz", np.zeros(39, np.uint8))
     with pytest.raises(MissingDataError, match="39 labels for 40 images"):
         MNIST().load(tmp_path)
+
+
+@pytest.mark.skipif(not DEBIAN.is_dir(), reason=f"NOT TESTED: no {DEBIAN}; apt-get install dataset-fashion-mnist")
+@pytest.mark.parametrize("pack", [bytes, gzip.compress], ids=["plain", "packed anew"])
+def test_the_published_files_are_known_by_what_they_hold(pack: Callable[[bytes], bytes], tmp_path: Path) -> None:
+    assert FashionMNIST().is_official(tmp_path)
+    folder = tmp_path / FashionMNIST.folder
+    folder.mkdir(parents=True)
+    for file in FILES:
+        content = gzip.decompress((DEBIAN / f"{file}.gz").read_bytes())
+        (folder / (file if pack is bytes else f"{file}.gz")).write_bytes(pack(content))
+    assert FashionMNIST().is_official(tmp_path)
+    assert content_of(FashionMNIST(), tmp_path) is None
+
+
+@pytest.mark.skipif(not DEBIAN.is_dir(), reason=f"NOT TESTED: no {DEBIAN}; apt-get install dataset-fashion-mnist")
+def test_one_flipped_label_makes_other_data_of_it(tmp_path: Path) -> None:
+    folder = tmp_path / FashionMNIST.folder
+    folder.mkdir(parents=True)
+    for file in FILES:
+        shutil.copy(DEBIAN / f"{file}.gz", folder)
+    labels = folder / f"{FILES[3]}.gz"
+    content = bytearray(gzip.decompress(labels.read_bytes()))
+    content[-1] = (content[-1] + 1) % 10
+    labels.write_bytes(gzip.compress(bytes(content)))
+    assert not FashionMNIST().is_official(tmp_path)
+    found = content_of(FashionMNIST(), tmp_path)
+    assert found is not None
+    assert found.digest != FashionMNIST().published_digest
+    assert found.manifest is not None
+    assert set(found.manifest) == {f"{file}.gz" for file in FILES}
+
+
+def test_files_put_in_the_place_of_the_published_ones_have_a_digest(tmp_path: Path, write_mnist: WriteMNIST) -> None:
+    write_mnist(tmp_path / MNIST.folder)
+    found = content_of(MNIST(), tmp_path)
+    assert found is not None
+    (tmp_path / MNIST.folder / f"{FILES[2]}.gz").unlink()
+    with pytest.raises(MissingDataError, match="expected"):
+        MNIST().is_official(tmp_path)
