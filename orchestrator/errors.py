@@ -7,6 +7,7 @@ OrchestratorError
 │   ├── NewerFormatError       a file was written by a newer version of this program
 │   └── UnreachableError       a service (tracking, registry, Ray) does not answer
 └── DamagedFileError           a cell's file cannot be trusted
+    └── LostRowsError          only the file of its validation rows cannot
 """
 
 from __future__ import annotations
@@ -46,3 +47,7 @@ class UnreachableError(RequestError):
 
 class DamagedFileError(OrchestratorError):
     """A cell's file is truncated, altered or of a foreign schema."""
+
+
+class LostRowsError(DamagedFileError):
+    """A cell's own file is whole, but the file of its validation rows is missing or another."""

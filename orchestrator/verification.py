@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.errors import RequestError
+from orchestrator.errors import LostRowsError, RequestError
 from orchestrator.outcome import has_figures
 from orchestrator.plan import AT, SHOWN, Cell, Plan
 from orchestrator.provenance import COSTS
@@ -29,8 +30,10 @@ class Left(NamedTuple):
 
     @classmethod
     def of(cls, cell: Cell, evaluations: Evaluations) -> Left:
-        """Read from its files; raises as those do."""
-        return cls(evaluations.account(cell), evaluations.evaluation(cell), evaluations.validation(cell))
+        """Read from its files, without validation rows where these are lost; otherwise raises as those do."""
+        with suppress(LostRowsError):
+            return cls(evaluations.account(cell), evaluations.evaluation(cell), evaluations.validation(cell))
+        return cls(evaluations.account(cell), evaluations.evaluation(cell))
 
 
 Numbers = Mapping[Kind, Mapping[str, NDArray[Any]]]
@@ -74,6 +77,8 @@ class Verdict:
 def compare(then: Left, now: Left) -> Verdict:
     """Compare what two trainings of one cell left: their accounts and their samples' rows, test and validation."""
     states = (then.account.state, now.account.state)
+    if then.validation is None and then.account.validation_sha256 is not None:
+        now = now._replace(validation=None)  # those of the first training are lost
     before, after = _numbers(*then), _numbers(*now)
     # One that diverged has no numbers to compare with those of one that did not.
     kinds = before if has_figures(states[0]) == has_figures(states[1]) else ()

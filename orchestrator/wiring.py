@@ -432,6 +432,10 @@ def aggregated(console: Console, plan: Plan, place: Workspace) -> Results:
     found = results.aggregate(plan, Evaluations(place.evaluations))
     for sentence in found.damaged:
         complain(console, sentence)
+    if found.lost:
+        others = f" So are those of {len(found.lost) - 1} more." if found.lost[1:] else ""
+        remedy = "Figures that follow from them stand as the cells' own files state them."
+        complain(console, f"{found.lost[0]}{others} {remedy}")
     results.write(found, place.results(plan.experiment.name))
     return found
 

@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from orchestrator.diagnosis.finding import Finding, State, several
-from orchestrator.errors import DamagedFileError
+from orchestrator.errors import DamagedFileError, LostRowsError
 from orchestrator.outcome import is_done
 from orchestrator.plan import Plan
 from orchestrator.records.cell_file import cell_in
@@ -184,11 +184,22 @@ def _names(plan: Plan | None, evaluations: Evaluations, done: Collection[str]) -
 def _looked_at(evaluations: Evaluations, origins: Origins, name: str) -> DamagedFileError | Origin | None:
     try:
         check(whole := evaluations.checked(name))
+    except LostRowsError as error:
+        return _damage(evaluations, name) or error
     except DamagedFileError as error:
         return error
     except FileNotFoundError:  # somebody has just set it aside
         return None
     return origins.origin(whole.footer.seal, whole.footer.signed)
+
+
+def _damage(evaluations: Evaluations, name: str) -> DamagedFileError | None:
+    """What is wrong with a cell's own file."""
+    try:
+        check(evaluations.checked(name, validation=False))
+    except DamagedFileError as error:
+        return error
+    return None
 
 
 def by_spool(windows: Iterable[Tracking]) -> list[Finding]:

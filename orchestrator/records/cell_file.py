@@ -26,7 +26,7 @@ import pyarrow.parquet as pq
 from pydantic import TypeAdapter
 from pydantic_core import from_json
 
-from orchestrator.errors import DamagedFileError, NewerFormatError
+from orchestrator.errors import DamagedFileError, LostRowsError, NewerFormatError
 from orchestrator.outcome import Attempt, Collapsed, Diverged, Finished, Result
 from orchestrator.plan import Cell, digest, original
 from orchestrator.records.origin import signature
@@ -302,17 +302,20 @@ class Footer:
         Args:
             file: The whole file; None where there is none.
             path: Where it lies, for messages.
+
+        Raises:
+            LostRowsError: It is missing, or another file.
         """
         told = self.content["validation_sha256"]
         if told is None:
             return None
         if file is None:
-            raise DamagedFileError(f"{path} is missing: the validation rows that {self.path} speaks of.")
+            raise LostRowsError(f"{path} is missing: the validation rows that {self.path} speaks of.")
         if hashlib.sha256(file).hexdigest() != told:
-            raise DamagedFileError(f"{path} is not the file of validation rows that {self.path} speaks of.")
+            raise LostRowsError(f"{path} is not the file of validation rows that {self.path} speaks of.")
         table = _read(file, path)
         if not self._fits(table):
-            raise DamagedFileError(f"{path} does not hold rows of the kind that {self.path} speaks of.")
+            raise LostRowsError(f"{path} does not hold rows of the kind that {self.path} speaks of.")
         return table
 
     def _fits(self, table: pa.Table) -> bool:

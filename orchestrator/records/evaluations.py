@@ -182,18 +182,22 @@ class Evaluations:
         table, _ = self._validation(name, _footer(self.storage, name).of(cell))
         return None if table is None else cell_file.evaluation_of(table)
 
-    def checked(self, name: str) -> Whole:
+    def checked(self, name: str, *, validation: bool = True) -> Whole:
         """All that is kept of a cell, by its file's name below the folder; all that it holds is checked.
 
+        Args:
+            name: Of the cell's file.
+            validation: Whether to read the validation rows, too.
+
         Raises:
-            DamagedFileError: The file, or that of its validation rows, is not one of ours, or not whole;
-                otherwise as `account` does.
+            DamagedFileError: The file is not one of ours, or not whole; a LostRowsError where only the validation
+                rows are missing or others; otherwise as `account` does.
 
         """
         content = self._bytes(name)
         footer = parsed(content, self.folder / name).named(name)
         rows = footer.table(content)
-        table, beside = self._validation(name, footer)
+        table, beside = self._validation(name, footer) if validation else (None, None)
         return Whole(content, footer, rows, beside, table)
 
     def _bytes(self, name: str) -> bytes:

@@ -20,7 +20,7 @@ import yaml
 from pyarrow import csv
 
 from orchestrator import provenance
-from orchestrator.errors import DamagedFileError, RequestError
+from orchestrator.errors import DamagedFileError, LostRowsError, RequestError
 from orchestrator.experiment import AXES, Experiment
 from orchestrator.outcome import RESULTS
 from orchestrator.plan import Plan
@@ -103,6 +103,8 @@ def _copy(names: Iterable[str], source: Evaluations, target: Evaluations) -> tup
             target.take(name, whole)
         except FileNotFoundError:
             continue
+        except LostRowsError as error:
+            damaged.append(f"{error} The cell is left out.")
         except DamagedFileError as error:
             damaged.append(f"{error} It was set aside as {set_aside(source.folder / name).name}.")
     return tuple(damaged)

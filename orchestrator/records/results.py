@@ -16,7 +16,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from orchestrator.environment import CODES, Environment, sources
-from orchestrator.errors import DamagedFileError, RequestError
+from orchestrator.errors import DamagedFileError, LostRowsError, RequestError
+from orchestrator.outcome import has_figures
 from orchestrator.own_measures import is_own, value
 from orchestrator.plan import Cell, Plan, original
 from orchestrator.records import cell_file
@@ -92,6 +93,8 @@ class Results:
     """In the same columns, the cells that were trained again so that pairs meet in one environment."""
     stated: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """What its experiment stated when each cell began, by the cell's id, where that was recorded."""
+    lost: tuple[str, ...] = ()
+    """Why each file of validation rows that is missing, or another, cannot be read; its cell is done nevertheless."""
 
     def rows(self) -> list[dict[str, Any]]:
         """One dictionary a cell, in the order of the plan."""
@@ -134,6 +137,7 @@ def aggregate(plan: Plan, evaluations: Evaluations, marks: Marks | None = None) 
         tuple(sentence for part in (*parts, *replicas) for sentence in part.damaged),
         _with_own_measures(other, Plan(plan.experiment, tuple(again)), evaluations),
         {cell: record for part in parts for cell, record in part.stated.items()},
+        tuple(sentence for part in (*parts, *replicas) for sentence in part.lost),
     )
 
 
@@ -169,7 +173,7 @@ def _with_own_measures(table: pa.Table, plan: Plan, evaluations: Evaluations) ->
     if not asked:
         return table
     cells = {cell.id: cell for cell in plan.cells}
-    finished = [cells[row["cell_id"]] if row["state"] == "finished" else None for row in table.to_pylist()]
+    finished = [cells[row["cell_id"]] if has_figures(row["state"]) else None for row in table.to_pylist()]
 
     def of(cell: Cell | None) -> list[float | None]:
         if cell is None:
@@ -190,6 +194,7 @@ class _Part(NamedTuple):
     stated: dict[str, Mapping[str, Any]]
     sound: list[str]
     """Seals of files whose rows were read and agree."""
+    lost: list[str]
 
 
 def _part(
@@ -197,13 +202,14 @@ def _part(
 ) -> _Part:
     origin = list[str]()
     done, found, missing, damaged = list[Cell](), list[dict[str, Any]](), list[Cell](), list[str]()
-    sound = list[str]()
+    sound, lost = list[str](), list[str]()
     for cell in cells:
         try:
             footer = evaluations.footer(cell)
             if footer.seal not in known:
-                check(evaluations.checked(evaluations.name(cell)))
-                sound += [footer.seal] if footer.seal else []
+                reason = _unread(evaluations, evaluations.name(cell))
+                lost += [reason] if reason else []
+                sound += [footer.seal] if footer.seal and not reason else []
             found.append(footer.content)
             done.append(cell)
             origin.append(origins.origin(footer.seal, footer.signed))
@@ -215,7 +221,23 @@ def _part(
     columns = {**_columns(experiment, done, found), "origin": origin}
     records = (account["provenance"].get("stated") for account in found)
     stated = {cell.id: record for cell, record in zip(done, records, strict=True) if record}
-    return _Part(pa.record_batch([columns[name] for name in SCHEMA.names], SCHEMA), missing, damaged, stated, sound)
+    return _Part(
+        pa.record_batch([columns[name] for name in SCHEMA.names], SCHEMA), missing, damaged, stated, sound, lost
+    )
+
+
+def _unread(evaluations: Evaluations, name: str) -> str | None:
+    """Check a cell's files; return why its validation rows could not be asked, where that is so.
+
+    Raises:
+        DamagedFileError: The cell's own file cannot be trusted.
+    """
+    try:
+        check(evaluations.checked(name))
+    except LostRowsError as error:
+        check(evaluations.checked(name, validation=False))
+        return str(error)
+    return None
 
 
 def _set_aside(cell: Cell, evaluations: Evaluations, error: DamagedFileError) -> str:

@@ -31,7 +31,8 @@ _ROUNDED = 0.05
 def check(whole: Whole) -> None:
     """Look at every row of a cell's files, and at every measure that follows from them.
 
-    Measures of another protocol are not recomputed: they may have meant something else.
+    Measures of another protocol are not recomputed: they may have meant something else. Where the validation rows
+    were not read, neither are the measures that need them.
 
     Raises:
         DamagedFileError: Rows make no sense, or the account states other figures than they give.
@@ -52,10 +53,11 @@ def check(whole: Whole) -> None:
 def disagreements(account: Account, test: Evaluation, validation: Evaluation | None) -> Iterator[str]:
     """Each figure that the account states and the rows do not give, with both."""
     temperature = account.metrics.get("temperature")
+    is_unread = validation is None and account.validation_sha256 is not None
     found = from_rows(test, validation, account.learned_bias, math.nan if temperature is None else temperature)
     for name, value in found.items():
         stated = account.metrics.get(name, value)
-        if stated is None and value is None:
+        if value is None and (stated is None or is_unread):
             continue
         if stated is None or value is None or not math.isclose(stated, value, rel_tol=_AGREE, abs_tol=_AGREE):
             yield f"{name} {_shown(stated)}, but its rows give {_shown(value)}"

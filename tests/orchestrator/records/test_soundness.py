@@ -329,3 +329,36 @@ def test_measures_of_another_protocol_are_not_recomputed(
     with pytest.raises(DamagedFileError, match="a sample occurs twice"):
         twice = pa.concat_tables([table, table])
         soundness.check(soundness.Whole(content, footer, twice, None, None))
+
+
+@pytest.mark.parametrize("damage", ["missing", "altered"])
+def test_a_cell_whose_validation_rows_are_lost_stays_done_and_is_named_each_time(
+    folder: Path, asked: Plan, ours: Evaluations, damage: str
+) -> None:
+    import_(folder, ours)
+    lost = ours.folder.parent / "validation" / ours.name(asked.cells[0])
+    if damage == "missing":
+        lost.unlink()
+    else:
+        lost.write_bytes(lost.read_bytes() + b"?")
+    for _ in range(2):  # what could not be asked is never marked as checked
+        found = aggregate(asked, ours)
+        assert len(found.rows()) == CELLS
+        assert found.damaged == ()
+        assert [str(lost) in sentence for sentence in found.lost] == [True]
+
+
+@pytest.mark.parametrize(
+    ("forged", "noticed"), [({"uniform_accuracy": 0.999}, True), ({"accuracy_at_validation_threshold": 0.999}, False)]
+)
+def test_without_validation_rows_only_the_test_rows_are_asked(
+    folder: Path, asked: Plan, ours: Evaluations, forged: dict[str, float], *, noticed: bool
+) -> None:
+    import_(folder, ours)
+    cell = asked.cells[0]
+    account = ours.account(cell)
+    stated = replace(account, metrics={**account.metrics, **forged})
+    ours.storage.write(ours.name(cell), encoded(stated, ours.evaluation(cell)))
+    ours.validations.delete(ours.name(cell))
+    found = aggregate(asked, ours)
+    assert [bool(found.damaged), bool(found.lost)] == [noticed, not noticed]
