@@ -116,7 +116,7 @@ class Finding:
     alone: Verdict
     """The verdict if this were the only question asked."""
     p: float
-    """How sure it is (`verdicts.boundary_p`), adjusted by Holm over all findings; NaN where seeds are sequential."""
+    """How sure it is (`scopes.Levels`), adjusted by Holm over all findings; NaN where seeds are sequential."""
     seeds_needed: int | None = None
     """How many seeds in all would decide, were the difference what it seems now; None if decided or unknown, and
     where `power.PRACTICAL` would not."""

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Literal
 
-from orchestrator.statistics.intervals import CONFIDENCE, ENOUGH, Interval
+from orchestrator.statistics.intervals import ENOUGH, Interval
 
 Direction = Literal["higher", "lower", "equal"]
 Verdict = Literal["supported", "refuted", "equivalent", "undecided"]
@@ -41,23 +41,6 @@ def verdict(difference: Interval, direction: Direction, margin: float) -> Verdic
     if _beyond(-high, margin):
         return "refuted"
     return "equivalent" if within else "undecided"
-
-
-def boundary_p(difference: Interval, margin: float) -> float:
-    """How sure the verdict of an interval is: the smallest level at which it would still be given.
-
-    Two-sided, from Student's t at the nearest boundary of the margin; with `intervals.mean_interval`, a
-    verdict other than `undecided` has p <= 0.05. NaN without an interval of `ENOUGH` seeds.
-    """
-    half = (difference.high - difference.low) / 2
-    if difference.n < ENOUGH or not half > 0:
-        return math.nan
-    from scipy.special import stdtr, stdtrit
-
-    distance = min(abs(difference.estimate - margin), abs(difference.estimate + margin))
-    freedom = difference.n - 1
-    error = half / float(stdtrit(freedom, (1 + CONFIDENCE) / 2))
-    return float(2 * stdtr(freedom, -distance / error))
 
 
 def sign_p(differences: Sequence[float], found: Verdict, direction: Direction, margin: float, lost: int = 0) -> float:

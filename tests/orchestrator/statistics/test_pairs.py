@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import t as student_t
 
-from orchestrator.statistics.intervals import mean_interval
+from orchestrator.statistics.intervals import Interval, mean_interval
 from orchestrator.statistics.pairs import Pairs, Scale, judge, judge_at_look
 from orchestrator.statistics.sequential import interval
-from orchestrator.statistics.verdicts import Direction, boundary_p, sign_p, verdict
+from orchestrator.statistics.verdicts import Direction, sign_p, verdict
 
 ACCURACY = Scale(worst=0.0, best=1.0, step=1 / 1000)
 ERROR_RATE = Scale(worst=1.0, best=0.0, step=1 / 1000)
@@ -21,6 +22,13 @@ GAP = Scale()
 """A measure without bounds or steps."""
 
 Values = list[float | None]
+
+
+def boundary_p(difference: Interval, margin: float) -> float:
+    """Student's t at the nearer end of the margin."""
+    error = (difference.high - difference.low) / 2 / student_t(difference.n - 1).ppf(0.975)
+    distance = min(abs(difference.estimate - margin), abs(difference.estimate + margin))
+    return float(2 * student_t(difference.n - 1).sf(distance / error))
 
 
 def accuracies(challenger: Values, baseline: Values, **more: Any) -> Pairs:

@@ -11,13 +11,19 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest, ttest_1samp
 
 from orchestrator.statistics.intervals import Interval, mean_interval
-from orchestrator.statistics.verdicts import Direction, Verdict, boundary_p, sign_p, verdict
+from orchestrator.statistics.scopes import levels
+from orchestrator.statistics.verdicts import Direction, Verdict, sign_p, verdict
 
 intervals = st.tuples(st.floats(-1, 1), st.floats(0, 1)).map(
     lambda pair: Interval(pair[0], pair[0] - pair[1], pair[0] + pair[1], 5)
 )
 margins = st.floats(0, 0.5)
 directions = st.sampled_from(get_args(Direction))
+
+
+def boundary_p(difference: Interval, margin: float) -> float:
+    """The smallest level at which the verdict of an interval would be given."""
+    return levels(difference, "higher", margin).p
 
 
 def between(low: float, high: float) -> Interval:
@@ -60,7 +66,7 @@ def test_two_seeds_have_an_interval_and_no_verdict(direction: Direction) -> None
     two = mean_interval([0.9, 0.9], step=0.001)
     assert two.low > 0.8
     assert verdict(two, direction, 0.01) == "undecided"
-    assert math.isnan(boundary_p(two, 0.01))
+    assert boundary_p(two, 0.01) == 1
     three = mean_interval([0.9, 0.9, 0.9], step=0.001)
     assert verdict(three, direction, 0.01) != "undecided"
     assert boundary_p(three, 0.01) < 0.001
