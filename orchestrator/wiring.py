@@ -591,15 +591,17 @@ def near(place: Location) -> Location:
 
 
 def prepared(place: Workspace) -> Workspace:
-    """The workspace, made and found to be writable.
+    """The workspace, made and found to be writable, with the secret by which workers sign what they train in it.
 
     Raises:
         WorkspaceError: It is not.
     """
+    from orchestrator.records.origin import secret
     from orchestrator.records.storage import Storage
 
     place.create()
     Storage(place.root).probe()
+    secret(place.root)
     return place
 
 

@@ -25,10 +25,13 @@ _KEY = "origin.key"
 
 
 def secret(root: Location) -> bytes:
-    """The workspace's secret, made where there is none."""
+    """The workspace's secret, made where there is none; of several processes that make one, all get the same.
+
+    In an object store, the one that is written last stays: whoever starts workers asks for it before they run.
+    """
     storage = Storage(root)
     if (known := storage.read(_KEY)) is None:
-        storage.write(_KEY, secrets.token_hex(32).encode())
+        storage.create(_KEY, secrets.token_hex(32).encode())
         known = storage.read(_KEY)  # another process may have made one at the same moment
     return known or b""
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 import os
 import re
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -90,6 +90,13 @@ class Storage:
         else:
             _replace(self.root / name, content)
 
+    def create(self, name: str, content: bytes) -> None:
+        """Put a file there, whole or not at all, unless there is one of the name; object stores replace that one."""
+        if isinstance(self.root, Remote):
+            self.write(name, content)
+        else:
+            _create(self.root / name, content)
+
     def move(self, name: str, to: str) -> None:
         """Give a file another name, in the place of one that has it."""
         if isinstance(self.root, Remote):
@@ -164,6 +171,23 @@ def _opened(place: Remote) -> tuple[fs.FileSystem, str]:
 
 
 def _replace(path: Path, content: bytes) -> None:
+    with _written_beside(path, content) as beside:
+        beside.replace(path)
+
+
+def _create(path: Path, content: bytes) -> None:
+    with _written_beside(path, content) as beside:
+        try:
+            path.hardlink_to(beside)
+        except FileExistsError:
+            pass
+        except OSError:  # a file system without links
+            if not path.exists():
+                beside.replace(path)
+
+
+@contextmanager
+def _written_beside(path: Path, content: bytes) -> Generator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     # Hidden, so that no dataset reader takes a half-written file for a cell.
     beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
@@ -172,7 +196,7 @@ def _replace(path: Path, content: bytes) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        beside.replace(path)
+        yield beside
     finally:
         beside.unlink(missing_ok=True)
 

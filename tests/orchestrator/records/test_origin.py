@@ -18,10 +18,12 @@ from orchestrator.records.evaluations import Evaluations
 from orchestrator.records.origin import Origins, secret, signature
 from orchestrator.records.publication import export, import_
 from orchestrator.records.results import aggregate
+from orchestrator.records.storage import Storage
 from orchestrator.report.comparison import compare
 from orchestrator.report.imported import Imported
 from orchestrator.verification import Left
 from orchestrator.verification import compare as rerun
+from orchestrator.wiring import prepared
 from orchestrator.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -78,6 +80,43 @@ def test_the_secret_is_not_exported(theirs: Workspace, ours: Evaluations, tmp_pa
     assert len(key) == 64
     assert not any(key in path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file())
     assert ours.ids()
+
+
+def test_a_secret_that_another_process_makes_meanwhile_is_the_secret_of_both(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, asked = Storage.read, list[str]()
+
+    def late(self: Storage, name: str) -> bytes | None:
+        """As for one who looks just before the other writes."""
+        asked.append(name)
+        return None if len(asked) == 1 else read(self, name)
+
+    first = secret(tmp_path)
+    monkeypatch.setattr(Storage, "read", late)
+    assert secret(tmp_path) == first == (tmp_path / "origin.key").read_bytes()
+    assert [path.name for path in tmp_path.iterdir()] == ["origin.key"]
+
+
+def test_where_files_cannot_be_linked_there_is_a_secret_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError("no links here")
+
+    monkeypatch.setattr(Path, "hardlink_to", refuse)
+    first = secret(tmp_path)
+    Storage(tmp_path).create("origin.key", b"another")
+    assert len(first) == 64
+    assert secret(tmp_path) == first
+
+
+def test_a_prepared_workspace_has_its_secret_before_any_worker_runs(tmp_path: Path) -> None:
+    prepared(Workspace(tmp_path / "runs"))
+    key = (tmp_path / "runs" / "origin.key").read_bytes()
+    assert len(key) == 64
+    prepared(Workspace(tmp_path / "runs"))
+    assert (tmp_path / "runs" / "origin.key").read_bytes() == key
 
 
 def test_a_rerun_with_the_same_numbers_verifies_what_came_with_the_cell(asked: Plan, ours: Evaluations) -> None:
