@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -83,6 +83,23 @@ def outstanding(
         cell: state for cell, state in states.items() if is_done(state) or (state == "failed" and not retry_failed)
     }
     return plan.pending(ended), Counter(ended.values())
+
+
+def enlist(replicas: Sequence[Cell], experiment: str, evaluations: Evaluations, registry: Registry) -> None:
+    """Record replicas that are to be trained; one that the registry calls done without a sound file is planned again.
+
+    Args:
+        replicas: What is asked for.
+        experiment: On whose behalf; the registry knows it.
+        evaluations: The files.
+        registry: Where the replicas are recorded.
+    """
+    registry.join(experiment, replicas)
+    # The registry first, as in `take_stock`.
+    known = registry.states_of([cell.id for cell in replicas])
+    done = [cell for cell in replicas if is_done(known.get(cell.id))]
+    if gone := [cell.id for cell in done if evaluations.origin(cell) is None]:
+        registry.adopt(dict.fromkeys(gone, "planned"), experiment)
 
 
 def prepare(plan: Plan, data_dir: Path, elsewhere: Callable[[Callable[[], None]], None] | None = None) -> None:

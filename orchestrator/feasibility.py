@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from orchestrator.errors import RequestError
+from orchestrator.experiment import Experiment
 from orchestrator.plan import Cell, Plan
+from orchestrator.questions import Key, parts
 from trainers.datasets import Dataset, Labels, MissingDataError, UnusableDataError
 from trainers.division import faults, no_validation
 from trainers.metrics import ON_VALIDATION
@@ -59,6 +61,7 @@ def check(plan: Plan, counted: Counted) -> None:
 def problems(plan: Plan, counted: Counted) -> list[str]:
     """Why cells of a plan cannot be trained, a sentence each and each once."""
     found: dict[str, None] = {}
+    claimed = _claimed(plan.experiment)
     for cell in _kinds(plan.cells):
         dataset = cell.recipe.dataset.model_copy(update={"shift": None})
         try:
@@ -67,7 +70,7 @@ def problems(plan: Plan, counted: Counted) -> list[str]:
             found[str(error)] = None
             continue
         sentences = [] if labels is None else list(faults(labels, cell.recipe))
-        if not sentences and (need := _need(plan, cell)):
+        if not sentences and (need := _need(plan, cell, claimed)):
             sentences = list(no_validation(labels, cell.recipe, need))
         found |= dict.fromkeys(f"{cell.dataset}: {sentence}." for sentence in sentences)
     return list(found)
@@ -86,16 +89,24 @@ def _kinds(cells: Sequence[Cell]) -> Iterator[Cell]:
             yield cell
 
 
-def _need(plan: Plan, cell: Cell) -> str | None:
+def _claimed(experiment: Experiment) -> dict[Key, str]:
+    """What of the claims needs validation images, of each dataset, backbone and loss that they need them of."""
+    found: dict[Key, str] = {}
+    for claim in experiment.claims:
+        for question in (question for part in parts(claim, experiment) for question in part.questions):
+            for key, metrics in question.measures.items():
+                for metric in (metric for metric in metrics if metric in ON_VALIDATION):
+                    found.setdefault(key, f"claim '{claim.id}' is about {metric}")
+    return found
+
+
+def _need(plan: Plan, cell: Cell, claimed: Mapping[Key, str]) -> str | None:
     """What of the experiment needs validation images of a cell, beside its own loss."""
     experiment = plan.experiment
     if cell.trial is not None:
         return None
-    for claim in experiment.claims:
-        measured = {claim.challenger: claim.metric, claim.baseline: claim.baseline_metric or claim.metric}
-        speaks = claim.where.matches(claim.challenger, cell.backbone, cell.dataset)
-        if speaks and measured.get(cell.loss) in ON_VALIDATION:
-            return f"claim '{claim.id}' is about {measured[cell.loss]}"
+    if need := claimed.get((cell.dataset, cell.backbone, cell.loss)):
+        return need
     if experiment.threshold == "validation":
         return "the threshold is chosen on it ('threshold: bias' or 'threshold: test' would not be)"
     return None

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from orchestrator import wiring
-from orchestrator.campaign import carry_out, make_true, outstanding, prepare
+from orchestrator.campaign import carry_out, enlist, make_true, outstanding, prepare
 from orchestrator.drift.ledger import Ledger
 from orchestrator.drift.sentinel import admit
 from orchestrator.errors import RequestError
@@ -159,7 +159,7 @@ class Launch:
             places = None if trials else wiring.placement(plan, found, self.address)
             pairing = Pairing(plan, found, places.can, evaluations.environment) if places else None
             if again := pairing.first() if pairing else []:
-                records.join(plan.experiment.name, again)
+                enlist(again, plan.experiment.name, evaluations, records)
                 why = "" if self.address else wiring.changes(again, found, plan, self.place)
                 self.console.print(overview.again(again, why), soft_wrap=True)
             runs = wiring.tracking(self.place, self.tracking, plan.experiment.name)
@@ -209,7 +209,7 @@ class Launch:
             if fresh := [cell for cell in cells if not (is_tuning or cell.environment)]:
                 self._admit(plan, fresh, lease.owner)
             table = LiveTable(cells, self.console)
-            more = partial(_more, rules, plan, records, table)
+            more = partial(_more, rules, plan, (records, Evaluations(self.place.evaluations)), table)
             durations = records.durations(plan.experiment.name)
             queue = Queue(cells, claim=lease.claim, durations=durations, most=self.most, places=places, more=more)
             with table:
@@ -292,18 +292,19 @@ class Launch:
 def _more(
     rules: tuple[Trials | Spending | None, Pairing | None],
     plan: Plan,
-    records: Registry,
+    kept: tuple[Registry, Evaluations],
     table: LiveTable,
     event: Ending | Adopted,
 ) -> list[Cell]:
     """The cells that are asked for once it is known what came of another."""
     rule, pairing = rules
+    records, evaluations = kept
     asked = rule.heard(event) if rule else []
     if asked and isinstance(rule, Trials):  # trials depend on the scores of others, so nobody knew of them before
         records.plan(Plan(plan.experiment, tuple(asked)))
     again = pairing.heard(event) if pairing else []
     if again:
-        records.join(plan.experiment.name, again)
+        enlist(again, plan.experiment.name, evaluations, records)
     table.expect([*asked, *again])
     return [*asked, *again]
 

@@ -513,10 +513,11 @@ def changes(again: Iterable[Cell], found: Mapping[str, Collection[str]], plan: P
     from orchestrator.records.evaluations import Evaluations
 
     cells, evaluations = {cell.id: cell for cell in plan.cells}, Evaluations(place.evaluations)
-    # One cell stands for all of its environment.
-    old = {min(found[original(cell.id)], default=""): cells[original(cell.id)] for cell in again}
-    thens = ((evaluations.origin(cell), environment(cell)) for cell in old.values())
-    return "; ".join(dict.fromkeys(filter(None, (change(then, now) for then, now in thens if then))))
+    # One cell stands for all that go from one environment to another; one that is not trained yet has none.
+    kinds = {(min(found.get(original(cell.id), ()), default=""), cell.environment): cell for cell in again}
+    old = ((cells[original(cell.id)], cell) for cell in kinds.values())
+    pairs = ((evaluations.origin(cell) or environment(cell), environment(replica)) for cell, replica in old)
+    return "; ".join(dict.fromkeys(filter(None, (change(then, now) for then, now in pairs))))
 
 
 def _owed(plan: Plan, results: Results) -> list[Cell]:

@@ -161,6 +161,33 @@ class TestAnEmptyValidationSplit:
         assert len(found) == problems
         assert all(f"claim 'P' is about {metric}" in each for each in found)
 
+    @pytest.mark.parametrize(
+        ("changes", "problems"),
+        [
+            ({}, 0),
+            ({"baseline": "bce", "baseline_metric": "accuracy_at_bias", "metric": "temperature"}, 1),
+            ({"baseline": "bce", "baseline_metric": "temperature"}, 1),
+            ({"baseline_metric": "temperature"}, 1),
+            ({"than": {"metric": "temperature"}}, 1),
+            ({"than": {"baseline_metric": "temperature"}}, 1),
+            ({"than": {"challenger": "hinge"}, "metric": "temperature", "where": {"dataset": "mnist"}}, 0),
+            ({"than": {"dataset": "digits"}, "metric": "temperature", "where": {"dataset": "mnist"}}, 1),
+        ],
+    )
+    def test_each_measure_of_a_claim_may_need_it(self, tmp_path: Path, changes: dict[str, Any], problems: int) -> None:
+        claim = {"id": "P", "metric": "accuracy_at_bias", "challenger": "bce", "baseline": "softmax"}
+        experiment = _asked(
+            "digits",
+            "mnist",
+            losses=["softmax", "bce", "hinge"],
+            claims=[{**claim, "direction": "lower", **changes}],
+            threshold="bias",
+            overrides=[{"where": {"dataset": "digits"}, "recipe": {"validation_fraction": 0}}],
+        )
+        found = _problems(tmp_path, experiment)
+        assert len(found) == problems
+        assert all("claim 'P' is about temperature" in each for each in found)
+
 
 class Secretive(Digits):
     """Digits that tell their labels only when they are loaded."""

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pyarrow.parquet as pq
 import pytest
 
+from orchestrator import wiring
+from orchestrator.campaign import enlist, take_stock
 from orchestrator.diagnosis.agreement import agree
 from orchestrator.errors import DamagedFileError
 from orchestrator.experiment import load
@@ -17,6 +19,7 @@ from orchestrator.plan import Plan, plan
 from orchestrator.records import results
 from orchestrator.records.evaluations import Evaluations
 from orchestrator.records.garbage import garbage
+from orchestrator.records.leases import held
 from orchestrator.records.publication import export, import_
 from orchestrator.records.rebuild import rebuild
 from orchestrator.records.registry import Registry
@@ -200,3 +203,39 @@ def test_a_file_under_another_cells_name_is_none(
         evaluations.account(other)
     with pytest.raises(DamagedFileError, match="named after"):
         evaluations.checked(evaluations.name(other))
+
+
+@pytest.mark.parametrize("left", [None, b"nothing"])
+def test_one_that_is_asked_for_is_trained_again_where_its_file_is_gone_or_damaged(
+    left: bytes | None, evaluations: Evaluations, asked: Plan, replica: Cell, place: Workspace
+) -> None:
+    with Registry.open(place.registry) as registry, held(registry, asked) as lease:
+        enlist([replica], "tiny", evaluations, registry)
+        registry.adopt({replica.id: "finished"})
+        enlist([replica], "tiny", evaluations, registry)
+        assert lease.claim(replica) == "finished", "its file is sound"
+        if left is None:
+            evaluations.storage.delete(evaluations.name(replica))
+        else:
+            evaluations.storage.write(evaluations.name(replica), left)
+        enlist([replica], "tiny", evaluations, registry)
+        assert lease.claim(replica) == "mine"
+        enlist([replica], "tiny", evaluations, registry)
+        assert registry.states_of([replica.id]) == {replica.id: "running"}, "it is being trained already"
+
+
+def test_a_plan_foresees_a_replica_of_a_cell_that_is_not_trained_yet(
+    place: Workspace,
+    written: Callable[[str], Path],
+    tiny: str,
+    an_account: Callable[..., Account],
+    evaluation: Evaluation,
+) -> None:
+    wider = "overrides: [{where: {loss: softmax}, resources: {cpus: 2}}]\n"
+    asked = plan(load(written(f"{tiny}seeds: 1\n{wider}")))
+    files, cells = Evaluations(place.evaluations), {cell.loss: cell for cell in asked.cells}
+    done = cells["bce_unified"]
+    files.publish(done.recipe, an_account(done, provenance=wiring.origin(done)), evaluation)
+    (again,), why = wiring.replicas(asked, place, take_stock(asked, files, None))
+    assert again == replace(cells["softmax"], resources=done.resources).again_in(wiring.environment(done).id)
+    assert why == "threads 2 → 1"
