@@ -246,7 +246,7 @@ def repeat(cell: Cell, evaluations: Evaluations, worker: Worker, copies: Evaluat
     except DamagedFileError as error:
         return str(error)
     # With as many threads as then, because sums split among threads round differently.
-    threads = then.account.provenance.get("threads", cell.resources.cpus)
+    threads = then.account.provenance.get("threads") or cell.resources.cpus
     resources = cell.resources.model_copy(update={"cpus": threads})
     outcome = worker.run(replace(cell, resources=resources), lambda event: None)  # noqa: ARG005 - nobody watches
     if isinstance(outcome, (Failed, Lost)):

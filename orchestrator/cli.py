@@ -468,13 +468,13 @@ def import_cells(
 ) -> None:
     """Take a colleague's exported cells into this workspace, where they then count as done."""
     from orchestrator.records.contents import History
-    from orchestrator.records.evaluations import Account, Evaluations
+    from orchestrator.records.evaluations import Evaluations, read_account
     from orchestrator.records.publication import import_
 
     place, console = wiring.prepared(Workspace.at(workspace)), wiring.console()
-    found = import_(folder, Evaluations(place.evaluations))
-    sent = (account for _, account in Evaluations(folder / "evaluations").accounts() if isinstance(account, Account))
-    History(place.data).learn(account for account in sent if account.cell_id in found.taken)
+    ours = Evaluations(place.evaluations)
+    found = import_(folder, ours)
+    History(place.data).learn(read_account(ours.folder / name) for name, cell in ours.cells() if cell in found.taken)
     for sentence in found.problems:
         wiring.complain(console, sentence)
     console.print(f"{len(found.taken)} cells taken, {len(found.present)} were here already.")

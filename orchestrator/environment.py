@@ -7,7 +7,9 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Self
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, Field
 
 SOME_GPU = "a GPU"
 """The device of cells that will run on a GPU of which only the machine that runs them knows the name."""
@@ -107,6 +109,43 @@ class LossCode:
     def may_be(self, other: Origin) -> bool:
         """Whether this is the other."""
         return self == other
+
+
+Count = Annotated[int, Field(ge=0, lt=2**31)]
+
+
+class Statement(BaseModel):
+    """What a cell records of `orchestrator.stated`."""
+
+    experiment: str
+    claims: dict[str, str]
+    seeds: str
+
+
+class Entries(BaseModel):
+    """The entries of a cell's provenance that are read. All are optional, and others may stand beside them."""
+
+    node: str | None = None
+    git_commit: str | None = None
+    git_dirty: bool | None = None
+    program: str | None = Field(None, alias="loss-orchestrator_version")
+    torch_version: str | None = None
+    device: str | None = None
+    instruction_set: str | None = None
+    onednn_isa: str | None = None
+    threads: Count | None = None
+    devices: Count | None = None
+    fingerprints: dict[str, str] | None = None
+    distributions: dict[str, str | None] | None = None
+    stated: Statement | None = None
+    loss_sha256: str | None = None
+    backbone_sha256: str | None = None
+    dataset_sha256: str | None = None
+    loop_sha256: str | None = None
+    loss_source: str | None = None
+    backbone_source: str | None = None
+    dataset_source: str | None = None
+    loop_source: str | None = None
 
 
 Origin = Environment | LossCode

@@ -17,15 +17,16 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import MISSING, asdict, dataclass, fields
 from functools import cached_property
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import quote
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import TypeAdapter
+from pydantic import Field, TypeAdapter
 from pydantic_core import from_json
 
+from orchestrator.environment import Entries
 from orchestrator.errors import DamagedFileError, LostRowsError, NewerFormatError
 from orchestrator.outcome import Attempt, Collapsed, Diverged, Finished, Result
 from orchestrator.plan import Cell, digest, original
@@ -72,6 +73,10 @@ _REPEATED = ["label", "prediction", "runner_up", "classes.list.element"]
 _SCHEMAS = {1: _FIRST, 2: _FIRST, VERSION: SCHEMA}
 
 
+Int64 = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+"""As tables have it."""
+
+
 @dataclass(frozen=True)
 class Account:
     """What a cell's file says of the cell as a whole."""
@@ -79,16 +84,16 @@ class Account:
     cell_id: str
     state: Result
     recipe: dict[str, Any]
-    protocol: int
-    samples: int
-    epochs: int
+    protocol: Int64
+    samples: Int64
+    epochs: Int64
     """Epochs completed; a diverged cell stopped in the next."""
     metrics: dict[str, float | None]
     shifts: dict[str, dict[str, float]]
     """Accuracies under each shift of the test set, by its name."""
     learned_bias: list[float]
     history: list[dict[str, float]]
-    parameters: int | None
+    parameters: Int64 | None
     train_seconds: float | None
     images_per_second: float | None
     started: float
@@ -371,6 +376,7 @@ def parsed(end: bytes, path: Location) -> Footer:
                 f"{path} has version {content['version']} of the cell format; this program reads {VERSION}: upgrade it."
             )
         _check_entries(content)
+        Entries.model_validate(content["provenance"], strict=True)
         content = dict.fromkeys(_ENTRIES - content.keys()) | content  # all of them have the default None
     if not sealed:
         _validated(text, path)

@@ -77,7 +77,11 @@ class Evaluations:
 
     def names(self) -> list[str]:
         """The names of all cells' files."""
-        return [file.name for file in self.storage.list() if cell_in(file.name)]
+        return [name for name, _ in self.cells()]
+
+    def cells(self) -> list[tuple[str, str]]:
+        """These names, and with each the id of the cell or replica."""
+        return [(file.name, cell) for file in self.storage.list() if (cell := cell_in(file.name))]
 
     def files(self) -> dict[str, Stored]:
         """The files of all cells and replicas that are done, by id."""

@@ -20,7 +20,7 @@ import yaml
 from pyarrow import csv
 
 from orchestrator import provenance
-from orchestrator.errors import DamagedFileError, LostRowsError, RequestError
+from orchestrator.errors import DamagedFileError, LostRowsError, OrchestratorError, RequestError
 from orchestrator.experiment import AXES, Experiment
 from orchestrator.outcome import RESULTS
 from orchestrator.plan import Plan
@@ -271,6 +271,8 @@ class Imported:
 def import_(folder: Path, evaluations: Evaluations) -> Imported:
     """Put the cells of an exported folder beside one's own; nothing that is there is overwritten.
 
+    What cannot be taken is named, and the others are taken. What was taken is noted, whatever stops this.
+
     Raises:
         RequestError: The folder is not an exported one.
     """
@@ -278,19 +280,24 @@ def import_(folder: Path, evaluations: Evaluations) -> Imported:
     problems = [*_altered(folder, sums)]
     taken, present, seals = list[str](), list[str](), dict[str, str]()
     source = Evaluations(folder / "evaluations")
-    for name in source.names():
-        listed = sums.get(f"evaluations/{name}")
-        if listed is None:
-            problems.append(f"{source.folder / name} is not in {SUMS} and is left out.")
-        elif listed == _sha256(source.storage, name):
-            try:
-                seal = _take(name, source, evaluations)
-                (present if seal is None else taken).append(Path(name).stem)
-                seals |= {} if seal is None else {Path(name).stem: seal}
-            except DamagedFileError as error:
-                problems.append(str(error))
-    if seals:
-        origin.note_import(evaluations.folder.parent, str(folder.resolve()), _made_by(folder), seals)
+    try:
+        for name, cell in source.cells():
+            listed = sums.get(f"evaluations/{name}")
+            if listed is None:
+                problems.append(f"{source.folder / name} is not in {SUMS} and is left out.")
+            elif listed == _sha256(source.storage, name):
+                try:
+                    seal = _take(name, source, evaluations)
+                except OrchestratorError as error:
+                    problems.append(str(error))
+                except Exception as error:  # noqa: BLE001 - whatever a stranger's file does, the others are taken
+                    problems.append(f"{source.folder / name} cannot be taken ({type(error).__name__}: {error}).")
+                else:
+                    (present if seal is None else taken).append(cell)
+                    seals |= {} if seal is None else {cell: seal}
+    finally:
+        if seals:
+            origin.note_import(evaluations.folder.parent, str(folder.resolve()), _made_by(folder), seals)
     return Imported(tuple(taken), tuple(present), tuple(problems))
 
 

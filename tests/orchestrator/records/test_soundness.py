@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tracemalloc
 from dataclasses import replace
 from hashlib import sha256
@@ -21,6 +22,7 @@ from orchestrator.records.evaluations import Evaluations
 from orchestrator.records.marks import Marks
 from orchestrator.records.publication import export, import_
 from orchestrator.records.results import aggregate
+from orchestrator.records.storage import Storage
 from orchestrator.workspace import Workspace
 from trainers.metrics import MEASURES, STATED, from_rows
 
@@ -251,6 +253,94 @@ def test_a_small_file_that_claims_four_hundred_million_rows_is_refused_in_little
     assert pool.bytes_allocated() <= before + 1e6
     (problem,) = told.problems
     assert "claims to hold 4,000,000 rows in" in problem
+
+
+ILL_TYPED: dict[str, Any] = {
+    "fingerprints": "x",
+    "distributions": {"loss": 3},
+    "threads": "one",
+    "devices": 2**70,
+    "git_commit": 7,
+    "git_dirty": "no",
+    "torch_version": ["2"],
+    "node": {},
+    "loss_sha256": 1,
+    "stated": {"x": 1},
+}
+
+
+@pytest.mark.parametrize("name", ILL_TYPED)
+def test_provenance_of_wrong_types_is_named_by_import_and_set_aside_by_aggregate(
+    folder: Path, asked: Plan, ours: Evaluations, name: str
+) -> None:
+    cell, there = asked.cells[0], Evaluations(folder / "evaluations")
+    account, rows = there.account(cell), there.evaluation(cell)
+    forged = encoded(replace(account, provenance={**account.provenance, name: ILL_TYPED[name]}), rows)
+    replaced(folder, f"evaluations/{there.name(cell)}", forged)
+    told = import_(folder, ours)
+    assert len(told.taken) == CELLS - 1
+    (problem,) = told.problems
+    assert cell.id in problem
+    assert name in problem
+    ours.storage.write(ours.name(cell), forged)
+    found = aggregate(asked, ours)
+    assert [missing.id for missing in found.missing] == [cell.id]
+    assert "was set aside" in found.damaged[0]
+
+
+def test_counts_that_no_table_holds_are_named(folder: Path, asked: Plan, ours: Evaluations) -> None:
+    cell, there = asked.cells[0], Evaluations(folder / "evaluations")
+    forged = encoded(replace(there.account(cell), parameters=2**70), there.evaluation(cell))
+    replaced(folder, f"evaluations/{there.name(cell)}", forged)
+    assert "parameters" in import_(folder, ours).problems[0]
+
+
+def test_provenance_without_entries_or_with_unknown_ones_is_taken(folder: Path, asked: Plan, ours: Evaluations) -> None:
+    there = Evaluations(folder / "evaluations")
+    for cell, provenance in zip(asked.cells, ({}, {"threads": None, "mine": {"x": [1]}}), strict=False):
+        content = encoded(replace(there.account(cell), provenance=provenance), there.evaluation(cell))
+        replaced(folder, f"evaluations/{there.name(cell)}", content)
+    told = import_(folder, ours)
+    assert (len(told.taken), told.problems) == (CELLS, ())
+    assert aggregate(asked, ours).damaged == ()
+
+
+def test_a_newer_file_or_one_that_breaks_the_reader_is_named_and_the_import_noted(
+    folder: Path, asked: Plan, ours: Evaluations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = Evaluations(folder / "evaluations")
+    newer, breaking = asked.cells[0], asked.cells[1]
+    content = encoded(replace(there.account(newer), version=99), there.evaluation(newer))
+    replaced(folder, f"evaluations/{there.name(newer)}", content)
+    whole = Evaluations.checked
+
+    def checked(self: Evaluations, name: str, *, validation: bool = True) -> Any:
+        if breaking.id in name:
+            raise AttributeError("a fault of this program")
+        return whole(self, name, validation=validation)
+
+    monkeypatch.setattr(Evaluations, "checked", checked)
+    told = import_(folder, ours)
+    assert len(told.taken) == CELLS - 2
+    assert any("version 99" in problem and newer.id in problem for problem in told.problems)
+    assert any(f"{breaking.id}.parquet cannot be taken (AttributeError" in problem for problem in told.problems)
+    (noted,) = Storage(ours.folder.parent / "imports").list()
+    assert set(json.loads(Storage(ours.folder.parent / "imports").read(noted.name) or b"")["cells"]) == ours.ids()
+
+
+def test_an_import_that_is_stopped_is_noted(folder: Path, ours: Evaluations, monkeypatch: pytest.MonkeyPatch) -> None:
+    taken, take = list[str](), Evaluations.take
+
+    def stopped(self: Evaluations, name: str, whole: Any) -> None:
+        if taken:
+            raise KeyboardInterrupt
+        taken.append(name)
+        take(self, name, whole)
+
+    monkeypatch.setattr(Evaluations, "take", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        import_(folder, ours)
+    assert len(list(Storage(ours.folder.parent / "imports").list())) == 1
 
 
 # In a workspace
