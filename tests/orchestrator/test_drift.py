@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from orchestrator.drift.judgement import Found
+    from trainers.evaluation import Evaluation
 
 # MLflow's own use of SQLAlchemy; an error there would leave its tables unusable for the whole process.
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")
@@ -497,31 +498,35 @@ def test_what_the_sentinel_may_say_is_known_in_japanese() -> None:
     assert {*TOLD.values()} <= words().keys()
 
 
-def test_cells_of_one_environment_need_no_word(tmp_path: Path, an_account: Callable[..., Any]) -> None:
+@pytest.fixture
+def publish(an_account: Callable[..., Any], evaluation: Evaluation) -> Callable[..., None]:
+    """Cells that are said to be finished, under what is recorded."""
+
+    def written(evaluations: Evaluations, cells: Sequence[Cell], *, started: float = 0.0, **recorded: Any) -> None:
+        for cell in cells:
+            account = an_account(cell, provenance=recorded, started=started)
+            evaluations.publish(cell.recipe, account, evaluation)
+
+    return written
+
+
+def test_cells_of_one_environment_need_no_word(tmp_path: Path, publish: Callable[..., None]) -> None:
     planned, evaluations = plan(asked(seeds=2)), Evaluations(tmp_path / "evaluations")
-    publish(evaluations, planned.cells, an_account, torch_version="2.14.0")
+    publish(evaluations, planned.cells, torch_version="2.14.0")
     assert pooled(planned.experiment, aggregate(planned, evaluations).rows(), Ledger(tmp_path / "none.json")) is None
 
 
-def publish(evaluations: Evaluations, cells: Sequence[Cell], an_account: Any, **recorded: Any) -> None:
-    """Cells that are said to be finished, under what is recorded."""
-    started = recorded.pop("started", 0.0)
-    for cell in cells:
-        account = an_account(cell, samples=0, provenance=recorded, started=started)
-        evaluations.publish(cell.recipe, account, None)
-
-
-def test_only_what_stands_in_one_setting_is_pooled(tmp_path: Path, an_account: Callable[..., Any]) -> None:
+def test_only_what_stands_in_one_setting_is_pooled(tmp_path: Path, publish: Callable[..., None]) -> None:
     planned, evaluations = plan(asked(seeds=2)), Evaluations(tmp_path / "evaluations")
     small, large = ([cell for cell in planned.cells if cell.backbone == name] for name in ("resnet8", "resnet20"))
-    publish(evaluations, small, an_account, torch_version="2.13.0")
-    publish(evaluations, large, an_account, torch_version="2.14.0", started=1.0)
+    publish(evaluations, small, torch_version="2.13.0")
+    publish(evaluations, large, torch_version="2.14.0", started=1.0)
     apart = pooled(planned.experiment, aggregate(planned, evaluations).rows(), Ledger(tmp_path / "none.json"))
     assert apart is not None
     assert [part.cells for part in apart.parts] == [6, 6]
     assert apart.is_settled
     assert len(apart.told()) == 1
-    publish(evaluations, large[:1], an_account, torch_version="2.13.0")
+    publish(evaluations, large[:1], torch_version="2.13.0")
     together = pooled(planned.experiment, aggregate(planned, evaluations).rows(), Ledger(tmp_path / "none.json"))
     assert together is not None
     assert not together.is_settled
@@ -768,12 +773,12 @@ def recorded(**codes: str) -> dict[str, Any]:
 
 
 def test_two_codes_of_a_loss_are_named_in_all_settings_and_other_losses_are_not(
-    tmp_path: Path, an_account: Callable[..., Any]
+    tmp_path: Path, publish: Callable[..., None]
 ) -> None:
     planned, evaluations = plan(asked(seeds=2)), Evaluations(tmp_path / "evaluations")
     for number, cell in enumerate(planned.cells):
         code = "bb" if (cell.loss, cell.backbone) == ("softmax", "resnet20") else cell.loss
-        publish(evaluations, [cell], an_account, **recorded(loss=code), started=float(number))
+        publish(evaluations, [cell], **recorded(loss=code), started=float(number))
     rows = aggregate(planned, evaluations).rows()
     assert len({row["environment"] for row in rows}) == 1
     pool = pooled(planned.experiment, rows, Ledger(tmp_path / "none.json"))
@@ -789,12 +794,12 @@ def test_two_codes_of_a_loss_are_named_in_all_settings_and_other_losses_are_not(
 
 
 def test_other_code_of_a_backbone_is_another_environment_in_its_settings_alone(
-    tmp_path: Path, an_account: Callable[..., Any]
+    tmp_path: Path, publish: Callable[..., None]
 ) -> None:
     planned, evaluations = plan(asked(seeds=2)), Evaluations(tmp_path / "evaluations")
     for cell in planned.cells:
         code = "bb" if cell.backbone == "resnet20" and cell.seed else cell.backbone
-        publish(evaluations, [cell], an_account, **recorded(backbone=code), started=float(cell.seed))
+        publish(evaluations, [cell], **recorded(backbone=code), started=float(cell.seed))
     pool = pooled(planned.experiment, aggregate(planned, evaluations).rows(), Ledger(tmp_path / "none.json"))
     assert pool is not None
     assert pool.told() == ["code of the backbone (nets 1.0) changed: never tested for resnet20 on digits."]
