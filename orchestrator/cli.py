@@ -567,14 +567,14 @@ def verify(
     only: Only = False,
     seeds: Seeds = None,
 ) -> None:
-    """Rerun a sample of finished cells and say whether they reproduce bit for bit; store nothing."""
+    """Rerun a sample of finished cells, imported ones first, and say whether they reproduce bit for bit."""
     from orchestrator.campaign import note_rerun, prepare, repeat
     from orchestrator.execution.worker import Worker
     from orchestrator.records.evaluations import Evaluations
     from orchestrator.records.recorder import Recorder
     from orchestrator.records.tracking import Untracked
     from orchestrator.report import overview
-    from orchestrator.verification import choose
+    from orchestrator.verification import choose, origins
 
     place = Workspace.at(workspace)
     evaluations = Evaluations(place.evaluations)
@@ -582,7 +582,9 @@ def verify(
     plan = evaluations.with_replicas(asked)
     prefixes = [prefix for given in cells or [] for prefix in given.split(",")]
     try:
-        chosen = choose(plan, evaluations.ids(replicas=True), prefixes, sample)
+        found = origins(plan, evaluations)
+        unverified = {cell for cell, origin in found.items() if origin == "unverified"}
+        chosen = choose(plan, evaluations.ids(replicas=True), prefixes, sample, unverified)
     except RequestError as error:
         raise RequestError("\n".join([str(error), *wiring.data(asked, place).told()])) from None
     prepare(chosen, data_dir)
@@ -596,6 +598,9 @@ def verify(
             console.print(overview.verdict(cell, verdict), soft_wrap=True)
             identical += not isinstance(verdict, str) and verdict.identical
     console.print(f"{identical} of {len(chosen)} cells reproduce bit for bit.")
+    if imported := {cell for cell, origin in found.items() if origin != "here"}:
+        rerun = sum(cell.id in imported for cell in chosen.cells)
+        console.print(f"{rerun} of {len(imported)} imported cell{'' if len(imported) == 1 else 's'} rerun.")
     if identical < len(chosen):
         raise typer.Exit(SOME_FAILED)
 

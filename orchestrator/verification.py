@@ -6,16 +6,19 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from secrets import SystemRandom
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.errors import LostRowsError, RequestError
+from orchestrator.errors import DamagedFileError, LostRowsError, RequestError
 from orchestrator.outcome import has_figures
 from orchestrator.plan import AT, SHOWN, Cell, Plan
 from orchestrator.provenance import COSTS
 from orchestrator.records.evaluations import Account, Evaluations
+from orchestrator.records.origin import Origin, Origins
+from orchestrator.records.storage import in_parallel
 from trainers.evaluation import Evaluation
 
 Kind = Literal["columns", "metrics", "curves"]
@@ -139,8 +142,30 @@ def _unlike(then: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[
     return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
 
 
-def choose(plan: Plan, done: Collection[str], prefixes: Sequence[str], sample: int | None) -> Plan:
+def origins(plan: Plan, evaluations: Evaluations) -> dict[str, Origin]:
+    """Where the cells of a plan that are done come from, by id; those with a damaged file are left out."""
+    known = Origins.of(evaluations.folder.parent)
+
+    def origin(cell: Cell) -> tuple[str, Origin] | None:
+        try:
+            footer = evaluations.footer(cell)
+        except (DamagedFileError, FileNotFoundError):
+            return None
+        return cell.id, known.origin(footer.seal, footer.signed)
+
+    return dict(filter(None, in_parallel(origin, plan.cells, evaluations.storage.readers)))
+
+
+def choose(
+    plan: Plan,
+    done: Collection[str],
+    prefixes: Sequence[str],
+    sample: int | None,
+    unverified: Collection[str] = (),
+) -> Plan:
     """The cells to train again: those named, or a sample of those done.
+
+    Of unverified cells a sample is drawn at random, before any others: who sent them must not know which it will be.
 
     Args:
         plan: The experiment's cells, and replicas, which only their names choose.
@@ -148,6 +173,7 @@ def choose(plan: Plan, done: Collection[str], prefixes: Sequence[str], sample: i
         prefixes: Ids, or as many of their first digits as tell them apart; none for a sample. Of a replica, the
             environment behind them, as in `0a1b@2c3d`.
         sample: How many at most; by default all that are named, or one.
+        unverified: Ids of cells that were imported, and of which nothing was rerun here yet.
 
     Raises:
         RequestError: Nothing is done, or a prefix is of none or of several of the cells done.
@@ -156,9 +182,11 @@ def choose(plan: Plan, done: Collection[str], prefixes: Sequence[str], sample: i
     if not there:
         raise RequestError(f"No cell of '{plan.experiment.name}' is done here: launch it first.")
     named = dict.fromkeys(_named(prefix, there) for prefix in prefixes)
-    # Ids are hashes, so the lowest are as good as drawn at random, and always the same.
+    # Ids are hashes, so of one's own cells the lowest are as good as drawn at random, and always the same.
     cells = [cell for cell in there if not cell.environment]
-    chosen = list(named or cells)[: sample or len(named) or 1]
+    foreign = [cell for cell in cells if cell.id in unverified]
+    SystemRandom().shuffle(foreign)
+    chosen = list(named or dict.fromkeys([*foreign, *cells]))[: sample or len(named) or 1]
     return Plan(plan.experiment, tuple(chosen))
 
 

@@ -124,18 +124,21 @@ def aggregate(plan: Plan, evaluations: Evaluations, marks: Marks | None = None) 
     marks = marks or evaluations.checked_marks
     known, origins = marks.seals(), Origins.of(evaluations.folder.parent)
     parts = _parts(plan.experiment.name, evaluations, known, origins, plan.cells)
-    missing = tuple(cell for part in parts for cell in part.missing)
-    gone = {cell.id for cell in missing}
+    gone = {cell.id for part in parts for cell in part.missing}
+    table = _with_trials(pa.Table.from_batches([part.rows for part in parts], SCHEMA), plan)
+    table, spoilt = _with_own_measures(table, plan, evaluations)
+    gone |= spoilt.keys()
     again = [cell for cell in evaluations.replicas(plan.cells) if original(cell.id) not in gone]
     replicas = _parts(plan.experiment.name, evaluations, known, origins, again)
     marks.add([seal for part in (*parts, *replicas) for seal in part.sound])
-    table = _with_trials(pa.Table.from_batches([part.rows for part in parts], SCHEMA), plan)
     other = pa.Table.from_batches([part.rows for part in replicas], SCHEMA)
+    other, spoilt_replicas = _with_own_measures(other, Plan(plan.experiment, tuple(again)), evaluations)
+    damaged = [sentence for part in (*parts, *replicas) for sentence in part.damaged]
     return Results(
-        _with_own_measures(table, plan, evaluations),
-        missing,
-        tuple(sentence for part in (*parts, *replicas) for sentence in part.damaged),
-        _with_own_measures(other, Plan(plan.experiment, tuple(again)), evaluations),
+        table,
+        tuple(cell for cell in plan.cells if cell.id in gone),
+        (*damaged, *spoilt.values(), *spoilt_replicas.values()),
+        other,
         {cell: record for part in parts for cell, record in part.stated.items()},
         tuple(sentence for part in (*parts, *replicas) for sentence in part.lost),
     )
@@ -167,24 +170,36 @@ def _with_trials(table: pa.Table, plan: Plan) -> pa.Table:
     return table
 
 
-def _with_own_measures(table: pa.Table, plan: Plan, evaluations: Evaluations) -> pa.Table:
-    """With a column for each measure of one's own that a claim is about; others are as they were."""
+def _with_own_measures(table: pa.Table, plan: Plan, evaluations: Evaluations) -> tuple[pa.Table, dict[str, str]]:
+    """With a column for each measure of one's own that a claim is about; others are as they were.
+
+    Returns:
+        The table without cells whose rows cannot be read, and of each of these, by id, what is wrong with its file.
+    """
     asked = dict.fromkeys(filter(is_own, (metric for claim in plan.experiment.claims for metric in claim.metrics)))
     if not asked:
-        return table
+        return table, {}
     cells = {cell.id: cell for cell in plan.cells}
     finished = [cells[row["cell_id"]] if has_figures(row["state"]) else None for row in table.to_pylist()]
+
+    spoilt: dict[str, str] = {}
 
     def of(cell: Cell | None) -> list[float | None]:
         if cell is None:
             return [None] * len(asked)
-        columns = {name: each for name, each in vars(evaluations.evaluation(cell)).items() if each is not None}
+        try:
+            columns = {name: each for name, each in vars(evaluations.evaluation(cell)).items() if each is not None}
+        except DamagedFileError as error:  # since it was checked, which may be long ago
+            spoilt[cell.id] = _set_aside(cell, evaluations, error)
+            return [None] * len(asked)
         return [value(metric, columns, cell.name) for metric in asked]
 
     found = list(in_parallel(of, finished, evaluations.storage.readers))
     for place, metric in enumerate(asked):
         table = table.append_column(metric, pa.array([values[place] for values in found], pa.float64()))
-    return table
+    return table.filter(
+        pa.array([cell_id not in spoilt for cell_id in table["cell_id"].to_pylist()], pa.bool_())
+    ), spoilt
 
 
 class _Part(NamedTuple):

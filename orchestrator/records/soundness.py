@@ -56,7 +56,7 @@ def disagreements(account: Account, test: Evaluation, validation: Evaluation | N
     is_unread = validation is None and account.validation_sha256 is not None
     found = from_rows(test, validation, account.learned_bias, math.nan if temperature is None else temperature)
     for name, value in found.items():
-        stated = account.metrics.get(name, value)
+        stated = account.metrics.get(name)
         if value is None and (stated is None or is_unread):
             continue
         if stated is None or value is None or not math.isclose(stated, value, rel_tol=_AGREE, abs_tol=_AGREE):

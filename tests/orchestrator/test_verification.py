@@ -153,6 +153,17 @@ def test_a_sample_is_always_the_same_and_grows_by_adding(asked: Plan) -> None:
     assert set(samples[-1]) == done
 
 
+def test_of_unverified_cells_nobody_can_foresee_which_are_drawn_and_they_come_first(asked: Plan) -> None:
+    ids = sorted(cell.id for cell in asked.cells)
+    unverified = set(ids[2:])
+    drawn = {choose(asked, ids, [], None, unverified).cells[0].id for _ in range(400)}
+    assert drawn == unverified  # each of 8 cells is missed once in 10^22 times
+    one = [cell.id for cell in choose(asked, ids, [], 9, unverified).cells]
+    assert set(one[:8]) == unverified
+    assert one[8:] == ids[:1]
+    assert [cell.id for cell in choose(asked, ids, [ids[0]], None, unverified).cells] == [ids[0]]
+
+
 def test_cells_are_named_by_the_first_digits_of_their_ids(asked: Plan) -> None:
     ids = [cell.id for cell in asked.cells]
     named = choose(asked, ids, [ids[3][:16], ids[1], ids[3]], None)

@@ -21,7 +21,7 @@ from orchestrator.records.results import aggregate
 from orchestrator.records.storage import Storage
 from orchestrator.report.comparison import compare
 from orchestrator.report.imported import Imported
-from orchestrator.verification import Left
+from orchestrator.verification import Left, origins
 from orchestrator.verification import compare as rerun
 from orchestrator.wiring import prepared
 from orchestrator.workspace import Workspace
@@ -136,6 +136,13 @@ def test_a_rerun_with_other_numbers_verifies_nothing_even_beside_one_with_the_sa
     assert told(asked, ours) == ["verified", *["unverified"] * (CELLS - 1)]
     note_rerun(asked.cells[2], ours, "It failed: memory")
     assert told(asked, ours) == ["verified", *["unverified"] * (CELLS - 1)]
+
+
+def test_the_origins_of_a_plan_are_those_of_its_files(asked: Plan, theirs: Workspace, ours: Evaluations) -> None:
+    damaged = asked.cells[3]
+    ours.storage.write(ours.name(damaged), b"damaged")
+    assert origins(asked, ours) == {cell.id: "unverified" for cell in asked.cells[:3]}
+    assert set(origins(asked, Evaluations(theirs.evaluations)).values()) == {"here"}
 
 
 def test_whoever_deletes_records_makes_nothing_verified(asked: Plan, ours: Evaluations) -> None:

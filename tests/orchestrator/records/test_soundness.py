@@ -118,6 +118,9 @@ def test_every_measure_that_follows_from_rows_is_asked(
         (said,) = soundness.disagreements(forged, test, validation)
         assert said.startswith(f"{name} ")
         assert said.endswith(f"but its rows give {value:.6g}")
+    absent = replace(account, metrics={of: each for of, each in metrics.items() if of != name})
+    (said,) = soundness.disagreements(absent, test, validation)
+    assert said == f"{name} none, but its rows give {value:.6g}"
     rounded = replace(account, metrics={**metrics, name: value * (1 + 1e-12)})
     assert list(soundness.disagreements(rounded, test, validation)) == []
 

@@ -95,6 +95,23 @@ def test_the_results_table_has_it_as_a_column(module: str, done: Callable[..., A
     assert [row[metric] for row in results.read(place)] == [row[metric] for row in found.rows]
 
 
+def test_a_file_whose_rows_were_damaged_since_they_were_checked_is_set_aside(
+    module: str, done: Callable[..., Any]
+) -> None:
+    found = done(asked(f"{module}:defects_found"))
+    cell, storage = found.plan.cells[1], found.evaluations.storage
+    content = bytearray(storage.read(found.evaluations.name(cell)) or b"")
+    content[100] ^= 1  # in the rows, of which the footer knows only the checksum
+    storage.write(found.evaluations.name(cell), bytes(content))
+    again = results.aggregate(found.plan, found.evaluations)
+    assert [missing.id for missing in again.missing] == [cell.id]
+    (said,) = again.damaged
+    assert cell.id in said
+    assert "set aside" in said
+    assert again.rows() == [row for row in found.rows if row["cell_id"] != cell.id]
+    assert cell.id not in found.evaluations.ids()
+
+
 def test_a_bound_that_it_declares_stands_for_a_cell_that_diverged(module: str, done: Callable[..., Any]) -> None:
     found = done(asked(f"{module}:defects_found"), diverged=lambda cell: cell.name == "bce_unified/resnet8/digits/s0")
     (finding,) = found.comparison.findings
