@@ -1,7 +1,7 @@
-"""How often a claim over several settings gets a wrong verdict: `python benchmarks/scopes.py [RUNS]`.
+"""How often a claim over several settings gets a wrong verdict: `python -m benchmarks.scopes [RUNS]`.
 
 Simulated differences of four settings with unequal spreads, under shared seeds, at truths where an error is most
-probable: no difference, or a large one in all settings but one. Prints the table of docs/statistics.md.
+probable: no difference, or a large one in all settings but one. Writes the table of docs/statistics.md.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +30,9 @@ Array = NDArray[np.float64]
 Judge = Callable[[Array, float], Levels]
 """Of differences (settings, seeds) that move in steps."""
 
+RUNS = 4_000
+PAGE = Path(__file__).parent.parent / "docs" / "statistics.md"
+MARKS = ("<!-- scopes: begin -->", "<!-- scopes: end -->")
 UNIT = 0.01
 ALPHA = 0.05
 SPREADS = np.linspace(0.5, 2, 4)[:, None] * UNIT
@@ -67,7 +71,7 @@ SCOPES: Mapping[str, tuple[Judge, tuple[float, ...]]] = {
 
 
 def drawn(rng: np.random.Generator, truth: tuple[float, ...], seeds: int, correlation: float, samples: int) -> Array:
-    """Differences (settings, seeds); with `samples` they are rounded as accuracies on so many are."""
+    """Differences (settings, seeds); with `samples` they are rounded like accuracies on that many test images."""
     noise = math.sqrt(correlation) * rng.normal(size=(1, seeds)) + math.sqrt(1 - correlation) * rng.normal(
         size=(4, seeds)
     )
@@ -101,18 +105,29 @@ def population(seeds: int, runs: int) -> float:
     return missed / runs
 
 
-if __name__ == "__main__":
-    runs = int(sys.argv[1]) if len(sys.argv) > 1 else 4000
-    error = math.sqrt(ALPHA * (1 - ALPHA) / runs)
-    print(f"{runs} runs; 5 % and three standard errors are {100 * (ALPHA + 3 * error):.1f} %.\n")
-    print("| scope | seeds | independent | correlation 0.8 | N = 797 | N = 100 |")
-    print("|---|---|---|---|---|---|")
+def table(runs: int) -> str:
+    """Markdown, a row per scope and number of seeds."""
+    lines = ["| scope | seeds | independent | correlation 0.8 | N = 797 | N = 100 |", "|---|---|---|---|---|---|"]
     for name in SCOPES:
         for seeds in (3, 5):
             cases = [(0.0, 0), (0.8, 0), (0.8, 797), (0.8, 100)]
             rates = [f"{100 * wrong(name, seeds, *case, runs):.1f} %" for case in cases]
-            print(f"| {name} | {seeds} | {' | '.join(rates)} |")
+            lines.append(f"| {name} | {seeds} | {' | '.join(rates)} |")
     for seeds in (3, 5):
-        print(
-            f"| population, 5 data sets × 3 backbones | {seeds} | – | {100 * population(seeds, runs):.1f} % | – | – |"
-        )
+        rate = f"{100 * population(seeds, runs):.1f} %"
+        lines.append(f"| population, 5 data sets × 3 backbones | {seeds} | – | {rate} | – | – |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Simulate everything, and write the table."""
+    runs = int(sys.argv[1]) if len(sys.argv) > 1 else RUNS
+    error = math.sqrt(ALPHA * (1 - ALPHA) / runs)
+    print(f"{runs} runs; 5 % and three standard errors are {100 * (ALPHA + 3 * error):.1f} %.")
+    before, _, rest = PAGE.read_text(encoding="utf-8").partition(MARKS[0])
+    _, _, after = rest.partition(MARKS[1])
+    PAGE.write_text(f"{before}{MARKS[0]}\n{table(runs)}\n{MARKS[1]}{after}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

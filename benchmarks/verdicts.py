@@ -90,7 +90,7 @@ def verdict_before(values: Array, direction: Direction, margin: float) -> tuple[
 def family(
     differences: Array, margin: float, samples: int, wrong: set[Verdict], direction: Direction = "higher"
 ) -> Wrong:
-    """Differences (questions, seeds) of accuracies on so many test samples, 0 where these are no steps."""
+    """Differences (questions, seeds) of accuracies on `samples` test samples, 0 where there are no steps."""
     old = [verdict_before(line, direction, margin) for line in differences]
     scale = Scale(0.0, 1.0, 1 / samples if samples else 0.0)
     new = [
@@ -371,7 +371,7 @@ def table(found: dict[str, Rate]) -> str:
         now = f"{100 * rate.now:.1f} %"
         exceeds = rate.now > rate.bound
         shown = f"**{now}**" if exceeds and not scenario.may_exceed else now
-        doubted = f" ({100 * rate.doubted:.1f} % with a doubt)" if scenario.may_exceed and rate.doubted else ""
+        doubted = f" ({100 * rate.doubted:.1f} points with a warning)" if scenario.may_exceed and rate.doubted else ""
         lines.append(f"| {scenario.name} | {100 * rate.before:.1f} % | {shown}{doubted} | {rate.runs:,} |")
     return "\n".join(lines)
 

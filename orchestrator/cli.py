@@ -129,7 +129,7 @@ def launch(
     ] = False,
     rehash: Rehash = False,
     notify: Annotated[
-        str | None, typer.Option("--notify", metavar="URL", help="A webhook told of the first failure and of the end.")
+        str | None, typer.Option("--notify", metavar="URL", help="Webhook to call at the first failure and at the end.")
     ] = None,
     loss: Losses = None,
     backbone: Backbones = None,
@@ -466,7 +466,10 @@ def import_cells(
     *,
     workspace: Root = RUNS,
 ) -> None:
-    """Take a colleague's exported cells into this workspace, where they then count as done."""
+    """Take a colleague's exported cells into this workspace.
+
+    They then count as done, and as unverified until `verify` has rerun a sample with the same numbers.
+    """
     from orchestrator.records.contents import History
     from orchestrator.records.evaluations import Evaluations, read_account
     from orchestrator.records.publication import import_
@@ -477,7 +480,7 @@ def import_cells(
     History(place.data).learn(read_account(ours.folder / name) for name, cell in ours.cells() if cell in found.taken)
     for sentence in found.problems:
         wiring.complain(console, sentence)
-    console.print(f"{len(found.taken)} cells taken, {len(found.present)} were here already.")
+    console.print(f"Cells taken: {len(found.taken)}; already here: {len(found.present)}.")
     if found.taken:
         console.print("They count as unverified until `verify` has rerun a sample of them with the same numbers.")
     if found.problems:

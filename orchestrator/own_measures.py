@@ -1,6 +1,6 @@
 """Measures of one's own: `metric: my_package.module:function` in a claim, over the rows of a cell.
 
-The function takes the cell's columns by name, each an array with one entry a test sample
+The function takes the cell's columns by name, each an array with one entry per test sample
 (docs/records.md), and returns one number; None, NaN and infinity mean that it does not exist.
 
 It may say by attributes what values it can have: `better` ("higher" or "lower"), `low` and `high`

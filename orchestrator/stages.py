@@ -234,7 +234,7 @@ class Launch:
 
     @contextmanager
     def _retrained(self, place: Workspace, experiment: Experiment, cells: Sequence[Cell]) -> Generator[Evaluations]:
-        """Cells trained once more where the others will be; nobody is told of it, and no file stays."""
+        """Retrain cells in a scratch workspace, which is not tracked and is deleted afterwards."""
         runner = wiring.executor(self.executor, self.address, place, Untracked(), self.data_dir, None, experiment)
         table, failed = LiveTable(cells, self.console), list[Failed]()
 

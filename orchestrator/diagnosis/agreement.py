@@ -170,7 +170,7 @@ def by_rows(evaluations: Evaluations, names: Sequence[str]) -> list[Finding]:
     ]
     if unverified := [name for name, found in zip(names, told, strict=True) if found == "unverified"]:
         cells = [cell for name in unverified if (cell := cell_in(name))]
-        what = "not trained here, and nobody has rerun a sample: unverified"
+        what = "not trained here, and no sample was rerun with the same numbers: unverified"
         findings.append(_differ("warning", cells, what, "verify FILE.yaml --sample N reruns some of them"))
     return findings
 

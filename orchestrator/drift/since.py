@@ -1,4 +1,4 @@
-"""Which finished cells {were} trained by other code than there is today."""
+"""Which finished cells were trained by other code than today's."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ELSEWHERE = "{cells} came from another environment than a launch here would have
 
 
 def since(rows: Iterable[Mapping[str, Any]], now: Codes) -> list[Sentence]:
-    """What has changed since cells {were} trained, and how many they are.
+    """What has changed since cells were trained, and how many they are.
 
     Args:
         rows: Of the results table.

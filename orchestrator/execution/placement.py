@@ -158,7 +158,7 @@ class Placement:
         return self._known[key]
 
     def _free(self, name: str, cell: Cell, nodes: Iterable[Node]) -> float:
-        """Cells like this one for which an environment has room beside what runs there; below 0, so many wait."""
+        """Cells like this one for which an environment has room beside what runs there; below 0, that many wait."""
         return _room(cell, nodes) - sum(_size(other, cell) for where, other in self._running.values() if where == name)
 
 

@@ -120,8 +120,8 @@ class Queue:
     Args:
         cells: What has to run.
         claim: Asked before a cell is handed out.
-        adopted: Told of each cell that another launch has settled, and of each replica whose environment is gone.
-        more: Told of the end of every attempt and of each cell that another launch has settled, one at a
+        adopted: Called with each cell that another launch has settled, and each replica whose environment is gone.
+        more: Called with the end of every attempt and with each cell that another launch has settled, one at a
             time; the further cells that it answers with are there before the queue can seem to be over.
         durations: Seconds that earlier cells took, by kind.
         most: Cells to run at once, at most.

@@ -28,7 +28,7 @@ def run_together(
     Args:
         worker: What each process runs.
         cell: The cell.
-        tell: Told of its events.
+        tell: Called with its events.
         labels: Of the machines that the processes may run on.
 
     Raises:

@@ -186,7 +186,7 @@ def _table(evaluation: Evaluation | None) -> pa.Table:
 
 
 def encoded_validation(cell_id: str, evaluation: Evaluation) -> bytes:
-    """The file of the validation split's rows, likewise."""
+    """The file of the validation split's rows, as bytes."""
     return _parquet(evaluation, {"validation": json.dumps({"cell_id": cell_id, "version": VERSION})})
 
 

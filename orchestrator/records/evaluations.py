@@ -150,7 +150,7 @@ class Evaluations:
 
         Raises:
             FileNotFoundError: The cell is not done.
-            DamagedFileError: The file is not one of ours, or another cell's.
+            DamagedFileError: The file is not an orchestrator's, or another cell's.
             NewerFormatError: A newer version of this program wrote it.
             WorkspaceError: It cannot be opened at present.
 
@@ -194,7 +194,7 @@ class Evaluations:
             validation: Whether to read the validation rows, too.
 
         Raises:
-            DamagedFileError: The file is not one of ours, or not whole; a LostRowsError where only the validation
+            DamagedFileError: The file is not an orchestrator's, or not whole; a LostRowsError where only the validation
                 rows are missing or others; otherwise as `account` does.
 
         """

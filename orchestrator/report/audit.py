@@ -32,7 +32,7 @@ SPACE = "space of {name}: {shares}"
 BY_HAND = "{name}, by hand: {shares}"
 SEEDS = "seeds with a result: {shares}"
 PARAMETERS = "parameters: {shares}"
-FINAL_SECONDS = "training seconds a cell: {shares}"
+FINAL_SECONDS = "training seconds per cell: {shares}"
 TUNING_SECONDS = "training seconds of all trials: {shares}"
 
 EQUAL = {

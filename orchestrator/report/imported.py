@@ -36,7 +36,10 @@ class Imported:
         """What to tell."""
         told = {"cells": self.cells, "of": self.of, "unverified": self.unverified}
         if self.unverified:
-            yield "Imported cells: {cells} of {of}. Unverified, until verify has rerun a sample: {unverified}.", told
+            yield (
+                "Imported cells: {cells} of {of}. Unverified, because no sample was rerun here with the same numbers: {unverified}.",  # noqa: E501
+                told,
+            )
         else:
             yield "Imported cells: {cells} of {of}. A sample was rerun here with the same numbers.", told
         if self.stated:

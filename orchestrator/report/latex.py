@@ -37,7 +37,7 @@ def latex(comparison: Comparison, overall: Overall | None = None) -> str:
                 [
                     f"{tables.claims_heading(comparison)}. {_n(comparison)}",
                     *tables.assumed(comparison),
-                    tables.NOT_PROVED,
+                    *tables.unproved(comparison),
                     *robust,
                 ]
             )

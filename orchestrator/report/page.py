@@ -49,9 +49,8 @@ VERDICTS = {"supported": "✓", "refuted": "✗", "equivalent": "≈", "undecide
 """With their icons, in the order of counting."""
 
 
-UNPAIRED = (
-    "Pairs of a seed that are of two environments, in no difference: {count}. Replicas that launch trains: {owed}."
-)
+UNPAIRED = "Pairs of a seed that are of two environments, in no difference: {count}."
+REPLICAS = "Replicas that launch trains: {owed}."
 
 
 class Judged(NamedTuple):
@@ -184,8 +183,8 @@ class _View:
         rule = self.experiment.sequence
         return f"{rule.min}–{rule.max}" if rule else str(len(self.experiment.seeds))
 
-    def held(self) -> Said:
-        """What the verdicts hold against."""
+    def held(self) -> Said | None:
+        """What the verdicts hold against; None of one alone."""
         count = len(self.comparison.findings)
         if self.comparison.sequence:
             return say("The verdicts hold for all {count} at once, and at every look (Bonferroni).", count=count)
@@ -194,7 +193,7 @@ class _View:
                 "The verdicts hold for all {count} primary claims at once, then for the {second} secondary ones (Holm)."
             )
             return say(text, count=count - second, second=second)
-        return say("The verdicts hold for all {count} at once (Holm).", count=count)
+        return say("The verdicts hold for all {count} at once (Holm).", count=count) if count > 1 else None
 
     @property
     def period(self) -> tuple[str, str] | None:
@@ -239,8 +238,10 @@ class _View:
         """What several environments say, each by itself, and how many pairs are in none."""
         told = self.comparison.machines
         said = [say(text, **values) for text, values in told.sentences()] if told else []
+        if self.comparison.owed:
+            said.insert(0, say(REPLICAS, owed=self.comparison.owed))
         if self.comparison.unpaired:
-            said.insert(0, say(UNPAIRED, count=self.comparison.unpaired, owed=self.comparison.owed))
+            said.insert(0, say(UNPAIRED, count=self.comparison.unpaired))
         return said
 
     def imported(self) -> list[Said]:
@@ -311,7 +312,7 @@ class _View:
         return [metric for metric in metrics if any(row[metric] is not None for row in self.finished)]
 
     def costs(self) -> list[dict[str, list[str]]]:
-        """Mean seconds, training seconds, images a second and parameters of each loss, setting by setting."""
+        """Mean seconds, training seconds, images per second and parameters of each loss, setting by setting."""
         cells = {cell.id: (cell.dataset, cell.backbone, cell.loss) for cell in self.plan.cells}
         spent: defaultdict[tuple[str, ...], list[Account]] = defaultdict(list)
         for account in self.accounts:
@@ -392,12 +393,12 @@ class _View:
         return self._seeds("{name}: no result for seeds {seeds}", lacks)
 
     def diverged(self) -> list[Said]:
-        """Seeds that diverged, likewise."""
+        """Seeds that diverged, a sentence for each loss and setting."""
         lost = {row["cell_id"] for row in self.rows if row["state"] == "diverged"}
         return self._seeds("{name}: diverged with seeds {seeds}", lambda cell: cell.id in lost)
 
     def collapsed(self) -> list[Said]:
-        """Seeds that collapsed, likewise."""
+        """Seeds that collapsed, a sentence for each loss and setting."""
         lost = {row["cell_id"] for row in self.rows if row["state"] == "collapsed"}
         return self._seeds("{name}: collapsed with seeds {seeds}", lambda cell: cell.id in lost)
 
@@ -447,7 +448,7 @@ def _relation(claim: Claim) -> Said:
 def dated(when: When) -> Said:
     """When a claim was stated, with the cells that show it."""
     text = {
-        "before": "Stated before these cells ran ({carried} of {cells} carry it).",
+        "before": "Stated before these cells ran ({carried} of {cells} cells carry it).",
         "after": "Stated after results ({carried} of {cells} cells carry it).",
         "unknown": "Not known when it was stated ({carried} of {cells} cells carry it).",
     }[when.word]
@@ -504,6 +505,11 @@ def doubts(finding: Finding) -> list[Said]:
         say(text, **{name: say(value) if name == "verdict" else value for name, value in values.items()})
         for text, values in sentences(finding)
     ]
+
+
+def unproved(comparison: Comparison) -> list[Said]:
+    """What 'before' does not prove, where some claim was stated before."""
+    return [say(text) for text in tables.unproved(comparison)]
 
 
 def assumed(comparison: Comparison) -> Said | None:
@@ -672,6 +678,7 @@ def _environment() -> Environment:
         "sampled_cells": within.cells,
         "across_caption": across_caption,
         "assumed": assumed,
+        "unproved": unproved,
         "across_heading": across_heading,
         "across_cells": tables.across_cells,
         "across_heads": [

@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.claims import Claim
-from orchestrator.experiment import Experiment
+from orchestrator.experiment import Experiment, identity
 from orchestrator.questions import Key, Part, Question, parts
 from orchestrator.report.spreads import Spread, like
 from orchestrator.sequence import ALPHA, by_seed, partners
@@ -61,7 +61,7 @@ class Prospect(NamedTuple):
     """None where no spread is known."""
     power: float | None
     """The probability that the claim will be supported."""
-    counsel: str
+    advice: str
     """What would make it 80 %."""
 
 
@@ -95,16 +95,16 @@ def _prospect(
     noise = _between(found, by_key) if claim.population else _noise(claim, found, experiment, by_key)
     now: float | None = None
     if claim.population:
-        counsel = "no power: the spread between data sets is not known; more of them, not more seeds, would help"
+        advice = "no power: the spread between data sets is not known; more of them, not more seeds, would help"
         if noise and not math.isnan(effect):
             now = _power(claim, noise, effect, len({part.dataset for part in found}), alpha)
-            counsel = _counsel(claim, noise, effect, now, alpha).replace("seeds", "data sets")
+            advice = _advice(claim, noise, effect, now, alpha).replace("seeds", "data sets")
     elif noise is None or math.isnan(effect):
-        counsel = _unknown(claim, n, noise, alpha)
+        advice = _unknown(claim, n, noise, alpha)
     else:
         now = _power(claim, noise, effect, n, alpha)
-        counsel = _counsel(claim, noise, effect, now, alpha)
-    return Prospect(claim, _scope(claim, found), n, effect, source, noise, now, counsel)
+        advice = _advice(claim, noise, effect, now, alpha)
+    return Prospect(claim, _scope(claim, found), n, effect, source, noise, now, advice)
 
 
 def _scope(claim: Claim, found: Sequence[Part]) -> str:
@@ -136,7 +136,7 @@ def _power(claim: Claim, noise: Noise, effect: float, n: int, alpha: float) -> f
     return simulated(over, assumed, n, asked, rng=np.random.default_rng(0))
 
 
-def _counsel(claim: Claim, noise: Noise, effect: float, now: float, alpha: float) -> str:
+def _advice(claim: Claim, noise: Noise, effect: float, now: float, alpha: float) -> str:
     """What number of seeds would be enough; where none is practical, what difference could be seen at all."""
 
     def at(n: int) -> float:
@@ -147,7 +147,8 @@ def _counsel(claim: Claim, noise: Noise, effect: float, now: float, alpha: float
     if claim.within is not None or claim.direction == "equal":
         return f"no practical number of seeds decides: the spread is too large for ±{claim.tolerance:g}"
     smallest = _smallest(claim, noise, power.PRACTICAL, alpha)
-    return f"no practical number of seeds decides; the difference is below {smallest:.2g}"
+    shown = f"{power.PRACTICAL} seeds show a difference of {smallest:.2g} 4 times in 5"
+    return f"no practical number of seeds decides: {shown}"
 
 
 def _smallest(claim: Claim, noise: Noise, n: int, alpha: float) -> float:
@@ -271,7 +272,7 @@ def cells(found: Prospect) -> list[str]:
         found.source if math.isnan(found.effect) else f"{found.effect:g} ({found.source})",
         "unknown" if noise is None else f"{_range(noise.deviations)} ({noise.basis})",
         "–" if found.power is None else f"{100 * found.power:.0f} %",
-        found.counsel,
+        found.advice,
     ]
 
 
@@ -282,17 +283,22 @@ def _range(deviations: Sequence[float]) -> str:
 
 def caution(experiment: Experiment) -> Iterator[str]:
     """What no data can show, a sentence each."""
-    n, settings = len(experiment.seeds), len(experiment.datasets) * len(experiment.backbones)
-    questions = sum(len(parts(claim, experiment)) if claim.over == "each" else 1 for claim in experiment.claims)
+    n, k = len(experiment.seeds), len({identity(each) for each in experiment.datasets})
+    primary = [claim for claim in experiment.claims if claim.family == "primary"]
+    questions = sum(len(parts(claim, experiment)) if claim.over == "each" else 1 for claim in primary)
     if n > 1 and power.is_impossible(n, max(1, questions), ALPHA, "sign_flip"):
         p = power.smallest_p(n, "sign_flip")
         yield (
             f"an exact sign-flip test on {n} pairs cannot go under p = {p:.3g}, and Holm over {max(1, questions)} "
             f"questions asks for {ALPHA / max(1, questions):.3g}: only tests that assume a distribution can decide"
         )
-    if settings > 1 and power.is_impossible(settings, len(experiment.losses) - 1, ALPHA, "wilcoxon"):
-        p = power.smallest_p(settings, "wilcoxon")
+    if len(experiment.losses) < 2:  # noqa: PLR2004 - one is compared with nothing
+        return
+    if k < FEWEST_DATASETS:
+        yield f"nothing can be said of other data sets: that takes {FEWEST_DATASETS}, and this grid has {k}"
+    elif power.is_impossible(k, len(experiment.losses) - 1, ALPHA, "wilcoxon"):
+        p = power.smallest_p(k, "wilcoxon")
         yield (
-            f"across {settings} settings a signed-rank test cannot go under p = {p:.3g}: "
+            f"across {k} data sets a signed-rank test cannot go under p = {p:.3g}: "
             f"no loss can be shown better over all of them by ranks, whatever the data"
         )

@@ -120,10 +120,10 @@ def remarks(comparison: Comparison) -> list[str]:
     if comparison.unpaired:
         one = comparison.unpaired == 1
         apart = f"{comparison.unpaired} {'pair of a seed is' if one else 'pairs of a seed are'} of two environments"
-        again = f"launch trains {comparison.owed} {'replica' if comparison.owed == 1 else 'replicas'}"
-        told.append(f"{apart} and in no difference: {again}.")
+        again = f": launch trains {comparison.owed} {'replica' if comparison.owed == 1 else 'replicas'}"
+        told.append(f"{apart} and in no difference{again if comparison.owed else ''}.")
     if comparison.missing:
-        told.append(f"{comparison.missing} planned cells have no result.")
+        told.append(f"Planned cells without a result: {comparison.missing}.")
     if comparison.collapsed:
         told.append(f"{_cells(comparison.collapsed)} collapsed ({COLLAPSED}); the figures count as they are.")
     if comparison.diverged:
@@ -181,7 +181,7 @@ def terminal(comparison: Comparison, overall: Overall | None = None) -> Renderab
     if comparison.findings:
         parts += [Text(f"\n{claims_heading(comparison)}\n", style="italic"), _claims(comparison)]
         parts += [Text(f"\n{told}", style="dim") for told in assumed(comparison)]
-        parts += [Text(NOT_PROVED, style="dim")]
+        parts += [Text(told, style="dim") for told in unproved(comparison)]
     if told := robust(comparison):
         parts += [Text(f"\n{ROBUST}\n", style="italic"), *map(Text, told)]
     return Group(*parts)
@@ -366,7 +366,8 @@ def assumed(comparison: Comparison) -> list[str]:
 
 def claims_heading(comparison: Comparison) -> str:
     """When the claims were stated, and how they were judged at once."""
-    when = STATED[comparison.when_all]
+    words = {comparison.when(finding.claim).word for finding in comparison.findings}
+    when = "SOME STATED AFTER RESULTS" if "after" in words and len(words) > 1 else STATED[comparison.when_all]
     count = len(comparison.findings)
     if comparison.sequence:
         at_once = f" for all {count} at once and" if count > 1 else ""
@@ -383,15 +384,17 @@ STATED = {
     "unknown": "not known when stated",
 }
 
-NOT_PROVED = (
-    "'Before' says what the cells' files record of the experiment file, and is no proof: a cell can be rerun at any "
-    "time, so its result can have been seen first. `plan --register` prints a hash to publish beforehand."
-)
+NOT_PROVED = "'Stated before' rests on what the cells' files record, and is no proof: a cell can be rerun after its result was seen. `plan --register` prints a hash to publish beforehand."  # noqa: E501 - one key of words.json
+
+
+def unproved(comparison: Comparison) -> list[str]:
+    """What 'before' does not prove, where some claim was stated before."""
+    return [NOT_PROVED] if any(comparison.when(each.claim).word == "before" for each in comparison.findings) else []
 
 
 def dated(when: When) -> str:
     """When one claim was stated, with the cells that show it."""
-    return f"{STATED[when.word]} ({when.carried} of {_cells(when.cells)} carry it)"
+    return f"{STATED[when.word]} (cells that carry it: {when.carried} of {when.cells})"
 
 
 def statement(claim: Claim) -> str:
@@ -519,7 +522,8 @@ def markdown(comparison: Comparison, overall: Overall | None = None) -> str:
     if comparison.published:
         parts.append(table(published_rows(comparison), PUBLISHED))
     if comparison.findings:
-        parts += [claims_heading(comparison), table(judged_rows(comparison), JUDGED), *assumed(comparison), NOT_PROVED]
+        parts += [claims_heading(comparison), table(judged_rows(comparison), JUDGED), *assumed(comparison)]
+        parts += unproved(comparison)
     if told := robust(comparison):
         parts += [f"{ROBUST}:", *told]
     return "\n\n".join([*parts, caption(comparison)])

@@ -40,7 +40,7 @@ class Chances(NamedTuple):
         return {"lower": self.lower, "equal": self.equivalent, "higher": self.higher}[direction]
 
 
-class Counsel(NamedTuple):
+class Advice(NamedTuple):
     """What would decide a claim."""
 
     seeds: int | None
@@ -146,7 +146,7 @@ def seeds_to_decide(
     return seeds[found] if found < len(seeds) else None
 
 
-def counsel(difference: Interval, margin: float, alpha: float, step: float = 0.0) -> Counsel | None:
+def advice(difference: Interval, margin: float, alpha: float, step: float = 0.0) -> Advice | None:
     """How many seeds would decide a claim if the true difference and spread were what they seem now.
 
     Args:
@@ -162,7 +162,7 @@ def counsel(difference: Interval, margin: float, alpha: float, step: float = 0.0
 
     deviation = (high - low) / 2 / float(stdtrit(n - 1, 0.975)) * math.sqrt(n)
     needed = seeds_to_decide(estimate, deviation, margin, alpha, step=step)
-    return Counsel(needed if needed is None else max(needed, n + 1), max(abs(low), abs(high)))
+    return Advice(needed if needed is None else max(needed, n + 1), max(abs(low), abs(high)))
 
 
 def smallest_p(n: int, test: Test, draws: int = 10_000) -> float:

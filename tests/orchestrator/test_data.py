@@ -212,7 +212,7 @@ def test_old_cells_are_exported_apart_and_imported_by_themselves(changed: Desk) 
     assert "0 of 4 cells are in sent." in told
     assert {path.stem for path in (changed.folder / "sent").rglob("*.parquet")} == changed.files
     assert not (changed.folder / "sent" / "evaluations").exists()
-    assert "4 cells taken" in changed.run("import", "sent/earlier", "--workspace", "other")
+    assert "Cells taken: 4" in changed.run("import", "sent/earlier", "--workspace", "other")
     assert EARLIER.partition(": 3")[0] in said(changed.run("plan", "asked.yaml", "--workspace", "other"))
 
 

@@ -124,7 +124,7 @@ def _walk(folder: str, prefix: str, above: frozenset[tuple[int, int]]) -> Iterat
     # scandir, because a million images are listed in seconds by it and in minutes by Path.rglob.
     if not os.path.isdir(folder):  # noqa: PTH112  # a str, as scandir takes and gives
         return
-    found = os.stat(folder)  # noqa: PTH116  # likewise
+    found = os.stat(folder)  # noqa: PTH116 - as above
     here = found.st_dev, found.st_ino
     if here in above:
         return

@@ -27,7 +27,7 @@ class Trait(NamedTuple):
         return _bound({"higher": self.high, "lower": self.low}.get(self.better or ""))
 
     def step(self, samples: int | None) -> float:
-        """Between neighbouring values with so many test samples; 0 where there are no steps, or they are not known."""
+        """Between neighbouring values with that many test samples; 0 where there are no steps, or none is known."""
         return 1 / samples if self.counted and samples else 0.0
 
 

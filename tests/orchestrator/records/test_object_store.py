@@ -77,7 +77,7 @@ def test_a_launch_into_an_object_store_is_as_one_into_a_folder(folder: Path, s3_
     assert "report.html" not in again
     assert "Report: s3://" in run(folder, "report", s3_place, "grid.yaml")
     assert "2 of 2 cells are in" in run(folder, "export", s3_place, "grid.yaml", "published")
-    assert "2 cells taken" in run(folder, "import", folder / "colleague", "published")
+    assert "Cells taken: 2" in run(folder, "import", folder / "colleague", "published")
     assert "all 2 cells are already done" in run(folder, "launch", folder / "colleague", "grid.yaml")
 
 

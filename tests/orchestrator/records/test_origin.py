@@ -213,7 +213,7 @@ def test_a_comparison_counts_imported_cells_and_names_what_the_sender_states(ask
     assert {"compactness", "nc1", "temperature"} <= set(found.imported.stated)
     assert "uniform_accuracy" not in found.imported.stated
     said = " ".join(found.imported.told())
-    assert "Imported cells: 4 of 4. Unverified, until verify has rerun a sample: 4." in said
+    assert "Imported cells: 4 of 4. Unverified, because no sample was rerun here with the same numbers: 4." in said
     assert "as stated by the sender" in said
     told: dict[str, Any] = found.to_json()["imported"]
     assert (told["cells"], told["unverified"]) == (CELLS, CELLS)

@@ -172,7 +172,7 @@ def test_time_is_told_and_no_inequality() -> None:
         row["train_seconds"] *= 5 if row["loss"] == "bce" else 1
     found = audited(experiment, table=table)
     assert found.unequal == ()
-    assert [str(each) for each in found.remarks] == ["training seconds a cell: 3 (softmax, bce_unified), 15 (bce)"]
+    assert [str(each) for each in found.remarks] == ["training seconds per cell: 3 (softmax, bce_unified), 15 (bce)"]
 
 
 def test_a_winner_at_the_end_of_its_space_is_named(tuned_by: Stage) -> None:

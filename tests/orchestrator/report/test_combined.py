@@ -198,6 +198,7 @@ def test_a_secondary_claim_that_waits_says_so_and_takes_nothing_from_the_primary
     assert found[0].p == alone[0].p
     assert "secondary: waits until every primary claim has a verdict" in tables.doubts(found[1])
     assert all(finding.waits == (finding.claim.family == "secondary") for finding in found)
+    assert not any("seeds" in doubt for finding in found[1:] for doubt in tables.doubts(finding))
 
 
 def test_the_heading_says_which_verdicts_hold_at_once(every_kind: Comparison) -> None:

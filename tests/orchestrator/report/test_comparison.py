@@ -89,11 +89,11 @@ def test_missing_and_diverged_cells_are_counted(comparison: Comparison) -> None:
 @pytest.mark.parametrize(
     ("when", "said", "word"),
     [
-        (When(6, 0, 0), "stated before these cells ran (6 of 6 cells carry it)", "before"),
-        (When(4, 2, 0), "STATED AFTER RESULTS (4 of 6 cells carry it)", "after"),
-        (When(4, 0, 2), "not known when stated (4 of 6 cells carry it)", "unknown"),
-        (When(0, 1, 0), "STATED AFTER RESULTS (0 of 1 cell carry it)", "after"),
-        (None, "not known when stated (0 of 0 cells carry it)", "unknown"),
+        (When(6, 0, 0), "stated before these cells ran (cells that carry it: 6 of 6)", "before"),
+        (When(4, 2, 0), "STATED AFTER RESULTS (cells that carry it: 4 of 6)", "after"),
+        (When(4, 0, 2), "not known when stated (cells that carry it: 4 of 6)", "unknown"),
+        (When(0, 1, 0), "STATED AFTER RESULTS (cells that carry it: 0 of 1)", "after"),
+        (None, "not known when stated (cells that carry it: 0 of 0)", "unknown"),
     ],
 )
 def test_when_a_claim_was_stated_is_said_beside_it(when: When | None, said: str, word: str) -> None:
@@ -102,11 +102,28 @@ def test_when_a_claim_was_stated_is_said_beside_it(when: When | None, said: str,
     for text in (shown(found), tables.text(found, "markdown"), tables.text(found, "latex")):
         flat = " ".join(text.split())
         assert said in flat
-        assert "is no proof" in flat
+        assert ("is no proof" in flat) == (word == "before")
         assert flat.count("stated before these cells ran") == 2 * (word == "before")
     told = found.to_json()
     carried, cells = (when.carried, when.cells) if when else (0, 0)
     assert (told["stated"], told["claims"][0]["stated"]) == (word, {"when": word, "carried": carried, "cells": cells})
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "said"),
+    [
+        (When(6, 0, 0), When(6, 0, 0), "Claims, stated before these cells ran;"),
+        (When(0, 6, 0), When(0, 6, 0), "Claims, STATED AFTER RESULTS;"),
+        (When(6, 0, 0), When(0, 6, 0), "Claims, SOME STATED AFTER RESULTS;"),
+        (When(0, 0, 6), When(0, 6, 0), "Claims, SOME STATED AFTER RESULTS;"),
+    ],
+)
+def test_the_heading_says_whether_all_claims_or_some_were_stated_after_results(
+    first: When, second: When, said: str
+) -> None:
+    rows = [row(loss, seed, 0.5 + seed / 100) for loss in "ab" for seed in range(3)]
+    experiment = asked("a", "b", claims=[CLAIM, {**CLAIM, "id": "again"}])
+    assert tables.claims_heading(compare(experiment, rows, stated={"better": first, "again": second})).startswith(said)
 
 
 def test_collapsed_cells_are_named_everywhere_and_count_as_they_are() -> None:
@@ -286,7 +303,7 @@ def test_equal_values_of_a_measure_without_steps_show_no_spread_and_no_verdict()
     assert "no spread seen" in tables.text(comparison, "markdown")
 
 
-def test_the_counsel_is_the_seeds_for_a_verdict_at_the_corrected_level() -> None:
+def test_the_advice_is_the_seeds_for_a_verdict_at_the_corrected_level() -> None:
     values = [0.012, 0.028, -0.006, 0.020, 0.011]
     comparison = of_two([0.5 + each for each in values], [0.5] * 5, claims=[{**CLAIM, "margin": 0.0}])
     (finding,) = comparison.findings
@@ -311,7 +328,10 @@ def test_a_verdict_against_which_most_pairs_speak_is_doubted() -> None:
 @pytest.mark.parametrize("form", ["markdown", "latex"])
 def test_the_assumption_of_a_verdict_is_named_with_the_rate_at_which_it_is_wrong_without(form: Any) -> None:
     text = tables.text(of_two(BETTER, BASE), form).replace("\\%", "%")
-    assert "with 5 seeds: 12 % of verdicts are wrong where differences are exponential, 59 % where one" in text
+    assert (
+        "with 5 seeds: 12 % of experiments with one claim get a wrong verdict where differences are exponential" in text
+    )
+    assert "58 % where one" in text
     assert "5 seeds without a collapse leave it possible in up to 45 % of seeds" in text
     assert "are about normal" in shown(of_two(BETTER, BASE))
     assert "are about normal" not in tables.text(of_two(BASE, BASE, claims=[{**CLAIM, "margin": 0.0}]), form)
@@ -349,7 +369,14 @@ def shown(comparison: Comparison) -> str:
 @pytest.mark.parametrize("form", ["markdown", "latex"])
 def test_every_line_claim_and_count_is_in_the_text(comparison: Comparison, form: Any) -> None:
     text = tables.text(comparison, form)
-    for part in ("60.5", "2/3 (1 diverged)", "+10.0", "better: uniform", "undecided", "3 planned cells have no result"):
+    for part in (
+        "60.5",
+        "2/3 (1 diverged)",
+        "+10.0",
+        "better: uniform",
+        "undecided",
+        "Planned cells without a result: 3",
+    ):
         assert part in text
 
 

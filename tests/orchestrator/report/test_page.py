@@ -98,7 +98,9 @@ def test_a_claim_stated_after_results_is_said_to_be(done: Finished, small: dict[
 
     assert "Some claims were stated or edited after results." in told(When(3, 1, 0))
     assert "Stated after results (3 of 4 cells carry it)." in told(When(3, 1, 0))
-    assert "Stated before these cells ran (4 of 4 carry it)." in told(When(4, 0, 0))
+    assert "Stated before these cells ran (4 of 4 cells carry it)." in told(When(4, 0, 0))
+    assert "is no proof" in told(When(4, 0, 0))
+    assert "is no proof" not in told(When(3, 1, 0))
     assert "Not known when it was stated (3 of 4 cells carry it)." in told(When(3, 0, 1))
     assert "stated or edited after results" not in told(When(4, 0, 0)) + read(finished).text
     assert "Not known when it was stated (0 of 0 cells carry it)." in read(finished).text
@@ -231,12 +233,12 @@ def test_what_is_missing_or_diverged_is_said(done: Finished, small: dict[str, An
         diverged=lambda cell: (cell.loss, cell.backbone, cell.seed) == ("bce_unified", "resnet20", 2),
     )
     text = read(lost).text
-    assert "1 planned cells have no result." in text
+    assert "Planned cells without a result: 1." in text
     assert "softmax/resnet8/digits: no result for seeds 1" in text
     assert "bce_unified/resnet20/digits: diverged with seeds 2" in text
     assert "1 missing" in text
     assert "1 diverged" in text
-    assert "Ranks need at least two losses, and five data sets" in text
+    assert "The diagram of ranks needs at least two losses, and five data sets" in text
 
 
 def test_what_collapsed_is_said_in_the_grid_beside_claims_and_among_what_is_missing(
@@ -256,7 +258,7 @@ def test_a_file_that_went_bad_is_said(done: Finished, small: dict[str, Any]) -> 
     cell = finished.plan.cells[0]
     finished.evaluations.path(cell.recipe, cell.id).write_bytes(b"not Parquet")
     text = read(finished).text
-    assert "1 files cannot be read." in text
+    assert "Files that cannot be read: 1." in text
     assert cell.name in text
 
 

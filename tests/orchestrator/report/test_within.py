@@ -179,7 +179,7 @@ def test_no_noise_has_no_greatest() -> None:
 
 
 def test_how_many_seeds_would_decide_is_said_beside_the_claim_alone() -> None:
-    """Or one claim has several counsels."""
+    """Or one claim has several pieces of advice."""
     for found in (noisy(0.1, 0.1, seeds=5), noisy(0.001, 3.0)):
         assert found.verdict == "undecided"
         assert not any("decide" in sentence for sentence, _ in advice(found))

@@ -14,8 +14,8 @@ from orchestrator.statistics.intervals import Interval, mean_interval
 from orchestrator.statistics.paired import paired_t_test, sign_flip_test, wilcoxon_test
 from orchestrator.statistics.power import (
     achieved_power,
+    advice,
     chances,
-    counsel,
     is_impossible,
     minimum_detectable_difference,
     seeds_needed,
@@ -160,29 +160,29 @@ def test_one_seed_less_would_not_decide(effect: float, margin: float, alpha: flo
         assert n == 3 or chances(effect, 1.0, n - 1, margin, alpha).decided < 0.8
 
 
-def test_the_counsel_is_what_would_decide_were_all_as_it_seems() -> None:
+def test_the_advice_is_what_would_decide_if_all_is_as_estimated() -> None:
     values = [0.004, 0.012, -0.006, 0.010, 0.001]
     interval = mean_interval(values)
-    found = counsel(interval, 0.0, 0.05)
+    found = advice(interval, 0.0, 0.05)
     assert found is not None
     n = seeds_to_decide(float(np.mean(values)), float(np.std(values, ddof=1)))
     assert found.seeds == n
     assert n is not None
     assert n > 5
     assert found.bound == pytest.approx(max(abs(interval.low), abs(interval.high)))
-    stricter = counsel(interval, 0.0, 0.05 / 12)
+    stricter = advice(interval, 0.0, 0.05 / 12)
     assert stricter is not None
     assert stricter.seeds is not None
     assert stricter.seeds > n
 
 
-def test_the_counsel_never_names_fewer_seeds_than_there_are_nor_more_than_are_practical() -> None:
-    close = counsel(mean_interval([0.1, 0.5, 0.3]), 0.0, 0.05)
+def test_the_advice_never_names_fewer_seeds_than_there_are_nor_more_than_are_practical() -> None:
+    close = advice(mean_interval([0.1, 0.5, 0.3]), 0.0, 0.05)
     assert close is not None
     assert close.seeds is not None
     assert close.seeds >= 4
-    hopeless = counsel(mean_interval([0.1, -0.1, 0.1001, -0.1, 0.0]), 0.0, 0.05)
+    hopeless = advice(mean_interval([0.1, -0.1, 0.1001, -0.1, 0.0]), 0.0, 0.05)
     assert hopeless is not None
     assert hopeless.seeds is None
     assert hopeless.bound == pytest.approx(0.124, abs=0.001)
-    assert counsel(Interval(0.3, math.nan, math.nan, 1), 0.0, 0.05) is None
+    assert advice(Interval(0.3, math.nan, math.nan, 1), 0.0, 0.05) is None
