@@ -45,8 +45,8 @@ def take_stock(plan: Plan, evaluations: Evaluations, registry: Registry | None) 
     done = evaluations.ids()
     states: dict[str, State] = {}
     for cell in plan.cells:
-        state = known.get(cell.id)
-        if cell.id in done:
+        state = known.get(cell.id) if cell.data_known else None
+        if cell.data_known and cell.id in done:
             states[cell.id] = state if is_done(state) else _state_in_file(cell, evaluations)
         else:
             states[cell.id] = state if state in ("failed", "running") else "pending"

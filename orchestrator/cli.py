@@ -61,9 +61,12 @@ TrackingURI = Annotated[
     typer.Option("--tracking", metavar="URI", envvar="MLFLOW_TRACKING_URI", help="Default: SQLite in the workspace."),
 ]
 DataDir = Annotated[
-    Path,
+    Path | None,
     typer.Option(
-        "--data-dir", metavar="DIR", envvar="ORCHESTRATOR_DATA", help="The folder that holds or receives datasets."
+        "--data-dir",
+        metavar="DIR",
+        envvar="ORCHESTRATOR_DATA",
+        help="The folder that holds or receives datasets. Default: data, else where the last launch here had them.",
     ),
 ]
 Address = Annotated[
@@ -81,7 +84,7 @@ Rehash = Annotated[
     bool, typer.Option("--rehash", help="Read all data again, also where sizes and dates say they are unchanged.")
 ]
 
-RUNS, DATA = "runs", Path("data")
+RUNS = "runs"
 
 
 def main() -> None:
@@ -112,7 +115,7 @@ def launch(
     workspace: Root = RUNS,
     registry: RegistryURL = None,
     tracking: TrackingURI = None,
-    data_dir: DataDir = DATA,
+    data_dir: DataDir = None,
     address: Address = None,
     executor: Annotated[
         Literal["ray", "inline"], typer.Option("--executor", help="'inline' runs cells one by one in this process.")
@@ -152,7 +155,7 @@ def launch(
         place=place,
         registry=registry,
         tracking=tracking,
-        data_dir=data_dir,
+        data_dir=wiring.folder(experiment, place, data_dir),
         executor=executor,
         address=address,
         most=max_concurrent,
@@ -185,7 +188,7 @@ def show_plan(
     *,
     workspace: Root = RUNS,
     registry: RegistryURL = None,
-    data_dir: DataDir = DATA,
+    data_dir: DataDir = None,
     rehash: Rehash = False,
     loss: Losses = None,
     backbone: Backbones = None,
@@ -207,6 +210,7 @@ def show_plan(
 
     place = Workspace.at(workspace)
     experiment = wiring.experiment(file, loss, backbone, dataset, only, seeds)
+    data_dir = wiring.folder(experiment, place, data_dir)
     if rehash:
         forget(data_dir)
     known = wiring.contents(experiment, place, data_dir)
@@ -269,7 +273,7 @@ def status(
             return Imported.among(results.read(place.results(name)))
 
         if as_json:
-            changed = {"changed": wiring.outdated(asked, place, DATA)} if asked else {}
+            changed = {"changed": wiring.outdated(asked, place)} if asked else {}
             found = states()
             foreign = {status.experiment: imported(status.experiment) for status in found}
             counted = {name: one and one.to_json() for name, one in foreign.items()}
@@ -281,7 +285,7 @@ def status(
         if not watch:
             console.print(overview.statuses(found := states(), nothing))
             foreign = [one for status in found if (one := imported(status.experiment))]
-            for sentence in (*wiring.outdated(asked, place, DATA), *(text for one in foreign for text in one.told())):
+            for sentence in (*wiring.outdated(asked, place), *(text for one in foreign for text in one.told())):
                 console.print(sentence, markup=False, emoji=False, soft_wrap=True)
             return
         with Live(overview.statuses(states(), nothing), console=console, auto_refresh=False) as live:
@@ -298,7 +302,7 @@ def aggregate(
     file: File,
     *,
     workspace: Root = RUNS,
-    data_dir: DataDir = DATA,
+    data_dir: DataDir = None,
     compact: Annotated[
         bool, typer.Option("--compact", help="Also put all samples into one partitioned Parquet dataset.")
     ] = False,
@@ -318,7 +322,10 @@ def aggregate(
         results = wiring.aggregated(console, plan, place)
         wiring.documented(place, None, plan.experiment.name)
         cells = f"{results.table.num_rows} of {len(plan)} cells"
-        written = f"{cells} are in {wiring.near(place.results(plan.experiment.name))}."
+        table = wiring.near(place.results(plan.experiment.name))
+        written = f"{cells} are in {table}."
+        if not plan.is_told:
+            written = f"{table} is left as it was: which cells belong in it cannot be told without the data."
         for sentence in (written, *wiring.data(plan, place).told()):
             console.print(sentence, markup=False, emoji=False, soft_wrap=True)
     if compact:
@@ -335,7 +342,7 @@ def compare(
     file: File,
     *,
     workspace: Root = RUNS,
-    data_dir: DataDir = DATA,
+    data_dir: DataDir = None,
     registry: RegistryURL = None,
     form: Annotated[
         Literal["text", "markdown", "latex", "json"], typer.Option("--format", help="How to print it.")
@@ -382,7 +389,7 @@ def report(
     file: File,
     *,
     workspace: Root = RUNS,
-    data_dir: DataDir = DATA,
+    data_dir: DataDir = None,
     registry: RegistryURL = None,
     loss: Losses = None,
     backbone: Backbones = None,
@@ -435,7 +442,7 @@ def export(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="The folder to make.", show_default=False)],
     *,
     workspace: Root = RUNS,
-    data_dir: DataDir = DATA,
+    data_dir: DataDir = None,
     loss: Losses = None,
     backbone: Backbones = None,
     dataset: Datasets = None,
@@ -525,7 +532,7 @@ def rebuild(
     workspace: Root = RUNS,
     registry: RegistryURL = None,
     tracking: TrackingURI = None,
-    data_dir: DataDir = DATA,
+    data_dir: DataDir = None,
     mlflow: Annotated[bool, typer.Option("--mlflow", help="Rebuild these experiments' MLflow runs, too.")] = False,
 ) -> None:
     """Rebuild the registry, and with --mlflow the tracking store, from the per-cell files."""
@@ -563,7 +570,7 @@ def verify(
         int | None, typer.Option("--sample", metavar="N", min=1, help="How many. Default: all named, or 1.")
     ] = None,
     workspace: Root = RUNS,
-    data_dir: DataDir = DATA,
+    data_dir: DataDir = None,
     loss: Losses = None,
     backbone: Backbones = None,
     dataset: Datasets = None,
@@ -581,7 +588,9 @@ def verify(
 
     place = Workspace.at(workspace)
     evaluations = Evaluations(place.evaluations)
-    asked = wiring.plan(wiring.experiment(file, loss, backbone, dataset, only, seeds), place, data_dir)
+    experiment = wiring.experiment(file, loss, backbone, dataset, only, seeds)
+    data_dir = wiring.folder(experiment, place, data_dir)
+    asked = wiring.plan(experiment, place, data_dir)
     plan = evaluations.with_replicas(asked)
     prefixes = [prefix for given in cells or [] for prefix in given.split(",")]
     try:
@@ -616,7 +625,7 @@ def doctor(
     registry: RegistryURL = None,
     tracking: TrackingURI = None,
     address: Address = None,
-    data_dir: DataDir = DATA,
+    data_dir: DataDir = None,
     fix: Annotated[
         bool, typer.Option("--fix", help="First make registry and MLflow tell what the cells' files tell.")
     ] = False,

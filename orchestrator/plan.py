@@ -101,6 +101,11 @@ class Plan:
         """The plan without the cells that are done."""
         return replace(self, cells=tuple(cell for cell in self.cells if cell.id not in done))
 
+    @property
+    def is_told(self) -> bool:
+        """Whether it is known of all its cells what their data hold; else some ids only stand in."""
+        return all(cell.data_known for cell in self.cells)
+
     def __len__(self) -> int:
         return len(self.cells)
 

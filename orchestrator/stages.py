@@ -121,19 +121,22 @@ class Launch:
         """What the data sets hold now, which is recorded."""
         if self.rehash:
             forget(self.data_dir)
-        known, history = wiring.contents(experiment, self.place, self.data_dir, self._ask), History(self.place.data)
-        for choice in experiment.datasets:
-            if held := known.get(choice.label):
-                history.add(cast("Dataset", choice.plugin), held)
+        missing, history = set[Dataset](), History(self.place.data)
+        known = wiring.contents(experiment, self.place, self.data_dir, partial(self._ask, missing))
+        for dataset, label in ((cast("Dataset", choice.plugin), choice.label) for choice in experiment.datasets):
+            if dataset not in missing:
+                history.see(dataset, known.get(label))
+                history.put(dataset, self.data_dir)
         return known
 
-    def _ask(self, dataset: Dataset, absent: MissingDataError | None) -> Content | None:
+    def _ask(self, missing: set[Dataset], dataset: Dataset, absent: MissingDataError | None) -> Content | None:
         """What a data set holds that is not here, or of which only the arrays tell, in a process that trains."""
         work = partial(examine, dataset, self.data_dir.resolve(), rehash=self.rehash)
         try:
             # What is not on this machine is not there for a Ray of this machine either, which takes seconds to start.
             return work() if absent and not self.address else self._elsewhere(work)
         except MissingDataError:  # `prepare` says so, together with whatever else is wrong
+            missing.add(dataset)
             return None if dataset.is_published else Content(None)
 
     def _elsewhere(self, work: Callable[[], Result]) -> Result:
@@ -147,7 +150,7 @@ class Launch:
     def _stage(self, plan: Plan, trials: Trials | None = None) -> Ended:
         """Run what of a plan is missing; of a tuning stage, `trials` ask for more of it."""
         evaluations, elsewhere = Evaluations(self.place.evaluations), self._elsewhere if self.address else None
-        if not all(cell.data_known for cell in plan.cells):  # this says why, before cells without ids are written down
+        if not plan.is_told:  # this says why, before cells without ids are written down
             prepare(plan, self.data_dir.resolve(), elsewhere)
         full = evaluations.with_replicas(plan)
         with wiring.registry(self.place, self.registry) as records, held(records, full, join=self.join) as lease:

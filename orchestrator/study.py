@@ -83,13 +83,13 @@ class Study:
         return console.export_html(inline_styles=True, code_format="<pre>{code}</pre>")
 
 
-def results(workspace: str | Path, experiment: str | Path, data_dir: str | Path = "data") -> Study:
+def results(workspace: str | Path, experiment: str | Path, data_dir: str | Path | None = None) -> Study:
     """What an experiment has found so far.
 
     Args:
         workspace: The folder, or `s3://BUCKET/PREFIX`, it was launched with.
         experiment: Its file, or the name of a file in `experiments`.
-        data_dir: The folder that holds the data sets.
+        data_dir: The folder that holds the data sets. Default: `data`, else where this machine's last launch had them.
 
     Raises:
         ExperimentError: There is no such file, or it is wrong.
@@ -97,4 +97,4 @@ def results(workspace: str | Path, experiment: str | Path, data_dir: str | Path 
     given = Path(experiment)
     file = given if given.suffix in {".yaml", ".yml"} else Path("experiments") / f"{given}.yaml"
     place = Workspace.at(str(workspace))
-    return Study(wiring.plan(wiring.experiment(file), place, Path(data_dir)), place, file)
+    return Study(wiring.plan(wiring.experiment(file), place, None if data_dir is None else Path(data_dir)), place, file)

@@ -84,14 +84,49 @@ def registered(file: Path) -> str:
     return register(load(_located(file)))
 
 
-def contents(asked: Experiment, place: Workspace, data_dir: Path, ask: Ask | None = None) -> dict[str, Content]:
-    """What the data sets of an experiment hold: as found here, else by `ask`, else as last recorded."""
+def contents(asked: Experiment, place: Workspace, data_dir: Path | None, ask: Ask | None = None) -> dict[str, Content]:
+    """What the data sets of an experiment hold: as found here, else by `ask`, else as last recorded.
+
+    Where no launch has recorded it, the newest cell tells.
+    """
     from orchestrator.records.contents import History, look
+    from orchestrator.records.evaluations import Evaluations
 
-    return look(asked, History(place.data), data_dir, ask)
+    found = look(asked, History(place.data), folder(asked, place, data_dir), ask)
+    unsure = {label for label, held in found.items() if held.by_cells or held.digest is None}
+    return found | (_by_cells(asked, found, unsure, Evaluations(place.evaluations)) if unsure and not ask else {})
 
 
-def plan(asked: Experiment, place: Workspace, data_dir: Path) -> Plan:
+def _by_cells(
+    asked: Experiment, found: Mapping[str, Content], labels: Collection[str], evaluations: Evaluations
+) -> dict[str, Content]:
+    """What the newest cells of some data sets were trained on, where there are any."""
+    from dataclasses import replace
+    from typing import cast
+
+    from orchestrator.records.cell_file import partition
+    from orchestrator.records.contents import told
+    from trainers.datasets import Dataset
+
+    names = evaluations.names()
+    known: dict[str, Content] = {}
+    for choice in (choice for choice in asked.datasets if choice.label in labels):
+        dataset = cast("Dataset", choice.plugin)
+        own = [name for name in names if name.startswith(f"{partition(dataset.key)}/")]
+        if held := told(dataset, evaluations.contents(own)):
+            known[choice.label] = replace(held, needs_loading=found[choice.label].needs_loading)
+    return known
+
+
+def folder(asked: Experiment, place: Workspace, data_dir: Path | None) -> Path:
+    """The folder of the data sets: the one given, else the usual one, else where this machine last had them."""
+    from orchestrator.records.contents import History
+    from orchestrator.records.contents import folder as found
+
+    return found(asked, History(place.data)) if data_dir is None else data_dir
+
+
+def plan(asked: Experiment, place: Workspace, data_dir: Path | None) -> Plan:
     """The cells of an experiment; where it is tuned, with the recipes that won in this workspace.
 
     Raises:
@@ -112,7 +147,7 @@ def final(asked: Experiment, stage: Trials | None, known: Contents) -> Plan:
     return planned(settle(asked, stage.tuned), known)
 
 
-def plans(asked: Experiment, place: Workspace, data_dir: Path) -> Iterator[Plan]:
+def plans(asked: Experiment, place: Workspace, data_dir: Path | None) -> Iterator[Plan]:
     """The trials of an experiment's tuning stage, where it has one, and then its cells; raises as `plan` does."""
     known = contents(asked, place, data_dir)
     stage = trials(asked, place, known)
@@ -134,10 +169,13 @@ def trials(asked: Experiment, place: Workspace, known: Contents | None = None) -
 def data(plan: Plan, place: Workspace) -> Data:
     """What there is to know of the data of a plan's cells, and of cells of other states of them."""
     from orchestrator.records.contents import History
-    from orchestrator.records.earlier import Data, absent, earlier
+    from orchestrator.records.earlier import Data, absent, earlier, unreadable
     from orchestrator.records.evaluations import Evaluations
 
-    return Data(tuple(absent(plan)), tuple(earlier(plan, Evaluations(place.evaluations), History(place.data))))
+    history = History(place.data)
+    return Data(
+        (*absent(plan), *unreadable(plan, history)), tuple(earlier(plan, Evaluations(place.evaluations), history))
+    )
 
 
 def _located(file: Path) -> Path:
@@ -242,7 +280,7 @@ def recorded(plan: Plan, place: Workspace) -> list[dict[str, Any]]:
     from orchestrator.records.evaluations import Evaluations
 
     evaluations = Evaluations(place.evaluations)
-    cells = {cell.id: cell for cell in plan.cells}
+    cells = {cell.id: cell for cell in plan.cells if cell.data_known}
     ids = evaluations.ids() & cells.keys()
     rows = {row["cell_id"]: row for row in known(place, plan.experiment.name) if row.get("environment")}
     unknown = [cell for cell_id, cell in cells.items() if cell_id in ids and cell_id not in rows]
@@ -261,11 +299,11 @@ def changed(plan: Plan, rows: list[dict[str, Any]]) -> list[str]:
     return [filled(sentence) for sentence in (*since(rows, codes(plan.experiment)), *elsewhere(rows, here))]
 
 
-def outdated(asked: Experiment | None, place: Workspace, data_dir: Path) -> list[str]:
+def outdated(asked: Experiment | None, place: Workspace) -> list[str]:
     """As `changed`, of an experiment whose recipes are all found; nothing of another."""
     if asked is None:
         return []
-    known = contents(asked, place, data_dir)
+    known = contents(asked, place, None)
     stage = trials(asked, place, known)
     if stage and not stage.over:
         return []
@@ -436,7 +474,8 @@ def aggregated(console: Console, plan: Plan, place: Workspace) -> Results:
         others = f" So are those of {len(found.lost) - 1} more." if found.lost[1:] else ""
         remedy = "Figures that follow from them stand as the cells' own files state them."
         complain(console, f"{found.lost[0]}{others} {remedy}")
-    results.write(found, place.results(plan.experiment.name))
+    if plan.is_told:  # else what an earlier table tells is worth more than nothing
+        results.write(found, place.results(plan.experiment.name))
     return found
 
 

@@ -14,7 +14,7 @@ from orchestrator.outcome import is_done
 from orchestrator.plan import Plan
 from orchestrator.records.cell_file import cell_in
 from orchestrator.records.contents import History
-from orchestrator.records.earlier import earlier, filled
+from orchestrator.records.earlier import earlier, filled, unreadable
 from orchestrator.records.evaluations import Account, Evaluations
 from orchestrator.records.origin import Origin, Origins
 from orchestrator.records.reconciliation import tells_all
@@ -75,7 +75,11 @@ def _cells(registry: Registry | None, names: Iterable[str]) -> set[str]:
 def by_data(plan: Plan, evaluations: Evaluations, history: History) -> list[Finding]:
     """Cells of the same request that are of other data or of an earlier protocol."""
     remedy = "none is needed: they are pooled with nothing; launch trains the cells of today"
-    return [Finding("data", "warning", filled(each.sentence()), remedy) for each in earlier(plan, evaluations, history)]
+    damaged = [Finding("data", "problem", filled(each), "remove it") for each in unreadable(plan, history)]
+    found = [
+        Finding("data", "warning", filled(each.sentence()), remedy) for each in earlier(plan, evaluations, history)
+    ]
+    return [*damaged, *found]
 
 
 def by_registry(done: Collection[str], states: Mapping[str, str] | None) -> list[Finding]:

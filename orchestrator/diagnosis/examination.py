@@ -10,7 +10,8 @@ from orchestrator.diagnosis import agreement, machine, request, services
 from orchestrator.diagnosis.finding import Finding, refused
 from orchestrator.errors import OrchestratorError
 from orchestrator.plan import Plan
-from orchestrator.records.contents import History
+from orchestrator.records.contents import DATA, History
+from orchestrator.records.contents import folder as folder_of
 from orchestrator.records.evaluations import Evaluations
 from orchestrator.records.mlflow_store import masked
 from orchestrator.records.storage import Storage
@@ -28,7 +29,7 @@ def examine(
     registry: str,
     tracking: Callable[[str], Tracking],
     address: str | None,
-    data_dir: Path,
+    data_dir: Path | None,
     older: Callable[[Plan], Iterable[str]] = lambda _: (),
 ) -> list[Finding]:
     """All findings.
@@ -40,7 +41,7 @@ def examine(
         registry: Its URL.
         tracking: The store by the name of an experiment.
         address: Of a Ray cluster.
-        data_dir: The folder that holds or receives datasets.
+        data_dir: The folder that holds or receives datasets; None for the usual one, or where a launch had them.
         older: Says which finished cells of a plan are of another environment or of other code.
     """
     findings: list[Finding] = []
@@ -58,9 +59,10 @@ def examine(
         findings += _made("disk", lambda: [machine.disk(folder)])
     else:
         findings += _made("workspace", lambda: [services.store(Storage(root))])
-    findings += _made("data", lambda: request.data(plan, data_dir))
+    states = History(root / "data")
+    there = data_dir or (folder_of(plan.experiment, states) if plan else DATA)
+    findings += _made("data", lambda: request.data(plan, there))
     if asked := plan:
-        states = History(root / "data")
         findings += _made("data", lambda: agreement.by_data(asked, Evaluations(evaluations), states))
         findings += _made("environments", lambda: request.environments(older(asked)))
     if not ask or plan:  # of cells that cannot be known, nothing is said

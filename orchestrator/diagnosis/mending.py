@@ -37,6 +37,8 @@ def mend(
     Returns:
         A sentence for each kind of thing that was done, or could not be.
     """
+    if plan and not plan.is_told:
+        return ["Nothing is mended: which cells are the experiment's cannot be told without its data. Pass --data-dir."]
     plan = plan and evaluations.with_replicas(plan)
     said = list(_registry(plan, evaluations, registry))
     for name in [plan.experiment.name] if plan else registry.experiments():

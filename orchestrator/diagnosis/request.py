@@ -74,8 +74,15 @@ def data(plan: Plan | None, data_dir: Path) -> Iterator[Finding]:
 def _recorded(held: Content, choice: Choice) -> Finding:
     """Of data that are not here and were seen elsewhere."""
     day = f"{datetime.fromtimestamp(held.recorded or 0, UTC):%Y-%m-%d %H:%M} UTC"
-    found = f"not checked here, where they are not; cells are those of the state recorded on {day}"
-    return Finding(f"data {choice.plugin.key}", "warning", found, "launch where they are, or pass --data-dir")
+    state = f"cells are those of the state recorded on {day}"
+    if held.by_cells:
+        state = f"cells are of the same data as the newest one, begun on {day}"
+    subject = f"data {choice.plugin.key}"
+    if held.needs_loading:
+        found = f"not checked: only a launch can tell what they hold now; {state}"
+        return Finding(subject, "warning", found, "launch tells, and trains new cells if they changed")
+    found = f"not checked here, where they are not; {state}"
+    return Finding(subject, "warning", found, "launch where they are, or pass --data-dir")
 
 
 def _looked_for(dataset: Dataset, data_dir: Path) -> Finding:

@@ -134,11 +134,12 @@ class Account:
         return Diverged(cell, attempt, min(self.epochs + 1, cell.recipe.training.epochs))
 
 
-def partition(dataset: str, backbone: str, loss: str) -> str:
-    """The folder of these axis values, from which dataset readers take them back."""
+def partition(dataset: str, backbone: str = "", loss: str = "") -> str:
+    """The folder of these axis values, from which dataset readers take them back; of a data set alone, its own."""
     return "/".join(
         f"{axis}={quote(value, safe='')}"
         for axis, value in (("dataset", dataset), ("backbone", backbone), ("loss", loss))
+        if value
     )
 
 
@@ -389,12 +390,17 @@ def _check_entries(content: dict[str, Any]) -> None:
         raise ValueError(f"it has unknown entries: {', '.join(sorted(strangers))}")
     if missing := _NEEDED - content.keys():
         raise ValueError(f"it lacks entries: {', '.join(sorted(missing))}")
+    if not 0 <= content["started"] < LATEST:
+        raise ValueError(f"it cannot have begun at {content['started']}")
 
 
 def _validated(text: bytes, path: Location) -> Account:
     with _damage(path, "is no cell's file: its account is missing or unreadable"):
         return _ACCOUNT.validate_json(text, strict=True)
 
+
+LATEST = 253_370_764_800
+"""Seconds from 1970 to the year 9999: later is no time of day."""
 
 _ACCOUNT = TypeAdapter(Account)
 _ENTRIES = {field.name for field in fields(Account)}

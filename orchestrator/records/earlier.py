@@ -227,13 +227,46 @@ def absent(plan: Plan) -> list[Sentence]:
     told: list[Sentence] = []
     for label, held in plan.contents.items():
         if held.digest is None:
-            text = "{dataset}: its data cannot be read here and were never recorded: its cells cannot be told yet."
-            told.append((text, {"dataset": label}))
+            told.append((UNKNOWN[held.needs_loading], {"dataset": label}))
         elif held.recorded is not None:
             day = f"{datetime.fromtimestamp(held.recorded, UTC):%Y-%m-%d %H:%M} UTC"
-            text = "{dataset}: its data are not here; its cells are those of the state recorded on {day}."
-            told.append((text, {"dataset": label, "day": day}))
+            told.append((RECORDED[held.needs_loading, held.by_cells], {"dataset": label, "day": day}))
     return told
+
+
+UNKNOWN = {
+    False: "{dataset}: its data cannot be read here and were never recorded: its cells cannot be told yet.",
+    True: "{dataset}: only a launch can tell what its data hold, and none has yet: its cells cannot be told.",
+}
+"""By whether the data need loading."""
+
+RECORDED = {
+    (False, False): "{dataset}: its data are not here; its cells are those of the state recorded on {day}.",
+    (False, True): (
+        "{dataset}: its data are not here, and no launch here has recorded them; "
+        "its cells are of the same data as the newest one, begun on {day}."
+    ),
+    (True, False): (
+        "{dataset}: only a launch can tell what its data hold now; its cells are those of the state recorded on {day}."
+    ),
+    (True, True): (
+        "{dataset}: only a launch can tell what its data hold now, and none here has; "
+        "its cells are of the same data as the newest one, begun on {day}."
+    ),
+}
+"""By whether the data need loading, and whether cells alone tell."""
+
+
+def unreadable(plan: Plan, history: History) -> list[Sentence]:
+    """Damaged records of what the plan's data sets held."""
+    text = "{dataset}: {file}, a record of what its data held, is damaged and counts as absent: remove it."
+    kinds = {choice.plugin: choice.label for choice in plan.experiment.datasets}
+    return [
+        (text, {"dataset": label, "file": name})
+        for dataset, label in kinds.items()
+        if isinstance(dataset, Dataset)
+        for name in history.damaged(dataset)
+    ]
 
 
 def difference(history: History, dataset: Dataset, planned: str | None, now: Content | None) -> str:

@@ -47,7 +47,7 @@ def rebuild(
         How many cells were found, and how many files are damaged.
     """
     asked: defaultdict[str, list[tuple[str, Cell]]] = defaultdict(list)
-    plans = [evaluations.with_replicas(plan) for plan in plans]
+    plans = [evaluations.with_replicas(plan) for plan in plans if plan.is_told]  # others would lose their cells
     for plan in plans:
         registry.plan(plan)
         for cell in plan.cells:

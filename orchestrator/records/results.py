@@ -219,6 +219,9 @@ def _part(
     done, found, missing, damaged = list[Cell](), list[dict[str, Any]](), list[Cell](), list[str]()
     sound, lost = list[str](), list[str]()
     for cell in cells:
+        if not cell.data_known:  # a file of this name says not which data it is of
+            missing.append(cell)
+            continue
         try:
             footer = evaluations.footer(cell)
             if footer.seal not in known:

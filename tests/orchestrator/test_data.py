@@ -268,6 +268,81 @@ def test_without_data_or_record_cells_are_counted_and_have_no_id(desk: Desk) -> 
     assert not (desk.folder / "runs" / "evaluations").exists()
 
 
+def asked_here(monkeypatch: pytest.MonkeyPatch, desk: Desk) -> tuple[Any, Workspace]:
+    monkeypatch.chdir(desk.folder)
+    return load(Path("asked.yaml")), Workspace.at("runs")
+
+
+def test_where_a_launch_had_the_data_they_are_looked_for_unless_a_folder_is_given(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, place = asked_here(monkeypatch, desk)
+    (desk.folder / "data").rename(desk.folder / "moved")
+    desk.launch("--data-dir", "moved")
+    assert wiring.folder(asked, place, None) == desk.folder / "moved"
+    paint(desk.folder / "moved" / "parts" / "train" / "ok" / "30.bmp", 30)
+    named = "4 cells are of an earlier state of this folder: 1 image added to train/ok."
+    for verb in ("compare", "doctor"):
+        assert named in said(desk.run(verb, "asked.yaml", expect=2 if verb == "compare" else 0)), verb
+    assert named in wiring.data(wiring.plan(asked, place, None), place).told()[0]
+    elsewhere = wiring.data(wiring.plan(asked, place, Path("data")), place).told()
+    assert "its data are not here" in elsewhere[0]
+    desk.run("export", "asked.yaml", "sent")
+    sent = [file for file in (desk.folder / "sent").rglob("*") if file.is_file()]
+    assert not [file for file in sent if b"moved" in file.read_bytes()]
+    monkeypatch.setattr("socket.gethostname", lambda: "another")
+    assert wiring.folder(asked, place, None) == Path("data")
+
+
+def test_a_copied_workspace_without_data_or_records_learns_them_from_its_cells(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, place = asked_here(monkeypatch, desk)
+    for left in ("data", "runs/data"):
+        shutil.rmtree(desk.folder / left)
+    plan = wiring.plan(asked, place, None)
+    assert {cell.id for cell in plan.cells} == desk.files
+    (told,) = wiring.data(plan, place).told()
+    assert told.startswith("parts: its data are not here, and no launch here has recorded them; its cells are of the")
+    assert "4 of 4 cells are in" in desk.run("aggregate", "asked.yaml")
+
+
+def test_where_nothing_tells_the_data_the_table_and_the_registry_stay(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, place = asked_here(monkeypatch, desk)
+    table = desk.folder / "runs" / "results" / "lot.parquet"
+    then, cells = table.read_bytes(), desk.folder / "runs" / "evaluations"
+    for left in ("data", "runs/data"):
+        shutil.rmtree(desk.folder / left)
+    cells.rename(desk.folder / "kept")
+    assert not wiring.plan(asked, place, None).is_told
+    assert "is left as it was" in said(desk.run("aggregate", "asked.yaml"))
+    assert table.read_bytes() == then
+    with wiring.registry(place, None) as records:
+        before = records.states("lot")
+        assert "Nothing is mended" in desk.run("doctor", "asked.yaml", "--fix", expect=1)
+        assert records.states("lot") == before
+        assert len(before) == 4
+
+
+def test_a_cell_that_does_not_say_its_data_is_no_cell_of_the_plan(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, an_account: Any
+) -> None:
+    from orchestrator.campaign import take_stock
+    from orchestrator.records import results
+    from orchestrator.records.evaluations import Evaluations
+
+    asked, place = asked_here(monkeypatch, desk)
+    for left in ("data", "runs"):
+        shutil.rmtree(desk.folder / left)
+    plan, evaluations = wiring.plan(asked, place, None), Evaluations(place.evaluations)
+    for cell in plan.cells:
+        evaluations.publish(cell.recipe, an_account(cell, state="diverged", samples=0), None)
+    assert set(take_stock(plan, evaluations, None).values()) == {"pending"}
+    assert results.aggregate(plan, evaluations).table.num_rows == 0
+
+
 def test_one_flipped_label_in_a_parquet_file_is_named(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
     text = FOLDER.replace(

@@ -29,6 +29,10 @@ class Content:
     """SHA-256 of each file by its name, and of how they are arranged, where the data set consists of files."""
     recorded: float | None = None
     """When this was so, in seconds since 1970, where the data are not here to be asked."""
+    by_cells: bool = False
+    """Whether only cells that were trained on it tell so."""
+    needs_loading: bool = False
+    """Whether only the arrays tell what the data hold now, which a launch loads and others do not."""
 
 
 class ArraysError(Exception):

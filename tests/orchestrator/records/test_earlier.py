@@ -2,24 +2,38 @@
 
 from __future__ import annotations
 
+import gzip
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from orchestrator.errors import DamagedFileError
+from orchestrator.diagnosis import request
+from orchestrator.diagnosis.agreement import by_data
 from orchestrator.experiment import Experiment
 from orchestrator.plan import PROTOCOL, Plan, digest, plan
+from orchestrator.records import contents
 from orchestrator.records.contents import History, look
 from orchestrator.records.earlier import Change, absent, changes, earlier, filled
 from orchestrator.records.evaluations import Evaluations
 from trainers.datasets import MissingDataError
-from trainers.datasets.content import Content
+from trainers.datasets.content import ArraysError, Content
+from trainers.datasets.digits import Digits
+from trainers.datasets.idx import MNIST
 from trainers.datasets.image_folder import ImageFolder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+
+def raises(error: Exception) -> Callable[..., Any]:
+    def call(*_: Any) -> Any:
+        raise error
+
+    return call
+
 
 NOW = Content("1" * 64, {"train/ok/a": "1", "train/ok/b": "2", "test/ok/c": "3", "train": "x", "test": "y"})
 THEN = Content("0" * 64, {"train/ok/a": "1", "test/ok/c": "4", "test/ok/d": "5", "train": "z", "test": "y"})
@@ -122,17 +136,73 @@ class TestHistory:
         history = History(tmp_path)
         cells = [plan(asked(), {"parts": held}).cells[0] for held in (THEN, NOW)]
         history.learn(an_account(cell, started=float(number)) for number, cell in enumerate(cells))
-        assert history.last(PARTS) == Content(NOW.digest, None, 1.0)
+        assert history.last(PARTS) == Content(NOW.digest, None, 1.0, by_cells=True)
         history.learn(an_account(cell, started=9.0) for cell in cells)
         assert len(history.states(PARTS)) == 1
 
-    def test_a_damaged_record_is_told(self, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("started", [1e300, float("inf"), float("nan"), -5.0, 4e9])
+    def test_cells_outrank_no_launch_whenever_they_say_they_began(
+        self, started: float, tmp_path: Path, an_account: Callable[..., Any]
+    ) -> None:
         history = History(tmp_path)
+        history.see(PARTS, NOW)
+        history.learn([an_account(plan(asked(), {"parts": THEN}).cells[0], started=started)])
+        assert {state.digest for state in history.states(PARTS)} == {NOW.digest, THEN.digest}
+        last = history.last(PARTS)
+        assert last is not None
+        assert (last.digest, last.by_cells) == (NOW.digest, False)
+
+    def test_what_cells_told_and_a_launch_finds_is_the_launchs(
+        self, tmp_path: Path, an_account: Callable[..., Any]
+    ) -> None:
+        history = History(tmp_path)
+        history.learn([an_account(plan(asked(), {"parts": NOW}).cells[0], started=5.0)])
+        history.see(PARTS, NOW)
+        last = history.last(PARTS)
+        assert last is not None
+        assert (last.by_cells, last.manifest) == (False, NOW.manifest)
+
+    def test_published_files_put_back_count_again(self, tmp_path: Path) -> None:
+        history, mnist, fields = History(tmp_path / "records"), MNIST(), {"datasets": ["mnist"]}
+        history.see(mnist, None)
+        assert history.states(mnist) == []
+        history.see(mnist, NOW)
+        assert look(asked(**fields), history, tmp_path)["mnist"].digest == NOW.digest
+        history.see(mnist, None)
+        assert look(asked(**fields), history, tmp_path) == {}
+
+    def test_what_foreign_cells_tell_of_a_published_data_set_does_not_count(
+        self, tmp_path: Path, an_account: Callable[..., Any]
+    ) -> None:
+        fields, history = {"datasets": ["mnist"]}, History(tmp_path / "records")
+        history.learn([an_account(plan(asked(**fields), {"mnist": NOW}).cells[0])])
+        assert len(history.states(MNIST())) == 1
+        assert look(asked(**fields), history, tmp_path) == {}
+
+    @pytest.mark.parametrize(
+        "damage",
+        [
+            lambda text: text[:50],
+            lambda text: b"",
+            lambda text: text[:-12] + bytes(12),
+            lambda text: gzip.compress(b"[]"),
+            lambda text: gzip.compress(gzip.decompress(text).replace(b"1" * 64, b"x")),
+            lambda text: gzip.compress(gzip.decompress(text).replace(b'"recorded": 1', b'"recorded": 1e300, "_": 1')),
+        ],
+    )
+    def test_a_damaged_record_counts_as_absent_and_is_named(
+        self, damage: Callable[[bytes], bytes], tmp_path: Path, place: Callable[..., Any]
+    ) -> None:
+        history = History(tmp_path / "data")
+        history.add(PARTS, THEN)
         history.add(PARTS, NOW)
-        (file,) = tmp_path.rglob("*.json.gz")
-        file.write_bytes(file.read_bytes()[:50])
-        with pytest.raises(DamagedFileError, match="is no record of a data set's content"):
-            history.last(PARTS)
+        *_, file = sorted(tmp_path.rglob("*.json.gz"))
+        file.write_bytes(damage(file.read_bytes()))
+        assert [state.digest for state in history.states(PARTS)] == [THEN.digest]
+        (finding,) = by_data(plan(asked(), {"parts": THEN}), Evaluations(tmp_path / "evaluations"), history)
+        name = f"{file.parent.name}/{file.name}"
+        told = f"parts: {name}, a record of what its data held, is damaged and counts as absent: remove it."
+        assert (finding.state, finding.found) == ("problem", told)
 
 
 class TestDataThatAreNotHere:
@@ -142,6 +212,29 @@ class TestDataThatAreNotHere:
         found = look(asked(), history, tmp_path)
         (sentence,) = map(filled, absent(plan(asked(), found)))
         assert "those of the state recorded on 1970-01-01 00:00 UTC" in sentence
+
+    def test_a_data_set_that_has_to_be_loaded_is_not_said_to_be_away(self, tmp_path: Path) -> None:
+        history, wanted = History(tmp_path / "data"), asked(datasets=["digits"], backbones=["resnet8"])
+        loads = partial(look, wanted, history, tmp_path)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(contents, "content", raises(ArraysError("it has none")))
+            patch.setattr(Digits, "official", None)
+            (sentence,) = map(filled, absent(plan(wanted, loads())))
+            assert sentence == (
+                "digits: only a launch can tell what its data hold, and none has yet: its cells cannot be told."
+            )
+            history.add(wanted.datasets[0].plugin, replace(NOW, recorded=0.0))  # pyright: ignore[reportArgumentType]
+            found = plan(wanted, loads())
+            (sentence,) = map(filled, absent(found))
+            (finding,) = request.data(found, tmp_path)
+        assert sentence == (
+            "digits: only a launch can tell what its data hold now; "
+            "its cells are those of the state recorded on 1970-01-01 00:00 UTC."
+        )
+        assert finding.found == (
+            "not checked: only a launch can tell what they hold now; "
+            "cells are those of the state recorded on 1970-01-01 00:00 UTC"
+        )
 
     def test_who_may_ask_believes_no_record(self, tmp_path: Path) -> None:
         history = History(tmp_path / "data")
