@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -335,6 +336,15 @@ def test_the_assumption_of_a_verdict_is_named_with_the_rate_at_which_it_is_wrong
     assert "5 seeds without a collapse leave it possible in up to 45 % of seeds" in text
     assert "are about normal" in shown(of_two(BETTER, BASE))
     assert "are about normal" not in tables.text(of_two(BASE, BASE, claims=[{**CLAIM, "margin": 0.0}]), form)
+
+
+def test_data_sets_of_a_population_are_not_counted_as_seeds() -> None:
+    found = of_two(BETTER, BASE)
+    (finding,) = found.findings
+    claim, difference = finding.claim.model_copy(update={"population": True}), finding.difference._replace(n=3)
+    population = replace(finding, claim=claim, difference=difference)
+    assert "with 5 seeds:" in tables.assumed(replace(found, findings=(finding, population)))[0]
+    assert not tables.assumed(replace(found, findings=(population,)))
 
 
 @pytest.mark.parametrize("seeds", [19, 20])
