@@ -606,7 +606,8 @@ def verify(
         worker = Worker(Recorder(copies, Untracked(), provenance.code()), data_dir.resolve())
         for cell in chosen.cells:
             verdict = repeat(cell, evaluations, worker, copies)
-            note_rerun(cell, evaluations, verdict)
+            if found.get(cell.id) != "here":  # a cell that was trained here needs no such mark
+                note_rerun(cell, evaluations, verdict)
             console.print(overview.verdict(cell, verdict), soft_wrap=True)
             identical += not isinstance(verdict, str) and verdict.identical
     console.print(f"{identical} of {len(chosen)} cells reproduce bit for bit.")
