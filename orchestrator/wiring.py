@@ -275,16 +275,19 @@ def codes_by_plugin(experiment: Experiment) -> Codes:
 
 
 def recorded(plan: Plan, place: Workspace) -> list[dict[str, Any]]:
-    """How the finished cells of a plan came about: from the results table, and from files that it does not know."""
+    """How the finished cells of a plan came about: from the results table, and from files that are younger than it."""
     from orchestrator.drift.environment import told
     from orchestrator.records.evaluations import Evaluations
 
     evaluations = Evaluations(place.evaluations)
     cells = {cell.id: cell for cell in plan.cells if cell.data_known}
-    ids = evaluations.ids() & cells.keys()
-    rows = {row["cell_id"]: row for row in known(place, plan.experiment.name) if row.get("environment")}
+    files, written = evaluations.files(), _written(place.results(plan.experiment.name))
+    ids = files.keys() & cells.keys()
+    old = {cell_id for cell_id in ids if files[cell_id].modified < written}
+    noted = (row for row in known(place, plan.experiment.name) if row.get("environment"))
+    rows = {row["cell_id"]: row for row in noted if row["cell_id"] in old}
     unknown = [cell for cell_id, cell in cells.items() if cell_id in ids and cell_id not in rows]
-    return [*(rows[cell_id] for cell_id in cells if cell_id in ids and cell_id in rows), *told(unknown, evaluations)]
+    return [*(rows[cell_id] for cell_id in cells if cell_id in rows), *told(unknown, evaluations)]
 
 
 def changed(plan: Plan, rows: list[dict[str, Any]]) -> list[str]:
@@ -353,11 +356,9 @@ def blocks(plan: Plan, place: Workspace) -> dict[str, set[str]]:
     from orchestrator.plan import original
     from orchestrator.records.evaluations import Evaluations
     from orchestrator.records.results import environments
-    from orchestrator.records.storage import Storage
 
     table, evaluations = place.results(plan.experiment.name), Evaluations(place.evaluations)
-    written = {file.name: file.modified for file in Storage(table.parent).list()}.get(table.name, 0.0)
-    noted, files = environments(table), evaluations.files()
+    written, noted, files = _written(table), environments(table), evaluations.files()
     found: dict[str, set[str]] = {}
     for cell in evaluations.with_replicas(plan).cells:
         file = files.get(cell.id)
@@ -365,6 +366,13 @@ def blocks(plan: Plan, place: Workspace) -> dict[str, set[str]]:
         if file and (name := known or evaluations.environment(cell)):
             found.setdefault(original(cell.id), set()).add(name)
     return found
+
+
+def _written(table: Location) -> float:
+    """When a results table was written, in seconds since 1970; 0 where there is none."""
+    from orchestrator.records.storage import Storage
+
+    return {file.name: file.modified for file in Storage(table.parent).list()}.get(table.name, 0.0)
 
 
 def placement(plan: Plan, found: Mapping[str, Iterable[str]], address: str | None) -> Placement:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
@@ -31,7 +33,6 @@ from orchestrator.workspace import Workspace
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from orchestrator.plan import Cell
     from orchestrator.records.evaluations import Account
@@ -239,3 +240,19 @@ def test_a_plan_foresees_a_replica_of_a_cell_that_is_not_trained_yet(
     (again,), why = wiring.replicas(asked, place, take_stock(asked, files, None))
     assert again == replace(cells["softmax"], resources=done.resources).again_in(wiring.environment(done).id)
     assert why == "threads 2 → 1"
+
+
+def test_of_a_file_that_is_younger_than_the_results_table_the_file_itself_is_asked(
+    evaluations: Evaluations, asked: Plan, place: Workspace, an_account: Callable[..., Account], evaluation: Evaluation
+) -> None:
+    table, now = Path(str(place.results(asked.experiment.name))), time.time()
+    results.write(results.aggregate(asked, evaluations), table)
+    os.utime(table, (now + 60, now + 60))
+    assert [row["torch_version"] for row in wiring.recorded(asked, place)] == ["old", "old"]
+    first = asked.cells[0]
+    provenance = {"git_commit": "abc", "threads": 1, "torch_version": "newest"}
+    evaluations.publish(first.recipe, an_account(first, provenance=provenance), evaluation)
+    assert wiring.recorded(asked, place)[0]["torch_version"] == "old", "the table is said to be younger"
+    os.utime(table, (now - 60, now - 60))
+    rows = {row["cell_id"]: row["torch_version"] for row in wiring.recorded(asked, place)}
+    assert rows == {first.id: "newest", asked.cells[1].id: "old"}
