@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from orchestrator.sequence import Key, Spending
     from orchestrator.stated import When
     from orchestrator.trials import Trials
+    from trainers.datasets import Dataset
     from trainers.datasets.content import Content
 
 
@@ -92,30 +93,17 @@ def contents(asked: Experiment, place: Workspace, data_dir: Path | None, ask: As
     from orchestrator.records.contents import History, look
     from orchestrator.records.evaluations import Evaluations
 
-    found = look(asked, History(place.data), folder(asked, place, data_dir), ask)
-    unsure = {label for label, held in found.items() if held.by_cells or held.digest is None}
-    return found | (_by_cells(asked, found, unsure, Evaluations(place.evaluations)) if unsure and not ask else {})
+    newest = partial(_newest, Evaluations(place.evaluations))
+    return look(asked, History(place.data), folder(asked, place, data_dir), ask, newest)
 
 
-def _by_cells(
-    asked: Experiment, found: Mapping[str, Content], labels: Collection[str], evaluations: Evaluations
-) -> dict[str, Content]:
-    """What the newest cells of some data sets were trained on, where there are any."""
-    from dataclasses import replace
-    from typing import cast
-
+def _newest(evaluations: Evaluations, dataset: Dataset) -> Content | None:
+    """What the newest cell of a data set was trained on, where there is one."""
     from orchestrator.records.cell_file import partition
     from orchestrator.records.contents import told
-    from trainers.datasets import Dataset
 
-    names = evaluations.names()
-    known: dict[str, Content] = {}
-    for choice in (choice for choice in asked.datasets if choice.label in labels):
-        dataset = cast("Dataset", choice.plugin)
-        own = [name for name in names if name.startswith(f"{partition(dataset.key)}/")]
-        if held := told(dataset, evaluations.contents(own)):
-            known[choice.label] = replace(held, needs_loading=found[choice.label].needs_loading)
-    return known
+    own = [name for name in evaluations.names() if name.startswith(f"{partition(dataset.key)}/")]
+    return told(dataset, evaluations.contents(own))
 
 
 def folder(asked: Experiment, place: Workspace, data_dir: Path | None) -> Path:

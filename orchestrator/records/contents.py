@@ -165,7 +165,13 @@ def folder(experiment: Experiment, history: History) -> Path:
     return DATA
 
 
-def look(experiment: Experiment, history: History, data_dir: Path, ask: Ask | None = None) -> dict[str, Content]:
+def look(
+    experiment: Experiment,
+    history: History,
+    data_dir: Path,
+    ask: Ask | None = None,
+    newest: Callable[[Dataset], Content | None] = lambda _: None,
+) -> dict[str, Content]:
     """What the data sets of an experiment hold, by their labels; those whose name says so are left out.
 
     Args:
@@ -173,6 +179,7 @@ def look(experiment: Experiment, history: History, data_dir: Path, ask: Ask | No
         history: What the workspace has recorded; of data that are not here, the last state counts.
         data_dir: Folder that holds the data.
         ask: Finds out elsewhere, instead of believing the record.
+        newest: Says what the newest cell was trained on, for data that are not here and that no launch recorded.
 
     Raises:
         RequestError: With all that keeps it from being found out although the data are here.
@@ -182,7 +189,7 @@ def look(experiment: Experiment, history: History, data_dir: Path, ask: Ask | No
     for choice in experiment.datasets:
         assert isinstance(choice.plugin, Dataset)  # noqa: S101  for the type checker; the catalogue has checked it
         try:
-            found[choice.label] = _held(choice.plugin, history, data_dir, ask)
+            found[choice.label] = _held(choice.plugin, history, data_dir, ask, newest)
         except (ValueError, OSError) as error:
             problems.append(str(error))
     if problems:
@@ -190,7 +197,13 @@ def look(experiment: Experiment, history: History, data_dir: Path, ask: Ask | No
     return {label: held for label, held in found.items() if held is not None}
 
 
-def _held(dataset: Dataset, history: History, data_dir: Path, ask: Ask | None) -> Content | None:
+def _held(
+    dataset: Dataset,
+    history: History,
+    data_dir: Path,
+    ask: Ask | None,
+    newest: Callable[[Dataset], Content | None],
+) -> Content | None:
     absent: MissingDataError | None = None
     try:
         return content(dataset, data_dir)
@@ -205,6 +218,8 @@ def _held(dataset: Dataset, history: History, data_dir: Path, ask: Ask | None) -
     last = history.last(dataset)
     if dataset.is_published and (last is None or last.by_cells or last.digest == dataset.published_digest):
         return None
+    if last is None or last.by_cells:
+        last = newest(dataset) or last
     return replace(last or Content(None), needs_loading=absent is None)
 
 

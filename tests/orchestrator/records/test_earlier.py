@@ -18,7 +18,7 @@ from orchestrator.records import contents
 from orchestrator.records.contents import History, look
 from orchestrator.records.earlier import Change, absent, changes, earlier, filled
 from orchestrator.records.evaluations import Evaluations
-from trainers.datasets import MissingDataError
+from trainers.datasets import MissingDataError, UnusableDataError
 from trainers.datasets.content import ArraysError, Content
 from trainers.datasets.digits import Digits
 from trainers.datasets.idx import MNIST
@@ -235,6 +235,17 @@ class TestDataThatAreNotHere:
             "not checked: only a launch can tell what they hold now; "
             "cells are those of the state recorded on 1970-01-01 00:00 UTC"
         )
+
+    def test_cells_tell_only_of_data_that_are_not_here_and_that_no_launch_recorded(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        history = History(tmp_path / "data")
+        seen = partial(look, asked(), history, tmp_path, newest=lambda _: replace(THEN, by_cells=True))
+        assert seen()["parts"].digest == THEN.digest
+        history.see(PARTS, NOW)
+        assert seen()["parts"].digest == NOW.digest
+        monkeypatch.setattr(contents, "content", raises(UnusableDataError("no image can be read")))
+        assert seen()["parts"].digest is None
 
     def test_who_may_ask_believes_no_record(self, tmp_path: Path) -> None:
         history = History(tmp_path / "data")

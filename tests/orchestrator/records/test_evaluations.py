@@ -274,6 +274,8 @@ def with_account(path: Path, account: Any) -> None:
         {"metrics": {"uniform_accuracy": "high"}},
         {"epochs": None},
         {"provenance": None},
+        {"started": 1e300},
+        {"started": -1.0},
     ],
 )
 def test_an_account_that_makes_no_sense_is_refused(
