@@ -34,7 +34,8 @@ def met(challenger: Iterable[Row], baseline: Iterable[Row]) -> tuple[list[Row], 
     """The pairs of two losses in one setting.
 
     Where several blocks have a pair of the same seed, that of the block counts that has the most pairs of these two
-    losses, and of equal ones that of the older block. What the cells came to has no part in this choice.
+    losses, and of equal ones that of the older block; a block with imported rows that are unverified comes after all
+    others. What the cells came to has no part in this choice.
 
     Args:
         challenger: The results of one loss, cells and replicas.
@@ -45,7 +46,12 @@ def met(challenger: Iterable[Row], baseline: Iterable[Row]) -> tuple[list[Row], 
     """
     mine, theirs = _found(challenger), _found(baseline)
     paired = {block: mine[block].keys() & theirs[block].keys() for block in mine.keys() & theirs.keys()}
-    order = sorted(paired, key=lambda block: (-len(paired[block]), _began(mine[block], theirs[block]), block))
+
+    def rank(block: str) -> tuple[bool, int, float, str]:
+        both = (mine[block], theirs[block])
+        return _is_unverified(*both), -len(paired[block]), _began(*both), block
+
+    order = sorted(paired, key=rank)
     chosen = {seed: block for block in reversed(order) for seed in paired[block]}
     pairs = [(mine[block][seed], theirs[block][seed]) for seed, block in sorted(chosen.items())]
     return [own for own, _ in pairs], [other for _, other in pairs]
@@ -96,6 +102,10 @@ def _start(row: Row) -> float:
 
 def _began(*losses: Mapping[int, Row]) -> float:
     return min(_start(row) for found in losses for row in found.values())
+
+
+def _is_unverified(*losses: Mapping[int, Row]) -> bool:
+    return any(row.get("origin") == "unverified" for found in losses for row in found.values())
 
 
 class Compared(NamedTuple):

@@ -367,14 +367,16 @@ def compare(
     place = Workspace.at(workspace)
     plan = wiring.plan(wiring.experiment(file, loss, backbone, dataset, only, seeds), place, data_dir)
     results = _results(plan, place, workspace)
+    comparison = wiring.compared(results, plan, place, file)
+    counted = results.without(comparison.left_out)
     if null:
-        wiring.console().print(validation.table(plan.experiment, results.rows()))
+        wiring.console().print(validation.table(plan.experiment, counted.rows()))
         return
     if samples:
-        wiring.console().print(within.table(within.within(plan, Evaluations(place.evaluations))))
+        found = within.within(plan, Evaluations(place.evaluations), comparison.left_out)
+        wiring.console().print(within.table(found))
         return
-    comparison = wiring.compared(results, plan, place, file)
-    overall = across.overall(plan.experiment, results.all_rows())
+    overall = across.overall(plan.experiment, counted.all_rows())
     match form:
         case "text":
             wiring.console().print(tables.terminal(comparison, overall))

@@ -43,6 +43,11 @@ class Study:
     def _results(self) -> table.Results:
         return table.aggregate(self.plan, Evaluations(self.place.evaluations))
 
+    @property
+    def _counted(self) -> table.Results:
+        """Without the cells that may not be pooled with the others."""
+        return self._results.without(self.compare().left_out)
+
     def to_pandas(self) -> pd.DataFrame:
         """The results table."""
         import pandas as pd
@@ -67,18 +72,18 @@ class Study:
 
     def plot_ranks(self, metric: str = "uniform_accuracy") -> Figure:
         """Average ranks over all settings, and which losses they cannot tell apart."""
-        ranking = across.ranking(self.plan.experiment, self._results.all_rows(), metric)
+        ranking = across.ranking(self.plan.experiment, self._counted.all_rows(), metric)
         if ranking is None:
             raise RequestError("Ranks need at least two losses and two settings without missing cells.")
         return figures.critical_difference(ranking)
 
     @cached_property
     def _curves(self) -> list[Curve]:
-        return list(gather(self.plan, self.rows, Evaluations(self.place.evaluations))[0])
+        return list(gather(self.plan, self._counted.rows(), Evaluations(self.place.evaluations))[0])
 
     def _repr_html_(self) -> str:
         console = Console(record=True, width=120, file=StringIO())
-        overall = across.overall(self.plan.experiment, self._results.all_rows())
+        overall = across.overall(self.plan.experiment, self._counted.all_rows())
         console.print(tables.terminal(self.compare(), overall))
         return console.export_html(inline_styles=True, code_format="<pre>{code}</pre>")
 

@@ -484,13 +484,14 @@ def compared(results: Results, plan: Plan, place: Workspace, file: Path) -> Comp
     from orchestrator.report.comparison import compare
 
     rows = results.rows()
-    pool = pooled(plan.experiment, rows, Ledger(place.drift(plan.experiment.name)), codes(plan.experiment))
+    ledger, again = Ledger(place.drift(plan.experiment.name)), results.replica_rows()
+    pool = pooled(plan.experiment, rows, ledger, codes(plan.experiment), again)
     stage = trials(plan.experiment, place, plan.contents)
     tried = aggregate(stage.plan, Evaluations(place.evaluations)).rows() if stage else []
     return compare(
         plan.experiment,
         rows,
-        replicas=results.replica_rows(),
+        replicas=again,
         owed=len(_owed(plan, results)),
         stated=_dated(plan.experiment, stated(file), results),
         pool=pool,
@@ -603,8 +604,9 @@ def show(comparison: Comparison, results: Results, plan: Plan, place: Workspace,
         "/".join(filter(None, (each.claim.id, each.backbone, each.dataset))): each.verdict
         for each in comparison.findings
     }
+    counted = results.without(comparison.left_out).all_rows()
     texts = {
-        "comparison.md": tables.text(comparison, "markdown", across.overall(plan.experiment, results.all_rows())),
+        "comparison.md": tables.text(comparison, "markdown", across.overall(plan.experiment, counted)),
         "report.html": page.render(
             comparison, results.rows(), Evaluations(place.evaluations), plan, results.replica_rows()
         ),

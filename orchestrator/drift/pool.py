@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Collection, Hashable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from typing import Any
 
 from orchestrator.drift.environment import Setting
 from orchestrator.drift.judgement import PASSED, Outcome, Sentence, filled, judge, told
 from orchestrator.drift.ledger import Entry, Ledger
+from orchestrator.drift.left_out import Admits, Left, left_out
+from orchestrator.drift.left_out import sentences as said_of
 from orchestrator.drift.since import Codes, since
 from orchestrator.environment import Environment, LossCode, Origin, change
 from orchestrator.experiment import Experiment
@@ -40,6 +43,11 @@ class Pair:
         """Whether the anchors say that the two may be pooled."""
         return self.outcome is not None and self.outcome.found in PASSED and not self.untested
 
+    @property
+    def is_pooled(self) -> bool:
+        """Whether the anchors or the user say so."""
+        return self.trusted or self.is_settled
+
     def sentences(self) -> Iterator[Sentence]:
         """What a reader must know of it."""
         about = {"change": change(self.old, self.new)}
@@ -61,10 +69,22 @@ class Pool:
     """Each with the newest of the same setting, or of the same loss."""
     changed: tuple[Sentence, ...] = ()
     """Which cells were trained by other code than there is today."""
+    left: tuple[Left, ...] = ()
+    """What may not be pooled with the cells that count, and so is in no figure."""
+
+    @property
+    def left_out(self) -> frozenset[str]:
+        """The ids of cells and replicas that no figure and no verdict counts."""
+        return frozenset(cell for left in self.left for cell in left.cells)
+
+    @property
+    def other_code(self) -> frozenset[str]:
+        """Those of them that were trained by other code of their loss."""
+        return frozenset(cell for left in self.left if isinstance(left.origin, LossCode) for cell in left.cells)
 
     @property
     def is_settled(self) -> bool:
-        """Whether the anchors say that all may be pooled that are, and today's code is that of the cells."""
+        """Whether the anchors say that all may be pooled, and today's code is that of the cells."""
         return all(pair.is_settled for pair in self.pairs) and not self.changed
 
     def sentences(self) -> Iterator[Sentence]:
@@ -74,6 +94,7 @@ class Pool:
             yield "The cells come from {count} environments: {parts}.", {"count": len(self.parts), "parts": parts}
         for pair in self.pairs:
             yield from pair.sentences()
+        yield from said_of(self.left)
         yield from self.changed
 
     def told(self) -> list[str]:
@@ -86,7 +107,13 @@ class Pool:
         return {**asdict(self), "pairs": pairs, "changed": [filled(sentence) for sentence in self.changed]}
 
 
-def pooled(experiment: Experiment, rows: Sequence[Row], ledger: Ledger, now: Codes | None = None) -> Pool | None:
+def pooled(
+    experiment: Experiment,
+    rows: Sequence[Row],
+    ledger: Ledger,
+    now: Codes | None = None,
+    replicas: Sequence[Row] = (),
+) -> Pool | None:
     """What the finished cells of a results table come from; None where all is of one kind.
 
     Pooled are cells of one loss in one setting, over seeds.
@@ -96,8 +123,11 @@ def pooled(experiment: Experiment, rows: Sequence[Row], ledger: Ledger, now: Cod
         rows: The results table.
         ledger: What anchors have said.
         now: Today's code, of which cells of other code are told apart.
+        replicas: The table of replicas.
     """
-    done = [row for row in sorted(rows, key=lambda row: row["started"]) if has_figures(row["state"])]
+    # What is imported and unverified states itself when it began, and is no measure for what was trained here.
+    ordered = sorted(rows, key=lambda row: (row.get("origin") != "unverified", row["started"]))
+    done = [row for row in ordered if has_figures(row["state"])]
     settings = [(row["dataset"], row["backbone"]) for row in done]
     environments = [Environment.of(row) for row in done]
     codes = [LossCode.of(row["loss"], row) for row in done]
@@ -105,11 +135,23 @@ def pooled(experiment: Experiment, rows: Sequence[Row], ledger: Ledger, now: Cod
     lines = [(*setting, row["loss"]) for setting, row in zip(settings, done, strict=True)]
     met = {**_met(lines, settings, environments), **_met([code.loss for code in codes], settings, codes)}
     changed = tuple(since(rows, now or {}))
-    if len(counts) < 2 and not met and not changed:  # noqa: PLR2004 - two are needed to differ
-        return None
     entries = ledger.entries()
-    pairs = [_pair(experiment, old, new, where, entries) for (old, new), where in met.items()]
-    return Pool(tuple(Part(environment, cells) for environment, cells in counts.items()), tuple(pairs), changed)
+    left = tuple(left_out(ordered, replicas, _admits(experiment, entries)))
+    if len(counts) < 2 and not met and not changed and not left:  # noqa: PLR2004 - two are needed to differ
+        return None
+    pairs = tuple(_pair(experiment, old, new, where, entries) for (old, new), where in met.items())
+    return Pool(tuple(Part(environment, cells) for environment, cells in counts.items()), pairs, changed, left)
+
+
+def _admits(experiment: Experiment, entries: Collection[Entry]) -> Admits:
+    """Whether the anchors, or the user, allow to pool two origins in a setting, whichever of them is the older."""
+
+    @cache
+    def admits(one: Origin, other: Origin, setting: Setting) -> bool:
+        pairs = [_pair(experiment, *both, (setting,), entries) for both in ((one, other), (other, one))]
+        return any(pair.is_pooled for pair in pairs)
+
+    return admits
 
 
 def _met(

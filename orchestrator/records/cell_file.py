@@ -26,10 +26,10 @@ import pyarrow.parquet as pq
 from pydantic import Field, TypeAdapter
 from pydantic_core import from_json
 
-from orchestrator.environment import Entries
+from orchestrator.environment import Entries, Environment
 from orchestrator.errors import DamagedFileError, LostRowsError, NewerFormatError
 from orchestrator.outcome import Attempt, Collapsed, Diverged, Finished, Result
-from orchestrator.plan import Cell, digest, original
+from orchestrator.plan import AT, Cell, digest, original
 from orchestrator.records.origin import signature
 from orchestrator.workspace import Location
 from trainers.evaluation import TOP, Evaluation
@@ -281,17 +281,24 @@ class Footer:
         """Itself, if it is this cell's."""
         if self.content["cell_id"] != cell.id:
             raise DamagedFileError(f"{self.path} is the file of another cell ({self.content['cell_id']}).")
-        return self
+        return self._placed(cell.id)
 
     def named(self, name: str) -> Self:
-        """Itself, if the file has its own cell's name, which is a checksum of the recipe."""
+        """Itself, if the file has its own cell's name: a checksum of the recipe and, of a replica, the environment."""
         try:
             recipe, cell_id = self.content["recipe"], self.content["cell_id"]
             if name == name_of(recipe, cell_id) and original(cell_id) == digest(recipe, self.content["protocol"]):
-                return self
-        except (KeyError, TypeError, ValueError):
+                return self._placed(cell_id)
+        except (AttributeError, KeyError, TypeError, ValueError):
             pass
         raise DamagedFileError(f"{self.path} does not hold the recipe and account of the cell it is named after.")
+
+    def _placed(self, cell_id: str) -> Self:
+        """Itself, if a replica is of the environment that it is named after."""
+        place = cell_id.partition(AT)[2]
+        if place and place != (found := Environment.of(self.content["provenance"]).id):
+            raise DamagedFileError(f"{self.path} is named after environment {place}, but was trained in {found}.")
+        return self
 
     def table(self, file: bytes) -> pa.Table:
         """The rows of the whole file, if they are those that the footer speaks of."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -103,6 +103,16 @@ class Results:
     def all_rows(self) -> list[dict[str, Any]]:
         """The rows of cells, and behind them those of replicas."""
         return [*self.rows(), *self.replica_rows()]
+
+    def without(self, cells: Collection[str]) -> Results:
+        """The same without the rows of these cells and replicas."""
+        if not cells:
+            return self
+        kept = [
+            table.filter(pa.array([each not in cells for each in table["cell_id"].to_pylist()], pa.bool_()))
+            for table in (self.table, self.replicas)
+        ]
+        return replace(self, table=kept[0], replicas=kept[1])
 
     def replica_rows(self) -> list[dict[str, Any]]:
         """One dictionary a replica."""

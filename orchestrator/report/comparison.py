@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -182,6 +182,11 @@ class Comparison:
     imported: Imported | None = None
     """What cells were trained elsewhere; None where none was."""
 
+    @property
+    def left_out(self) -> frozenset[str]:
+        """The ids of cells and replicas that are in no figure."""
+        return self.pool.left_out if self.pool else frozenset()
+
     def when(self, claim: Claim) -> When:
         """When a claim was stated."""
         return self.stated.get(claim.id, When(0, 0, 0))
@@ -256,17 +261,21 @@ def compare(
         replicas: The table of cells that were trained again, so that pairs meet in one environment.
         owed: How many more a launch would train.
         stated: When each claim was stated, by its id; not known without it.
-        pool: The environments that the cells come from, where there are several.
+        pool: The environments that the cells come from, where there are several; what it leaves out counts nowhere,
+            except that each environment says by itself what it says.
         tuned: How each loss was tuned on each backbone and dataset.
         trial_rows: The results table of the tuning stage.
         data: What there is to know of the data.
         rng: Draws resamples; by default always the same ones.
     """
-    by_key = _by_key((*rows, *replicas))
+    everything = (*rows, *replicas)
+    left = pool.left_out if pool else ()
+    rows, counted = _without(rows, left), _without(everything, left)
+    by_key = _by_key(counted)
     tests = _tests(experiment, by_key, np.random.default_rng(0) if rng is None else rng)
     contest = audit(experiment, rows, tuned, trial_rows)
     findings = tuple(_marked(finding, experiment, contest) for finding in _findings(experiment, by_key))
-    planned = _planned(experiment, by_key, findings)
+    planned = _planned(experiment, _by_key(everything), findings)
     lines = tuple(replace(line, tests=tests.get(_key(line))) for line in _lines(experiment, by_key, planned))
     return Comparison(
         experiment=experiment.name,
@@ -284,11 +293,15 @@ def compare(
         threshold=experiment.threshold,
         audit=contest,
         data=data or NOTHING,
-        machines=_machines(experiment, (*rows, *replicas)),
+        machines=_machines(experiment, _without(everything, pool.other_code if pool else ())),
         unpaired=sum(line.unpaired for line in lines),
         owed=owed,
-        imported=Imported.among(rows),
+        imported=Imported.among(everything),
     )
+
+
+def _without(rows: Iterable[Row], cells: Collection[str]) -> list[Row]:
+    return [row for row in rows if row.get("cell_id") not in cells]
 
 
 def _machines(experiment: Experiment, rows: Sequence[Row]) -> Machines | None:

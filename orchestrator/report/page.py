@@ -117,8 +117,10 @@ def render(
         plan: The experiment and its cells.
         replicas: The table of cells that were trained again.
     """
+    left = comparison.left_out
+    rows, replicas = ([row for row in table if row["cell_id"] not in left] for table in (rows, replicas))
     found, unreadable = gather(plan, rows, evaluations)
-    accounts, sampled = tuple(_accounts(plan, rows, evaluations)), within.within(plan, evaluations)
+    accounts, sampled = tuple(_accounts(plan, rows, evaluations)), within.within(plan, evaluations, left)
     view = _View(plan, comparison, rows, replicas, found, unreadable, accounts, sampled)
     return _environment().get_template("page.html.j2").render(view=view, drawn=_drawn(view))
 

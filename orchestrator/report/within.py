@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import reduce
 from itertools import groupby, product
 from typing import Literal, NamedTuple
@@ -84,7 +84,9 @@ class Sampled(NamedTuple):
         return most if noise[most] > 0 else None
 
 
-def within(plan: Plan, evaluations: Evaluations, rng: np.random.Generator | None = None) -> tuple[Sampled, ...]:
+def within(
+    plan: Plan, evaluations: Evaluations, left: Collection[str] = (), rng: np.random.Generator | None = None
+) -> tuple[Sampled, ...]:
     """Every claim about sample-wise or uniform accuracy in each setting, from the per-sample files there.
 
     Seeds count that both losses have finished in one environment, and samples that all of them were tested on.
@@ -93,16 +95,19 @@ def within(plan: Plan, evaluations: Evaluations, rng: np.random.Generator | None
     Args:
         plan: The experiment and its cells.
         evaluations: The cells' files.
+        left: The ids of cells and replicas that are left out.
         rng: Draws seeds and samples; by default always the same ones.
     """
     rng = np.random.default_rng(0) if rng is None else rng
     claims = plan.experiment.claims
-    return tuple(sorted(_sampled(plan, evaluations, rng), key=lambda found: claims.index(found.claim)))
+    return tuple(sorted(_sampled(plan, evaluations, left, rng), key=lambda found: claims.index(found.claim)))
 
 
-def _sampled(plan: Plan, evaluations: Evaluations, rng: np.random.Generator) -> Iterator[Sampled]:
+def _sampled(
+    plan: Plan, evaluations: Evaluations, left: Collection[str], rng: np.random.Generator
+) -> Iterator[Sampled]:
     asked, cells = plan.experiment, defaultdict[tuple[str, str, str], list[Cell]](list)
-    for cell in evaluations.with_replicas(plan).cells:
+    for cell in evaluations.with_replicas(plan).pending(left).cells:
         cells[cell.dataset, cell.backbone, cell.loss].append(cell)
     claims = [
         claim

@@ -55,6 +55,13 @@ def test_of_equally_full_blocks_the_older_counts() -> None:
         assert found(mine, theirs) == [(0, older)]
 
 
+def test_a_block_with_unverified_rows_comes_last() -> None:
+    foreign: dict[str, Any] = {"origin": "unverified"}
+    mine = [row("b", 0, "here", 9), row("b", 0, "sent", **foreign), row("b", 1, "sent", **foreign)]
+    theirs = [row("a", 0, "here", 9), row("a", 0, "sent", **foreign), row("a", 1, "sent")]
+    assert found(mine, theirs) == [(0, "here"), (1, "sent")]
+
+
 def test_cells_without_an_environment_are_of_one_block() -> None:
     rows = [{name: value for name, value in row(loss, 0, "").items() if name != "environment"} for loss in "ab"]
     assert len(met(rows[:1], rows[1:])[0]) == 1

@@ -14,6 +14,7 @@ import pytest
 from orchestrator import wiring
 from orchestrator.campaign import enlist, take_stock
 from orchestrator.diagnosis.agreement import agree
+from orchestrator.environment import Environment
 from orchestrator.errors import DamagedFileError
 from orchestrator.experiment import load
 from orchestrator.outcome import Attempt, Finished
@@ -41,7 +42,8 @@ if TYPE_CHECKING:
 # MLflow's own use of SQLAlchemy; an error there would leave its tables unusable for the whole process.
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")
 
-THERE = "0a1b2c3d"
+RECORDED = {"git_commit": "abc", "threads": 1, "torch_version": "new"}
+THERE = Environment.of(RECORDED).id
 
 
 @pytest.fixture
@@ -64,7 +66,7 @@ def evaluations(
     """Both cells, and a replica of the first."""
     files = Evaluations(place.evaluations)
     for cell in (*asked.cells, asked.cells[0].again_in(THERE)):
-        provenance = {"git_commit": "abc", "threads": 1, "torch_version": "new" if cell.environment else "old"}
+        provenance = RECORDED if cell.environment else {**RECORDED, "torch_version": "old"}
         files.publish(cell.recipe, an_account(cell, provenance=provenance), evaluation)
     return files
 
@@ -78,6 +80,18 @@ def test_its_file_is_beside_the_cells_and_holds_the_same_recipe(evaluations: Eva
     assert evaluations.name(replica).endswith(f"/loss=softmax/{replica.id}.parquet")
     assert evaluations.account(replica).cell_id == replica.id
     assert not [told for _, told in evaluations.accounts() if isinstance(told, DamagedFileError)]
+
+
+def test_a_replica_of_another_environment_than_its_name_says_is_damaged(
+    place: Workspace, asked: Plan, an_account: Callable[..., Account], evaluation: Evaluation
+) -> None:
+    files, forged = Evaluations(place.evaluations), asked.cells[0].again_in("0a1b2c3d")
+    files.publish(forged.recipe, an_account(forged, provenance=RECORDED), evaluation)
+    said = f"named after environment 0a1b2c3d, but was trained in {THERE}"
+    with pytest.raises(DamagedFileError, match=said):
+        files.checked(files.name(forged))
+    with pytest.raises(DamagedFileError, match=said):
+        files.account(forged)
 
 
 def test_it_is_done_apart_from_the_cells(evaluations: Evaluations, asked: Plan, replica: Cell) -> None:
