@@ -789,8 +789,9 @@ def test_two_codes_of_a_loss_are_named_in_all_settings_and_other_losses_are_not(
         (LossCode("softmax", "softmax"), LossCode("softmax", "bb")),
         (LossCode("softmax", "bb"), LossCode("softmax", "softmax")),
     }
-    (said,) = pool.told()
+    said, left, _ = pool.told()
     assert said.startswith("code of loss 'softmax' (my_losses.py) changed: never tested for resnet")
+    assert left.endswith(": 2 of the cells of loss 'softmax', trained by other code.")
 
 
 def test_other_code_of_a_backbone_is_another_environment_in_its_settings_alone(
@@ -802,7 +803,9 @@ def test_other_code_of_a_backbone_is_another_environment_in_its_settings_alone(
         publish(evaluations, [cell], **recorded(backbone=code), started=float(cell.seed))
     pool = pooled(planned.experiment, aggregate(planned, evaluations).rows(), Ledger(tmp_path / "none.json"))
     assert pool is not None
-    assert pool.told() == ["code of the backbone (nets 1.0) changed: never tested for resnet20 on digits."]
+    said, left, _ = pool.told()
+    assert said == "code of the backbone (nets 1.0) changed: never tested for resnet20 on digits."
+    assert "3 of the cells, trained in another environment (code of the backbone" in left
 
 
 def a_row(state: str = "finished", **codes: str) -> dict[str, Any]:
