@@ -242,17 +242,18 @@ UNKNOWN = {
 
 RECORDED = {
     (False, False): "{dataset}: its data are not here; its cells are those of the state recorded on {day}.",
-    (False, True): (
-        "{dataset}: its data are not here, and no launch here has recorded them; "
-        "its cells are of the same data as the newest one, begun on {day}."
-    ),
-    (True, False): (
-        "{dataset}: only a launch can tell what its data hold now; its cells are those of the state recorded on {day}."
-    ),
-    (True, True): (
-        "{dataset}: only a launch can tell what its data hold now, and none here has; "
-        "its cells are of the same data as the newest one, begun on {day}."
-    ),
+    (
+        False,
+        True,
+    ): "{dataset}: its data are not here, and no launch here has recorded them; its cells are of the same data as the newest one, begun on {day}.",  # noqa: E501 - one key of words.json
+    (
+        True,
+        False,
+    ): "{dataset}: only a launch can tell what its data hold now; its cells are those of the state recorded on {day}.",  # noqa: E501 - one key of words.json
+    (
+        True,
+        True,
+    ): "{dataset}: only a launch can tell what its data hold now, and none here has; its cells are of the same data as the newest one, begun on {day}.",  # noqa: E501 - one key of words.json
 }
 """By whether the data need loading, and whether cells alone tell."""
 
