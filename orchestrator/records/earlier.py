@@ -230,7 +230,8 @@ def absent(plan: Plan) -> list[Sentence]:
             told.append((UNKNOWN[held.needs_loading], {"dataset": label}))
         elif held.recorded is not None:
             day = f"{datetime.fromtimestamp(held.recorded, UTC):%Y-%m-%d %H:%M} UTC"
-            told.append((RECORDED[held.needs_loading, held.by_cells], {"dataset": label, "day": day}))
+            texts = BY_CELLS if held.by_cells else RECORDED
+            told.append((texts[held.needs_loading], {"dataset": label, "day": day}))
     return told
 
 
@@ -241,21 +242,16 @@ UNKNOWN = {
 """By whether the data need loading."""
 
 RECORDED = {
-    (False, False): "{dataset}: its data are not here; its cells are those of the state recorded on {day}.",
-    (
-        False,
-        True,
-    ): "{dataset}: its data are not here, and no launch here has recorded them; its cells are of the same data as the newest one, begun on {day}.",  # noqa: E501 - one key of words.json
-    (
-        True,
-        False,
-    ): "{dataset}: only a launch can tell what its data hold now; its cells are those of the state recorded on {day}.",  # noqa: E501 - one key of words.json
-    (
-        True,
-        True,
-    ): "{dataset}: only a launch can tell what its data hold now, and none here has; its cells are of the same data as the newest one, begun on {day}.",  # noqa: E501 - one key of words.json
+    False: "{dataset}: its data are not here; its cells are those of the state recorded on {day}.",
+    True: "{dataset}: only a launch can tell what its data hold now; its cells are those of the state recorded on {day}.",  # noqa: E501 - one key of words.json
 }
-"""By whether the data need loading, and whether cells alone tell."""
+"""Where a launch has recorded a state, by the same."""
+
+BY_CELLS = {
+    False: "{dataset}: its data are not here, and no launch here has recorded them; its cells are of the same data as the newest one, begun on {day}.",  # noqa: E501 - one key of words.json
+    True: "{dataset}: only a launch can tell what its data hold now, and none here has; its cells are of the same data as the newest one, begun on {day}.",  # noqa: E501 - one key of words.json
+}
+"""Where cells alone tell a state, by the same."""
 
 
 def unreadable(plan: Plan, history: History) -> list[Sentence]:
