@@ -60,8 +60,9 @@ def examine(
     else:
         findings += _made("workspace", lambda: [services.store(Storage(root))])
     states = History(root / "data")
-    there = data_dir or (folder_of(plan.experiment, states) if plan else DATA)
-    findings += _made("data", lambda: request.data(plan, there))
+    findings += _made(
+        "data", lambda: request.data(plan, data_dir or (folder_of(plan.experiment, states) if plan else DATA))
+    )
     if asked := plan:
         findings += _made("data", lambda: agreement.by_data(asked, Evaluations(evaluations), states))
         findings += _made("environments", lambda: request.environments(older(asked)))
