@@ -593,7 +593,7 @@ class Bench:
             retry_failed=False,
             join=False,
             trust_old=trust_old,
-            stated={},
+            stated=wiring.stated(self.file),
             rehash=False,
             hook=None,
             console=console,

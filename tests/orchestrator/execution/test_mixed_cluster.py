@@ -83,7 +83,7 @@ class Bench:
             trust_old=False,
             hook=None,
             console=console,
-            stated={},
+            stated=wiring.stated(self.folder / "mixed.yaml"),
             rehash=False,
         )
         ended = launch.run(wiring.experiment(self.folder / "mixed.yaml"))
