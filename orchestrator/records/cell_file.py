@@ -354,9 +354,18 @@ def _full(column: pa.ChunkedArray, length: int | None) -> bool:
 
 def _read(file: bytes, path: Location) -> pa.Table:
     with _damage(path, "cannot be read as Parquet"):
-        opened = pq.ParquetFile(pa.BufferReader(file), page_checksum_verification=True)
+        opened = opened_in_memory(file)
         _check_size(opened.metadata, len(file), path)
-        return opened.read()
+        return opened.read(use_threads=False)
+
+
+def opened_in_memory(file: bytes) -> pq.ParquetFile:
+    """A Parquet file of which all bytes are here; read it with `use_threads=False`.
+
+    Arrow's threads give Python's bytes back when they like. One that did so while the interpreter ended would end the
+    program by a signal.
+    """
+    return pq.ParquetFile(pa.BufferReader(file), page_checksum_verification=True, pre_buffer=False)
 
 
 def _check_size(metadata: pq.FileMetaData, size: int, path: Location) -> None:

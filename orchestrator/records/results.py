@@ -336,7 +336,7 @@ def read(place: Location) -> list[dict[str, Any]]:
     if content is None:
         return []
     try:
-        return pq.ParquetFile(pa.BufferReader(content)).read().to_pylist()
+        return cell_file.opened_in_memory(content).read(use_threads=False).to_pylist()
     except pa.ArrowException:
         return []
 
@@ -348,7 +348,7 @@ def environments(place: Location) -> dict[str, str]:
         content = Storage(place.parent).read(name)
         with suppress(pa.ArrowException, KeyError):
             if content is not None:
-                table = pq.ParquetFile(pa.BufferReader(content)).read(["cell_id", "environment"])
+                table = cell_file.opened_in_memory(content).read(["cell_id", "environment"], use_threads=False)
                 found |= dict(zip(*(table[column].to_pylist() for column in ("cell_id", "environment")), strict=True))
     return found
 
