@@ -132,7 +132,7 @@ def _verdicts(one: Run, other: Run) -> str:
         lines.append(f"| {claim} | {setting} | {said} | {second[2]} |")
         asked += 1
         changed += verdict != second[3]
-    told = f"{changed} of {asked} verdicts differ between the two instruction sets."
+    told = f"Verdicts that differ between the two instruction sets: {changed} of {asked}."
     return "\n".join([told, "", *lines])
 
 
