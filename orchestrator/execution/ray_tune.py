@@ -647,7 +647,7 @@ def _nodes(which: Collection[str] = ()) -> list[dict[str, float]]:
 
 @contextmanager
 def _watched(places: Places, address: str) -> Generator[None]:
-    """Within: a placement knows the machines of the cluster at an address; one of our own is this machine alone."""
+    """Within: a placement knows the machines of the cluster at an address; a local Ray has this machine alone."""
     if not isinstance(places, Placement) or address == LOCAL:
         yield
         return

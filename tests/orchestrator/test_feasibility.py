@@ -32,7 +32,7 @@ def _problems(data_dir: Path, experiment: Experiment) -> list[str]:
 def _folder(
     root: Path, classes: dict[str, int], split: tuple[str, ...] = ("train", "test"), ending: str = "png"
 ) -> Path:
-    """Class folders with so many images each, in both splits."""
+    """Class folders with this number of images each, in both splits."""
     draw = np.random.RandomState(0)
     for part in split:
         for name, count in classes.items():

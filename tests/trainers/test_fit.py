@@ -445,7 +445,7 @@ def test_decay_on_the_bias_pulls_it_to_0_and_the_scores_come_along(digits: Train
 
 
 class TestCollapse:
-    """Whether a model is told from a guess, on the images and labels that it was trained on."""
+    """Whether a model differs from a guess, on the images and labels that it was trained on."""
 
     @staticmethod
     def _of(classes: int, each: int) -> TrainTest:
