@@ -7,7 +7,7 @@ from typing import Any
 
 from orchestrator.experiment import Claim
 from orchestrator.outcome import has_figures
-from orchestrator.own_measures import trait
+from orchestrator.own_measures import BALANCED, trait
 from orchestrator.statistics.pairs import Pairs, Scale
 
 Row = Mapping[str, Any]
@@ -50,7 +50,8 @@ def paired(claim: Claim, challenger: Collection[Row], baseline: Collection[Row])
 
 def step(metric: str, *rows: Iterable[Row]) -> float:
     """The largest step between neighbouring values of a measure in some results; 0 where it has none."""
-    return max((trait(metric).step(row.get("samples")) for each in rows for row in each), default=0.0)
+    own = trait(metric)
+    return max((own.step(row.get("samples"), row.get(BALANCED)) for each in rows for row in each), default=0.0)
 
 
 def _scale(rows: Iterable[Row], metric: str) -> Scale:

@@ -7,7 +7,7 @@ import hashlib
 import importlib.util
 import inspect
 import sysconfig
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import Distribution, distributions, entry_points
@@ -97,6 +97,54 @@ def of_plugin(axis: str, plugin: type[Plugin]) -> Code:
         parts += _written(ast.parse(dedent(inspect.getsource(plugin))), [])
     parts += [f"{name} {digest}" for name, digest in _data(files.get(plugin.__module__), package, home)]
     return Code(_text_hash(parts), _named(home, package))
+
+
+@cache
+def of_measure(metric: str) -> Code:
+    """The code of a measure of one's own, named `MODULE:FUNCTION`.
+
+    That is the function, what it uses of its module, and the modules that these import. Another function beside it
+    is none of this one.
+    """
+    name, _, function = metric.partition(":")
+    package = name.partition(".")[0]
+    home = None if package == BUILT_IN else _home(package)
+    own = {package, BUILT_IN, *_shipped(home)}
+    place = next((module for module in _on_the_way(name, own) if module.name == name), None)
+    if place is None or place.file.suffix != ".py":
+        return Code(_hash(_reached([name], own)), _named(home, package))
+    importing: list[ast.AST] = []
+    tree = ast.parse(place.file.read_bytes(), str(place.file))
+    written = _entries(_used(tree.body, function), importing)
+    parts = [*written, *(f"{file} {digest}" for file, digest in _data(place.file, package, home))]
+    imports = [each for node in importing for each in _imported(node, place.package)]
+    return Code(_text_hash([*parts, _hash(_reached([name, *imports], own, {name}))]), _named(home, package))
+
+
+def _used(statements: Sequence[ast.stmt], function: str) -> list[ast.stmt]:
+    """The statements of a module on which a function of that name depends, and all that bind no name."""
+    wanted = {function}
+    while True:
+        kept = [each for each in statements if not (bound := _bound(each)) or bound & wanted]
+        names = {node.id for each in kept for node in ast.walk(each) if isinstance(node, ast.Name)}
+        if names <= wanted:
+            return kept
+        wanted |= names
+
+
+def _bound(statement: ast.stmt) -> set[str]:
+    """The names that a statement of a module binds, or whose attributes it sets; none if it may do anything else."""
+    match statement:
+        case ast.FunctionDef(name) | ast.AsyncFunctionDef(name) | ast.ClassDef(name):
+            return {name}
+        case ast.Import(names) | ast.ImportFrom(names=names):
+            return {(each.asname or each.name).partition(".")[0] for each in names if each.name != "*"}
+        case ast.Assign(targets) if not any(isinstance(node, ast.NamedExpr) for node in ast.walk(statement.value)):
+            return {node.id for target in targets for node in ast.walk(target) if isinstance(node, ast.Name)}
+        case ast.AnnAssign(target=target) | ast.AugAssign(target=target):
+            return {node.id for node in ast.walk(target) if isinstance(node, ast.Name)}
+        case _:
+            return set()
 
 
 # Modules and what they import
@@ -251,7 +299,7 @@ def _written(node: ast.AST, importing: list[ast.AST]) -> Iterator[str]:
     yield ")"
 
 
-def _entries(values: list[Any], importing: list[ast.AST]) -> Iterator[str]:
+def _entries(values: Sequence[Any], importing: list[ast.AST]) -> Iterator[str]:
     for value in values:
         if not isinstance(value, ast.AST):
             yield repr(value)

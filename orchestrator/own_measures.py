@@ -4,7 +4,8 @@ The function takes the cell's columns by name, each an array with one entry per 
 (docs/records.md), and returns one number; None, NaN and infinity mean that it does not exist.
 
 It may say by attributes what values it can have: `better` ("higher" or "lower"), `low` and `high`
-(where it ends), `counted` (whether it is a share of the test samples, and so moves in steps of one).
+(where it ends), `counted` ("samples" if it is a mean over test samples of whole numbers, "classes" if it is a
+mean over classes of such means), `weight` (the most that one sample counts, of a cost the highest price).
 """
 
 from __future__ import annotations
@@ -14,11 +15,15 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
+import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.errors import RequestError
 from trainers.catalogue import nearest
 from trainers.metrics.traits import TRAITS, Trait
+
+BALANCED = "balanced_samples"
+"""The column of the results table that holds `balanced`, where claims are about measures of one's own."""
 
 Columns = Mapping[str, NDArray[Any]]
 Measure = Callable[[Columns], float | None]
@@ -57,13 +62,13 @@ def trait(metric: str) -> Trait:
     if not is_own(metric):
         return TRAITS[metric]
     found = {name: getattr(function(metric), name) for name in Trait._fields if hasattr(function(metric), name)}
-    bounds = [found.get("low", 0.0), found.get("high", 0.0)]
-    is_number = all(isinstance(bound, (int, float)) and not isinstance(bound, bool) for bound in bounds)
-    is_sound = found.get("better") in {None, "higher", "lower"} and isinstance(found.get("counted", False), bool)
-    if not (is_number and is_sound):
+    numbers = [found.get("low", 0.0), found.get("high", 0.0), found.get("weight", 1.0)]
+    is_number = all(isinstance(number, (int, float)) and not isinstance(number, bool) for number in numbers)
+    is_known = found.get("better") in {None, "higher", "lower"} and found.get("counted") in {None, "samples", "classes"}
+    if not (is_number and is_known and 0 < numbers[-1] < math.inf):
         raise RequestError(
             f"The measure '{metric}' declares {found}: 'better' is \"higher\" or \"lower\", 'low' and 'high' are "
-            "numbers, 'counted' is true or false."
+            "numbers, 'counted' is \"samples\" or \"classes\", 'weight' is a number above 0."
         )
     return Trait(**found)
 
@@ -86,3 +91,9 @@ def value(metric: str, columns: Columns, cell: str) -> float | None:
     except Exception as error:  # noqa: BLE001 - whatever a foreign function does wrong
         raise RequestError(f"The measure '{metric}' failed on {cell}: {type(error).__name__}: {error}.") from None
     return number if math.isfinite(number) else None
+
+
+def balanced(columns: Columns) -> int:
+    """How many samples a cell would have if all of its classes had as few as the rarest."""
+    _, counts = np.unique(columns["label"], return_counts=True)
+    return int(len(counts) * counts.min(initial=len(columns["label"])))

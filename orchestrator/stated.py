@@ -12,6 +12,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from orchestrator.fingerprints import of_measure
+from orchestrator.own_measures import is_own
 from orchestrator.questions import parts
 
 if TYPE_CHECKING:
@@ -32,7 +34,8 @@ def claim_hash(claim: Claim, experiment: Experiment | None = None) -> str:
     """SHA-256 of what a claim states, as 64 hexadecimal digits; its id is only its name.
 
     Fields at their defaults are left out, so that a field that claims get later changes no hash of today, and
-    so is what is only expected. One verdict on several settings states which these are.
+    so is what is only expected. One verdict on several settings states which these are, and a measure of one's own
+    the code of its function.
 
     Args:
         claim: The claim.
@@ -42,6 +45,8 @@ def claim_hash(claim: Claim, experiment: Experiment | None = None) -> str:
     if experiment and claim.is_combined:
         asked = [question for part in parts(claim, experiment) for question in part.questions]
         content["settings"] = sorted({(question.dataset, question.backbone) for question in asked})
+    if own := sorted(filter(is_own, claim.metrics)):
+        content["code"] = {metric: of_measure(metric).sha256 for metric in own}
     return _sha256(content)
 
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from orchestrator.environment import CODES, Environment, sources
 from orchestrator.errors import DamagedFileError, LostRowsError, RequestError
 from orchestrator.outcome import has_figures
-from orchestrator.own_measures import is_own, value
+from orchestrator.own_measures import BALANCED, balanced, is_own, value
 from orchestrator.plan import Cell, Plan, original
 from orchestrator.records import cell_file
 from orchestrator.records.evaluations import Evaluations, set_aside
@@ -181,7 +181,7 @@ def _with_trials(table: pa.Table, plan: Plan) -> pa.Table:
 
 
 def _with_own_measures(table: pa.Table, plan: Plan, evaluations: Evaluations) -> tuple[pa.Table, dict[str, str]]:
-    """With a column for each measure of one's own that a claim is about; others are as they were.
+    """With a column for each measure of one's own that a claim is about, and of how many samples each class has.
 
     Returns:
         The table without cells whose rows cannot be read, and of each of these, by id, what is wrong with its file.
@@ -196,17 +196,18 @@ def _with_own_measures(table: pa.Table, plan: Plan, evaluations: Evaluations) ->
 
     def of(cell: Cell | None) -> list[float | None]:
         if cell is None:
-            return [None] * len(asked)
+            return [None] * (len(asked) + 1)
         try:
             columns = {name: each for name, each in vars(evaluations.evaluation(cell)).items() if each is not None}
         except DamagedFileError as error:  # since it was checked, which may be long ago
             spoilt[cell.id] = _set_aside(cell, evaluations, error)
-            return [None] * len(asked)
-        return [value(metric, columns, cell.name) for metric in asked]
+            return [None] * (len(asked) + 1)
+        return [*(value(metric, columns, cell.name) for metric in asked), balanced(columns)]
 
     found = list(in_parallel(of, finished, evaluations.storage.readers))
     for place, metric in enumerate(asked):
         table = table.append_column(metric, pa.array([values[place] for values in found], pa.float64()))
+    table = table.append_column(BALANCED, pa.array([values[-1] for values in found], pa.int64()))
     return table.filter(
         pa.array([cell_id not in spoilt for cell_id in table["cell_id"].to_pylist()], pa.bool_())
     ), spoilt

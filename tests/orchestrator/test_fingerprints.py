@@ -299,3 +299,100 @@ def test_a_package_counts_with_its_version_and_all_of_its_files(installed: Path)
     edit(metadata, "Version: 1.0", "Version: 1.1")
     assert by_entry_point().source == "tiny-losses 1.1"
     assert by_entry_point().sha256 not in found
+
+
+MEASURES = '''\
+"""Measures."""
+from helpers import scale
+from late import FACTOR
+
+PRICE = 3.0
+OTHER = 1.0
+
+
+def cost(rows):
+    """The mean price."""
+    return share(rows) * PRICE
+
+
+cost.low = 0.0
+
+
+def share(rows):
+    return scale(rows)
+
+
+def unlike(rows):
+    return OTHER * FACTOR
+'''
+
+
+def measured(metric: str) -> str:
+    forget()
+    return fingerprints.of_measure(metric).sha256
+
+
+@pytest.fixture
+def measures(loose: Path) -> Path:
+    """A module of measures beside others."""
+    (loose / "measures.py").write_text(MEASURES)
+    return loose
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("measures.py", "share(rows) * PRICE", "share(rows) / PRICE"),
+        ("measures.py", "PRICE = 3.0", "PRICE = 4.0"),
+        ("measures.py", "cost.low = 0.0", "cost.low = -1.0"),
+        ("measures.py", "return scale(rows)", "return -scale(rows)"),
+        ("measures.py", "OTHER = 1.0", "OTHER = 1.0\nshare.__defaults__ = (1,)"),
+        ("measures.py", "OTHER = 1.0", "if OTHER:\n    PRICE = 5.0"),
+        ("measures.py", "OTHER = 1.0", "OTHER = (PRICE := 1.0)"),
+        ("measures.py", "import scale", "import deeper as scale"),
+        ("helpers.py", "by=3.0", "by=4.0"),
+        ("deeper.py", "1.0", "2.0"),
+    ],
+)
+def test_an_edit_of_what_a_measure_uses_changes_its_fingerprint(measures: Path, file: str, old: str, new: str) -> None:
+    before = measured("measures:cost")
+    assert old in (measures / file).read_text()
+    (measures / file).write_text((measures / file).read_text().replace(old, new))
+    assert measured("measures:cost") != before
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("measures.py", "OTHER * FACTOR", "OTHER + FACTOR"),
+        ("measures.py", "OTHER = 1.0", "OTHER = 2.0"),
+        ("measures.py", "The mean price", "A price"),
+        ("measures.py", "    return share", "    # a remark\n\n    return share"),
+        ("measures.py", "from late import FACTOR", "FACTOR = 1"),
+        ("late.py", "5", "6"),
+    ],
+)
+def test_an_edit_of_another_measure_of_the_module_is_none_of_this_one(
+    measures: Path, file: str, old: str, new: str
+) -> None:
+    before = measured("measures:cost"), measured("measures:unlike")
+    assert old in (measures / file).read_text()
+    (measures / file).write_text((measures / file).read_text().replace(old, new))
+    assert measured("measures:cost") == before[0]
+    assert before[0] != before[1]
+
+
+def test_a_measure_that_a_package_only_passes_on_is_that_of_the_module_where_it_is(package: Path) -> None:
+    (package.parent / "__init__.py").write_text("from .unused import cost\n")
+    (package.parent / "unused.py").write_text("def cost(rows):\n    return 1.0\n")
+    before = measured("own_package:cost")
+    (package.parent / "unused.py").write_text("def cost(rows):\n    return 2.0\n")
+    assert measured("own_package:cost") != before
+
+
+def test_a_measure_of_a_compiled_module_is_its_file(loose: Path) -> None:
+    place = loose / "fast.so"
+    place.write_bytes(b"one")
+    before = measured("fast:cost")
+    place.write_bytes(b"two")
+    assert measured("fast:cost") != before

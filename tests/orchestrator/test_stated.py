@@ -17,6 +17,7 @@ from pydantic import Field
 from orchestrator import wiring
 from orchestrator.claims import Claim
 from orchestrator.experiment import Experiment, load
+from orchestrator.fingerprints import of_measure
 from orchestrator.records.evaluations import Account, Evaluations
 from orchestrator.stated import When, claim_hash, stated, when
 
@@ -149,6 +150,26 @@ def test_an_experiment_without_claims_states_its_seeds() -> None:
     found = stated(Experiment.model_validate({**document, "baseline": "softmax"}))
     assert found["claims"] == {}
     assert found["seeds"] == hashlib.sha256(b"[0,1,2,3,4]").hexdigest()
+
+
+def test_a_measure_of_ones_own_is_stated_with_its_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = tmp_path / "priced.py"
+    module.write_text("PRICE = 2\n\n\ndef cost(rows):\n    return PRICE * (rows['rival'] > 0).mean()\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "priced", raising=False)
+    file = tmp_path / "tiny.yaml"
+    file.write_text(FILE.replace("metric: bias_gap", "metric: 'priced:cost'"))
+
+    def now() -> dict[str, Any]:
+        of_measure.cache_clear()
+        return wiring.stated(file)
+
+    first = now()
+    module.write_text("# Prices in euros.\n" + module.read_text())
+    assert _changed(first, now()) == set()
+    module.write_text(module.read_text().replace("PRICE = 2", "PRICE = 3"))
+    assert _changed(first, now()) == {"near"}
+    assert when(load(file).claims[2], now(), [first]).word == "after"
 
 
 HERS = ("ORCHESTRATOR_", "MLFLOW_", "RAY_", "TUNE_", "COLUMNS")

@@ -13,8 +13,11 @@ class Trait(NamedTuple):
     """None where neither side is."""
     low: float = -math.inf
     high: float = math.inf
-    counted: bool = False
-    """Whether it is a share of the test samples, and so moves in steps of one sample."""
+    counted: Literal["samples", "classes"] | None = None
+    """What it is a mean over, where each sample counts a whole number of times and it so moves in steps: all samples
+    alike, or classes, of which each is the mean of its own samples (a macro average)."""
+    weight: float = 1.0
+    """The most that one sample counts: 1 of an accuracy, the highest price of a cost."""
 
     @property
     def worst(self) -> float | None:
@@ -26,16 +29,22 @@ class Trait(NamedTuple):
         """The bound on its good side; None where it has none."""
         return _bound({"higher": self.high, "lower": self.low}.get(self.better or ""))
 
-    def step(self, samples: int | None) -> float:
-        """Between neighbouring values with that many test samples; 0 where there are no steps, or none is known."""
-        return 1 / samples if self.counted and samples else 0.0
+    def step(self, samples: int | None, balanced: int | None = None) -> float:
+        """The most that one sample changes it by; 0 where there are no steps, or none is known.
+
+        Args:
+            samples: Test samples.
+            balanced: As many as there would be if all classes had as few as the rarest.
+        """
+        count = {"samples": samples, "classes": balanced}.get(self.counted or "")
+        return self.weight / count if count else 0.0
 
 
 def _bound(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
-ACCURACY = Trait("higher", 0.0, 1.0, counted=True)
+ACCURACY = Trait("higher", 0.0, 1.0, counted="samples")
 SHARE = Trait("higher", 0.0, 1.0)
 ERROR = Trait("lower", 0.0, 1.0)
 DISTANCE = Trait("lower", 0.0)

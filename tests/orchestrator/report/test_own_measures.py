@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +16,10 @@ from orchestrator.records import results
 from orchestrator.report import tables
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
+
+    from numpy.typing import NDArray
 
 SOURCE = """\
 import numpy as np
@@ -26,6 +29,33 @@ def defects_found(rows):
     return float(np.mean(rows["prediction"][defect] == 3))
 
 defects_found.better, defects_found.low, defects_found.high = "higher", 0.0, 1.0
+
+def shares(rows):
+    right = rows["prediction"] == rows["label"]
+    return [right[rows["label"] == each].mean() for each in np.unique(rows["label"])]
+
+def macro(rows):
+    return 0.5 + 0 * float(np.mean(shares(rows)))
+
+def cost(rows):
+    return 0.5
+
+def accuracy(rows):
+    return 0.5
+
+macro.better, macro.low, macro.high, macro.counted = "higher", 0.0, 1.0, "classes"
+cost.better, cost.low, cost.high, cost.counted, cost.weight = "lower", 0.0, 6.0, "samples", 5.0
+accuracy.better, accuracy.low, accuracy.high, accuracy.counted = "higher", 0.0, 1.0, "samples"
+
+def weightless(rows):
+    return 0.5
+
+weightless.weight = 0
+
+def once(rows):
+    return 0.5
+
+once.counted = True
 
 def odd(rows):
     return 1.0
@@ -84,6 +114,27 @@ def test_a_claim_is_judged_by_a_function_of_its_samples(module: str, done: Calla
     assert finding.difference.estimate == pytest.approx(difference)
     assert finding.difference.n == 4
     assert tables.statement(finding.claim) == f"c: {metric} of bce_unified above softmax (margin 0)"
+
+
+def _macro_step(labels: Sequence[NDArray[np.int32]]) -> float:
+    """Of the cell whose rarest class weighs most: one of its samples, relative to all classes."""
+    counts = [np.bincount(label)[np.bincount(label) > 0] for label in labels]
+    return max(1 / (len(each) * each.min()) for each in counts)
+
+
+@pytest.mark.parametrize("name", ["macro", "cost", "accuracy"])
+def test_equal_pairs_are_believed_to_scatter_by_half_a_step_of_the_measure(
+    module: str, done: Callable[..., Any], name: str
+) -> None:
+    claim = {"id": "c", "metric": f"{module}:{name}", "challenger": "bce_unified", "baseline": "softmax"}
+    found = done(asked("", seeds=3, claims=[{**claim, "direction": "equal", "margin": 0.015}]))
+    labels = [found.evaluations.evaluation(cell).label for cell in found.plan.cells]
+    step = {"macro": _macro_step(labels), "cost": 5 / 120, "accuracy": 1 / 120}[name]
+    (finding,) = found.comparison.findings
+    assert finding.difference.estimate == 0
+    # t at 97.5 % with two degrees of freedom, from a table
+    assert finding.difference.high == pytest.approx(4.3027 * step / 2 / math.sqrt(3), rel=1e-4)
+    assert finding.verdict == ("supported" if name == "accuracy" else "undecided")
 
 
 def test_the_results_table_has_it_as_a_column(module: str, done: Callable[..., Any], tmp_path: Path) -> None:
@@ -149,6 +200,8 @@ def test_a_function_that_fails_is_named_with_its_cell(
     [
         ("my_measures:defects", "The module 'my_measures' has no function 'defects'. Did you mean 'defects_found'?"),
         ("my_measures:odd", "The measure 'my_measures:odd' declares {'better': 'bigger'}: 'better' is"),
+        ("my_measures:weightless", "The measure 'my_measures:weightless' declares {'weight': 0}: 'better' is"),
+        ("my_measures:once", "The measure 'my_measures:once' declares {'counted': True}: 'better' is"),
         ("my_measures:constant", "The module 'my_measures' has no function 'constant'."),
         ("no_such_module:f", "The measure 'no_such_module:f' cannot be imported: No module named 'no_such_module'."),
         ("uniform", "No measure named 'uniform'. Did you mean 'uniformity'?"),

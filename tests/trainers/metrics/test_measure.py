@@ -13,7 +13,7 @@ from trainers.evaluation import Evaluation
 from trainers.metrics import MEASURES, Observed
 from trainers.metrics import measure as measure_observed
 from trainers.metrics.features import Geometry
-from trainers.metrics.traits import TRAITS
+from trainers.metrics.traits import TRAITS, Trait
 
 OF_THE_BIAS = {"learned_bias", "bias_gap", "relative_bias_gap", "bias_distance", "accuracy_at_bias"}
 OF_VALIDATION = {
@@ -198,6 +198,23 @@ def test_the_bad_side_of_a_measure_is_where_it_ends() -> None:
     assert (TRAITS["bias_gap"].worst, TRAITS["bias_gap"].best) == (None, None)
     assert TRAITS["uniform_accuracy"].step(797) == 1 / 797
     assert TRAITS["uniform_accuracy"].step(None) == TRAITS["bias_gap"].step(797) == 0
+
+
+def test_a_step_is_what_one_sample_adds_at_most() -> None:
+    macro, cost = Trait("higher", 0, 1, "classes"), Trait("lower", 0, counted="samples", weight=5)
+    assert macro.step(1000, 10 * 20) == 1 / 200  # ten classes, twenty samples of the rarest
+    assert macro.step(1000) == macro.step(None, None) == 0
+    assert cost.step(1000, 200) == 5 / 1000
+
+
+def test_class_wise_accuracy_is_a_share_of_all_samples_and_no_mean_of_the_classes_own() -> None:
+    """One sample of three in one class, and the only one of another."""
+    label = [0, 0, 0, 1]
+    steps = {
+        measure(_evaluation([3, 0, 0, own], [0, 1, 1, 1], label), FEATURES, [])["class_wise_accuracy"] for own in (0, 2)
+    }
+    assert steps == {1 / 4, 2 / 4}
+    assert TRAITS["class_wise_accuracy"].step(4, 2 * 1) == 1 / 4
 
 
 def test_class_wise_accuracy_uses_the_labels() -> None:
