@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -102,8 +102,11 @@ def enlist(replicas: Sequence[Cell], experiment: str, evaluations: Evaluations, 
         registry.adopt(dict.fromkeys(gone, "planned"), experiment)
 
 
-def prepare(plan: Plan, data_dir: Path, elsewhere: Callable[[Callable[[], None]], None] | None = None) -> None:
+def prepare(plan: Plan, data_dir: Path, elsewhere: Callable[[Callable[[], None]], None] | None = None) -> list[str]:
     """Find or download every dataset that is still needed, and count, so that nothing is missed hours later.
+
+    Returns:
+        What can be trained and may well fail to learn (`feasibility.cautions`).
 
     Args:
         plan: The cells that are left.
@@ -119,25 +122,29 @@ def prepare(plan: Plan, data_dir: Path, elsewhere: Callable[[Callable[[], None]]
             _prepare(partial(data.prepare, data_dir), elsewhere)
         except MissingDataError as error:
             problems.append(str(error))
-    problems += [each for each in feasibility.problems(plan, _counted(data_dir)) if each not in problems]
+    counted = _counted(data_dir)
+    problems += [each for each in feasibility.problems(plan, counted) if each not in problems]
     unknown = {cell.recipe.dataset.key for cell in plan.cells if not cell.data_known}
     if unknown and not problems:
         problems = [f"What the data of '{name}' hold could not be found out." for name in sorted(unknown)]
     if problems:
         raise RequestError("\n".join(problems))
+    return feasibility.cautions(plan, counted)
 
 
 def _counted(data_dir: Path) -> feasibility.Counted:
     """The labels of prepared datasets, loaded where they cannot be had otherwise."""
     here = feasibility.labels_here(data_dir)
 
-    def counted(dataset: Dataset) -> Labels | None:
-        if (labels := here(dataset)) is not None:
-            return labels
+    @cache
+    def loaded(dataset: Dataset) -> Labels | None:
         try:
             return dataset.load(data_dir).labels
         except MissingDataError:  # which is said already
             return None
+
+    def counted(dataset: Dataset) -> Labels | None:
+        return loaded(dataset) if (labels := here(dataset)) is None else labels  # pyright: ignore[reportArgumentType]  # it hashes
 
     return counted
 

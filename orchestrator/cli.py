@@ -222,7 +222,9 @@ def show_plan(
         states = take_stock(plan, Evaluations(place.evaluations), records)
         durations = records.durations(plan.experiment.name) if records else {}
     left = plan.pending({cell for cell, state in states.items() if is_done(state)})
-    feasibility.check(left, feasibility.labels_here(data_dir))
+    counted = feasibility.labels_here(data_dir)
+    feasibility.check(left, counted)
+    cautions = feasibility.cautions(left, counted)
     recorded = wiring.recorded(plan, place)
     pending = [cell for cell in left.cells if states[cell.id] != "failed"]
     changed, outlook = wiring.changed(plan, recorded), wiring.outlook(plan, place, pending, recorded)
@@ -232,12 +234,15 @@ def show_plan(
         anchors = [{"id": cell.id, "name": cell.name} for cell in outlook.anchors] if outlook else []
         first = {"changed": changed, "anchors": anchors, "refusals": outlook.refusals if outlook else []}
         told = {**overview.as_json(experiment, plan, states, again), "data": data.to_json(), **first}
+        told["cautions"] = cautions
         print(json.dumps(told | ({"register": registered} if registered else {})))
     else:
         rows = wiring.known(place, experiment.name)
         older = [*changed, *(outlook.sentences() if outlook else ())]
         wiring.console().print(
-            overview.grid(plan, states, durations, rows, data.told(), older=older, replicas=again, why=why)
+            overview.grid(
+                plan, states, durations, rows, data.told(), cautions=cautions, older=older, replicas=again, why=why
+            )
         )
         if registered:
             print(f"{registered}  claims and seed rule of {file}")

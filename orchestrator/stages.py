@@ -170,7 +170,10 @@ class Launch:
             seeds = wiring.spending(plan, waiting, evaluations, self.executor, self.address, self.most)
             rule, cells = trials or seeds, waiting.cells if seeds is None else tuple(seeds.first())
             if cells or again:
-                prepare(Plan(plan.experiment, (*waiting.cells, *again)), self.data_dir.resolve(), elsewhere)
+                for sentence in prepare(
+                    Plan(plan.experiment, (*waiting.cells, *again)), self.data_dir.resolve(), elsewhere
+                ):
+                    wiring.complain(self.console, sentence)
                 cells = (*cells, *again)
                 tally += self._train(plan, cells, (rule, pairing), places, lease=lease, records=records, runs=runs)
             for sentence in rule.sentences() if rule else ():

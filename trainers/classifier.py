@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear, normalize
 
 from trainers.backbones import Backbone, InputShape
-from trainers.losses import BiasedLoss, Loss
+from trainers.losses import Loss
 
 
 class Classifier(nn.Module):
@@ -29,8 +29,7 @@ class Classifier(nn.Module):
         self.classes = classes
         self.how = loss.scores
         biases = loss.biases(classes)
-        initial = loss.initial_bias(classes) if isinstance(loss, BiasedLoss) else 0.0
-        self.bias = nn.Parameter(torch.full((biases,), initial)) if biases else None
+        self.bias = nn.Parameter(torch.full((biases,), loss.initial_bias(classes))) if biases else None
         log_scale = torch.tensor(math.log(loss.scores.scale))
         if loss.scores.learn_scale:
             self.log_scale = nn.Parameter(log_scale)

@@ -70,11 +70,12 @@ def grid(
     rows: Sequence[Mapping[str, Any]],
     data: Sequence[str] = (),
     *,
+    cautions: Sequence[str] = (),
     older: Sequence[str] = (),
     replicas: Sequence[Cell] = (),
     why: str = "",
 ) -> RenderableType:
-    """The axes, counts, replicas, what to know of data and older cells, the cost, and what the grid can conclude."""
+    """Axes, counts, replicas, what to know of data, starts and older cells, the cost, and what the grid can conclude."""
     experiment = plan.experiment
     table = _facts()
     table.add_row("experiment", Text(experiment.name, style="bold"))
@@ -93,12 +94,14 @@ def grid(
     table.add_row("cost", Text(cost([*waiting, *replicas], durations)))
     for number, sentence in enumerate(data):
         table.add_row("" if number else "data", Text(sentence))
+    for number, sentence in enumerate(cautions):
+        table.add_row("" if number else "caution", Text(sentence, style="yellow"))
     for number, sentence in enumerate(older):
         table.add_row("" if number else "older cells", Text(sentence))
     if is_trial or not experiment.claims:
         return table
-    cautions = [Text(f"Note: {sentence}.", style="dim") for sentence in prospects.caution(experiment)]
-    return Group(table, Text(), prospects.table(experiment, rows), *cautions)
+    notes = [Text(f"Note: {sentence}.", style="dim") for sentence in prospects.caution(experiment)]
+    return Group(table, Text(), prospects.table(experiment, rows), *notes)
 
 
 def _tuning(tuning: Tuning) -> str:

@@ -241,3 +241,56 @@ def test_labels_are_those_that_load_gives(dataset: str, tmp_path: Path) -> None:
     assert np.array_equal(told.train, loaded.train.labels)
     assert np.array_equal(told.test, loaded.test.labels)
     assert told.classes == loaded.classes
+
+
+class TestStarts:
+    """A bias that starts far below log(K - 1) can end a training of many classes before it begins."""
+
+    @staticmethod
+    def _told(*losses: Any, dataset: Any = "cifar100", data_dir: Path = Path("nowhere")) -> list[str]:
+        experiment = _asked(dataset, losses=["softmax", *losses])
+        return feasibility.cautions(plan(experiment), feasibility.labels_here(data_dir))
+
+    def test_the_defaults_fit_any_number_of_classes(self) -> None:
+        everything = ("bce_fixed", "bce_unified", "bce_diverse", "focal", "hinge", "softmax_unified", "softmax_diverse")
+        assert self._told(*everything, dataset="imagenet") == []
+
+    def test_a_start_at_0_is_told_with_the_loss_the_classes_and_the_remedy(self) -> None:
+        what = (
+            "ours starts from a bias of 0, and cifar100 has 100 classes: at the first step 99 times as much pushes a "
+        )
+        harm = "score down as up, which can end with all features 0. 'bias_init: prior' is log(K - 1), which fits."
+        assert self._told({"name": "bce_unified", "as": "ours", "bias_init": 0.0}) == [what + harm]
+
+    def test_a_loss_without_a_bias_starts_at_0(self) -> None:
+        (sentence,) = self._told("bce")
+        assert sentence.startswith("bce starts from a bias of 0")
+        assert sentence.endswith("The default bias of bce_fixed and bce_unified is log(K - 1), which fits.")
+
+    @pytest.mark.parametrize(("start", "told"), [(1.59, True), (1.6, False), (10.0, False), (-1.0, True)])
+    def test_up_to_20_times_nothing_is_said_nor_of_a_high_start(self, start: float, told: bool) -> None:
+        # log 99 - log 20 = 1.599
+        assert bool(self._told({"name": "bce_diverse", "as": "ours", "bias_init": start})) == told
+        assert bool(self._told({"name": "bce_fixed", "bias": start})) == told
+
+    def test_ten_classes_start_from_anywhere_near_0(self) -> None:
+        assert self._told("bce", {"name": "hinge", "bias_init": 0.0}, dataset="cifar10") == []
+
+    def test_where_differences_decide_no_start_is_wrong(self) -> None:
+        assert self._told({"name": "softmax_diverse", "bias_init": -9.0}) == []
+
+    def test_held_out_classes_are_not_counted(self) -> None:
+        few = {"name": "cifar100", "hold_out": list(range(80))}
+        assert self._told("bce", dataset=few) == []
+
+    def test_classes_of_a_folder_are_counted(self, tmp_path: Path) -> None:
+        many = _folder(tmp_path / "many", {f"c{number}": 1 for number in range(25)})
+        (sentence,) = self._told("bce", dataset=_mine(many, **{"as": "mine"}), data_dir=tmp_path)
+        assert "mine has 25 classes" in sentence
+        assert "24 times" in sentence
+        assert self._told("bce", dataset=_mine(tmp_path / "absent"), data_dir=tmp_path) == []
+
+    def test_a_launch_says_so_too(self, tmp_path: Path) -> None:
+        asked = _asked("digits", losses=["softmax", {"name": "bce_fixed", "bias": -1.0}], recipe={"epochs": 1})
+        (sentence,) = prepare(plan(asked), tmp_path)
+        assert "24 times" in sentence  # 9 e

@@ -63,7 +63,7 @@ def test_an_id_is_64_hexadecimal_digits(grid: Plan) -> None:
 def test_what_is_written_out_and_what_is_left_to_its_default_is_one_recipe() -> None:
     axes = {"backbone": "resnet8", "dataset": "digits", "seed": 0}
     short = Recipe.model_validate({"loss": "bce_unified", **axes})
-    loss = {"name": "bce_unified", "bias_init": 0, "bias_learning_rate": 1, "bias_weight_decay": 0}
+    loss = {"name": "bce_unified", "bias_init": "prior", "bias_learning_rate": 1, "bias_weight_decay": 0}
     long = Recipe.model_validate({"loss": loss, **axes, "training": Training().model_dump()})
     assert identity(short) == identity(long)
 

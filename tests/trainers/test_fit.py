@@ -469,12 +469,20 @@ class TestCollapse:
         recipe = Recipe(loss="softmax", backbone="resnet8", dataset="digits", seed=0, training=Training(epochs=1))
         assert fit(recipe, digits).collapse is None
 
-    def test_bce_that_never_leaves_a_bias_of_0_is_a_collapse_and_softmax_beside_it_is_not(self) -> None:
-        data = self._of(300, 10)
-        dead, alive = (fit(_recipe(loss, epochs=4, batch_size=128), data) for loss in ("bce", "softmax"))
+    @pytest.mark.parametrize("loss", ["bce", {"name": "bce_unified", "bias_init": 0.0}])
+    def test_of_300_classes_a_start_at_0_is_a_collapse(self, loss: str | dict[str, Any]) -> None:
+        dead = fit(_recipe(loss, epochs=4, batch_size=128), self._of(300, 10))
         assert dead.metrics["sample_wise_accuracy"] < 0.05  # pyright: ignore[reportOptionalOperand]
         assert dead.collapse is not None
+
+    @pytest.mark.parametrize(
+        ("classes", "each", "epochs", "loss"),
+        [(300, 12, 4, "bce_fixed"), (300, 12, 4, "bce_diverse"), (300, 12, 4, "focal"), (1000, 6, 5, "bce_unified")],
+    )
+    def test_of_many_classes_the_defaults_learn(self, classes: int, each: int, epochs: int, loss: str) -> None:
+        alive = fit(_recipe(loss, epochs=epochs), self._of(classes, each))
         assert alive.collapse is None
+        assert alive.metrics["sample_wise_accuracy"] > 0.9  # pyright: ignore[reportOptionalOperand]
 
     def test_the_labels_are_those_trained_on(self, digits: TrainTest) -> None:
         """With every label of two classes turned round, a model that learns them is wrong on every test image."""

@@ -29,7 +29,7 @@ def test_names_become_plug_ins() -> None:
 
 def test_a_name_its_parameters_and_the_plug_in_itself_are_one_recipe() -> None:
     by_name, by_parameters, by_instance = (
-        _recipe(loss=loss) for loss in ("bce_unified", {"name": "bce_unified", "bias_init": 0.0}, BCEUnified())
+        _recipe(loss=loss) for loss in ("bce_unified", {"name": "bce_unified", "bias_init": "prior"}, BCEUnified())
     )
     assert by_name == by_parameters == by_instance
     assert hash(by_name) == hash(by_parameters) == hash(by_instance)
@@ -41,7 +41,7 @@ def test_every_default_is_filled_in() -> None:
     assert dump.keys() == {"loss", "backbone", "dataset", "seed", "training"}
     assert dump["loss"].keys() == {"name", *BCEUnified.model_fields}
     assert dump["training"].keys() == set(Training.model_fields) - {"precision"}
-    assert dump["loss"].items() >= {"bias_init": 0.0, "bias_learning_rate": 1.0, "bias_weight_decay": 0.0}.items()
+    assert dump["loss"].items() >= {"bias_init": "prior", "bias_learning_rate": 1.0, "bias_weight_decay": 0.0}.items()
 
 
 def test_the_defaults_are_those_of_arxiv_2505_05813() -> None:

@@ -135,6 +135,8 @@ class Dataset(Plugin, ABC):
 
     official: ClassVar[str | None] = None
     """Of a published dataset, whose name fixes its content: the published checksums, or what else identifies it."""
+    classes: ClassVar[int] = 0
+    """How many classes a published dataset has; 0 where only the files tell."""
 
     hold_out: tuple[Annotated[int, Field(ge=0)], ...] = ()
     """Classes left out of training, whose test samples count as unknown. The others are renumbered."""

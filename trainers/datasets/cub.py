@@ -25,6 +25,7 @@ class CUB200(Decoded):
     """
 
     name = "cub200"
+    classes = 200
     train_images = 5_994
     test_images = 5_794
     official = "md5 97eceeb196236b17998738112f37df78  CUB_200_2011.tgz"

@@ -21,6 +21,7 @@ class Digits(Dataset):
     """
 
     name = "digits"
+    classes = 10
     official = "914ff5182cd7c0b85584989a5f0b09ef499a9ad7cc26a2c3898920228616b100"
     """What `arrays_digest` gives for them."""
 

@@ -25,6 +25,7 @@ class Food101(Decoded, Fetched):
     """
 
     name = "food101"
+    classes = 101
     train_images = 75_750
     test_images = 25_250
     folder = "food-101"

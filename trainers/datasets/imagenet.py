@@ -19,6 +19,7 @@ class ImageNet(ClassFolders):
     """
 
     name = "imagenet"
+    classes = 1000
     train_images = 1_281_167
     test_images = 50_000
     official = (

@@ -24,6 +24,7 @@ class TinyImageNet(Decoded):
     """
 
     name = "tiny_imagenet"
+    classes = 200
     train_images = 100_000
     test_images = 10_000
     official = "md5 90528d7ca1a48142e341f4ef8d21d0de  tiny-imagenet-200.zip"

@@ -47,6 +47,8 @@ class Loss(Plugin, ABC):
     scores: Scores = Scores()
     calibrated: ClassVar[bool] = False
     """Whether what decides is the log-probability at the validation split's temperature, not the score itself."""
+    one_vs_rest: ClassVar[bool] = False
+    """Whether each class's score is judged by itself, against the bias, rather than against the other scores."""
 
     @abstractmethod
     def per_sample(self, logits: Tensor, labels: Tensor) -> Tensor:
@@ -65,6 +67,11 @@ class Loss(Plugin, ABC):
         del classes
         return 0
 
+    def initial_bias(self, classes: int) -> float:
+        """The bias before the first step, learnt or not; 0 where there is none."""
+        del classes
+        return 0.0
+
 
 class BiasedLoss(Loss, ABC):
     """A loss that learns its bias together with the network.
@@ -73,8 +80,12 @@ class BiasedLoss(Loss, ABC):
     decision threshold (arXiv 2505.05813, `Wh - b`).
     """
 
-    bias_init: float | Literal["prior"] = 0.0
-    """Starting value; `prior` is log(K - 1), at which every class starts at probability 1/K."""
+    bias_init: float | Literal["prior"] = "prior"
+    """Starting value; `prior` is log(K - 1), at which every class starts at probability 1/K.
+
+    A start far below it can end the training before it begins: K - 1 classes push a score down
+    where one pushes it up, until all features are 0.
+    """
     bias_learning_rate: float = Field(default=1.0, ge=0)
     """Factor on the recipe's learning rate."""
     bias_weight_decay: float = Field(default=0.0, ge=0)

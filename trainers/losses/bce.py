@@ -35,6 +35,7 @@ def against(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 class _BinaryCrossEntropy(Loss, ABC):
+    one_vs_rest = True
     smoothing: float = Field(default=0.0, ge=0, lt=1)
     """Label smoothing as in timm: targets of 1 - s + s/K for the own class and s/K for the others."""
 
@@ -64,8 +65,11 @@ class BCEFixed(_BinaryCrossEntropy):
 
     def per_sample(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Binary cross-entropy of the logits less the constant, shape (n,)."""
-        bias = prior(logits.shape[1]) if self.bias == "prior" else self.bias
-        return super().per_sample(logits - bias, labels)
+        return super().per_sample(logits - self.initial_bias(logits.shape[1]), labels)
+
+    def initial_bias(self, classes: int) -> float:
+        """The constant."""
+        return prior(classes) if self.bias == "prior" else self.bias
 
 
 class BCEUnified(_BinaryCrossEntropy, UnifiedLoss):

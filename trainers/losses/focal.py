@@ -17,6 +17,7 @@ class Focal(UnifiedLoss):
     """Focal loss over classes with one learnable bias."""
 
     name = "focal"
+    one_vs_rest = True
     gamma: float = Field(default=2.0, ge=0)
     """How fast the weight of an easy decision falls; 0 is binary cross-entropy."""
 

@@ -17,6 +17,7 @@ class Hinge(UnifiedLoss):
     """One-vs-rest hinge over classes with one learnable bias."""
 
     name = "hinge"
+    one_vs_rest = True
     width: float = Field(default=1.0, gt=0)
     """Distance from the threshold, on either side, at which a decision costs nothing more."""
 

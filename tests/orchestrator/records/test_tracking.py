@@ -182,7 +182,7 @@ def test_parameters_have_plain_names_except_those_of_plug_ins() -> None:
         "optimizer": "sgd",
         "learning_rate": "0.01",
         "augmentation": '["crop", "flip"]',
-        "loss.bias_init": "0.0",
+        "loss.bias_init": "prior",
     }
     assert expected.items() <= written.items()
     assert set(Training.model_fields) <= set(written)

@@ -174,7 +174,7 @@ def test_the_names_say_how_many_biases_are_learnt(loss: Loss, biases: int) -> No
 
 @pytest.mark.parametrize("kind", [BCEUnified, BCEDiverse])
 def test_the_bias_starts_where_the_recipe_says(kind: type[BiasedLoss]) -> None:
-    assert kind().initial_bias(10) == 0
+    assert kind().initial_bias(10) == math.log(9)
     assert kind(bias_init=-2.5).initial_bias(10) == -2.5
     assert kind(bias_init="prior").initial_bias(10) == math.log(9)
     assert kind(bias_init="prior").initial_bias(2) == 0
