@@ -75,7 +75,7 @@ def grid(
     replicas: Sequence[Cell] = (),
     why: str = "",
 ) -> RenderableType:
-    """Axes, counts, replicas, what to know of data, starts and older cells, the cost, and what the grid can conclude."""
+    """Axes, counts, replicas, what is known of data, starts and older cells, the cost, what the grid can conclude."""
     experiment = plan.experiment
     table = _facts()
     table.add_row("experiment", Text(experiment.name, style="bold"))
