@@ -162,6 +162,7 @@ def launch(
         retry_failed=retry_failed,
         join=join,
         trust_old=trust_old,
+        whole=wiring.experiment(file, loss, backbone, dataset),
         stated=wiring.stated(file),
         rehash=rehash,
         hook=hook,
@@ -227,9 +228,10 @@ def show_plan(
     cautions = feasibility.cautions(left, counted)
     recorded = wiring.recorded(plan, place)
     pending = [cell for cell in left.cells if states[cell.id] != "failed"]
-    changed, outlook = wiring.changed(plan, recorded), wiring.outlook(plan, place, pending, recorded)
-    registered = wiring.registered(file) if register else None
     again, why = ([], "") if trials and plan is trials.plan else wiring.replicas(plan, place, states)
+    whole = wiring.experiment(file, loss, backbone, dataset)
+    changed, outlook = wiring.changed(plan, recorded), wiring.outlook(plan, whole, place, data_dir, [*pending, *again])
+    registered = wiring.registered(file) if register else None
     if as_json:
         anchors = [{"id": cell.id, "name": cell.name} for cell in outlook.anchors] if outlook else []
         first = {"changed": changed, "anchors": anchors, "refusals": outlook.refusals if outlook else []}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import partial
 
 from orchestrator.blocks import Group, replicas
 from orchestrator.outcome import Adopted, Diverged, Ending, Failed, Finished, is_done
@@ -38,6 +39,21 @@ class Pairing:
     def first(self) -> list[Cell]:
         """The replicas to start with."""
         return self._fresh(self._plan.cells)
+
+    def possible(self, waiting: Collection[str]) -> list[Cell]:
+        """The replicas that may be asked for once cells are done that wait, wherever these are trained.
+
+        Args:
+            waiting: The ids of the cells that wait.
+        """
+        choices = max((len(self._can(cell)) for cell in self._plan.cells if cell.id in waiting), default=0)
+
+        def nth(place: int, cell: Cell) -> str:
+            found = self._can(cell) or [""]
+            return found[min(place, len(found) - 1)]
+
+        each = (foreseen(self._plan, self._blocks, waiting, partial(nth, place)) for place in range(choices))
+        return [*{cell.id: cell for found in each for cell in found}.values()]
 
     def heard(self, event: Ending | Adopted) -> list[Cell]:
         """Take note of what came of a cell or a replica; the replicas that are needed now."""

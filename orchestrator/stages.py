@@ -80,6 +80,8 @@ class Launch:
     join: bool
     trust_old: bool
     """Pool cells of an older environment with new ones without a test."""
+    whole: Experiment
+    """That of the file, with the axis values that options add: a launch may run a part of it."""
     stated: Mapping[str, Any]
     """What the experiment's file states before there are results (`wiring.stated`)."""
     rehash: bool
@@ -176,6 +178,8 @@ class Launch:
                     wiring.complain(self.console, sentence)
                 cells = (*cells, *again)
                 tally += self._train(plan, cells, (rule, pairing), places, lease=lease, records=records, runs=runs)
+            if self.trust_old and not trials:
+                wiring.trust(wiring.whole(plan, self.whole, self.place, self.data_dir), self.place, self._say)
             for sentence in rule.sentences() if rule else ():
                 self.console.print(sentence, markup=False, emoji=False)
         return Ended(plan, tally, runs if cells else None, is_tuning=trials is not None)
@@ -212,10 +216,11 @@ class Launch:
         )
         with runner.starting():
             runs.prepare()
-            if fresh := [cell for cell in cells if not (is_tuning or cell.environment)]:
-                self._admit(plan, fresh, lease.owner)
+            if not is_tuning:
+                later = rules[1].possible({cell.id for cell in cells}) if rules[1] else []
+                self._admit(wiring.whole(plan, self.whole, self.place, self.data_dir), [*cells, *later], lease.owner)
             table = LiveTable(cells, self.console)
-            more = partial(_more, rules, plan, (records, Evaluations(self.place.evaluations)), table)
+            more = partial(_more, rules, plan, (records, self.place), table)
             durations = records.durations(plan.experiment.name)
             queue = Queue(cells, claim=lease.claim, durations=durations, most=self.most, places=places, more=more)
             with table:
@@ -234,9 +239,12 @@ class Launch:
             Ledger(self.place.drift(plan.experiment.name)),
             here=partial(wiring.origin, address=self.address),
             retrain=partial(self._retrained, self.place.anchors(owner), plan.experiment),
-            say=partial(self.console.print, markup=False, emoji=False, soft_wrap=True),
+            say=self._say,
             trust=self.trust_old,
         )
+
+    def _say(self, sentence: str) -> None:
+        self.console.print(sentence, markup=False, emoji=False, soft_wrap=True)
 
     @contextmanager
     def _retrained(self, place: Workspace, experiment: Experiment, cells: Sequence[Cell]) -> Generator[Evaluations]:
@@ -298,19 +306,21 @@ class Launch:
 def _more(
     rules: tuple[Trials | Spending | None, Pairing | None],
     plan: Plan,
-    kept: tuple[Registry, Evaluations],
+    kept: tuple[Registry, Workspace],
     table: LiveTable,
     event: Ending | Adopted,
 ) -> list[Cell]:
     """The cells that are asked for once it is known what came of another."""
     rule, pairing = rules
-    records, evaluations = kept
+    records, place = kept
     asked = rule.heard(event) if rule else []
     if asked and isinstance(rule, Trials):  # trials depend on the scores of others, so nobody knew of them before
         records.plan(Plan(plan.experiment, tuple(asked)))
-    again = pairing.heard(event) if pairing else []
+    wanted = pairing.heard(event) if pairing else []
+    # Others wait for the next launch, which asks anchors before it begins.
+    again = [cell for cell in wanted if wiring.has_known_code(cell, place, plan.experiment)]
     if again:
-        enlist(again, plan.experiment.name, evaluations, records)
+        enlist(again, plan.experiment.name, Evaluations(place.evaluations), records)
     table.expect([*asked, *again])
     return [*asked, *again]
 

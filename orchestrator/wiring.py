@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import tempfile
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -312,21 +312,104 @@ def older(plan: Plan, place: Workspace) -> list[str]:
     return [*changed(plan, rows), *(pool.told() if pool else ())]
 
 
-def outlook(plan: Plan, place: Workspace, pending: list[Cell], rows: list[dict[str, Any]]) -> Outlook | None:
-    """What a launch would do about old cells before it trains those pending; tuning stages pool nothing."""
+def whole(plan: Plan, asked: Experiment, place: Workspace, data_dir: Path | None) -> Plan:
+    """A plan, and all cells that may be pooled with its own: of the whole experiment, and done ones of other seeds.
+
+    Args:
+        plan: What a launch runs, which may be a part of the experiment.
+        asked: The experiment of the file, with the axis values that options add.
+        place: The workspace.
+        data_dir: The folder of the data sets.
+    """
+    from dataclasses import replace
+
+    from orchestrator.drift.environment import at_other_seeds
+    from orchestrator.records.evaluations import Evaluations
+
+    rest = _rest(plan, asked, place, data_dir)
+    cells = {cell.id: cell for cell in (*rest.cells, *plan.cells)}
+    wide = replace(rest, cells=tuple(cells.values()))
+    return replace(wide, cells=(*wide.cells, *at_other_seeds(wide, Evaluations(place.evaluations))))
+
+
+def _rest(plan: Plan, asked: Experiment, place: Workspace, data_dir: Path | None) -> Plan:
+    """The cells of an experiment of which a plan may leave out axis values; the plan where they cannot be told."""
+    from contextlib import suppress
+
+    from orchestrator.errors import RequestError
+    from orchestrator.experiment import AXES
+
+    if all(getattr(asked, axis) == getattr(plan.experiment, axis) for axis in AXES.values()):
+        return plan
+    with suppress(RequestError):  # of what is left out, no data need be here, and no recipe found
+        known = {**contents(asked, place, data_dir), **plan.contents}
+        return final(asked, trials(asked, place, known), known)
+    return plan
+
+
+def outlook(
+    plan: Plan, asked: Experiment, place: Workspace, data_dir: Path | None, pending: list[Cell]
+) -> Outlook | None:
+    """What a launch would do about old cells before it trains those pending; tuning stages pool nothing.
+
+    Args:
+        plan: What the launch would run.
+        asked: The whole experiment.
+        place: The workspace.
+        data_dir: The folder of the data sets.
+        pending: The cells and replicas that it would train.
+
+    Returns:
+        None where it would do nothing.
+    """
+    if not pending or any(cell.trial is not None for cell in pending):
+        return None
+    wide = whole(plan, asked, place, data_dir)
+    rows = recorded(wide, place)
     if not rows:  # what judges old cells takes a while to import
         return None
     from orchestrator.drift.environment import past
     from orchestrator.drift.ledger import Ledger
-    from orchestrator.drift.sentinel import Outlook, foresee, meetings
+    from orchestrator.drift.sentinel import foresee, meetings
     from orchestrator.outcome import has_figures
     from orchestrator.records.evaluations import Evaluations
 
-    cells = {cell.id: cell for cell in plan.cells}
+    cells = {cell.id: cell for cell in wide.cells}
     pasts = [past(cells[row["cell_id"]], row, 0.0) for row in rows if has_figures(row["state"])]
-    if any(cell.trial is not None for cell in pending) or not meetings(pasts, pending, origin, ()):
-        return Outlook()
-    return foresee(plan, pending, Evaluations(place.evaluations), Ledger(place.drift(plan.experiment.name)), origin)
+    if not meetings(pasts, pending, origin, ()):
+        return None
+    return foresee(wide, pending, Evaluations(place.evaluations), Ledger(place.drift(plan.experiment.name)), origin)
+
+
+def trust(plan: Plan, place: Workspace, say: Callable[[str], None]) -> None:
+    """Let all finished cells be pooled because the user says so, and record it."""
+    from orchestrator.drift import pool
+    from orchestrator.drift.ledger import Ledger
+    from orchestrator.records.evaluations import Evaluations
+    from orchestrator.records.results import aggregate
+
+    found, ledger = aggregate(plan, Evaluations(place.evaluations)), Ledger(place.drift(plan.experiment.name))
+    pool.trust(plan.experiment, found.rows(), found.replica_rows(), ledger, say)
+
+
+def has_known_code(cell: Cell, place: Workspace, experiment: Experiment) -> bool:
+    """Whether a cell that is done, trained again now, may be pooled with others of its loss, as far as code goes."""
+    from dataclasses import replace
+
+    from orchestrator.drift.ledger import Ledger
+    from orchestrator.drift.pool import admits
+    from orchestrator.environment import LossCode
+    from orchestrator.errors import DamagedFileError
+    from orchestrator.plan import original
+    from orchestrator.records.evaluations import Evaluations
+
+    try:
+        content = Evaluations(place.evaluations).content(replace(cell, id=original(cell.id)))
+    except (FileNotFoundError, DamagedFileError):
+        return False
+    then, now = LossCode.of(cell.loss, content["provenance"]), LossCode.of(cell.loss, origin(cell))
+    admitted = admits(experiment, Ledger(place.drift(experiment.name)).entries())
+    return then == now or admitted(then, now, (cell.dataset, cell.backbone))
 
 
 def environment(cell: Cell, address: str | None = None) -> Environment:

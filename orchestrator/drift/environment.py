@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 from orchestrator.environment import Environment, LossCode
 from orchestrator.errors import DamagedFileError
 from orchestrator.outcome import has_figures
-from orchestrator.plan import Cell
+from orchestrator.plan import PROTOCOL, Cell, Plan, original
 from orchestrator.records.evaluations import Evaluations
 from orchestrator.records.storage import in_parallel
 
@@ -44,6 +45,32 @@ def finished(cells: Sequence[Cell], evaluations: Evaluations) -> list[Past]:
 def past(cell: Cell, row: Mapping[str, Any], seconds: float) -> Past:
     """A finished cell by its row of the results table, or by what `told` says of it."""
     return Past(cell, Environment.of(row), LossCode.of(cell.loss, row), seconds)
+
+
+def at_other_seeds(plan: Plan, evaluations: Evaluations) -> list[Cell]:
+    """The cells that are done and differ from those of a plan in nothing but the seed.
+
+    Only files in the folders of the plan's own axis values are opened, and none that is a cell of the plan.
+    """
+    kinds = {_but_for_the_seed(cell.recipe.model_dump(mode="json")): cell for cell in plan.cells if cell.data_known}
+    own, folders = {cell.id for cell in plan.cells}, {_folder(evaluations.name(cell)) for cell in kinds.values()}
+    here = [(name, cell) for name, cell in evaluations.cells() if cell == original(cell) and cell not in own]
+    found = list[Cell]()
+    for content in evaluations.contents([name for name, _ in here if _folder(name) in folders]):
+        recipe = content["recipe"]
+        like = kinds.get(_but_for_the_seed(recipe)) if content["protocol"] == PROTOCOL else None
+        if like:
+            again = like.recipe.model_copy(update={"seed": recipe["seed"]})
+            found.append(replace(like, id=content["cell_id"], seed=recipe["seed"], recipe=again))
+    return sorted(found, key=lambda cell: (cell.seed, cell.id))
+
+
+def _but_for_the_seed(recipe: Mapping[str, Any]) -> str:
+    return json.dumps({name: value for name, value in recipe.items() if name != "seed"}, sort_keys=True)
+
+
+def _folder(name: str) -> str:
+    return name.rpartition("/")[0]
 
 
 def told(cells: Sequence[Cell], evaluations: Evaluations) -> list[dict[str, Any]]:

@@ -6,8 +6,10 @@ The measurements alone are kept, since verdicts follow from them and the claims.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from typing import Self
 
 from pydantic import TypeAdapter
 from pydantic_core import from_json
@@ -64,6 +66,11 @@ class Entry:
     anchors: tuple[Anchor, ...]
     trusted: bool = False
     """Old and new were pooled without a test, or against it, because the user said so."""
+
+    @classmethod
+    def of_trust(cls, old: Origin, new: Origin, settings: Iterable[Setting]) -> Self:
+        """What the user lets through now."""
+        return cls(time.time(), old, new, new, tuple(sorted(settings)), (), trusted=True)
 
 
 @dataclass(frozen=True)

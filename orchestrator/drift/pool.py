@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from typing import Any
@@ -136,22 +136,47 @@ def pooled(
     met = {**_met(lines, settings, environments), **_met([code.loss for code in codes], settings, codes)}
     changed = tuple(since(rows, now or {}))
     entries = ledger.entries()
-    left = tuple(left_out(ordered, replicas, _admits(experiment, entries)))
+    left = tuple(left_out(ordered, replicas, admits(experiment, entries)))
     if len(counts) < 2 and not met and not changed and not left:  # noqa: PLR2004 - two are needed to differ
         return None
     pairs = tuple(_pair(experiment, old, new, where, entries) for (old, new), where in met.items())
     return Pool(tuple(Part(environment, cells) for environment, cells in counts.items()), pairs, changed, left)
 
 
-def _admits(experiment: Experiment, entries: Collection[Entry]) -> Admits:
+def trust(
+    experiment: Experiment, rows: Sequence[Row], replicas: Sequence[Row], ledger: Ledger, say: Callable[[str], None]
+) -> None:
+    """Let all finished cells be pooled because the user says so, and record it.
+
+    Args:
+        experiment: What was asked.
+        rows: The results table.
+        replicas: The table of replicas.
+        ledger: What anchors have said; takes what is let through.
+        say: Told what is let through.
+    """
+    settings = {row["cell_id"]: (row["dataset"], row["backbone"]) for row in (*rows, *replicas)}
+    # What is let through may change what others are compared with, so they are looked at again.
+    while (pool := pooled(experiment, rows, ledger, replicas=replicas)) and pool.left:
+        for left in pool.left:
+            say(TRUSTED.format(change=change(left.origin, left.kept)))
+        ledger.add(
+            Entry.of_trust(left.origin, left.kept, {settings[cell] for cell in left.cells}) for left in pool.left
+        )
+
+
+TRUSTED = "{change}: pooled without a further test, as --trust-old says."
+
+
+def admits(experiment: Experiment, entries: Collection[Entry]) -> Admits:
     """Whether the anchors, or the user, allow to pool two origins in a setting, whichever of them is the older."""
 
     @cache
-    def admits(one: Origin, other: Origin, setting: Setting) -> bool:
+    def admitted(one: Origin, other: Origin, setting: Setting) -> bool:
         pairs = [_pair(experiment, *both, (setting,), entries) for both in ((one, other), (other, one))]
         return any(pair.is_pooled for pair in pairs)
 
-    return admits
+    return admitted
 
 
 def _met(

@@ -13,6 +13,7 @@ from typing import Any
 from orchestrator.drift.environment import Past, Setting, finished
 from orchestrator.drift.judgement import PASSED, Outcome, filled, judge, told
 from orchestrator.drift.ledger import Anchor, Entry, Ledger
+from orchestrator.drift.pool import TRUSTED
 from orchestrator.environment import Environment, LossCode, Origin, change
 from orchestrator.errors import RequestError
 from orchestrator.experiment import Experiment
@@ -72,7 +73,8 @@ def meetings(
 ) -> list[Meeting]:
     """Every older environment, and older code of a loss, beside whose cells new ones of it are about to be trained.
 
-    Cells of a loss are pooled, over seeds; those of two losses are compared within one environment only.
+    Cells of a loss are pooled, over seeds; those of two losses are compared within one environment only. A replica is
+    trained where its partner was, so that its code alone may be another.
 
     Args:
         pasts: Finished cells.
@@ -83,7 +85,8 @@ def meetings(
     arriving: defaultdict[tuple[str, ...], set[Origin]] = defaultdict(set)
     for cell in pending:
         told = here(cell)
-        arriving[cell.dataset, cell.backbone, cell.loss].add(Environment.of(told))
+        if not cell.environment:
+            arriving[cell.dataset, cell.backbone, cell.loss].add(Environment.of(told))
         arriving[cell.loss,].add(LossCode.of(cell.loss, told))
     met: defaultdict[tuple[Origin, Origin], set[Setting]] = defaultdict(set)
     for past in pasts:
@@ -145,8 +148,8 @@ def admit(
     """Let new cells stand beside old ones, if anchors say so or the user does.
 
     Args:
-        plan: The experiment and its cells.
-        pending: Those about to be trained.
+        plan: The experiment and all cells that may be pooled with new ones.
+        pending: Those about to be trained, replicas among them.
         evaluations: The cells' files.
         ledger: What was found before, and takes what is found now.
         here: What a cell about to be trained will record of its environment and code, as far as it is known.
@@ -165,9 +168,9 @@ def admit(
     if trust:
         trusted = [each for each in met() if each.needs(experiment) or not each.passes(experiment)]
         for each in trusted:
-            say(f"{change(each.old, each.expected)}: pooled without a further test, as --trust-old says.")
+            say(TRUSTED.format(change=change(each.old, each.expected)))
         if trusted:
-            ledger.add(Entry(time.time(), m.old, m.expected, m.expected, m.settings, (), trusted=True) for m in trusted)
+            ledger.add(Entry.of_trust(each.old, each.expected, each.settings) for each in trusted)
         return
     chosen = [(each, _chosen(experiment, each, pasts, here)) for each in met()]
     if cells := {cell.id: cell for _, cells in chosen for cell in cells}:

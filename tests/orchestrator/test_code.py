@@ -125,13 +125,14 @@ def test_an_edited_loss_is_noticed_everywhere_and_is_not_pooled(done: Desk) -> N
     (told,) = done.run("plan grid.yaml")
     assert "came from other code" not in told
     done.edit(".square()", ".abs()")
-    *every, older, anchors, refused, trusted, pooled, said, _ = done.run(
+    *every, others, older, anchors, refused, trusted, pooled, said, _ = done.run(
         "plan grid.yaml",
         "status grid.yaml",
         "compare grid.yaml",
         "compare grid.yaml --format markdown",
         "doctor grid.yaml",
         f"{LAUNCH} grid.yaml",
+        "plan grid.yaml --seeds 3,4",
         "plan grid.yaml --seeds 5",
         "plan grid.yaml --seeds 5 --json",
         f"{LAUNCH} grid.yaml --seeds 5",
@@ -143,7 +144,8 @@ def test_an_edited_loss_is_noticed_everywhere_and_is_not_pooled(done: Desk) -> N
     for told in every:
         assert CHANGED in told
     change = "code of loss 'squared' (my_losses.py) changed"
-    assert f"A launch would first train 3 finished cells again ({change}): squared/resnet8/digits/s" in older
+    for told in (older, others):
+        assert f"A launch would first train 3 finished cells again ({change}): squared/resnet8/digits/s" in told
     asked = json.loads(anchors)
     assert {anchor["name"] for anchor in asked["anchors"]} == {f"squared/resnet8/digits/s{seed}" for seed in range(3)}
     assert "Old cells cannot be pooled with new ones, so none was added." in refused

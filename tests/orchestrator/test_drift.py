@@ -577,10 +577,17 @@ class Bench:
     def entries(self) -> tuple[Entry, ...]:
         return Ledger(self.place.drift("grid")).entries()
 
-    def plan(self, seeds: int) -> Plan:
+    def plan(self, seeds: int | str) -> Plan:
         return plan(wiring.experiment(self.file, seeds=str(seeds)))
 
-    def launch(self, seeds: int, executor: str = "inline", *, trust_old: bool = False) -> Ran:
+    def launch(
+        self,
+        seeds: int | str,
+        executor: str = "inline",
+        *,
+        trust_old: bool = False,
+        only: dict[str, list[str]] | None = None,
+    ) -> Ran:
         console = Console(file=io.StringIO(), width=200, highlight=False)
         launch = Launch(
             place=wiring.prepared(self.place),
@@ -593,6 +600,7 @@ class Bench:
             retry_failed=False,
             join=False,
             trust_old=trust_old,
+            whole=wiring.experiment(self.file),
             stated=wiring.stated(self.file),
             rehash=False,
             hook=None,
@@ -600,7 +608,7 @@ class Bench:
         )
         refused = None
         try:
-            launch.run(wiring.experiment(self.file, seeds=str(seeds)))
+            launch.run(wiring.experiment(self.file, **only or {}, only=bool(only), seeds=str(seeds)))
         except RequestError as error:
             refused = str(error)
         return Ran(console.file.getvalue(), refused)  # pyright: ignore[reportAttributeAccessIssue]
@@ -611,11 +619,11 @@ class Bench:
         assert pool is not None
         return pool
 
-    def age(self, alter: Callable[[Cell], float]) -> None:
+    def age(self, alter: Callable[[Cell], float], **changes: Any) -> None:
         """Give the finished cells another torch and, by as much as `alter` says, lower uniform accuracies."""
         for past in finished(self.plan(2).cells, self.evaluations):
             account, rows = self.evaluations.account(past.cell), self.evaluations.evaluation(past.cell)
-            recorded = {**account.provenance, "torch_version": "2.0.0"}
+            recorded = {**account.provenance, "torch_version": "2.0.0", **changes}
             lower = (account.metrics["uniform_accuracy"] or 0.0) - alter(past.cell)
             shifted = replace(account, metrics={**account.metrics, "uniform_accuracy": lower}, provenance=recorded)
             self.evaluations.publish(past.cell.recipe, shifted, rows, self.evaluations.validation(past.cell))
@@ -671,6 +679,77 @@ def test_old_cells_that_give_the_same_bits_pool_with_new_ones(bench: Bench, exec
     assert pool.is_settled
     assert [part.cells for part in pool.parts] == [4, 2]
     assert pool.told()[1:] == [same]
+
+
+def test_old_cells_of_seeds_that_are_not_asked_for_count_as_well(bench: Bench) -> None:
+    bench.age(lambda _: 0.05)
+    before = bench.contents()
+    ran = bench.launch("2,3")
+    assert ran.refused is not None
+    assert "3 of them are trained again first" in ran.out
+    assert "3 old cells trained again differ" in ran.refused
+    assert bench.contents() == before
+    asked, whole = bench.plan("2,3"), wiring.experiment(bench.file)
+    assert wiring.outlook(asked, whole, bench.place, None, []) is None
+    foreseen = wiring.outlook(asked, whole, bench.place, None, [*asked.cells])
+    assert foreseen is not None
+    assert foreseen.anchors == ()
+    assert "3 old cells trained again differ" in foreseen.refusals[0]
+
+
+def test_old_cells_on_another_backbone_count_beside_new_code_of_their_loss(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.file.write_text(GRID.replace("[resnet8]", "[resnet8, resnet20]"))
+    recoded = {"fingerprints": dict.fromkeys(("loss", "backbone", "dataset", "loop"), "aa")}
+    real = wiring.origin
+    monkeypatch.setattr(wiring, "origin", lambda cell, address=None: {**real(cell, address), **recoded})
+    ran = bench.launch("0,1", only={"backbone": ["resnet20"]}, trust_old=True)
+    assert ran.refused is None
+    codes = {entry.old.loss for entry in bench.entries if isinstance(entry.old, LossCode)}
+    assert codes == {"softmax", "bce_unified"}
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.05])
+def test_a_replica_of_an_edited_loss_is_trained_only_where_anchors_allow_it(bench: Bench, shift: float) -> None:
+    prints = {**fingerprints.recorded(bench.plan(2).cells[0].recipe)["fingerprints"], "loss": "aa"}
+    bench.age(lambda _: shift, fingerprints=prints)
+    bench.file.write_text(GRID.replace("bce_unified]", "bce_unified, focal]"))
+    before = bench.contents()
+    ran = bench.launch(2)
+    if shift:
+        assert ran.refused is not None
+        assert "code of loss 'softmax'" in ran.refused
+        assert bench.contents() == before
+        return
+    assert ran.refused is None
+    again = bench.evaluations.replicas(bench.plan(2).cells)
+    assert {cell.loss for cell in again} == {"softmax"}
+    assert not bench.pool(2).left_out & {cell.id for cell in again}
+
+
+def test_a_replica_meets_other_code_of_its_loss_and_no_other_environment() -> None:
+    again = CELLS[0].again_in("0a1b2c3d")
+    there = [past(cell) for cell in CELLS]
+    (meeting,) = meetings(there, [again], lambda _: told(NEW, loss="bb"), ())
+    assert (meeting.old, meeting.expected) == (LossCode(again.loss, "aa"), LossCode(again.loss, "bb"))
+
+
+def test_who_trusts_lets_through_what_nothing_waits_beside(bench: Bench) -> None:
+    bench.age(lambda _: 0.05)
+    assert bench.launch("2,3", trust_old=True).refused is None
+    ledger = Ledger(bench.place.drift("grid"))
+    bench.evaluations.folder.parent.joinpath("drift", "grid.json").unlink()  # pyright: ignore[reportAttributeAccessIssue]
+    assert len(bench.pool(4).left_out) == 4
+    assert bench.launch(4).refused is None
+    assert ledger.entries() == ()
+    ran = bench.launch(4, trust_old=True)
+    assert "pooled without a further test, as --trust-old says" in ran.out
+    assert [entry.trusted for entry in ledger.entries()] == [True]
+    assert not bench.pool(4).left_out
+    again = bench.launch(4, trust_old=True)
+    assert "as --trust-old says" not in again.out
+    assert len(ledger.entries()) == 1
 
 
 def test_what_was_found_once_is_not_asked_again(bench: Bench) -> None:

@@ -53,6 +53,14 @@ def test_the_baseline_is_trained_again_once_for_all_losses_that_come_beside_it()
     assert not rule.heard(finished(CELLS["c"], "new")), "it is under way"
 
 
+def test_what_may_be_asked_for_is_known_before_it_is() -> None:
+    rule = pairing(can=("old", "new"), a="old")
+    assert names(rule.possible({CELLS["b"].id})) == ["a@new"]
+    assert not pairing(can=("old",), a="old").possible({CELLS["b"].id})
+    assert not rule.possible(set())
+    assert names(rule.heard(finished(CELLS["b"], "new"))) == ["a@new"], "it is still to be asked for"
+
+
 def test_what_earlier_launches_left_apart_is_brought_together_at_once() -> None:
     assert names(pairing(a="old", b="new").first()) == ["a@new"]
     assert not pairing(a="old new", b="new").first()

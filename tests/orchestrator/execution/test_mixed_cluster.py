@@ -81,6 +81,7 @@ class Bench:
             retry_failed=False,
             join=False,
             trust_old=False,
+            whole=wiring.experiment(self.folder / "mixed.yaml"),
             hook=None,
             console=console,
             stated=wiring.stated(self.folder / "mixed.yaml"),
