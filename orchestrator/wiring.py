@@ -282,8 +282,8 @@ def changed(plan: Plan, rows: list[dict[str, Any]]) -> list[str]:
     """Which finished cells a launch here would train by other code or elsewhere; sentences for people."""
     if not rows:  # then nobody needs to read today's code
         return []
-    from orchestrator.drift.judgement import filled
     from orchestrator.drift.since import elsewhere, since
+    from orchestrator.sentences import filled
 
     cells = {cell.id: cell for cell in plan.cells}
     here = {row["cell_id"]: environment(cells[row["cell_id"]]) for row in rows}

@@ -14,12 +14,13 @@ from orchestrator.outcome import is_done
 from orchestrator.plan import Plan
 from orchestrator.records.cell_file import cell_in
 from orchestrator.records.contents import History
-from orchestrator.records.earlier import earlier, filled, unreadable
+from orchestrator.records.earlier import earlier, unreadable
 from orchestrator.records.evaluations import Account, Evaluations
 from orchestrator.records.origin import Origin, Origins
 from orchestrator.records.reconciliation import tells_all
 from orchestrator.records.soundness import check
 from orchestrator.records.storage import in_parallel
+from orchestrator.sentences import filled
 
 if TYPE_CHECKING:
     from orchestrator.records.registry import Registry

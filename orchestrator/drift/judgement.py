@@ -7,12 +7,14 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, filterfalse
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
+from orchestrator import units
 from orchestrator.drift.ledger import Anchor, Entry
 from orchestrator.environment import Origin, change
 from orchestrator.experiment import Experiment
 from orchestrator.own_measures import is_own
+from orchestrator.sentences import Sentence, filled
 from orchestrator.statistics.intervals import Interval, mean_interval
 from orchestrator.statistics.verdicts import verdict
 from trainers.metrics.traits import TRAITS
@@ -36,9 +38,6 @@ TOLD: dict[Found, str] = {
 
 PASSED: tuple[Found, ...] = ("identical", "equivalent")
 
-Sentence = tuple[str, dict[str, Any]]
-"""A text with places for values, which a page has in other languages, too, and the values."""
-
 
 class Part(NamedTuple):
     """What the anchors of one loss, or of one setting, say of a measure."""
@@ -61,13 +60,12 @@ class Measured:
     """The loss or setting that is the least sure to lie within the margin; None where there is one of each."""
 
     def __str__(self) -> str:
-        apart = f", {self.furthest.name} {_shown(self.furthest.difference)}" if self.furthest else ""
-        return f"{self.metric} {_shown(self.difference)}{apart}, margin {self.margin:g}"
+        apart = f", {self.furthest.name} {self._shown(self.furthest.difference)}" if self.furthest else ""
+        margin = filled(units.amount(self.margin, [self.metric]))
+        return f"{self.metric} {self._shown(self.difference)}{apart}, margin {margin}"
 
-
-def _shown(interval: Interval) -> str:
-    spread = "" if math.isnan(interval.low) else f" [{interval.low:+.4f}, {interval.high:+.4f}]"
-    return f"{interval.estimate:+.4f}{spread}"
+    def _shown(self, interval: Interval) -> str:
+        return filled(units.shown(interval, [self.metric]))
 
 
 @dataclass(frozen=True)
@@ -200,9 +198,3 @@ def _within(values: Sequence[float], whole: Interval) -> Interval:
 def told(old: Origin, new: Origin, outcome: Outcome) -> Sentence:
     """What anchors say of two environments or codes."""
     return TOLD[outcome.found], {"change": change(old, new), "anchors": outcome.anchors, "outcome": str(outcome)}
-
-
-def filled(sentence: Sentence) -> str:
-    """The sentence in English."""
-    text, values = sentence
-    return text.format(**values)

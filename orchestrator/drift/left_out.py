@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from orchestrator.drift.environment import Setting
-from orchestrator.drift.judgement import Sentence
 from orchestrator.environment import Environment, LossCode, Origin, change
+from orchestrator.sentences import Sentence
 from orchestrator.sequence import Row
 
 REMEDY = (

@@ -9,7 +9,7 @@ from functools import cache
 from typing import Any
 
 from orchestrator.drift.environment import Setting
-from orchestrator.drift.judgement import PASSED, Outcome, Sentence, filled, judge, told
+from orchestrator.drift.judgement import PASSED, Outcome, judge, told
 from orchestrator.drift.ledger import Entry, Ledger
 from orchestrator.drift.left_out import Admits, Left, left_out
 from orchestrator.drift.left_out import sentences as said_of
@@ -17,6 +17,7 @@ from orchestrator.drift.since import Codes, since
 from orchestrator.environment import Environment, LossCode, Origin, change
 from orchestrator.experiment import Experiment
 from orchestrator.outcome import has_figures
+from orchestrator.sentences import Sentence, filled
 from orchestrator.sequence import Row
 
 

@@ -11,7 +11,7 @@ from itertools import zip_longest
 from typing import Any
 
 from orchestrator.drift.environment import Past, Setting, finished
-from orchestrator.drift.judgement import PASSED, Outcome, filled, judge, told
+from orchestrator.drift.judgement import PASSED, Outcome, judge, told
 from orchestrator.drift.ledger import Anchor, Entry, Ledger
 from orchestrator.drift.pool import TRUSTED
 from orchestrator.environment import Environment, LossCode, Origin, change
@@ -20,6 +20,7 @@ from orchestrator.experiment import Experiment
 from orchestrator.outcome import has_figures
 from orchestrator.plan import Cell, Plan
 from orchestrator.records.evaluations import Evaluations
+from orchestrator.sentences import filled
 from orchestrator.verification import Left, compare
 
 ANCHORS = 3

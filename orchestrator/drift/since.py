@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from orchestrator.drift.judgement import Sentence
 from orchestrator.environment import CODES, SHARED, Environment, change, fingerprint, sources
 from orchestrator.fingerprints import Code
 from orchestrator.outcome import has_figures
+from orchestrator.sentences import Sentence
 
 Codes = Mapping[tuple[str, str], Code]
 """Today's code by axis and by what the experiment calls the plug-in; the training loop has no name."""

@@ -16,13 +16,10 @@ from orchestrator.plan import PROTOCOL, Plan, original
 from orchestrator.records.cell_file import cell_in
 from orchestrator.records.contents import History
 from orchestrator.records.evaluations import Evaluations
+from orchestrator.sentences import Sentence, filled
 from trainers.datasets import Dataset
 from trainers.datasets.content import Content
 from trainers.recipe import Recipe
-
-Sentence = tuple[str, dict[str, Any]]
-"""A text with places for values, which a page has in other languages, too, and the values: sentences and lists of them
-among these."""
 
 SHOWN = 6
 """Places of change that are named one by one."""
@@ -129,18 +126,6 @@ def _said(changes: Sequence[Change]) -> Iterator[Sentence]:
 
 def _images(count: int) -> Sentence:
     return ("1 image", {}) if count == 1 else ("{count} images", {"count": count})
-
-
-def filled(sentence: Sentence) -> str:
-    """The sentence in English."""
-    text, values = sentence
-    return text.format(**{name: _filled(value) for name, value in values.items()})
-
-
-def _filled(value: Any) -> Any:
-    if isinstance(value, list):
-        return ", ".join(map(filled, value))
-    return filled(value) if isinstance(value, tuple) else value
 
 
 def changes(then: Mapping[str, str], now: Mapping[str, str]) -> tuple[Change, ...]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from orchestrator.experiment import Experiment, Sequential
 from orchestrator.report.budget import Budget, Lead, budgets, leads
 from orchestrator.report.sensitivity import Sensitivity, sensitivities, unknown
-from orchestrator.report.words import Sentence
+from orchestrator.sentences import Sentence, filled
 from orchestrator.sequence import Key, Row
 from orchestrator.space import Value
 from trainers.recipe import Training
@@ -36,10 +36,10 @@ FINAL_SECONDS = "training seconds per cell: {shares}"
 TUNING_SECONDS = "training seconds of all trials: {shares}"
 
 EQUAL = {
-    (False, False): "Contest: equal – one recipe for all, not tuned for any; {seeds} seeds, {epochs} epochs.",
-    (False, True): "Contest: equal – one recipe for all, not tuned for any; {seeds} of {most} seeds, {epochs} epochs.",
-    (True, False): "Contest: equal – {trials} trials each of the same space, {seeds} seeds, {epochs} epochs.",
-    (True, True): "Contest: equal – {trials} trials each of the same space, {seeds} of {most} seeds, {epochs} epochs.",
+    (False, False): "Contest: equal – one recipe for all, not tuned for any; {seeds}, {epochs}.",
+    (False, True): "Contest: equal – one recipe for all, not tuned for any; {seeds} of {most} seeds, {epochs}.",
+    (True, False): "Contest: equal – {trials} trials each of the same space, {seeds}, {epochs}.",
+    (True, True): "Contest: equal – {trials} trials each of the same space, {seeds} of {most} seeds, {epochs}.",
 }
 """By whether recipes are tuned, and whether the claims stop the seeds."""
 
@@ -148,9 +148,13 @@ class Audit:
         """The whole contest in a line; what was unequal is in `reasons`."""
         if self.unequal:
             return "Contest: UNEQUAL – {reasons}.", {"reasons": _few(f"{each}{place}" for each, place in self.reasons)}
-        values: dict[str, str] = {
-            "seeds": _span(len(entrant.seeds) for entrant in self.entrants),
-            "epochs": _span(entrant.epochs for entrant in self.entrants),
+        seeds = _span(len(entrant.seeds) for entrant in self.entrants)
+        epochs = _span(entrant.epochs for entrant in self.entrants)
+        values: dict[str, Any] = {
+            "seeds": seeds
+            if self.sequence
+            else ("{count} seed" if seeds == "1" else "{count} seeds", {"count": seeds}),
+            "epochs": ("{count} epoch" if epochs == "1" else "{count} epochs", {"count": epochs}),
         }
         if self.asked is not None:
             made = _span(entrant.trials for entrant in self.entrants)
@@ -184,7 +188,7 @@ class Audit:
 
     def told(self) -> list[str]:
         """The lines about the contest, in English."""
-        return [text.format(**values) for text, values in filter(None, (self.sentence, self.edges))]
+        return [filled(sentence) for sentence in filter(None, (self.sentence, self.edges))]
 
     def robust(self) -> list[str]:
         """The lines about how much of the space a challenger wins, in English."""
@@ -308,7 +312,8 @@ def _unequal(experiment: Experiment, entrants: Sequence[Entrant]) -> Iterator[In
         if name not in tuned:
             yield from _differing(BY_HAND, entrants, lambda entrant, name=name: _written(entrant.recipe[name]), name)
     asked = set(experiment.seeds[: experiment.sequence.min] if experiment.sequence else experiment.seeds)
-    yield from _differing(SEEDS, entrants, lambda entrant: _ranges([seed for seed in entrant.seeds if seed in asked]))
+    begun = [entrant for entrant in entrants if entrant.seeds]  # others are not finished, rather than unequal
+    yield from _differing(SEEDS, begun, lambda entrant: _ranges([seed for seed in entrant.seeds if seed in asked]))
     counts = {entrant.loss: entrant.parameters for entrant in entrants if entrant.parameters}
     sizes = _alike(counts)
     known = [entrant for entrant in entrants if entrant.loss in sizes]

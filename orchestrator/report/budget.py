@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from orchestrator.experiment import Experiment
 from orchestrator.questions import questions
-from orchestrator.report.words import Sentence
+from orchestrator.sentences import Sentence
 from orchestrator.statistics.budget import expected_best
 from orchestrator.tuning import Tuning
 

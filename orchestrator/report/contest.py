@@ -10,7 +10,8 @@ from typing import NamedTuple, TypeVar
 from orchestrator.report.audit import Audit, Entrant
 from orchestrator.report.budget import Budget, Lead, is_accuracy
 from orchestrator.report.sensitivity import Sensitivity
-from orchestrator.report.words import Said, Sentence, say
+from orchestrator.report.words import Said, say
+from orchestrator.sentences import Sentence
 
 Thing = TypeVar("Thing")
 
@@ -32,9 +33,9 @@ class Setting(NamedTuple):
 
 
 def told_of(sentence: Sentence) -> Said:
-    """A sentence of the audit, in both languages."""
+    """A sentence of the audit, in both languages, whose values may be sentences, too."""
     text, values = sentence
-    return say(text, **values)
+    return say(text, **{name: told_of(value) if isinstance(value, tuple) else value for name, value in values.items()})
 
 
 @dataclass(frozen=True)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
+from orchestrator import units
+from orchestrator.claims import Claim
 from orchestrator.report.comparison import Comparison, Finding
+from orchestrator.sentences import Sentence
 from orchestrator.statistics.intervals import ENOUGH, Interval
 from orchestrator.statistics.pairs import Withheld
-
-Sentence = tuple[str, dict[str, Any]]
 
 WITHHELD: Mapping[Withheld, str] = {
     "missing": "no verdict while planned cells are missing",
@@ -31,7 +31,7 @@ def doubts(finding: Finding) -> Iterator[Sentence]:
         yield "about {count} seeds would decide if the true difference is as estimated", {"count": finding.seeds_needed}
     if finding.bound is not None:
         text = "no practical number of seeds decides; the 95 % interval leaves a size of up to {bound}"
-        yield text, {"bound": f"{finding.bound:.4f}"}
+        yield text, {"bound": units.amount(finding.bound, finding.claim.metrics, 3)}
     if finding.collapsed:
         yield "{count} of {cells} cells collapsed", {"count": finding.collapsed, "cells": finding.cells}
     if finding.lost:
@@ -69,13 +69,12 @@ def _lost(finding: Finding) -> Sentence:
             values,
         )
     return "{count} of {pairs} pairs lost; at their worst {difference}", values | {
-        "difference": shown(finding.at_worst)
+        "difference": shown(finding.at_worst, finding.claim)
     }
 
 
-def shown(interval: Interval) -> str:
-    """`+0.0123 [+0.0100, +0.0146] n=5`, in the unit of the measure."""
+def shown(interval: Interval, claim: Claim) -> Sentence:
+    """`+1.23 [+1.00, +1.46] points, n = 5`, in the unit of the claim's measures."""
     if not interval.n:
-        return "no pair of seeds"
-    spread = "" if interval.low != interval.low else f" [{interval.low:+.4f}, {interval.high:+.4f}]"
-    return f"{interval.estimate:+.4f}{spread} n={interval.n}"
+        return "no pair of seeds", {}
+    return "{difference}, n = {n}", {"difference": units.shown(interval, claim.metrics), "n": interval.n}

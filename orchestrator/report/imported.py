@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
-from orchestrator.report.words import Sentence
+from orchestrator.sentences import Sentence
 from trainers.metrics import MEASURES, STATED
 
 

@@ -63,7 +63,9 @@ def _paper_caption(comparison: Comparison, overall: Overall | None) -> str:
 
 def _n(comparison: Comparison) -> str:
     counts = sorted({line.finished for line in comparison.lines})
-    return f"n = {counts[0]} seeds." if len(counts) == 1 else f"n = {counts[0]} to {counts[-1]} seeds."
+    return (
+        f"n = {tables.counted(counts[0], 'seed')}." if len(counts) == 1 else f"n = {counts[0]} to {counts[-1]} seeds."
+    )
 
 
 def _compared(comparison: Comparison, overall: Overall | None) -> Iterator[list[str]]:
@@ -143,5 +145,5 @@ _SPECIAL = str.maketrans(
 
 def _escaped(text: str) -> str:
     """A text as LaTeX shows it, and not as an order to it; a minus is one."""
-    plain = re.sub(r"(?<![\w.])-(?=\d)", "$-$", text.translate(_SPECIAL))
+    plain = re.sub(r"(?<![\w.-])-(?=\d)", "$-$", text.translate(_SPECIAL))
     return f"{{}}{plain}" if plain.startswith(("[", "*")) else plain  # else `\\` before it would take it

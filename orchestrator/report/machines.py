@@ -13,12 +13,10 @@ from orchestrator.claims import Claim
 from orchestrator.environment import Environment, apart
 from orchestrator.outcome import has_figures
 from orchestrator.plan import original
+from orchestrator.sentences import Sentence, filled
 from orchestrator.statistics.intervals import Interval
 from orchestrator.statistics.verdicts import Verdict
-
-Sentence = tuple[str, dict[str, Any]]
-"""A text with places for values, which a page has in other languages, too, and the values."""
-
+from orchestrator.units import shown
 
 NOISE = (
     "{metric} of one model, standard deviation in points: {machine} over environments (n = {cells} models trained in "
@@ -26,6 +24,9 @@ NOISE = (
 )
 SAME = "Another machine says the same of {claim}, {backbone} on {dataset}: {heard}."
 OTHERWISE = "Another machine says otherwise of {claim}, {backbone} on {dataset}: {heard}."
+UNTOLD = "Whether another machine says the same of {claim}, {backbone} on {dataset}, is not known: {heard}."
+HEARD = "{verdict} with {machine} ({difference}, n = {n})"
+ALONE = "Each machine's verdict is of its own pairs, as if it were the only question."
 """What people are told."""
 
 
@@ -63,11 +64,14 @@ class Answer(NamedTuple):
     dataset: str
     backbone: str
     heard: tuple[Heard, ...]
+    metrics: tuple[str, ...]
+    """What the claim is about."""
 
     @property
-    def agrees(self) -> bool:
-        """Whether all say the same."""
-        return len({each.verdict for each in self.heard}) == 1
+    def agrees(self) -> bool | None:
+        """Whether all say the same; None as long as one is undecided, which speaks neither for nor against it."""
+        verdicts = {each.verdict for each in self.heard}
+        return None if "undecided" in verdicts else len(verdicts) == 1
 
 
 @dataclass(frozen=True)
@@ -86,17 +90,15 @@ class Machines:
             yield NOISE, {**noise._asdict(), **points}
         for answer in self.answers:
             names = apart({each.environment: self.environments[each.environment] for each in answer.heard})
-            heard = "; ".join(
-                f"{each.verdict} ({100 * each.difference.estimate:+.1f} points, n = {each.difference.n}) "
-                f"with {names[each.environment]}"
-                for each in answer.heard
-            )
+            heard = [_heard(each, names[each.environment], answer.metrics) for each in answer.heard]
             about = {name: getattr(answer, name) for name in ("claim", "dataset", "backbone")}
-            yield SAME if answer.agrees else OTHERWISE, {**about, "heard": heard}
+            yield {True: SAME, False: OTHERWISE, None: UNTOLD}[answer.agrees], {**about, "heard": heard}
+        if self.answers:
+            yield ALONE, {}
 
     def told(self) -> list[str]:
         """The same in English."""
-        return [text.format(**values) for text, values in self.sentences()]
+        return [filled(sentence) for sentence in self.sentences()]
 
     def to_json(self) -> dict[str, Any]:
         """All of it."""
@@ -106,6 +108,16 @@ class Machines:
         ]
         environments = {name: str(environment) for name, environment in self.environments.items()}
         return {"environments": environments, "noise": [each._asdict() for each in self.noise], "answers": answers}
+
+
+def _heard(heard: Heard, machine: str, metrics: Sequence[str]) -> Sentence:
+    difference = shown(heard.difference, metrics)
+    return HEARD, {
+        "verdict": (heard.verdict, {}),
+        "machine": machine,
+        "difference": difference,
+        "n": heard.difference.n,
+    }
 
 
 def _points(value: float) -> str:
@@ -124,7 +136,7 @@ def by_block(rows: Iterable[Row]) -> dict[str, list[Row]]:
 def answer(claim: Claim, dataset: str, backbone: str, heard: Sequence[Heard]) -> Answer | None:
     """What several environments say; None where fewer than two have a pair."""
     told = tuple(each for each in heard if each.difference.n)
-    return Answer(claim.id, dataset, backbone, told) if len(told) > 1 else None
+    return Answer(claim.id, dataset, backbone, told, claim.metrics) if len(told) > 1 else None
 
 
 def machines(metrics: Iterable[str], rows: Sequence[Row], answers: Sequence[Answer]) -> Machines | None:

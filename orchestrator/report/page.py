@@ -23,7 +23,6 @@ from orchestrator.evidence import step
 from orchestrator.experiment import Experiment
 from orchestrator.outcome import has_figures
 from orchestrator.plan import SHOWN, Cell, Plan
-from orchestrator.records.earlier import Sentence
 from orchestrator.records.evaluations import Account, Evaluations
 from orchestrator.report import across, figures, tables, within
 from orchestrator.report.comparison import Comparison, Finding, Line
@@ -33,10 +32,12 @@ from orchestrator.report.doubts import assumption, shown
 from orchestrator.report.doubts import doubts as sentences
 from orchestrator.report.styles import COLOURS, Look, look
 from orchestrator.report.words import Said, joined, measure, say, words
+from orchestrator.sentences import Sentence
 from orchestrator.stated import When
 from orchestrator.statistics import power
 from orchestrator.statistics.intervals import Interval, mean_interval
 from orchestrator.statistics.scopes import FEWEST_DATASETS
+from orchestrator.units import amount
 
 Row = Mapping[str, Any]
 
@@ -239,7 +240,7 @@ class _View:
     def machines(self) -> list[Said]:
         """What several environments say, each by itself, and how many pairs are in none."""
         told = self.comparison.machines
-        said = [say(text, **values) for text, values in told.sentences()] if told else []
+        said = [_said(sentence) for sentence in told.sentences()] if told else []
         if self.comparison.owed:
             said.insert(0, say(REPLICAS, owed=self.comparison.owed))
         if self.comparison.unpaired:
@@ -255,7 +256,7 @@ class _View:
         """That the fewest pairs of seeds cannot show anything without assumptions, where that is so."""
         tests = [tested for line in self.comparison.lines for tested in (line.tests or {}).values()]
         pairs = min((each for each in (test.win + test.tie + test.loss for test in tests) if each), default=0)
-        if not 0 < pairs < tables.ENOUGH:
+        if not 1 < pairs < tables.ENOUGH:
             return None
         p = power.smallest_p(pairs, "sign_flip")
         text = "With {pairs} pairs of seeds no test free of assumptions can go below p = {p}."
@@ -435,7 +436,7 @@ def _relation(claim: Claim) -> Said:
     metric = measure(claim.metric)
     if claim.within is not None:
         text = "{metric} of {challenger} is within {margin} of 0"
-        return say(text, metric=metric, challenger=challenger, margin=f"{claim.within:g}")
+        return say(text, metric=metric, challenger=challenger, margin=_margin(claim))
     other = measure(claim.baseline_metric) if claim.baseline_metric else Said(Markup("that"), metric.ja)
     text = {
         "higher": "{metric} of {challenger} is above {other} of {baseline}",
@@ -444,7 +445,16 @@ def _relation(claim: Claim) -> Said:
     }[claim.direction]
     if claim.margin and claim.direction != "equal":
         text += " by more than {margin}"
-    return say(text, metric=metric, challenger=challenger, other=other, baseline=baseline, margin=f"{claim.margin:g}")
+    return say(text, metric=metric, challenger=challenger, other=other, baseline=baseline, margin=_margin(claim))
+
+
+def _margin(claim: Claim) -> Said:
+    return _said(amount(claim.tolerance, claim.metrics))
+
+
+def difference(finding: Finding) -> Said:
+    """What was found, with its interval and n."""
+    return _said(shown(finding.difference, finding.claim))
 
 
 def dated(when: When) -> Said:
@@ -471,11 +481,11 @@ def _contrast(claim: Claim) -> Said:
     )
     if claim.trend:
         line = ", ".join(f"{label}: {position:g}" for label, position in claim.trend.positions.items())
-        return say(TRENDS[claim.direction], effect=effect, line=line, margin=f"{claim.margin:g}")
+        return say(TRENDS[claim.direction], effect=effect, line=line, margin=_margin(claim))
     own = [label for label in (claim.where.backbone, claim.where.dataset) if label]
     here = f" ({', '.join(own)})" if own else ""
     changes = ", ".join((claim.than or Than(metric=claim.metric)).model_dump(exclude_none=True).values())
-    return say(CONTRASTS[claim.direction], effect=effect, here=here, changes=changes, margin=f"{claim.margin:g}")
+    return say(CONTRASTS[claim.direction], effect=effect, here=here, changes=changes, margin=_margin(claim))
 
 
 CONTRASTS = {
@@ -504,7 +514,7 @@ def doubts(finding: Finding) -> list[Said]:
             say("unequal contest: {reasons}", reasons=joined(told_of(each.sentence) for each in finding.unequal))
         )
     return told + [
-        say(text, **{name: say(value) if name == "verdict" else value for name, value in values.items()})
+        _said((text, {name: (value, {}) if name == "verdict" else value for name, value in values.items()}))
         for text, values in sentences(finding)
     ]
 
@@ -521,11 +531,8 @@ def assumed(comparison: Comparison) -> Said | None:
 
 
 def advice(found: within.Sampled) -> list[Said]:
-    """Which noise is the greatest in a setting, and what would decide the claim."""
-    return [
-        say(text, **{name: say(value) if name == "verdict" else value for name, value in values.items()})
-        for text, values in within.advice(found)
-    ]
+    """Which noise is the greatest in a setting."""
+    return [_said(sentence) for sentence in within.advice(found)]
 
 
 def across_heading(standings: across.Standings) -> Said:
@@ -553,7 +560,7 @@ def across_caption(overall: across.Overall) -> list[Said]:
     seeds = overall.standings[0].seeds
     told = [
         say(
-            "Rank: mean over {datasets} data sets, backbones averaged; 1 is best. These settings: mean difference to {baseline} over the {settings} settings as given, in points, ± half of the 95 % Student t interval over n = {seeds} seeds.",  # noqa: E501 - one key of words.json
+            "Rank: mean over data sets ({datasets}), backbones averaged; 1 is best. These settings: mean difference to {baseline} over the {settings} settings as given, in points, ± half of the 95 % Student t interval over seeds (n = {seeds}; one has no interval).",  # noqa: E501 - one key of words.json
             datasets=overall.datasets,
             baseline=overall.baseline,
             settings=overall.settings,
@@ -667,7 +674,7 @@ def _environment() -> Environment:
     known |= {
         "say": say,
         "words": words(),
-        "difference": shown,
+        "difference": difference,
         "doubts": doubts,
         "place": place,
         "told_of": told_of,

@@ -20,6 +20,7 @@ from orchestrator.claims import Claim
 from orchestrator.experiment import Experiment, identity
 from orchestrator.questions import Key, Part, Question, parts
 from orchestrator.report.spreads import Spread, like
+from orchestrator.sentences import filled
 from orchestrator.sequence import ALPHA, by_seed, partners
 from orchestrator.statistics import power
 from orchestrator.statistics.intervals import ENOUGH
@@ -33,6 +34,7 @@ from orchestrator.statistics.support import (
     simulated,
     smallest_effect,
 )
+from orchestrator.units import amount
 
 Row = Mapping[str, Any]
 
@@ -112,7 +114,7 @@ def _scope(claim: Claim, found: Sequence[Part]) -> str:
     if count == 1:
         return found[0].name
     return {
-        "each": f"in one of {count} settings",
+        "each": f"each of {count} settings",
         "mean": "mean over data sets" if claim.population else f"mean of {count} settings",
         "all": f"in all {count} settings",
         "some": f"in some of {count} settings",
@@ -145,9 +147,9 @@ def _advice(claim: Claim, noise: Noise, effect: float, now: float, alpha: float)
     if needed := seeds_for(at):
         return f"{needed} seeds" if now < 0.8 else f"enough ({needed} seeds would do)"  # noqa: PLR2004 - 80 %
     if claim.within is not None or claim.direction == "equal":
-        return f"no practical number of seeds decides: the spread is too large for ±{claim.tolerance:g}"
+        return f"no practical number of seeds decides: the spread is too large for ±{_amount(claim.tolerance, claim)}"
     smallest = _smallest(claim, noise, power.PRACTICAL, alpha)
-    shown = f"{power.PRACTICAL} seeds show a difference of {smallest:.2g} 4 times in 5"
+    shown = f"{power.PRACTICAL} seeds show a difference of {_amount(smallest, claim)} 4 times in 5"
     return f"no practical number of seeds decides: {shown}"
 
 
@@ -166,9 +168,8 @@ def _unknown(claim: Claim, n: int, noise: Noise | None, alpha: float) -> str:
         return "no power: no spread of this measure is known; a first run of a few seeds tells it"
     if n < ENOUGH:
         return f"no power: there is no verdict from fewer than {ENOUGH} seeds"
-    return (
-        f"no power: state 'expect'; {n} seeds show a difference of {_smallest(claim, noise, n, alpha):.2g} 4 times in 5"
-    )
+    smallest = _amount(_smallest(claim, noise, n, alpha), claim)
+    return f"no power: state 'expect'; {n} seeds show a difference of {smallest} 4 times in 5"
 
 
 # How far differences scatter
@@ -269,16 +270,22 @@ def cells(found: Prospect) -> list[str]:
     return [
         found.claim.id,
         found.scope,
-        found.source if math.isnan(found.effect) else f"{found.effect:g} ({found.source})",
-        "unknown" if noise is None else f"{_range(noise.deviations)} ({noise.basis})",
+        found.source
+        if math.isnan(found.effect)
+        else f"{filled(amount(found.effect, found.claim.metrics))} ({found.source})",
+        "unknown" if noise is None else f"{_range(noise.deviations, found.claim)} ({noise.basis})",
         "–" if found.power is None else f"{100 * found.power:.0f} %",
         found.advice,
     ]
 
 
-def _range(deviations: Sequence[float]) -> str:
-    low, high = f"{min(deviations):.2g}", f"{max(deviations):.2g}"
-    return low if low == high else f"{low} to {high}"
+def _range(deviations: Sequence[float], claim: Claim) -> str:
+    low, high = _amount(min(deviations), claim), _amount(max(deviations), claim)
+    return high if low == high else f"{low.partition(' ')[0]} to {high}"
+
+
+def _amount(size: float, claim: Claim) -> str:
+    return filled(amount(size, claim.metrics, 2))
 
 
 def caution(experiment: Experiment) -> Iterator[str]:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from orchestrator.experiment import Experiment
 from orchestrator.report.budget import Pair, first, pairs, worst
-from orchestrator.report.words import Sentence
+from orchestrator.sentences import Sentence
 from orchestrator.space import Domain, Value
 from orchestrator.statistics.intervals import Interval
 from orchestrator.statistics.proportions import wilson

@@ -16,11 +16,13 @@ from orchestrator.report.across import ENOUGH_SEEDS, Overall, Standing, Standing
 from orchestrator.report.comparison import ALPHA, Comparison, Finding, Line, Tested
 from orchestrator.report.doubts import assumption, shown
 from orchestrator.report.doubts import doubts as sentences
+from orchestrator.sentences import filled
 from orchestrator.stated import When
 from orchestrator.statistics import power
 from orchestrator.statistics.intervals import ENOUGH as ENOUGH_PAIRS
 from orchestrator.statistics.intervals import Interval
 from orchestrator.statistics.scopes import FEWEST_DATASETS
+from orchestrator.units import amount
 
 MEANS = {
     "sample_wise_accuracy": "sample-wise",
@@ -114,7 +116,7 @@ def remarks(comparison: Comparison) -> list[str]:
     """What a reader must know to believe the numbers no more than they deserve."""
     told: list[str] = []
     pairs = min((tested.win + tested.tie + tested.loss for tested in _all_tests(comparison)), default=0)
-    if 0 < pairs < ENOUGH:
+    if 1 < pairs < ENOUGH:
         p = power.smallest_p(pairs, "sign_flip")
         told.append(f"With {pairs} pairs of seeds no test free of assumptions can go below p = {p:.3g}.")
     if comparison.unpaired:
@@ -270,8 +272,8 @@ def across_caption(overall: Overall) -> str:
         seeds = overall.standings[0].seeds
         told.append(
             f"Rank: mean over {counted(overall.datasets, 'data set')}, backbones averaged; 1 is best. These settings: "
-            f"mean difference to {overall.baseline} over the {overall.settings} settings as given, in points, ± half "
-            f"of the 95 % Student t interval over n = {seeds} seeds."
+            f"mean difference to {overall.baseline} over the {overall.settings} settings as given, in points, "
+            + (f"± half of the 95 % Student t interval over n = {seeds} seeds." if seeds > 1 else "of one seed.")
         )
         if overall.says_of_others:
             told.append(
@@ -339,7 +341,7 @@ def _claims(comparison: Comparison) -> Table:
         table.add_row(Text(statement(claim), style="bold") + Text(f" – {dated(comparison.when(claim))}", style="dim"))
         for finding in findings:
             verdict = Text(marked(finding), style=COLOURS[finding.verdict])
-            line = Text(f"  {setting(finding)}: {shown(finding.difference)}  ") + verdict
+            line = Text(f"  {setting(finding)}: {filled(shown(finding.difference, finding.claim))}  ") + verdict
             table.add_row(line + Text("".join(f"; {remark}" for remark in doubts(finding)), style="dim"))
     return table
 
@@ -355,7 +357,7 @@ def marked(finding: Finding) -> str:
 def doubts(finding: Finding) -> list[str]:
     """What else is to be said of a verdict."""
     unequal = [f"{MARK} unequal contest: {'; '.join(map(str, finding.unequal))}"] if finding.unequal else []
-    return unequal + [text.format(**values) for text, values in sentences(finding)]
+    return unequal + [filled(sentence) for sentence in sentences(finding)]
 
 
 def assumed(comparison: Comparison) -> list[str]:
@@ -381,7 +383,7 @@ def claims_heading(comparison: Comparison) -> str:
 STATED = {
     "before": "stated before these cells ran",
     "after": "STATED AFTER RESULTS",
-    "unknown": "not known when stated",
+    "unknown": "time of statement unknown",
 }
 
 NOT_PROVED = "'Stated before' rests on what the cells' files record, and is no proof: a cell can be rerun after its result was seen. `plan --register` prints a hash to publish beforehand."  # noqa: E501 - one key of words.json
@@ -414,12 +416,17 @@ SCOPES: Mapping[tuple[str, bool], str] = {
 
 def _relation(claim: Claim) -> str:
     if claim.within is not None:
-        return f"{claim.metric} of {claim.challenger} within {claim.within:g} of 0"
+        return f"{claim.metric} of {claim.challenger} within {margin(claim)} of 0"
     other = f"{claim.baseline_metric} of " if claim.baseline_metric else ""
     if claim.than or claim.trend:
         return f"{claim.metric} of {claim.challenger} less {other}{claim.baseline}"
     relation = {"higher": "above", "lower": "below", "equal": "equal to"}[claim.direction]
-    return f"{claim.metric} of {claim.challenger} {relation} {other}{claim.baseline} (margin {claim.margin:g})"
+    return f"{claim.metric} of {claim.challenger} {relation} {other}{claim.baseline} (margin {margin(claim)})"
+
+
+def margin(claim: Claim) -> str:
+    """The size of a difference that does not matter."""
+    return filled(amount(claim.tolerance, claim.metrics))
 
 
 def _contrast(claim: Claim) -> str:
@@ -429,11 +436,11 @@ def _contrast(claim: Claim) -> str:
         own = [*filter(None, (claim.where.backbone, claim.where.dataset))]
         here = f" with {', '.join(own)}" if own else ""
         other = ", ".join(f"{name} {label}" for name, label in claim.than.model_dump(exclude_none=True).items())
-        return f"{here} {relation} with {other} (margin {claim.margin:g})"
+        return f"{here} {relation} with {other} (margin {margin(claim)})"
     if claim.trend:
         relation = {"higher": "rises", "lower": "falls", "equal": "does not change"}[claim.direction]
         line = ", ".join(f"{label} at {position:g}" for label, position in claim.trend.positions.items())
-        return f" {relation} along {line} (margin {claim.margin:g} for each step of 1)"
+        return f" {relation} along {line} (margin {margin(claim)} for each step of 1)"
     return ""
 
 
@@ -494,7 +501,7 @@ def judged_rows(comparison: Comparison) -> list[list[str]]:
         [
             f"{statement(finding.claim)} – {dated(comparison.when(finding.claim))}",
             setting(finding),
-            shown(finding.difference),
+            filled(shown(finding.difference, finding.claim)),
             "; ".join([marked(finding), *doubts(finding)]),
         ]
         for finding in comparison.findings

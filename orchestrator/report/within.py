@@ -31,7 +31,6 @@ from orchestrator.report.tables import statement
 from orchestrator.statistics.intervals import ENOUGH, Interval
 from orchestrator.statistics.multiplicity import holm
 from orchestrator.statistics.samples import TwoWay, mcnemar, paired_sample_interval, two_way_interval
-from orchestrator.statistics.verdicts import Verdict, verdict
 from trainers.evaluation import Evaluation
 from trainers.metrics.uniform import uniform_accuracy
 
@@ -58,12 +57,6 @@ class Sampled(NamedTuple):
     samples: int
     seeds: tuple[BySeed, ...]
     both: TwoWay
-
-    @property
-    def verdict(self) -> Verdict:
-        """Of the two-way interval, as if this were the only question."""
-        difference = Interval(self.both.estimate, self.both.low, self.both.high, len(self.seeds))
-        return verdict(difference, self.claim.direction, self.claim.tolerance)
 
     @property
     def noise(self) -> Mapping[Source, float]:
@@ -198,22 +191,17 @@ GREATEST: Mapping[Source, str] = {
 
 
 def advice(found: Sampled) -> Iterator[tuple[str, dict[str, str]]]:
-    """Which noise is the greatest, and whether the verdict would hold alone: sentences, and values in their braces.
+    """Which noise is the greatest: sentences, and values in their braces.
 
-    How many seeds would decide is said beside the claim, once.
+    The verdict, and how many seeds would decide, is said beside the claim, once.
     """
     if found.dominant:
         yield GREATEST[found.dominant], {}
-    if found.verdict != "undecided":
-        yield (
-            "{verdict} for other seeds and another test set, too, if it were the only question",
-            {"verdict": found.verdict},
-        )
-    elif len(found.seeds) < ENOUGH:
+    if len(found.seeds) < ENOUGH:
         yield "fewer than {enough} seeds do not tell how much seeds differ", {"enough": str(ENOUGH)}
 
 
-HEADS = ("difference", "one seed", "McNemar", "seeds", "test set", "both")
+HEADS = ("seeds × samples", "difference", "one seed", "McNemar", "seeds", "test set", "both")
 """The columns of `cells`; the last three are noise."""
 
 
@@ -224,6 +212,7 @@ def cells(found: Sampled) -> list[str]:
     half = statistics.median((seed.difference.high - seed.difference.low) / 2 for seed in found.seeds)
     significant = sum(seed.mcnemar <= ALPHA for seed in found.seeds)
     return [
+        f"{len(found.seeds)} × {found.samples}",
         f"{100 * both.estimate:+.1f}{interval}",
         f"±{100 * half:.1f}",
         f"{significant}/{len(found.seeds)}",
@@ -248,6 +237,6 @@ def table(found: Sequence[Sampled]) -> RenderableType:
             name = f"{each.backbone} on {each.dataset}"
             sentences = "; ".join(sentence.format(**values) for sentence, values in advice(each))
             shown.add_row(*(Text(cell) for cell in (name, *cells(each))))
-            remarks.append(f"{name}: {sentences}\n")
+            remarks.append(f"{name}: {sentences}\n" if sentences else "")
         parts += [Text(statement(claim), style="bold"), shown, remarks]
     return Group(*parts, Text(EXPLANATION, style="dim"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,9 +11,6 @@ from typing import Any, NamedTuple
 from markupsafe import Markup, escape
 
 FOLDER = Path(__file__).parent
-
-Sentence = tuple[str, Mapping[str, Any]]
-"""A text of `words` with places for values, and the values."""
 
 
 @cache

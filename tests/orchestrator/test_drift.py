@@ -21,7 +21,7 @@ from rich.console import Console
 from orchestrator import fingerprints, provenance, wiring
 from orchestrator.drift import judgement
 from orchestrator.drift.environment import Past, finished
-from orchestrator.drift.judgement import TOLD, filled, judge
+from orchestrator.drift.judgement import TOLD, judge
 from orchestrator.drift.ledger import VERSION, Anchor, Entry, Ledger
 from orchestrator.drift.pool import Pair, Part, Pool, pooled
 from orchestrator.drift.sentinel import ANCHORS, anchors, meetings
@@ -38,6 +38,7 @@ from orchestrator.records.tracking import Tracking
 from orchestrator.report import across, page, tables
 from orchestrator.report.comparison import compare
 from orchestrator.report.words import words
+from orchestrator.sentences import filled
 from orchestrator.stages import Launch
 from orchestrator.workspace import Workspace
 
@@ -305,7 +306,7 @@ def test_without_a_margin_only_equal_results_pool() -> None:
 def test_without_a_claim_uniform_accuracy_may_move_by_half_a_point() -> None:
     outcome = judge(asked(claims=[]), [an_entry(0.001, 0.002, 0.0015)])
     assert outcome is not None
-    assert str(outcome).endswith("margin 0.005")
+    assert str(outcome).endswith("margin 0.5 points")
     assert outcome.found == "equivalent"
 
 
@@ -388,7 +389,7 @@ def test_a_shift_of_one_loss_is_named() -> None:
     outcome = judge(asked(), [drawn(np.random.default_rng(0), {("softmax", "a"): 0.05, ("bce", "a"): 0.0}, each=12)])
     assert outcome is not None
     assert outcome.found == "shifted"
-    assert "softmax +0.0" in str(outcome)
+    assert "softmax +" in str(outcome)
 
 
 def test_an_anchor_that_lost_its_measure_fails() -> None:
@@ -460,8 +461,8 @@ PAIRS = {
     "torch 2.13.0 → 2.14.0: 3 old cells trained again gave the same bits.": a_pair(
         an_entry(0.0, 0.0, 0.0, identical=True)
     ),
-    "torch 2.13.0 → 2.14.0: 3 old cells trained again are equivalent: uniform_accuracy +0.0010 [-0.0015, +0.0035], "
-    "margin 0.01.": EQUIVALENT,
+    "torch 2.13.0 → 2.14.0: 3 old cells trained again are equivalent: uniform_accuracy +0.10 [-0.15, +0.35] points, "
+    "margin 1 point.": EQUIVALENT,
     "softmax/resnet8/digits/s2 diverges now.": a_pair(an_entry(0.0, 0.0, None)),
     "torch 2.13.0 → 2.14.0: never tested for resnet8 on digits.": a_pair(None, [("digits", "resnet8")]),
     "torch 2.13.0 → 2.14.0: pooled because --trust-old said so.": a_pair(None, [("digits", "resnet8")], trusted=True),
@@ -769,8 +770,8 @@ def test_a_shifted_result_is_caught_before_anything_new_is_trained(bench: Bench)
     assert ran.refused is not None
     first, said, remedies = ran.refused.splitlines()
     assert first == "Old cells cannot be pooled with new ones, so none was added."
-    assert "3 old cells trained again differ: uniform_accuracy +0.0500 [+0.04" in said
-    assert said.endswith("margin 0.01.")
+    assert "3 old cells trained again differ: uniform_accuracy +5.00 [+4." in said
+    assert said.endswith("margin 1 point.")
     for remedy in ("gc --remove --cells", "--workspace", "margin", "--trust-old"):
         assert remedy in remedies
     assert (bench.contents(), bench.attempts()) == (before, attempts)

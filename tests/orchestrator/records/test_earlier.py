@@ -16,8 +16,9 @@ from orchestrator.experiment import Experiment
 from orchestrator.plan import PROTOCOL, Plan, digest, plan
 from orchestrator.records import contents
 from orchestrator.records.contents import History, look
-from orchestrator.records.earlier import Change, absent, changes, earlier, filled
+from orchestrator.records.earlier import Change, absent, changes, earlier
 from orchestrator.records.evaluations import Evaluations
+from orchestrator.sentences import filled
 from trainers.datasets import MissingDataError, UnusableDataError
 from trainers.datasets.content import ArraysError, Content
 from trainers.datasets.digits import Digits

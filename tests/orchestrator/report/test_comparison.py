@@ -92,9 +92,9 @@ def test_missing_and_diverged_cells_are_counted(comparison: Comparison) -> None:
     [
         (When(6, 0, 0), "stated before these cells ran (cells that carry it: 6 of 6)", "before"),
         (When(4, 2, 0), "STATED AFTER RESULTS (cells that carry it: 4 of 6)", "after"),
-        (When(4, 0, 2), "not known when stated (cells that carry it: 4 of 6)", "unknown"),
+        (When(4, 0, 2), "time of statement unknown (cells that carry it: 4 of 6)", "unknown"),
         (When(0, 1, 0), "STATED AFTER RESULTS (cells that carry it: 0 of 1)", "after"),
-        (None, "not known when stated (cells that carry it: 0 of 0)", "unknown"),
+        (None, "time of statement unknown (cells that carry it: 0 of 0)", "unknown"),
     ],
 )
 def test_when_a_claim_was_stated_is_said_beside_it(when: When | None, said: str, word: str) -> None:

@@ -91,6 +91,11 @@ def test_a_hostile_name_is_text() -> None:
     assert r"{}[*\$x\_\{1\}\textasciicircum{}2\$ \& 5\% \#\{\textbar{}\textasciitilde{}" in found
 
 
+def test_a_minus_is_one_and_a_range_is_none() -> None:
+    found = text(question="From 0–4 and –, to -0.5 or 3-4")
+    assert "From 0--4 and --, to $-$0.5 or 3-4" in found
+
+
 def test_braces_balance() -> None:
     for found in (text(), text(name=HOSTILE, question=ORDER)):
         plain = re.sub(r"\\[{}]", "", found)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 from orchestrator.experiment import Experiment
 from orchestrator.report import across, prospects, tables
 from orchestrator.report.comparison import compare
-from orchestrator.report.machines import NOISE, OTHERWISE, SAME
+from orchestrator.report.machines import ALONE, HEARD, NOISE, OTHERWISE, SAME, UNTOLD
 from orchestrator.report.page import UNPAIRED
 from orchestrator.report.words import words
 
@@ -166,12 +167,50 @@ def test_each_environment_answers_by_itself(again: float, verdicts: tuple[str, s
 
 def test_every_form_of_the_comparison_tells_it() -> None:
     found = both(-0.1)
-    sentence = "Another machine says otherwise of better, resnet8 on digits: supported (+10.1 points, n = 3) with "
+    sentence = (
+        r"Another machine says otherwise of better, resnet8 on digits: supported with instruction set AVX2 "
+        r"\(\+10\.10 \[\+9\.85, \+10\.35\] points, n = 3\), refuted with instruction set AVX512 "
+        r"\(-9\.90 \[-10\.15, -9\.65\] points, n = 3\)\."
+    )
     for text in (tables.text(found, "markdown"), "\n".join(tables.fairness(found))):
-        assert f"{sentence}instruction set AVX2; refuted (-9.9 points, n = 3) with instruction set AVX512." in text
+        assert re.search(sentence, text), text
+        assert "as if it were the only question" in text
     (answer,) = json.loads(json.dumps(found.to_json(), allow_nan=False))["machines"]["answers"]
     assert (answer["agrees"], len(answer["heard"])) == (False, 2)
 
 
+def test_a_machine_that_is_undecided_says_neither_the_same_nor_otherwise() -> None:
+    cells = [*CELLS, *(row("b", seed, 0.60 + seed / 100 + 0.001 * seed) for seed in range(3))]
+    few = [*AGAIN[:2], *(replica("b", seed, 0.9 + seed / 100) for seed in range(2))]
+    found = compare(asked("a", "b"), cells, replicas=few).machines
+    assert found
+    (answer,) = found.answers
+    assert ([each.verdict for each in answer.heard], answer.agrees) == (["supported", "undecided"], None)
+    assert "Whether another machine says the same of better, resnet8 on digits, is not known: supported" in (
+        " ".join(found.told())
+    )
+
+
+@pytest.mark.parametrize("over", ["mean", "all", "some"])
+def test_a_claim_over_settings_rests_on_pairs_of_one_environment_each(over: str) -> None:
+    """The challenger of one setting is from another environment; across, it would be ahead by 30 points there."""
+    experiment = asked("a", "b", backbones=["resnet8", "resnet20"], claims=[{**CLAIM, "over": over}])
+    first = [*CELLS, *(row("b", seed, 0.52 + seed / 100 + 0.001 * seed) for seed in range(3))]
+    apart = [row("a", seed, 0.50 + seed / 100) for seed in range(3)] + [
+        row("b", seed, 0.80 + seed / 100, "new") for seed in range(3)
+    ]
+    rows = [*first, *({**each, "backbone": "resnet20", "cell_id": f"{each['cell_id']}-20"} for each in apart)]
+    (finding,) = compare(experiment, rows).findings
+    assert (finding.verdict, finding.withheld) == ("undecided", "missing")
+    again = [
+        {**replica("a", seed, 0.785 + seed / 100 - 0.001 * seed), "backbone": "resnet20", "cell_id": f"a{seed}-20@new"}
+        for seed in range(3)
+    ]
+    (finding,) = compare(experiment, rows, replicas=again).findings
+    expected = {"mean": (0.021 + 0.016) / 2, "all": 0.016, "some": 0.021}[over]
+    assert finding.difference.estimate == pytest.approx(expected)
+    assert finding.difference.n == 3
+
+
 def test_the_page_can_say_it_in_japanese() -> None:
-    assert {NOISE, SAME, OTHERWISE, UNPAIRED} <= words().keys()
+    assert {NOISE, SAME, OTHERWISE, UNTOLD, HEARD, ALONE, UNPAIRED} <= words().keys()

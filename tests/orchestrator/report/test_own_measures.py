@@ -113,7 +113,7 @@ def test_a_claim_is_judged_by_a_function_of_its_samples(module: str, done: Calla
     difference = np.mean([by_loss["bce_unified"][seed] - by_loss["softmax"][seed] for seed in range(4)])
     assert finding.difference.estimate == pytest.approx(difference)
     assert finding.difference.n == 4
-    assert tables.statement(finding.claim) == f"c: {metric} of bce_unified above softmax (margin 0)"
+    assert tables.statement(finding.claim) == f"c: {metric} of bce_unified above softmax (margin 0 points)"
 
 
 def _macro_step(labels: Sequence[NDArray[np.int32]]) -> float:

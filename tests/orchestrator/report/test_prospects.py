@@ -68,7 +68,7 @@ def test_earlier_cells_tell_the_spread_and_the_file_the_effect() -> None:
     assert found.noise.deviations == pytest.approx([DEVIATION])
     assert found.noise.basis == "4 pairs here"
     assert found.power == pytest.approx(probability(0.04, DEVIATION, 5, Asked("higher", 0.01, 0.05)))
-    assert prospects.cells(found)[2] == "0.04 (arXiv 2505.05813)"
+    assert prospects.cells(found)[2] == "4 points (arXiv 2505.05813)"
 
 
 def test_every_question_of_a_family_takes_its_share_of_alpha() -> None:
@@ -98,17 +98,17 @@ def test_what_number_of_seeds_is_enough() -> None:
 
 def test_beyond_100_seeds_the_difference_that_they_show_is_named() -> None:
     found = only(asked(expecting(0.002)), EARLIER)
-    assert found.advice.startswith("no practical number of seeds decides: 100 seeds show a difference of 0.00")
-    smallest = float(found.advice.removesuffix(" 4 times in 5").rpartition(" ")[2])
+    assert found.advice.startswith("no practical number of seeds decides: 100 seeds show a difference of 0.52 points")
+    smallest = float(found.advice.removesuffix(" points 4 times in 5").rpartition(" ")[2]) / 100
     assert probability(smallest, DEVIATION, 100, Asked("higher", 0, 0.05)) == pytest.approx(0.8, abs=0.05)
     equal = only(asked({"direction": "equal", "margin": 0.001}), EARLIER)
-    assert equal.advice == "no practical number of seeds decides: the spread is too large for ±0.001"
+    assert equal.advice == "no practical number of seeds decides: the spread is too large for ±0.1 points"
 
 
 def test_without_an_expectation_the_difference_that_could_be_seen_is_said() -> None:
     found = only(asked({"margin": 0.01}), EARLIER)
     assert found.power is None
-    smallest = float(found.advice.removesuffix(" 4 times in 5").rpartition(" ")[2])
+    smallest = float(found.advice.removesuffix(" points 4 times in 5").rpartition(" ")[2]) / 100
     assert probability(smallest, DEVIATION, 5, Asked("higher", 0.01, 0.05)) == pytest.approx(0.8, abs=0.05)
     assert only(asked({"direction": "lower"}, seeds=1), EARLIER).advice == (
         "no power: there is no verdict from fewer than 3 seeds"

@@ -1,0 +1,20 @@
+"""Sentences with places for values, which a page has in other languages, too."""
+
+from __future__ import annotations
+
+from typing import Any
+
+Sentence = tuple[str, dict[str, Any]]
+"""A text, and the values in its braces: sentences and lists of them among these."""
+
+
+def filled(sentence: Sentence) -> str:
+    """The sentence in English."""
+    text, values = sentence
+    return text.format(**{name: _filled(value) for name, value in values.items()})
+
+
+def _filled(value: Any) -> Any:
+    if isinstance(value, list):
+        return ", ".join(map(filled, value))
+    return filled(value) if isinstance(value, tuple) else value
