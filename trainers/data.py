@@ -112,18 +112,18 @@ def split(data: TrainTest, recipe: Recipe, device: torch.device) -> Splits:
         places, own = torch.from_numpy(sample), torch.from_numpy(labels[sample])
         return Resident(pixels, places.to(pixels.device), own.to(device), sample, mean, deviation)
 
+    labelled = _noisy(numbers[data.train.labels], recipe, classes)
+    fitted, held_out, none = (
+        resident(train, sample, labelled) for sample in (chosen.train, chosen.validation, chosen.train[:0])
+    )
     if recipe.scored_on == "validation":
         # Held-out classes and pairs lie in the test split.
-        held_out, none = (
-            resident(train, sample, numbers[data.train.labels]) for sample in (chosen.validation, chosen.validation[:0])
-        )
-        fitted = resident(train, chosen.train, _noisy(numbers[data.train.labels], recipe, classes))
         return Splits(fitted, held_out, held_out, none, classes, None)
     test = _placed(data.test.pixels, device)
     unknown = resident(test, chosen.unknown, data.test.labels)
     return Splits(
-        train=resident(train, chosen.train, _noisy(numbers[data.train.labels], recipe, classes)),
-        validation=resident(train, chosen.validation, numbers[data.train.labels]),
+        train=fitted,
+        validation=held_out,
         test=resident(test, chosen.test, numbers[data.test.labels]),
         unknown=unknown,
         classes=classes,

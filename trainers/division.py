@@ -24,7 +24,7 @@ class Rows(NamedTuple):
 
 
 def rows(labels: Labels, recipe: Recipe) -> Rows:
-    """Which images serve for what: modifiers first, then the validation split of what is left.
+    """Which images serve for what: modifiers first, then the validation split of what is left, class by class.
 
     Raises:
         ValueError: A modifier asks for what the labels do not give.
@@ -38,12 +38,13 @@ def rows(labels: Labels, recipe: Recipe) -> Rows:
         draw = stable_random("long tail", *about)
         train = train[selection.long_tail(labels.train[train], dataset.imbalance, draw)]
     train = train[permutation(len(train), "validation split", *about)]
-    held_out = round(len(train) * recipe.training.validation_fraction)
+    chosen = selection.held_out(labels.train[train], round(len(train) * recipe.training.validation_fraction))
+    validation, train = train[chosen], np.delete(train, chosen)
     if recipe.scored_on == "validation":
-        return Rows(train[held_out:], train[:held_out], train[:0], train[:0])  # the test split is not looked at
+        return Rows(train, validation, train[:0], train[:0])  # the test split is not looked at
     test = selection.without_classes(labels.test, dataset.hold_out)
     unknown = np.setdiff1d(np.arange(len(labels.test)), test)
-    return Rows(train[held_out:], train[:held_out], test, unknown)
+    return Rows(train, validation, test, unknown)
 
 
 def faults(labels: Labels, recipe: Recipe) -> Iterator[str]:

@@ -6,15 +6,13 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from trainers.allocator import freed_memory_kept
 from trainers.checkpoint import Checkpointing, Progress
@@ -25,14 +23,15 @@ from trainers.datasets import TrainTest
 from trainers.division import drawn_from
 from trainers.evaluation import Evaluation
 from trainers.inference import TemperatureSearch, by_probability, evaluate, keeping, measuring, spreading
-from trainers.losses import BiasedLoss, one_per_sample
+from trainers.losses import one_per_sample
 from trainers.metrics import Observed, measure, under_shift
 from trainers.metrics.chance import Spread, collapse, looked_at
 from trainers.metrics.features import Geometry
 from trainers.metrics.uniform import sample_wise_accuracy, uniform_accuracy
 from trainers.metrics.verification import cosine
+from trainers.optimisation import Average, build_optimizer, schedule
 from trainers.parallel import ALONE, World
-from trainers.recipe import Recipe, Training
+from trainers.recipe import Recipe
 from trainers.reproducibility import deterministic
 from trainers.seeds import derive, stable_random
 
@@ -171,7 +170,7 @@ def _trained(
     steps = len(splits.train) // recipe.training.batch_size
     optimizer, factor = build_optimizer(model, recipe), schedule(recipe.training, steps)
     scheduler = LambdaLR(optimizer, factor)
-    average = _averaged(model, recipe)
+    average = Average(model, recipe.training.ema) if recipe.training.ema else None
     final = model if average is None else cast("Classifier", average.module)
     parts = {"model": model, "optimizer": optimizer, "scheduler": scheduler}
     parts |= {} if average is None else {"average": average}
@@ -223,13 +222,6 @@ class Objective(nn.Module):
 
     def _per_sample(self, features: Tensor, labels: Tensor) -> Tensor:
         return one_per_sample(self.loss, self.model.logits(features, labels), labels)
-
-
-def _averaged(model: Classifier, recipe: Recipe) -> AveragedModel | None:
-    if not recipe.training.ema:
-        return None
-    # Batch norm's statistics are averages already; averaging them with the weights keeps them in step.
-    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(recipe.training.ema), use_buffers=True)
 
 
 def _validate(model: Classifier, splits: Splits) -> dict[str, float]:
@@ -294,38 +286,3 @@ def _similarity(model: Classifier, verify: Verify) -> NDArray[np.float64]:
 def _unlabelled(unknown: Resident) -> Resident:
     """Held-out classes have no score of their own: labelled 0, only their top scores mean anything."""
     return replace(unknown, labels=torch.zeros_like(unknown.labels))
-
-
-def build_optimizer(model: Classifier, recipe: Recipe) -> Optimizer:
-    """The recipe's optimiser, with bias and learnt scale in groups of their own; a single kernel on GPUs."""
-    training = recipe.training
-    apart = {"bias", "log_scale"}
-    weights = [parameter for name, parameter in model.named_parameters() if name not in apart]
-    groups: list[dict[str, Any]] = [{"params": weights}]
-    if model.bias is not None and isinstance(recipe.loss, BiasedLoss):
-        rate, decay = training.learning_rate * recipe.loss.bias_learning_rate, recipe.loss.bias_weight_decay
-        groups.append({"params": [model.bias], "lr": rate, "weight_decay": decay})
-    if isinstance(model.log_scale, nn.Parameter):
-        rate = training.learning_rate * recipe.loss.scores.scale_learning_rate
-        groups.append({"params": [model.log_scale], "lr": rate, "weight_decay": 0.0})
-    common: dict[str, Any] = {"lr": training.learning_rate, "weight_decay": training.weight_decay}
-    common["fused"] = True if model.linear.weight.is_cuda else None  # None: torch chooses
-    return (
-        AdamW(groups, **common) if training.optimizer == "adamw" else SGD(groups, momentum=training.momentum, **common)
-    )
-
-
-def schedule(training: Training, steps: int) -> Callable[[int], float]:
-    """The factor on the learning rate at each step, for `steps` steps an epoch."""
-    warmup, total = training.warmup_epochs * steps, training.epochs * steps
-
-    def factor(step: int) -> float:
-        if step < warmup:
-            return (step + 1) / warmup
-        if training.schedule == "constant":
-            return 1.0
-        if training.schedule == "step":
-            return 0.1 ** sum(step >= milestone * total for milestone in training.milestones)
-        return (1 + math.cos(math.pi * (step - warmup) / (total - warmup))) / 2
-
-    return factor

@@ -71,6 +71,26 @@ def _keep(labels: Labels, size: Callable[[int, int], int], rng: RandomState) -> 
     return np.sort(np.concatenate(kept))
 
 
+def held_out(labels: Labels, count: int) -> Rows:
+    """Rows (m,) of a validation split: the first of each class, so many that all classes give about the same share.
+
+    A class of two images or more gives one at least, if `count` suffices, and none gives its last. A smaller split
+    lies within a larger one.
+
+    Args:
+        labels: In the order of a draw, shape (n,).
+        count: How many rows are wanted; fewer come where each class but for its last image gives fewer.
+    """
+    _, inverse, sizes = np.unique(labels, return_inverse=True, return_counts=True)
+    by_class = np.argsort(inverse, kind="stable")
+    place = np.empty(len(labels), np.int64)  # of an image among those of its class
+    place[by_class] = np.arange(len(labels)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    size = sizes[inverse]
+    # Image i of n, counted from 0, is the one whose turn comes when a share of (i + 1/2) / n is held out.
+    turns = np.lexsort(((place + 0.5) / size, place > 0))
+    return np.sort(turns[place[turns] < size[turns] - 1][:count])
+
+
 def noisy_labels(labels: Labels, share: float, classes: int, rng: RandomState) -> Labels:
     """Symmetric label noise: with chance `share`, a label becomes another, each other one alike.
 

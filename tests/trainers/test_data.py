@@ -24,12 +24,12 @@ def _recipe(seed: int = 0, loss: str = "softmax", backbone: str = "resnet8", **t
 
 
 def _numbered(count: int, start: int = 0) -> Images:
-    """Images that tell which they are: the label is the number, and so is every pixel of the first channel."""
+    """Images of five classes that tell which they are: every pixel of the first channel is the number."""
     numbers = np.arange(start, start + count)
     draw = np.random.default_rng(start)
     pixels = draw.integers(0, 256, (count, 2, 4, 6)).astype(np.uint8)
     pixels[:, 0] = numbers[:, None, None]
-    return Images(pixels, numbers.astype(np.int64))
+    return Images(pixels, numbers.astype(np.int64) % 5)
 
 
 @pytest.fixture
@@ -39,6 +39,17 @@ def data() -> TrainTest:
 
 def _labels(part: Resident) -> list[int]:
     return part.labels.tolist()
+
+
+def _which(part: Resident) -> list[int]:
+    """The numbers of the images."""
+    return part.raw()[:, 0, 0, 0].tolist()
+
+
+def _shown(batch: Batch, train: Resident) -> list[int]:
+    """The numbers of a batch's images."""
+    numbers = batch.images[:, 0, 0, 0] * train.deviation[0, 0] + train.mean[0, 0]
+    return numbers.flatten().round().int().tolist()
 
 
 def _epoch(data: TrainTest, recipe: Recipe, epoch: int = 1) -> list[Batch]:
@@ -56,7 +67,7 @@ class TestSplit:
     def test_training_and_validation_share_the_training_images_between_them(self, data: TrainTest) -> None:
         splits = split(data, _recipe(), CPU)
         assert len(splits.validation) == 10
-        assert sorted(_labels(splits.train) + _labels(splits.validation)) == list(range(TRAIN))
+        assert sorted(_which(splits.train) + _which(splits.validation)) == list(range(TRAIN))
 
     def test_the_test_images_stay_whole_and_in_order(self, data: TrainTest) -> None:
         splits = split(data, _recipe(), CPU)
@@ -66,7 +77,7 @@ class TestSplit:
     def test_every_image_keeps_its_label(self, data: TrainTest) -> None:
         splits = split(data, _recipe(), CPU)
         for part in (splits.train, splits.validation, splits.test):
-            assert part.raw()[:, 0, 0, 0].tolist() == _labels(part)
+            assert [number % 5 for number in _which(part)] == _labels(part)
 
     @pytest.mark.parametrize(
         "other",
@@ -79,23 +90,27 @@ class TestSplit:
     )
     def test_the_split_depends_on_nothing_but_dataset_and_seed(self, data: TrainTest, other: Recipe) -> None:
         first, second = split(data, _recipe(), CPU), split(data, other, CPU)
-        assert _labels(first.train) == _labels(second.train)
-        assert _labels(first.validation) == _labels(second.validation)
+        assert _which(first.train) == _which(second.train)
+        assert _which(first.validation) == _which(second.validation)
 
     def test_another_seed_holds_out_others(self, data: TrainTest) -> None:
-        first, second = (set(_labels(split(data, _recipe(seed), CPU).validation)) for seed in (0, 1))
+        first, second = (set(_which(split(data, _recipe(seed), CPU).validation)) for seed in (0, 1))
         assert first != second
+
+    def test_every_class_gives_its_share(self, data: TrainTest) -> None:
+        splits = split(data, _recipe(), CPU)
+        assert Counter(_labels(splits.validation)) == dict.fromkeys(range(5), 2)
 
     def test_a_larger_validation_split_contains_the_smaller(self, data: TrainTest) -> None:
         small, large = (
-            set(_labels(split(data, _recipe(validation_fraction=share), CPU).validation)) for share in (0.1, 0.4)
+            set(_which(split(data, _recipe(validation_fraction=share), CPU).validation)) for share in (0.1, 0.4)
         )
         assert small < large
 
     def test_without_a_validation_split_all_images_train(self, data: TrainTest) -> None:
         splits = split(data, _recipe(validation_fraction=0), CPU)
         assert len(splits.validation) == 0
-        assert sorted(_labels(splits.train)) == list(range(TRAIN))
+        assert sorted(_which(splits.train)) == list(range(TRAIN))
 
     def test_it_knows_the_shape_of_an_image_and_the_number_of_classes(self, data: TrainTest) -> None:
         splits = split(data, _recipe(), CPU)
@@ -118,7 +133,7 @@ class TestNormalisation:
     def test_only_training_pixels_count(self, data: TrainTest) -> None:
         before = split(data, _recipe(), CPU)
         pixels = data.train.pixels.copy()
-        pixels[_labels(before.validation)] = 255
+        pixels[_which(before.validation)] = 255
         glaring = TrainTest(Images(pixels, data.train.labels), Images(data.test.pixels * 0, data.test.labels), 300)
         after = split(glaring, _recipe(), CPU)
         assert torch.equal(after.train.mean, before.train.mean)
@@ -126,7 +141,7 @@ class TestNormalisation:
 
     def test_all_splits_share_the_numbers_of_the_training_split(self, data: TrainTest) -> None:
         splits = split(data, _recipe(), CPU)
-        kept = data.train.pixels[_labels(splits.train)].astype(np.float64)
+        kept = data.train.pixels[_which(splits.train)].astype(np.float64)
         mean, deviation = kept.mean((0, 2, 3), keepdims=True), kept.std((0, 2, 3), ddof=1, keepdims=True)
         expected = (data.test.pixels - mean) / deviation
         np.testing.assert_allclose(splits.test.images(slice(None)), expected, rtol=1e-5, atol=1e-5)
@@ -168,15 +183,15 @@ class TestBatches:
         assert [len(batch.labels) for batch in epoch] == [12, 12, 12]
 
     def test_an_epoch_shows_no_image_twice(self, data: TrainTest) -> None:
-        seen = [label for batch in _epoch(data, _recipe()) for label in batch.labels.tolist()]
+        train = split(data, _recipe(), CPU).train
+        seen = [number for batch in _epoch(data, _recipe()) for number in _shown(batch, train)]
         assert len(seen) == len(set(seen)) == 40
 
     def test_images_and_labels_belong_together(self, data: TrainTest) -> None:
         train = split(data, _recipe(), CPU).train
         for batch in batches(train, _recipe(), 1):
             images, labels = batch.images, batch.labels
-            numbers = images[:, 0, 0, 0] * train.deviation[0, 0] + train.mean[0, 0]
-            assert numbers.flatten().round().tolist() == labels.tolist()
+            assert [number % 5 for number in _shown(batch, train)] == labels.tolist()
             assert images.dtype == torch.float32
             assert labels.dtype == torch.int64
 
@@ -215,7 +230,7 @@ def _modified(data: TrainTest, seed: int = 0, **modifiers: Any) -> Splits:
 def balanced() -> TrainTest:
     """Four classes of 40 training and 5 test images."""
     train, test = _numbered(160), _numbered(20, start=200)
-    return TrainTest(Images(train.pixels, train.labels % 4), Images(test.pixels, test.labels % 4), classes=4)
+    return TrainTest(Images(train.pixels, np.arange(160) % 4), Images(test.pixels, np.arange(20) % 4), classes=4)
 
 
 class TestModifiers:
@@ -248,12 +263,17 @@ class TestModifiers:
         assert kept == {k: int(40 * 8 ** (-k / 3)) for k in range(4)}
         assert Counter(_labels(splits.test)) == dict.fromkeys(range(4), 5)
 
-    def test_label_noise_touches_training_labels_alone(self, balanced: TrainTest) -> None:
+    def test_label_noise_reaches_the_validation_split_and_never_the_test_split(self, balanced: TrainTest) -> None:
         clean, noisy = (split(balanced, _recipe(label_noise=share), CPU) for share in (0.0, 0.5))
-        changed = sum(a != b for a, b in zip(_labels(clean.train), _labels(noisy.train), strict=True))
-        assert 0.3 < changed / len(clean.train) < 0.7
-        assert _labels(clean.validation) == _labels(noisy.validation)
+        for part, other in ((clean.train, noisy.train), (clean.validation, noisy.validation)):
+            changed = sum(a != b for a, b in zip(_labels(part), _labels(other), strict=True))
+            assert 0.3 < changed / len(part) < 0.7
         assert _labels(clean.test) == _labels(noisy.test)
+
+    def test_a_trial_is_scored_under_the_same_noise(self, balanced: TrainTest) -> None:
+        final = _recipe(label_noise=0.5)
+        trial = final.model_copy(update={"scored_on": "validation"})
+        assert _labels(split(balanced, trial, CPU).test) == _labels(split(balanced, final, CPU).validation)
 
     def test_shifts_leave_training_alone_and_are_the_same_for_every_loss(self) -> None:
         data = TrainTest(_eight(30), _eight(6), classes=3)

@@ -14,6 +14,7 @@ import pytest
 import torch
 from torch import Tensor
 from torch.optim import SGD, AdamW, Optimizer
+from torch.optim.lr_scheduler import MultiStepLR
 
 from trainers import fit as fit_module
 from trainers.backbones import InputShape
@@ -22,11 +23,12 @@ from trainers.data import split
 from trainers.datasets import Images, TrainTest, Verification
 from trainers.datasets.digits import Digits
 from trainers.evaluation import Evaluation
-from trainers.fit import DivergedError, Fit, build_optimizer, fit, schedule
+from trainers.fit import DivergedError, Fit, fit
 from trainers.losses import Loss
 from trainers.losses.softmax import Softmax
 from trainers.metrics import MEASURES
 from trainers.metrics.uniform import accuracy_at, sample_wise_accuracy, uniform_accuracy
+from trainers.optimisation import Average, build_optimizer, schedule, warmed
 from trainers.recipe import Recipe, Training
 
 History = list[tuple[int, dict[str, float]]]
@@ -378,6 +380,31 @@ class TestSchedule:
         assert factors[70] == pytest.approx(0, abs=1e-15)
         assert factors == sorted(factors, reverse=True)
 
+    @pytest.mark.parametrize("steps", [1, 7, 13, 391])
+    @pytest.mark.parametrize("epochs", [10, 30, 100])
+    def test_steps_fall_on_the_first_step_after_each_milestone(self, steps: int, epochs: int) -> None:
+        milestones = tuple(tenths / 10 for tenths in range(1, 10))
+        factor = schedule(Training(epochs=epochs, schedule="step", milestones=milestones, step_factor=0.5), steps)
+        last = 1.0
+        for tenths in range(1, 10):
+            first = -(-tenths * epochs * steps // 10)  # in whole numbers, rounded up
+            assert factor(first - 1) == last
+            assert factor(first) == last / 2
+            last /= 2
+
+    def test_a_milestone_between_two_steps_is_passed_by_the_later(self) -> None:
+        factor = schedule(Training(epochs=1, schedule="step", milestones=(0.5,)), steps=7)
+        assert [factor(step) for step in range(7)] == [1, 1, 1, 1, 0.1, 0.1, 0.1]
+
+    def test_the_schedule_of_the_follow_up_is_torchs(self) -> None:
+        training = Training(schedule="step", milestones=(0.3, 0.6, 0.8), step_factor=0.2)
+        optimizer = SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+        torchs, ours = MultiStepLR(optimizer, [30, 60, 80], gamma=0.2), schedule(training, steps=3)
+        for epoch in range(100):
+            assert [ours(3 * epoch + step) for step in range(3)] == pytest.approx([torchs.get_last_lr()[0]] * 3)
+            optimizer.step()
+            torchs.step()
+
     def test_constant_stays(self) -> None:
         factor = schedule(Training(epochs=10, schedule="constant"), steps=7)
         assert {factor(step) for step in range(71)} == {1.0}
@@ -425,9 +452,34 @@ def test_an_average_of_the_weights_is_what_is_evaluated() -> None:
         recipe = Recipe(loss="bce_unified", backbone="resnet8", dataset="digits", seed=0, training=training)
         return fit(recipe, recipe.dataset.load(Path())).metrics
 
-    assert measured(0.0) != measured(0.9)
-    # An average that remembers everything is the model before its first step.
-    assert measured(0.999999)["sample_wise_accuracy"] == pytest.approx(0.1, abs=0.12)
+    plain, averaged, slowest = measured(0.0), measured(0.9), measured(0.999999)
+    assert plain != averaged
+    # However slow the average is, after these few steps it is of the last ones, and not the model before its first.
+    assert averaged["sample_wise_accuracy"] > 0.5  # pyright: ignore[reportOptionalOperand]
+    assert slowest["sample_wise_accuracy"] > 0.5  # pyright: ignore[reportOptionalOperand]
+
+
+def test_the_decay_of_an_average_warms_up_as_timms_does() -> None:
+    timm = pytest.importorskip("timm.utils.model_ema")
+    published = timm.ModelEmaV3(torch.nn.Linear(1, 1), decay=0.999, use_warmup=True)
+    # timm counts the copy at the first step as one.
+    assert [warmed(0.999, steps) for steps in (1, 2, 50, 10**4, 10**6)] == pytest.approx(
+        [published.get_decay(steps + 1) for steps in (1, 2, 50, 10**4, 10**6)]
+    )
+    assert warmed(0.999, 10**6) == 0.999
+    assert warmed(0.999, 1) == pytest.approx(1 - 2 ** (-2 / 3))
+
+
+def test_the_average_is_of_every_step_by_its_decay() -> None:
+    model = torch.nn.Linear(1, 1, bias=False)
+    average, expected = Average(model, 0.5), math.nan
+    for step in range(6):
+        value = float(step**2)
+        torch.nn.init.constant_(model.weight, value)
+        average.update_parameters(model)
+        decay = warmed(0.5, step)
+        expected = value if step == 0 else decay * expected + (1 - decay) * value
+        assert average.module.weight.item() == pytest.approx(expected)
 
 
 def test_decay_on_the_bias_pulls_it_to_0_and_the_scores_come_along(digits: TrainTest) -> None:

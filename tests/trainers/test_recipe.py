@@ -40,7 +40,7 @@ def test_every_default_is_filled_in() -> None:
     dump = recipe.model_dump(mode="json")
     assert dump.keys() == {"loss", "backbone", "dataset", "seed", "training"}
     assert dump["loss"].keys() == {"name", *BCEUnified.model_fields}
-    assert dump["training"].keys() == set(Training.model_fields) - {"precision"}
+    assert dump["training"].keys() == set(Training.model_fields) - {"precision", "step_factor"}
     assert dump["loss"].items() >= {"bias_init": "prior", "bias_learning_rate": 1.0, "bias_weight_decay": 0.0}.items()
 
 
@@ -95,6 +95,8 @@ def test_a_misspelt_field_is_rejected_by_name(changes: dict[str, Any], field: st
         {"training": {"learning_rate": 0}},
         {"training": {"learning_rate": float("nan")}},
         {"training": {"momentum": 1}},
+        {"training": {"step_factor": 0}},
+        {"training": {"step_factor": 1.5}},
         {"training": {"validation_fraction": 1}},
         {"training": {"optimizer": "adam"}},
         {"training": {"augmentation": ["rotate"]}},
@@ -158,3 +160,9 @@ def test_the_precision_is_part_of_the_identity_only_where_it_is_not_float32() ->
     assert "precision" not in Training().model_dump(mode="json")
     assert Training(precision="bfloat16").model_dump(mode="json")["precision"] == "bfloat16"
     assert Training.model_validate_json(Training(precision="tf32").model_dump_json()).precision == "tf32"
+
+
+def test_a_field_that_came_later_is_left_out_of_the_identity_at_its_default() -> None:
+    assert "step_factor" not in Training().model_dump(mode="json")
+    assert Training(step_factor=0.2).model_dump(mode="json")["step_factor"] == 0.2
+    assert Training.model_validate(Training(step_factor=0.2).model_dump(mode="json")).step_factor == 0.2

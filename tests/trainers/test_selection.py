@@ -10,7 +10,7 @@ import pytest
 from numpy.random import RandomState
 from numpy.typing import NDArray
 
-from trainers.selection import UNKNOWN, fraction, long_tail, noisy_labels, relabel, without_classes
+from trainers.selection import UNKNOWN, fraction, held_out, long_tail, noisy_labels, relabel, without_classes
 
 Rows = NDArray[np.int64]
 SELECTIONS: dict[str, Callable[[Rows, RandomState], Rows]] = {
@@ -162,3 +162,54 @@ class TestHeldOutClasses:
     def test_holding_out_all_is_refused(self) -> None:
         with pytest.raises(ValueError, match="all 10 classes"):
             relabel(_labels(), range(10), 10)
+
+
+class TestHeldOut:
+    """A validation split: the same share of every class, and a class of each kind on either side."""
+
+    @staticmethod
+    def _split(labels: Rows, count: int) -> tuple[list[int], list[int]]:
+        """How many of each class are held out, and how many are left."""
+        rows, classes = held_out(labels, count), int(labels.max()) + 1
+        assert len(np.unique(rows)) == len(rows)
+        return tuple(  # pyright: ignore[reportReturnType]
+            np.bincount(part, minlength=classes).tolist() for part in (labels[rows], np.delete(labels, rows))
+        )
+
+    def test_equal_classes_give_equally_many(self) -> None:
+        assert self._split(_labels(), 500) == ([50] * 10, [450] * 10)
+
+    def test_unequal_classes_give_the_same_share(self) -> None:
+        labels = RandomState(1).permutation(np.repeat([0, 1, 2, 3], [1000, 300, 100, 20]))
+        assert self._split(labels, 142) == ([100, 30, 10, 2], [900, 270, 90, 18])
+
+    @pytest.mark.parametrize("seed", range(100))
+    def test_no_class_of_a_long_tail_is_lost_on_either_side(self, seed: int) -> None:
+        labels = RandomState(seed).permutation(_labels(10, 100)[long_tail(_labels(10, 100), 50, RandomState(seed))])
+        sizes = np.bincount(labels)
+        assert sizes.min() == 2
+        gone, left = self._split(labels, round(0.1 * len(labels)))
+        assert sum(gone) == round(0.1 * len(labels))
+        assert min(gone) == 1
+        assert min(left) == 1
+
+    def test_a_class_of_one_image_trains(self) -> None:
+        assert self._split(np.array([0, 1, 1, 1, 1, 2]), 3) == ([0, 3, 0], [1, 1, 1])
+
+    def test_where_there_are_fewer_rows_than_classes_the_largest_give_one(self) -> None:
+        assert self._split(np.repeat([0, 1, 2], [2, 9, 4]), 2) == ([0, 1, 1], [2, 8, 3])
+
+    def test_it_takes_no_more_than_there_is(self) -> None:
+        assert self._split(np.repeat([0, 1], [3, 3]), 6) == ([2, 2], [1, 1])
+
+    def test_none_are_none(self) -> None:
+        assert held_out(_labels(), 0).tolist() == []
+
+    def test_a_smaller_split_lies_within_a_larger(self) -> None:
+        labels = RandomState(3).permutation(np.repeat([0, 1, 2], [50, 20, 5]))
+        splits = [set(held_out(labels, count).tolist()) for count in range(60)]
+        assert all(small < large for small, large in pairwise(splits))
+        assert [len(rows) for rows in splits] == list(range(60))
+
+    def test_the_first_of_a_class_in_the_order_given_are_taken(self) -> None:
+        assert held_out(np.array([1, 0, 1, 0, 1, 0]), 2).tolist() == [0, 1]

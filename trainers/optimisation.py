@@ -1,0 +1,80 @@
+"""How weights move: the optimiser, the learning rate of each step, and the average of the weights."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from fractions import Fraction
+from typing import Any
+
+from torch import Tensor, nn
+from torch.optim import SGD, AdamW, Optimizer
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from trainers.classifier import Classifier
+from trainers.losses import BiasedLoss
+from trainers.recipe import Recipe, Training
+
+
+def build_optimizer(model: Classifier, recipe: Recipe) -> Optimizer:
+    """The recipe's optimiser, with bias and learnt scale in groups of their own; a single kernel on GPUs."""
+    training = recipe.training
+    apart = {"bias", "log_scale"}
+    weights = [parameter for name, parameter in model.named_parameters() if name not in apart]
+    groups: list[dict[str, Any]] = [{"params": weights}]
+    if model.bias is not None and isinstance(recipe.loss, BiasedLoss):
+        rate, decay = training.learning_rate * recipe.loss.bias_learning_rate, recipe.loss.bias_weight_decay
+        groups.append({"params": [model.bias], "lr": rate, "weight_decay": decay})
+    if isinstance(model.log_scale, nn.Parameter):
+        rate = training.learning_rate * recipe.loss.scores.scale_learning_rate
+        groups.append({"params": [model.log_scale], "lr": rate, "weight_decay": 0.0})
+    common: dict[str, Any] = {"lr": training.learning_rate, "weight_decay": training.weight_decay}
+    common["fused"] = True if model.linear.weight.is_cuda else None  # None: torch chooses
+    return (
+        AdamW(groups, **common) if training.optimizer == "adamw" else SGD(groups, momentum=training.momentum, **common)
+    )
+
+
+def schedule(training: Training, steps: int) -> Callable[[int], float]:
+    """The factor on the learning rate at each step, for `steps` steps an epoch."""
+    warmup, total = training.warmup_epochs * steps, training.epochs * steps
+    # As written: in binary 0.3 of 10 steps is 3 or a little more, which would put some milestones off by a step.
+    milestones = [Fraction(str(milestone)) * total for milestone in training.milestones]
+
+    def factor(step: int) -> float:
+        if step < warmup:
+            return (step + 1) / warmup
+        if training.schedule == "constant":
+            return 1.0
+        if training.schedule == "step":
+            return training.step_factor ** sum(step >= milestone for milestone in milestones)
+        return (1 + math.cos(math.pi * (step - warmup) / (total - warmup))) / 2
+
+    return factor
+
+
+class Average(AveragedModel):
+    """An exponential moving average of a model's weights, whose decay warms up.
+
+    Args:
+        model: Whose weights.
+        decay: Of the average at each step, in the end.
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self._decay = decay
+        # Batch norm's statistics are averages already; averaging them with the weights keeps them in step.
+        super().__init__(model, multi_avg_fn=self._mix, use_buffers=True)
+
+    def _mix(self, averaged: Any, weights: Any, count: Tensor | int) -> None:
+        del count  # on the device of the weights; read there it would stall a GPU
+        get_ema_multi_avg_fn(warmed(self._decay, int(self.n_averaged)))(averaged, weights, self.n_averaged)
+
+
+def warmed(decay: float, steps: int) -> float:
+    """The decay of an average that has seen `steps` steps: `min(decay, 1 - (1 + steps)^(-2/3))`.
+
+    As in timm (`ModelEmaV3` with `use_warmup`, its defaults): without it, the average of a short training
+    is mostly of the weights before the first step.
+    """
+    return min(decay, 1 - (1 + steps) ** (-2 / 3))
