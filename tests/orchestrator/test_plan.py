@@ -164,7 +164,7 @@ def test_the_fields_above_are_all_there_are() -> None:
     assert set(Training.model_fields) == {
         "epochs", "batch_size", "optimizer", "learning_rate", "momentum", "weight_decay", "schedule",
         "warmup_epochs", "augmentation", "validation_fraction", "milestones", "mixing", "label_noise", "ema",
-        "precision",
+        "precision", "step_factor",
     }  # fmt: skip
     assert set(Recipe.model_fields) == {"loss", "backbone", "dataset", "seed", "training", "scored_on", "data_digest"}
 
