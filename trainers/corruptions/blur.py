@@ -41,10 +41,10 @@ def _filtered(images: Tensor, kernel: Tensor) -> Tensor:
 
 
 def glass_blur(chunk: Chunk, sigma: float, distance: float, rounds: float) -> Tensor:
-    """Frosted glass: smoothed, pixels swapped with near ones, smoothed again.
+    """Frosted glass: smoothed, pixels replaced by near ones, smoothed again.
 
-    `sigma` and `distance` grow with the image. The published code swaps pixel after pixel from the
-    last to the first; here all those swap at once that cannot meet, and the rest in turn.
+    `sigma` and `distance` grow with the image. The published code means to swap two pixels, but assigns views of
+    an array, so that one of the two is kept twice; so do we.
     """
     images = smooth(chunk.images, sigma * chunk.scale)
     height, width = chunk.size
@@ -52,24 +52,33 @@ def glass_blur(chunk: Chunk, sigma: float, distance: float, rounds: float) -> Te
     jumps = (chunk.uniform(int(rounds), 2, height, width) * 2 * reach).floor().long() - reach
     places = torch.arange(height * width).repeat(len(images), 1)
     for jump in jumps.unbind(1):
-        _swap(places, jump, reach)
-    swapped = images.flatten(2).gather(2, places[:, None].expand(-1, images.shape[1], -1)).view_as(images)
-    return smooth(swapped, sigma * chunk.scale)
+        places = places.gather(1, _sources(jump, reach))
+    moved = images.flatten(2).gather(2, places[:, None].expand(-1, images.shape[1], -1)).view_as(images)
+    return smooth(moved, sigma * chunk.scale)
 
 
-def _swap(places: Tensor, jump: Tensor, reach: int) -> None:
-    """Swap every place of (n, H * W), in place, with the one that its jump (n, 2, H, W) leads to."""
+def _sources(jump: Tensor, reach: int) -> Tensor:
+    """Whence each pixel (n, H * W) takes its value, when from the last to the first each takes that of its jump's end.
+
+    Args:
+        jump: Rows and columns to go, from -reach to reach - 1, shape (n, 2, H, W).
+        reach: Pixels nearer to the border keep their value.
+    """
     height, width = jump.shape[2:]
-    apart = 2 * reach + 1
-    for first_row in range(reach, reach + apart):
-        for first_column in range(reach, reach + apart):
-            rows = torch.arange(first_row, height - reach + 1, apart)[:, None]
-            columns = torch.arange(first_column, width - reach + 1, apart)
-            own = (rows * width + columns).flatten().expand(len(places), -1)
-            down, right = jump[:, :, rows, columns].flatten(2).unbind(1)
-            other = own + down * width + right
-            values = places.gather(1, own)
-            places.scatter_(1, own, places.gather(1, other)).scatter_(1, other, values)
+    rows = torch.arange(reach + 1, height - reach + 1)[:, None]
+    own = (rows * width + torch.arange(reach + 1, width - reach + 1)).flatten()
+    down, right = jump.flatten(2)[:, :, own].unbind(1)
+    sources = torch.arange(height * width).repeat(len(jump), 1)
+    sources[:, own] = own + down * width + right
+    moves = torch.zeros(height * width, dtype=torch.bool).index_fill(0, own, value=True)
+    # The end of a jump that comes later in the image has moved before, so that its own source is what counts.
+    onward = (sources > torch.arange(height * width)) & moves[sources]
+    while onward.any():
+        sources, onward = (
+            torch.where(onward, sources.gather(1, sources), sources),
+            onward & onward.gather(1, sources),
+        )
+    return sources
 
 
 def motion_blur(chunk: Chunk, radius: float, sigma: float) -> Tensor:
