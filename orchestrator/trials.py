@@ -52,6 +52,9 @@ class Tried(NamedTuple):
     values: Values
     epochs: int
     score: float
+    """The mean over seeds."""
+    by_seed: tuple[float, ...]
+    """The score under each seed, in their order."""
 
 
 @dataclass(frozen=True)
@@ -90,8 +93,14 @@ class _Contest:
             if self.batch:
                 if not all(cell.id in scores for _, cells in self.batch for cell in cells):
                     return asked
-                told = [sum(scores[cell.id] for cell in cells) / len(cells) for _, cells in self.batch]
-                self.tried += [Tried(*trial, score) for (trial, _), score in zip(self.batch, told, strict=True)]
+                found = [
+                    (trial, tuple(scores[cell.id] for cell in sorted(cells, key=lambda cell: cell.seed)))
+                    for trial, cells in self.batch
+                ]
+                told = [sum(by_seed) / len(by_seed) for _, by_seed in found]
+                self.tried += [
+                    Tried(*trial, score, by_seed) for (trial, by_seed), score in zip(found, told, strict=True)
+                ]
             try:
                 trials = next(self.search) if told is None else self.search.send(told)
             except StopIteration:

@@ -208,7 +208,10 @@ class Audit:
             "unequal": [{**each._asdict(), "what": str(each)} for each in self.unequal],
             "remarks": [{**each._asdict(), "what": str(each)} for each in self.remarks],
             "budgets": [asdict(budget) for budget in self.budgets],
-            "leads": [{**lead.pair._asdict(), "by": lead.by} for lead in self.leads],
+            "leads": [
+                {**lead.pair._asdict(), "by": lead.by, "trials": lead.trials, "seeds": lead.seeds}
+                for lead in self.leads
+            ],
             "sensitivity": [each.to_json() for each in self.sensitivity],
             "unknown": self.unknown and self.unknown[0].format(**self.unknown[1]),
         }

@@ -8,10 +8,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from orchestrator.experiment import Experiment
 from orchestrator.questions import questions
 from orchestrator.sentences import Sentence
 from orchestrator.statistics.budget import expected_best
+from orchestrator.statistics.intervals import Interval
+from orchestrator.statistics.searches import Standing, standing
+from orchestrator.statistics.searches import leads as ahead_by
 from orchestrator.tuning import Tuning
 
 if TYPE_CHECKING:
@@ -22,6 +28,15 @@ COUNTS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000)
 
 POINTS = 50
 """Of a curve, at most about."""
+
+
+STANDINGS: Mapping[Standing, str] = {
+    "ahead": "{challenger} is ahead of {baseline} with any number of trials (n = {trials}, seeds of each: {seeds}).",
+    "behind": "{challenger} is behind {baseline} with any number of trials (n = {trials}, seeds of each: {seeds}).",
+    "turns": "Whether {challenger} is ahead of {baseline} depends on the number of trials (n = {trials}, seeds of each: {seeds}).",  # noqa: E501 - one key of words.json
+    "open": "Whether {challenger} would be ahead of {baseline} in other trials is not known (n = {trials}, seeds of each: {seeds}).",  # noqa: E501 - one key of words.json
+}
+"""Who is ahead, with what it rests on."""
 
 
 class Pair(NamedTuple):
@@ -89,21 +104,18 @@ class Lead:
     """By how much the challenger's best trial is to be expected ahead of the baseline's, by the number of trials."""
 
     pair: Pair
-    by: Mapping[int, float]
-    """In the unit of the measure; above 0 the challenger is ahead, also where lower is better."""
+    by: Mapping[int, Interval]
+    """In the unit of the measure; above 0 the challenger is ahead, also where lower is better. Its bounds are for
+    other trials and other seeds: NaN with too few, and by a searcher that learns, whose trials are no draws."""
+    trials: int
+    seeds: int
+    """Of each trial."""
 
     @property
     def sentence(self) -> Sentence:
         """Whether it depends on the number of trials."""
         values = {"challenger": self.pair.challenger, "baseline": self.pair.baseline}
-        least, most = min(self.by.values()), max(self.by.values())
-        if least == most == 0:
-            return "{challenger} and {baseline} are level with any number of trials.", values
-        if least >= 0:
-            return "{challenger} is ahead of {baseline} with any number of trials.", values
-        if most <= 0:
-            return "{challenger} is behind {baseline} with any number of trials.", values
-        return "Whether {challenger} is ahead of {baseline} depends on the number of trials.", values
+        return STANDINGS[standing(self.by.values())], values | {"trials": self.trials, "seeds": self.seeds}
 
 
 def budgets(experiment: Experiment, tuned: Sequence[Tuned]) -> tuple[Budget, ...]:
@@ -122,18 +134,40 @@ def leads(experiment: Experiment, tuned: Sequence[Tuned]) -> tuple[Lead, ...]:
     tuning = experiment.tuning
     if tuning is None:
         return ()
-    scored = {tuple(each.competitor): scores for each, scores, _ in _scored(tuning, tuned)}
-    found: list[Lead] = []
-    for pair in pairs(experiment):
-        both = [scored.get((loss, pair.backbone, pair.dataset), ()) for loss in (pair.challenger, pair.baseline)]
-        most = min(map(len, both))
-        counts = tuple(count for count in COUNTS if count < most) + ((most,) if most else ())
-        if counts:
-            mine, theirs = (_band(tuning, scores, counts)[0] for scores in both)
-            sign = 1 if tuning.direction == "higher" else -1
-            ahead = [sign * (a - b) for a, b in zip(mine, theirs, strict=True)]
-            found.append(Lead(pair, dict(zip(counts, ahead, strict=True))))
-    return tuple(found)
+    scored = {tuple(each.competitor): (each, scores) for each, scores, _ in _scored(tuning, tuned)}
+    both = (
+        (pair, *(scored.get((loss, pair.backbone, pair.dataset)) for loss in pair[-2:])) for pair in pairs(experiment)
+    )
+    return tuple(_lead(tuning, pair, mine, theirs) for pair, mine, theirs in both if mine and theirs)
+
+
+def _lead(
+    tuning: Tuning, pair: Pair, mine: tuple[Tuned, Sequence[float]], theirs: tuple[Tuned, Sequence[float]]
+) -> Lead:
+    most = min(len(mine[1]), len(theirs[1]))
+    counts = (*(count for count in COUNTS if count < most), most)
+    sign = 1 if tuning.direction == "higher" else -1
+    best, other = (_band(tuning, scores, counts)[0] for scores in (mine[1], theirs[1]))
+    bounds = _bounds(tuning, mine[0], theirs[0], counts)
+    by = {
+        count: bound._replace(estimate=sign * (a - b))
+        for count, a, b, bound in zip(counts, best, other, bounds, strict=True)
+    }
+    return Lead(pair, by, most, len(tuning.seeds))
+
+
+def _bounds(tuning: Tuning, mine: Tuned, theirs: Tuned, counts: Sequence[int]) -> list[Interval]:
+    """How far leads scatter over other trials and other seeds; NaN where trials are no draws, or do not pair."""
+    ours, others, lowest = first(mine), first(theirs), worst(tuning, (mine, theirs))
+    if tuning.searcher == "optuna" or ours.keys() != others.keys():
+        return [Interval(math.nan, math.nan, math.nan, counts[-1])] * len(counts)
+    return ahead_by(by_seed(ours, lowest), by_seed(others, lowest), counts)
+
+
+def by_seed(trials: Mapping[int, Tried], lowest: float) -> NDArray[np.float64]:
+    """The scores of trials in their order, (trials, seeds), with one for those that diverged."""
+    scores = np.array([trials[number].by_seed for number in sorted(trials)])
+    return np.where(np.isfinite(scores), scores, lowest)
 
 
 def _scored(tuning: Tuning, tuned: Sequence[Tuned]) -> Iterator[tuple[Tuned, list[float], int]]:

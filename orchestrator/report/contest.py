@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from orchestrator.report.budget import Budget, Lead, is_accuracy
 from orchestrator.report.sensitivity import Sensitivity
 from orchestrator.report.words import Said, say
 from orchestrator.sentences import Sentence
+from orchestrator.statistics.intervals import Interval
 
 Thing = TypeVar("Thing")
 
@@ -96,7 +98,7 @@ class Contest:
     def ahead(self, lead: Lead) -> list[str]:
         """By how much the challenger is ahead, under `counts`; in points where it is an accuracy."""
         unit = 100 if is_accuracy(self.metric) else 1
-        return [f"{unit * lead.by[count]:+.3g}" if count in lead.by else "–" for count in self.counts()]
+        return [_ahead(lead.by[count], unit) if count in lead.by else "–" for count in self.counts()]
 
     def budgets(self) -> list[list[Budget]]:
         """The curves of each setting."""
@@ -113,3 +115,8 @@ class Contest:
         for setting, thing in things:
             found[setting].append(thing)
         return [found[setting] for setting in self.settings]
+
+
+def _ahead(lead: Interval, unit: float) -> str:
+    half = "" if math.isnan(lead.low) else f" ± {unit * (lead.high - lead.low) / 2:.2g}"
+    return f"{unit * lead.estimate:+.3g}{half}"

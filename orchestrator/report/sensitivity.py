@@ -20,7 +20,7 @@ from orchestrator.report.budget import Pair, first, pairs, worst
 from orchestrator.sentences import Sentence
 from orchestrator.space import Domain, Value
 from orchestrator.statistics.intervals import Interval
-from orchestrator.statistics.proportions import wilson
+from orchestrator.statistics.searches import share_won
 from orchestrator.tuning import Tuning
 
 if TYPE_CHECKING:
@@ -42,11 +42,9 @@ UNKNOWN: Mapping[str, str] = {
 """Why there is no fraction."""
 
 WHERE: Mapping[str, str] = {
-    "everywhere": "{challenger} beats {baseline} everywhere in the space, {wins} of {n} trials ({interval}): {strip}",
-    "most": "{challenger} beats {baseline} in most of the space, {wins} of {n} trials ({interval}): {strip}",
-    "some": "{challenger} beats {baseline} in some of the space, {wins} of {n} trials ({interval}): {strip}",
-    "little": "{challenger} beats {baseline} in little of the space, {wins} of {n} trials ({interval}): {strip}",
-    "nowhere": "{challenger} beats {baseline} nowhere in the space, {wins} of {n} trials ({interval}): {strip}",
+    "most": "{challenger} beats {baseline} in most of the space, {wins} of {n} trials ({interval}, seeds of each: {seeds}): {strip}",  # noqa: E501 - one key of words.json
+    "little": "{challenger} beats {baseline} in little of the space, {wins} of {n} trials ({interval}, seeds of each: {seeds}): {strip}",  # noqa: E501 - one key of words.json
+    "open": "{challenger} beats {baseline} in {wins} of {n} trials (seeds of each: {seeds}), which leaves open in how much of the space: {strip}",  # noqa: E501 - one key of words.json
 }
 """What the fraction comes to."""
 
@@ -59,8 +57,13 @@ class Compared(NamedTuple):
     """Of the shared fields."""
     difference: float
     """Challenger - baseline, in the unit of the measure; above 0 the challenger is better, also where lower is."""
-    won: float
-    """1 or 0; one half where both are level, or both diverged."""
+    by_seed: tuple[float, ...]
+    """Under each seed 1 or 0; one half where both are level, or both diverged."""
+
+    @property
+    def won(self) -> float:
+        """The mean over seeds."""
+        return math.fsum(self.by_seed) / len(self.by_seed)
 
 
 class Bin(NamedTuple):
@@ -91,32 +94,29 @@ class Sensitivity:
 
     @property
     def fraction(self) -> Interval:
-        """Of the space, with its 95 % interval (Wilson)."""
-        n = len(self.trials)
-        low, high = wilson(self.wins, n)
-        return Interval(self.wins / n, float(low), float(high), n)
+        """Of the space, with its 95 % interval for other trials and other seeds."""
+        return share_won([trial.by_seed for trial in self.trials])
 
     @property
     def where(self) -> str:
         """A key of `WHERE`."""
-        estimate, low, high, _ = self.fraction
-        if estimate in (0.0, 1.0):
-            return "everywhere" if estimate else "nowhere"
-        return "most" if low > 1 / 2 else "little" if high < 1 / 2 else "some"
+        _, low, high, _ = self.fraction
+        return "most" if low > 1 / 2 else "little" if high < 1 / 2 else "open"
 
     @property
     def sentence(self) -> Sentence:
-        """Whether it wins everywhere, and how that changes along the most important field."""
+        """In how much of the space it wins, and how that changes along the most important field."""
         _, low, high, n = self.fraction
         name = next(iter(self.fields))
         strip = self.along(name)
-        shares = (f"{each.wins:g}/{each.n}" for each in strip)
+        shares = (f"{each.wins:.3g}/{each.n}" for each in strip)
         parts = zip(labels(self.fields[name], len(strip)), shares, strict=True)
         return WHERE[self.where], {
             "challenger": self.pair.challenger,
             "baseline": self.pair.baseline,
-            "wins": f"{self.wins:g}",
+            "wins": f"{self.wins:.3g}",
             "n": n,
+            "seeds": len(self.trials[0].by_seed),
             "interval": f"{100 * low:.0f}–{100 * high:.0f} %",
             "strip": f"{name} {', '.join(f'{label}: {share}' for label, share in parts)}",
         }
@@ -150,7 +150,7 @@ class Sensitivity:
             "wins": self.wins,
             "fraction": self.fraction._asdict(),
             "fields": {name: str(domain) for name, domain in self.fields.items()},
-            "trials": [trial._asdict() for trial in self.trials],
+            "trials": [{**trial._asdict(), "won": trial.won} for trial in self.trials],
         }
 
     def _places(self, name: str, count: int) -> NDArray[np.intp]:
@@ -229,7 +229,7 @@ def _sensitivity(tuning: Tuning, pair: Pair, challenger: Tuned, baseline: Tuned)
 
 def _compared(tuning: Tuning, lowest: float, mine: Tried, theirs: Tried) -> Compared:
     a, b = (tried.score if math.isfinite(tried.score) else lowest for tried in (mine, theirs))
-    won = 0.5 if mine.score == theirs.score else float(mine.score > theirs.score)
+    won = tuple(0.5 if x == y else float(x > y) for x, y in zip(mine.by_seed, theirs.by_seed, strict=True))
     return Compared(mine.number, {name: mine.values[name] for name in tuning.shared}, a - b, won)
 
 

@@ -37,12 +37,31 @@ def expected_best(scores: ArrayLike, trials: ArrayLike, confidence: float = CONF
     Raises:
         ValueError: There is no score, or one that is not finite.
     """
-    ranked, k = np.sort(np.asarray(scores, float)), np.asarray(trials, float)[:, None]
+    ranked = np.sort(np.asarray(scores, float))
     if not ranked.size or not np.isfinite(ranked).all():
         raise ValueError("the best of no trials, or of a score that is not finite, is not known")
-    at_most = (np.arange(len(ranked) + 1) / len(ranked)) ** k
+    at_most = _at_most(len(ranked), trials)
     weights = np.diff(at_most)
     mean = weights @ ranked
     deviation = np.sqrt((weights * (ranked - mean[:, None]) ** 2).sum(axis=1))
     low, high = (ranked[(at_most[:, 1:] >= (1 + side * confidence) / 2).argmax(axis=1)] for side in (-1, 1))
     return Best(mean, deviation, low, high)
+
+
+def mean_best(scores: ArrayLike, trials: ArrayLike) -> NDArray[np.float64]:
+    """The mean of `expected_best` of many searches at once.
+
+    Args:
+        scores: Finite, (..., n).
+        trials: Numbers of trials k, (m,).
+
+    Returns:
+        An array (..., m).
+    """
+    ranked = np.sort(np.asarray(scores, float), axis=-1)
+    return ranked @ np.diff(_at_most(ranked.shape[-1], trials)).T
+
+
+def _at_most(made: int, trials: ArrayLike) -> NDArray[np.float64]:
+    """The probability that the best of k draws is at most the i-th of those made, i from 0 on, (m, made + 1)."""
+    return (np.arange(made + 1) / made) ** np.asarray(trials, float)[:, None]

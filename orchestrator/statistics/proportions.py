@@ -34,6 +34,16 @@ def jeffreys(successes: ArrayLike, n: ArrayLike, confidence: float = CONFIDENCE)
     return np.where(k == 0, 0 * total, low), np.where(k == total, total / total, high)
 
 
+def clopper_pearson(successes: float, n: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
+    """The exact interval of Clopper & Pearson 1934, (low, high); successes may be a fraction."""
+    from scipy.special import betaincinv
+
+    tail, failures = (1 - confidence) / 2, n - successes
+    low = float(betaincinv(successes, failures + 1, tail)) if successes > 0 else 0.0
+    high = float(betaincinv(successes + 1, failures, 1 - tail)) if failures > 0 else 1.0
+    return low, high
+
+
 def _counts(successes: ArrayLike, n: ArrayLike) -> Bounds:
     total = np.asarray(n, float)
     return np.asarray(successes, float), np.where(total > 0, total, np.nan)

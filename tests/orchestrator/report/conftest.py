@@ -115,6 +115,10 @@ def tuned_by() -> Callable[[Experiment, Score], tuple[Tuned, ...]]:
     return _tuned_by
 
 
+def _alike(value: float | None, seeds: int) -> tuple[float, ...]:
+    return (WORST if value is None else value,) * seeds
+
+
 def _tuned_by(experiment: Experiment, score: Score) -> tuple[Tuned, ...]:
     tuning = experiment.tuning
     assert tuning is not None
@@ -124,7 +128,7 @@ def _tuned_by(experiment: Experiment, score: Score) -> tuple[Tuned, ...]:
         epochs = experiment.settled(*labels).training.epochs
         found = [(values, score(labels[0], values)) for values in points(space, tuning)]
         tried = tuple(
-            Tried(number, values, epochs, WORST if value is None else value)
+            Tried(number, values, epochs, WORST if value is None else value, _alike(value, len(tuning.seeds)))
             for number, (values, value) in enumerate(found)
         )
         return Tuned(Competitor(*labels), space, tried, max(tried, key=lambda each: each.score))

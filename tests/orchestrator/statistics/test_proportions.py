@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import beta, binom, binomtest
 
-from orchestrator.statistics.proportions import jeffreys, wilson
+from orchestrator.statistics.proportions import clopper_pearson, jeffreys, wilson
 
 UNHURRIED = settings(deadline=None)
 
@@ -34,6 +34,19 @@ def test_both_are_scipys(pair: tuple[int, int]) -> None:
     assert wilson(k, n) == (pytest.approx(expected.low, abs=1e-12), pytest.approx(expected.high, abs=1e-12))
     low, high = beta.ppf([0.025, 0.975], k + 0.5, n - k + 0.5)
     assert jeffreys(k, n) == (pytest.approx(low if k else 0), pytest.approx(high if k < n else 1))
+
+
+@UNHURRIED
+@given(counts)
+def test_the_exact_interval_is_scipys(pair: tuple[int, int]) -> None:
+    expected = binomtest(*pair).proportion_ci(method="exact")
+    assert clopper_pearson(*pair) == pytest.approx((expected.low, expected.high))
+
+
+def test_fractions_of_successes_lie_between_whole_ones() -> None:
+    (low, high), *others = (clopper_pearson(count, 6) for count in (3.5, 3, 4))
+    assert others[0][0] < low < others[1][0]
+    assert others[0][1] < high < others[1][1]
 
 
 @both
