@@ -163,7 +163,7 @@ def launch(
         join=join,
         trust_old=trust_old,
         whole=wiring.experiment(file, loss, backbone, dataset),
-        stated=wiring.stated(file),
+        stated=wiring.stated(file, experiment),
         rehash=rehash,
         hook=hook,
         console=console,
@@ -719,7 +719,12 @@ def _conclude(
         if ended.runs:
             wiring.show(comparison, results, plan, place, ended.runs)
     console.print(
-        overview.next_commands(file, wiring.near(place.root), wiring.near(place.results(plan.experiment.name))),
+        overview.next_commands(
+            file,
+            wiring.near(place.root),
+            wiring.near(place.results(plan.experiment.name)),
+            is_fixed=plan.experiment.sequence is None,
+        ),
         soft_wrap=True,
     )
     return len(results.damaged), comparison

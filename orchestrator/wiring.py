@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from orchestrator.execution.executor import Executor
     from orchestrator.execution.placement import Placement
     from orchestrator.experiment import Axis, Experiment
+    from orchestrator.looks import Looked
     from orchestrator.plan import Cell, Contents, Plan
     from orchestrator.records.checkpoints import Checkpoints
     from orchestrator.records.contents import Ask
@@ -69,20 +70,27 @@ def experiment(
     return revise(load(_located(file)), named, only=only, seeds=_seeds(seeds))
 
 
-def stated(file: Path) -> dict[str, Any]:
-    """What the experiment's file states before there are results, whatever flags add or leave out."""
+def whole(file: Path) -> Experiment:
+    """The experiment of a file, whatever flags add or leave out."""
     from orchestrator.experiment import load
+
+    return load(_located(file))
+
+
+def stated(file: Path, asked: Experiment | None = None) -> dict[str, Any]:
+    """What the experiment's file states before there are results, and the seeds that are planned with its flags."""
+    from orchestrator.looks import planned
     from orchestrator.stated import stated as hashes
 
-    return hashes(load(_located(file)))
+    found = whole(file)
+    return {**hashes(found), "plan": planned(found, asked or found)}
 
 
 def registered(file: Path) -> str:
     """A hash of what the experiment's file states, to be published before anything runs."""
-    from orchestrator.experiment import load
     from orchestrator.stated import register
 
-    return register(load(_located(file)))
+    return register(whole(file))
 
 
 def contents(asked: Experiment, place: Workspace, data_dir: Path | None, ask: Ask | None = None) -> dict[str, Content]:
@@ -571,6 +579,7 @@ def compared(results: Results, plan: Plan, place: Workspace, file: Path) -> Comp
     pool = pooled(plan.experiment, rows, ledger, codes(plan.experiment), again)
     stage = trials(plan.experiment, place, plan.contents)
     tried = aggregate(stage.plan, Evaluations(place.evaluations)).rows() if stage else []
+    found = whole(file)
     return compare(
         plan.experiment,
         rows,
@@ -581,7 +590,27 @@ def compared(results: Results, plan: Plan, place: Workspace, file: Path) -> Comp
         tuned=stage.tuned if stage else (),
         trial_rows=tried,
         data=data(plan, place),
+        looked=_looked(found, plan, results, place),
+        whole=found,
     )
+
+
+def _looked(file: Experiment, plan: Plan, results: Results, place: Workspace) -> Looked:
+    """Under which plans of seeds the cells of an experiment began, and those of seeds that it has no longer."""
+    from orchestrator.looks import Looked, began, planned
+    from orchestrator.records.earlier import dropped
+    from orchestrator.records.evaluations import Evaluations
+
+    found = Looked(planned(file, plan.experiment))
+    for row in results.all_rows():
+        key, record = (row["dataset"], row["backbone"], row["loss"]), results.stated.get(row["cell_id"])
+        found.cells[key].append(began(file.name, row["started"], record, is_foreign=row["origin"] != "here"))
+    for cell, content in dropped(plan, Evaluations(place.evaluations)):
+        record = content["provenance"].get("stated")
+        if record is None or record["experiment"] == file.name:  # else others asked for those seeds
+            key = cell.dataset, cell.backbone, cell.loss
+            found.cells[key].append(began(file.name, content["started"], record, is_foreign=False))
+    return found
 
 
 def _dated(asked: Experiment, now: Mapping[str, Any], results: Results) -> dict[str, When]:
@@ -684,7 +713,7 @@ def show(comparison: Comparison, results: Results, plan: Plan, place: Workspace,
         for name, interval in line.means.items()
     }
     verdicts = {
-        "/".join(filter(None, (each.claim.id, each.backbone, each.dataset))): each.verdict
+        "/".join(filter(None, (each.claim.id, each.backbone, each.dataset))): each.marked
         for each in comparison.findings
     }
     counted = results.without(comparison.left_out).all_rows()

@@ -92,7 +92,7 @@ class Results:
     replicas: pa.Table
     """In the same columns, the cells that were trained again so that pairs meet in one environment."""
     stated: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """What its experiment stated when each cell began, by the cell's id, where that was recorded."""
+    """What its experiment stated when each cell or replica began, by its id, where that was recorded."""
     lost: tuple[str, ...] = ()
     """Why each file of validation rows that is missing, or another, cannot be read; its cell is done nevertheless."""
 
@@ -149,7 +149,7 @@ def aggregate(plan: Plan, evaluations: Evaluations, marks: Marks | None = None) 
         tuple(cell for cell in plan.cells if cell.id in gone),
         (*damaged, *spoilt.values(), *spoilt_replicas.values()),
         other,
-        {cell: record for part in parts for cell, record in part.stated.items()},
+        {cell: record for part in (*parts, *replicas) for cell, record in part.stated.items()},
         tuple(sentence for part in (*parts, *replicas) for sentence in part.lost),
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -16,6 +16,7 @@ from orchestrator.combination import combine
 from orchestrator.drift.pool import Pool
 from orchestrator.evidence import evidence, step
 from orchestrator.experiment import Claim, Experiment, Sequential, Threshold
+from orchestrator.looks import NOT_KNOWN, Looked, Looks, leaves_out, marked
 from orchestrator.outcome import Result, has_figures
 from orchestrator.questions import Key, Part, Question, parts, questions
 from orchestrator.records.earlier import NOTHING, Data
@@ -98,6 +99,8 @@ class Line:
     """No better than a guess on their own training images; they count as they are."""
     unpaired: int = 0
     """Seeds of which the loss and the baseline both have a result, but none from the same environment."""
+    is_fixed: bool = False
+    """Whether all seeds that were planned beforehand count, and no others: a test holds at one look alone."""
 
 
 @dataclass(frozen=True)
@@ -144,6 +147,13 @@ class Finding:
     """Of a claim about all or some of them, the one whose difference this is, which decides."""
     waits: bool = False
     """Whether the claim is secondary and some primary one has no verdict yet."""
+    looks: Looks = NOT_KNOWN
+    """Under how many plans of seeds its cells began: with several, its verdict is exploratory."""
+
+    @property
+    def marked(self) -> str:
+        """The verdict, with what looks make of it."""
+        return marked(self.verdict, self.looks.standing)
 
 
 @dataclass(frozen=True)
@@ -181,6 +191,10 @@ class Comparison:
     """Replicas that a launch on this machine would train to bring these together."""
     imported: Imported | None = None
     """What cells were trained elsewhere; None where none was."""
+    looks: Looks = NOT_KNOWN
+    """Under how many plans of seeds any of its cells began."""
+    is_narrowed: bool = False
+    """Whether flags leave out planned seeds: then there is no verdict."""
 
     @property
     def left_out(self) -> frozenset[str]:
@@ -215,6 +229,7 @@ class Comparison:
             {
                 **{name: getattr(self, name) for name in about},
                 "stated": self.when_all,
+                "looks": self.looks.to_json(),
                 "sequence": self.sequence and self.sequence.model_dump(),
                 "pool": self.pool and self.pool.to_json(),
                 "audit": self.audit and self.audit.to_json(),
@@ -229,6 +244,7 @@ class Comparison:
                         **{name: value for name, value in vars(finding).items() if name != "claim"},
                         "unequal": [str(each) for each in finding.unequal],
                         "stated": _dated(self.when(finding.claim)),
+                        "looks": finding.looks.to_json(),
                     }
                     for finding in self.findings
                 ],
@@ -251,6 +267,8 @@ def compare(
     tuned: Sequence[Tuned] = (),
     trial_rows: Sequence[Row] = (),
     data: Data | None = None,
+    looked: Looked | None = None,
+    whole: Experiment | None = None,
     rng: np.random.Generator | None = None,
 ) -> Comparison:
     """Compare all losses of an experiment from its results table.
@@ -266,17 +284,28 @@ def compare(
         tuned: How each loss was tuned on each backbone and dataset.
         trial_rows: The results table of the tuning stage.
         data: What there is to know of the data.
+        looked: Under which plans of seeds cells began; not known without it.
+        whole: The experiment as its file has it, where flags change it: what they leave out counts among the
+            questions nevertheless, and without seeds that are planned there is no verdict.
         rng: Draws resamples; by default always the same ones.
     """
     everything = (*rows, *replicas)
     left = pool.left_out if pool else ()
     rows, counted = _without(rows, left), _without(everything, left)
-    by_key = _by_key(counted)
-    tests = _tests(experiment, by_key, np.random.default_rng(0) if rng is None else rng)
+    by_key, whole, seen = _by_key(counted), whole or experiment, _Seen(looked, experiment)
+    narrowed = leaves_out(whole, experiment)
+    fixed = frozenset() if narrowed or experiment.sequence else seen.fixed()
+    tests = _tests(experiment, by_key, fixed, whole, np.random.default_rng(0) if rng is None else rng)
     contest = audit(experiment, rows, tuned, trial_rows)
-    findings = tuple(_marked(finding, experiment, contest) for finding in _findings(experiment, by_key))
+    findings = tuple(
+        replace(_marked(finding, experiment, contest), looks=seen.at(finding))
+        for finding in findings_of(experiment, by_key, whole)
+    )
     planned = _planned(experiment, _by_key(everything), findings)
-    lines = tuple(replace(line, tests=tests.get(_key(line))) for line in _lines(experiment, by_key, planned))
+    lines = tuple(
+        replace(line, tests=tests.get(_key(line)), is_fixed=_key(line) in fixed)
+        for line in _lines(experiment, by_key, planned)
+    )
     return Comparison(
         experiment=experiment.name,
         question=experiment.question,
@@ -293,23 +322,63 @@ def compare(
         threshold=experiment.threshold,
         audit=contest,
         data=data or NOTHING,
-        machines=_machines(experiment, _without(everything, pool.other_code if pool else ())),
+        machines=None
+        if narrowed
+        else _machines(experiment, _without(everything, pool.other_code if pool else ()), seen),
         unpaired=sum(line.unpaired for line in lines),
         owed=owed,
         imported=Imported.among(everything),
+        looks=seen.everywhere(),
+        is_narrowed=narrowed,
     )
+
+
+class _Seen(NamedTuple):
+    """The looks at what an experiment compares."""
+
+    looked: Looked | None
+    experiment: Experiment
+
+    def at(self, finding: Finding) -> Looks:
+        """At what a finding rests on."""
+        return self._of(key for question in _asked(finding, self.experiment) for key in question.measures)
+
+    def of(self, question: Question) -> Looks:
+        """At a claim in one setting."""
+        return self._of(question.measures)
+
+    def fixed(self) -> frozenset[Key]:
+        """The losses in settings of which, and of the baseline there, the number of seeds was planned."""
+        baseline = self.experiment.baseline
+        pairs = {key: (key, (*key[:2], baseline)) for key in _keys(self.experiment)}
+        return frozenset(key for key, both in pairs.items() if self._of(both).standing == "planned")
+
+    def everywhere(self) -> Looks:
+        """At any of it."""
+        return self._of(_keys(self.experiment))
+
+    def _of(self, keys: Iterable[Key]) -> Looks:
+        return self.looked.at(keys) if self.looked else NOT_KNOWN
+
+
+def _keys(experiment: Experiment) -> list[Key]:
+    return [(*setting, loss.label) for setting in _settings(experiment) for loss in experiment.losses]
 
 
 def _without(rows: Iterable[Row], cells: Collection[str]) -> list[Row]:
     return [row for row in rows if row.get("cell_id") not in cells]
 
 
-def _machines(experiment: Experiment, rows: Sequence[Row]) -> Machines | None:
+def _machines(experiment: Experiment, rows: Sequence[Row], seen: _Seen) -> Machines | None:
     """What several environments say of the claims about one setting each, every one by itself."""
     blocks = {block: _by_key(found) for block, found in by_block(rows).items()}
     asked = questions(experiment) if len(blocks) > 1 else ()
     found = (
-        answer(*question, [_heard(block, _at_once(question, by_key, ())) for block, by_key in blocks.items()])
+        answer(
+            *question,
+            [_heard(block, _at_once(question, by_key, ())) for block, by_key in blocks.items()],
+            seen.of(question).standing,
+        )
         for question in asked
         if not question.claim.is_combined
     )
@@ -356,19 +425,24 @@ def _told(line: Line) -> dict[str, Any]:
 
 
 def _tests(
-    experiment: Experiment, by_key: Mapping[Key, Sequence[Row]], rng: np.random.Generator
+    experiment: Experiment,
+    by_key: Mapping[Key, Sequence[Row]],
+    fixed: Collection[Key],
+    whole: Experiment,
+    rng: np.random.Generator,
 ) -> dict[Key, dict[str, Tested]]:
-    """Every test of every difference, by setting and loss."""
-    losses = [loss.label for loss in experiment.losses if loss.label != experiment.baseline]
-    keys = [(*setting, loss) for setting in _settings(experiment) for loss in losses]
+    """Every test of every difference, by setting and loss; adjusted p only of those whose seeds were fixed."""
+    keys = _challengers(experiment)
     if not keys:
         return {}
     differences = np.stack([_differences(key, experiment, by_key) for key in keys], axis=1)
     steps = np.array([[step(name, by_key.get(key, ())) for key in keys] for name in compared(experiment)])
     t = paired.paired_t_test(differences, steps)
     pairs = (~np.isnan(differences)).sum(axis=-1)
-    whole = t if experiment.sequence else np.where(pairs == len(experiment.seeds), t, np.nan)  # or a star would flatter
-    holm, fdr = multiplicity.holm(whole), multiplicity.benjamini_hochberg(whole)
+    is_whole = (pairs == len(experiment.seeds)) & np.array([key in fixed for key in keys])
+    kept = np.where(is_whole, t, np.nan)  # or a star would flatter
+    others = len(set(_challengers(whole)) - set(keys))
+    holm, fdr = (_among(correct, kept, others) for correct in (multiplicity.holm, multiplicity.benjamini_hochberg))
     flipped = paired.sign_flip_test(differences, rng, DRAWS)
     low, high = paired.bca_interval(differences, rng, DRAWS)
     low, high = (np.where(pairs < ENOUGH_SEEDS, np.nan, bound) for bound in (low, high))
@@ -379,6 +453,18 @@ def _tests(
         key: {name: Tested(*(column[m][k] for column in values)) for m, name in enumerate(compared(experiment))}
         for k, key in enumerate(keys)
     }
+
+
+def _challengers(experiment: Experiment) -> list[Key]:
+    """What is compared with the baseline."""
+    return [key for key in _keys(experiment) if key[2] != experiment.baseline]
+
+
+def _among(
+    correct: Callable[[NDArray[np.float64]], NDArray[np.float64]], p: NDArray[np.float64], others: int
+) -> NDArray[np.float64]:
+    """Adjusted p (measures, keys) among those of as many more keys, which are left out of view."""
+    return correct(np.pad(p, ((0, 0), (0, others)), constant_values=np.nan))[:, : p.shape[1]]
 
 
 def _differences(key: Key, experiment: Experiment, by_key: Mapping[Key, Sequence[Row]]) -> NDArray[np.float64]:
@@ -463,14 +549,31 @@ def _mean(rows: Sequence[Row], metric: str) -> Interval:
     return Interval(values[0], float(low), float(high), len(values))
 
 
-def _findings(experiment: Experiment, by_key: Mapping[Key, Sequence[Row]]) -> Iterator[Finding]:
-    """Verdicts that stand although many were asked for, and the seeds that open ones still need."""
+def findings_of(
+    experiment: Experiment, by_key: Mapping[Key, Sequence[Row]], whole: Experiment | None = None
+) -> Iterator[Finding]:
+    """Verdicts that stand although many were asked for, and the seeds that open ones still need.
+
+    Args:
+        experiment: What is asked.
+        by_key: The results, of replicas, too, by dataset, backbone and loss.
+        whole: The experiment as its file has it, where flags leave something out.
+    """
+    whole = whole or experiment
     if experiment.sequence:
-        asked = list(questions(experiment))
-        yield from (_in_sequence(question, by_key, experiment.sequence, len(asked)) for question in asked)
+        asked, family = list(questions(experiment)), len(list(questions(whole)))
+        yield from (_in_sequence(question, by_key, experiment.sequence, family) for question in asked)
     else:
         found = [found for claim in experiment.claims for found in _of_claim(claim, experiment, by_key)]
-        yield from _corrected(found)
+        if leaves_out(whole, experiment):
+            found = [_without_verdict(each) for each in found]
+        yield from _corrected(found, whole)
+
+
+def _without_verdict(finding: Finding) -> Finding:
+    """The difference alone, where flags leave out planned seeds."""
+    open_: dict[str, Any] = {"verdict": "undecided", "alone": "undecided", "withheld": "narrowed"}
+    return replace(finding, **open_, p=math.nan, signs=math.nan, doubted=False)
 
 
 def _of_claim(claim: Claim, experiment: Experiment, by_key: Mapping[Key, Sequence[Row]]) -> Iterator[Finding]:
@@ -564,13 +667,15 @@ def _in_state(state: Result, *rows: Sequence[Row]) -> int:
     return sum(row["state"] == state for each in rows for row in each)
 
 
-def _corrected(findings: Sequence[Finding]) -> Iterator[Finding]:
+def _corrected(findings: Sequence[Finding], whole: Experiment) -> Iterator[Finding]:
     """The findings in their order, with verdicts that stand among all of their family and after those before it."""
-    families = [[finding for finding in findings if finding.claim.family == name] for name in FAMILIES]
-    adjusted = multiplicity.gated([[finding.p for finding in family] for family in families])
+    found = {name: [finding.p for finding in findings if finding.claim.family == name] for name in FAMILIES}
+    sizes = {name: max(family_size(whole, name), len(found[name])) for name in FAMILIES}
+    # what flags leave out is asked nevertheless
+    padded = [[*found[name], *[math.nan] * (sizes[name] - len(found[name]))] for name in FAMILIES]
+    adjusted = multiplicity.gated(padded)
     is_shut = bool((adjusted[0] > ALPHA).any() or np.isnan(adjusted[0]).any())
     ordered = dict(zip(FAMILIES, map(iter, adjusted), strict=True))
-    sizes = dict(zip(FAMILIES, map(len, families), strict=True))
     for finding in findings:
         claim, p = finding.claim, float(next(ordered[finding.claim.family]))
         stands = finding.alone if p <= ALPHA else "undecided"
@@ -582,6 +687,13 @@ def _corrected(findings: Sequence[Finding]) -> Iterator[Finding]:
 
 
 FAMILIES = ("primary", "secondary")
+
+
+def family_size(experiment: Experiment, family: str) -> int:
+    """How many verdicts the claims of a family ask for."""
+    own = [claim for claim in experiment.claims if claim.family == family]
+    found = [(claim, len(parts(claim, experiment))) for claim in own]
+    return sum(count if claim.over == "each" else min(count, 1) for claim, count in found)
 
 
 def _is_one_interval(claim: Claim) -> bool:

@@ -6,12 +6,14 @@ from collections.abc import Iterator, Mapping
 
 from orchestrator import units
 from orchestrator.claims import Claim
+from orchestrator.looks import Looks, marked
 from orchestrator.report.comparison import Comparison, Finding
 from orchestrator.sentences import Sentence
 from orchestrator.statistics.intervals import ENOUGH, Interval
 from orchestrator.statistics.pairs import Withheld
 
 WITHHELD: Mapping[Withheld, str] = {
+    "narrowed": "no verdict while flags leave out planned seeds",
     "missing": "no verdict while planned cells are missing",
     "few": "no verdict from fewer than {enough} pairs of seeds",
     "no spread": "no spread seen: all pairs say the same, which gives no verdict",
@@ -21,14 +23,16 @@ WITHHELD: Mapping[Withheld, str] = {
 
 def doubts(finding: Finding) -> Iterator[Sentence]:
     """Why there is no verdict or what would give one, which cells were lost, and what the verdict assumes."""
+    if len(finding.looks.plans) > 1:
+        yield _looked(finding.looks)
     if finding.waits:
         yield "secondary: waits until every primary claim has a verdict", {}
     if finding.verdict != finding.alone:
-        yield "{verdict} if it were the only question", {"verdict": finding.alone}
+        yield "{verdict} if it were the only question", {"verdict": marked(finding.alone, finding.looks.standing)}
     if finding.withheld:
         yield WITHHELD[finding.withheld], {"enough": ENOUGH}
     if finding.seeds_needed:
-        yield "about {count} seeds would decide if the true difference is as estimated", {"count": finding.seeds_needed}
+        yield SEEDS, {"count": finding.seeds_needed}
     if finding.bound is not None:
         text = "no practical number of seeds decides; the 95 % interval leaves a size of up to {bound}"
         yield text, {"bound": units.amount(finding.bound, finding.claim.metrics, 3)}
@@ -39,6 +43,31 @@ def doubts(finding: Finding) -> Iterator[Sentence]:
     if finding.doubted:
         text = "a sign test disagrees (p = {p}), so the verdict rests on differences being about normal"
         yield text, {"p": f"{finding.signs:.2f}"}
+
+
+SEEDS = "about {count} seeds would decide if the true difference is as estimated; more than planned are a new look, and what it says is exploratory: `seeds: {{min, max, until}}`, stated before the first launch, adds seeds without one"  # noqa: E501 - one key of words.json
+
+
+def _looked(looks: Looks) -> Sentence:
+    plans = {"plans": " → ".join(looks.plans), "count": len(looks.plans)}
+    if looks.error is None:
+        text = "exploratory: at least {count} looks (seeds: {plans}), and not all cells record which seeds were planned: the error is not known"  # noqa: E501 - one key of words.json
+        return text, plans
+    text = "exploratory: {count} looks (seeds: {plans}), so verdicts are wrong in up to {percent} %"
+    return text, plans | {"percent": round(100 * looks.error)}
+
+
+def looked(comparison: Comparison) -> Iterator[Sentence]:
+    """What a reader must know of the number of seeds: that it was changed after results, or that this is not known."""
+    looks = comparison.looks
+    if comparison.is_narrowed:
+        yield "Flags leave out planned seeds: no verdict and no star.", {}
+    if looks.standing == "exploratory":
+        text = "The seeds were changed after results (seeds: {plans}): verdicts on these cells are exploratory, wrong in up to 5 % for each look; they have no star, and p and intervals are those of one look."  # noqa: E501 - one key of words.json
+        yield text, {"plans": " → ".join(looks.plans)}
+    if looks.unknown or not looks.plans:
+        text = "Looks: not known. Not all cells record which seeds were planned when they began, so nobody can tell whether seeds were added after results; there is no star."  # noqa: E501 - one key of words.json
+        yield text, {}
 
 
 WRONG = {3: (10, 73), 5: (12, 58), 10: (9, 36), 20: (8, 13)}

@@ -55,7 +55,7 @@ def latex(comparison: Comparison, overall: Overall | None = None) -> str:
 def _paper_caption(comparison: Comparison, overall: Overall | None) -> str:
     marks = (
         "Bold: the best mean of a setting; underlined: not shown to be worse than it (paired t test, 5 %, Holm over "
-        "the losses of the setting), which fewer than 3 seeds cannot show of any."
+        "the losses of the setting), which fewer than 3 seeds, and seeds not fixed beforehand, cannot show of any."
     )
     told = [comparison.question, tables.caption(comparison), *tables.fairness(comparison), _n(comparison)]
     return " ".join([*told, marks if overall else ""]).strip()
@@ -71,20 +71,24 @@ def _n(comparison: Comparison) -> str:
 def _compared(comparison: Comparison, overall: Overall | None) -> Iterator[list[str]]:
     """The lines of each setting under its name, as LaTeX, with the best and what is level with it marked."""
     for name, lines in tables.by_setting(comparison):
-        yield [_heading(name, len(tables.headings(comparison))), *(_row(_marked(line, overall)) for line in lines)]
+        here = list(lines)
+        is_tested = all(line.is_fixed for line in here)
+        rows = [_row(_marked(line, overall, is_tested=is_tested)) for line in here]
+        yield [_heading(name, len(tables.headings(comparison))), *rows]
 
 
 def _heading(text: str, columns: int) -> str:
     return rf"\multicolumn{{{columns}}}{{@{{}}l@{{}}}}{{\textit{{{_escaped(text)}}}}} \\"
 
 
-def _marked(line: Line, overall: Overall | None) -> list[str]:
+def _marked(line: Line, overall: Overall | None, *, is_tested: bool) -> list[str]:
+    """The best in bold; underlined what is not shown to be worse: whatever has no valid test of one look."""
     shown = [_escaped(cell) for cell in tables.cells(line)]
     for column, metric in enumerate(line.means, start=2):
         leaders = overall and overall.leaders.get((line.dataset, line.backbone, metric))
         if leaders and line.loss == leaders.best:
             shown[column] = rf"\textbf{{{shown[column]}}}"
-        elif leaders and line.loss in leaders.level:
+        elif leaders and (line.loss in leaders.level or (not is_tested and line.means[metric].n)):
             shown[column] = rf"\underline{{{shown[column]}}}"
     return shown
 

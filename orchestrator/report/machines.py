@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from orchestrator.blocks import Row, is_cell
 from orchestrator.claims import Claim
 from orchestrator.environment import Environment, apart
+from orchestrator.looks import Standing, marked
 from orchestrator.outcome import has_figures
 from orchestrator.plan import original
 from orchestrator.sentences import Sentence, filled
@@ -66,6 +67,8 @@ class Answer(NamedTuple):
     heard: tuple[Heard, ...]
     metrics: tuple[str, ...]
     """What the claim is about."""
+    standing: Standing = "unknown"
+    """What looks make of the verdicts."""
 
     @property
     def agrees(self) -> bool | None:
@@ -90,7 +93,9 @@ class Machines:
             yield NOISE, {**noise._asdict(), **points}
         for answer in self.answers:
             names = apart({each.environment: self.environments[each.environment] for each in answer.heard})
-            heard = [_heard(each, names[each.environment], answer.metrics) for each in answer.heard]
+            heard = [
+                _heard(each, names[each.environment], answer.metrics, answer.standing) for each in answer.heard
+            ]
             about = {name: getattr(answer, name) for name in ("claim", "dataset", "backbone")}
             yield {True: SAME, False: OTHERWISE, None: UNTOLD}[answer.agrees], {**about, "heard": heard}
         if self.answers:
@@ -110,10 +115,10 @@ class Machines:
         return {"environments": environments, "noise": [each._asdict() for each in self.noise], "answers": answers}
 
 
-def _heard(heard: Heard, machine: str, metrics: Sequence[str]) -> Sentence:
+def _heard(heard: Heard, machine: str, metrics: Sequence[str], standing: Standing) -> Sentence:
     difference = shown(heard.difference, metrics)
     return HEARD, {
-        "verdict": (heard.verdict, {}),
+        "verdict": (marked(heard.verdict, standing), {}),
         "machine": machine,
         "difference": difference,
         "n": heard.difference.n,
@@ -133,10 +138,12 @@ def by_block(rows: Iterable[Row]) -> dict[str, list[Row]]:
     return dict(found)
 
 
-def answer(claim: Claim, dataset: str, backbone: str, heard: Sequence[Heard]) -> Answer | None:
+def answer(
+    claim: Claim, dataset: str, backbone: str, heard: Sequence[Heard], standing: Standing = "unknown"
+) -> Answer | None:
     """What several environments say; None where fewer than two have a pair."""
     told = tuple(each for each in heard if each.difference.n)
-    return Answer(claim.id, dataset, backbone, told, claim.metrics) if len(told) > 1 else None
+    return Answer(claim.id, dataset, backbone, told, claim.metrics, standing) if len(told) > 1 else None
 
 
 def machines(metrics: Iterable[str], rows: Sequence[Row], answers: Sequence[Answer]) -> Machines | None:

@@ -183,20 +183,31 @@ def ended(counts: Mapping[str, int]) -> str:
     return ", ".join([f"{counts['done']} of {counts['total']} cells done", *named])
 
 
-def next_commands(file: Path, workspace: Location, results: Location) -> Text:
-    """What to try next, ready to be copied."""
+UNTIL = "seeds: {min: 5, max: 30, until: decided}"
+"""As a file may ask for seeds."""
+
+
+def next_commands(file: Path, workspace: Location, results: Location, *, is_fixed: bool) -> Text:
+    """What to try next, ready to be copied; where the number of seeds is fixed, what to state in its place."""
     program = "python -m orchestrator"
     options = "" if workspace == Path("runs") else f" --workspace {quote(str(workspace))}"
     target = f"{quote(str(file))}{options}"
     lines = [
         (f"{program} ui{options}", "compare runs in MLflow"),
         (f"{program} launch {target} --backbone resnet18", "add a backbone; only new cells run"),
-        (f"{program} launch {target} --seeds 10", "more seeds, narrower intervals"),
         (f"{program} report {target}", "the page to read and to show"),
         (f"{program} compare {target} --format latex", "the table for a paper"),
     ]
     hints = (Text.assemble("  ", (command, "bold"), (f"  # {purpose}", "dim")) for command, purpose in lines)
-    return Text("\n").join([Text(f"\nResults: {results}. Next:"), *hints])
+    told = [Text(f"\nResults: {results}. Next:"), *hints]
+    if is_fixed:
+        told.append(
+            Text.assemble("More seeds, as claims need them: ", (UNTIL, "bold"), (f" in {file}. {LATER}", "dim"))
+        )
+    return Text("\n").join(told)
+
+
+LATER = "Stated before the first launch it costs no look; stated now, verdicts are exploratory."
 
 
 def statuses(states: Sequence[Status], nothing: str) -> RenderableType:

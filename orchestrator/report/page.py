@@ -28,7 +28,7 @@ from orchestrator.report import across, figures, tables, within
 from orchestrator.report.comparison import Comparison, Finding, Line
 from orchestrator.report.contest import Contest, Setting, told_of
 from orchestrator.report.curves import GRID, Curve, gather
-from orchestrator.report.doubts import assumption, shown
+from orchestrator.report.doubts import assumption, looked, shown
 from orchestrator.report.doubts import doubts as sentences
 from orchestrator.report.styles import COLOURS, Look, look
 from orchestrator.report.words import Said, joined, measure, say, words
@@ -61,7 +61,8 @@ class Judged(NamedTuple):
     sentence: Said
     stated: Said
     """When it was stated."""
-    counts: Mapping[str, int]
+    counts: Mapping[tuple[str, str], int]
+    """How many findings have each verdict, by itself and with what looks make of it."""
     findings: Sequence[Finding]
 
 
@@ -215,8 +216,8 @@ class _View:
         """The experiment's claims in their order, each with its findings."""
         for claim in self.experiment.claims:
             findings = [finding for finding in self.comparison.findings if finding.claim.id == claim.id]
-            counts = Counter(finding.verdict for finding in findings)
-            ordered = {verdict: counts[verdict] for verdict in VERDICTS if counts[verdict]}
+            counts = Counter((finding.verdict, finding.marked) for finding in findings)
+            ordered = {found: counts[found] for found in sorted(counts, key=lambda each: [*VERDICTS].index(each[0]))}
             yield Judged(claim.id, statement(claim), dated(self.comparison.when(claim)), ordered, findings)
 
     def stated_after(self) -> bool:
@@ -251,6 +252,10 @@ class _View:
         """How many cells were trained elsewhere, and what of theirs is as stated; nothing where none was."""
         found = self.comparison.imported
         return [say(text, **values) for text, values in found.sentences()] if found else []
+
+    def looked(self) -> list[Said]:
+        """What a reader must know of the number of seeds, where it was not simply planned."""
+        return [say(text, **values) for text, values in looked(self.comparison)]
 
     def too_few(self) -> Said | None:
         """That the fewest pairs of seeds cannot show anything without assumptions, where that is so."""

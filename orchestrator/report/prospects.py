@@ -26,6 +26,7 @@ from orchestrator.statistics import power
 from orchestrator.statistics.intervals import ENOUGH
 from orchestrator.statistics.scopes import FEWEST_DATASETS, combined, dataset_means, mean_factors
 from orchestrator.statistics.support import (
+    POWER,
     Asked,
     Assumed,
     correlation,
@@ -106,7 +107,17 @@ def _prospect(
     else:
         now = _power(claim, noise, effect, n, alpha)
         advice = _advice(claim, noise, effect, now, alpha)
+        if now < POWER and advice.endswith(" seeds") and _has_begun(found, by_key):
+            advice += NEW_LOOK
     return Prospect(claim, _scope(claim, found), n, effect, source, noise, now, advice)
+
+
+NEW_LOOK = " (more than planned: a new look, exploratory)"
+
+
+def _has_begun(found: Sequence[Part], by_key: Mapping[Key, Sequence[Row]]) -> bool:
+    """Whether some cell of a claim has a result, so that a change of its seeds is a look."""
+    return any(by_key.get(key) for part in found for question in part.questions for key in question.measures)
 
 
 def _scope(claim: Claim, found: Sequence[Part]) -> str:
@@ -145,7 +156,7 @@ def _advice(claim: Claim, noise: Noise, effect: float, now: float, alpha: float)
         return _power(claim, noise, effect, n, alpha)
 
     if needed := seeds_for(at):
-        return f"{needed} seeds" if now < 0.8 else f"enough ({needed} seeds would do)"  # noqa: PLR2004 - 80 %
+        return f"{needed} seeds" if now < POWER else f"enough ({needed} seeds would do)"
     if claim.within is not None or claim.direction == "equal":
         return f"no practical number of seeds decides: the spread is too large for ±{_amount(claim.tolerance, claim)}"
     smallest = _smallest(claim, noise, power.PRACTICAL, alpha)

@@ -14,7 +14,7 @@ from rich.text import Text
 from orchestrator.experiment import Claim, Threshold
 from orchestrator.report.across import ENOUGH_SEEDS, Overall, Standing, Standings
 from orchestrator.report.comparison import ALPHA, Comparison, Finding, Line, Tested
-from orchestrator.report.doubts import assumption, shown
+from orchestrator.report.doubts import assumption, looked, shown
 from orchestrator.report.doubts import doubts as sentences
 from orchestrator.sentences import filled
 from orchestrator.stated import When
@@ -107,14 +107,16 @@ def caption(comparison: Comparison) -> str:
     numbers = (
         f"Percent; mean ± half of the 95 % Student t interval over n seeds. Δ to {comparison.baseline}: paired by "
         "seed, in points; * differs from 0 after Holm's correction over all differences shown (paired t test, 5 %, "
-        f"from {ENOUGH_PAIRS} pairs on, where no planned pair is missing or lost)."
+        f"from {ENOUGH_PAIRS} pairs on, where no planned pair is missing or lost and seeds were fixed beforehand)."
     )
     return " ".join([numbers, *remarks(comparison)])
 
 
 def remarks(comparison: Comparison) -> list[str]:
     """What a reader must know to believe the numbers no more than they deserve."""
-    told: list[str] = []
+    told = [text.format(**values) for text, values in looked(comparison)]
+    if comparison.sequence:
+        told.append("No stars: claims decide how many seeds there are, and a star holds at one look.")
     pairs = min((tested.win + tested.tie + tested.loss for tested in _all_tests(comparison)), default=0)
     if 1 < pairs < ENOUGH:
         p = power.smallest_p(pairs, "sign_flip")
@@ -340,7 +342,8 @@ def _claims(comparison: Comparison) -> Table:
     for claim, findings in groupby(comparison.findings, key=lambda finding: finding.claim):
         table.add_row(Text(statement(claim), style="bold") + Text(f" – {dated(comparison.when(claim))}", style="dim"))
         for finding in findings:
-            verdict = Text(marked(finding), style=COLOURS[finding.verdict])
+            colour = COLOURS[finding.verdict if finding.looks.standing == "planned" else "undecided"]
+            verdict = Text(marked(finding), style=colour)
             line = Text(f"  {setting(finding)}: {filled(shown(finding.difference, finding.claim))}  ") + verdict
             table.add_row(line + Text("".join(f"; {remark}" for remark in doubts(finding)), style="dim"))
     return table
@@ -351,7 +354,7 @@ ROBUST = "How much of the tuning space the challenger wins; a bin is won/tried"
 
 def marked(finding: Finding) -> str:
     """The verdict, with a mark where it comes of an unequal contest."""
-    return f"{finding.verdict}{MARK}" if finding.unequal else finding.verdict
+    return f"{finding.marked}{MARK}" if finding.unequal else finding.marked
 
 
 def doubts(finding: Finding) -> list[str]:
@@ -367,7 +370,21 @@ def assumed(comparison: Comparison) -> list[str]:
 
 
 def claims_heading(comparison: Comparison) -> str:
-    """When the claims were stated, and how they were judged at once."""
+    """When the claims were stated, how they were judged at once, and what looks make of that."""
+    return f"{_judged_at_once(comparison)}{_looks(comparison)}"
+
+
+def _looks(comparison: Comparison) -> str:
+    found = [finding.looks for finding in comparison.findings]
+    if several := [len(looks.plans) for looks in found if looks.standing == "exploratory"]:
+        errors = [looks.error for looks in found if looks.standing == "exploratory"]
+        known = [error for error in errors if error is not None]
+        error = f"error up to {100 * max(known):.0f} %" if len(known) == len(errors) else "error not known"
+        return f"; EXPLORATORY ({'up to ' if len(set(several)) > 1 else ''}{max(several)} looks, {error})"
+    return "; looks: not known" if any(looks.standing == "unknown" for looks in found) else ""
+
+
+def _judged_at_once(comparison: Comparison) -> str:
     words = {comparison.when(finding.claim).word for finding in comparison.findings}
     when = "SOME STATED AFTER RESULTS" if "after" in words and len(words) > 1 else STATED[comparison.when_all]
     count = len(comparison.findings)

@@ -19,9 +19,9 @@ from orchestrator.statistics.intervals import CONFIDENCE, ENOUGH, Interval, mean
 from orchestrator.statistics.scopes import UNKNOWN, Levels, levels
 from orchestrator.statistics.verdicts import ENOUGH_SIGNS, Direction, Verdict, sign_p, verdict
 
-Withheld = Literal["missing", "few", "no spread", "lost"]
-"""Why there is no verdict: planned cells are missing; too few pairs; a measure without steps has the same value in
-all of them; or the verdict does not stand with lost cells at their worst."""
+Withheld = Literal["narrowed", "missing", "few", "no spread", "lost"]
+"""Why there is no verdict: planned seeds are left out; planned cells are missing; too few pairs; a measure without
+steps has the same value in all of them; or the verdict does not stand with lost cells at their worst."""
 
 SHARP = 0.25
 """The p of a sign test from which it disagrees with a verdict sharply."""

@@ -11,6 +11,7 @@ import pytest
 from rich.console import Console
 
 from orchestrator.experiment import Experiment
+from orchestrator.looks import Looked
 from orchestrator.report import page, tables
 from orchestrator.report.comparison import Comparison, compare
 from orchestrator.revision import revise
@@ -246,7 +247,7 @@ SAID = [
 def every_kind() -> Comparison:
     experiment = asked(*EVERY_KIND, datasets=[*DATASETS, "mnist", "fashion_mnist"])
     effects = {**EVERYWHERE, "mnist": 0.01, "fashion_mnist": 0.04}
-    return compare(experiment, rows(experiment, effects))
+    return compare(experiment, rows(experiment, effects), looked=Looked("5"))
 
 
 def test_every_kind_of_claim_is_said_with_what_its_verdict_is_on(every_kind: Comparison) -> None:

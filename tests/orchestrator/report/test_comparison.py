@@ -13,6 +13,7 @@ import pytest
 from rich.console import Console
 
 from orchestrator.experiment import Experiment
+from orchestrator.looks import Looked
 from orchestrator.report import tables
 from orchestrator.report.comparison import Comparison, compare
 from orchestrator.stated import When
@@ -58,7 +59,8 @@ def of_two(challenger: list[float | None], baseline: list[float | None], **field
         for seed, value in enumerate(values)
         if value is None or not math.isnan(value)
     ]
-    return compare(asked("a", "b", seeds=len(baseline), **{"claims": [CLAIM], **fields}), rows)
+    experiment = asked("a", "b", seeds=len(baseline), **{"claims": [CLAIM], **fields})
+    return compare(experiment, rows, looked=Looked(str(len(baseline))))
 
 
 @pytest.fixture

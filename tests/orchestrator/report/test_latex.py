@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from orchestrator.experiment import Experiment
+from orchestrator.looks import Looked
 from orchestrator.report import tables
 from orchestrator.report.across import overall
 from orchestrator.report.comparison import compare
@@ -26,7 +27,9 @@ ORDER = r"\input{/etc/passwd}"
 CLAIM = {"id": "P1", "metric": "uniform_accuracy", "challenger": "b", "baseline": "a", "direction": "higher"}
 
 
-def text(settings: int = 3, name: str = "c", seeds: int = 6, question: str = "Is it so?") -> str:
+def text(
+    settings: int = 3, name: str = "c", seeds: int = 6, question: str = "Is it so?", *, planned: bool = True
+) -> str:
     """Losses a, b and another in some settings: b is best, and the other as good; a is worse in uniform accuracy."""
     losses = [{"name": "bce_unified", "as": label, "bias_init": place} for place, label in enumerate(("a", "b", name))]
     document = {"name": "under_test", "question": question, "losses": losses, "backbones": ["resnet18"]}
@@ -43,7 +46,8 @@ def text(settings: int = 3, name: str = "c", seeds: int = 6, question: str = "Is
         for k, loss in enumerate(asked.losses)
         for seed in range(seeds)
     ]  # fmt: skip
-    return tables.text(compare(asked, rows), "latex", overall(asked, rows))
+    looked = Looked(str(seeds)) if planned else None
+    return tables.text(compare(asked, rows, looked=looked), "latex", overall(asked, rows))
 
 
 def test_every_table_has_a_caption_a_label_and_the_rules_of_booktabs() -> None:
@@ -69,6 +73,13 @@ def test_the_best_is_bold_and_what_is_not_significantly_worse_is_underlined() ->
     assert sorted((b[:5], c[:5])) == [r"\text", r"\unde"]
     assert "textbf" not in a
     assert "underline" not in a
+
+
+def test_where_seeds_were_not_fixed_beforehand_nothing_is_shown_to_be_worse() -> None:
+    lines = [line for line in text(settings=1, planned=False).splitlines() if re.match(r"[abc] & 6 ", line)]
+    cells = [line.split(" & ")[3][:5] for line in lines]
+    assert sorted(cells) == [r"\text", r"\unde", r"\unde"]
+    assert "seeds not fixed beforehand" in text(planned=False)
 
 
 @pytest.mark.parametrize("name", ["c", HOSTILE])

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from orchestrator.experiment import Experiment
+from orchestrator.looks import Looked
 from orchestrator.report import across, prospects, tables
 from orchestrator.report.comparison import compare
 from orchestrator.report.machines import ALONE, HEARD, NOISE, OTHERWISE, SAME, UNTOLD
@@ -151,7 +152,7 @@ def both(again: float) -> Comparison:
     """Both losses trained in both environments; in the second, b is ahead by so much."""
     cells = [*CELLS, *(row("b", seed, 0.60 + seed / 100 + 0.001 * seed) for seed in range(3))]
     shifted = [replica("b", seed, 0.58 + seed / 100 + again + 0.001 * seed) for seed in range(3)]
-    return compare(asked("a", "b"), cells, replicas=[*AGAIN, *shifted])
+    return compare(asked("a", "b"), cells, replicas=[*AGAIN, *shifted], looked=Looked("3"))
 
 
 @pytest.mark.parametrize(("again", "verdicts"), [(0.1, ("supported", "supported")), (-0.1, ("supported", "refuted"))])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 import numpy as np
@@ -90,7 +91,7 @@ def test_what_number_of_seeds_is_enough() -> None:
     found = only(asked(expecting(0.02)), EARLIER)
     assert found.power is not None
     assert found.power < 0.8
-    needed = int(found.advice.removesuffix(" seeds"))
+    needed = int(found.advice.partition(" seeds")[0])
     sign = Asked("higher", 0, 0.05)
     assert probability(0.02, DEVIATION, needed, sign) >= 0.8 > probability(0.02, DEVIATION, needed - 1, sign)
     assert only(asked(expecting(0.2)), EARLIER).advice == "enough (3 seeds would do)"
@@ -220,3 +221,10 @@ def test_the_committed_spreads_are_read_and_say_where_they_are_from() -> None:
     found = spreads.measured()
     assert found
     assert all(row.deviation > 0 and row.pairs > 1 and row.source for row in found)
+
+
+def test_more_seeds_than_planned_are_a_new_look_once_results_are_there() -> None:
+    fresh = only(asked(expecting(0.01), seeds=3)).advice
+    assert re.fullmatch(r"\d+ seeds", fresh)
+    begun = only(asked(expecting(0.02)), EARLIER).advice
+    assert re.fullmatch(r"\d+ seeds \(more than planned: a new look, exploratory\)", begun)
