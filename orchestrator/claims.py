@@ -189,6 +189,11 @@ class Claim(Frozen):
         return self.over != "each" or self.than is not None or self.trend is not None
 
     @property
+    def is_followed(self) -> bool:
+        """Whether `until` can wait for it: one pair of losses in one setting, by measures known as cells finish."""
+        return not self.is_combined and self.family == "primary" and not any(map(is_own, self.metrics))
+
+    @property
     def tolerance(self) -> float:
         """The size of difference, or of the measure itself, that does not matter."""
         return self.margin if self.within is None else self.within

@@ -15,7 +15,7 @@ from orchestrator.claims import Claim
 from orchestrator.evidence import Row, evidence, paired
 from orchestrator.questions import Part, Question
 from orchestrator.statistics.intervals import CONFIDENCE, Interval
-from orchestrator.statistics.pairs import Judgement, Pairs, Scale, judge
+from orchestrator.statistics.pairs import Judgement, Pairs, Rule, Scale, judge
 from orchestrator.statistics.scopes import UNKNOWN, Levels, combined, in_all, in_some, levels, population_interval
 
 Rows = Callable[[Question], tuple[Collection[Row], Collection[Row]]]
@@ -49,13 +49,21 @@ class Summed(NamedTuple):
         """A verdict has to stand in each."""
         return [self.complete, *([self.at_worst] if self.lost and self.at_worst is not None else [])]
 
+    def first(self, seeds: int) -> Summed:
+        """Of the seeds below a number."""
+        complete = {seed: value for seed, value in self.complete.items() if seed < seeds}
+        at_worst = self.at_worst and {seed: value for seed, value in self.at_worst.items() if seed < seeds}
+        return self._replace(complete=complete, at_worst=at_worst)
+
     @property
     def lost(self) -> bool:
         """Whether something is."""
         return self.at_worst is None or len(self.at_worst) > len(self.complete)
 
 
-def combine(claim: Claim, found: Sequence[Part], rows: Rows, planned: Iterable[int]) -> Together:
+def combine(
+    claim: Claim, found: Sequence[Part], rows: Rows, planned: Iterable[int], rule: Rule | None = None
+) -> Together:
     """The verdict on a claim over several settings, or on one contrast, if it is the only question.
 
     Args:
@@ -63,15 +71,19 @@ def combine(claim: Claim, found: Sequence[Part], rows: Rows, planned: Iterable[i
         found: Its parts; one alone where each has a verdict of its own.
         rows: Where the results are.
         planned: The seeds that are to be there before there is a verdict.
+        rule: How many seeds there may be, where other claims decide that. A mean over data sets as a sample is then
+            one of the first seeds alone: how many more each data set has depends on its results.
     """
     seeds = set(planned)
     if claim.over in {"all", "some"}:
-        return _of_each(claim, found, [_judged(claim, _summed(part.terms, rows, seeds)) for part in found])
+        return _of_each(claim, found, [_judged(claim, _summed(part.terms, rows, seeds), rule) for part in found])
     alone = found[0].name if len(found) == 1 else None
     if claim.population:
-        return Together(_of_population(claim, found, [_summed(part.terms, rows, seeds) for part in found]), alone)
+        sums = [_summed(part.terms, rows, seeds) for part in found]
+        sums = [each.first(rule.least) for each in sums] if rule else sums
+        return Together(_of_population(claim, found, sums), alone)
     terms = [(question, factor / len(found)) for part in found for question, factor in part.terms]
-    return Together(_judged(claim, _summed(terms, rows, seeds)), alone)
+    return Together(_judged(claim, _summed(terms, rows, seeds), rule), alone)
 
 
 def _summed(terms: Sequence[tuple[Question, float]], rows: Rows, planned: set[int]) -> Summed:
@@ -97,13 +109,15 @@ def _summed(terms: Sequence[tuple[Question, float]], rows: Rows, planned: set[in
     )
 
 
-def _judged(claim: Claim, summed: Summed) -> Judgement:
-    scale = Scale(step=summed.step)
+def _judged(claim: Claim, summed: Summed, rule: Rule | None) -> Judgement:
+    scale, seeds = Scale(step=summed.step), max(map(len, summed.readings))
     each = [
         judge(
             Pairs(list(values.values()), [0.0] * len(values), scale, scale, summed.missing),
             claim.direction,
             claim.tolerance,
+            # what is lost makes no further pair
+            rule and rule._replace(most=rule.most - seeds + len(values)),
         )
         for values in summed.readings
     ]

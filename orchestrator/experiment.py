@@ -27,7 +27,6 @@ from orchestrator import source
 from orchestrator.claims import Axis, Claim, Name, Where, unknown
 from orchestrator.cluster import Resources
 from orchestrator.errors import ExperimentError
-from orchestrator.own_measures import is_own
 from orchestrator.source import Problem
 from orchestrator.space import Domain
 from orchestrator.statistics.scopes import FEWEST_DATASETS
@@ -309,8 +308,11 @@ class Experiment(Frozen):
 
     @model_validator(mode="after")
     def _more_seeds_have_something_to_decide(self) -> Experiment:
-        if self.sequence and not self.claims:
-            text = "There is no claim that more seeds could decide: state 'claims', or give a number of seeds."
+        if self.sequence and not any(claim.is_followed for claim in self.claims):
+            text = (
+                "There is no claim that seeds could be added for: 'until' follows primary claims about one setting "
+                "each, without 'than' and 'trend', by measures of the catalogue. State one, or give a number of seeds."
+            )
             raise source.nested([(("seeds",), text)])
         return self
 
@@ -460,14 +462,6 @@ def _strange_effects(claim: Claim, info: ValidationInfo) -> Iterator[Problem]:
 
 def _out_of_scope(claim: Claim, info: ValidationInfo) -> Iterator[Problem]:
     """Why a claim cannot have the verdict that it asks for."""
-    if isinstance(info.data.get("seeds"), Reserve):
-        for field, asked in (("over", claim.over != "each"), ("than", claim.than), ("trend", claim.trend)):
-            if asked:
-                yield (field,), f"'{field}' needs a fixed number of seeds: 'until' adds them in one setting at a time."
-        for metric in filter(is_own, claim.metrics):
-            yield ("metric",), f"The measure '{metric}' needs a fixed number of seeds: it is known after a launch only."
-        if claim.family == "secondary":
-            yield ("family",), "Secondary claims need a fixed number of seeds: 'until' asks for seeds for every claim."
     if not claim.population or info.data.get("datasets") is None:
         return
     matching = [choice for choice in info.data["datasets"] if claim.where.dataset in (None, choice.label)]

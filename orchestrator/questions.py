@@ -47,6 +47,11 @@ def questions(experiment: Experiment) -> Iterator[Question]:
                     yield Question(claim, dataset.label, backbone.label)
 
 
+def followed(experiment: Experiment) -> list[Question]:
+    """The questions for which `until` adds seeds, as long as they are undecided."""
+    return [question for question in questions(experiment) if question.claim.is_followed]
+
+
 class Part(NamedTuple):
     """One sum of effects."""
 
@@ -61,6 +66,13 @@ class Part(NamedTuple):
     def terms(self) -> list[tuple[Question, float]]:
         """Each question with its factor."""
         return list(zip(self.questions, self.factors, strict=True))
+
+
+def verdicts(experiment: Experiment, family: str) -> int:
+    """How many verdicts the claims of a family ask for, among which its alpha is divided."""
+    own = [claim for claim in experiment.claims if claim.family == family]
+    found = [(claim, len(parts(claim, experiment))) for claim in own]
+    return sum(count if claim.over == "each" else min(count, 1) for claim, count in found)
 
 
 def parts(claim: Claim, experiment: Experiment) -> list[Part]:

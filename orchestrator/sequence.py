@@ -1,6 +1,8 @@
 """Which seeds to run next where the claims decide how many there are: no more than they need.
 
-Each claim in each setting (dataset x backbone) is a question. It is looked at whenever a
+Each claim in each setting (dataset x backbone) is a question. Claims that are made of several, secondary ones
+and those about measures of one's own ask for no seeds: they are decided once, when no more are to come. A question
+is looked at whenever a
 pair of seeds is complete, with an interval that holds at all looks together and, because
 alpha is divided beforehand (Bonferroni), for all questions together. Holm's correction
 compares p-values of one look, and there is more than one.
@@ -13,10 +15,10 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
 from orchestrator.blocks import Row, is_cell, met
 from orchestrator.evidence import evidence
-from orchestrator.experiment import Claim, Sequential
+from orchestrator.experiment import Claim, Experiment, Sequential
 from orchestrator.outcome import Adopted, Diverged, Ending, Finished, Lost, Stopped, has_figures
 from orchestrator.plan import Cell, Plan
-from orchestrator.questions import Key, Question, questions
+from orchestrator.questions import Key, Question, followed, verdicts
 from orchestrator.statistics import sequential
 from orchestrator.statistics.intervals import Interval
 from orchestrator.statistics.pairs import judge_at_look
@@ -107,6 +109,7 @@ class Spending:
         room: How many cells run at once.
         recall: What the results table would say of a cell that is done: its state, its measures, its environment.
         replicas: The results so far of cells that were trained again.
+        whole: The experiment as its file has it, where flags leave out questions: among all of them alpha is divided.
 
     Raises:
         ValueError: The experiment's number of seeds is fixed.
@@ -119,6 +122,8 @@ class Spending:
         room: int,
         recall: Callable[[Cell], Row],
         replicas: Iterable[Row] = (),
+        *,
+        whole: Experiment | None = None,
     ) -> None:
         if left.experiment.sequence is None:
             raise ValueError(f"Experiment '{left.experiment.name}' asks for a fixed number of seeds")
@@ -135,9 +140,9 @@ class Spending:
         self._out: defaultdict[Key, set[int]] = defaultdict(set)
         self._first = [cell for cell in left.cells if cell.seed < self._rule.min]
         self._questions: defaultdict[Setting, list[Question]] = defaultdict(list)
-        for question in questions(left.experiment):
+        for question in followed(left.experiment):
             self._questions[question.dataset, question.backbone].append(question)
-        self._alpha = ALPHA / max(1, sum(map(len, self._questions.values())))
+        self._alpha = ALPHA / max(1, verdicts(whole or left.experiment, "primary"))
         self._undecided = {setting: self._judged(setting) for setting in self._questions}
 
     def first(self) -> list[Cell]:

@@ -169,7 +169,7 @@ class Launch:
                 self.console.print(overview.again(again, why), soft_wrap=True)
             runs = wiring.tracking(self.place, self.tracking, plan.experiment.name)
             make_true(plan, lease, evaluations, records, runs)
-            seeds = wiring.spending(plan, waiting, evaluations, self.executor, self.address, self.most)
+            seeds = wiring.spending(plan, waiting, evaluations, self.executor, self.address, self.most, self.whole)
             rule, cells = trials or seeds, waiting.cells if seeds is None else tuple(seeds.first())
             if cells or again:
                 for sentence in prepare(

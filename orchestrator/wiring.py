@@ -70,7 +70,7 @@ def experiment(
     return revise(load(_located(file)), named, only=only, seeds=_seeds(seeds))
 
 
-def whole(file: Path) -> Experiment:
+def of_file(file: Path) -> Experiment:
     """The experiment of a file, whatever flags add or leave out."""
     from orchestrator.experiment import load
 
@@ -82,7 +82,7 @@ def stated(file: Path, asked: Experiment | None = None) -> dict[str, Any]:
     from orchestrator.looks import planned
     from orchestrator.stated import stated as hashes
 
-    found = whole(file)
+    found = of_file(file)
     return {**hashes(found), "plan": planned(found, asked or found)}
 
 
@@ -90,7 +90,7 @@ def registered(file: Path) -> str:
     """A hash of what the experiment's file states, to be published before anything runs."""
     from orchestrator.stated import register
 
-    return register(whole(file))
+    return register(of_file(file))
 
 
 def contents(asked: Experiment, place: Workspace, data_dir: Path | None, ask: Ask | None = None) -> dict[str, Content]:
@@ -517,9 +517,25 @@ def executor(
 
 
 def spending(
-    plan: Plan, waiting: Plan, evaluations: Evaluations, kind: str, address: str | None, most: int | None
+    plan: Plan,
+    waiting: Plan,
+    evaluations: Evaluations,
+    kind: str,
+    address: str | None,
+    most: int | None,
+    file: Experiment,
 ) -> Spending | None:
-    """The rule by which seeds are added, where the experiment leaves their number to its claims."""
+    """The rule by which seeds are added, where the experiment leaves their number to its claims.
+
+    Args:
+        plan: The experiment and its cells.
+        waiting: Those that can be run.
+        evaluations: The files.
+        kind: Of the executor.
+        address: Of the cluster.
+        most: Cells to run at once.
+        file: The experiment as its file has it, of which a launch may run a part.
+    """
     if plan.experiment.sequence is None:
         return None
     from orchestrator.plan import Plan
@@ -532,7 +548,7 @@ def spending(
     def recall(cell: Cell) -> dict[str, Any]:
         return results.aggregate(Plan(plan.experiment, (cell,)), evaluations).rows()[0]
 
-    return Spending(waiting, found.rows(), room, recall, found.replica_rows())
+    return Spending(waiting, found.rows(), room, recall, found.replica_rows(), whole=file)
 
 
 def _room(plan: Plan, address: str | None) -> int:
@@ -579,7 +595,7 @@ def compared(results: Results, plan: Plan, place: Workspace, file: Path) -> Comp
     pool = pooled(plan.experiment, rows, ledger, codes(plan.experiment), again)
     stage = trials(plan.experiment, place, plan.contents)
     tried = aggregate(stage.plan, Evaluations(place.evaluations)).rows() if stage else []
-    found = whole(file)
+    found = of_file(file)
     return compare(
         plan.experiment,
         rows,
@@ -597,15 +613,16 @@ def compared(results: Results, plan: Plan, place: Workspace, file: Path) -> Comp
 
 def _looked(file: Experiment, plan: Plan, results: Results, place: Workspace) -> Looked:
     """Under which plans of seeds the cells of an experiment began, and those of seeds that it has no longer."""
+    from orchestrator.drift.environment import at_other_seeds
     from orchestrator.looks import Looked, began, planned
-    from orchestrator.records.earlier import dropped
     from orchestrator.records.evaluations import Evaluations
 
-    found = Looked(planned(file, plan.experiment))
+    evaluations, found = Evaluations(place.evaluations), Looked(planned(file, plan.experiment))
     for row in results.all_rows():
         key, record = (row["dataset"], row["backbone"], row["loss"]), results.stated.get(row["cell_id"])
         found.cells[key].append(began(file.name, row["started"], record, is_foreign=row["origin"] != "here"))
-    for cell, content in dropped(plan, Evaluations(place.evaluations)):
+    for cell in at_other_seeds(plan, evaluations):
+        content = evaluations.content(cell)
         record = content["provenance"].get("stated")
         if record is None or record["experiment"] == file.name:  # else others asked for those seeds
             key = cell.dataset, cell.backbone, cell.loss

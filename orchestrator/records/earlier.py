@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from orchestrator.plan import PROTOCOL, Cell, Plan, original
+from orchestrator.plan import PROTOCOL, Plan, original
 from orchestrator.records.cell_file import cell_in
 from orchestrator.records.contents import History
 from orchestrator.records.evaluations import Evaluations
@@ -152,7 +152,10 @@ def earlier(plan: Plan, evaluations: Evaluations, history: History) -> list[Earl
 
     Only files in the folders of the plan's own axis values are opened, and none that is a cell of the plan.
     """
-    names = _others(plan, evaluations)
+    own = {cell.id for cell in plan.cells}
+    folders = {evaluations.name(cell).rpartition("/")[0] for cell in plan.cells}
+    here = [name for name in evaluations.names() if name.rpartition("/")[0] in folders]
+    names = [name for name in here if (cell := cell_in(name)) and cell == original(cell) and cell not in own]
     if not names:
         return []
     asked = {_request(cell.recipe.model_dump(mode="json")): cell for cell in plan.cells}
@@ -164,28 +167,6 @@ def earlier(plan: Plan, evaluations: Evaluations, history: History) -> list[Earl
             found[cell.dataset, protocol, recipe.get("data_digest")].append(content["cell_id"])
     datasets = {choice.label: choice.plugin for choice in plan.experiment.datasets}
     return [_told(plan, datasets[key[0]], history, key, cells) for key, cells in sorted(found.items(), key=str)]
-
-
-def _others(plan: Plan, evaluations: Evaluations) -> list[str]:
-    """The files in the folders of a plan's axis values that are no cells of it."""
-    own = {cell.id for cell in plan.cells}
-    folders = {evaluations.name(cell).rpartition("/")[0] for cell in plan.cells}
-    here = [name for name in evaluations.names() if name.rpartition("/")[0] in folders]
-    return [name for name in here if (cell := cell_in(name)) and cell == original(cell) and cell not in own]
-
-
-def dropped(plan: Plan, evaluations: Evaluations) -> Iterator[tuple[Cell, dict[str, Any]]]:
-    """What files hold of cells that differ from those of a plan in nothing but the seed, with a cell like them."""
-    names = _others(plan, evaluations)
-    asked = {_but_seed(cell.recipe.model_dump(mode="json")): cell for cell in plan.cells} if names else {}
-    for content in evaluations.contents(names):
-        cell = asked.get(_but_seed(content["recipe"])) if content["protocol"] == PROTOCOL else None
-        if cell is not None:
-            yield cell, content
-
-
-def _but_seed(recipe: Mapping[str, Any]) -> str:
-    return json.dumps({name: value for name, value in recipe.items() if name != "seed"}, sort_keys=True)
 
 
 def _request(recipe: Mapping[str, Any]) -> str:

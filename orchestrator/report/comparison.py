@@ -18,7 +18,7 @@ from orchestrator.evidence import evidence, step
 from orchestrator.experiment import Claim, Experiment, Sequential, Threshold
 from orchestrator.looks import NOT_KNOWN, Looked, Looks, leaves_out, marked
 from orchestrator.outcome import Result, has_figures
-from orchestrator.questions import Key, Part, Question, parts, questions
+from orchestrator.questions import Key, Part, Question, followed, parts, questions, verdicts
 from orchestrator.records.earlier import NOTHING, Data
 from orchestrator.report.audit import Audit, Inequality, audit
 from orchestrator.report.imported import Imported
@@ -28,7 +28,7 @@ from orchestrator.sequence import ALPHA, Row, by_seed, decided, look, partners
 from orchestrator.stated import Dated, When
 from orchestrator.statistics import multiplicity, paired, power
 from orchestrator.statistics.intervals import Interval, mean_interval, paired_interval
-from orchestrator.statistics.pairs import Judgement, Withheld, judge
+from orchestrator.statistics.pairs import Judgement, Rule, Withheld, judge
 from orchestrator.statistics.proportions import wilson
 from orchestrator.statistics.verdicts import Verdict
 
@@ -119,7 +119,8 @@ class Finding:
     alone: Verdict
     """The verdict if this were the only question asked."""
     p: float
-    """How sure it is (`scopes.Levels`), adjusted by Holm over all findings; NaN where seeds are sequential."""
+    """How sure it is (`scopes.Levels`), adjusted by Holm over all findings; where seeds are sequential by Bonferroni,
+    and NaN for claims that are looked at after every seed."""
     seeds_needed: int | None = None
     """How many seeds in all would decide if the true difference is as estimated; None if decided or unknown, and where
     `power.PRACTICAL` would not."""
@@ -145,6 +146,8 @@ class Finding:
     """How many settings, or comparisons of settings, the verdict is on."""
     decisive: str | None = None
     """Of a claim about all or some of them, the one whose difference this is, which decides."""
+    is_last: bool = False
+    """Whether it is decided once, when no more seeds are to come that other claims ask for."""
     waits: bool = False
     """Whether the claim is secondary and some primary one has no verdict yet."""
     looks: Looks = NOT_KNOWN
@@ -502,7 +505,7 @@ def _planned(
     reached = {key: 1 + max((row["seed"] for row in by_key.get(key, ())), default=-1) for key in keys}
     planned = {key: max(rule.min, reached[key]) for key in keys}
     for finding in findings:
-        if finding.verdict == "undecided":
+        if finding.verdict == "undecided" and not finding.is_last:
             concerned = tuple(Question(finding.claim, finding.dataset, finding.backbone).measures)
             complete = min(reached[key] for key in concerned)
             most = min(rule.max, max(complete + 1, *(reached[key] for key in concerned)))
@@ -561,39 +564,87 @@ def findings_of(
     """
     whole = whole or experiment
     if experiment.sequence:
-        asked, family = list(questions(experiment)), len(list(questions(whole)))
-        yield from (_in_sequence(question, by_key, experiment.sequence, family) for question in asked)
+        yield from _of_sequence(experiment, by_key, experiment.sequence, whole)
     else:
         found = [found for claim in experiment.claims for found in _of_claim(claim, experiment, by_key)]
         if leaves_out(whole, experiment):
-            found = [_without_verdict(each) for each in found]
+            found = [_without_verdict(each, "narrowed") for each in found]
         yield from _corrected(found, whole)
 
 
-def _without_verdict(finding: Finding) -> Finding:
-    """The difference alone, where flags leave out planned seeds."""
-    open_: dict[str, Any] = {"verdict": "undecided", "alone": "undecided", "withheld": "narrowed"}
-    return replace(finding, **open_, p=math.nan, signs=math.nan, doubted=False)
+def _without_verdict(finding: Finding, why: Withheld) -> Finding:
+    """The difference alone."""
+    none: dict[str, Any] = {"verdict": "undecided", "alone": "undecided", "withheld": why}
+    return replace(finding, **none, p=math.nan, signs=math.nan, doubted=False)
 
 
-def _of_claim(claim: Claim, experiment: Experiment, by_key: Mapping[Key, Sequence[Row]]) -> Iterator[Finding]:
+def _of_sequence(
+    experiment: Experiment, by_key: Mapping[Key, Sequence[Row]], rule: Sequential, whole: Experiment
+) -> Iterator[Finding]:
+    """Verdicts of claims that are looked at after every seed, and of the others once these ask for no more."""
+    sizes = {family: verdicts(whole, family) for family in FAMILIES}
+    found: dict[str, list[Finding]] = {claim.id: [] for claim in experiment.claims}
+    for question in followed(experiment):
+        found[question.claim.id].append(_in_sequence(question, by_key, rule, sizes["primary"]))
+    is_open = any(_may_ask(finding, by_key, rule) for findings in found.values() for finding in findings)
+    others = [claim for claim in experiment.claims if not claim.is_followed]
+    for family, claims in ((name, [each for each in others if each.family == name]) for name in FAMILIES):
+        own = {claim.id: list(_of_claim(claim, experiment, by_key, rule)) for claim in claims}
+        primary = [each for findings in found.values() for each in findings if each.claim.family == "primary"]
+        decided_all = len(primary) >= sizes["primary"] and all(each.verdict != "undecided" for each in primary)
+        is_shut = family == "secondary" and not decided_all
+        for name, findings in own.items():
+            found[name] = [_at_last(each, sizes[family], is_open=is_open, is_shut=is_shut) for each in findings]
+    yield from (finding for claim in experiment.claims for finding in found[claim.id])
+
+
+def _may_ask(finding: Finding, by_key: Mapping[Key, Sequence[Row]], rule: Sequential) -> bool:
+    """Whether a claim that is followed may still ask for seeds."""
+    if finding.verdict != "undecided":
+        return False
+    question = Question(finding.claim, finding.dataset, finding.backbone)
+    first = set(range(rule.min))
+    if any(first - {row["seed"] for row in by_key.get(key, ())} for key in question.measures):
+        return True
+    pairs = evidence(finding.claim, *partners(question, by_key), ())
+    # where all of the first seeds are lost, later ones are not asked for
+    return bool(pairs.complete) and len(pairs.challenger) < rule.max
+
+
+def _at_last(finding: Finding, family: int, *, is_open: bool, is_shut: bool) -> Finding:
+    """A finding of a claim that is decided once, with what stands among all of its family (Bonferroni)."""
+    if is_open:
+        return replace(_without_verdict(finding, "open"), is_last=True)
+    p = min(1.0, finding.p * family)
+    stands = finding.alone if p <= ALPHA and not is_shut else "undecided"
+    return replace(finding, verdict=stands, p=p, waits=is_shut, is_last=True)
+
+
+def _of_claim(
+    claim: Claim, experiment: Experiment, by_key: Mapping[Key, Sequence[Row]], rule: Sequential | None = None
+) -> Iterator[Finding]:
     """What the results say of a claim if it is the only question: in each setting, or once for all."""
-    found = parts(claim, experiment)
+    found, limits = parts(claim, experiment), rule and Rule(rule.min, rule.max)
+    seeds = range(rule.min) if rule else experiment.seeds
     if not claim.is_combined:
-        yield from (_at_once(part.questions[0], by_key, experiment.seeds) for part in found)
+        yield from (_at_once(part.questions[0], by_key, seeds, limits) for part in found)
     elif claim.over == "each":
-        yield from (_together(claim, [part], by_key, experiment.seeds) for part in found)
+        yield from (_together(claim, [part], by_key, seeds, limits) for part in found)
     elif found:
-        yield _together(claim, found, by_key, experiment.seeds)
+        yield _together(claim, found, by_key, seeds, limits)
 
 
 def _together(
-    claim: Claim, found: Sequence[Part], by_key: Mapping[Key, Sequence[Row]], seeds: Sequence[int]
+    claim: Claim,
+    found: Sequence[Part],
+    by_key: Mapping[Key, Sequence[Row]],
+    seeds: Sequence[int],
+    rule: Rule | None = None,
 ) -> Finding:
     """One verdict on several effects."""
     keys = {key for part in found for question in part.questions for key in question.measures}
     rows = [[row for row in by_key.get(key, ()) if is_cell(row)] for key in keys]
-    together = combine(claim, found, lambda question: partners(question, by_key), seeds)
+    together = combine(claim, found, lambda question: partners(question, by_key), seeds, rule)
     first, is_one = found[0].questions[0], claim.over == "each"
     along = claim.trend.axis if claim.trend else None
     return Finding(
@@ -624,11 +675,13 @@ def _judged(found: Judgement) -> dict[str, Any]:
     }
 
 
-def _at_once(question: Question, by_key: Mapping[Key, Sequence[Row]], seeds: Sequence[int]) -> Finding:
+def _at_once(
+    question: Question, by_key: Mapping[Key, Sequence[Row]], seeds: Sequence[int], rule: Rule | None = None
+) -> Finding:
     """What the results say of a claim in one setting if it is the only question."""
     claim = question.claim
     challenger, baseline = partners(question, by_key)
-    found = judge(evidence(claim, challenger, baseline, seeds), claim.direction, claim.tolerance)
+    found = judge(evidence(claim, challenger, baseline, seeds), claim.direction, claim.tolerance, rule)
     return Finding(
         *question,
         **_judged(found),
@@ -670,7 +723,7 @@ def _in_state(state: Result, *rows: Sequence[Row]) -> int:
 def _corrected(findings: Sequence[Finding], whole: Experiment) -> Iterator[Finding]:
     """The findings in their order, with verdicts that stand among all of their family and after those before it."""
     found = {name: [finding.p for finding in findings if finding.claim.family == name] for name in FAMILIES}
-    sizes = {name: max(family_size(whole, name), len(found[name])) for name in FAMILIES}
+    sizes = {name: max(verdicts(whole, name), len(found[name])) for name in FAMILIES}
     # what flags leave out is asked nevertheless
     padded = [[*found[name], *[math.nan] * (sizes[name] - len(found[name]))] for name in FAMILIES]
     adjusted = multiplicity.gated(padded)
@@ -687,13 +740,6 @@ def _corrected(findings: Sequence[Finding], whole: Experiment) -> Iterator[Findi
 
 
 FAMILIES = ("primary", "secondary")
-
-
-def family_size(experiment: Experiment, family: str) -> int:
-    """How many verdicts the claims of a family ask for."""
-    own = [claim for claim in experiment.claims if claim.family == family]
-    found = [(claim, len(parts(claim, experiment))) for claim in own]
-    return sum(count if claim.over == "each" else min(count, 1) for claim, count in found)
 
 
 def _is_one_interval(claim: Claim) -> bool:

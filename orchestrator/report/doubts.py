@@ -14,6 +14,7 @@ from orchestrator.statistics.pairs import Withheld
 
 WITHHELD: Mapping[Withheld, str] = {
     "narrowed": "no verdict while flags leave out planned seeds",
+    "open": "no verdict while seeds may still be added",
     "missing": "no verdict while planned cells are missing",
     "few": "no verdict from fewer than {enough} pairs of seeds",
     "no spread": "no spread seen: all pairs say the same, which gives no verdict",
@@ -25,17 +26,15 @@ def doubts(finding: Finding) -> Iterator[Sentence]:
     """Why there is no verdict or what would give one, which cells were lost, and what the verdict assumes."""
     if len(finding.looks.plans) > 1:
         yield _looked(finding.looks)
+    if finding.is_last:
+        yield "decided once, at the last look: no seeds are added for it", {}
     if finding.waits:
         yield "secondary: waits until every primary claim has a verdict", {}
     if finding.verdict != finding.alone:
         yield "{verdict} if it were the only question", {"verdict": marked(finding.alone, finding.looks.standing)}
     if finding.withheld:
         yield WITHHELD[finding.withheld], {"enough": ENOUGH}
-    if finding.seeds_needed:
-        yield SEEDS, {"count": finding.seeds_needed}
-    if finding.bound is not None:
-        text = "no practical number of seeds decides; the 95 % interval leaves a size of up to {bound}"
-        yield text, {"bound": units.amount(finding.bound, finding.claim.metrics, 3)}
+    yield from _counsel(finding)
     if finding.collapsed:
         yield "{count} of {cells} cells collapsed", {"count": finding.collapsed, "cells": finding.cells}
     if finding.lost:
@@ -43,6 +42,15 @@ def doubts(finding: Finding) -> Iterator[Sentence]:
     if finding.doubted:
         text = "a sign test disagrees (p = {p}), so the verdict rests on differences being about normal"
         yield text, {"p": f"{finding.signs:.2f}"}
+
+
+def _counsel(finding: Finding) -> Iterator[Sentence]:
+    """What would give a verdict, or that nothing practical would."""
+    if finding.seeds_needed:
+        yield SEEDS, {"count": finding.seeds_needed}
+    if finding.bound is not None:
+        text = "no practical number of seeds decides; the 95 % interval leaves a size of up to {bound}"
+        yield text, {"bound": units.amount(finding.bound, finding.claim.metrics, 3)}
 
 
 SEEDS = "about {count} seeds would decide if the true difference is as estimated; more than planned are a new look, and what it says is exploratory: `seeds: {{min, max, until}}`, stated before the first launch, adds seeds without one"  # noqa: E501 - one key of words.json

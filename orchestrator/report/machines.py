@@ -93,9 +93,7 @@ class Machines:
             yield NOISE, {**noise._asdict(), **points}
         for answer in self.answers:
             names = apart({each.environment: self.environments[each.environment] for each in answer.heard})
-            heard = [
-                _heard(each, names[each.environment], answer.metrics, answer.standing) for each in answer.heard
-            ]
+            heard = [_heard(each, names[each.environment], answer.metrics, answer.standing) for each in answer.heard]
             about = {name: getattr(answer, name) for name in ("claim", "dataset", "backbone")}
             yield {True: SAME, False: OTHERWISE, None: UNTOLD}[answer.agrees], {**about, "heard": heard}
         if self.answers:

@@ -9,19 +9,20 @@ them against the verdict has to agree.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Literal, NamedTuple
 
 from orchestrator.statistics import sequential
 from orchestrator.statistics.intervals import CONFIDENCE, ENOUGH, Interval, mean_interval
-from orchestrator.statistics.scopes import UNKNOWN, Levels, levels
+from orchestrator.statistics.scopes import UNKNOWN, Levels, levels, student
 from orchestrator.statistics.verdicts import ENOUGH_SIGNS, Direction, Verdict, sign_p, verdict
 
-Withheld = Literal["narrowed", "missing", "few", "no spread", "lost"]
-"""Why there is no verdict: planned seeds are left out; planned cells are missing; too few pairs; a measure without
-steps has the same value in all of them; or the verdict does not stand with lost cells at their worst."""
+Withheld = Literal["narrowed", "open", "missing", "few", "no spread", "lost"]
+"""Why there is no verdict: planned seeds are left out; seeds may still be added; planned cells are missing; too few
+pairs; a measure without steps has the same value in all of them; or the verdict does not stand with lost cells at
+their worst."""
 
 SHARP = 0.25
 """The p of a sign test from which it disagrees with a verdict sharply."""
@@ -137,13 +138,32 @@ class Judgement(NamedTuple):
         return self.signs > SHARP
 
 
-def judge(pairs: Pairs, direction: Direction, margin: float) -> Judgement:
-    """What is to be said of a claim from a number of seeds that was fixed beforehand.
+class Rule(NamedTuple):
+    """How many seeds there may be where results decide their number."""
+
+    least: int
+    most: int
+
+    def level(self, distance: float, n: int, lost: int) -> float:
+        """As `sequential.level`, of n values; pairs that are lost make no further ones."""
+        last = self.most - lost
+        # The rule for one look alone is no rule for the last of several.
+        return sequential.level(distance, n, min(self.least, last - 1), last)
+
+    def interval(self, values: Sequence[float], step: float, lost: int) -> Interval:
+        """The 95 % interval that holds at whatever number of seeds."""
+        last = self.most - lost
+        return sequential.interval(values, min(self.least, last - 1), last, 1 - CONFIDENCE, step)
+
+
+def judge(pairs: Pairs, direction: Direction, margin: float, rule: Rule | None = None) -> Judgement:
+    """What is to be said of a claim from a number of seeds that was fixed beforehand, or that others decided.
 
     Args:
         pairs: All seeds that have an outcome.
         direction: Of the claim.
         margin: Of the claim.
+        rule: How many seeds there may be, where results, of this claim or of another, decide their number.
     """
 
     def interval(values: Sequence[float]) -> Interval:
@@ -151,13 +171,15 @@ def judge(pairs: Pairs, direction: Direction, margin: float) -> Judgement:
 
     complete = interval(pairs.complete)
     worst = None if pairs.at_worst is None or not pairs.lost else interval(pairs.at_worst)
-    found = _levels(pairs, direction, margin, interval)
+    found = _levels(pairs, direction, margin, rule)
     withheld = _withheld(pairs, [complete, *([worst] if worst else [])])
     if withheld:
         found = UNKNOWN
     elif pairs.lost and found.verdict(1 - CONFIDENCE) == "undecided" != verdict(complete, direction, margin):
         withheld = "lost"
-    return Judgement(complete, found, withheld, pairs.lost, worst, _signs(pairs, found, direction, margin))
+    signs = math.nan if rule else _signs(pairs, found, direction, margin)
+    shown = rule.interval(pairs.complete, pairs.step, pairs.lost) if rule else complete
+    return Judgement(shown, found, withheld, pairs.lost, worst, signs)
 
 
 def judge_at_look(pairs: Pairs, direction: Direction, margin: float, *, least: int, most: int, alpha: float) -> Verdict:
@@ -187,14 +209,20 @@ def _readings(pairs: Pairs) -> list[list[float]]:
     return [pairs.at_worst, *([pairs.complete] if len(pairs.complete) >= ENOUGH else [])]
 
 
-def _levels(
-    pairs: Pairs, direction: Direction, margin: float, interval: Callable[[Sequence[float]], Interval]
-) -> Levels:
+def _levels(pairs: Pairs, direction: Direction, margin: float, rule: Rule | None) -> Levels:
     """The largest level of each verdict in all readings of the pairs."""
-    found = [levels(interval(values), direction, margin) for values in _readings(pairs)]
+
+    def read(values: Sequence[float]) -> Levels:
+        lost = len(pairs.challenger) - len(values)
+        level = student if rule is None else partial(rule.level, lost=lost)
+        return levels(mean_interval(values, CONFIDENCE, pairs.step), direction, margin, level)
+
+    found = [read(values) for values in _readings(pairs)]
     if pairs.lost and (outside := pairs.outside(margin)) is not None:
-        apart = levels(interval(outside), direction, margin)
+        apart = read(outside)
         found.append(Levels(apart.supported, 0, 0) if direction == "equal" else Levels(0, 0, apart.equivalent))
+    elif pairs.lost and rule:
+        return UNKNOWN  # a sign test holds at one look
     elif pairs.lost:
         names: tuple[Verdict, ...] = ("supported", "refuted", "equivalent")
         found.append(Levels(*(sign_p(pairs.complete, name, direction, margin, pairs.lost) for name in names)))

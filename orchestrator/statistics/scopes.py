@@ -8,7 +8,7 @@ several settings combines these levels, and what comes out is again `Levels`.
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import NamedTuple
 
 from orchestrator.statistics.intervals import CONFIDENCE, ENOUGH, Interval, mean_interval
@@ -43,8 +43,19 @@ UNKNOWN = Levels(1.0, 1.0, 1.0)
 """Of a setting that says nothing, such as one with two seeds."""
 
 
-def levels(difference: Interval, direction: Direction, margin: float) -> Levels:
-    """The levels of one setting, from Student's t at either end of the margin.
+Level = Callable[[float, int], float]
+"""The two-sided level at which a mean of so many values differs from one so many standard errors off."""
+
+
+def student(distance: float, n: int) -> float:
+    """Of Student's t, at one look."""
+    from scipy.special import stdtr
+
+    return float(2 * stdtr(n - 1, -distance))
+
+
+def levels(difference: Interval, direction: Direction, margin: float, level: Level = student) -> Levels:
+    """The levels of one setting, by default from Student's t at either end of the margin.
 
     Fewer than `ENOUGH` seeds, and differences without any spread, say nothing.
 
@@ -52,11 +63,12 @@ def levels(difference: Interval, direction: Direction, margin: float) -> Levels:
         difference: The mean difference with its 95 % t interval of n - 1 degrees of freedom.
         direction: Of the claim.
         margin: Differences up to this size do not matter.
+        level: Of a distance in standard errors.
     """
     if difference.n < ENOUGH or not difference.high > difference.low:
         return UNKNOWN
-    above, below = _beyond(difference, margin), _beyond(_negated(difference), margin)
-    inside = max(_beyond(_negated(difference), -margin), _beyond(difference, -margin))
+    above, below = _beyond(difference, margin, level), _beyond(_negated(difference), margin, level)
+    inside = max(_beyond(_negated(difference), -margin, level), _beyond(difference, -margin, level))
     match direction:
         case "higher":
             return Levels(above, below, inside)
@@ -66,13 +78,15 @@ def levels(difference: Interval, direction: Direction, margin: float) -> Levels:
             return Levels(inside, min(above, below), 1.0)
 
 
-def _beyond(difference: Interval, bound: float) -> float:
+def _beyond(difference: Interval, bound: float, level: Level) -> float:
     """The smallest two-sided level at which the interval lies above a bound; 1 where its centre does not."""
-    from scipy.special import stdtr, stdtrit
+    from scipy.special import stdtrit
 
-    freedom, distance = difference.n - 1, difference.estimate - bound
-    error = (difference.high - difference.low) / 2 / float(stdtrit(freedom, (1 + CONFIDENCE) / 2))
-    return min(1.0, float(2 * stdtr(freedom, -distance / error)))
+    distance = difference.estimate - bound
+    if distance <= 0:
+        return 1.0
+    error = (difference.high - difference.low) / 2 / float(stdtrit(difference.n - 1, (1 + CONFIDENCE) / 2))
+    return min(1.0, level(distance / error, difference.n))
 
 
 def _negated(difference: Interval) -> Interval:

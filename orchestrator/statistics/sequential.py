@@ -61,6 +61,28 @@ def interval(differences: Sequence[float], least: int, most: int, alpha: float =
     return Interval(mean, mean - half, mean + half, n)
 
 
+def level(distance: float, n: int, least: int, most: int) -> float:
+    """The smallest alpha at which `interval` leaves out a value, 1 where none does.
+
+    It holds at whatever number of seeds one comes to look, also where the values themselves had a say in that.
+
+    Args:
+        distance: From the mean to the value, in standard errors of the mean.
+        n: Seeds so far.
+        least: Seeds at the first look.
+        most: Seeds at the last look.
+    """
+    from scipy.special import stdtr
+
+    if n < max(least, 2):
+        return 1.0
+    if n >= most:
+        return min(1.0, (1 if least == most else 2) * float(2 * stdtr(n - 1, -abs(distance))))
+    square, wider = distance**2, 1 + n
+    ratio = (n - 1 + square) / (n - 1 + square / wider)
+    return min(1.0, 2 * math.sqrt(wider) * ratio ** (-n / 2))
+
+
 def _any_time(n: int, alpha: float) -> float:
     """The t statistic of n values that stays unreached at all n with probability 1 - alpha.
 

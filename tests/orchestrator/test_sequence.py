@@ -430,3 +430,74 @@ def test_seeds_are_saved_against_the_fixed_design(effect: float, power: float, m
     print(f"effect {effect}: power {decided:.2f} with {cells:.0f} of {len(whole)} cells, {saved:.0f} % saved")
     assert decided >= power
     assert cells <= most
+
+
+# Claims that are decided once, at the last look
+
+FOLLOWED = {**BETTER, "id": "followed"}
+ONCE: dict[str, dict[str, Any]] = {
+    "mean": {**BETTER, "over": "mean"},
+    "all": {**BETTER, "over": "all"},
+    "some": {**BETTER, "over": "some"},
+    "than": {**BETTER, "where": {"backbone": "resnet8"}, "than": {"backbone": "resnet20"}},
+    "trend": {**BETTER, "trend": {"backbone": {"resnet8": 2, "resnet20": 1}}},
+    "secondary": {**BETTER, "family": "secondary"},
+}
+
+
+def far_ahead(cell: Cell) -> float:
+    """B is far ahead everywhere, and more so on resnet8."""
+    ahead = {"resnet8": 0.2, "resnet20": 0.1}[cell.backbone] if cell.loss == "b" else 0.0
+    return 0.6 + 0.005 * noise(cell) + ahead
+
+
+@pytest.mark.parametrize("kind", ONCE)
+def test_what_cannot_be_followed_is_decided_once_no_seeds_are_to_come(kind: str) -> None:
+    seeds = {"min": 9, "max": MOST, "until": "decided"}
+    experiment = asked(claims=[{**ONCE[kind], "id": "once"}, FOLLOWED], seeds=seeds)
+    ran, _, comparison = launched(experiment, far_ahead)
+    alone, _, _ = launched(asked(claims=[FOLLOWED, {**FOLLOWED, "id": "another"}], seeds=seeds), far_ahead)
+    verdicts = {finding.claim.id: finding for finding in comparison.findings}
+    assert (verdicts["once"].verdict, verdicts["once"].is_last) == ("supported", True)
+    assert not verdicts["followed"].is_last
+    assert max(seeds_of(ran).values()) <= max(seeds_of(alone).values()), "no seeds are added for it"
+    before = [row(cell, far_ahead(cell)) for cell in ran if cell.seed < LEAST]
+    found = [finding for finding in compare(experiment, before).findings if finding.is_last]
+    assert {(each.verdict, each.alone, each.withheld) for each in found} == {("undecided", "undecided", "open")}
+
+
+def test_alpha_is_divided_among_all_primary_claims_whether_they_are_followed_or_not() -> None:
+    """Of seven seeds, at the share of one of three questions; the level is the one of any number of seeds."""
+    experiment = asked(claims=[FOLLOWED, {**ONCE["mean"], "id": "once"}])
+    rows = [row(cell, far_ahead(cell)) for cell in plan(experiment).cells if cell.seed < 9]
+    once = next(finding for finding in compare(experiment, rows).findings if finding.is_last)
+    value = {(each["loss"], each["backbone"], each["seed"]): each["uniform_accuracy"] for each in rows}
+    means = [
+        np.mean([value["b", backbone, seed] - value["a", backbone, seed] for backbone in ("resnet8", "resnet20")])
+        for seed in range(9)
+    ]
+    distance = float(np.mean(means) / np.std(means, ddof=1) * 3)
+    ratio = (8 + distance**2) / (8 + distance**2 / 10)
+    assert once.p == pytest.approx(3 * 2 * math.sqrt(10) * ratio**-4.5)
+    assert once.difference.n == 9
+
+
+def test_a_secondary_claim_waits_for_a_primary_one_that_stays_open() -> None:
+    experiment = asked(claims=[FOLLOWED, {**ONCE["secondary"], "id": "once", "where": {"backbone": "resnet8"}}])
+    _, _, comparison = launched(experiment, clear_on_resnet8)
+    once = next(finding for finding in comparison.findings if finding.is_last)
+    assert (once.verdict, once.alone, once.waits) == ("undecided", "supported", True)
+
+
+def test_questions_that_flags_leave_out_take_their_share_of_alpha_nevertheless() -> None:
+    """So a launch that is narrowed stops where a whole one does."""
+    whole = asked(claims=[{**BETTER, "id": f"better-{number}"} for number in range(20)])
+    narrow = asked(claims=[{**BETTER, "id": "better-0"}], backbones=["resnet8"])
+    rows = [row(cell, clear_on_resnet8(cell)) for cell in plan(narrow).cells if cell.seed < 7]
+    left = Plan(narrow, tuple(cell for cell in plan(narrow).cells if cell.seed >= 7))
+    sentences = [*Spending(left, rows, 1, unknown, whole=whole).sentences(), *spending(left, rows).sentences()]
+    assert [sentence.rpartition(", ")[2] for sentence in sentences] == ["undecided: better-0", "decided"]
+    assert [compare(narrow, rows, whole=each).findings[0].verdict for each in (whole, narrow)] == [
+        "undecided",
+        "supported",
+    ]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from orchestrator.statistics.intervals import Interval, mean_interval
-from orchestrator.statistics.sequential import interval
+from orchestrator.statistics.sequential import interval, level
 from orchestrator.statistics.verdicts import verdict
 
 UNHURRIED = settings(deadline=None)
@@ -177,3 +177,23 @@ def test_a_plan_that_grew_on_sight_is_refused() -> None:
 
 def test_an_earlier_first_look_may_be_skipped() -> None:
     assert interval([0.1, 0.2], 1, 30) == Interval(pytest.approx(0.15), *[pytest.approx(math.nan, nan_ok=True)] * 2, 2)
+
+
+@UNHURRIED
+@given(st.integers(5, 12), st.integers(1, 10_000), st.floats(1e-4, 0.4), st.booleans())
+def test_a_level_is_where_the_interval_begins_to_leave_a_value_out(
+    n: int, seed: int, alpha: float, is_fixed: bool
+) -> None:
+    values = np.random.default_rng(seed).normal(0.5, 1, n).tolist()
+    error, least = float(np.std(values, ddof=1)) / math.sqrt(n), n if is_fixed else 5
+    most = n if is_fixed else 12
+    found = level(abs(float(np.mean(values))) / error, n, least, most)
+    excluded = interval(values, least, most, alpha)
+    assume(abs(found - alpha) > 1e-9)
+    is_out = not math.isnan(excluded.low) and not excluded.low <= 0 <= excluded.high
+    assert is_out == (found < alpha)
+
+
+def test_there_is_no_level_before_the_first_look() -> None:
+    assert level(100.0, 4, 5, 12) == level(100.0, 1, 1, 12) == 1.0
+    assert level(0.0, 7, 5, 12) == 1.0
