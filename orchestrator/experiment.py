@@ -33,7 +33,7 @@ from orchestrator.statistics.scopes import FEWEST_DATASETS
 from orchestrator.tuning import Tuning
 from trainers import catalogue
 from trainers.losses import Loss
-from trainers.metrics import MEASURES
+from trainers.metrics import MEASURES, ON_VALIDATION
 from trainers.plugin import Frozen, Plugin
 from trainers.recipe import Training
 
@@ -295,7 +295,7 @@ class Experiment(Frozen):
                 model = Training if error.title == Training.__name__ else type(loss.plugin)
                 sentences = " ".join(text for _, text in source.problems(error, model))
                 raise source.nested([(("overrides",), f"For {'/'.join(labels)}: {sentences}")]) from None
-            if settled.loss.calibrated and not settled.training.validation_fraction:
+            if settled.loss.decide_by == "calibrated" and not settled.training.validation_fraction:
                 text = f"{'/'.join(labels)} is calibrated on a validation split: 'validation_fraction' must be above 0."
                 raise source.nested([(("losses",), text)])
             known = _without_tuned(settled, self.tuning)
@@ -376,6 +376,9 @@ def _misfits(experiment: Experiment, tuning: Tuning) -> Iterator[Problem]:
     """What of a tuning stage does not fit the experiment."""
     if complaint := unknown(tuning.metric, MEASURES, "measure"):
         yield ("metric",), complaint
+    elif tuning.metric in ON_VALIDATION:
+        text = "A trial is scored on its validation split, so that no other images are left to choose a threshold or"
+        yield ("metric",), f"{text} temperature on, as '{tuning.metric}' needs: tune by another measure."
     if shared := set(tuning.seeds) & set(experiment.seeds):
         yield ("seeds",), f"Seed {min(shared)} is one of the final cells': a recipe must not be chosen by them."
     losses = [experiment.loss(choice.label) for choice in experiment.losses]

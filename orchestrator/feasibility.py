@@ -124,7 +124,7 @@ def _kinds(cells: Sequence[Cell]) -> Iterator[Cell]:
         training, loss = cell.recipe.training, cell.recipe.loss
         sizes = training.batch_size, training.validation_fraction
         # By its identity, because a million cells share few datasets, and comparing those takes long.
-        kind = id(cell.recipe.dataset), *sizes, cell.recipe.scored_on, loss.calibrated, cell.loss, cell.backbone
+        kind = id(cell.recipe.dataset), *sizes, cell.recipe.scored_on, loss.decide_by, cell.loss, cell.backbone
         if kind not in seen:
             seen.add(kind)
             yield cell

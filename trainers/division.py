@@ -73,7 +73,7 @@ def faults(labels: Labels, recipe: Recipe) -> Iterator[str]:
     if recipe.scored_on == "test" and not len(chosen.test):
         yield f"'{dataset.key}' has no test image of a known class"
     need = "a trial is scored on it" if recipe.scored_on == "validation" else None
-    if need := "a calibrated loss needs it" if recipe.loss.calibrated else need:
+    if need := "a calibrated loss needs it" if recipe.loss.decide_by == "calibrated" else need:
         yield from no_validation(labels, recipe, need)
 
 

@@ -8,11 +8,15 @@ other temperatures and ensembles; docs/theory.md says which figure follows from 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+DecideBy = Literal["raw", "probability", "calibrated", "sigmoid"]
+"""What is compared with a threshold: the scores; the softmax probabilities of a sample's scores, at T = 1 or at the
+temperature from the validation split, as logarithms; the sigmoid of each score less the bias, as score less bias."""
 
 ALL = 100
 """Classes up to which the scores of all are kept."""
@@ -25,7 +29,7 @@ TOP = 10
 class Evaluation:
     """One row a sample, arrays of shape (n,) but for `scores` and `classes`. Scores exclude the bias.
 
-    They are what decides: raw scores or, of a calibrated loss, log-probabilities of softmax(scores / T).
+    They are what decides: raw scores unless the loss has another `decide_by`.
     """
 
     sample: NDArray[np.int32]
@@ -45,6 +49,8 @@ class Evaluation:
     runner_up_score: NDArray[np.float32] | None = None
     log_odds: NDArray[np.float64] | None = None
     """Highest score less the logsumexp of all other classes' scores: ranks samples whose probability rounds to one."""
+    log_odds_tuned: NDArray[np.float64] | None = None
+    """The same of scores divided by the temperature chosen on validation; no file keeps it."""
     scores: NDArray[np.float32] | None = None
     """Of all K classes, (n, K), for K up to `ALL`; else the `TOP` highest, descending, (n, TOP)."""
     classes: NDArray[np.int32] | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import cast
 
@@ -18,22 +18,19 @@ from trainers.allocator import freed_memory_kept
 from trainers.checkpoint import Checkpointing, Progress
 from trainers.classifier import Classifier
 from trainers.compilation import Compiled, worthwhile
-from trainers.data import Batch, Resident, Splits, Verify, batches, shifted, split
+from trainers.data import Batch, Splits, batches, split
 from trainers.datasets import TrainTest
-from trainers.division import drawn_from
 from trainers.evaluation import Evaluation
-from trainers.inference import TemperatureSearch, by_probability, evaluate, keeping, measuring, spreading
+from trainers.inference import evaluate
 from trainers.losses import one_per_sample
-from trainers.metrics import Observed, measure, under_shift
-from trainers.metrics.chance import Spread, collapse, looked_at
-from trainers.metrics.features import Geometry
+from trainers.metrics import measure, under_shift
 from trainers.metrics.uniform import sample_wise_accuracy, uniform_accuracy
-from trainers.metrics.verification import cosine
+from trainers.observation import look_back, observe
 from trainers.optimisation import Average, build_optimizer, schedule
 from trainers.parallel import ALONE, World
 from trainers.recipe import Recipe
 from trainers.reproducibility import deterministic
-from trainers.seeds import derive, stable_random
+from trainers.seeds import derive
 
 Observer = Callable[[int, dict[str, float]], None]
 """Told after each epoch: the number of epochs done, and their figures."""
@@ -66,6 +63,10 @@ class Fit:
     shifts: dict[str, dict[str, float]]
     """Accuracies under each shift of the test set, by its name."""
     learned_bias: list[float]
+    bias: list[float]
+    """What a threshold on the scores of the rows is compared with, learnt or fixed: none, one, or one per class."""
+    sigmoid: bool
+    """Whether the loss makes the sigmoid of score less bias a probability, and the rows hold scores."""
     history: list[dict[str, float]]
     parameters: int
     train_seconds: float
@@ -122,8 +123,8 @@ def fit(
             objective, recipe, splits, observer=observer, checkpointing=checkpointing, world=world
         )
         seconds = progress.seconds
-        observed, temperature = _observe(model, recipe, splits)
-        collapsed = _collapse(model, recipe, splits.train)
+        trained = look_back(model, recipe, splits.train)
+        observed = observe(model, recipe, splits, trained)
     if not all(_finite(split) for split in (observed.test, observed.validation) if split):
         raise DivergedError(recipe.training.epochs)
     steps = len(splits.train) // recipe.training.batch_size
@@ -131,18 +132,20 @@ def fit(
     return Fit(
         evaluation=observed.test,
         validation=observed.validation,
-        temperature=None if math.isnan(temperature) else temperature,
+        temperature=None if math.isnan(observed.temperature) else observed.temperature,
         classes=splits.classes,
         metrics=measure(observed),
         shifts={name: under_shift(found, threshold) for name, found in (observed.shifted or {}).items()},
         learned_bias=model.learned_bias(),
+        bias=list(observed.bias),
+        sigmoid=observed.sigmoid,
         history=progress.history,
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         train_seconds=seconds,
         images_per_second=len(progress.history) * steps * recipe.training.batch_size / seconds,
         model=model,
         example=splits.test.images(slice(0, 2)).contiguous().cpu().numpy(),
-        collapse=collapsed,
+        collapse=trained.collapse,
         resumed_from=progress.resumed_from,
         compiled=isinstance(objective.network, Compiled) and objective.network.done,
     )
@@ -241,48 +244,3 @@ def _validate(model: Classifier, splits: Splits) -> dict[str, float]:
 def _finite(evaluation: Evaluation) -> bool:
     kept = (evaluation.positive, evaluation.rival, evaluation.scores)
     return all(bool(np.isfinite(scores).all()) for scores in kept if scores is not None)
-
-
-def _observe(model: Classifier, recipe: Recipe, splits: Splits) -> tuple[Observed, float]:
-    """Everything the measures need, one pass a split (two over validation, to choose T and to use it), and T."""
-    geometry, search = Geometry(splits.classes, model.width), TemperatureSearch()
-    temperature = math.nan
-    if len(splits.validation):
-        evaluate(model, splits.validation, witnesses=[search])
-        temperature = search.temperatures.best()
-    look = partial(evaluate, model, temperature=1.0 if math.isnan(temperature) else temperature)
-    if recipe.loss.calibrated:
-        look = partial(by_probability, look, temperature)
-    observed = Observed(
-        test=look(splits.test, odds=1.0, witnesses=[measuring(geometry)]),
-        learned_bias=model.learned_bias(),
-        validation=look(splits.validation, odds=1.0) if len(splits.validation) else None,
-        temperature=1.0 if recipe.loss.calibrated else temperature,
-        geometry=geometry,
-        weight=model.class_weights().detach().double().cpu().numpy(),
-        unknown=look(_unlabelled(splits.unknown)) if len(splits.unknown) else None,
-        similarity=None if splits.verify is None else _similarity(model, splits.verify),
-        genuine=None if splits.verify is None else splits.verify.genuine,
-        shifted={name: look(copy) for name, copy in shifted(splits.test, recipe)},
-    )
-    return observed, temperature
-
-
-def _collapse(model: Classifier, recipe: Recipe, train: Resident) -> str | None:
-    """Why the model is no better than a guess on images and labels that it was trained on; None where it is."""
-    draw = stable_random("chance", drawn_from(recipe.dataset), recipe.seed)
-    rows = looked_at(train.labels.cpu().numpy(), draw)
-    spread = Spread()
-    found = evaluate(model, train.take(rows), witnesses=[spreading(spread)])
-    return collapse(found.label, found.prediction, constant_features=spread.is_constant)
-
-
-def _similarity(model: Classifier, verify: Verify) -> NDArray[np.float64]:
-    kept: list[NDArray[np.float32]] = []
-    evaluate(model, _unlabelled(verify.images), witnesses=[keeping(kept)])
-    return cosine(np.concatenate(kept), verify.pairs)
-
-
-def _unlabelled(unknown: Resident) -> Resident:
-    """Held-out classes have no score of their own: labelled 0, only their top scores mean anything."""
-    return replace(unknown, labels=torch.zeros_like(unknown.labels))

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -14,10 +12,12 @@ from torch import Tensor
 
 from trainers.classifier import Classifier
 from trainers.data import Resident
-from trainers.evaluation import ALL, TOP, Evaluation
+from trainers.evaluation import ALL, TOP, DecideBy, Evaluation
 from trainers.metrics.chance import Spread
+from trainers.metrics.claimed import Claimed, claimed
+from trainers.metrics.collapse import Moments
 from trainers.metrics.features import Geometry
-from trainers.metrics.score_kinds import Temperatures, log_probabilities
+from trainers.metrics.score_kinds import Temperatures
 from trainers.reproducibility import rounding
 
 BATCH = 1024
@@ -47,24 +47,45 @@ def decide(scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return torch.where(ahead, labels, other), positive, rival
 
 
+@dataclass(frozen=True, eq=False)
+class Rule:
+    """What decides, from the scores (n, K) of a model: by default these themselves."""
+
+    by: DecideBy = "raw"
+    temperature: float = 1.0
+    """From the validation split; it counts for `calibrated` alone."""
+    bias: Tensor | float = 0.0
+    """Of all classes, or of each (K,); it counts for `sigmoid` alone."""
+
+    def __call__(self, scores: Tensor) -> Tensor:
+        """The scores as they are, or in float64: what other kinds subtract would else round most of a probability."""
+        if self.by == "raw":
+            return scores
+        if self.by == "sigmoid":
+            return scores.double() - self.bias
+        temperature = self.temperature if self.by == "calibrated" else 1.0
+        return (scores.double() / temperature).log_softmax(dim=1)
+
+
 def ranked(scores: Tensor, highest: Tensor, temperature: float = 1.0) -> dict[str, Tensor]:
-    """What a cell's file keeps of scores (n, K) beside `summarise`, by column.
+    """What is kept of scores (n, K) beside `summarise`, by column.
 
     Args:
         scores: Of all classes.
         highest: The class that scores highest, (n,).
-        temperature: What scores are divided by for the log-odds.
+        temperature: What scores are divided by for the log-odds at that temperature.
     """
-    others, place = scores.double(), highest[:, None]
+    others, place = scores.to(torch.float64, copy=True), highest[:, None]
     top = others.gather(1, place).squeeze(1)
     others.scatter_(1, place, -torch.inf)  # left out of the sum rather than subtracted, which would cancel
     score, runner_up = others.max(dim=1)
-    rest = (others if temperature == 1 else others / temperature).logsumexp(dim=1)
-    found = {"runner_up": runner_up, "runner_up_score": score.float(), "log_odds": top / temperature - rest}
+    odds = top - others.logsumexp(dim=1)
+    tuned = odds if temperature == 1 else top / temperature - (others / temperature).logsumexp(dim=1)
+    found = {"runner_up": runner_up, "runner_up_score": score.float(), "log_odds": odds, "log_odds_tuned": tuned}
     if scores.shape[1] <= ALL:
-        return {**found, "scores": scores}
+        return {**found, "scores": scores.float()}
     kept, classes = scores.topk(TOP, dim=1)
-    return {**found, "scores": kept, "classes": classes}
+    return {**found, "scores": kept.float(), "classes": classes}
 
 
 @torch.inference_mode()
@@ -73,8 +94,9 @@ def evaluate(
     model: Classifier,
     split: Resident,
     *,
+    rule: Rule | None = None,
     temperature: float = 1.0,
-    odds: float | None = None,
+    ranks: bool = False,
     witnesses: Sequence[Witness] = (),
 ) -> Evaluation:
     """Every sample of `split` in order, through the model in evaluation mode, in float32 however it was trained.
@@ -82,69 +104,33 @@ def evaluate(
     Args:
         model: Whose scores.
         split: The samples, at least one.
-        temperature: What scores are divided by for `logsumexp_tuned`.
-        odds: What scores are divided by for the log-odds; without it, the columns of `ranked` are left out.
-        witnesses: What else is to see the batches, so that one pass serves all.
+        rule: What decides, if not the scores themselves; all columns hold it.
+        temperature: What that is divided by for `logsumexp_tuned`.
+        ranks: Whether to keep the columns of `ranked`.
+        witnesses: What else is to see the batches, so that one pass serves all; their scores are what decides.
     """
     model.eval()
+    rule = rule or Rule()
     batches: list[dict[str, Tensor]] = []
     for start in range(0, len(split), BATCH):
         rows = slice(start, start + BATCH)
         features = model.features(split.images(rows)).float()
-        scores, labels = model.scores(features).float(), split.labels[rows]
+        scores, labels = rule(model.scores(features).float()), split.labels[rows]
         prediction, positive, rival, logsumexp = summarise(scores, labels)
         tuned = logsumexp if temperature == 1 else (scores / temperature).logsumexp(dim=1)
-        columns = {"prediction": prediction, "positive": positive, "rival": rival}
-        columns |= {"logsumexp": logsumexp, "logsumexp_tuned": tuned}
-        batches.append(columns if odds is None else columns | ranked(scores, prediction, odds))
+        summary = {"positive": positive, "rival": rival, "logsumexp": logsumexp, "logsumexp_tuned": tuned}
+        columns = {"prediction": prediction, **{name: column.float() for name, column in summary.items()}}
+        batches.append(columns | ranked(scores, prediction, temperature) if ranks else columns)
         for witness in witnesses:
-            witness(features, scores, labels)
+            witness(features, scores.float(), labels)
     found = {name: torch.cat([columns[name] for columns in batches]).cpu().numpy() for name in batches[0]}
     found |= {name: column.astype(np.int32) for name, column in found.items() if column.dtype == np.int64}
     return Evaluation(split.sample.astype(np.int32), split.labels.cpu().numpy().astype(np.int32), **found)
 
 
-def by_probability(
-    look: Callable[..., Evaluation], temperature: float, split: Resident, *, odds: float | None = None, **options: Any
-) -> Evaluation:
-    """A pass whose scores are the log-probabilities of softmax(scores / T): whoever deploys it decides by these.
-
-    All columns of scores hold them. Times T they are the raw scores but for a constant per sample, so what
-    follows from raw scores by softmax at any temperature follows from them, too.
-
-    Args:
-        look: Makes the pass, at that temperature.
-        temperature: T, from the validation split.
-        split: The samples.
-        odds: As `evaluate` has it, of the log-probabilities.
-        options: Of the pass.
-
-    Raises:
-        ValueError: There was no validation split to find a temperature on.
-    """
-    if math.isnan(temperature):
-        raise ValueError("a calibrated loss needs a validation split: 'validation_fraction' must be above 0")
-    found = look(split, odds=None if odds is None else odds * temperature, **options)
-
-    def logarithm(scores: NDArray[np.float32]) -> NDArray[np.float32]:
-        level = found.logsumexp_tuned.reshape(-1, *[1] * (scores.ndim - 1))
-        return log_probabilities(scores / temperature, scores / temperature, level)[0].astype(np.float32)
-
-    certain = np.zeros_like(found.logsumexp)  # probabilities sum to one
-    return replace(
-        found,
-        positive=logarithm(found.positive),
-        rival=logarithm(found.rival),
-        logsumexp=certain,
-        logsumexp_tuned=certain,
-        runner_up_score=None if found.runner_up_score is None else logarithm(found.runner_up_score),
-        scores=None if found.scores is None else logarithm(found.scores),
-    )
-
-
 @dataclass(eq=False)
 class TemperatureSearch:
-    """Finds the temperature of least negative log-likelihood, a witness of memory 61 x batch."""
+    """Finds the temperature of least negative log-likelihood, a witness of memory 93 x batch."""
 
     temperatures: Temperatures = field(default_factory=Temperatures)
 
@@ -163,6 +149,26 @@ def measuring(geometry: Geometry) -> Witness:
     def see(features: Tensor, scores: Tensor, labels: Tensor) -> None:
         del scores
         geometry.add(features.cpu().numpy(), labels.cpu().numpy())
+
+    return see
+
+
+def claiming(batches: list[Claimed], bias: Sequence[float]) -> Witness:
+    """A witness that notes what the scores of a pass claim; `bias` as `claimed` has it."""
+
+    def see(features: Tensor, scores: Tensor, labels: Tensor) -> None:
+        del features
+        batches.append(claimed(scores.cpu().numpy(), labels.cpu().numpy(), bias))
+
+    return see
+
+
+def counting(moments: Moments) -> Witness:
+    """A witness that counts a pass's features in moments alone."""
+
+    def see(features: Tensor, scores: Tensor, labels: Tensor) -> None:
+        del scores
+        moments.add(features.cpu().numpy(), labels.cpu().numpy())
 
     return see
 

@@ -109,6 +109,10 @@ class Account:
     """Whether each row keeps the scores of all classes or the highest ones."""
     temperature: float | None = None
     """By which softmax is calibrated on the validation split."""
+    bias: list[float] | None = None
+    """What a threshold on the rows' scores is compared with, learnt or fixed: none, one, or one per class."""
+    sigmoid: bool | None = None
+    """Whether the loss makes the sigmoid of score less bias a probability."""
     validation_sha256: str | None = None
     """Of the file of the validation split's rows; None where there is none."""
 

@@ -99,6 +99,8 @@ class CellLog:
             metrics=fit.metrics,
             shifts=fit.shifts,
             learned_bias=fit.learned_bias,
+            bias=fit.bias,
+            sigmoid=fit.sigmoid,
             parameters=fit.parameters,
             train_seconds=fit.train_seconds,
             images_per_second=fit.images_per_second,

@@ -54,7 +54,14 @@ def disagreements(account: Account, test: Evaluation, validation: Evaluation | N
     """Each figure that the account states and the rows do not give, with both."""
     temperature = account.metrics.get("temperature")
     is_unread = validation is None and account.validation_sha256 is not None
-    found = from_rows(test, validation, account.learned_bias, math.nan if temperature is None else temperature)
+    found = from_rows(
+        test,
+        validation,
+        account.bias or (),
+        math.nan if temperature is None else temperature,
+        sigmoid=bool(account.sigmoid),
+        decide_by=account.recipe["loss"].get("decide_by", "raw"),
+    )
     for name, value in found.items():
         stated = account.metrics.get(name)
         if value is None and (stated is None or is_unread):

@@ -9,9 +9,10 @@ import pytest
 
 from trainers.evaluation import Evaluation
 from trainers.metrics import MEASURES, Observed, measure
+from trainers.metrics.collapse import Moments
 from trainers.metrics.features import Geometry
 
-K, N, D, T = 5, 200, 8, 1.7
+K, N, D, T = 5, 1000, 8, 1.7
 BOUNDED = [
     name
     for name in MEASURES
@@ -25,8 +26,9 @@ def _evaluation(draw: np.random.Generator, samples: int = N, shift: float = 0.0)
     label = np.sort(draw.integers(0, K, samples))
     scores = draw.normal(size=(samples, K)) + shift
     scores[np.arange(samples), label] += 2
-    others = scores.copy()
+    others, first = scores.copy(), scores.argmax(axis=1)
     others[np.arange(samples), label] = -np.inf
+    below = np.where(np.arange(K) == first[:, None], -np.inf, scores)
     return Evaluation(
         sample=np.arange(samples, dtype=np.int32),
         label=label.astype(np.int32),
@@ -35,6 +37,9 @@ def _evaluation(draw: np.random.Generator, samples: int = N, shift: float = 0.0)
         rival=others.max(axis=1).astype(np.float32),
         logsumexp=np.logaddexp.reduce(scores, axis=1).astype(np.float32),
         logsumexp_tuned=np.logaddexp.reduce(scores / T, axis=1).astype(np.float32),
+        log_odds=scores.max(axis=1) - np.logaddexp.reduce(below, axis=1),
+        log_odds_tuned=scores.max(axis=1) / T - np.logaddexp.reduce(below / T, axis=1),
+        scores=scores.astype(np.float32),
     )
 
 
@@ -44,13 +49,20 @@ def _observed(seed: int = 0, shift: float = 0.0) -> Observed:
     features = draw.normal(size=(N, D)) + 3 * np.eye(K, D)[test.label]
     geometry = Geometry(K, D)
     geometry.add(features, test.label.astype(np.int64))
+    trained = Moments(K, D)
+    own = np.repeat(np.arange(K), [150, 60, 30, 15, 7])
+    trained.add(draw.normal(size=(len(own), D)) + 3 * np.eye(K, D)[own], own)
     genuine = draw.random(300) < 0.5
     return Observed(
         test=test,
-        learned_bias=[0.5 + shift],
+        learned_bias=[level + shift for level in (0.5, 0.2, 0.4, 0.6, 0.8)],
+        bias=[level + shift for level in (0.5, 0.2, 0.4, 0.6, 0.8)],
+        sigmoid=True,
         validation=_evaluation(draw, 100, shift),
         temperature=T,
         geometry=geometry,
+        trained=trained,
+        training_accuracy=0.9,
         weight=draw.normal(size=(K, D)),
         unknown=_evaluation(draw, 80, shift - 1),
         similarity=draw.normal(size=300) + genuine,
@@ -92,5 +104,18 @@ def test_no_measure_but_a_level_moves_when_all_scores_move_alike(name: str) -> N
 def test_every_measure_of_a_hopeless_model_is_a_number_or_absent(name: str) -> None:
     zeros = np.zeros(3, np.float32)
     lost = Evaluation(*(np.arange(3, dtype=np.int32) for _ in range(3)), zeros, zeros + 1, zeros + 2, zeros + 2)
-    value = measure(Observed(lost, [0.0], lost, 1.0, Geometry(3, 2), np.zeros((3, 2)), lost))[name]
+    value = measure(
+        Observed(
+            lost,
+            [0.0],
+            [0.0],
+            sigmoid=True,
+            validation=lost,
+            temperature=1.0,
+            geometry=Geometry(3, 2),
+            trained=Moments(3, 2),
+            weight=np.zeros((3, 2)),
+            unknown=lost,
+        )
+    )[name]
     assert value is None or math.isfinite(value)

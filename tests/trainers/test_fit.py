@@ -27,7 +27,9 @@ from trainers.fit import DivergedError, Fit, fit
 from trainers.losses import Loss
 from trainers.losses.softmax import Softmax
 from trainers.metrics import MEASURES
+from trainers.metrics.collapse import Moments
 from trainers.metrics.uniform import accuracy_at, sample_wise_accuracy, uniform_accuracy
+from trainers.observation import Trained
 from trainers.optimisation import Average, build_optimizer, schedule, warmed
 from trainers.recipe import Recipe, Training
 
@@ -101,17 +103,17 @@ def test_without_a_validation_split_there_are_no_such_rows_and_no_temperature(di
 def test_scores_that_are_not_finite_on_either_split_are_a_divergence(
     digits: TrainTest, monkeypatch: pytest.MonkeyPatch, split: str, column: str
 ) -> None:
-    found, observe = list[Evaluation](), fit_module._observe
+    found, observe = list[Evaluation](), fit_module.observe
 
     def spoilt(*arguments: Any) -> Any:
-        observed, temperature = observe(*arguments)
+        observed = observe(*arguments)
         rows = getattr(observed, split)
         values = getattr(rows, column).copy()
         values.flat[5] = -np.inf
         found.append(rows)
-        return replace(observed, **{split: replace(rows, **{column: values})}), temperature
+        return replace(observed, **{split: replace(rows, **{column: values})})
 
-    monkeypatch.setattr(fit_module, "_observe", spoilt)
+    monkeypatch.setattr(fit_module, "observe", spoilt)
     with pytest.raises(DivergedError):
         fit(_recipe(epochs=1), digits)
     assert found
@@ -551,12 +553,33 @@ class TestCollapse:
         found = fit(_recipe("softmax", epochs=1), digits)
         assert found.collapse == "the features of all 900 training images looked at are the same"
 
-    def test_asking_changes_no_figure(self, digits: TrainTest, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_asking_changes_no_figure_of_other_images(self, digits: TrainTest, monkeypatch: pytest.MonkeyPatch) -> None:
         asked = fit(_recipe(epochs=1), digits)
-        monkeypatch.setattr(fit_module, "_collapse", lambda *_: None)
+        blank = Trained(Moments(10, asked.model.width), 0.0, None)
+        monkeypatch.setattr(fit_module, "look_back", lambda *_: blank)
         unasked = fit(_recipe(epochs=1), digits)
-        assert asked.metrics == unasked.metrics
+        changed = {name for name, value in asked.metrics.items() if unasked.metrics[name] != value}
+        assert changed == {"training_accuracy", "nc1", "nc3", "medium_accuracy", "tail_accuracy"}
         assert asked.evaluation.positive.tobytes() == unasked.evaluation.positive.tobytes()
+
+    @pytest.mark.parametrize("loss", ["softmax", "bce_diverse", "softmax_calibrated"])
+    def test_training_accuracy_is_of_all_training_images_and_the_labels_trained_on(
+        self, digits: TrainTest, loss: str
+    ) -> None:
+        recipe = _recipe(loss, augmentation=["crop"], label_noise=0.3)
+        found = fit(recipe, digits)
+        train = split(digits, recipe, torch.device("cpu")).train
+        with torch.inference_mode():
+            features = found.model.eval().features(train.images(slice(None)))
+            right = found.model.scores(features).argmax(dim=1) == train.labels
+        assert found.metrics["training_accuracy"] == pytest.approx(float(right.double().mean()), abs=2 / len(train))
+        assert found.metrics["training_accuracy"] < 0.8  # pyright: ignore[reportOptionalOperand]
+        exact, labels = features.double().numpy(), train.labels.numpy()
+        means = np.array([exact[labels == k].mean(axis=0) for k in range(10)])
+        centred = (means - exact.mean(axis=0)) @ found.model.class_weights().detach().double().numpy().T
+        simplex = (np.eye(10) - 0.1) / 3
+        nc3 = np.linalg.norm(centred.T / np.linalg.norm(centred) - simplex)
+        assert found.metrics["nc3"] == pytest.approx(nc3, rel=1e-4)
 
     def test_images_are_seen_without_augmentation(self, digits: TrainTest) -> None:
         recipe = _recipe(augmentation=["crop", "flip", "cutout"], mixing=["mixup"])
@@ -565,3 +588,55 @@ class TestCollapse:
         assert torch.equal(seen.images(slice(None)), plain.images(torch.tensor([5, 2])))
         assert seen.labels.tolist() == plain.labels[[5, 2]].tolist()
         assert seen.sample.tolist() == plain.sample[[5, 2]].tolist()
+
+
+@pytest.mark.parametrize(
+    ("loss", "bias", "sigmoid"),
+    [
+        ("softmax", [], False),
+        ("bce", [0.0], True),
+        ({"name": "bce_fixed", "bias": 1.5}, [1.5], True),
+        ("bce_fixed", [math.log(9)], True),
+        ({"name": "bce", "decide_by": "sigmoid"}, [0.0], True),
+        ({"name": "bce_fixed", "decide_by": "sigmoid"}, [0.0], True),
+        ({"name": "bce_fixed", "decide_by": "calibrated"}, [], False),
+        ({"name": "bce", "decide_by": "probability"}, [], False),
+        ({"name": "softmax", "decide_by": "sigmoid"}, [], False),
+        ("poly1", [], False),
+    ],
+)
+def test_the_bias_of_the_rows_is_known_wherever_scores_decide(
+    digits: TrainTest, loss: Any, bias: list[float], *, sigmoid: bool
+) -> None:
+    found = fit(_recipe(loss, epochs=1), digits)
+    assert (found.bias, found.sigmoid, found.learned_bias) == (pytest.approx(bias), sigmoid, [])
+    assert (found.metrics["accuracy_at_bias"] is None) == (not bias)
+    assert (found.metrics["calibration_error_sigmoid"] is None) == (not sigmoid)
+    if bias:
+        positive, rival = found.evaluation.positive, found.evaluation.rival
+        assert found.metrics["accuracy_at_bias"] == np.mean((rival < bias[0]) & (bias[0] < positive))
+
+
+def test_what_decides_changes_nothing_in_training_and_all_columns(digits: TrainTest) -> None:
+    raw, sigmoid, probability = (
+        fit(_recipe({"name": "bce_diverse", "decide_by": by}), digits) for by in ("raw", "sigmoid", "probability")
+    )
+    assert raw.history == sigmoid.history == probability.history
+    assert raw.evaluation.scores is not None
+    assert sigmoid.evaluation.scores is not None
+    np.testing.assert_allclose(
+        sigmoid.evaluation.scores, raw.evaluation.scores - np.array(raw.learned_bias), rtol=1e-5, atol=1e-6
+    )
+    for of_raw, of_other, other in (
+        ("uniform_accuracy_sigmoid", "uniform_accuracy", sigmoid),
+        ("sample_wise_accuracy_sigmoid", "sample_wise_accuracy", sigmoid),
+        ("calibration_error_sigmoid", "calibration_error_sigmoid", sigmoid),
+        ("brier_score_sigmoid", "brier_score_sigmoid", sigmoid),
+        ("uniform_accuracy_probability", "uniform_accuracy", probability),
+        ("negative_log_likelihood", "negative_log_likelihood", probability),
+        ("area_under_risk_coverage_probability", "area_under_risk_coverage", probability),
+        ("temperature", "temperature", probability),
+        ("uniform_accuracy_calibrated", "uniform_accuracy_calibrated", probability),
+    ):
+        assert raw.metrics[of_raw] is not None
+        assert raw.metrics[of_raw] == pytest.approx(other.metrics[of_other], abs=1e-6)

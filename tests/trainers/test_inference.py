@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import fields
 from decimal import Decimal, localcontext
-from functools import partial
 
 import numpy as np
 import pytest
@@ -21,8 +21,10 @@ from trainers.classifier import Classifier
 from trainers.data import Resident
 from trainers.evaluation import ALL, TOP, Evaluation
 from trainers.inference import (
+    Rule,
     TemperatureSearch,
-    by_probability,
+    claiming,
+    counting,
     decide,
     evaluate,
     keeping,
@@ -31,6 +33,8 @@ from trainers.inference import (
     summarise,
 )
 from trainers.losses.bce import BCEUnified
+from trainers.metrics.claimed import Claimed, claimed, joined
+from trainers.metrics.collapse import Moments
 from trainers.metrics.features import Geometry
 
 SHAPE, CLASSES, SAMPLES = InputShape(1, 8, 8), 5, 30
@@ -146,7 +150,7 @@ def test_at_temperature_1_both_logsumexps_are_the_same(model: Classifier, split:
     assert not np.array_equal(evaluation.logsumexp, evaluate(model, split, temperature=2.0).logsumexp_tuned)
 
 
-RANKED = ("runner_up", "runner_up_score", "log_odds", "scores", "classes")
+RANKED = ("runner_up", "runner_up_score", "log_odds", "log_odds_tuned", "scores", "classes")
 
 
 def test_types_are_as_documented(model: Classifier, split: Resident) -> None:
@@ -156,8 +160,9 @@ def test_types_are_as_documented(model: Classifier, split: Resident) -> None:
         **dict.fromkeys(("positive", "rival", "logsumexp", "logsumexp_tuned"), "float32"),
     }
     assert _types(evaluation) == {**first, **dict.fromkeys(RANKED)}
-    ranks = {"runner_up": "int32", "runner_up_score": "float32", "log_odds": "float64", "scores": "float32"}
-    assert _types(evaluate(model, split, odds=1.0)) == {**first, **ranks, "classes": None}
+    ranks = {"runner_up": "int32", "runner_up_score": "float32", "scores": "float32"}
+    ranks |= {"log_odds": "float64", "log_odds_tuned": "float64"}
+    assert _types(evaluate(model, split, ranks=True)) == {**first, **ranks, "classes": None}
 
 
 def _types(evaluation: Evaluation) -> dict[str, str | None]:
@@ -188,6 +193,8 @@ def test_ranks_are_those_of_sorting_and_log_odds_those_of_sixty_digits(
         row[order[1]] for row, order in zip(before.tolist(), orders, strict=True)
     ]
     exact = [exact_log_odds(row, order[0], temperature) for row, order in zip(before.tolist(), orders, strict=True)]
+    assert found["log_odds_tuned"].tolist() == pytest.approx(exact, rel=1e-14, abs=1e-13)
+    exact = [exact_log_odds(row, order[0]) for row, order in zip(before.tolist(), orders, strict=True)]
     assert found["log_odds"].tolist() == pytest.approx(exact, rel=1e-14, abs=1e-13)
     assert torch.equal(found["scores"], before)
 
@@ -217,7 +224,7 @@ def test_all_scores_are_kept_up_to_a_hundred_classes_and_else_the_ten_highest(cl
 
 
 def test_ranks_are_kept_only_where_they_are_asked_for(model: Classifier, split: Resident) -> None:
-    plain, full = evaluate(model, split, temperature=2.0), evaluate(model, split, temperature=2.0, odds=1.0)
+    plain, full = evaluate(model, split, temperature=2.0), evaluate(model, split, temperature=2.0, ranks=True)
     _, scores = _outputs(model, split)
     for field in fields(Evaluation):
         if field.name not in RANKED:
@@ -232,7 +239,7 @@ def test_ranks_are_kept_only_where_they_are_asked_for(model: Classifier, split: 
 
 def test_scores_of_a_calibrated_loss_are_log_probabilities_in_every_column(model: Classifier, split: Resident) -> None:
     temperature = 0.3
-    found = by_probability(partial(evaluate, model, temperature=temperature), temperature, split, odds=1.0)
+    found = evaluate(model, split, rule=Rule("calibrated", temperature), ranks=True)
     _, raw = _outputs(model, split)
     expected = (raw.double() / temperature).log_softmax(dim=1)
     assert found.scores is not None
@@ -246,7 +253,7 @@ def test_scores_of_a_calibrated_loss_are_log_probabilities_in_every_column(model
     highest, rows = raw.argmax(dim=1).tolist(), raw.tolist()
     exact = [exact_log_odds(row, best, temperature) for row, best in zip(rows, highest, strict=True)]
     assert found.log_odds is not None
-    np.testing.assert_allclose(found.log_odds, exact, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(found.log_odds, exact, rtol=1e-12)
     # Any other temperature follows: T times the log-probabilities are the raw scores but for a constant a sample.
     other = torch.from_numpy(found.scores * temperature / 2.0).double().softmax(dim=1)
     torch.testing.assert_close(other, (raw.double() / 2.0).softmax(dim=1), rtol=1e-5, atol=1e-6)
@@ -283,9 +290,9 @@ def test_the_size_of_a_batch_is_irrelevant(
     model: Classifier, split: Resident, batch: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole_sums, part_sums = Geometry(CLASSES, model.width), Geometry(CLASSES, model.width)
-    whole = evaluate(model, split, odds=1.0, witnesses=[measuring(whole_sums)])
+    whole = evaluate(model, split, ranks=True, witnesses=[measuring(whole_sums)])
     monkeypatch.setattr(inference, "BATCH", batch)
-    parts = evaluate(model, split, odds=1.0, witnesses=[measuring(part_sums)])
+    parts = evaluate(model, split, ranks=True, witnesses=[measuring(part_sums)])
     _assert_close(parts, whole)
     np.testing.assert_allclose(part_sums.unit_sums, whole_sums.unit_sums, rtol=1e-5, atol=1e-5)
 
@@ -297,8 +304,66 @@ def _assert_close(first: Evaluation, second: Evaluation) -> None:
 
 def test_evaluating_changes_nothing_and_twice_gives_the_same_bits(model: Classifier, split: Resident) -> None:
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    first, again = (evaluate(model.train(), split, odds=1.0) for _ in range(2))
+    first, again = (evaluate(model.train(), split, ranks=True) for _ in range(2))
     for values in fields(Evaluation):
         assert np.array_equal(getattr(first, values.name), getattr(again, values.name))
     after = model.state_dict()
     assert all(torch.equal(after[name], before[name]) for name in before)
+
+
+@pytest.mark.parametrize(
+    ("rule", "expected"),
+    [
+        (Rule(), lambda scores: scores),
+        (Rule("probability", temperature=5.0), lambda scores: scores.log_softmax(dim=1)),
+        (Rule("calibrated", temperature=5.0), lambda scores: (scores / 5).log_softmax(dim=1)),
+        (Rule("sigmoid", bias=torch.tensor([4.0, 3, 2, 1, 0])), lambda scores: scores - torch.tensor([4, 3, 2, 1, 0])),
+    ],
+)
+def test_what_decides_is_in_every_column(
+    model: Classifier, split: Resident, rule: Rule, expected: Callable[[Tensor], Tensor]
+) -> None:
+    seen: list[Tensor] = []
+    found = evaluate(
+        model, split, rule=rule, temperature=2.0, ranks=True, witnesses=[lambda _, scores, __: seen.append(scores)]
+    )
+    scores = expected(_outputs(model, split)[1].double())
+    labels = split.labels[:, None]
+    columns = {
+        "positive": scores.gather(1, labels).squeeze(1),
+        "rival": scores.scatter(1, labels, -torch.inf).amax(dim=1),
+        "logsumexp": scores.logsumexp(dim=1),
+        "logsumexp_tuned": (scores / 2).logsumexp(dim=1),
+        "scores": scores,
+    }
+    for name, column in columns.items():
+        np.testing.assert_allclose(getattr(found, name), column, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(torch.cat(seen), scores, rtol=1e-4, atol=1e-5)
+    assert found.prediction.tolist() == scores.argmax(dim=1).tolist()
+
+
+def test_only_biases_per_class_change_what_is_predicted(model: Classifier, split: Resident) -> None:
+    raw, one, many = (
+        evaluate(model, split, rule=rule)
+        for rule in (Rule(), Rule("sigmoid", bias=torch.tensor([3.0])), Rule("sigmoid", bias=torch.arange(5.0)))
+    )
+    assert np.array_equal(raw.prediction, one.prediction)
+    assert not np.array_equal(raw.prediction, many.prediction)
+
+
+def test_claims_and_moments_of_batches_are_those_of_the_pass(
+    model: Classifier, split: Resident, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inference, "BATCH", 7)
+    told, moments, geometry = list[Claimed](), Moments(CLASSES, model.width), Geometry(CLASSES, model.width)
+    found = evaluate(
+        model, split, ranks=True, witnesses=[claiming(told, [3.0]), counting(moments), measuring(geometry)]
+    )
+    assert found.scores is not None
+    whole, parts = claimed(found.scores, found.label, [3.0]), joined(told)
+    np.testing.assert_allclose(parts.brier, whole.brier)
+    assert parts.sigmoid is not None
+    assert whole.sigmoid is not None
+    np.testing.assert_allclose(np.array(parts.sigmoid), np.array(whole.sigmoid))
+    np.testing.assert_array_equal(moments.sums, geometry.moments.sums)
+    np.testing.assert_array_equal(moments.outer, geometry.moments.outer)

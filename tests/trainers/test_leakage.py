@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.special import log_softmax, logsumexp
 
 from trainers.datasets import Images, TrainTest
 from trainers.datasets.digits import Digits
 from trainers.fit import Fit, fit
-from trainers.metrics.score_kinds import log_probabilities
+from trainers.metrics import ON_VALIDATION
+from trainers.metrics.score_kinds import Temperatures, log_probabilities
 from trainers.recipe import Recipe
 
 
@@ -82,11 +84,8 @@ def test_where_a_recipe_is_scored_is_left_out_of_the_identity_of_what_is_scored_
     assert Recipe.model_validate(recipe().model_dump(mode="json")) == recipe()
 
 
-@pytest.mark.parametrize("scored_on", ["test", "validation"])
-def test_a_calibrated_loss_decides_by_the_calibrated_probabilities_of_the_same_model(
-    digits: TrainTest, scored_on: str
-) -> None:
-    plain, calibrated = (fit(recipe(loss, scored_on), digits) for loss in ("softmax", "softmax_calibrated"))
+def test_a_calibrated_loss_decides_by_the_calibrated_probabilities_of_the_same_model(digits: TrainTest) -> None:
+    plain, calibrated = (fit(recipe(loss, "test"), digits) for loss in ("softmax", "softmax_calibrated"))
     assert plain.history == calibrated.history
     temperature = plain.metrics["temperature"]
     assert temperature is not None
@@ -100,12 +99,40 @@ def test_a_calibrated_loss_decides_by_the_calibrated_probabilities_of_the_same_m
         strict=True,
     ):
         assert scores == pytest.approx(expected, abs=1e-5)
+    assert calibrated.metrics["temperature"] == calibrated.temperature == temperature
     assert calibrated.metrics["uniform_accuracy"] == pytest.approx(plain.metrics["uniform_accuracy_calibrated"])
     assert calibrated.metrics["uniform_accuracy_probability"] == pytest.approx(calibrated.metrics["uniform_accuracy"])
     assert calibrated.metrics["sample_wise_accuracy"] == plain.metrics["sample_wise_accuracy"]
     assert calibrated.metrics["calibration_error"] == pytest.approx(
         plain.metrics["calibration_error_calibrated"], abs=1e-6
     )
+
+
+def test_no_threshold_or_temperature_is_found_on_what_a_trial_is_scored_on(digits: TrainTest) -> None:
+    plain, calibrated = (fit(recipe(loss), digits) for loss in ("softmax", "softmax_calibrated"))
+    for trial in (plain, calibrated):
+        assert {trial.metrics[name] for name in ON_VALIDATION} == {None}
+        assert (trial.validation, trial.temperature) == (None, None)
+    rows = plain.evaluation
+    assert rows.scores is not None
+    order = np.argsort(rows.label, kind="stable")
+    expected, found = np.full(rows.scores.shape, np.nan), list[float]()
+    for mine, other in ((order[::2], order[1::2]), (order[1::2], order[::2])):
+        search = Temperatures()
+        exact = rows.scores[other].astype(float)
+        search.add(logsumexp(exact / search.grid[:, None, None], axis=2), rows.positive[other])
+        found.append(search.best())
+        expected[mine] = log_softmax(rows.scores[mine].astype(float) / search.best(), axis=1)
+    assert found[0] != pytest.approx(found[1], rel=0.01)
+    assert calibrated.evaluation.sample.tolist() == rows.sample.tolist()
+    assert calibrated.evaluation.label.tolist() == rows.label.tolist()
+    np.testing.assert_allclose(calibrated.evaluation.scores, expected, rtol=1e-4, atol=1e-4)  # pyright: ignore[reportArgumentType]
+
+
+def test_a_trial_with_a_single_validation_image_is_scored_without_a_temperature(digits: TrainTest) -> None:
+    found = fit(recipe("softmax_calibrated", validation_fraction=0.001), digits)
+    assert len(found.evaluation.sample) == 1
+    assert np.isfinite(found.evaluation.positive).all()
 
 
 def test_a_calibrated_loss_without_a_validation_split_is_told(digits: TrainTest) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, cast
 
 from pydantic import Field, model_validator
 
+from trainers.evaluation import DecideBy
 from trainers.plugin import Frozen, Plugin
 
 if TYPE_CHECKING:
@@ -45,10 +46,15 @@ class Loss(Plugin, ABC):
     """A per-sample loss on the scores of all classes, and the biases it learns."""
 
     scores: Scores = Scores()
-    calibrated: ClassVar[bool] = False
-    """Whether what decides is the log-probability at the validation split's temperature, not the score itself."""
+    decide_by: DecideBy = "raw"
+    """What a threshold is compared with, and what all scores of the results are. It changes nothing in training:
+    `raw` is the score; `probability` the softmax probability; `calibrated` that of scores divided by the temperature
+    from the validation split; `sigmoid` the sigmoid of score less bias, which is `raw` again unless each class has a
+    bias of its own."""
     one_vs_rest: ClassVar[bool] = False
     """Whether each class's score is judged by itself, against the bias, rather than against the other scores."""
+    is_sigmoid: ClassVar[bool] = False
+    """Whether it makes the sigmoid of score less bias a probability, of which the calibration is then measured."""
 
     @abstractmethod
     def per_sample(self, logits: Tensor, labels: Tensor) -> Tensor:

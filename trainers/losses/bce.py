@@ -36,6 +36,7 @@ def against(logits: Tensor, labels: Tensor) -> Tensor:
 
 class _BinaryCrossEntropy(Loss, ABC):
     one_vs_rest = True
+    is_sigmoid = True
     smoothing: float = Field(default=0.0, ge=0, lt=1)
     """Label smoothing as in timm: targets of 1 - s + s/K for the own class and s/K for the others."""
 

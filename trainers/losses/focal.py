@@ -18,6 +18,7 @@ class Focal(UnifiedLoss):
 
     name = "focal"
     one_vs_rest = True
+    is_sigmoid = True
     gamma: float = Field(default=2.0, ge=0)
     """How fast the weight of an easy decision falls; 0 is binary cross-entropy."""
 

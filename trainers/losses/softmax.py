@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
+from trainers.evaluation import DecideBy
 from trainers.losses import DiverseLoss, Loss, UnifiedLoss
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ class SoftmaxCalibrated(_CrossEntropy):
     """Softmax cross-entropy, deployed by its probabilities at the validation split's temperature (Guo et al. 2017)."""
 
     name = "softmax_calibrated"
-    calibrated = True
+    decide_by: DecideBy = "calibrated"
 
 
 class SoftmaxUnified(_CrossEntropy, UnifiedLoss):

@@ -1,8 +1,9 @@
 """Measures of one model, under the names of the results table.
 
 `MEASURES` says what each one means, `traits` what values it can have; experiment files state claims about these names.
-Every uniform accuracy says in its name what is compared with the threshold: raw scores
-where nothing is said.
+Every uniform accuracy says in its name what is compared with the threshold: where nothing is said, the scores
+that decide, which are raw unless the loss has another `decide_by`. What ranks samples by a probability ranks
+them by its log-odds, since probabilities of sure samples all round to one.
 """
 
 from __future__ import annotations
@@ -15,84 +16,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from trainers.metrics import calibration, openset, operating_points, verification
-from trainers.metrics.collapse import nc1, nc2, nc3
+from trainers.metrics.claimed import Claimed, Sigmoid, claimed
+from trainers.metrics.collapse import means_from_simplex, nc1, nc2, nc3
 from trainers.metrics.features import Geometry, compactness, distinctiveness
-from trainers.metrics.score_kinds import centred, log_probabilities
+from trainers.metrics.names import AT_TEMPERATURE, MEASURES, NEEDED, OF_ALL_SCORES, ON_VALIDATION, STATED
+from trainers.metrics.recalls import by_shots, macro_accuracy
+from trainers.metrics.score_kinds import centred, level, log_odds, log_probabilities
 from trainers.metrics.uniform import accuracy_at, class_wise_accuracy, sample_wise_accuracy, uniform_accuracy
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from trainers.evaluation import Evaluation
+    from trainers.evaluation import DecideBy, Evaluation
+    from trainers.metrics.collapse import Moments
+
+__all__ = ["AT_TEMPERATURE", "MEASURES", "NEEDED", "ON_VALIDATION", "STATED", "Observed", "from_rows", "measure"]
 
 Values = Mapping[str, float | None]
-
-MEASURES = {
-    "sample_wise_accuracy": "share of samples whose own class scores highest",
-    "class_wise_accuracy": "share right with the best threshold of each class, on test scores",
-    "uniform_accuracy": "share right with the best single threshold, on raw test scores",
-    "unified_threshold": "that best single threshold: the midpoint of its interval",
-    "threshold_low": "lower end of the interval of best thresholds",
-    "threshold_high": "upper end of the interval of best thresholds",
-    "learned_bias": "the bias the loss learnt (the mean of one per class)",
-    "bias_gap": "learned bias less unified threshold",
-    "bias_distance": "distance of the learned bias to the interval of best thresholds",
-    "relative_bias_gap": "size of bias_gap over the mean distance from rival to own score",
-    "accuracy_at_bias": "share right with the learned bias as the single threshold",
-    "compactness": "mean cosine between features of one class",
-    "distinctiveness": "1 less the mean cosine between class means",
-    "uniformity": "uniform over sample-wise accuracy",
-    "validation_threshold": "best single threshold on the validation split",
-    "accuracy_at_validation_threshold": "share of test samples right at that threshold",
-    "threshold_spread": "standard deviation over classes of the best threshold of each",
-    "temperature": "T of least negative log-likelihood of softmax(scores / T) on the validation split",
-    "uniform_accuracy_probability": "as uniform_accuracy, on softmax probabilities at T = 1",
-    "uniform_accuracy_calibrated": "as uniform_accuracy, on softmax probabilities at the validation split's T",
-    "uniform_accuracy_centred": "as uniform_accuracy, on scores less the midpoint of a sample's two highest",
-    "accuracy_at_validation_probability": "share right at the best threshold on validation probabilities at that T",
-    "calibration_error": "expected calibration error of softmax probabilities at T = 1, 15 bins",
-    "calibration_error_calibrated": "the same at the validation split's T",
-    "true_accept_rate_1": "share of own-class scores above the threshold that 1 % of samples' rivals exceed",
-    "true_accept_rate_01": "share of own-class scores above the threshold that 0.1 % of samples' rivals exceed",
-    "area_under_risk_coverage": "mean error among the samples at least as confident (top score); lower is better",
-    "nc1": "neural collapse: variability within classes against that between them",
-    "nc2": "neural collapse: distance of the class means from a simplex",
-    "nc3": "neural collapse: distance of the classifier's alignment with the class means from a simplex",
-    "open_auroc": "chance that a known sample's top score is above an unknown one's",
-    "open_auroc_probability": "the same for the top softmax probability at T = 1",
-    "open_auroc_energy": "the same for the logsumexp of the scores",
-    "open_fpr95": "share of unknown samples accepted where 95 % of known ones are, by top score",
-    "open_oscr": "area under correct classification over false positive rate, by top score",
-    "unknown_rejected": "share of unknown samples below the validation split's threshold",
-    "verification_eer": "equal error rate of cosines of pairs: the dataset's own, or samples of held-out classes",
-    "verification_tar_1": "share of genuine pairs accepted where 1 % of impostor pairs are",
-    "shift_sample_wise_accuracy": "mean over shifted test sets",
-    "shift_uniform_accuracy": "mean over shifted test sets, each with its own best threshold",
-    "shift_accuracy_at_clean_threshold": "mean over shifted test sets of the share right at the clean test set's best",
-}
-
-ON_VALIDATION = frozenset(
-    {
-        "validation_threshold",
-        "accuracy_at_validation_threshold",
-        "temperature",
-        "uniform_accuracy_calibrated",
-        "accuracy_at_validation_probability",
-        "calibration_error_calibrated",
-        "unknown_rejected",
-    }
-)
-"""Measures that do not exist without validation images."""
-
-STATED = frozenset(
-    {
-        *("learned_bias", "temperature", "compactness", "distinctiveness", "nc1", "nc2", "nc3"),
-        *("open_auroc", "open_auroc_probability", "open_auroc_energy", "open_fpr95", "open_oscr", "unknown_rejected"),
-        *("verification_eer", "verification_tar_1"),
-        *("shift_sample_wise_accuracy", "shift_uniform_accuracy", "shift_accuracy_at_clean_threshold"),
-    }
-)
-"""Measures that no test or validation row determines: of parameters, features, unknown and shifted samples."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,11 +41,26 @@ class Observed:
 
     test: Evaluation
     learned_bias: Sequence[float] = ()
-    """No bias, one, or one per class; its mean stands for it, since a single threshold has to decide."""
+    """No bias, one, or one per class."""
+    bias: Sequence[float] = ()
+    """What a threshold on the scores of the rows is compared with, learnt or fixed: none, one, or one per class, whose
+    mean stands for them, since a single threshold has to decide."""
+    sigmoid: bool = False
+    """Whether the loss makes sigmoid(score - bias) a probability."""
+    decide_by: DecideBy = "raw"
+    """What the scores of the rows are."""
     validation: Evaluation | None = None
     """Held-out samples on which a threshold is chosen, at the temperature chosen there."""
     temperature: float = math.nan
+    is_at_edge: bool = False
+    """Whether this temperature is an end of what was tried."""
+    claimed: Claimed | None = None
+    """Of the test samples; without it, what follows from their scores where all are kept."""
     geometry: Geometry | None = None
+    """Features of the test images."""
+    trained: Moments | None = None
+    """Features of the training images, by the labels as trained on."""
+    training_accuracy: float | None = None
     weight: NDArray[np.float64] | None = None
     """Class weights (K, d)."""
     unknown: Evaluation | None = None
@@ -117,17 +72,30 @@ class Observed:
     shifted: Mapping[str, Evaluation] | None = None
     """The test samples under each shift."""
 
+    @property
+    def is_by_probability(self) -> bool:
+        """Whether the scores are logarithms of softmax probabilities."""
+        return self.decide_by in {"probability", "calibrated"}
+
+    @property
+    def row_temperature(self) -> float:
+        """What the rows' scores are divided by for the calibrated probabilities."""
+        return 1.0 if self.decide_by == "calibrated" else self.temperature
+
 
 def measure(observed: Observed) -> dict[str, float | None]:
-    """All of `MEASURES`; None where one does not exist (not asked for, no bias, 0/0)."""
+    """All of `MEASURES`; None where one does not exist (not asked for, no bias, 0/0, fewer samples than `NEEDED`)."""
     values: dict[str, float | None] = dict.fromkeys(MEASURES)
     parts = (
         _accuracies,
         _bias,
         _deployable,
         _score_kinds,
+        _probabilities,
+        _sigmoid,
         _operating_points,
         _features,
+        _training,
         _open_set,
         _verification,
         _shifts,
@@ -138,11 +106,33 @@ def measure(observed: Observed) -> dict[str, float | None]:
 
 
 def from_rows(
-    test: Evaluation, validation: Evaluation | None, learned_bias: Sequence[float], temperature: float
+    test: Evaluation,
+    validation: Evaluation | None,
+    bias: Sequence[float],
+    temperature: float,
+    *,
+    sigmoid: bool = False,
+    decide_by: DecideBy = "raw",
 ) -> dict[str, float | None]:
-    """The measures that rows determine, beside the learnt bias and the temperature, which they do not."""
-    values = measure(Observed(test, learned_bias, validation, temperature))
-    return {name: value for name, value in values.items() if name not in STATED}
+    """The measures that rows determine, beside the bias and the temperature, which they do not.
+
+    Args:
+        test: Rows of the test split.
+        validation: Rows of the validation split.
+        bias: As `Observed` has it.
+        temperature: From the validation split; NaN where there is none.
+        sigmoid: As `Observed` has it.
+        decide_by: As `Observed` has it.
+    """
+    observed = Observed(
+        test, bias=bias, sigmoid=sigmoid, decide_by=decide_by, validation=validation, temperature=temperature
+    )
+    left_out = STATED if _has_all_scores(test) else STATED | OF_ALL_SCORES
+    return {name: value for name, value in measure(observed).items() if name not in left_out}
+
+
+def _has_all_scores(evaluation: Evaluation) -> bool:
+    return evaluation.scores is not None and evaluation.classes is None
 
 
 def under_shift(evaluation: Evaluation, threshold: float) -> dict[str, float]:
@@ -167,18 +157,19 @@ def _accuracies(observed: Observed) -> Values:
         "threshold_high": best.high,
         "uniformity": best.accuracy / sample_wise if sample_wise else None,
         "threshold_spread": operating_points.threshold_spread(positive, rival, label),
+        "macro_accuracy": macro_accuracy(positive, rival, label),
     }
 
 
 def _bias(observed: Observed) -> Values:
-    if not observed.learned_bias:
-        return {}
+    learned = {"learned_bias": _mean(observed.learned_bias)}
+    if (bias := _mean(observed.bias)) is None:
+        return learned
     positive, rival = observed.test.positive, observed.test.rival
-    bias = math.fsum(observed.learned_bias) / len(observed.learned_bias)
     best = uniform_accuracy(positive, rival)
     distance = float(np.mean(np.subtract(positive, rival, dtype=np.float64)))
     return {
-        "learned_bias": bias,
+        **learned,
         "bias_gap": bias - best.threshold,
         "relative_bias_gap": abs(bias - best.threshold) / distance if distance > 0 else None,
         "bias_distance": max(best.low - bias, bias - best.high, 0.0),
@@ -186,17 +177,21 @@ def _bias(observed: Observed) -> Values:
     }
 
 
+def _mean(values: Sequence[float]) -> float | None:
+    return math.fsum(values) / len(values) if values else None
+
+
 def _deployable(observed: Observed) -> Values:
     validation, test = observed.validation, observed.test
     if validation is None:
         return {}
     threshold = uniform_accuracy(validation.positive, validation.rival).threshold
-    probability = uniform_accuracy(*_tuned(validation, observed.temperature)).threshold
+    probability = uniform_accuracy(*_tuned(validation, observed)).threshold
     unknown = observed.unknown
     return {
         "validation_threshold": threshold,
         "accuracy_at_validation_threshold": _accuracy_at(threshold, test.positive, test.rival),
-        "accuracy_at_validation_probability": _accuracy_at(probability, *_tuned(test, observed.temperature)),
+        "accuracy_at_validation_probability": _accuracy_at(probability, *_tuned(test, observed)),
         "unknown_rejected": None if unknown is None else float(np.mean(_top(unknown) < threshold)),
     }
 
@@ -206,47 +201,97 @@ def _accuracy_at(threshold: float, positive: NDArray[Any], rival: NDArray[Any]) 
     return 0.0 if math.isnan(threshold) else accuracy_at(threshold, positive, rival)
 
 
-def _tuned(evaluation: Evaluation, temperature: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _tuned(evaluation: Evaluation, observed: Observed) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Log-probabilities of softmax(scores / T), positive and rival."""
     positive, rival = (
-        np.asarray(scores, np.float64) / temperature for scores in (evaluation.positive, evaluation.rival)
+        np.asarray(scores, np.float64) / observed.row_temperature for scores in (evaluation.positive, evaluation.rival)
     )
     return log_probabilities(positive, rival, evaluation.logsumexp_tuned)
 
 
 def _score_kinds(observed: Observed) -> Values:
     test = observed.test
+    probabilities = log_probabilities(test.positive, test.rival, level(test))
     values = {
-        "uniform_accuracy_probability": uniform_accuracy(
-            *log_probabilities(test.positive, test.rival, test.logsumexp)
-        ).accuracy,
+        "uniform_accuracy_probability": uniform_accuracy(*probabilities).accuracy,
         "uniform_accuracy_centred": uniform_accuracy(*centred(test.positive, test.rival)).accuracy,
-        "calibration_error": _calibration_error(test.positive, test.rival, test.logsumexp),
+        "calibration_error": _calibration_error(*probabilities),
     }
     if math.isnan(observed.temperature):
         return values
-    positive, rival = (scores / observed.temperature for scores in (test.positive, test.rival))
+    tuned = _tuned(test, observed)
     return {
         **values,
         "temperature": observed.temperature,
-        "uniform_accuracy_calibrated": uniform_accuracy(*_tuned(test, observed.temperature)).accuracy,
-        "calibration_error_calibrated": _calibration_error(positive, rival, test.logsumexp_tuned),
+        "temperature_at_edge": float(observed.is_at_edge),
+        "uniform_accuracy_calibrated": uniform_accuracy(*tuned).accuracy,
+        "calibration_error_calibrated": _calibration_error(*tuned),
     }
 
 
-def _calibration_error(
-    positive: NDArray[np.float32], rival: NDArray[np.float32], logsumexp: NDArray[np.float32]
-) -> float:
-    return calibration.expected_calibration_error(*calibration.from_scores(positive, rival, logsumexp))
+def _calibration_error(positive: NDArray[np.float64], rival: NDArray[np.float64]) -> float:
+    return calibration.expected_calibration_error(*calibration.from_log_probabilities(positive, rival))
+
+
+def _probabilities(observed: Observed) -> Values:
+    test, found = observed.test, _claimed(observed)
+    own = log_probabilities(test.positive, test.rival, level(test))[0]
+    return {
+        "negative_log_likelihood": float(-own.mean()),
+        "brier_score": None if found is None else float(found.brier.mean()),
+    }
+
+
+def _claimed(observed: Observed) -> Claimed | None:
+    test = observed.test
+    if observed.claimed is not None or test.scores is None or not _has_all_scores(test):
+        return observed.claimed
+    return claimed(test.scores, test.label, observed.bias)
+
+
+def _sigmoid(observed: Observed) -> Values:
+    found = _claimed(observed)
+    if found is None or found.sigmoid is None:
+        return {}
+    values: Values = {}
+    if len(set(observed.bias)) > 1:  # one bias for all classes changes no figure
+        best = uniform_accuracy(found.sigmoid.positive, found.sigmoid.rival)
+        values = {
+            "uniform_accuracy_sigmoid": best.accuracy,
+            "sample_wise_accuracy_sigmoid": sample_wise_accuracy(found.sigmoid.positive, found.sigmoid.rival),
+        }
+    return {**values, **_of_sigmoids(found.sigmoid)} if observed.sigmoid else values
+
+
+def _of_sigmoids(found: Sigmoid) -> Values:
+    logits = (-np.logaddexp(0, -scores) for scores in (found.positive, found.rival))
+    return {
+        "calibration_error_sigmoid": _calibration_error(*logits),
+        "negative_log_likelihood_sigmoid": float(found.likelihood.mean()),
+        "brier_score_sigmoid": float(found.brier.mean()),
+    }
 
 
 def _operating_points(observed: Observed) -> Values:
-    positive, rival = observed.test.positive, observed.test.rival
+    positive, rival = _ranking(observed)
+    odds = log_odds(observed.test)
     return {
         "true_accept_rate_1": operating_points.true_accept_rate(positive, rival, 0.01),
         "true_accept_rate_01": operating_points.true_accept_rate(positive, rival, 0.001),
         "area_under_risk_coverage": operating_points.area_under_risk_coverage(positive, rival),
-    }
+        "area_under_risk_coverage_probability": odds and operating_points.area_under_risk_coverage(*odds),
+    } | dict.fromkeys(_out_of_reach(len(observed.test.sample), "true_accept_rate"))
+
+
+def _ranking(observed: Observed) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Positive and rival as samples are ranked by what decides."""
+    odds = log_odds(observed.test) if observed.is_by_probability else None
+    return odds or (observed.test.positive, observed.test.rival)
+
+
+def _out_of_reach(samples: int, kind: str) -> list[str]:
+    """The rates of a kind that so few samples cannot carry."""
+    return [name for name, needed in NEEDED.items() if name.startswith(kind) and samples < needed]
 
 
 def _features(observed: Observed) -> Values:
@@ -257,9 +302,23 @@ def _features(observed: Observed) -> Values:
     return {
         "compactness": compactness(geometry.unit_sums, moments.counts),
         "distinctiveness": distinctiveness(geometry.unit_sums, moments.counts),
-        "nc1": nc1(moments.sums, moments.counts, moments.outer),
-        "nc2": nc2(moments.sums, moments.counts),
-        "nc3": None if observed.weight is None else nc3(moments.sums, moments.counts, observed.weight),
+        "means_from_simplex": means_from_simplex(moments.sums, moments.counts),
+    }
+
+
+def _training(observed: Observed) -> Values:
+    values: Values = {
+        "training_accuracy": observed.training_accuracy,
+        "nc2": None if observed.weight is None else nc2(observed.weight),
+    }
+    moments, test = observed.trained, observed.test
+    if moments is None:
+        return values
+    return {
+        **values,
+        "nc1": nc1(moments),
+        "nc3": None if observed.weight is None else nc3(moments, observed.weight),
+        **by_shots(test.positive, test.rival, test.label, moments.counts),
     }
 
 
@@ -268,14 +327,24 @@ def _open_set(observed: Observed) -> Values:
     if unknown is None:
         return {}
     correct = np.less(known.rival, known.positive)
-    probability = [_top(evaluation) - evaluation.logsumexp for evaluation in (known, unknown)]
-    return {
-        "open_auroc": openset.auroc(_top(known), _top(unknown)),
-        "open_auroc_probability": openset.auroc(*probability),
-        "open_auroc_energy": openset.auroc(known.logsumexp, unknown.logsumexp),
-        "open_fpr95": openset.fpr_at_tpr(_top(known), _top(unknown)),
-        "open_oscr": openset.oscr(_top(known), correct, _top(unknown)),
-    }
+    ranks = {"": (_top_rank(known, observed), _top_rank(unknown, observed))}
+    ranks["_energy"] = known.logsumexp, unknown.logsumexp
+    if known.log_odds is not None and unknown.log_odds is not None:
+        ranks["_probability"] = known.log_odds, unknown.log_odds
+    values: dict[str, float | None] = {}
+    for kind, (inside, outside) in ranks.items():
+        values[f"open_auroc{kind}"] = openset.auroc(inside, outside)
+        values[f"open_fpr95{kind}"] = openset.fpr_at_tpr(inside, outside)
+        values[f"open_oscr{kind}"] = openset.oscr(inside, correct, outside)
+    if known.log_odds_tuned is not None and unknown.log_odds_tuned is not None and observed.temperature > 0:
+        values["open_auroc_calibrated"] = openset.auroc(known.log_odds_tuned, unknown.log_odds_tuned)
+    return values
+
+
+def _top_rank(evaluation: Evaluation, observed: Observed) -> NDArray[Any]:
+    """What samples are ranked by as known or unknown: the highest of the scores that decide."""
+    odds = evaluation.log_odds if observed.is_by_probability else None
+    return _top(evaluation) if odds is None else odds
 
 
 def _verification(observed: Observed) -> Values:
@@ -284,7 +353,7 @@ def _verification(observed: Observed) -> Values:
     return {
         "verification_eer": verification.equal_error_rate(observed.similarity, observed.genuine),
         "verification_tar_1": verification.true_accept_rate_at(observed.similarity, observed.genuine, 0.01),
-    }
+    } | dict.fromkeys(_out_of_reach(int((~observed.genuine).sum()), "verification"))
 
 
 def _top(evaluation: Evaluation) -> NDArray[np.float32]:
@@ -296,4 +365,11 @@ def _shifts(observed: Observed) -> Values:
         return {}
     clean = uniform_accuracy(observed.test.positive, observed.test.rival).threshold
     found = [under_shift(evaluation, clean) for evaluation in observed.shifted.values()]
-    return {f"shift_{name}": float(np.mean([values[name] for values in found])) for name in found[0]}
+    values: dict[str, float | None] = {
+        f"shift_{name}": float(np.mean([values[name] for values in found])) for name in found[0]
+    }
+    if observed.validation is not None:
+        chosen = uniform_accuracy(observed.validation.positive, observed.validation.rival).threshold
+        at = [_accuracy_at(chosen, each.positive, each.rival) for each in observed.shifted.values()]
+        values["shift_accuracy_at_validation_threshold"] = float(np.mean(at))
+    return values

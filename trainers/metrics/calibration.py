@@ -1,4 +1,4 @@
-"""Whether a softmax probability is the share of times it is right."""
+"""Whether a probability is the share of times it is right."""
 
 from __future__ import annotations
 
@@ -27,20 +27,15 @@ def expected_calibration_error(confidence: ArrayLike, correct: ArrayLike, bins: 
     return float(np.abs(excess).sum() / confidence.size)
 
 
-def from_scores(
-    positive: ArrayLike, rival: ArrayLike, logsumexp: ArrayLike
-) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Confidence of the predicted class under softmax, and whether it is right.
+def from_log_probabilities(positive: ArrayLike, rival: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Confidence of the predicted class, and whether it is right.
 
     Args:
-        positive: Scores of the own class, shape (n,); at temperature T divided by T.
-        rival: Highest score of any other class, shape (n,); likewise.
-        logsumexp: Over all classes' scores, shape (n,); at temperature T of scores / T.
+        positive: Logarithm of the own class's probability, shape (n,).
+        rival: That of the highest of any other class, shape (n,).
 
     Returns:
-        `exp(max(positive, rival) - logsumexp)`, at most 1, and `rival < positive`, both (n,).
+        `exp(max(positive, rival))`, at most 1, and `rival < positive`, both (n,).
     """
     positive, rival = np.asarray(positive, np.float64), np.asarray(rival, np.float64)
-    with np.errstate(invalid="ignore"):  # inf - inf is NaN
-        logarithm = np.maximum(positive, rival) - np.asarray(logsumexp, np.float64)
-    return np.exp(np.minimum(logarithm, 0)), rival < positive  # a rounded logsumexp may be too small
+    return np.exp(np.minimum(np.maximum(positive, rival), 0)), rival < positive  # rounding may pass 0

@@ -1,10 +1,10 @@
 """Neural collapse: how near features and classifier are to a simplex (Papyan, Han, Donoho 2020).
 
-NC1 to NC3 in the form of Zhu et al. 2021 (arXiv 2105.02375), from class moments alone.
-All three are the same for features shifted by a constant, so moments may be those of
-shifted features. Class means are centred on the mean of class means: every class counts
-alike. Classes without samples are left out; fewer than two classes, means that coincide
-and values that are not finite give NaN.
+NC1 to NC3 as the code of Zhu et al. 2021 (arXiv 2105.02375) computes them: NC1 and NC3 from the features of
+the training images, NC2 and NC3 from the classifier's weights. Class means are centred on the mean of all
+samples, which is that of the class means where classes are of one size. NC1 and NC3 are the same for features
+shifted by a constant, so moments may be those of shifted features. Classes without samples are left out of
+both; fewer than two classes, means that coincide and values that are not finite give NaN.
 """
 
 from __future__ import annotations
@@ -56,25 +56,21 @@ class Moments:
         self.counts += np.bincount(labels, minlength=self.classes)
 
 
-def nc1(sums: NDArray[np.float64], counts: NDArray[np.int64], outer: NDArray[np.float64]) -> float:
+def nc1(moments: Moments) -> float:
     """`tr(S_W S_B^+) / K`: variability within classes against that between them; 0 at collapse.
 
     With S_W the mean over samples of the outer products of features less their class mean,
     and S_B the mean over classes of those of the centred class means. Its pseudo-inverse
     has rank K - 1 at most; see `CUTOFF`. Spread below about 1e-8 of the distance between
     classes is lost to rounding.
-
-    Args:
-        sums: Sums of features by class, shape (K, d).
-        counts: Samples by class, shape (K,).
-        outer: Summed outer products of features, shape (d, d).
     """
+    sums, counts = moments.sums, moments.counts
     present = counts > 0
-    centred = _centred_means(sums, counts)
-    if centred is None or not np.isfinite(outer).all():
+    centred = _centred_means(moments)
+    if centred is None or not np.isfinite(moments.outer).all():
         return float("nan")
     means = sums[present] / counts[present, None]
-    within = (outer - sums[present].T @ means) / counts.sum()
+    within = (moments.outer - sums[present].T @ means) / counts.sum()
     # S_B = sum_j s_j^2 v_j v_j' / K by the singular values s and right vectors v of the centred means.
     _, sizes, directions = np.linalg.svd(centred, full_matrices=False)
     keep = sizes > CUTOFF * sizes[0]
@@ -83,40 +79,47 @@ def nc1(sums: NDArray[np.float64], counts: NDArray[np.int64], outer: NDArray[np.
     return max(float((spread / sizes[keep] ** 2).sum()), 0.0)
 
 
-def nc2(sums: NDArray[np.float64], counts: NDArray[np.int64]) -> float:
-    """`|H'H / |H'H| - E|` for centred class means H (d, K): their distance from a simplex.
+def nc2(weight: NDArray[np.float64]) -> float:
+    """`|WW' / |WW'| - E|` for the classifier's class vectors W (K, d): their distance from a simplex.
 
-    Norms are Frobenius's and `E = (I - 11'/K) / sqrt(K - 1)`.
-
-    Args:
-        sums: Sums of features by class, shape (K, d).
-        counts: Samples by class, shape (K,).
+    Norms are Frobenius's and `E = (I - 11'/K) / sqrt(K - 1)`. W is not centred, as in the published code.
     """
-    centred = _centred_means(sums, counts)
-    return float("nan") if centred is None else _distance_from_simplex(centred @ centred.T)
+    weight = np.asarray(weight, np.float64)
+    if len(weight) <= 1 or not np.isfinite(weight).all():
+        return float("nan")
+    return _distance_from_simplex(weight @ weight.T)
 
 
-def nc3(sums: NDArray[np.float64], counts: NDArray[np.int64], weight: NDArray[np.float64]) -> float:
-    """`|WH / |WH| - E|`: how far the classifier is from the dual of the class means; as in `nc2`.
-
-    Args:
-        sums: Sums of features by class, shape (K, d).
-        counts: Samples by class, shape (K,).
-        weight: Class vectors of the classifier, shape (K, d).
-    """
-    centred = _centred_means(sums, counts)
+def nc3(moments: Moments, weight: NDArray[np.float64]) -> float:
+    """`|WH / |WH| - E|` for centred class means H (d, K): how far W is from their dual; as in `nc2`."""
+    centred = _centred_means(moments)
     if centred is None or not np.isfinite(weight).all():
         return float("nan")
-    return _distance_from_simplex(np.asarray(weight, np.float64)[counts > 0] @ centred.T)
+    return _distance_from_simplex(np.asarray(weight, np.float64)[moments.counts > 0] @ centred.T)
 
 
-def _centred_means(sums: NDArray[np.float64], counts: NDArray[np.int64]) -> NDArray[np.float64] | None:
-    """Means (K, d) of the present classes less their mean; None where they say nothing."""
+def means_from_simplex(sums: NDArray[np.float64], counts: NDArray[np.int64]) -> float:
+    """`|H'H / |H'H| - E|` for class means H (d, K) centred on their own mean: ours, nc2 of means in place of weights.
+
+    Args:
+        sums: Sums of features by class, shape (K, d).
+        counts: Samples by class, shape (K,).
+    """
+    present = counts > 0
+    if present.sum() <= 1 or not np.isfinite(sums).all():
+        return float("nan")
+    means = sums[present] / counts[present, None]
+    centred = means - means.mean(axis=0)
+    return _distance_from_simplex(centred @ centred.T)
+
+
+def _centred_means(moments: Moments) -> NDArray[np.float64] | None:
+    """Means (K, d) of the present classes less the mean of all samples; None where they say nothing."""
+    sums, counts = moments.sums, moments.counts
     present = counts > 0
     if present.sum() <= 1 or not np.isfinite(sums).all():
         return None
-    means = sums[present] / counts[present, None]
-    centred = means - means.mean(axis=0)
+    centred = sums[present] / counts[present, None] - sums.sum(axis=0) / counts.sum()
     return centred if centred.any() else None
 
 

@@ -9,9 +9,13 @@ scale, where small probabilities do not round to ties.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+if TYPE_CHECKING:
+    from trainers.evaluation import Evaluation
 
 Pair = tuple[NDArray[np.float64], NDArray[np.float64]]
 """A positive and a rival of each sample, arrays of shape (n,)."""
@@ -34,6 +38,29 @@ def log_probabilities(positive: ArrayLike, rival: ArrayLike, logsumexp: ArrayLik
         return np.asarray(positive, np.float64) - level, np.asarray(rival, np.float64) - level
 
 
+def level(rows: Evaluation) -> NDArray[np.float64]:
+    """The logsumexp of each sample's scores (n,): by the log-odds, where they are kept, without its rounding."""
+    if rows.log_odds is None:
+        return rows.logsumexp.astype(np.float64)
+    top = np.maximum(rows.positive, rows.rival).astype(np.float64)
+    return top + np.logaddexp(0, -rows.log_odds)
+
+
+def log_odds(rows: Evaluation) -> Pair | None:
+    """Of own class and rival, log P / (1 - P) with the softmax probability P; None where no log-odds are kept.
+
+    They rank samples as P does, but for samples whose P rounds to one. The lower of the two P is at most one half, so
+    that it has its odds without cancellation; those of the higher one are kept.
+    """
+    if rows.log_odds is None:
+        return None
+    lower = np.minimum(rows.positive, rows.rival) - level(rows)
+    lower = np.minimum(lower, -np.log(2))  # but for rounding
+    odds = lower - np.log1p(-np.exp(lower))
+    own = rows.prediction == rows.label
+    return np.where(own, rows.log_odds, odds), np.where(own, odds, rows.log_odds)
+
+
 def centred(positive: ArrayLike, rival: ArrayLike) -> Pair:
     """Scores less the midpoint of the sample's two highest: plus and minus half their gap.
 
@@ -52,7 +79,7 @@ def centred(positive: ArrayLike, rival: ArrayLike) -> Pair:
 
 
 def _default_grid() -> NDArray[np.float64]:
-    return np.geomspace(0.05, 20, 61)
+    return np.geomspace(0.01, 100, 93)
 
 
 @dataclass(eq=False)
@@ -86,6 +113,14 @@ class Temperatures:
         finite = np.isfinite(losses).all(axis=0)
         self.losses += losses[:, finite].sum(axis=1)
         self.samples += int(finite.sum())
+
+    @property
+    def is_at_edge(self) -> bool:
+        """Whether no T of the grid is better than one of its ends, so that the best one may lie outside.
+
+        So it is where all samples are right, for example: any lower T claims more, and is right.
+        """
+        return bool(self.samples) and bool(min(self.losses[0], self.losses[-1]) <= self.losses.min())
 
     def best(self) -> float:
         """The T of least loss, by a parabola in log T through the grid's best and its neighbours.

@@ -410,7 +410,7 @@ once = settings(
 )
 
 
-LATER = ("collapse", "classes", "scores", "temperature", "validation_sha256")
+LATER = ("collapse", "classes", "scores", "temperature", "bias", "sigmoid", "validation_sha256")
 """What the account of version 1 does not have."""
 
 

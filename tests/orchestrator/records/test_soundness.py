@@ -106,10 +106,10 @@ def test_the_honest_export_is_taken_whole_and_stays_sound(folder: Path, asked: P
 def test_every_measure_that_follows_from_rows_is_asked(
     asked: Plan, drawn: Rows, an_account: Accounts, name: str
 ) -> None:
-    test, validation = drawn(skill=3.0), drawn(20, seed=1, skill=3.0)
-    bias = {"learned_bias": [0.25]}
-    metrics = {**from_rows(test, validation, [0.25], 0.5), "temperature": 0.5}
-    account = an_account(asked.cells[0], test, validation, metrics=metrics, **bias)
+    test, validation = drawn(1000, skill=3.0), drawn(20, seed=1, skill=3.0)
+    bias = [0.25, *[0.5] * 9]
+    metrics = {**from_rows(test, validation, bias, 0.5, sigmoid=True), "temperature": 0.5}
+    account = an_account(asked.cells[0], test, validation, metrics=metrics, bias=bias, sigmoid=True)
     assert list(soundness.disagreements(account, test, validation)) == []
     value = metrics[name]
     assert value is not None

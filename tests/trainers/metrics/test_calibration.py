@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import logsumexp, softmax
 
-from trainers.metrics.calibration import expected_calibration_error, from_scores
+from trainers.metrics.calibration import expected_calibration_error, from_log_probabilities
+from trainers.metrics.score_kinds import log_probabilities
 
 Predictions = list[tuple[float, bool]]
 """A confidence and whether it was right, each."""
@@ -77,7 +78,7 @@ def test_confidence_is_the_highest_softmax_probability(seed: int) -> None:
     scores, labels = 3 * draw.normal(size=(20, 4)), draw.integers(0, 4, 20)
     own = np.arange(4) == labels[:, None]
     rival = np.where(own, -np.inf, scores).max(axis=1)
-    confidence, correct = from_scores(scores[own], rival, logsumexp(scores, axis=1))
+    confidence, correct = from_log_probabilities(*log_probabilities(scores[own], rival, logsumexp(scores, axis=1)))
     np.testing.assert_allclose(confidence, softmax(scores, axis=1).max(axis=1))
     np.testing.assert_array_equal(correct, scores.argmax(axis=1) == labels)
 
@@ -85,11 +86,11 @@ def test_confidence_is_the_highest_softmax_probability(seed: int) -> None:
 def test_a_rounded_logsumexp_gives_no_confidence_above_1() -> None:
     positive = np.float32([1e4, -1e4, 1e4])
     below = np.nextafter(positive, np.float32(-np.inf))
-    confidence, correct = from_scores(positive, below, below)
+    confidence, correct = from_log_probabilities(*log_probabilities(positive, below, below))
     assert list(confidence) == [1, 1, 1]
     assert correct.all()
     assert expected_calibration_error(confidence, correct) == 0
 
 
 def test_infinite_scores_give_nan_without_a_warning() -> None:
-    assert np.isnan(from_scores([np.inf], [0.0], [np.inf])[0]).all()
+    assert np.isnan(from_log_probabilities(*log_probabilities([np.inf], [0.0], [np.inf]))[0]).all()

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from trainers.metrics.collapse import Moments, nc1, nc2, nc3
+from trainers.metrics.collapse import Moments, means_from_simplex, nc1, nc2, nc3
 
 Floats = NDArray[np.float64]
 Labels = NDArray[np.int64]
@@ -33,8 +33,7 @@ def _moments(features: Floats, labels: Labels, classes: int, batch: int = 17) ->
 
 def _measures(features: Floats, labels: Labels, weight: Floats) -> tuple[float, float, float]:
     moments = _moments(features, labels, len(weight))
-    sums, counts = moments.sums, moments.counts
-    return nc1(sums, counts, moments.outer), nc2(sums, counts), nc3(sums, counts, weight)
+    return nc1(moments), nc2(weight), nc3(moments, weight)
 
 
 def _simplex(classes: int) -> Floats:
@@ -47,9 +46,9 @@ def _defined(features: Floats, labels: Labels, weight: Floats) -> tuple[float, f
     means = np.array([features[labels == own].mean(axis=0) for own in range(classes)])
     residuals = features - means[labels]
     within = np.mean([np.outer(residual, residual) for residual in residuals], axis=0)
-    centred = means - means.mean(axis=0)
+    centred = means - features.mean(axis=0)
     between = np.mean([np.outer(mean, mean) for mean in centred], axis=0)
-    gram, product = centred @ centred.T, weight @ centred.T
+    gram, product = weight @ weight.T, weight @ centred.T
     return (
         float(np.trace(within @ np.linalg.pinv(between, rcond=1e-11)) / classes),
         float(np.linalg.norm(gram / np.linalg.norm(gram) - _simplex(classes))),
@@ -90,7 +89,9 @@ def test_moments_survive_an_offset_in_which_raw_sums_would_drown() -> None:
     expected = _defined(far - 1e9, labels, np.eye(3, 4))
     assert _measures(far, labels, np.eye(3, 4)) == pytest.approx(expected, rel=1e-5)
     raw = np.array([far[labels == own].sum(axis=0) for own in range(3)])
-    assert nc1(raw, np.bincount(labels), far.T @ far) != pytest.approx(expected[0], rel=0.1)
+    drowned = Moments(3, 4)
+    drowned.sums, drowned.counts, drowned.outer = raw, np.bincount(labels), far.T @ far
+    assert nc1(drowned) != pytest.approx(expected[0], rel=0.1)
 
 
 @given(seeds, st.permutations(range(60)))
@@ -146,39 +147,81 @@ def test_an_absent_class_counts_for_nothing() -> None:
     features, labels = _sample(0, 4, 5)
     weight = np.random.default_rng(0).normal(size=(4, 5))
     padded = _measures(features, labels + (labels >= 2), np.insert(weight, 2, 99, axis=0))
-    assert padded == pytest.approx(_measures(features, labels, weight))
+    found = _measures(features, labels, weight)
+    assert (padded[0], padded[2]) == pytest.approx((found[0], found[2]))
 
 
-def test_how_many_samples_a_class_has_does_not_weigh_in_nc2_and_nc3() -> None:
+def test_a_frequent_class_pulls_the_centre_as_in_the_published_code_but_not_in_ours() -> None:
     features, labels = _sample(0, 3, 4)
     weight = np.random.default_rng(0).normal(size=(3, 4))
     head = labels == 0
     repeated = np.concatenate([features, features[head], features[head]])
     more = np.concatenate([labels, labels[head], labels[head]])
-    assert _measures(repeated, more, weight)[1:] == pytest.approx(_measures(features, labels, weight)[1:])
+    assert _measures(repeated, more, weight) == pytest.approx(_defined(repeated, more, weight))
+    assert _measures(repeated, more, weight)[2] != pytest.approx(_measures(features, labels, weight)[2], rel=1e-3)
+    ours = [_ours(_moments(*found, 3)) for found in ((features, labels), (repeated, more))]
+    assert ours[0] == pytest.approx(ours[1])
+
+
+def _ours(moments: Moments) -> float:
+    return means_from_simplex(moments.sums, moments.counts)
+
+
+@given(seeds, shapes)
+def test_ours_is_the_same_of_class_means_about_their_own_mean(seed: int, shape: tuple[int, int]) -> None:
+    features, labels = _sample(seed, *shape)
+    means = np.array([features[labels == own].mean(axis=0) for own in range(shape[0])])
+    assert _ours(_moments(features, labels, shape[0])) == pytest.approx(nc2(means - means.mean(axis=0)))
+
+
+PUBLISHED = [
+    (4, 6, (10, 10, 10, 10), (0.589023914664407, 0.9284386275405861, 1.4948692557210281)),
+    (4, 6, (20, 10, 5, 3), (0.18150990442845702, 0.764123407870627, 1.1973738470204778)),
+    (6, 3, (8, 7, 6, 5, 4, 3), (0.2791123521653101, 1.092834556257668, 1.4376501045911227)),
+]
+"""What `validate_NC.py` of github.com/tding1/Neural-Collapse (04ef586), in float64, gives for these inputs."""
+
+
+@pytest.mark.parametrize(("classes", "width", "sizes", "expected"), PUBLISHED)
+def test_the_published_code_gives_the_same(
+    classes: int, width: int, sizes: tuple[int, ...], expected: tuple[float, float, float]
+) -> None:
+    draw = np.random.RandomState(classes * width)
+    labels = np.repeat(np.arange(classes), sizes)
+    features = draw.standard_normal((len(labels), width))
+    features += 2 * draw.standard_normal((classes, width))[labels]
+    weight = draw.standard_normal((classes, width))
+    assert _measures(features, labels, weight) == pytest.approx(expected, rel=1e-12)
+
+
+def _of_means(features: Floats, labels: Labels, weight: Floats) -> tuple[float, ...]:
+    """All but NC2, which is of the classifier alone."""
+    one, _, three = _measures(features, labels, weight)
+    return one, three, _ours(_moments(features, labels, len(weight)))
 
 
 def test_without_two_classes_all_are_nan() -> None:
     for features, labels in [(np.empty((0, 2)), np.empty(0, np.int64)), (np.ones((3, 2)), np.zeros(3, np.int64))]:
-        assert np.isnan(_measures(features, labels, np.eye(2))).all()
+        assert np.isnan(_of_means(features, labels, np.eye(2))).all()
+    assert np.isnan(nc2(np.ones((1, 3))))
 
 
 def test_means_that_coincide_are_nan() -> None:
     features = np.array([[1.0, 0], [-1, 0], [2, 0], [-2, 0]])
-    assert np.isnan(_measures(features, np.array([0, 0, 1, 1]), np.eye(2))).all()
+    assert np.isnan(_of_means(features, np.array([0, 0, 1, 1]), np.eye(2))).all()
 
 
 def test_a_classifier_of_zeros_has_no_direction() -> None:
     features, labels = _sample(0, 2, 3)
-    assert np.isnan(_measures(features, labels, np.zeros((2, 3)))[2])
+    assert np.isnan(_measures(features, labels, np.zeros((2, 3)))[1:]).all()
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_values_that_are_not_finite_give_nan(value: float) -> None:
     features, labels = _sample(0, 2, 3)
-    assert np.isnan(_measures(features, labels, np.full((2, 3), value))[2])
+    assert np.isnan(_measures(features, labels, np.full((2, 3), value))[1:]).all()
     features[5] = value
-    assert np.isnan(_measures(features, labels, np.eye(2, 3))).all()
+    assert np.isnan(_of_means(features, labels, np.eye(2, 3))).all()
 
 
 def test_an_empty_batch_changes_nothing() -> None:

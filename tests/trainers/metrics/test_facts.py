@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.special import expit, logsumexp, softmax
 
-from trainers.metrics.calibration import expected_calibration_error, from_scores
+from trainers.metrics.calibration import expected_calibration_error, from_log_probabilities
 from trainers.metrics.score_kinds import centred, log_probabilities
 from trainers.metrics.uniform import accuracy_at, class_wise_accuracy, sample_wise_accuracy, uniform_accuracy
 
@@ -131,7 +131,9 @@ def test_fact_13_positive_and_rival_do_not_suffice_for_probabilities_or_calibrat
     crowded, lonely = np.array([[2.0, 1, 1], [3.0, 2, 2]]), np.array([[2.0, 1, -9], [3.0, 2, -9]])
     pair = _pair(crowded, labels)
     np.testing.assert_array_equal(pair, _pair(lonely, labels))
-    confidences = [from_scores(*pair, logsumexp(scores, axis=1)) for scores in (crowded, lonely)]
+    confidences = [
+        from_log_probabilities(*log_probabilities(*pair, logsumexp(scores, axis=1))) for scores in (crowded, lonely)
+    ]
     assert expected_calibration_error(*confidences[0]) > expected_calibration_error(*confidences[1]) + 0.1
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import mpmath
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,7 +13,8 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from scipy.special import logsumexp
 
-from trainers.metrics.score_kinds import Temperatures, centred, log_probabilities
+from trainers.evaluation import Evaluation
+from trainers.metrics.score_kinds import Temperatures, centred, level, log_odds, log_probabilities
 from trainers.metrics.uniform import accuracy_at, sample_wise_accuracy, uniform_accuracy
 
 seeds = st.integers(0, 2**32 - 1)
@@ -20,6 +24,28 @@ def _scores(seed: int, samples: int = 60, classes: int = 5) -> tuple[NDArray[np.
     draw = np.random.default_rng(seed)
     labels = draw.integers(0, classes, samples)
     return 3 * draw.normal(size=(samples, classes)) + 3 * np.eye(classes)[labels], labels
+
+
+def evaluation_of(
+    scores: NDArray[np.float32], labels: NDArray[np.int64], exact: NDArray[np.float64] | None = None
+) -> Evaluation:
+    """The rows of scores (n, K) in float32, with log-odds of the exact ones."""
+    exact, each = np.asarray(scores if exact is None else exact, np.float64), np.arange(len(labels))
+    highest = exact.argmax(axis=1)
+    others = np.where(np.arange(exact.shape[1]) == highest[:, None], -np.inf, exact)
+    positive, rival = _pair(scores.astype(np.float64), labels)
+    level = logsumexp(scores.astype(np.float64), axis=1).astype(np.float32)
+    return Evaluation(
+        sample=each.astype(np.int32),
+        label=labels.astype(np.int32),
+        prediction=highest.astype(np.int32),
+        positive=positive.astype(np.float32),
+        rival=rival.astype(np.float32),
+        logsumexp=level,
+        logsumexp_tuned=level,
+        log_odds=exact[each, highest] - logsumexp(others, axis=1),
+        scores=scores,
+    )
 
 
 def _pair(scores: NDArray[np.float64], labels: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -108,7 +134,7 @@ class TestTemperatures:
         scores, labels = _scores(seed, samples=300)
         scores *= scale
         best = minimize_scalar(
-            lambda logarithm: _loss(scores, labels, np.exp(logarithm)), bounds=np.log([0.05, 20]), method="bounded"
+            lambda logarithm: _loss(scores, labels, np.exp(logarithm)), bounds=np.log([0.01, 100]), method="bounded"
         )
         assert _fed(scores, labels).best() == pytest.approx(np.exp(best.x), rel=5e-3)
 
@@ -131,8 +157,31 @@ class TestTemperatures:
 
     def test_the_choice_stays_on_the_grid(self) -> None:
         scores, labels = _scores(0, samples=300)
-        assert _fed(1e4 * scores, labels).best() == pytest.approx(20)
-        assert _fed(scores / 1e3, labels).best() == pytest.approx(0.05)
+        for scale, end in ((1e4, 100), (1e-4, 0.01)):
+            found = _fed(scale * scores, labels)
+            assert found.best() == pytest.approx(end)
+            assert found.is_at_edge
+
+    def test_a_temperature_that_was_found_is_not_at_the_edge(self) -> None:
+        scores, labels = _scores(0, samples=300)
+        found = _fed(scores, labels)
+        assert not found.is_at_edge
+        assert 0.01 < found.best() < 100
+
+    @pytest.mark.parametrize("gap", [1e-3, 0.5, 5.0, 500.0])
+    def test_where_every_sample_is_right_none_is_found_and_that_is_said(self, gap: float) -> None:
+        """A gap of 500 gives a loss of exactly 0 long before the end of the grid."""
+        labels = np.arange(5)
+        found = _fed(gap * np.eye(5), labels)
+        assert found.is_at_edge
+
+    @pytest.mark.parametrize("gap", [0.5, 5.0, 50.0])
+    def test_one_wrong_sample_is_enough_to_find_one(self, gap: float) -> None:
+        scores = np.vstack([gap * np.eye(5), gap * np.eye(5)[[1]]])
+        assert not _fed(scores, np.append(np.arange(5), 0)).is_at_edge
+
+    def test_without_samples_no_edge_was_met(self) -> None:
+        assert not Temperatures().is_at_edge
 
     def test_scores_that_say_nothing_leave_the_temperature_at_1(self) -> None:
         scores, labels = _scores(0)
@@ -157,3 +206,42 @@ class TestTemperatures:
         temperatures = Temperatures(np.array([1.0, 2.0, 3.0]))
         temperatures.add([[3.0], [1.0], [2.0]], [0.0])
         assert 1 < temperatures.best() < 3
+
+
+class TestLogOdds:
+    """Against sixty digits, for scores so far apart that float32 probabilities are all one."""
+
+    @staticmethod
+    def _exact(row: list[float], k: int) -> mpmath.mpf:
+        with mpmath.workdps(60):
+            others = mpmath.fsum(mpmath.exp(mpmath.mpf(score)) for place, score in enumerate(row) if place != k)
+            return mpmath.mpf(row[k]) - mpmath.log(others)
+
+    @given(seeds, st.sampled_from([0.3, 3.0, 30.0]), st.integers(2, 6), st.booleans())
+    def test_odds_of_own_class_and_rival_are_exact(
+        self, seed: int, scale: float, classes: int, as_probabilities: bool
+    ) -> None:
+        scores, labels = _scores(seed, 12, classes)
+        scores = np.float32(scale * scores).astype(np.float64)
+        kept = scores - logsumexp(scores, axis=1)[:, None] if as_probabilities else scores
+        rows = evaluation_of(np.float32(kept), labels, exact=scores)
+        found = log_odds(rows)
+        assert found is not None
+        for place, row in enumerate(scores.tolist()):
+            own = int(labels[place])
+            rival = max((k for k in range(classes) if k != own), key=row.__getitem__)
+            for value, k in zip(found, (own, rival), strict=True):
+                assert value[place] == pytest.approx(float(self._exact(row, k)), rel=2e-6, abs=2e-5)
+
+    @given(seeds, st.sampled_from([0.3, 3.0, 30.0]))
+    def test_the_level_is_the_logsumexp_of_all_scores(self, seed: int, scale: float) -> None:
+        scores, labels = _scores(seed)
+        scores = np.float32(scale * scores).astype(np.float64)
+        np.testing.assert_allclose(
+            level(evaluation_of(np.float32(scores), labels)), logsumexp(scores, axis=1), rtol=1e-14
+        )
+
+    def test_without_kept_odds_there_are_none_and_the_level_is_the_rounded_one(self) -> None:
+        rows = replace(evaluation_of(np.float32([[3, 1], [0, 2]]), np.array([0, 1])), log_odds=None)
+        assert log_odds(rows) is None
+        assert level(rows).tolist() == rows.logsumexp.tolist()

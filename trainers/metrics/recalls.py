@@ -1,0 +1,49 @@
+"""How often the samples of each class are right, so that a rare class weighs as much as a frequent one."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+MANY, FEW = 100, 20
+"""Training images of a class: more than the first is head, fewer than the second tail (Liu et al., CVPR 2019)."""
+
+
+def recalls(positive: ArrayLike, rival: ArrayLike, label: NDArray[np.integer], classes: int) -> NDArray[np.float64]:
+    """Share of each class's samples with rival < positive, shape (K,); NaN of a class without samples.
+
+    Args:
+        positive: Scores of the own class, shape (n,).
+        rival: Highest score of any other class, shape (n,).
+        label: Own classes, shape (n,).
+        classes: How many, K.
+    """
+    samples = np.bincount(label, minlength=classes)
+    right = np.bincount(label, weights=np.less(rival, positive), minlength=classes)
+    return np.divide(right, samples, out=np.full(len(samples), np.nan), where=samples > 0)
+
+
+def macro_accuracy(positive: ArrayLike, rival: ArrayLike, label: NDArray[np.integer]) -> float:
+    """Mean of the recalls of the classes that occur; arguments as in `recalls`."""
+    return _mean(recalls(positive, rival, label, 0))
+
+
+def by_shots(
+    positive: ArrayLike, rival: ArrayLike, label: NDArray[np.integer], trained: NDArray[np.int64]
+) -> dict[str, float]:
+    """Mean of the recalls of head, medium and tail classes, by their name in the results; NaN of a group without one.
+
+    Args:
+        positive: As in `recalls`.
+        rival: As in `recalls`.
+        label: As in `recalls`.
+        trained: How many training images each class had, shape (K,).
+    """
+    found = recalls(positive, rival, label, len(trained))
+    groups = {"head": trained > MANY, "medium": (trained >= FEW) & (trained <= MANY), "tail": trained < FEW}
+    return {f"{name}_accuracy": _mean(found[group]) for name, group in groups.items()}
+
+
+def _mean(found: NDArray[np.float64]) -> float:
+    occurring = found[~np.isnan(found)]
+    return float(occurring.mean()) if occurring.size else float("nan")
