@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from fractions import Fraction
 from typing import Any
 
 from torch import Tensor, nn
@@ -38,8 +37,8 @@ def build_optimizer(model: Classifier, recipe: Recipe) -> Optimizer:
 def schedule(training: Training, steps: int) -> Callable[[int], float]:
     """The factor on the learning rate at each step, for `steps` steps an epoch."""
     warmup, total = training.warmup_epochs * steps, training.epochs * steps
-    # As written: in binary 0.3 of 10 steps is 3 or a little more, which would put some milestones off by a step.
-    milestones = [Fraction(str(milestone)) * total for milestone in training.milestones]
+    # Less a millionth of a step, because 0.3 of 10 steps, or 4/7 of 28, may be a little more in binary.
+    milestones = [milestone * total - 1e-6 for milestone in training.milestones]
 
     def factor(step: int) -> float:
         if step < warmup:

@@ -394,6 +394,12 @@ class TestSchedule:
             assert factor(first) == last / 2
             last /= 2
 
+    def test_milestones_may_be_thirds_or_sevenths(self) -> None:
+        for whole in (3, 7, 28):
+            for part in range(1, whole):
+                factor = schedule(Training(epochs=whole, schedule="step", milestones=(part / whole,)), steps=391)
+                assert (factor(part * 391 - 1), factor(part * 391)) == (1, 0.1)
+
     def test_a_milestone_between_two_steps_is_passed_by_the_later(self) -> None:
         factor = schedule(Training(epochs=1, schedule="step", milestones=(0.5,)), steps=7)
         assert [factor(step) for step in range(7)] == [1, 1, 1, 1, 0.1, 0.1, 0.1]
