@@ -40,14 +40,21 @@ def scatter(experiment: Experiment, rows: Sequence[Mapping[str, Any]]) -> dict[s
 
 
 def _values(experiment: Experiment, rows: Sequence[Mapping[str, Any]], metric: str) -> np.ndarray:
-    """The measure, one configuration a row and one seed a column."""
+    """The measure, one configuration in one environment a row and one seed a column."""
     place = {seed: column for column, seed in enumerate(experiment.seeds)}
-    found: dict[tuple[str, str, str], np.ndarray] = {}
+    found: dict[tuple[str, ...], np.ndarray] = {}
     for row in rows:
         if has_figures(row["state"]) and row.get(metric) is not None:
-            line = found.setdefault((row["dataset"], row["backbone"], row["loss"]), np.full(len(place), np.nan))
+            key = row["dataset"], row["backbone"], row["loss"], row.get("environment") or ""
+            line = found.setdefault(key, np.full(len(place), np.nan))
             line[place[row["seed"]]] = row[metric]
     return np.array(list(found.values())).reshape(-1, len(place))
+
+
+def counts(experiment: Experiment, rows: Sequence[Mapping[str, Any]], metric: str) -> list[int]:
+    """The seeds of each configuration in one environment that has enough of them."""
+    seeds = (~np.isnan(_values(experiment, rows, metric))).sum(axis=1)
+    return [int(each) for each in seeds if each >= 2 * ENOUGH]
 
 
 def table(experiment: Experiment, rows: Sequence[Mapping[str, Any]]) -> RenderableType:
@@ -62,11 +69,14 @@ def table(experiment: Experiment, rows: Sequence[Mapping[str, Any]]) -> Renderab
         shown.add_row(name, *("–" if value != value else f"{100 * value:.1f} %" for value in values))  # noqa: PLR0124
     about = (f"{100 * ALPHA:g} ± {200 * value:.1f} %" if value == value else "–" for value in scattered.values())  # noqa: PLR0124
     shown.add_row("a sound test, in 95 of 100 grids", *about)
-    half = len(experiment.seeds) // 2
+    sizes = {metric: counts(experiment, rows, metric) for metric in found}
+    shown.add_row("comparisons", *(f"{len(size) * SPLITS:,}" for size in sizes.values()))
+    halves = sorted({seeds // 2 for size in sizes.values() for seeds in size})
+    of = f" of {' or '.join(map(str, halves))}" if halves else ""
     explanation = (
-        f"The seeds of each configuration were split at random into two halves of {half}, {SPLITS} times, and compared "
-        f"as if they were two losses: every difference found is false. Verdicts rest on Student t. The splits "
-        f"of a grid reuse its seeds, so that its rates scatter about those of the tests: the last line says by how "
-        f"much at most. Configurations with fewer than {2 * ENOUGH} seeds are left out."
+        f"The seeds of each configuration in one environment were split at random into two halves{of}, {SPLITS:,} "
+        f"times, and compared as if they were two losses: every difference found is false. Verdicts rest on Student t. "
+        f"The splits of a grid reuse its seeds, so that its rates scatter about those of the tests: the line "
+        f"'a sound test' says by how much at most. Configurations with fewer than {2 * ENOUGH} seeds are left out."
     )
     return Group(shown, Text(), Text(explanation, style="dim"))

@@ -37,7 +37,7 @@ def test_a_measure_without_values_has_no_rates() -> None:
     Console(file=shown, width=160).print(validation.table(asked(20), rows(20)))
     student = next(line for line in shown.getvalue().splitlines() if line.startswith("Student t"))
     assert "–" in student
-    assert "two halves of 10, 1000 times" in " ".join(shown.getvalue().split())
+    assert "two halves of 10, 1,000 times" in " ".join(shown.getvalue().split())
 
 
 def test_how_far_rates_scatter_is_printed_beside_them() -> None:
@@ -48,3 +48,22 @@ def test_how_far_rates_scatter_is_printed_beside_them() -> None:
     assert f"5 ± {200 * scattered:.1f} %" in sound
     assert "–" in sound
     assert 0.004 < scattered < 0.012
+
+
+def test_halves_are_of_one_environment_and_what_was_compared_is_counted() -> None:
+    """Another machine moved seven of ten seeds by far more than seeds differ: no half may mix the two."""
+    mixed = [
+        {**row, "environment": "new" if row["seed"] > 2 else "old", "uniform_accuracy": row["uniform_accuracy"] + 99}
+        if row["seed"] > 2
+        else {**row, "environment": "old"}
+        for row in rows(10)
+    ]
+    assert validation.counts(asked(10), mixed, "uniform_accuracy") == [7, 7]
+    alone = [{**row, "environment": "new"} for row in mixed if row["seed"] > 2]
+    found, expected = (validation.rates(asked(10), each)["uniform_accuracy"] for each in (mixed, alone))
+    assert found == expected
+    shown = io.StringIO()
+    Console(file=shown, width=160).print(validation.table(asked(10), mixed))
+    assert "two halves of 3, 1,000 times" in " ".join(shown.getvalue().split())
+    compared = next(line for line in shown.getvalue().splitlines() if line.startswith("comparisons"))
+    assert compared.split() == ["comparisons", "0", "2,000", "0"]
