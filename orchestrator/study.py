@@ -74,7 +74,7 @@ class Study:
         """Average ranks over all settings, and which losses they cannot tell apart."""
         ranking = across.ranking(self.plan.experiment, self._counted.all_rows(), metric)
         if ranking is None:
-            raise RequestError("Ranks need at least two losses and two settings without missing cells.")
+            raise RequestError("Ranks need at least two losses, and five data sets without missing cells.")
         return figures.critical_difference(ranking)
 
     @cached_property
