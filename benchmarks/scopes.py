@@ -58,7 +58,14 @@ def weighted(factors: list[float]) -> Judge:
     return judge
 
 
+def any_of(values: Array, step: float) -> Levels:
+    """A verdict in each setting, among all: the smallest level of any, times their number (Holm's first step)."""
+    found = each(values, step)
+    return Levels(*(min(1.0, len(found) * min(one)) for one in zip(*found, strict=True)))
+
+
 SCOPES: Mapping[str, tuple[Judge, tuple[float, ...]]] = {
+    "each": (any_of, (0, 0, 0, 0)),
     "mean": (weighted(mean_factors(4)), (0, 0, 0, 0)),
     "all": (lambda values, step: in_all(each(values, step)), (0, 9, 9, 9)),
     "all, where none differs": (lambda values, step: in_all(each(values, step)), (0, 0, 0, 0)),

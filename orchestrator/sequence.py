@@ -142,7 +142,8 @@ class Spending:
         self._questions: defaultdict[Setting, list[Question]] = defaultdict(list)
         for question in followed(left.experiment):
             self._questions[question.dataset, question.backbone].append(question)
-        self._alpha = ALPHA / max(1, verdicts(whole or left.experiment, "primary"))
+        asked = (left.experiment, whole or left.experiment)
+        self._alpha = ALPHA / max(1, *(verdicts(each, "primary") for each in asked))
         self._undecided = {setting: self._judged(setting) for setting in self._questions}
 
     def first(self) -> list[Cell]:

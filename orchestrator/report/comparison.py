@@ -301,8 +301,7 @@ def compare(
     tests = _tests(experiment, by_key, fixed, whole, np.random.default_rng(0) if rng is None else rng)
     contest = audit(experiment, rows, tuned, trial_rows)
     findings = tuple(
-        replace(_marked(finding, experiment, contest), looks=seen.at(finding))
-        for finding in findings_of(experiment, by_key, whole)
+        _marked(finding, experiment, contest) for finding in findings_of(experiment, by_key, whole, looked)
     )
     planned = _planned(experiment, _by_key(everything), findings)
     lines = tuple(
@@ -553,16 +552,25 @@ def _mean(rows: Sequence[Row], metric: str) -> Interval:
 
 
 def findings_of(
-    experiment: Experiment, by_key: Mapping[Key, Sequence[Row]], whole: Experiment | None = None
+    experiment: Experiment,
+    by_key: Mapping[Key, Sequence[Row]],
+    whole: Experiment | None = None,
+    looked: Looked | None = None,
 ) -> Iterator[Finding]:
-    """Verdicts that stand although many were asked for, and the seeds that open ones still need.
+    """Verdicts that stand although many were asked for, with the seeds that open ones still need, and their looks.
 
     Args:
         experiment: What is asked.
         by_key: The results, of replicas, too, by dataset, backbone and loss.
         whole: The experiment as its file has it, where flags leave something out.
+        looked: Under which plans of seeds cells began; not known without it.
     """
-    whole = whole or experiment
+    seen = _Seen(looked, experiment)
+    for finding in _found(experiment, by_key, whole or experiment):
+        yield replace(finding, looks=seen.at(finding))
+
+
+def _found(experiment: Experiment, by_key: Mapping[Key, Sequence[Row]], whole: Experiment) -> Iterator[Finding]:
     if experiment.sequence:
         yield from _of_sequence(experiment, by_key, experiment.sequence, whole)
     else:
@@ -582,7 +590,7 @@ def _of_sequence(
     experiment: Experiment, by_key: Mapping[Key, Sequence[Row]], rule: Sequential, whole: Experiment
 ) -> Iterator[Finding]:
     """Verdicts of claims that are looked at after every seed, and of the others once these ask for no more."""
-    sizes = {family: verdicts(whole, family) for family in FAMILIES}
+    sizes = {family: max(verdicts(each, family) for each in (whole, experiment)) for family in FAMILIES}
     found: dict[str, list[Finding]] = {claim.id: [] for claim in experiment.claims}
     for question in followed(experiment):
         found[question.claim.id].append(_in_sequence(question, by_key, rule, sizes["primary"]))

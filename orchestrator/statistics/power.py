@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
+from functools import cache
 from typing import Literal, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from orchestrator.statistics.intervals import ENOUGH, Interval
 from orchestrator.statistics.paired import EXACT_UP_TO
@@ -120,7 +122,7 @@ def chances(
     # the deviations at which the floor ends, and at which no interval fits within the margin
     bends = [min(1.0, float(chdtr(freedom, freedom * (bend / deviation) ** 2))) for bend in (floor, margin / critical)]
     ends = np.unique([0.0, *bends, 1.0])
-    nodes, weights = np.polynomial.legendre.leggauss(NODES)
+    nodes, weights = _nodes()
     share = (ends[:-1, None] + np.diff(ends)[:, None] * (1 + nodes) / 2).ravel()
     weight = (np.diff(ends)[:, None] * weights / 2).ravel()
     half = critical * np.maximum(floor, deviation * np.sqrt(chdtri(freedom, 1 - share) / freedom))
@@ -128,6 +130,12 @@ def chances(
     higher = ndtr((difference - margin - half) / error)
     inside = ndtr((margin - half - difference) / error) - ndtr((half - margin - difference) / error)
     return Chances(*(float(weight @ each) for each in (lower, np.maximum(inside, 0), higher)))
+
+
+@cache
+def _nodes() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Gauss and Legendre's, and their weights."""
+    return np.polynomial.legendre.leggauss(NODES)
 
 
 def seeds_to_decide(
