@@ -53,15 +53,15 @@ def _counsel(finding: Finding) -> Iterator[Sentence]:
         yield text, {"bound": units.amount(finding.bound, finding.claim.metrics, 3)}
 
 
-SEEDS = "about {count} seeds would decide if the true difference is as estimated; more than planned are a new look, and what it says is exploratory: `seeds: {{min, max, until}}`, stated before the first launch, adds seeds without one"  # noqa: E501 - one key of words.json
+SEEDS = "about {count} seeds would decide if the true difference is as estimated; unless `seeds: {{min, max, until}}` asks for them, that is a new look, and exploratory"  # noqa: E501 - one key of words.json
 
 
 def _looked(looks: Looks) -> Sentence:
     plans = {"plans": " → ".join(looks.plans), "count": len(looks.plans)}
     if looks.error is None:
-        text = "exploratory: at least {count} looks (seeds: {plans}), and not all cells record which seeds were planned: the error is not known"  # noqa: E501 - one key of words.json
+        text = "at least {count} looks (seeds: {plans}); not all cells record which seeds were planned, so the error is not known"  # noqa: E501 - one key of words.json
         return text, plans
-    text = "exploratory: {count} looks (seeds: {plans}), so verdicts are wrong in up to {percent} %"
+    text = "{count} looks (seeds: {plans}): error up to {percent} %"
     return text, plans | {"percent": round(100 * looks.error)}
 
 
