@@ -19,7 +19,10 @@ from orchestrator.provenance import COSTS
 from orchestrator.records.evaluations import Account, Evaluations
 from orchestrator.records.origin import Origin, Origins
 from orchestrator.records.storage import in_parallel
+from orchestrator.sentences import filled
+from orchestrator.units import amount
 from trainers.evaluation import Evaluation
+from trainers.metrics import MEASURES
 
 Kind = Literal["columns", "metrics", "curves"]
 
@@ -67,7 +70,7 @@ class Verdict:
             told.append(f"it {self.states[0]} then, and {self.states[1]} now")
         for kind, found in self.differences.items():
             if found:
-                largest = ", ".join(f"{name} {difference:.3g}" for name, difference in found.items())
+                largest = ", ".join(f"{name} {_size(kind, name, size)}" for name, size in found.items())
                 told.append(f"largest |difference| in {kind}: {largest}")
         if not self.identical:
             told.append(f"samples whose correctness changed: {self.changed}")
@@ -75,6 +78,12 @@ class Verdict:
             pairs = ", ".join(f"{name} {then} → {now}" for name, (then, now) in self.provenance.items())
             told.append(f"then → now: {pairs}")
         return told
+
+
+def _size(kind: Kind, name: str, size: float) -> str:
+    """Of a difference: of measures in their unit."""
+    measure = name.rpartition(".")[2]  # of a shift, behind its name
+    return filled(amount(size, [measure], 3)) if kind == "metrics" and measure in MEASURES else f"{size:.3g}"
 
 
 def compare(then: Left, now: Left) -> Verdict:

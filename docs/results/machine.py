@@ -79,7 +79,7 @@ def page(runs: Sequence[Run]) -> str:
 
 def _legend() -> str:
     return (
-        "Percent, and percent points. Shift: mean over seeds of the second run minus the first, ± half of its 95 % "
+        "Percent, and points. Shift: mean over seeds of the second run minus the first, ± half of its 95 % "
         "Student t interval. Largest: the largest difference of one cell. Spread: standard deviation over seeds in the "
         "first run. Machine: standard deviation of one cell's difference, divided by √2, so that the two compare."
     )

@@ -64,7 +64,7 @@ def first(tuned: Tuned) -> dict[int, Tried]:
     return {tried.number: tried for tried in tuned.tried if tried.epochs == least}
 
 
-def is_accuracy(metric: str) -> bool:
+def _is_accuracy(metric: str) -> bool:
     """Whether a measure is a share of samples that are right."""
     return "accuracy" in metric
 
@@ -76,7 +76,7 @@ def worst(tuning: Tuning, tuned: Iterable[Tuned]) -> float:
         tuning: What was asked.
         tuned: The losses that are compared with each other.
     """
-    if tuning.direction == "higher" and is_accuracy(tuning.metric):
+    if tuning.direction == "higher" and _is_accuracy(tuning.metric):
         return 0.0
     scores = (tried.score for each in tuned for tried in first(each).values())
     return min((score for score in scores if math.isfinite(score)), default=math.nan)

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
 from orchestrator.report.audit import Audit, Entrant
-from orchestrator.report.budget import Budget, Lead, is_accuracy
+from orchestrator.report.budget import Budget, Lead
 from orchestrator.report.sensitivity import Sensitivity
 from orchestrator.report.words import Said, say
 from orchestrator.sentences import Sentence
 from orchestrator.statistics.intervals import Interval
+from orchestrator.units import in_points
 
 Thing = TypeVar("Thing")
 
@@ -96,8 +97,8 @@ class Contest:
         return sorted({count for lead in self.audit.leads for count in lead.by})
 
     def ahead(self, lead: Lead) -> list[str]:
-        """By how much the challenger is ahead, under `counts`; in points where it is an accuracy."""
-        unit = 100 if is_accuracy(self.metric) else 1
+        """By how much the challenger is ahead, under `counts`; in points where it is a share."""
+        unit = 100 if in_points([self.metric]) else 1
         return [_ahead(lead.by[count], unit) if count in lead.by else "–" for count in self.counts()]
 
     def budgets(self) -> list[list[Budget]]:

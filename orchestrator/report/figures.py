@@ -15,12 +15,13 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from orchestrator.report.budget import Budget, is_accuracy
+from orchestrator.report.budget import Budget
 from orchestrator.report.comparison import Line
 from orchestrator.report.curves import Curve
 from orchestrator.report.sensitivity import Bin, Sensitivity, labels
 from orchestrator.report.styles import Look
 from orchestrator.space import Domain
+from orchestrator.units import in_points
 
 INK, INK_ON_DARK = "#30343B", "#D3D7DE"
 """Of what belongs to no loss, on a light ground and on a dark one."""
@@ -395,7 +396,7 @@ def budget(budgets: Sequence[Budget], metric: str, look: Look) -> go.Figure:
             hovertemplate=f"{name}: %{{y:.4g}} · k = %{{x}}<extra></extra>",
         )
     _arrange(figure, x="Trials k", y="Best of k trials, on validation images", height=380)
-    if is_accuracy(metric):
+    if in_points([metric]):
         figure.update_yaxes(tickformat=".1%")
     return figure
 
@@ -411,7 +412,7 @@ def sensitivity(found: Sequence[Sensitivity]) -> go.Figure:
         x, *rest = list(each.fields)[:2]
         grid = each.grid(x, rest[0]) if rest else [each.along(x)]
         domains = [each.fields[name] for name in (x, *rest)]
-        for trace in _map(grid, 100 if is_accuracy(each.metric) else 1):
+        for trace in _map(grid, 100 if in_points([each.metric]) else 1):
             figure.add_trace(trace, row=row, col=1)
         figure.update_xaxes(title={"text": _plain(x)}, **_parts(domains[0], len(grid[0])), row=row, col=1)
         if rest:

@@ -56,6 +56,19 @@ def test_one_bit_of_one_sample_is_told_with_its_size(left: Left) -> None:
     assert verdict.changed == 0
 
 
+def test_differences_of_shares_are_told_in_points(left: Left) -> None:
+    then = with_account(
+        left, metrics={"uniform_accuracy": 0.75, "nc1": 0.5}, shifts={"blur@3": {"uniform_accuracy": 0.5}}
+    )
+    now = with_account(
+        left, metrics={"uniform_accuracy": 0.7425, "nc1": 0.25}, shifts={"blur@3": {"uniform_accuracy": 0.6}}
+    )
+    told = compare(then, now).sentences()[0]
+    assert told == (
+        "largest |difference| in metrics: uniform_accuracy 0.75 points, nc1 0.25, blur@3.uniform_accuracy 10 points"
+    )
+
+
 def test_not_a_number_equals_itself_and_zero_is_not_minus_zero(left: Left) -> None:
     strange = np.array([math.nan, 0.0], dtype=np.float32).repeat(25)
     first = with_rows(left, rival=strange)
