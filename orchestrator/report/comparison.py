@@ -240,7 +240,7 @@ class Comparison:
                 "machines": self.machines and self.machines.to_json(),
                 "imported": self.imported and self.imported.to_json(),
                 "lines": [_told(line) for line in self.lines],
-                "published": [asdict(figure) for figure in self.published],
+                "published": [figure.to_json() for figure in self.published],
                 "claims": [
                     {
                         **finding.claim.model_dump(mode="json", exclude={"where"}),

@@ -45,7 +45,8 @@ def latex(comparison: Comparison, overall: Overall | None = None) -> str:
         columns = [r"p{.4\linewidth}", r"p{.15\linewidth}", "l", r"p{.15\linewidth}"]
         parts.append(_float(f"{name}-claims", told, columns, tables.JUDGED, [_rows(tables.judged_rows(comparison))]))
     if comparison.published:
-        told, columns = "Published figures for the same data, backbones and losses, by other recipes.", ["l"] * 7
+        told = "Published figures for the same data, backbones and losses, and in what our networks and recipes differ."
+        columns = [*["l"] * 6, r"p{.15\linewidth}", r"p{.3\linewidth}"]
         parts.append(
             _float(f"{name}-published", told, columns, tables.PUBLISHED, [_rows(tables.published_rows(comparison))])
         )

@@ -101,6 +101,7 @@ class Beside(NamedTuple):
     ours: str
     recipe: str
     source: str
+    differs: Said
 
 
 def render(
@@ -368,6 +369,7 @@ class _View:
                 ", ".join(self._ours(figure.dataset, figure.backbone, figure.loss, figure.metric)) or "–",
                 figure.recipe or "–",
                 figure.source,
+                joined(say(each.text, **each.values) for each in figure.differs),
             )
 
     def _ours(self, *wanted: str) -> Iterator[str]:

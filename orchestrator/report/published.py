@@ -1,16 +1,31 @@
-"""Figures from papers, to be read beside ours. The file says of each where it comes from and what is inferred."""
+"""Figures from papers, to be read beside ours. The files say of each where it comes from and what is inferred."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
-from dataclasses import dataclass
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
+from typing import Any, NamedTuple
 
-from orchestrator.experiment import Experiment
+from orchestrator.experiment import Choice, Experiment
+from trainers.plugin import Frozen
 
 FILE = Path(__file__).with_name("published.csv")
+SETTINGS = Path(__file__).with_name("published_settings.json")
+
+
+class Difference(NamedTuple):
+    """In what our network or recipe is another: a text of the page's words, and what stands in its braces."""
+
+    text: str
+    values: dict[str, str]
+
+    def __str__(self) -> str:
+        """In English."""
+        return self.text.format(**self.values)
 
 
 @dataclass(frozen=True)
@@ -24,6 +39,29 @@ class Published:
     value: float
     recipe: str
     source: str
+    network: str = ""
+    """The network, where it is another than ours of that name."""
+    setting: str = ""
+    """By which recipe of `settings`; empty where none is published."""
+    differs: tuple[Difference, ...] = ()
+    """In what our network and recipe are others."""
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON has it, the differences in English."""
+        return {**asdict(self), "differs": [str(each) for each in self.differs]}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A published recipe, in the fields of ours, and what these cannot say."""
+
+    training: Mapping[str, Any]
+    losses: Mapping[str, Mapping[str, Any]]
+    """Fields of the losses, by their names."""
+    datasets: Mapping[str, list[str]]
+    """What our recipes have no field for, by data set."""
+    beyond: list[str]
+    """The same, of all data sets."""
 
 
 @cache
@@ -33,20 +71,64 @@ def published() -> tuple[Published, ...]:
         return tuple(_figure(row) for row in csv.DictReader(file))
 
 
+@cache
+def settings() -> dict[str, Setting]:
+    """The published recipes by name."""
+    return {name: Setting(**fields) for name, fields in json.loads(SETTINGS.read_text(encoding="utf-8")).items()}
+
+
 def _figure(row: dict[str, str]) -> Published:
     recipe = " ".join(row[part] for part in ("optimizer", "augmentation") if row[part])
     if row["imbalance"]:
         recipe += f" imbalance {row['imbalance']}"
-    axes = (row[axis] for axis in ("dataset", "backbone", "loss", "metric"))
-    return Published(*axes, value=float(row["value"]), recipe=recipe.strip(), source=row["source"])
+    kept = {name: row[name] for name in ("dataset", "backbone", "loss", "metric", "source", "network", "setting")}
+    return Published(**kept, value=float(row["value"]), recipe=recipe.strip())
 
 
 def beside(experiment: Experiment) -> Iterator[Published]:
-    """The figures of cells that the experiment has, whatever their recipes."""
-    datasets, backbones, losses = (
-        {choice.plugin.key for choice in choices}
-        for choices in (experiment.datasets, experiment.backbones, experiment.losses)
-    )
+    """The figures of cells that the experiment has, and in what these differ from the published ones."""
     for figure in published():
-        if figure.dataset in datasets and figure.backbone in backbones and figure.loss in losses:
-            yield figure
+        loss, backbone, dataset = (
+            next((choice for choice in choices if choice.plugin.key == key), None)
+            for choices, key in (
+                (experiment.losses, figure.loss),
+                (experiment.backbones, figure.backbone),
+                (experiment.datasets, figure.dataset),
+            )
+        )
+        if loss and backbone and dataset:
+            yield replace(figure, differs=tuple(_differences(figure, experiment, loss, backbone, dataset)))
+
+
+def _differences(
+    figure: Published, experiment: Experiment, loss: Choice, backbone: Choice, dataset: Choice
+) -> Iterator[Difference]:
+    """In what our cells are others than the published one."""
+    if figure.network:
+        yield Difference("theirs is a {network}", {"network": figure.network})
+    if dataset.plugin != type(dataset.plugin)():
+        yield Difference("ours changes the data set", {})
+    if figure.setting not in settings():
+        yield Difference("their recipe is not published", {})
+        return
+    setting, ours = settings()[figure.setting], experiment.settled(loss.label, backbone.label, dataset.label)
+    yield from _fields(ours.training, setting.training)
+    yield from _fields(ours.loss, setting.losses.get(figure.loss, {}))
+    for theirs in (*setting.datasets.get(figure.dataset, []), *setting.beyond):
+        yield Difference(theirs, {})
+
+
+def _fields(ours: Frozen, theirs: Mapping[str, Any]) -> Iterator[Difference]:
+    fields = ours.model_dump(mode="json") | {name: getattr(ours, name) for name in theirs}
+    for name, value in theirs.items():
+        mine = list(fields[name]) if isinstance(fields[name], tuple) else fields[name]
+        if mine != value and not (name in {"milestones", "step_factor"} and fields["schedule"] != "step"):
+            yield Difference(
+                "{name} {ours} instead of {theirs}", {"name": name, "ours": _shown(mine), "theirs": _shown(value)}
+            )
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, list):
+        return "+".join(map(str, value)) or "none"
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -181,7 +181,7 @@ def terminal(comparison: Comparison, overall: Overall | None = None) -> Renderab
     if overall and (told := across_caption(overall)):
         parts.append(Text(told, style="dim"))
     if comparison.published:
-        parts += [Text("\nPublished, by other recipes\n", style="italic"), _published(comparison)]
+        parts += [Text("\nPublished, and in what ours differs\n", style="italic"), _published(comparison)]
     if comparison.findings:
         parts += [Text(f"\n{claims_heading(comparison)}\n", style="italic"), _claims(comparison)]
         parts += [Text(f"\n{told}", style="dim") for told in assumed(comparison)]
@@ -192,7 +192,7 @@ def terminal(comparison: Comparison, overall: Overall | None = None) -> Renderab
 
 
 def published_rows(comparison: Comparison) -> list[list[str]]:
-    """Published figures, in percent, with recipe and source."""
+    """Published figures, in percent, with recipe and source, and in what our network and recipe are others."""
     return [
         [
             figure.dataset,
@@ -202,6 +202,7 @@ def published_rows(comparison: Comparison) -> list[list[str]]:
             f"{100 * figure.value:.1f}",
             figure.recipe,
             figure.source,
+            "; ".join(map(str, figure.differs)) or "–",
         ]
         for figure in comparison.published
     ]
@@ -507,7 +508,7 @@ def text(comparison: Comparison, form: Literal["markdown", "latex"], overall: Ov
     return markdown(comparison, overall) if form == "markdown" else latex(comparison, overall)
 
 
-PUBLISHED = ("dataset", "backbone", "loss", "measure", "published %", "recipe", "source")
+PUBLISHED = ("dataset", "backbone", "loss", "measure", "published %", "recipe", "source", "ours differs in")
 JUDGED = ("claim", "setting", "difference", "verdict")
 """The columns of `published_rows` and of `judged_rows`."""
 

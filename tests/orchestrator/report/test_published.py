@@ -5,14 +5,18 @@ from __future__ import annotations
 import csv
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from orchestrator import report
 from orchestrator.experiment import Experiment
 from orchestrator.report.comparison import compare
+from orchestrator.report.published import beside, settings
 from orchestrator.report.tables import text
+from orchestrator.report.words import words
 from trainers.catalogue import plugins, resolve
+from trainers.recipe import Training
 
 Row = dict[str, str]
 
@@ -20,7 +24,10 @@ PATH = Path(report.__file__).with_name("published.csv")
 with PATH.open(encoding="utf-8", newline="") as file:
     ROWS: list[Row] = list(csv.DictReader(file, strict=True))
 
-COLUMNS = ["dataset", "backbone", "loss", "metric", "value", "optimizer", "augmentation", "imbalance", "source", "note"]
+COLUMNS = [
+    *("dataset", "backbone", "loss", "metric", "value", "optimizer", "augmentation", "imbalance"),
+    *("network", "setting", "source", "note"),
+]
 WHERE = ("dataset", "backbone", "metric", "optimizer", "augmentation", "imbalance")
 FACES = {"mfr", "lfw"}
 
@@ -132,8 +139,83 @@ def _assert_known(row: Row) -> None:
 
 def test_losses_without_a_plug_in_say_so() -> None:
     strangers = [row for row in ROWS if row["loss"] not in plugins("losses")]
-    assert {row["loss"] for row in strangers} == {"uniface", "unitsface"}
+    assert {row["loss"] for row in strangers} == {"unitsface"}
     assert all("no plug-in of ours" in row["note"] for row in strangers)
+
+
+def test_published_recipes_are_recipes_of_ours() -> None:
+    assert {row["setting"] for row in ROWS if row["optimizer"]} == set(settings())
+    for setting in settings().values():
+        Training.model_validate(setting.training)
+        for name, fields in setting.losses.items():
+            resolve("losses", name, fields)
+        for told in (*setting.beyond, *(told for each in setting.datasets.values() for told in each)):
+            assert told in words()
+
+
+def test_a_row_of_another_network_says_which() -> None:
+    others = {row["backbone"] for row in ROWS if row["network"]}
+    assert others == {"densenet121"}
+    assert all("1 766 858 parameters" in row["network"] for row in ROWS if row["network"])
+
+
+def _beside(recipe: dict[str, Any], *losses: Any, backbone: str = "resnet18", **dataset: Any) -> dict[str, list[str]]:
+    experiment = Experiment.model_validate(
+        {
+            "name": "beside",
+            "losses": ["softmax", *losses],
+            "backbones": [backbone],
+            "datasets": [{"name": "cifar100", **dataset}],
+            "recipe": recipe,
+            "baseline": "softmax",
+        }
+    )
+    figures = [figure for figure in beside(experiment) if figure.metric == "uniform_accuracy"]
+    return {f"{figure.loss} {figure.recipe}": [str(each) for each in figure.differs] for figure in figures}
+
+
+PUBLISHED_RECIPE = {
+    **{
+        "epochs": 100,
+        "optimizer": "sgd",
+        "learning_rate": 0.01,
+        "weight_decay": 5e-4,
+        "augmentation": ["crop", "flip"],
+    },
+    **{"schedule": "step", "milestones": [0.3, 0.6, 0.8], "step_factor": 0.2, "validation_fraction": 0},
+}
+BEYOND = [
+    "theirs rotates images by up to 15 degrees",
+    "theirs draws biases about their mean, and SoftMax has them, too",
+    "theirs counts the checkpoint that is best on the test set",
+]
+
+
+def test_of_the_published_recipe_only_that_is_left_which_ours_cannot_say() -> None:
+    bce = {"name": "bce_diverse", "bias_init": 6.0, "bias_weight_decay": 5e-4}
+    told = _beside(PUBLISHED_RECIPE, bce)
+    assert told["softmax sgd DA1"] == BEYOND
+    assert told["bce_diverse sgd DA1"] == BEYOND
+    assert told["softmax sgd DA1+2"] == ["mixing none instead of mixup+cutmix", "smoothing 0 instead of 0.1", *BEYOND]
+
+
+def test_every_other_field_is_told() -> None:
+    told = _beside({"epochs": 20, "schedule": "cosine"}, "bce_diverse")["bce_diverse sgd DA1"]
+    assert told == [
+        "epochs 20 instead of 100",
+        "schedule cosine instead of step",
+        "augmentation none instead of crop+flip",
+        "validation_fraction 0.1 instead of 0",
+        "bias_init prior instead of 6",
+        "bias_weight_decay 0 instead of 0.0005",
+        *BEYOND,
+    ]
+
+
+def test_another_network_or_data_set_is_told_first() -> None:
+    told = _beside(PUBLISHED_RECIPE, backbone="densenet121", train_size=500)["softmax sgd DA1"]
+    assert told[0].startswith("theirs is a DenseNet-BC of growth 16")
+    assert told[1:] == ["ours changes the data set", *BEYOND]
 
 
 def test_figures_of_the_same_cells_stand_beside_ours_and_no_others() -> None:
