@@ -81,8 +81,17 @@ def _figure(row: dict[str, str]) -> Published:
     recipe = " ".join(row[part] for part in ("optimizer", "augmentation") if row[part])
     if row["imbalance"]:
         recipe += f" imbalance {row['imbalance']}"
-    kept = {name: row[name] for name in ("dataset", "backbone", "loss", "metric", "source", "network", "setting")}
-    return Published(**kept, value=float(row["value"]), recipe=recipe.strip())
+    return Published(
+        dataset=row["dataset"],
+        backbone=row["backbone"],
+        loss=row["loss"],
+        metric=row["metric"],
+        value=float(row["value"]),
+        recipe=recipe.strip(),
+        source=row["source"],
+        network=row["network"],
+        setting=row["setting"],
+    )
 
 
 def beside(experiment: Experiment) -> Iterator[Published]:

@@ -175,14 +175,15 @@ def _beside(recipe: dict[str, Any], *losses: Any, backbone: str = "resnet18", **
 
 
 PUBLISHED_RECIPE = {
-    **{
-        "epochs": 100,
-        "optimizer": "sgd",
-        "learning_rate": 0.01,
-        "weight_decay": 5e-4,
-        "augmentation": ["crop", "flip"],
-    },
-    **{"schedule": "step", "milestones": [0.3, 0.6, 0.8], "step_factor": 0.2, "validation_fraction": 0},
+    "epochs": 100,
+    "optimizer": "sgd",
+    "learning_rate": 0.01,
+    "weight_decay": 5e-4,
+    "augmentation": ["crop", "flip"],
+    "schedule": "step",
+    "milestones": [0.3, 0.6, 0.8],
+    "step_factor": 0.2,
+    "validation_fraction": 0,
 }
 BEYOND = [
     "theirs rotates images by up to 15 degrees",
