@@ -6,16 +6,18 @@ import itertools
 import math
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from scipy.special import stdtr
 
+from benchmarks.looks import KINDS, as_advised, as_many_again, bound, looking
 from orchestrator import wiring
 from orchestrator.looks import Began, Looked, Looks, began, leaves_out, planned
 from orchestrator.records.evaluations import Evaluations
-from orchestrator.report import page, tables
+from orchestrator.report import overview, page, tables
 from orchestrator.report.across import overall
 from orchestrator.study import Study
 from orchestrator.workspace import Workspace
@@ -23,8 +25,6 @@ from trainers.evaluation import Evaluation
 from trainers.metrics import Observed, measure
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from orchestrator.records.evaluations import Account
     from orchestrator.report.comparison import Comparison
 
@@ -362,3 +362,26 @@ def test_every_output_marks_what_is_exploratory(lab: Lab) -> None:
     assert document["looks"]["standing"] == "exploratory"
     looks = {"plans": ["5", "8"], "unknown": 0, "number": 2, "standing": "exploratory", "error": 0.1}
     assert [claim["looks"] for claim in document["claims"]] == [looks] * 2
+
+
+def test_hints_after_a_launch_point_to_a_rule_and_not_to_seeds_that_are_added_on_sight() -> None:
+    fixed, ruled = (
+        overview.next_commands(Path("grid.yaml"), Path("runs"), Path("table"), is_fixed=is_fixed).plain
+        for is_fixed in (True, False)
+    )
+    assert "seeds: {min: 5, max: 30, until: decided} in grid.yaml" in fixed
+    assert "--seeds" not in fixed
+    assert "until" not in ruled
+
+
+@pytest.mark.parametrize("further", [as_many_again, as_advised])
+def test_who_looks_again_errs_unmarked_in_one_experiment_of_twenty_and_marked_as_often_as_is_said(
+    further: Callable[..., int | None],
+) -> None:
+    """150 experiments with nothing to find; docs/statistics.md has more."""
+    runs, rng = 150, np.random.default_rng(0)
+    found = [looking(KINDS[0], further)(rng) for _ in range(runs)]
+    assert not any(seen.astray for seen in found)
+    assert np.mean([seen.unmarked for seen in found]) <= bound(1, runs)
+    for looks, rate in enumerate(np.mean([seen.marked for seen in found], axis=0), start=2):
+        assert rate <= bound(looks, runs)
