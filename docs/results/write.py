@@ -47,7 +47,7 @@ def page(workspace: Workspace, name: str) -> str:
         f"torch {accounts[0].provenance['torch_version']}; commit {', '.join(commits)}. "
         f"Made by `launch experiments/{name}.yaml`, written by `docs/results/write.py`."
     )
-    comparison = wiring.compared(found, asked, workspace, None, file)
+    comparison = wiring.compared(found, asked, workspace, file)
     parts = [f"# {name}", asked.experiment.question, made, text(comparison, "markdown"), _further(found, SHOWN[name])]
     if comparison.audit and comparison.audit.asked:
         parts.append(_winners(comparison.audit))

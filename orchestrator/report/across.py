@@ -367,5 +367,6 @@ def profiles(experiment: Experiment, rows: Sequence[Row], metric: str) -> tuple[
             low = high = share(runs)
             if len(runs) >= ENOUGH_SEEDS:
                 low, high = stratified_interval(share, runs, np.random.default_rng(0))
-            profiled[choice.label] = Profile(share(runs).tolist(), low.tolist(), high.tolist())
+            count = int(np.isfinite(runs).sum())
+            profiled[choice.label] = Profile(share(runs).tolist(), low.tolist(), high.tolist(), count)
     return thresholds.tolist(), profiled

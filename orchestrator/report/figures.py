@@ -65,6 +65,13 @@ class Profile(NamedTuple):
     share: Sequence[float]
     low: Sequence[float]
     high: Sequence[float]
+    runs: int
+    """With a score; those that diverged or are missing are above no threshold."""
+
+
+def with_n(loss: str, *numbers: int) -> str:
+    """`bce (n = 5)`, or `bce (n = 4, 5)` where numbers differ."""
+    return f"{loss} (n = {', '.join(map(str, sorted({*numbers})))})"
 
 
 def forest(lines: Sequence[Line]) -> go.Figure:
@@ -93,11 +100,16 @@ def forest(lines: Sequence[Line]) -> go.Figure:
     _arrange(figure, x="Difference to the baseline, in points", height=110 + 56 * max(len(compared), 1))
     figure.update_yaxes(
         tickvals=list(range(len(compared))),
-        ticktext=[_plain(line.loss) for line in compared],
+        ticktext=[with_n(_plain(line.loss), *pairs(line)) for line in compared],
         range=[len(compared) - 0.5, -0.5],
         automargin=True,
     )
     return figure
+
+
+def pairs(line: Line) -> list[int]:
+    """Of seeds, for each measure."""
+    return [(line.differences or {})[metric].n for metric in MEASURES]
 
 
 def critical_difference(ranking: Ranking) -> go.Figure:
@@ -209,7 +221,8 @@ def performance_profile(profiles: Mapping[str, Profile], scores: Sequence[float]
             showlegend=False,
         )
     for loss, profile in profiles.items():
-        figure.add_scatter(x=scores, y=_rounded(profile.share), name=_plain(loss), mode="lines", line=_line(look, loss))
+        name = with_n(_plain(loss), profile.runs)
+        figure.add_scatter(x=scores, y=_rounded(profile.share), name=name, mode="lines", line=_line(look, loss))
     _arrange(figure, x="Uniform accuracy τ", y="Share of runs above τ", height=380)
     figure.update_xaxes(tickformat=".0%")
     figure.update_yaxes(range=[-0.02, 1.02], tickformat=".0%")
@@ -220,7 +233,8 @@ def threshold_curves(curves: Sequence[Curve], look: Look) -> go.Figure:
     """Uniform accuracy against the threshold; below, each seed's t* and the bias it learnt."""
     figure = go.Figure()
     for row, curve in enumerate(curves):
-        colour, name, y = look[curve.loss].colour, _plain(curve.loss), -0.05 * (row + 1)
+        colour, y = look[curve.loss].colour, -0.05 * (row + 1)
+        name = with_n(_plain(curve.loss), len(curve.seeds))
         figure.add_scatter(
             x=curve.thresholds.tolist(),
             y=_rounded(curve.right / curve.samples),
@@ -323,7 +337,7 @@ def histograms(curves: Sequence[Curve], look: Look) -> go.Figure:
                 line = {"color": INK, "width": 1.5, "dash": dash}
                 mean = _significant(math.fsum(values) / len(values))
                 figure.add_vline(mean, line=line, row=row, col=1)  # pyright: ignore[reportArgumentType] - they may
-        _head(figure, row, f"<b>{_plain(curve.loss)}</b>")
+        _head(figure, row, f"<b>{with_n(_plain(curve.loss), len(curve.seeds))}</b>")
     for word, marker in (
         ("Own class", {"color": "#0072B2", "symbol": "square"}),
         ("Best rival", {"color": "#8A8F98", "symbol": "square"}),
@@ -354,7 +368,7 @@ def training(histories: Mapping[str, Sequence[Sequence[Mapping[str, float]]]], l
             figure.add_scatter(
                 x=epochs,
                 y=means,
-                name=_plain(loss),
+                name=with_n(_plain(loss), len(runs)),
                 legendgroup=loss,
                 showlegend=row == 1,
                 mode="lines" if len(epochs) > 1 else "markers",

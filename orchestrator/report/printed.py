@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from orchestrator.report.comparison import Line
 from orchestrator.report.curves import Curve
-from orchestrator.report.figures import MEASURES, Ranking, stems, told
+from orchestrator.report.figures import MEASURES, Ranking, pairs, stems, told, with_n
 from orchestrator.report.styles import Look
 
 LINES = {"solid": "-", "dash": "--", "dot": ":", "dashdot": "-.", "longdash": (0, (8, 3))}
@@ -38,7 +38,7 @@ def forest(lines: Sequence[Line], look: Look) -> Figure:  # noqa: ARG001 - measu
             fmt=MARKERS[marker], color=colour, capsize=2, markersize=4, label=name,
         )  # fmt: skip
     axes.axvline(0, color="0.3", linewidth=0.8)
-    axes.set_yticks(range(len(compared)), [_verbatim(line.loss) for line in compared])
+    axes.set_yticks(range(len(compared)), [with_n(_verbatim(line.loss), *pairs(line)) for line in compared])
     axes.set_ylim(len(compared) - 0.5, -0.5)
     axes.set_xlabel("Difference to the baseline, in points")
     _finish(figure)
@@ -53,7 +53,7 @@ def threshold_curves(curves: Sequence[Curve], look: Look) -> Figure:
         style = look[curve.loss]
         axes.plot(
             curve.thresholds, curve.right / curve.samples, color=style.colour, linestyle=LINES[style.dash],
-            label=_verbatim(curve.loss),
+            label=with_n(_verbatim(curve.loss), len(curve.seeds)),
         )  # fmt: skip
         y = -0.05 * (row + 1)
         axes.plot(

@@ -47,7 +47,7 @@ def test_a_forest_shows_each_interval_once_in_points_and_not_the_baseline() -> N
     for trace in drawn["data"]:
         assert trace["x"] == [5.0]
         assert trace["error_x"]["array"] == [1.0]
-    assert drawn["layout"]["yaxis"]["ticktext"] == ["bce"]
+    assert drawn["layout"]["yaxis"]["ticktext"] == ["bce (n = 5)"]
 
 
 def test_one_seed_gives_a_forest_without_intervals() -> None:
@@ -70,10 +70,15 @@ def test_stems_are_at_different_heights_on_each_side() -> None:
     assert len({(place.end, place.level) for place in places}) == len(places)
 
 
+def test_numbers_of_seeds_that_differ_are_all_told() -> None:
+    assert figures.with_n("bce", 5, 5) == "bce (n = 5)"
+    assert figures.with_n("bce", 5, 4) == "bce (n = 4, 5)"
+
+
 def test_curves_mark_each_seeds_threshold_and_bias(curves: tuple[Curve, ...]) -> None:
     drawn = plain(figures.threshold_curves(curves[:2], look(["softmax", "bce_unified"])))
     lines = [trace for trace in drawn["data"] if trace["mode"] == "lines"]
-    assert [trace["name"] for trace in lines] == ["softmax", "bce_unified"]
+    assert [trace["name"] for trace in lines] == ["softmax (n = 3)", "bce_unified (n = 3)"]
     marks = [trace for trace in drawn["data"] if trace["mode"] == "markers" and trace["x"] != [None]]
     assert [len(trace["x"]) for trace in marks] == [3, 0, 3, 3]
     assert marks[3]["x"] == [3.0] * 3
