@@ -17,6 +17,7 @@ from orchestrator.questions import Part, Question
 from orchestrator.statistics.intervals import CONFIDENCE, Interval
 from orchestrator.statistics.pairs import Judgement, Pairs, Rule, Scale, judge
 from orchestrator.statistics.scopes import UNKNOWN, Levels, combined, in_all, in_some, levels, population_interval
+from orchestrator.statistics.spread import step_of_sum
 
 Rows = Callable[[Question], tuple[Collection[Row], Collection[Row]]]
 """The results of a question's challenger and of its baseline."""
@@ -104,7 +105,7 @@ def _summed(terms: Sequence[tuple[Question, float]], rows: Rows, planned: set[in
     return Summed(
         complete=combined(complete, factors),
         at_worst=combined(bounded, factors) if len(bounded) == len(terms) else None,
-        step=math.hypot(*(factor * step for factor, step in zip(factors, steps, strict=True))) if all(steps) else 0.0,
+        step=step_of_sum(steps, factors),
         missing=len(planned - shared),
     )
 

@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.claims import Claim
+from orchestrator.evidence import evidence
 from orchestrator.experiment import Experiment, identity
 from orchestrator.questions import Key, Part, Question, parts
 from orchestrator.report.spreads import Spread, like
@@ -25,6 +26,7 @@ from orchestrator.sequence import ALPHA, by_seed, partners
 from orchestrator.statistics import power
 from orchestrator.statistics.intervals import ENOUGH
 from orchestrator.statistics.scopes import FEWEST_DATASETS, combined, dataset_means, mean_factors
+from orchestrator.statistics.spread import spread, step_of_sum
 from orchestrator.statistics.support import (
     POWER,
     Asked,
@@ -191,7 +193,8 @@ def _noise(
 ) -> Noise | None:
     values = [_summed(part, by_key) for part in found]
     pairs = sum(len(each) for each in values if len(each) > 1)
-    known = [_deviation(each) for each in values]
+    steps = [_step(part, by_key) for part in found]
+    known = [_deviation(each, step) for each, step in zip(values, steps, strict=True)]
     measured = [deviation for deviation in known if deviation]
     if measured:
         typical = math.sqrt(sum(deviation**2 for deviation in measured) / len(measured))
@@ -211,8 +214,8 @@ def _noise(
     told = "independent settings assumed" if rho is None else f"correlation {rho:.2f}"
     if claim.over != "mean":
         return Noise(tuple(deviations), rho or 0.0, f"{basis}, {told}")
-    together = _deviation(combined(values, mean_factors(len(values))))
-    k = len(deviations)
+    k, factors = len(deviations), mean_factors(len(values))
+    together = _deviation(combined(values, factors), step_of_sum(steps, factors))
     mean = together or math.sqrt((1 + (k - 1) * max(rho or 0.0, 0.0)) * sum(each**2 for each in deviations)) / k
     return Noise((mean,), rho or 0.0, basis if together else f"{basis}, {told}")
 
@@ -238,9 +241,15 @@ def _values(question: Question, by_key: Mapping[Key, Sequence[Row]]) -> dict[int
     return {seed: mine[seed] - theirs[seed] for seed in mine.keys() & theirs.keys()}
 
 
-def _deviation(values: Mapping[int, float]) -> float | None:
+def _deviation(values: Mapping[int, float], step: float) -> float | None:
     """None where the values do not tell it."""
-    return (float(np.std(list(values.values()), ddof=1)) or None) if len(values) > 1 else None
+    found = float(spread(list(values.values()), step))
+    return None if math.isnan(found) else found
+
+
+def _step(part: Part, by_key: Mapping[Key, Sequence[Row]]) -> float:
+    steps = [evidence(question.claim, *partners(question, by_key), ()).step for question in part.questions]
+    return step_of_sum(steps, part.factors)
 
 
 def _correlation(values: Sequence[Mapping[int, float]]) -> float | None:

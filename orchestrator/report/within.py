@@ -220,7 +220,7 @@ def cells(found: Sampled) -> list[str]:
     ]
 
 
-EXPLANATION = "Points. Difference: with its 95 % interval for other seeds and another test set (two-way bootstrap). One seed: half of the median interval for another test set alone. McNemar: seeds whose own samples show a difference (exact, 5 %, Holm over seeds). Seeds, test set, both: noise, as standard deviation of the difference; more seeds lessen the first, more samples the second, either the third. Thresholds are each model's best on these samples. Not corrected for the number of claims."  # noqa: E501 - one key of words.json
+EXPLANATION = "Points. Difference: with its 95 % interval for other seeds and another test set (two-way bootstrap). One seed: half of the median interval for another test set alone. McNemar: seeds whose own samples show a difference (exact, 5 %, Holm over seeds). Seeds, test set, both: noise, as standard deviation of the difference; more seeds lessen the first, more samples the second, either the third; 0.00 is too little to tell. Thresholds are each model's best on these samples. Not corrected for the number of claims."  # noqa: E501 - one key of words.json
 
 
 def table(found: Sequence[Sampled]) -> RenderableType:

@@ -7,6 +7,9 @@ believed to be; measures without steps have no such floor, and equal values of t
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -35,3 +38,11 @@ def spread(values: ArrayLike, step: ArrayLike = 0.0) -> NDArray[np.float64]:
     seen = deviation > SAME * np.abs(held).max(axis=-1, initial=0)
     floored = np.maximum(np.where(seen, deviation, 0.0), np.asarray(step, float) / 2)
     return np.where((floored > 0) & (n > 1), floored, np.nan)
+
+
+def step_of_sum(steps: Sequence[float], factors: Sequence[float]) -> float:
+    """The step whose half is the floor of a weighted sum's spread, if its terms scatter by half a step each.
+
+    0 where a term has no steps.
+    """
+    return math.hypot(*(factor * step for factor, step in zip(factors, steps, strict=True))) if all(steps) else 0.0

@@ -72,6 +72,14 @@ def test_earlier_cells_tell_the_spread_and_the_file_the_effect() -> None:
     assert prospects.cells(found)[2] == "4 points (arXiv 2505.05813)"
 
 
+def test_equal_pairs_of_a_measure_with_steps_scatter_by_half_a_step() -> None:
+    """As the interval will have it, that the power is of."""
+    found = only(asked(expecting(0.04, margin=0.01)), rows({"resnet8": [0.1, 0.1, 0.1]}))
+    assert found.noise is not None
+    assert found.noise.deviations == pytest.approx([1 / 20_000])
+    assert found.noise.basis == "3 pairs here"
+
+
 def test_every_question_of_a_family_takes_its_share_of_alpha() -> None:
     two = prospects.prospects(asked(expecting(0.04), expecting(0.04, over="all"), backbones=2), EARLIER)
     assert two[0].power == pytest.approx(probability(0.04, DEVIATION, 5, Asked("higher", 0, 0.05 / 3)))
