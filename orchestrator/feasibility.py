@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -11,9 +12,9 @@ from orchestrator.experiment import Experiment
 from orchestrator.plan import Cell, Plan
 from orchestrator.questions import Key, parts
 from trainers.datasets import Dataset, Labels, MissingDataError, UnusableDataError
-from trainers.division import faults, no_validation
+from trainers.division import faults, no_validation, rows
 from trainers.losses import BiasedLoss, Loss, prior
-from trainers.metrics import ON_VALIDATION
+from trainers.metrics import NEEDED, ON_VALIDATION
 from trainers.plugin import Plugin
 
 Counted = Callable[[Dataset], Labels | None]
@@ -74,6 +75,8 @@ def problems(plan: Plan, counted: Counted) -> list[str]:
         sentences = [] if labels is None else list(faults(labels, cell.recipe))
         if not sentences and (need := _need(plan, cell, claimed)):
             sentences = list(no_validation(labels, cell.recipe, need))
+        if labels is not None and cell.trial is None and not sentences:
+            sentences = list(_too_few(labels, cell, claimed))
         found |= dict.fromkeys(f"{cell.dataset}: {sentence}." for sentence in sentences)
     return list(found)
 
@@ -130,24 +133,39 @@ def _kinds(cells: Sequence[Cell]) -> Iterator[Cell]:
             yield cell
 
 
-def _claimed(experiment: Experiment) -> dict[Key, str]:
-    """What of the claims needs validation images, of each dataset, backbone and loss that they need them of."""
-    found: dict[Key, str] = {}
+Claimed = Mapping[Key, Mapping[str, str]]
+"""The measures that claims are about, of each dataset, backbone and loss, each with the first claim about it."""
+
+
+def _claimed(experiment: Experiment) -> Claimed:
+    found: defaultdict[Key, dict[str, str]] = defaultdict(dict)
     for claim in experiment.claims:
         for question in (question for part in parts(claim, experiment) for question in part.questions):
             for key, metrics in question.measures.items():
-                for metric in (metric for metric in metrics if metric in ON_VALIDATION):
-                    found.setdefault(key, f"claim '{claim.id}' is about {metric}")
+                for metric in metrics:
+                    found[key].setdefault(metric, claim.id)
     return found
 
 
-def _need(plan: Plan, cell: Cell, claimed: Mapping[Key, str]) -> str | None:
+def _too_few(labels: Labels, cell: Cell, claimed: Claimed) -> Iterator[str]:
+    """That claims are about a rate of errors at which so few test images allow none."""
+    test = len(rows(labels, cell.recipe).test)
+    for metric, claim in claimed.get((cell.dataset, cell.backbone, cell.loss), {}).items():
+        if metric.startswith("true_accept_rate") and test < NEEDED[metric]:
+            yield (
+                f"claim '{claim}' is about {metric}, which needs {NEEDED[metric]:,} test images of known classes; "
+                f"there are {test:,}"
+            )
+
+
+def _need(plan: Plan, cell: Cell, claimed: Claimed) -> str | None:
     """What of the experiment needs validation images of a cell, beside its own loss."""
     experiment = plan.experiment
     if cell.trial is not None:
         return None
-    if need := claimed.get((cell.dataset, cell.backbone, cell.loss)):
-        return need
+    for metric, claim in claimed.get((cell.dataset, cell.backbone, cell.loss), {}).items():
+        if metric in ON_VALIDATION:
+            return f"claim '{claim}' is about {metric}"
     if experiment.threshold == "validation":
         return "the threshold is chosen on it ('threshold: bias' or 'threshold: test' would not be)"
     return None

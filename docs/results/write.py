@@ -24,7 +24,7 @@ SHOWN = {
     "learned-bias": ["unified_threshold", "learned_bias", "bias_gap", "bias_distance", "accuracy_at_bias"],
     "bias-init": ["unified_threshold", "learned_bias", "bias_gap", "bias_distance", "accuracy_at_bias"],
     "openset": ["open_auroc", "open_auroc_energy", "open_auroc_probability", "open_oscr", "unknown_rejected"],
-    "normalisation": ["uniform_accuracy_probability", "uniform_accuracy_calibrated", "temperature", "nc2"],
+    "normalisation": ["uniform_accuracy_probability", "uniform_accuracy_calibrated", "temperature", "nc2", "means_from_simplex"],
     "imbalance": ["threshold_spread", "bias_gap", "accuracy_at_bias", "calibration_error"],
     "tuned": ["class_wise_accuracy", "accuracy_at_bias", "calibration_error"],
     "shift": ["shift_sample_wise_accuracy", "shift_uniform_accuracy", "shift_accuracy_at_clean_threshold"],

@@ -40,6 +40,7 @@ SCHEMA = pa.schema(
         ("seed", pa.int64()),
         ("state", pa.string()),
         ("environment", pa.string()),
+        ("decide_by", pa.string()),
         ("samples", pa.int64()),
         *((name, pa.float64()) for name in MEASURES),
         ("train_seconds", pa.float64()),
@@ -279,6 +280,7 @@ def _columns(experiment: str, cells: Sequence[Cell], accounts: Sequence[Mapping[
     return {
         "experiment": [experiment] * len(cells),
         "cell_id": [cell.id for cell in cells],
+        "decide_by": [account["recipe"]["loss"].get("decide_by", "raw") for account in accounts],
         **{name: [getattr(cell, name) for cell in cells] for name in ("loss", "backbone", "dataset", "seed")},
         **{name: [values.get(name) for values in metrics] for name in MEASURES},
         **{name: [account[name] for account in accounts] for name in _COPIED},

@@ -22,6 +22,7 @@ from orchestrator.questions import Key, Part, Question, followed, parts, questio
 from orchestrator.records.earlier import NOTHING, Data
 from orchestrator.report.audit import Audit, Inequality, audit
 from orchestrator.report.imported import Imported
+from orchestrator.report.limits import Calibrated, TooFew, calibrated, too_few
 from orchestrator.report.machines import Heard, Machines, answer, by_block, machines
 from orchestrator.report.published import Published, beside
 from orchestrator.sequence import ALPHA, Row, by_seed, decided, look, partners
@@ -148,6 +149,10 @@ class Finding:
     """Of a claim about all or some of them, the one whose difference this is, which decides."""
     is_last: bool = False
     """Whether it is decided once, when no more seeds are to come that other claims ask for."""
+    calibrated: Calibrated | None = None
+    """The temperatures of calibrated probabilities that it rests on; None where it rests on none."""
+    too_few: TooFew | None = None
+    """A rate that the samples cannot carry, for which there is no figure; None where there is none."""
     waits: bool = False
     """Whether the claim is secondary and some primary one has no verdict yet."""
     looks: Looks = NOT_KNOWN
@@ -246,6 +251,8 @@ class Comparison:
                         **finding.claim.model_dump(mode="json", exclude={"where"}),
                         **{name: value for name, value in vars(finding).items() if name != "claim"},
                         "unequal": [str(each) for each in finding.unequal],
+                        "calibrated": finding.calibrated and asdict(finding.calibrated),
+                        "too_few": finding.too_few and asdict(finding.too_few),
                         "stated": _dated(self.when(finding.claim)),
                         "looks": finding.looks.to_json(),
                     }
@@ -301,7 +308,8 @@ def compare(
     tests = _tests(experiment, by_key, fixed, whole, np.random.default_rng(0) if rng is None else rng)
     contest = audit(experiment, rows, tuned, trial_rows)
     findings = tuple(
-        _marked(finding, experiment, contest) for finding in findings_of(experiment, by_key, whole, looked)
+        _limited(_marked(finding, experiment, contest), experiment, by_key)
+        for finding in findings_of(experiment, by_key, whole, looked)
     )
     planned = _planned(experiment, _by_key(everything), findings)
     lines = tuple(
@@ -407,6 +415,12 @@ def _marked(finding: Finding, experiment: Experiment, contest: Audit | None) -> 
         here = contest.between(question.dataset, question.backbone, question.claim.challenger, question.claim.baseline)
         unequal += [each for each in here if each not in unequal]
     return replace(finding, unequal=tuple(unequal))
+
+
+def _limited(finding: Finding, experiment: Experiment, by_key: Mapping[Key, Sequence[Row]]) -> Finding:
+    """The finding, with the temperatures it rests on, or that its samples are too few."""
+    asked = list(_asked(finding, experiment))
+    return replace(finding, calibrated=calibrated(asked, by_key), too_few=too_few(asked, by_key))
 
 
 def _asked(finding: Finding, experiment: Experiment) -> Iterator[Question]:

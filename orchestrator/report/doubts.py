@@ -32,13 +32,15 @@ def doubts(finding: Finding) -> Iterator[Sentence]:
         yield "secondary: waits until every primary claim has a verdict", {}
     if finding.verdict != finding.alone:
         yield "{verdict} if it were the only question", {"verdict": marked(finding.alone, finding.looks.standing)}
-    if finding.withheld:
+    if finding.withheld and not finding.too_few:
         yield WITHHELD[finding.withheld], {"enough": ENOUGH}
     yield from _counsel(finding)
     if finding.collapsed:
         yield "{count} of {cells} cells collapsed", {"count": finding.collapsed, "cells": finding.cells}
     if finding.lost:
         yield _lost(finding)
+    if finding.calibrated:
+        yield from finding.calibrated.sentences()
     if finding.doubted:
         text = "a sign test disagrees (p = {p}), so the verdict rests on differences being about normal"
         yield text, {"p": f"{finding.signs:.2f}"}
@@ -108,6 +110,11 @@ def _lost(finding: Finding) -> Sentence:
     return "{count} of {pairs} pairs lost; at their worst {difference}", values | {
         "difference": shown(finding.at_worst, finding.claim)
     }
+
+
+def difference(finding: Finding) -> Sentence:
+    """What was found; where the samples are too few for it, how many it needs."""
+    return finding.too_few.sentence() if finding.too_few else shown(finding.difference, finding.claim)
 
 
 def shown(interval: Interval, claim: Claim) -> Sentence:

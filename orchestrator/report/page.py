@@ -28,7 +28,8 @@ from orchestrator.report import across, figures, tables, within
 from orchestrator.report.comparison import Comparison, Finding, Line
 from orchestrator.report.contest import Contest, Setting, told_of
 from orchestrator.report.curves import GRID, Curve, gather
-from orchestrator.report.doubts import assumption, looked, shown
+from orchestrator.report.doubts import assumption, looked
+from orchestrator.report.doubts import difference as found
 from orchestrator.report.doubts import doubts as sentences
 from orchestrator.report.styles import COLOURS, Look, look
 from orchestrator.report.words import Said, joined, measure, say, words
@@ -44,7 +45,40 @@ Row = Mapping[str, Any]
 ASSETS = Path(__file__).with_name("html")
 
 HEAT = ("uniform_accuracy", "sample_wise_accuracy")
-FEATURES = ("compactness", "distinctiveness", "uniformity", "nc1", "nc2", "nc3")
+FEATURES = ("compactness", "distinctiveness", "uniformity", "nc1", "nc2", "nc3", "means_from_simplex")
+KINDS = (
+    "uniform_accuracy",
+    "uniform_accuracy_sigmoid",
+    "uniform_accuracy_probability",
+    "uniform_accuracy_calibrated",
+    "temperature",
+    "temperature_at_edge",
+    "open_auroc_calibrated",
+    "uniform_accuracy_centred",
+)
+"""Uniform accuracy by what is compared with the threshold; beside calibrated ones, what they rest on."""
+PROBABILITIES = (
+    "calibration_error",
+    "calibration_error_sigmoid",
+    "negative_log_likelihood",
+    "negative_log_likelihood_sigmoid",
+    "brier_score",
+    "brier_score_sigmoid",
+)
+BY_CLASS = ("training_accuracy", "macro_accuracy", "head_accuracy", "medium_accuracy", "tail_accuracy")
+MORE = (
+    (
+        "Probabilities",
+        "What losses claim as probabilities: softmax at T = 1 of all losses, and the sigmoid of score less bias of those trained for it. Mean ± half of the 95 % interval over seeds; lower is better. Likelihoods in nats; those of sigmoids are of K answers a sample.",  # noqa: E501 - one key of words.json
+        PROBABILITIES,
+    ),
+    (
+        "Training images and rare classes",
+        "Sample-wise accuracy on training images, not augmented and with the labels trained on, and on test images as a mean over classes: all, and those of more than 100, of 20 to 100 and of fewer than 20 training images. Mean ± half of the 95 % interval over seeds.",  # noqa: E501 - one key of words.json
+        BY_CLASS,
+    ),
+)
+"""Tables of measures, each with its title and caption."""
 THRESHOLDS = ("unified_threshold", "threshold_spread", "learned_bias", "bias_gap", "accuracy_at_bias")
 VERDICTS = {"supported": "✓", "refuted": "✗", "equivalent": "≈", "undecided": "?"}
 """With their icons, in the order of counting."""
@@ -461,7 +495,7 @@ def _margin(claim: Claim) -> Said:
 
 def difference(finding: Finding) -> Said:
     """What was found, with its interval and n."""
-    return _said(shown(finding.difference, finding.claim))
+    return _said(found(finding))
 
 
 def dated(when: When) -> Said:
@@ -721,6 +755,8 @@ def _environment() -> Environment:
         "heat_metrics": HEAT,
         "feature_metrics": FEATURES,
         "threshold_metrics": THRESHOLDS,
+        "kind_metrics": KINDS,
+        "more_metrics": MORE,
         "grid": GRID,
     }
     return environment

@@ -14,7 +14,7 @@ from rich.text import Text
 from orchestrator.experiment import Claim, Threshold
 from orchestrator.report.across import ENOUGH_SEEDS, Overall, Standing, Standings
 from orchestrator.report.comparison import ALPHA, Comparison, Finding, Line, Tested
-from orchestrator.report.doubts import assumption, looked, shown
+from orchestrator.report.doubts import assumption, difference, looked
 from orchestrator.report.doubts import doubts as sentences
 from orchestrator.sentences import filled
 from orchestrator.stated import When
@@ -345,7 +345,7 @@ def _claims(comparison: Comparison) -> Table:
         for finding in findings:
             colour = COLOURS[finding.verdict if finding.looks.standing == "planned" else "undecided"]
             verdict = Text(marked(finding), style=colour)
-            line = Text(f"  {setting(finding)}: {filled(shown(finding.difference, finding.claim))}  ") + verdict
+            line = Text(f"  {setting(finding)}: {filled(difference(finding))}  ") + verdict
             table.add_row(line + Text("".join(f"; {remark}" for remark in doubts(finding)), style="dim"))
     return table
 
@@ -519,7 +519,7 @@ def judged_rows(comparison: Comparison) -> list[list[str]]:
         [
             f"{statement(finding.claim)} – {dated(comparison.when(finding.claim))}",
             setting(finding),
-            filled(shown(finding.difference, finding.claim)),
+            filled(difference(finding)),
             "; ".join([marked(finding), *doubts(finding)]),
         ]
         for finding in comparison.findings

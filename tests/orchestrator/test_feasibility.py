@@ -189,6 +189,25 @@ class TestAnEmptyValidationSplit:
         assert all("claim 'P' is about temperature" in each for each in found)
 
 
+@pytest.mark.parametrize(
+    ("metric", "dataset", "said"),
+    [
+        ("true_accept_rate_1", "digits", None),
+        ("true_accept_rate_01", "digits", "needs 1,000 test images of known classes; there are 797"),
+        ("true_accept_rate_01", {"name": "digits", "hold_out": [9]}, "needs 1,000 test images of known classes; there"),
+        ("true_accept_rate_01", "mnist", None),
+        ("uniform_accuracy", "digits", None),
+    ],
+)
+def test_a_claim_about_a_rate_that_the_test_images_cannot_carry_is_refused(
+    tmp_path: Path, metric: str, dataset: Any, said: str | None
+) -> None:
+    claim = {"id": "P", "metric": metric, "challenger": "bce", "baseline": "softmax", "direction": "higher"}
+    found = _problems(tmp_path, _asked(dataset, losses=["softmax", "bce"], claims=[claim]))
+    assert len(found) == (said is not None)
+    assert all(f"claim 'P' is about {metric}, which {said}" in each for each in found)
+
+
 class Secretive(Digits):
     """Digits that tell their labels only when they are loaded."""
 

@@ -74,8 +74,9 @@ def done(tmp_path: Path, an_account: Callable[..., Any]) -> Callable[..., Done]:
                 state="collapsed" if collapsed(cell) else "finished",
                 collapse="all the same" if collapsed(cell) else None,
                 samples=SAMPLES,
-                metrics=measure(Observed(evaluation, bias)),
+                metrics=measure(Observed(evaluation, bias, bias)),
                 learned_bias=bias,
+                bias=bias,
                 provenance=provenance,
             )
             evaluations.publish(cell.recipe, account, evaluation)
