@@ -234,12 +234,12 @@ def table(kept: dict[str, Any]) -> str:
         repository, file = SOURCES[case.source]
         link = f"[{case.source}]({repository}/blob/{kept['commits'][case.source][:12]}/{file})"
         loss = difference(mine.losses, theirs.losses)
-        cells = (case.ours, f"{link} `{case.published}`", _said(loss), _said(gradient), case.note)
+        cells = (case.ours, f"{link} `{case.published}`", said(loss), said(gradient), case.note)
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
-def _said(found: float) -> str:
+def said(found: float) -> str:
     """A difference, by orders of magnitude that no machine's rounding changes."""
     for bound in (1e-12, 1e-6):
         if found < bound:
