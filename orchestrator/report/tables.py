@@ -33,7 +33,7 @@ MEANS = {
 
 PROTOCOLS: Mapping[Threshold, str] = {
     "validation": "Threshold: chosen on held-out images (deployable). Uniform: the best on test images, optimistic.",
-    "bias": "Threshold: the bias, learnt or fixed; – where a loss has none. Uniform: the best on test images, optimistic.",
+    "bias": "Threshold: the bias, learnt or fixed; – where none is. Uniform: the best on test images, optimistic.",
     "test": "Threshold: the best on test images (uniform), optimistic: nobody who deploys a model knows it.",
 }
 
