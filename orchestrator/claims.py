@@ -152,8 +152,9 @@ class Claim(Frozen):
     def _is_of_one_scope(self) -> Claim:
         if self.population and self.over != "mean":
             raise ValueError("'population' says what a mean is over: it needs 'over: mean'")
-        if self.than and self.trend:
-            raise ValueError("A claim has either 'than' or 'trend', since each makes one number of several effects")
+        if self.than and self.trend and getattr(self.than, self.trend.axis) is not None:
+            axis = self.trend.axis
+            raise ValueError(f"'trend' runs along all of its {axis}s: leave '{axis}' out of 'than'")
         if self.trend and getattr(self.where, self.trend.axis) is not None:
             raise ValueError(
                 f"'trend' says which {self.trend.axis}s it is about: leave '{self.trend.axis}' out of 'where'"

@@ -80,22 +80,32 @@ def parts(claim: Claim, experiment: Experiment) -> list[Part]:
     images = {choice.label: identity(choice) for choice in experiment.datasets}
     alone = claim.model_copy(update={"than": None, "trend": None, "over": "each", "population": False})
     asked = list(questions(experiment.model_copy(update={"claims": (alone,)})))
-    if claim.trend:
-        return list(_trends(claim.trend, asked, images))
-    found = (_against(claim.than, question) if claim.than else ((question,), (1.0,)) for question in asked)
-    return [
-        Part(f"{own[0].backbone} on {own[0].dataset}", images[own[0].dataset], own, factors)
-        for own, factors in found
-        if len(set(own)) == len(own)
-    ]
+    found = list(_trends(claim.trend, asked, images) if claim.trend else _settings(asked, images))
+    if claim.than:
+        found = [_against(claim.than, part) for part in found]
+    return [part for part in found if len(set(part.questions)) == len(part.questions)]
 
 
-def _against(than: Than, question: Question) -> tuple[tuple[Question, ...], tuple[float, ...]]:
-    """A question, and the one that it is compared with."""
+def _settings(asked: Sequence[Question], images: Mapping[str, tuple[str, str | None]]) -> Iterator[Part]:
+    """One part for each question."""
+    for question in asked:
+        name = f"{question.backbone} on {question.dataset}"
+        yield Part(name, images[question.dataset], (question,), (1.0,))
+
+
+def _against(than: Than, part: Part) -> Part:
+    """A part, less what it is compared with."""
     changed = than.model_dump(include={"metric", "challenger", "baseline", "baseline_metric"}, exclude_none=True)
-    dataset, backbone = than.dataset or question.dataset, than.backbone or question.backbone
-    other = Question(question.claim.model_copy(update=changed), dataset, backbone)
-    return (question, other), (1.0, -1.0)
+    others = tuple(
+        Question(
+            question.claim.model_copy(update=changed),
+            than.dataset or question.dataset,
+            than.backbone or question.backbone,
+        )
+        for question in part.questions
+    )
+    factors = (*part.factors, *(-factor for factor in part.factors))
+    return part._replace(questions=(*part.questions, *others), factors=factors)
 
 
 def _trends(trend: Trend, asked: Sequence[Question], images: Mapping[str, tuple[str, str | None]]) -> Iterator[Part]:

@@ -520,12 +520,15 @@ def _contrast(claim: Claim) -> Said:
         other=other,
         baseline=baseline,
     )
+    changes = ", ".join((claim.than or Than(metric=claim.metric)).model_dump(exclude_none=True).values())
     if claim.trend:
         line = ", ".join(f"{label}: {position:g}" for label, position in claim.trend.positions.items())
-        return say(TRENDS[claim.direction], effect=effect, line=line, margin=_margin(claim))
+        values = {"effect": effect, "line": line, "margin": _margin(claim)}
+        if claim.than:
+            return say(STEEPER[claim.direction], changes=changes, **values)
+        return say(TRENDS[claim.direction], **values)
     own = [label for label in (claim.where.backbone, claim.where.dataset) if label]
     here = f" ({', '.join(own)})" if own else ""
-    changes = ", ".join((claim.than or Than(metric=claim.metric)).model_dump(exclude_none=True).values())
     return say(CONTRASTS[claim.direction], effect=effect, here=here, changes=changes, margin=_margin(claim))
 
 
@@ -538,6 +541,11 @@ TRENDS = {
     "higher": "{effect} rises along {line} (margin {margin} for each step of 1)",
     "lower": "{effect} falls along {line} (margin {margin} for each step of 1)",
     "equal": "{effect} does not change along {line} (margin {margin} for each step of 1)",
+}
+STEEPER = {
+    "higher": "{effect} rises more along {line} than with {changes} (margin {margin} for each step of 1)",
+    "lower": "{effect} rises less along {line} than with {changes} (margin {margin} for each step of 1)",
+    "equal": "{effect} changes as much along {line} as with {changes} (margin {margin} for each step of 1)",
 }
 
 

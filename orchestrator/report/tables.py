@@ -449,17 +449,25 @@ def margin(claim: Claim) -> str:
 
 def _contrast(claim: Claim) -> str:
     """With which other effect the claim's is compared, or along what it changes; empty where it stands alone."""
+    changes = claim.than and ", ".join(f"{n} {label}" for n, label in claim.than.model_dump(exclude_none=True).items())
+    if claim.trend:
+        line = ", ".join(f"{label} at {position:g}" for label, position in claim.trend.positions.items())
+        relation = (STEEPER if changes else RISES)[claim.direction].format(line=line, changes=changes)
+        return f" {relation} (margin {margin(claim)} for each step of 1)"
     if claim.than:
         relation = {"higher": "larger than", "lower": "smaller than", "equal": "equal to"}[claim.direction]
         own = [*filter(None, (claim.where.backbone, claim.where.dataset))]
         here = f" with {', '.join(own)}" if own else ""
-        other = ", ".join(f"{name} {label}" for name, label in claim.than.model_dump(exclude_none=True).items())
-        return f"{here} {relation} with {other} (margin {margin(claim)})"
-    if claim.trend:
-        relation = {"higher": "rises", "lower": "falls", "equal": "does not change"}[claim.direction]
-        line = ", ".join(f"{label} at {position:g}" for label, position in claim.trend.positions.items())
-        return f" {relation} along {line} (margin {margin(claim)} for each step of 1)"
+        return f"{here} {relation} with {changes} (margin {margin(claim)})"
     return ""
+
+
+RISES = {"higher": "rises along {line}", "lower": "falls along {line}", "equal": "does not change along {line}"}
+STEEPER = {
+    "higher": "rises more along {line} than with {changes}",
+    "lower": "rises less along {line} than with {changes}",
+    "equal": "changes as much along {line} as with {changes}",
+}
 
 
 def setting(finding: Finding) -> str:

@@ -290,9 +290,9 @@ ADDED_WRONG = {
         CLAIMED.format("trend: {backbone: {resnet8: 1, resnet80: 2}}"),
         "No backbone in this experiment is named 'resnet80'. Did you mean 'resnet8'?",
     ),
-    "trend and than": (
-        CLAIMED.format("trend: {dataset: {digits: 1, x: 2}}, than: {backbone: resnet8}"),
-        "A claim has either 'than' or 'trend'",
+    "trend along what 'than' changes": (
+        CLAIMED.format("trend: {dataset: {digits: 1, x: 2}}, than: {dataset: digits}"),
+        "'trend' runs along all of its datasets: leave 'dataset' out of 'than'",
     ),
     "trend of what 'where' holds": (
         CLAIMED.format("trend: {dataset: {digits: 1, x: 2}}, where: {dataset: digits}"),

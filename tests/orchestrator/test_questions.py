@@ -93,6 +93,30 @@ def test_a_trend_over_backbones_is_a_part_for_each_data_set() -> None:
     ]
 
 
+def test_a_trend_is_compared_with_the_same_of_another_effect() -> None:
+    ((name, found),) = terms(
+        asked(
+            {
+                "trend": {"dataset": {"digits": 0, "cifar100": 2}},
+                "than": {"challenger": "mixed", "backbone": "resnet20"},
+                "where": {"backbone": "resnet8"},
+            }
+        )
+    )
+    assert name == "resnet8"
+    assert found == [
+        (-0.5, "digits", "resnet8", "bce_unified", "uniform_accuracy"),
+        (0.5, "cifar100", "resnet8", "bce_unified", "uniform_accuracy"),
+        (0.5, "digits", "resnet20", "mixed", "uniform_accuracy"),
+        (-0.5, "cifar100", "resnet20", "mixed", "uniform_accuracy"),
+    ]
+
+
+def test_no_trend_is_compared_with_itself() -> None:
+    found = terms(asked({"trend": {"dataset": {"digits": 0, "cifar100": 2}}, "than": {"backbone": "resnet20"}}))
+    assert [name for name, _ in found] == ["resnet8"]
+
+
 def test_entries_with_the_same_images_are_one_data_set() -> None:
     tails = [{"name": "fashion_mnist", "as": f"if{factor}", "imbalance": factor} for factor in (10, 50)]
     experiment = asked({"where": {"backbone": "resnet8"}}, datasets=[*tails, "digits"])

@@ -104,6 +104,15 @@ def test_a_trend_is_the_slope_of_the_effect() -> None:
     assert finding.difference.estimate == pytest.approx(0.15 - 0.055, abs=0.006)
 
 
+def test_a_trend_is_steeper_than_that_of_other_losses() -> None:
+    """Of which there is no effect at all, and so no trend."""
+    claim = {"trend": {"dataset": {"digits": 1, "cifar10": 1, "cifar100": 2}}, "than": {"challenger": "bce"}}
+    experiment = asked(claim, {**claim, "direction": "lower"}, {**claim, "direction": "equal", "margin": 0.2})
+    found = compare(experiment, rows(experiment, EVERYWHERE)).findings
+    assert [finding.verdict for finding in found] == ["supported", "refuted", "supported"]
+    assert found[0].difference.estimate == pytest.approx(0.15 - 0.055, abs=0.01)
+
+
 def lost(loss: str, dataset: str, state: str) -> list[dict[str, Any]]:
     """Results of which the first seed of a loss diverged, or has no value, on a data set."""
     cut: dict[str, Any] = {"state": "diverged"} if state == "diverged" else {"uniform_accuracy": None}
@@ -203,7 +212,7 @@ def test_a_secondary_claim_that_waits_says_so_and_takes_nothing_from_the_primary
 
 
 def test_the_heading_says_which_verdicts_hold_at_once(every_kind: Comparison) -> None:
-    held = "verdicts hold for all 10 primary at once, then for 1 secondary (Holm)"
+    held = "verdicts hold for all 13 primary at once, then for 1 secondary (Holm)"
     assert tables.claims_heading(every_kind).endswith(held)
 
 
@@ -226,6 +235,9 @@ EVERY_KIND = [
     {"trend": {"dataset": {"digits": 1, "cifar100": 2}}, "direction": "lower"},
     {"trend": {"dataset": {"digits": 1, "cifar100": 2}}, "direction": "equal", "margin": 0.1},
     {"trend": {"dataset": {"digits": 1, "cifar100": 2}}, "over": "all"},
+    {"trend": {"dataset": {"digits": 1, "cifar100": 2}}, "than": {"challenger": "bce"}},
+    {"trend": {"dataset": {"digits": 1, "cifar100": 2}}, "than": {"challenger": "bce"}, "direction": "lower"},
+    {"trend": {"dataset": {"digits": 1, "cifar100": 2}}, "than": {"metric": "nc1"}, "direction": "equal", "margin": 1},
     {"over": "some", "family": "secondary"},
 ]
 SAID = [
@@ -239,6 +251,9 @@ SAID = [
     ("falls along digits at 1, cifar100 at 2", "resnet8"),
     ("does not change along digits at 1, cifar100 at 2 (margin 10 points for each step of 1)", "resnet8"),
     ("rises along digits at 1, cifar100 at 2", "resnet8"),
+    ("rises more along digits at 1, cifar100 at 2 than with challenger bce (margin", "resnet8"),
+    ("rises less along digits at 1, cifar100 at 2 than with challenger bce (margin", "resnet8"),
+    ("changes as much along digits at 1, cifar100 at 2 as with metric nc1 (margin", "resnet8"),
     ("in at least one setting", "some of 5 settings"),
 ]
 
