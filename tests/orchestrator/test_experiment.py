@@ -141,7 +141,11 @@ def test_everything_that_is_missing_is_told(written: Written) -> None:
 
 
 WRONG = {
-    "loss": ("losses: [softmax, bce_unifed]", 2, "No loss named 'bce_unifed'. Did you mean 'bce_unified'? Known: arcface, bce,"),
+    "loss": (
+        "losses: [softmax, bce_unifed]",
+        2,
+        "No loss named 'bce_unifed'. Did you mean 'bce_unified'? Known: arcface,",
+    ),
     "backbone": ("backbones: [resnet9]", 3, "No backbone named 'resnet9'. Did you mean 'resnet"),
     "dataset": ("datasets: [digit]", 4, "No dataset named 'digit'. Did you mean 'digits'? Known: "),
     "variant": ('backbones: ["torchvision:resnet43"]', 3, "cannot be 'resnet43'. Did you mean 'resnet34'?"),
