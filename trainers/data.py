@@ -64,11 +64,12 @@ class Resident:
 
 
 class Verify(NamedTuple):
-    """Pairs (p, 2) of `images` to verify, and whether each is of one class (p,)."""
+    """Pairs (p, 2) of `images` to verify, whether each is of one class (p,), and who its two are (p, 2), if known."""
 
     images: Resident
     pairs: NDArray[np.int64]
     genuine: NDArray[np.bool_]
+    identities: NDArray[np.int64] | None
 
 
 class Splits(NamedTuple):
@@ -142,7 +143,8 @@ def _among(unknown: Resident, recipe: Recipe) -> Verify | None:
         return None
     draw = np.random.default_rng(derive("pairs", drawn_from(recipe.dataset), recipe.seed))
     pairs = draw_pairs(labels, PAIRS, draw)
-    return Verify(unknown, pairs, labels[pairs[:, 0]] == labels[pairs[:, 1]])
+    identities = labels[pairs]
+    return Verify(unknown, pairs, identities[:, 0] == identities[:, 1], identities)
 
 
 def _brought(pairs: Verification, like: Resident, device: torch.device) -> Verify:
@@ -150,7 +152,8 @@ def _brought(pairs: Verification, like: Resident, device: torch.device) -> Verif
     nowhere = torch.zeros(len(everything), dtype=torch.int64, device=device)  # faces of no class
     chosen = torch.from_numpy(everything).to(pixels.device)
     images = Resident(pixels, chosen, nowhere, everything, like.mean, like.deviation)
-    return Verify(images, np.stack([pairs.first, pairs.second], axis=1), pairs.genuine)
+    places = np.stack([pairs.first, pairs.second], axis=1)
+    return Verify(images, places, pairs.genuine, None if pairs.identity is None else pairs.identity[places])
 
 
 def _placed(pixels: NDArray[np.uint8], device: torch.device) -> Tensor:

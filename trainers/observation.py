@@ -93,6 +93,7 @@ def observe(model: Classifier, recipe: Recipe, splits: Splits, trained: Trained)
         unknown=look(_unlabelled(splits.unknown), ranks=True) if len(splits.unknown) else None,
         similarity=None if splits.verify is None else _similarity(model, splits.verify),
         genuine=None if splits.verify is None else splits.verify.genuine,
+        identities=None if splits.verify is None else splits.verify.identities,
         shifted={name: look(copy) for name, copy in shifted(splits.test, recipe)},
     )
 

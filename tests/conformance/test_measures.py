@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 
 import numpy as np
 import pytest
@@ -43,6 +44,11 @@ def _evaluation(draw: np.random.Generator, samples: int = N, shift: float = 0.0)
     )
 
 
+@cache
+def _measured(seed: int, shift: float = 0.0) -> dict[str, float | None]:
+    return measure(_observed(seed, shift))
+
+
 def _observed(seed: int = 0, shift: float = 0.0) -> Observed:
     draw = np.random.default_rng(seed)
     test = _evaluation(draw, shift=shift)
@@ -52,7 +58,9 @@ def _observed(seed: int = 0, shift: float = 0.0) -> Observed:
     trained = Moments(K, D)
     own = np.repeat(np.arange(K), [150, 60, 30, 15, 7])
     trained.add(draw.normal(size=(len(own), D)) + 3 * np.eye(K, D)[own], own)
-    genuine = draw.random(300) < 0.5
+    genuine = np.arange(20_400) < 400
+    who = draw.integers(0, 30, (len(genuine), 2))
+    who[:, 1] = np.where(genuine, who[:, 0], (who[:, 0] + 1 + who[:, 1] % 29) % 30)
     return Observed(
         test=test,
         learned_bias=[level + shift for level in (0.5, 0.2, 0.4, 0.6, 0.8)],
@@ -65,8 +73,9 @@ def _observed(seed: int = 0, shift: float = 0.0) -> Observed:
         training_accuracy=0.9,
         weight=draw.normal(size=(K, D)),
         unknown=_evaluation(draw, 80, shift - 1),
-        similarity=draw.normal(size=300) + genuine,
+        similarity=draw.normal(size=len(genuine)) + genuine,
         genuine=genuine,
+        identities=who,
         shifted={"fog-1": _evaluation(draw, shift=shift), "fog-5": _evaluation(draw, shift=shift)},
     )
 
@@ -96,7 +105,7 @@ def test_every_share_lies_between_0_and_1(name: str, everything: dict[str, float
 @pytest.mark.parametrize("name", [name for name in MEASURES if name not in LEVEL])
 def test_no_measure_but_a_level_moves_when_all_scores_move_alike(name: str) -> None:
     # Fact 3 of the science: adding a constant to every score, and to the bias, changes only where thresholds lie.
-    here, there = measure(_observed(1))[name], measure(_observed(1, shift=4.0))[name]
+    here, there = _measured(1)[name], _measured(1, shift=4.0)[name]
     assert here == pytest.approx(there, abs=1e-4)
 
 

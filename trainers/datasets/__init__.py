@@ -40,13 +40,15 @@ class Verification:
     """Pairs to verify among m faces.
 
     `pixels` uint8 (m, C, H, W) are the distinct faces, `first` and `second` int64 (p,) the
-    places among them of each pair's faces, `genuine` bool (p,) whether they show one person.
+    places among them of each pair's faces, `genuine` bool (p,) whether they show one person, and
+    `identity` int64 (m,) whom each face shows, if that is known.
     """
 
     pixels: NDArray[np.uint8]
     first: NDArray[np.int64]
     second: NDArray[np.int64]
     genuine: NDArray[np.bool_]
+    identity: NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -87,11 +87,14 @@ class Faces(OwnFolders):
 
         pairs, faces, images = self._paired(data_dir)
         place = {face: number for number, face in enumerate(faces)}
+        people = [face.rpartition("/")[0] for face in faces]
+        known = {person: number for number, person in enumerate(sorted(set(people)))}
         return Verification(
             pixels=self._pixels("pairs", images, data_dir),
             first=np.array([place[pair.file_a] for pair in pairs], np.int64),
             second=np.array([place[pair.file_b] for pair in pairs], np.int64),
             genuine=np.array([pair.genuine for pair in pairs], np.bool_),
+            identity=np.array([known[person] for person in people], np.int64),
         )
 
     def _paired(self, data_dir: Path) -> tuple[Sequence[Pair], Sequence[str], Files]:

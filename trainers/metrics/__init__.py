@@ -19,7 +19,8 @@ from trainers.metrics import calibration, openset, operating_points, verificatio
 from trainers.metrics.claimed import Claimed, Sigmoid, claimed
 from trainers.metrics.collapse import means_from_simplex, nc1, nc2, nc3
 from trainers.metrics.features import Geometry, compactness, distinctiveness
-from trainers.metrics.names import AT_TEMPERATURE, MEASURES, NEEDED, OF_ALL_SCORES, ON_VALIDATION, STATED
+from trainers.metrics.names import AT_TEMPERATURE, FALSE_ACCEPTS, MEASURES, NEEDED, OF_ALL_SCORES, ON_VALIDATION, STATED
+from trainers.metrics.over_identities import intervals
 from trainers.metrics.recalls import by_shots, macro_accuracy
 from trainers.metrics.score_kinds import centred, level, log_odds, log_probabilities
 from trainers.metrics.uniform import accuracy_at, class_wise_accuracy, sample_wise_accuracy, uniform_accuracy
@@ -69,6 +70,8 @@ class Observed:
     """Cosines of pairs of samples of held-out classes (m,)."""
     genuine: NDArray[np.bool_] | None = None
     """Whether both of a pair are of one class (m,)."""
+    identities: NDArray[np.int64] | None = None
+    """Who the two of each pair are (m, 2)."""
     shifted: Mapping[str, Evaluation] | None = None
     """The test samples under each shift."""
 
@@ -348,12 +351,22 @@ def _top_rank(evaluation: Evaluation, observed: Observed) -> NDArray[Any]:
 
 
 def _verification(observed: Observed) -> Values:
-    if observed.similarity is None or observed.genuine is None:
+    similarity, genuine, identities = observed.similarity, observed.genuine, observed.identities
+    if similarity is None or genuine is None:
         return {}
+    found = {} if identities is None else intervals(similarity, genuine, identities, FALSE_ACCEPTS)
     return {
-        "verification_eer": verification.equal_error_rate(observed.similarity, observed.genuine),
-        "verification_tar_1": verification.true_accept_rate_at(observed.similarity, observed.genuine, 0.01),
-    } | dict.fromkeys(_out_of_reach(int((~observed.genuine).sum()), "verification"))
+        "verification_eer": verification.equal_error_rate(similarity, genuine),
+        **{
+            f"verification_{name}": verification.true_accept_rate_at(similarity, genuine, rate)
+            for name, rate in FALSE_ACCEPTS.items()
+        },
+        **{
+            f"verification_{name}_{end}": value
+            for name, interval in found.items()
+            for end, value in interval._asdict().items()
+        },
+    } | dict.fromkeys(_out_of_reach(int((~genuine).sum()), "verification"))
 
 
 def _top(evaluation: Evaluation) -> NDArray[np.float32]:

@@ -60,12 +60,25 @@ MEASURES = {
     "open_oscr_energy": "the same by the logsumexp of the scores",
     "unknown_rejected": "share of unknown samples below the validation split's threshold",
     "verification_eer": "equal error rate of cosines of pairs: the dataset's own, or samples of held-out classes",
+    "verification_eer_low": "lower end of its 95 % interval over identities",
+    "verification_eer_high": "upper end of its 95 % interval over identities",
     "verification_tar_1": "share of genuine pairs accepted where 1 % of impostor pairs are",
+    "verification_tar_1_low": "lower end of its 95 % interval over identities",
+    "verification_tar_1_high": "upper end of its 95 % interval over identities",
+    "verification_tar_01": "share of genuine pairs accepted where 0.1 % of impostor pairs are",
+    "verification_tar_01_low": "lower end of its 95 % interval over identities",
+    "verification_tar_01_high": "upper end of its 95 % interval over identities",
+    "verification_tar_001": "share of genuine pairs accepted where 0.01 % of impostor pairs are",
+    "verification_tar_001_low": "lower end of its 95 % interval over identities",
+    "verification_tar_001_high": "upper end of its 95 % interval over identities",
     "shift_sample_wise_accuracy": "mean over shifted test sets",
     "shift_uniform_accuracy": "mean over shifted test sets, each with its own best threshold",
     "shift_accuracy_at_clean_threshold": "mean over shifted test sets of the share right at the clean test set's best",
     "shift_accuracy_at_validation_threshold": "mean over shifted test sets of the share right at validation's best",
 }
+
+FALSE_ACCEPTS = {"tar_1": 0.01, "tar_01": 0.001, "tar_001": 0.0001}
+"""Shares of impostor pairs that are accepted, by the ends of the names of the true accept rates at them."""
 
 ON_VALIDATION = frozenset(
     {
@@ -102,7 +115,7 @@ STATED = frozenset(
         *("open_auroc", "open_auroc_probability", "open_auroc_calibrated", "open_auroc_energy"),
         *("open_fpr95", "open_fpr95_probability", "open_fpr95_energy"),
         *("open_oscr", "open_oscr_probability", "open_oscr_energy", "unknown_rejected"),
-        *("verification_eer", "verification_tar_1"),
+        *(f"verification_{rate}{end}" for rate in ("eer", *FALSE_ACCEPTS) for end in ("", "_low", "_high")),
         *("shift_sample_wise_accuracy", "shift_uniform_accuracy"),
         *("shift_accuracy_at_clean_threshold", "shift_accuracy_at_validation_threshold"),
     }
@@ -118,5 +131,13 @@ OF_ALL_SCORES = frozenset(
 )
 """Measures that rows determine only where they keep the scores of all classes."""
 
-NEEDED = {"true_accept_rate_1": 100, "true_accept_rate_01": 1000, "verification_tar_1": 100}
+NEEDED = {
+    "true_accept_rate_1": 100,
+    "true_accept_rate_01": 1000,
+    **{
+        f"verification_{rate}{end}": round(1 / share)
+        for rate, share in FALSE_ACCEPTS.items()
+        for end in ("", "_low", "_high")
+    },
+}
 """Test images, or impostor pairs, that a rate needs: with fewer, no error at all is allowed at that rate of errors."""

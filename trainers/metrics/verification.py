@@ -84,14 +84,19 @@ def roc(similarity: ArrayLike, genuine: ArrayLike) -> Roc:
     Returns:
         NaN rates of a kind of which there are no pairs.
     """
-    similarity, genuine = np.asarray(similarity, np.float64), np.asarray(genuine, np.bool_)
-    similarity = np.where(np.isnan(similarity), np.where(genuine, -np.inf, np.inf), similarity)
-    distinct, group = np.unique(similarity, return_inverse=True)
+    genuine = np.asarray(genuine, np.bool_)
+    distinct, group = np.unique(filled(similarity, genuine), return_inverse=True)
     return Roc(
         threshold=np.append(np.inf, distinct[::-1]),
         false_accept_rate=_accepted(group[~genuine], distinct.size),
         true_accept_rate=_accepted(group[genuine], distinct.size),
     )
+
+
+def filled(similarity: ArrayLike, genuine: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Similarities (n,) with NaN as the error that it is: lowest of a genuine pair, highest of an impostor."""
+    similarity = np.asarray(similarity, np.float64)
+    return np.where(np.isnan(similarity), np.where(genuine, -np.inf, np.inf), similarity)
 
 
 def equal_error_rate(similarity: ArrayLike, genuine: ArrayLike) -> float:
@@ -105,6 +110,11 @@ def equal_error_rate(similarity: ArrayLike, genuine: ArrayLike) -> float:
         0 for perfect separation, 1/2 for chance; NaN without pairs of both kinds.
     """
     _, false_accept, true_accept = roc(similarity, genuine)
+    return crossing(false_accept, true_accept)
+
+
+def crossing(false_accept: NDArray[np.float64], true_accept: NDArray[np.float64]) -> float:
+    """Where false accepts equal false rejects, on straight lines between points (m,) from (0, 0) to (1, 1)."""
     excess = false_accept + true_accept - 1  # of false accepts over false rejects: from -1 up to 1
     if np.isnan(excess).any():
         return float("nan")

@@ -126,6 +126,9 @@ class TestFaces:
         assert level[pairs.first].tolist() == [10, 20, 110, 120]
         assert level[pairs.second].tolist() == [30, 110, 120, 10]
         assert pairs.genuine.tolist() == [True, False, True, False]
+        assert pairs.identity is not None
+        assert pairs.identity[pairs.first].tolist() == [0, 0, 1, 1]
+        assert pairs.identity[pairs.second].tolist() == [0, 1, 1, 0]
         assert len(pairs.pixels) == 5  # Bo's third image is in no pair
 
     def test_pairs_may_show_people_who_are_in_no_split(self, data_dir: Path) -> None:
