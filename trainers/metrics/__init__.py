@@ -331,7 +331,8 @@ def _open_set(observed: Observed) -> Values:
         return {}
     correct = np.less(known.rival, known.positive)
     ranks = {"": (_top_rank(known, observed), _top_rank(unknown, observed))}
-    ranks["_energy"] = known.logsumexp, unknown.logsumexp
+    if not observed.is_by_probability:  # probabilities add up to one, whatever the energy was
+        ranks["_energy"] = known.logsumexp, unknown.logsumexp
     if known.log_odds is not None and unknown.log_odds is not None:
         ranks["_probability"] = known.log_odds, unknown.log_odds
     values: dict[str, float | None] = {}

@@ -378,6 +378,8 @@ class TestByProbability:
             if as_probabilities:
                 assert measured[name] == pytest.approx(value, abs=1e-12), name
         assert measured["open_auroc_calibrated"] == measured["open_auroc_probability"]
+        for name in ("auroc", "fpr95", "oscr"):
+            assert (measured[f"open_{name}_energy"] is None) == as_probabilities
         if as_probabilities:
             others = np.where(np.arange(4) == label[:, None], -np.inf, known).argmax(axis=1)
             both = np.array(self._exact(np.concatenate([known, known]), np.concatenate([label, others])))
