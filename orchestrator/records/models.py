@@ -17,8 +17,8 @@ if TYPE_CHECKING:  # the driver does without torch
 def save(model: Classifier, example: NDArray[np.float32], folder: Path) -> None:
     """Write an MLflow model that gives the scores of images, from `mlflow.pytorch` and `mlflow.pyfunc` alike.
 
-    The scores (n, K) are those of the cell's file, without the learnt bias; a calibrated loss's
-    are before their temperature. It runs on CPUs, whatever the model was trained on.
+    The scores (n, K) are raw, without the learnt bias, whatever the loss decides by. It runs on
+    CPUs, whatever the model was trained on.
 
     Args:
         model: The trained model, which is moved to the CPU.

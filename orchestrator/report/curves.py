@@ -217,7 +217,7 @@ def gather(
     Returns:
         The curves, in the order of the experiment's axes; and a sentence for each file that cannot be read.
     """
-    finished = {row["cell_id"]: row["learned_bias"] for row in rows if has_figures(row["state"])}
+    finished = {row["cell_id"]: _bias(row) for row in rows if has_figures(row["state"])}
     found, unreadable = list[Curve](), list[str]()
     by_key: defaultdict[tuple[str, str, str], list[Cell]] = defaultdict(list)
     for cell in plan.cells:
@@ -235,3 +235,8 @@ def gather(
         curve = summarise(*key, models)
         found += [curve] if curve else []
     return tuple(found), tuple(unreadable)
+
+
+def _bias(row: Mapping[str, Any]) -> float | None:
+    """The learnt bias, where it is on the scale of the scores that decide."""
+    return row["learned_bias"] if row.get("decide_by") in {None, "raw"} else None

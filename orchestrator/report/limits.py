@@ -42,7 +42,7 @@ class Calibrated:
         if self.at_edge:
             count, others = len(self.at_edge), len(self.at_edge) - NAMED
             names = ", ".join(self.at_edge[:NAMED]) + (f" and {others} more" if others > 0 else "")
-            text = "T is an end of its grid in {count} of {cells} cells ({names}), as where all validation images are right: uniform is then sample-wise accuracy by construction"  # noqa: E501 - one key of words.json
+            text = "no best T was found in {count} of {cells} cells ({names}): an end of its grid does as well, as where all validation images are right; uniform is then sample-wise accuracy by construction"  # noqa: E501 - one key of words.json
             yield text, {"count": count, "cells": self.cells, "names": names}
 
 

@@ -54,7 +54,7 @@ class Observed:
     """Held-out samples on which a threshold is chosen, at the temperature chosen there."""
     temperature: float = math.nan
     is_at_edge: bool = False
-    """Whether this temperature is an end of what was tried."""
+    """Whether an end of the temperatures that were tried does as well as this one."""
     claimed: Claimed | None = None
     """Of the test samples; without it, what follows from their scores where all are kept."""
     geometry: Geometry | None = None

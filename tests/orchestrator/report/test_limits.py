@@ -71,8 +71,8 @@ CALIBRATED = {"metric": "uniform_accuracy_calibrated"}
 
 def test_cells_whose_temperature_was_not_found_are_named_beside_the_verdict_that_uses_them() -> None:
     comparison = compared(asked(**CALIBRATED), edge=("softmax", "softmax_calibrated"))
-    (told,) = (text for text in said(comparison) if "end of its grid" in text)
-    assert told.startswith("T is an end of its grid in 2 of 10 cells (softmax s1, softmax s3),")
+    (told,) = (text for text in said(comparison) if "no best T" in text)
+    assert told.startswith("no best T was found in 2 of 10 cells (softmax s1, softmax s3):")
     for text in (markdown(comparison), latex(comparison)):
         assert "in 2 of 10 cells (softmax s1, softmax s3)" in text
 
@@ -83,7 +83,7 @@ def test_temperatures_and_the_open_set_figure_stand_beside_calibrated_ones() -> 
     )
     opened = said(compared(asked(**CALIBRATED), {"open_auroc_calibrated": 0.75}))
     assert "T of calibrated probabilities 0.5 to 0.9, with which known and unknown samples have AUROC 0.750" in opened
-    assert not any("end of its grid" in text for text in opened)
+    assert not any("no best T" in text for text in opened)
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_of_many_cells_some_are_named() -> None:
     (told,) = (
         text
         for text in said(compared(asked(**CALIBRATED), edge=("softmax", "bce_unified"), seeds=20))
-        if "end of its grid" in text
+        if "no best T" in text
     )
     assert told.count("bce_unified s") == NAMED
     assert f"and {20 - NAMED} more" in told
