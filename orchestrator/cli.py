@@ -665,6 +665,7 @@ def doctor(
         address=address,
         data_dir=data_dir,
         older=lambda plan: wiring.older(plan, place),
+        edited=lambda plan: wiring.edited(plan, place, file) if file else [],
     )
     if as_json:
         print(json.dumps([asdict(finding) for finding in findings]))

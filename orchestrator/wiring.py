@@ -41,6 +41,9 @@ if TYPE_CHECKING:
     from trainers.datasets import Dataset
     from trainers.datasets.content import Content
 
+Records = defaultdict["Key", list[Mapping[str, Any] | None]]
+"""What an experiment stated when each cell of a loss in a setting began; None where that is not recorded."""
+
 
 def console(*, stderr: bool = False) -> Console:
     """A console for people; a pipe has no width, and 80 columns would fold the tables."""
@@ -601,7 +604,7 @@ def compared(results: Results, plan: Plan, place: Workspace, file: Path) -> Comp
         rows,
         replicas=again,
         owed=len(_owed(plan, results)),
-        stated=_dated(plan.experiment, stated(file), results),
+        stated=_dated(plan.experiment, stated(file), _records(results)),
         pool=pool,
         tuned=stage.tuned if stage else (),
         trial_rows=tried,
@@ -630,15 +633,37 @@ def _looked(file: Experiment, plan: Plan, results: Results, place: Workspace) ->
     return found
 
 
-def _dated(asked: Experiment, now: Mapping[str, Any], results: Results) -> dict[str, When]:
+def edited(plan: Plan, place: Workspace, file: Path) -> list[str]:
+    """Which claims some cells that are done began without, or with others of that name; sentences for people."""
+    from orchestrator.records.evaluations import Evaluations
+
+    evaluations, records = Evaluations(place.evaluations), Records(list)
+    keys: dict[str, Key] = {cell.id: (cell.dataset, cell.backbone, cell.loss) for cell in plan.cells}
+    done = evaluations.ids()
+    names = [evaluations.name(cell) for cell in plan.cells if cell.id in done]
+    for content in evaluations.contents(names):
+        records[keys[content["cell_id"]]].append(content["provenance"].get("stated"))
+    return [
+        f"claim '{name}' was stated or edited after results: {found.carried} of {found.cells} cells carry it"
+        for name, found in _dated(plan.experiment, stated(file), records).items()
+        if found.word == "after"
+    ]
+
+
+def _records(results: Results) -> Records:
+    """What was stated when the cells of each loss in each setting began."""
+    records = Records(list)
+    columns = results.table.select(["dataset", "backbone", "loss", "cell_id"]).to_pydict()
+    for dataset, backbone, loss, cell in zip(*columns.values(), strict=True):
+        records[dataset, backbone, loss].append(results.stated.get(cell))
+    return records
+
+
+def _dated(asked: Experiment, now: Mapping[str, Any], records: Records) -> dict[str, When]:
     """When each claim was stated, by its id, as the cells that it speaks of tell."""
     from orchestrator.questions import parts
     from orchestrator.stated import when
 
-    records: defaultdict[Key, list[Mapping[str, Any] | None]] = defaultdict(list)
-    columns = results.table.select(["dataset", "backbone", "loss", "cell_id"]).to_pydict()
-    for *key, cell in zip(*columns.values(), strict=True):
-        records[tuple(key)].append(results.stated.get(cell))  # pyright: ignore[reportArgumentType]  # three of them
     keys: defaultdict[str, dict[Key, None]] = defaultdict(dict)
     for claim in asked.claims:
         for question in (question for part in parts(claim, asked) for question in part.questions):

@@ -31,6 +31,7 @@ def examine(
     address: str | None,
     data_dir: Path | None,
     older: Callable[[Plan], Iterable[str]] = lambda _: (),
+    edited: Callable[[Plan], Iterable[str]] = lambda _: (),
 ) -> list[Finding]:
     """All findings.
 
@@ -43,6 +44,7 @@ def examine(
         address: Of a Ray cluster.
         data_dir: The folder that holds or receives datasets; None for the usual one, or where a launch had them.
         older: Says which finished cells of a plan are of another environment or of other code.
+        edited: Says which claims were stated or edited after cells of a plan had run.
     """
     findings: list[Finding] = []
     plan = None
@@ -66,6 +68,7 @@ def examine(
     if asked := plan:
         findings += _made("data", lambda: agreement.by_data(asked, Evaluations(evaluations), states))
         findings += _made("environments", lambda: request.environments(older(asked)))
+        findings += _made("claims", lambda: request.claims(edited(asked)))
     if not ask or plan:  # of cells that cannot be known, nothing is said
         findings += _made("records", lambda: _records(plan, evaluations, registry, tracking))
     return findings

@@ -48,6 +48,12 @@ def environments(older: Iterable[str]) -> Iterator[Finding]:
     yield from findings or [Finding("environments", "ok", "all finished cells are of today's code and machine")]
 
 
+def claims(edited: Iterable[str]) -> Iterator[Finding]:
+    """Which claims were stated or edited after cells had run."""
+    remedy = "none for these cells, of which it is no test; state it before others run"
+    return (Finding("claims", "warning", sentence, remedy) for sentence in edited)
+
+
 def data(plan: Plan | None, data_dir: Path) -> Iterator[Finding]:
     """Whether files are there: those of the plan, or else those of `digits` and whatever else is found."""
     if plan is not None:

@@ -20,6 +20,7 @@ from orchestrator.experiment import Experiment, load
 from orchestrator.fingerprints import of_measure
 from orchestrator.records.evaluations import Account, Evaluations
 from orchestrator.stated import When, claim_hash, stated, when
+from orchestrator.workspace import Workspace
 
 FILE = """\
 name: tiny
@@ -205,6 +206,14 @@ def test_cells_trained_before_and_after_a_claim_was_edited_differ_in_that_hash_a
     assert "stated before these cells ran (cells that carry it: 4 of 4)" in run("compare", "2")
     _after(file, "margin: 0.01", "margin: 0.001")
     assert "STATED AFTER RESULTS (cells that carry it: 0 of 4)" in run("compare", "2")
+    asked, place = load(file), Workspace.at(str(file.parent / "runs"))
+    assert wiring.edited(wiring.plan(asked, place, None), place, file) == [
+        "claim 'P1' was stated or edited after results: 0 of 4 cells carry it",
+        "claim 'P2' was stated or edited after results: 1 of 2 cells carry it",
+    ]
+    command = [sys.executable, "-m", "orchestrator", "doctor", str(file), "--json"]
+    done = subprocess.run(command, cwd=file.parent, env=own, capture_output=True, text=True, check=False, timeout=240)
+    assert [found["state"] for found in json.loads(done.stdout) if found["subject"] == "claims"] == ["warning"] * 2
 
 
 class TestWhen:
