@@ -21,6 +21,9 @@ Row = Mapping[str, Any]
 Group = tuple[str, str, int]
 """Dataset, backbone and seed: the cells that losses are compared by."""
 
+POOLS = "pools"
+"""A row's key for the environments whose rows may be pooled with it, because anchors or the user say so."""
+
 Found = defaultdict[str, dict[int, Row]]
 """Rows by environment and seed."""
 
@@ -33,9 +36,10 @@ def is_cell(row: Row) -> bool:
 def met(challenger: Iterable[Row], baseline: Iterable[Row]) -> tuple[list[Row], list[Row]]:
     """The pairs of two losses in one setting.
 
-    Where several blocks have a pair of the same seed, that of the block counts that has the most pairs of these two
-    losses, and of equal ones that of the older block; a block with imported rows that are unverified comes after all
-    others. What the cells came to has no part in this choice.
+    All pairs are of one block, and of those that may be pooled with it (`pools`): it is the block that has the most
+    pairs of these two losses, and of equal ones the older; a block with imported rows that are unverified comes after
+    all others. Where several of them have a pair of the same seed, the first in this order counts. What the cells came
+    to has no part in this choice.
 
     Args:
         challenger: The results of one loss, cells and replicas.
@@ -51,16 +55,30 @@ def met(challenger: Iterable[Row], baseline: Iterable[Row]) -> tuple[list[Row], 
         both = (mine[block], theirs[block])
         return _is_unverified(*both), -len(paired[block]), _began(*both), block
 
-    order = sorted(paired, key=rank)
-    chosen = {seed: block for block in reversed(order) for seed in paired[block]}
+    order = sorted((block for block, seeds in paired.items() if seeds), key=rank)
+    counted = _pooled([(block, [*mine[block].values(), *theirs[block].values()]) for block in order])
+    chosen = {seed: block for block in reversed(counted) for seed in paired[block]}
     pairs = [(mine[block][seed], theirs[block][seed]) for seed, block in sorted(chosen.items())]
     return [own for own, _ in pairs], [other for _, other in pairs]
+
+
+def _pooled(order: Sequence[tuple[str, Iterable[Row]]]) -> list[str]:
+    """The first of some blocks, and those after it whose rows may be pooled with its own."""
+    if not order:
+        return []
+    (first, rows), *rest = order
+    allowed = {block for row in rows for block in row.get(POOLS) or ()}
+    return [
+        first,
+        *(block for block, own in rest if block in allowed or any(first in (row.get(POOLS) or ()) for row in own)),
+    ]
 
 
 def together(rows: Iterable[Row]) -> list[Row]:
     """Of the results of all losses, those of one block for each setting and seed.
 
-    It is the block with the most losses; of equal ones that with the most rows in the setting, then the older one.
+    It is the block with the most losses; of equal ones that with the most rows in the setting, then the older one. All
+    blocks of a setting are such as may be pooled with the one that has the most rows.
     """
     settings = defaultdict[tuple[str, str], list[Row]](list)
     for row in rows:
@@ -74,13 +92,15 @@ def _together(rows: Sequence[Row]) -> Iterator[Row]:
     for row in rows:
         blocks[_block(row)].append(row)
         seeds[row["seed"]][_block(row)].setdefault(row["loss"], row)
-    rank = sorted(blocks, key=lambda block: (-len(blocks[block]), min(map(_start, blocks[block])), block))
-    for found in seeds.values():
-        yield from found[max(found, key=lambda block: (len(found[block]), -rank.index(block)))].values()
+    order = sorted(blocks, key=lambda block: (-len(blocks[block]), min(map(_start, blocks[block])), block))
+    rank = _pooled([(block, blocks[block]) for block in order])
+    for every in seeds.values():
+        if found := {block: rows for block, rows in every.items() if block in rank}:
+            yield from found[max(found, key=lambda block: (len(found[block]), -rank.index(block)))].values()
 
 
 def unpaired(challenger: Collection[Row], baseline: Collection[Row]) -> int:
-    """How many seeds both losses have results of, but none in the same block."""
+    """How many seeds both losses have results of, but none in the same block, or in one that may be pooled."""
     shared = {row["seed"] for row in challenger} & {row["seed"] for row in baseline}
     return len(shared) - len(met(challenger, baseline)[0])
 

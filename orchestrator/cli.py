@@ -279,20 +279,27 @@ def status(
         def imported(name: str) -> Imported | None:
             return Imported.among(results.read(place.results(name)))
 
+        def outdated(found: list[Status]) -> dict[str, list[str] | None]:
+            if asked:
+                return {asked.name: wiring.outdated(asked, place)}
+            return wiring.outdated_of([each.experiment for each in found], records, place)
+
         if as_json:
-            changed = {"changed": wiring.outdated(asked, place)} if asked else {}
             found = states()
+            changed = outdated(found)
             foreign = {status.experiment: imported(status.experiment) for status in found}
             counted = {name: one and one.to_json() for name, one in foreign.items()}
             told = [(overview.status_json(status), counted[status.experiment]) for status in found]
-            print(json.dumps([{**each, **changed, "imported": counts} for each, counts in told]))
+            whole = [{**each, "changed": changed[each["experiment"]], "imported": counts} for each, counts in told]
+            print(json.dumps(whole))
             return
         subject = f"Experiment '{wanted[0]}' has" if wanted else "No experiment has"
         nothing = f"{subject} not been launched in workspace {workspace}."
         if not watch:
             console.print(overview.statuses(found := states(), nothing))
             foreign = [one for status in found if (one := imported(status.experiment))]
-            for sentence in (*wiring.outdated(asked, place), *(text for one in foreign for text in one.told())):
+            older = overview.outdated(outdated(found), of_one=bool(asked))
+            for sentence in (*older, *(text for one in foreign for text in one.told())):
                 console.print(sentence, markup=False, emoji=False, soft_wrap=True)
             return
         with Live(overview.statuses(states(), nothing), console=console, auto_refresh=False) as live:
@@ -326,7 +333,7 @@ def aggregate(
     place, console = Workspace.at(workspace), wiring.console()
     experiment = wiring.experiment(file, loss, backbone, dataset, only, seeds)
     for plan in wiring.plans(experiment, place, data_dir):
-        results = wiring.aggregated(console, plan, place)
+        results = wiring.aggregated(console, plan, place, data_dir)
         wiring.documented(place, None, plan.experiment.name)
         cells = f"{results.table.num_rows} of {len(plan)} cells"
         table = wiring.near(place.results(plan.experiment.name))
@@ -373,7 +380,7 @@ def compare(
     del registry  # scripts pass it; the cells' files now tell what it was asked for
     place = Workspace.at(workspace)
     plan = wiring.plan(wiring.experiment(file, loss, backbone, dataset, only, seeds), place, data_dir)
-    results = _results(plan, place, workspace)
+    results = _results(plan, place, workspace, data_dir)
     comparison = wiring.compared(results, plan, place, file)
     counted = results.without(comparison.left_out)
     if null:
@@ -413,7 +420,7 @@ def report(
 
     place = Workspace.at(workspace)
     plan = wiring.plan(wiring.experiment(file, loss, backbone, dataset, only, seeds), place, data_dir)
-    results = _results(plan, place, workspace)
+    results = _results(plan, place, workspace, data_dir)
     comparison = wiring.compared(results, plan, place, file)
     content = page.render(comparison, results.rows(), Evaluations(place.evaluations), plan, results.replica_rows())
     written = place.report(plan.experiment.name)
@@ -692,13 +699,13 @@ def list_catalogue(
         wiring.console().print(overview.catalogue(known))
 
 
-def _results(plan: Plan, place: Workspace, workspace: str) -> Results:
+def _results(plan: Plan, place: Workspace, workspace: str, data_dir: Path | None) -> Results:
     """The results table; damaged files are told apart from what is printed.
 
     Raises:
         RequestError: It is empty.
     """
-    results = wiring.aggregated(wiring.console(stderr=True), plan, place)
+    results = wiring.aggregated(wiring.console(stderr=True), plan, place, data_dir)
     if not results.table.num_rows:
         nothing = f"No cell of '{plan.experiment.name}' is done in {workspace}: launch it first."
         raise RequestError("\n".join([nothing, *wiring.data(plan, place).told()]))

@@ -71,6 +71,11 @@ class Environment:
         """Itself without the code of dataset and backbone: the same in every setting that was trained together."""
         return replace(self, dataset="", backbone="", sources={})
 
+    @property
+    def is_of_a_machine(self) -> bool:
+        """Whether it is known which machine it is, though perhaps not which of its GPUs: a driver may know none yet."""
+        return self.instruction_set is not None
+
     def may_be(self, other: Origin) -> bool:
         """Whether this is the other as far as it is known: a driver does not know what a cluster's nodes are."""
         if not isinstance(other, Environment):

@@ -484,6 +484,30 @@ def identity(dataset: Choice) -> tuple[str, str | None]:
     return dataset.plugin.name, getattr(dataset.plugin, "path", None)
 
 
+def recalled(document: Mapping[str, Any]) -> Experiment:
+    """The experiment that was written down as JSON by `model_dump`.
+
+    Raises:
+        ExperimentError: It cannot be read here: a plug-in is not there, say.
+    """
+    given = _without_none(document)
+    for axis in AXES.values():
+        given[axis] = [{**choice["plugin"], "as": choice["label"]} for choice in given[axis]]
+    try:
+        return Experiment.model_validate(given)
+    except ValidationError as error:
+        raise ExperimentError([sentence for _, sentence in source.problems(error, Experiment)]) from None
+
+
+def _without_none(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Without what is not given, which stands for a default."""
+    return {
+        name: _without_none(cast("dict[str, Any]", value)) if isinstance(value, dict) else value
+        for name, value in document.items()
+        if value is not None
+    }
+
+
 def load(path: Path) -> Experiment:
     """Read an experiment file.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from orchestrator import wiring
+from orchestrator.blocks import Group
 from orchestrator.campaign import carry_out, enlist, make_true, outstanding, prepare
 from orchestrator.drift.ledger import Ledger
 from orchestrator.drift.sentinel import admit
 from orchestrator.errors import RequestError
 from orchestrator.execution.queue import Queue
-from orchestrator.outcome import Adopted, Ending, Event, Failed
+from orchestrator.outcome import Adopted, Ending, Event, Failed, is_done
 from orchestrator.pairing import Pairing
 from orchestrator.plan import Cell, Contents, Plan
 from orchestrator.records.contents import History, examine
@@ -162,6 +163,8 @@ class Launch:
                 self.console.print(sentence, markup=False, emoji=False, soft_wrap=True)
             found = {} if trials else wiring.blocks(plan, self.place)
             places = None if trials else wiring.placement(plan, found, self.address)
+            if places and self.join:
+                places.others = partial(_others, plan, lease)
             pairing = Pairing(plan, found, places.can, evaluations.environment) if places else None
             if again := pairing.first() if pairing else []:
                 enlist(again, plan.experiment.name, evaluations, records)
@@ -169,7 +172,7 @@ class Launch:
                 self.console.print(overview.again(again, why), soft_wrap=True)
             runs = wiring.tracking(self.place, self.tracking, plan.experiment.name)
             make_true(plan, lease, evaluations, records, runs)
-            seeds = wiring.spending(plan, waiting, evaluations, self.executor, self.address, self.most, self.whole)
+            seeds = wiring.spending(plan, waiting, self.place, self.executor, self.address, self.most, self.whole)
             rule, cells = trials or seeds, waiting.cells if seeds is None else tuple(seeds.first())
             if cells or again:
                 for sentence in prepare(
@@ -213,14 +216,16 @@ class Launch:
             plan.experiment,
             log_models=kept,
             stated=self.stated,
+            rehash=self.rehash,
         )
         with runner.starting():
             runs.prepare()
             if not is_tuning:
                 later = rules[1].possible({cell.id for cell in cells}) if rules[1] else []
-                self._admit(wiring.whole(plan, self.whole, self.place, self.data_dir), [*cells, *later], lease.owner)
+                whole = wiring.whole(plan, self.whole, self.place, self.data_dir)
+                self._admit(whole, [*cells, *later], places, lease.owner)
             table = LiveTable(cells, self.console)
-            more = partial(_more, rules, plan, (records, self.place), table)
+            more = partial(_more, rules, plan, (records, self.place, places), table)
             durations = records.durations(plan.experiment.name)
             queue = Queue(cells, claim=lease.claim, durations=durations, most=self.most, places=places, more=more)
             with table:
@@ -230,15 +235,15 @@ class Launch:
             raise KeyboardInterrupt
         return tally
 
-    def _admit(self, plan: Plan, cells: Sequence[Cell], owner: str) -> None:
+    def _admit(self, plan: Plan, cells: Sequence[Cell], places: Placement | None, owner: str) -> None:
         """Let cells stand beside old ones of another environment, if anchors, or the user, say so."""
         admit(
             plan,
             cells,
             Evaluations(self.place.evaluations),
             Ledger(self.place.drift(plan.experiment.name)),
-            here=partial(wiring.origin, address=self.address),
-            retrain=partial(self._retrained, self.place.anchors(owner), plan.experiment),
+            here=partial(wiring.origins, places=places, address=self.address),
+            retrain=partial(self._retrained, self.place.anchors(owner), plan.experiment, places),
             say=self._say,
             trust=self.trust_old,
         )
@@ -247,7 +252,9 @@ class Launch:
         self.console.print(sentence, markup=False, emoji=False, soft_wrap=True)
 
     @contextmanager
-    def _retrained(self, place: Workspace, experiment: Experiment, cells: Sequence[Cell]) -> Generator[Evaluations]:
+    def _retrained(
+        self, place: Workspace, experiment: Experiment, places: Placement | None, cells: Sequence[Cell]
+    ) -> Generator[Evaluations]:
         """Retrain cells in a scratch workspace, which is not tracked and is deleted afterwards."""
         runner = wiring.executor(self.executor, self.address, place, Untracked(), self.data_dir, None, experiment)
         table, failed = LiveTable(cells, self.console), list[Failed]()
@@ -259,7 +266,7 @@ class Launch:
 
         try:
             with table:
-                runner.run(Queue(cells, most=self.most), hear)
+                runner.run(Queue(cells, most=self.most, places=places), hear)
             if failed:
                 raise RequestError(
                     f"{failed[0].cell.name}, trained again before new cells may stand beside it, failed: "
@@ -306,13 +313,15 @@ class Launch:
 def _more(
     rules: tuple[Trials | Spending | None, Pairing | None],
     plan: Plan,
-    kept: tuple[Registry, Workspace],
+    kept: tuple[Registry, Workspace, Placement | None],
     table: LiveTable,
     event: Ending | Adopted,
 ) -> list[Cell]:
     """The cells that are asked for once it is known what came of another."""
     rule, pairing = rules
-    records, place = kept
+    records, place, places = kept
+    if places and isinstance(event, Adopted) and is_done(event.state):
+        places.ended(event.cell, Evaluations(place.evaluations).environment(event.cell))
     asked = rule.heard(event) if rule else []
     if asked and isinstance(rule, Trials):  # trials depend on the scores of others, so nobody knew of them before
         records.plan(Plan(plan.experiment, tuple(asked)))
@@ -323,6 +332,15 @@ def _more(
         enlist(again, plan.experiment.name, Evaluations(place.evaluations), records)
     table.expect([*asked, *again])
     return [*asked, *again]
+
+
+def _others(plan: Plan, lease: Lease) -> dict[Group, set[str]]:
+    """The groups that other launches are at work on, and the machines of these."""
+    running, found = lease.others(), defaultdict[Group, set[str]](set)
+    for cell in plan.cells:
+        if host := running.get(cell.id):
+            found[cell.dataset, cell.backbone, cell.seed].add(host)
+    return found
 
 
 @contextmanager

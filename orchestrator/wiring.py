@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -109,12 +110,18 @@ def contents(asked: Experiment, place: Workspace, data_dir: Path | None, ask: As
 
 
 def _newest(evaluations: Evaluations, dataset: Dataset) -> Content | None:
-    """What the newest cell of a data set was trained on, where there is one."""
-    from orchestrator.records.cell_file import partition
+    """What the newest cell of a data set was trained on, where there is one.
+
+    Of a published data set, a cell that was trained here tells: what others trained does not change what a name means.
+    """
+    from orchestrator.records.cell_file import cell_in, partition
     from orchestrator.records.contents import told
 
-    own = [name for name in evaluations.names() if name.startswith(f"{partition(dataset.key)}/")]
-    return told(dataset, evaluations.contents(own))
+    files = [file for file in evaluations.storage.list(partition(dataset.key)) if cell_in(file.name)]
+    if not dataset.is_published:
+        return told(dataset, evaluations.contents([file.name for file in files]))
+    latest_first = [file.name for file in sorted(files, key=lambda file: -file.modified)]
+    return next(filter(None, (told(dataset, [account]) for account in evaluations.own(latest_first))), None)
 
 
 def folder(asked: Experiment, place: Workspace, data_dir: Path | None) -> Path:
@@ -248,6 +255,13 @@ def origin(cell: Cell, address: str | None = None) -> dict[str, Any]:
     }
 
 
+def origins(cell: Cell, places: Placement | None = None, address: str | None = None) -> list[dict[str, Any]]:
+    """What a cell will record, by each kind of machine on which it can be trained now; one, where none is known."""
+    told = origin(cell, address)
+    kinds = places.kinds(cell) if places and address else []
+    return [{**told, **kind} for kind in kinds] or [told]
+
+
 def codes(experiment: Experiment) -> Codes:
     """Today's code of an experiment's plug-ins, by axis and label, and of the training loop."""
     from orchestrator import fingerprints
@@ -301,16 +315,30 @@ def changed(plan: Plan, rows: list[dict[str, Any]]) -> list[str]:
     return [filled(sentence) for sentence in (*since(rows, codes(plan.experiment)), *elsewhere(rows, here))]
 
 
-def outdated(asked: Experiment | None, place: Workspace) -> list[str]:
+def outdated(asked: Experiment, place: Workspace) -> list[str]:
     """As `changed`, of an experiment whose recipes are all found; nothing of another."""
-    if asked is None:
-        return []
     known = contents(asked, place, None)
     stage = trials(asked, place, known)
     if stage and not stage.over:
         return []
     cells = final(asked, stage, known)
     return changed(cells, recorded(cells, place))
+
+
+def outdated_of(names: Iterable[str], records: Registry | None, place: Workspace) -> dict[str, list[str] | None]:
+    """The same of experiments as they were last launched; None of those that cannot be read here."""
+    from contextlib import suppress
+
+    from orchestrator.errors import OrchestratorError
+    from orchestrator.experiment import recalled
+
+    found: dict[str, list[str] | None] = {}
+    for name in names:
+        found[name] = None
+        with suppress(OrchestratorError, KeyError, TypeError):
+            if records and (document := records.document(name)):
+                found[name] = outdated(recalled(document), place)
+    return found
 
 
 def older(plan: Plan, place: Workspace) -> list[str]:
@@ -387,9 +415,9 @@ def outlook(
 
     cells = {cell.id: cell for cell in wide.cells}
     pasts = [past(cells[row["cell_id"]], row, 0.0) for row in rows if has_figures(row["state"])]
-    if not meetings(pasts, pending, origin, ()):
+    if not meetings(pasts, pending, origins, ()):
         return None
-    return foresee(wide, pending, Evaluations(place.evaluations), Ledger(place.drift(plan.experiment.name)), origin)
+    return foresee(wide, pending, Evaluations(place.evaluations), Ledger(place.drift(plan.experiment.name)), origins)
 
 
 def trust(plan: Plan, place: Workspace, say: Callable[[str], None]) -> None:
@@ -478,7 +506,7 @@ def placement(plan: Plan, found: Mapping[str, Iterable[str]], address: str | Non
 
         survey(places, address)
     else:
-        places.found([Node("", ROOMY, told())])
+        places.found([Node("", ROOMY, told(), socket.gethostname())])
     return places
 
 
@@ -497,6 +525,7 @@ def executor(
     *,
     log_models: bool = False,
     stated: Mapping[str, Any] | None = None,
+    rehash: bool = False,
 ) -> Executor:
     """Where cells run, with the worker that runs and the recorder that records them, and what it was to state."""
     from orchestrator.execution.worker import Worker
@@ -507,9 +536,8 @@ def executor(
 
     code = provenance.code() | ({} if stated is None else {"stated": stated})
     recorder = Recorder(Evaluations(place.evaluations), runs, code, log_models)
-    worker = Worker(
-        recorder, data_dir.resolve(), states, partial(difference, History(place.data)), codes_by_plugin(experiment)
-    )
+    differs = partial(difference, History(place.data))
+    worker = Worker(recorder, data_dir.resolve(), states, differs, codes_by_plugin(experiment), rehash)
     if kind == "inline":
         from orchestrator.execution.inline import Inline
 
@@ -522,7 +550,7 @@ def executor(
 def spending(
     plan: Plan,
     waiting: Plan,
-    evaluations: Evaluations,
+    place: Workspace,
     kind: str,
     address: str | None,
     most: int | None,
@@ -533,7 +561,7 @@ def spending(
     Args:
         plan: The experiment and its cells.
         waiting: Those that can be run.
-        evaluations: The files.
+        place: The workspace.
         kind: Of the executor.
         address: Of the cluster.
         most: Cells to run at once.
@@ -541,15 +569,26 @@ def spending(
     """
     if plan.experiment.sequence is None:
         return None
+    from dataclasses import replace
+
+    from orchestrator.drift.ledger import Ledger
+    from orchestrator.drift.pool import licences
     from orchestrator.plan import Plan
     from orchestrator.records import results
+    from orchestrator.records.evaluations import Evaluations
     from orchestrator.sequence import Spending
 
-    found = results.aggregate(plan, evaluations)
+    evaluations, ledger = Evaluations(place.evaluations), Ledger(place.drift(plan.experiment.name))
+    found = licensed(results.aggregate(plan, evaluations), plan, place)
     room = most or (1 if kind == "inline" else _room(plan, address))
+    seen = {(row["dataset"], row["backbone"], row["environment"]): row for row in found.all_rows()}
 
     def recall(cell: Cell) -> dict[str, Any]:
-        return results.aggregate(Plan(plan.experiment, (cell,)), evaluations).rows()[0]
+        fresh = results.aggregate(Plan(plan.experiment, (cell,)), evaluations)
+        known = licences(plan.experiment, [*seen.values(), *fresh.rows()], ledger)
+        (row,) = replace(fresh, licences=known).rows()
+        seen[row["dataset"], row["backbone"], row["environment"]] = row
+        return row
 
     return Spending(waiting, found.rows(), room, recall, found.replica_rows(), whole=file)
 
@@ -567,13 +606,14 @@ def _room(plan: Plan, address: str | None) -> int:
     return max(1, int(sum(fitting)))
 
 
-def aggregated(console: Console, plan: Plan, place: Workspace) -> Results:
+def aggregated(console: Console, plan: Plan, place: Workspace, data_dir: Path | None = None) -> Results:
     """The results table, built from the files and written; what is damaged is said."""
     from orchestrator.records import results
     from orchestrator.records.evaluations import Evaluations
 
     prepared(place)
-    found = results.aggregate(plan, Evaluations(place.evaluations))
+    tests = partial(_tests, folder(plan.experiment, place, data_dir))
+    found = licensed(results.aggregate(plan, Evaluations(place.evaluations), known=tests), plan, place)
     for sentence in found.damaged:
         complain(console, sentence)
     if found.lost:
@@ -583,6 +623,33 @@ def aggregated(console: Console, plan: Plan, place: Workspace) -> Results:
     if plan.is_told:  # else what an earlier table tells is worth more than nothing
         results.write(found, place.results(plan.experiment.name))
     return found
+
+
+def licensed(found: Results, plan: Plan, place: Workspace) -> Results:
+    """Results whose rows tell which environments may be pooled with theirs."""
+    from dataclasses import replace
+
+    from orchestrator.drift.ledger import Ledger
+    from orchestrator.drift.pool import licences
+
+    known = licences(plan.experiment, found.all_rows(), Ledger(place.drift(plan.experiment.name)))
+    return replace(found, licences=known)
+
+
+def _tests(data_dir: Path, cell: Cell) -> tuple[int, str | None] | None:
+    """How many test samples a cell's data have, and their digest where the data are here."""
+    from contextlib import suppress
+
+    from orchestrator.feasibility import labels_here
+    from orchestrator.records.splits import expected, published_size
+    from trainers.datasets import UnusableDataError
+
+    dataset = cell.recipe.dataset.model_copy(update={"shift": None})
+    with suppress(UnusableDataError, ValueError):  # which others say
+        if labels := labels_here(data_dir)(dataset):
+            return expected(dataset, labels)
+    size = published_size(dataset) if cell.recipe.data_digest is None else None
+    return None if size is None else (size, None)
 
 
 def compared(results: Results, plan: Plan, place: Workspace, file: Path) -> Comparison:

@@ -19,6 +19,7 @@ from orchestrator.records.evaluations import Account, Evaluations
 from orchestrator.records.origin import Origin, Origins
 from orchestrator.records.reconciliation import tells_all
 from orchestrator.records.soundness import check
+from orchestrator.records.splits import Tested, of_rows, strangers
 from orchestrator.records.storage import in_parallel
 from orchestrator.sentences import filled
 
@@ -170,10 +171,12 @@ def by_rows(evaluations: Evaluations, names: Sequence[str]) -> list[Finding]:
     work = partial(_looked_at, evaluations, Origins.of(evaluations.folder.parent))
     told = list(in_parallel(work, names, evaluations.storage.readers))
     remedy = "gc --remove --cells ID removes such a cell, and launch trains it again"
-    findings = [
-        Finding("records", "problem", str(found), remedy) for found in told if isinstance(found, DamagedFileError)
-    ]
-    if unverified := [name for name, found in zip(names, told, strict=True) if found == "unverified"]:
+    wrong = [str(found) for found in told if isinstance(found, DamagedFileError)]
+    tested = [found for found in told if isinstance(found, Tested)]
+    wrong += [f"{evaluations.folder / each.tested.name} {each.why}." for each in strangers(tested)]
+    findings = [Finding("records", "problem", found, remedy) for found in wrong]
+    origins = [found.origin if isinstance(found, Tested) else found for found in told]
+    if unverified := [name for name, found in zip(names, origins, strict=True) if found == "unverified"]:
         cells = [cell for name in unverified if (cell := cell_in(name))]
         what = "not trained here, and no sample was rerun with the same numbers: unverified"
         findings.append(_differ("warning", cells, what, "verify FILE.yaml --sample N reruns some of them"))
@@ -186,7 +189,7 @@ def _names(plan: Plan | None, evaluations: Evaluations, done: Collection[str]) -
     return [evaluations.name(cell) for cell in plan.cells if cell.id in done]
 
 
-def _looked_at(evaluations: Evaluations, origins: Origins, name: str) -> DamagedFileError | Origin | None:
+def _looked_at(evaluations: Evaluations, origins: Origins, name: str) -> DamagedFileError | Tested | Origin | None:
     try:
         check(whole := evaluations.checked(name))
     except LostRowsError as error:
@@ -195,7 +198,12 @@ def _looked_at(evaluations: Evaluations, origins: Origins, name: str) -> Damaged
         return error
     except FileNotFoundError:  # somebody has just set it aside
         return None
-    return origins.origin(whole.footer.seal, whole.footer.signed)
+    origin, content = origins.origin(whole.footer.seal, whole.footer.signed), whole.footer.content
+    return (
+        Tested(name, content["recipe"], origin, content["samples"], of_rows(whole.rows))
+        if content["samples"]
+        else origin
+    )
 
 
 def _damage(evaluations: Evaluations, name: str) -> DamagedFileError | None:

@@ -17,6 +17,7 @@ from orchestrator.drift.since import Codes, since
 from orchestrator.environment import Environment, LossCode, Origin, change
 from orchestrator.experiment import Experiment
 from orchestrator.outcome import has_figures
+from orchestrator.records.results import Licences
 from orchestrator.sentences import Sentence, filled
 from orchestrator.sequence import Row
 
@@ -178,6 +179,22 @@ def admits(experiment: Experiment, entries: Collection[Entry]) -> Admits:
         return any(pair.is_pooled for pair in pairs)
 
     return admitted
+
+
+def licences(experiment: Experiment, rows: Iterable[Row], ledger: Ledger) -> Licences:
+    """Which environments may be pooled, in which setting, of those that some cells and replicas come from."""
+    there = {(_setting(row), Environment.of(row).id): Environment.of(row) for row in rows if has_figures(row["state"])}
+    if len({name for _, name in there}) < 2:  # noqa: PLR2004 - two are needed to differ
+        return {}
+    allowed, found = admits(experiment, ledger.entries()), defaultdict[tuple[Setting, str], list[str]](list)
+    for (setting, name), own in there.items():
+        others = ((other, each) for (where, other), each in there.items() if where == setting and other != name)
+        found[setting, name] = [other for other, each in others if allowed(own, each, setting)]
+    return found
+
+
+def _setting(row: Row) -> Setting:
+    return row["dataset"], row["backbone"]
 
 
 def _met(

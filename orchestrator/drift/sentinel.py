@@ -6,7 +6,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 from typing import Any
 
@@ -14,11 +14,11 @@ from orchestrator.drift.environment import Past, Setting, finished
 from orchestrator.drift.judgement import PASSED, Outcome, judge, told
 from orchestrator.drift.ledger import Anchor, Entry, Ledger
 from orchestrator.drift.pool import TRUSTED
-from orchestrator.environment import Environment, LossCode, Origin, change
+from orchestrator.environment import SOME_GPU, Environment, LossCode, Origin, change
 from orchestrator.errors import RequestError
 from orchestrator.experiment import Experiment
 from orchestrator.outcome import has_figures
-from orchestrator.plan import Cell, Plan
+from orchestrator.plan import Cell, Plan, original
 from orchestrator.records.evaluations import Evaluations
 from orchestrator.sentences import filled
 from orchestrator.verification import Left, compare
@@ -27,8 +27,9 @@ ANCHORS = 3
 """Old cells that are trained again at a time, or one a setting where there are more of these."""
 
 
-Foresight = Callable[[Cell], Mapping[str, Any]]
-"""What a cell about to be trained will record of its environment and code, as far as it is known beforehand."""
+Foresight = Callable[[Cell], Sequence[Mapping[str, Any]]]
+"""What a cell about to be trained may record of its environment and code, as far as it is known beforehand: of a
+cluster, what each kind of its machines would have it record."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,10 @@ class Meeting:
     def said(self, experiment: Experiment) -> str:
         """What the anchors say; empty where the new environment turned out to be the old one."""
         found = self.outcome(experiment)
-        return filled(told(self.old, self.entries[-1].new, found)) if found else ""
+        if found is None:
+            return ""
+        new = self.entries[-1].new
+        return filled(told(self.old, self.expected if new == self.old else new, found))
 
 
 def meetings(
@@ -80,15 +84,15 @@ def meetings(
     Args:
         pasts: Finished cells.
         pending: Cells about to be trained.
-        here: What such a cell will record of its environment and code, as far as it is known.
+        here: What such a cell may record of its environment and code, as far as it is known.
         entries: Earlier tests.
     """
     arriving: defaultdict[tuple[str, ...], set[Origin]] = defaultdict(set)
     for cell in pending:
-        told = here(cell)
-        if not cell.environment:
-            arriving[cell.dataset, cell.backbone, cell.loss].add(Environment.of(told))
-        arriving[cell.loss,].add(LossCode.of(cell.loss, told))
+        for each in here(cell):
+            if not cell.environment:
+                arriving[cell.dataset, cell.backbone, cell.loss].add(Environment.of(each))
+            arriving[cell.loss,].add(LossCode.of(cell.loss, each))
     met: defaultdict[tuple[Origin, Origin], set[Setting]] = defaultdict(set)
     for past in pasts:
         origins: Sequence[tuple[tuple[str, ...], Origin]] = (
@@ -97,15 +101,31 @@ def meetings(
         )
         for where, old in origins:
             for expected in arriving.get(where, set()) - {old}:
-                met[old, expected].add(past.setting)
+                if past.setting not in met.get((expected, old), ()):  # one test answers for both directions
+                    met[old, expected].add(past.setting)
     return [
         Meeting(old, expected, tuple(sorted(settings)), _about(entries, old, expected))
         for (old, expected), settings in met.items()
     ]
 
 
-def _about(entries: Iterable[Entry], old: Origin, expected: Origin) -> tuple[Entry, ...]:
-    return tuple(entry for entry in entries if (entry.old, entry.expected) == (old, expected) and not entry.trusted)
+def _about(entries: Collection[Entry], old: Origin, expected: Origin) -> tuple[Entry, ...]:
+    """The tests of two origins, whichever of them was the older; an environment that is not known has none.
+
+    Of a GPU whose name only a cell's process knows, those count that were made under the same expectation.
+    """
+    if isinstance(expected, Environment) and not expected.is_of_a_machine:
+        return ()
+    tests = [entry for entry in entries if not entry.trusted]
+    if isinstance(expected, Environment) and expected.device == SOME_GPU:
+        return tuple(entry for entry in tests if (entry.old, entry.expected) == (old, expected))
+    forth = tuple(entry for entry in tests if entry.old == old and expected in (entry.new, _else_expected(entry)))
+    return forth or tuple(entry for entry in tests if (entry.old, entry.new) == (expected, old))
+
+
+def _else_expected(entry: Entry) -> Origin | None:
+    """What was expected, where the anchors turned out to be where, or by what code, the old cells were."""
+    return entry.expected if entry.new == entry.old else None
 
 
 def anchors(experiment: Experiment, pasts: Iterable[Past], settings: Collection[Setting]) -> list[Cell]:
@@ -153,7 +173,7 @@ def admit(
         pending: Those about to be trained, replicas among them.
         evaluations: The cells' files.
         ledger: What was found before, and takes what is found now.
-        here: What a cell about to be trained will record of its environment and code, as far as it is known.
+        here: What a cell about to be trained may record of its environment and code, as far as it is known.
         retrain: Trains cells where the new ones will be; within, the files that they left.
         say: Told what goes on.
         trust: Pool without asking the anchors.
@@ -235,22 +255,31 @@ def _chosen(experiment: Experiment, meeting: Meeting, pasts: Iterable[Past], her
     clear = [past for past in fresh if _is_same_beside(past, meeting.old, here(past.cell))]
     settled = {past.setting for past in clear}
     rest = (past for past in fresh if past.setting not in settled)
-    return anchors(experiment, [*clear, *rest], meeting.needs(experiment))
+    chosen = anchors(experiment, [*clear, *rest], meeting.needs(experiment))
+    return [_placed(cell, meeting.expected, here) for cell in chosen]
 
 
-def _is_same_beside(past: Past, old: Origin, told: Mapping[str, Any]) -> bool:
+def _placed(cell: Cell, expected: Origin, here: Foresight) -> Cell:
+    """An anchor; on a cluster of several environments a replica, which is trained in the one that is asked about."""
+    if isinstance(expected, Environment) and expected.is_of_a_machine and len(here(cell)) > 1:
+        return cell.again_in(expected.id)
+    return cell
+
+
+def _is_same_beside(past: Past, old: Origin, told: Iterable[Mapping[str, Any]]) -> bool:
     """Whether a cell would have the same code of its loss under another environment, or the reverse."""
     if isinstance(old, Environment):
-        return past.loss == LossCode.of(past.cell.loss, told)
-    return Environment.of(told).may_be(past.environment)
+        return any(past.loss == LossCode.of(past.cell.loss, each) for each in told)
+    return any(Environment.of(each).may_be(past.environment) for each in told)
 
 
 def _entries(meeting: Meeting, cells: Sequence[Cell], evaluations: Evaluations, copies: Evaluations) -> Iterator[Entry]:
     """What some cells' files and copies say, by the environment or code that the copies are from."""
     found: defaultdict[Origin, list[Anchor]] = defaultdict(list)
-    for cell in cells:
-        then, now = evaluations.account(cell), copies.account(cell)
-        same = compare(Left.of(cell, evaluations), Left.of(cell, copies)).identical
+    for again in cells:
+        cell = replace(again, id=original(again.id))
+        then, now = evaluations.account(cell), copies.account(again)
+        same = compare(Left.of(cell, evaluations), Left.of(again, copies)).identical
         metrics = now.metrics if has_figures(now.state) else None
         anchor = Anchor(cell.id, cell.name, (cell.dataset, cell.backbone), then.metrics, metrics, same, now.samples)
         is_loss = isinstance(meeting.old, LossCode)

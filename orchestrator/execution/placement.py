@@ -2,15 +2,17 @@
 
 Where all machines are alike, a cell runs on any. Otherwise the first cell of a group goes where there is most room, and
 the others follow it. A group whose machines are gone moves to others: at once, or, where some of it is done there,
-after a while in which they may come back, because then that part is to be trained again.
+after a while in which they may come back, because then that part is to be trained again. A group that another launch
+is at work on goes where that is, and is left to it where that is none of these machines.
 """
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +25,9 @@ from orchestrator.plan import Cell
 
 GRACE = 60.0
 """Seconds that a group with finished cells waits for machines that are gone."""
+
+ASK = 2.0
+"""Seconds for which it is believed what other launches run."""
 
 AHEAD = 1
 """Cells that may wait in an environment for one that runs there to end, so that its process is used again."""
@@ -43,6 +48,8 @@ class Node:
     """As Ray counts them: `CPU` and `GPU`."""
     kind: Kind
     """What the cells that are trained there record of it; machines of one kind are alike."""
+    host: str = ""
+    """Its name in the network."""
 
 
 def told() -> Kind:
@@ -78,6 +85,10 @@ class Placement:
         self._running: dict[str, tuple[str, Cell]] = {}
         self._nodes: tuple[Node, ...] = ()
         self._left: dict[Kind, float] = {}
+        self._elsewhere: Mapping[Group, Collection[str]] = {}
+        self._asked = -math.inf
+        self.others: Callable[[], Mapping[Group, Collection[str]]] = dict
+        """Asks which groups other launches are at work on, and the names of the machines on which they are."""
 
     @property
     def alive(self) -> set[str]:
@@ -98,6 +109,12 @@ class Placement:
             choices = self._choices(cell)
             return sorted(choices, key=lambda name: (-_room(cell, choices[name]), name))
 
+    def kinds(self, cell: Cell) -> list[dict[str, Any]]:
+        """What the machines tell of themselves on which a cell can be trained now, each environment once."""
+        with self._lock:
+            choices = self._choices(cell)
+            return [_told(cell, choices[name][0].kind) for name in sorted(choices)]
+
     def place(self, cell: Cell) -> Place:
         """Where a cell may run now."""
         with self._lock:
@@ -108,6 +125,10 @@ class Placement:
                 group = _group(cell)
                 homes = [*self._done[group], *filter(None, [self._begun.get(group)])]
             home = next((name for name in homes if name in choices), None)
+            if home is None and not cell.environment and (hosts := self._hosts(_group(cell))):
+                home = next((name for name in choices if hosts & {node.host for node in choices[name]}), None)
+                if home is None:
+                    return "wait"
             if home is None and self._leaving(cell) & set(homes if cell.environment else self._done[_group(cell)]):
                 return "wait"
             if home is None and cell.environment:
@@ -137,6 +158,14 @@ class Placement:
             elif not any(_group(other) == group for _, other in self._running.values()):
                 self._begun.pop(group, None)  # where none of its cells is, the next may begin elsewhere
 
+    def _hosts(self, group: Group) -> set[str]:
+        """The machines on which other launches are at work on a group that has not begun here."""
+        if group in self._begun:
+            return set()
+        if self._clock() - self._asked > ASK:
+            self._elsewhere, self._asked = self.others(), self._clock()
+        return set(self._elsewhere.get(group, ()))
+
     def _choices(self, cell: Cell) -> dict[str, list[Node]]:
         """The machines with room for a cell when nothing else runs there, by environment."""
         found = defaultdict[str, list[Node]](list)
@@ -151,15 +180,20 @@ class Placement:
         return {self._environment(cell, kind) for kind, when in self._left.items() if now - when < GRACE}
 
     def _environment(self, cell: Cell, kind: Kind) -> str:
-        told = tuple((name, value) for name, value in kind if name != "device" or cell.resources.gpus)
-        key = told, cell.kind[1:], cell.resources
+        told = _told(cell, kind)
+        key = tuple(told.items()), cell.kind[1:], cell.resources
         if key not in self._known:
-            self._known[key] = self._ask(cell, dict(told))
+            self._known[key] = self._ask(cell, told)
         return self._known[key]
 
     def _free(self, name: str, cell: Cell, nodes: Iterable[Node]) -> float:
         """Cells like this one for which an environment has room beside what runs there; below 0, that many wait."""
         return _room(cell, nodes) - sum(_size(other, cell) for where, other in self._running.values() if where == name)
+
+
+def _told(cell: Cell, kind: Kind) -> dict[str, Any]:
+    """What a machine tells, without its GPU where a cell needs none."""
+    return {name: value for name, value in kind if name != "device" or cell.resources.gpus}
 
 
 def _group(cell: Cell) -> Group:

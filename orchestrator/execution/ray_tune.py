@@ -677,13 +677,17 @@ class _Lookout:
 
     def look(self) -> None:
         """Tell the placement what is there now; a machine that does not answer is not there."""
-        alive = {node["NodeID"]: node["Resources"] for node in ray.nodes() if node["Alive"]}
+        alive = {node["NodeID"]: node for node in ray.nodes() if node["Alive"]}
         asked = {_asked(node): node for node in alive if node not in self._kinds}
         answers, _ = ray.wait(list(asked), num_returns=len(asked), timeout=ANSWER) if asked else ([], [])
         for answer in answers:
             with suppress(RayError):
                 self._kinds[asked[answer]] = ray.get(answer)
-        self._places.found(Node(node, there, self._kinds[node]) for node, there in alive.items() if node in self._kinds)
+        self._places.found(
+            Node(name, node["Resources"], self._kinds[name], node["NodeManagerHostname"])
+            for name, node in alive.items()
+            if name in self._kinds
+        )
 
 
 def _asked(node: str) -> Any:

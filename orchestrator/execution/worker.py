@@ -37,6 +37,7 @@ from orchestrator.outcome import (
 from orchestrator.plan import Cell
 from trainers.datasets import Dataset, MissingDataError, TrainTest, fingerprint
 from trainers.datasets.content import ArraysError, ChangedDataError, Content, content
+from trainers.datasets.hashes import forget
 
 if TYPE_CHECKING:
     import torch
@@ -67,6 +68,8 @@ class Worker:
     """Says what differs between the data that a cell was planned for and those that it met."""
     planned: Mapping[tuple[str, str], Code] = field(default_factory=dict[tuple[str, str], Code])
     """The code that the launch has, by axis and name of a plug-in: a node with other code trains nothing."""
+    rehash: bool = False
+    """Whether to read all files of the data again, whatever this machine has noted of them."""
 
     def run(self, cell: Cell, tell: Callable[[Event], None], world: World | None = None) -> Ending:
         """Train and record one cell; every exception but a user's interruption becomes an ending.
@@ -121,7 +124,7 @@ class Worker:
             try:
                 # Shifts are made from the test split; without them, datasets that differ in nothing else are one.
                 plain = cell.recipe.dataset.model_copy(update={"shift": None})
-                found = loaded(plain, self.data_dir)  # pyright: ignore[reportArgumentType]  # it hashes
+                found = loaded(plain, self.data_dir, rehash=self.rehash)  # pyright: ignore[reportArgumentType]  # it hashes
                 self._check(cell, found.content)
                 log.loaded(found.fingerprint)
                 saving = self._checkpointing(cell, log, tell, device, found.fingerprint)
@@ -261,12 +264,19 @@ class Loaded(NamedTuple):
 
 
 @lru_cache(maxsize=2)
-def loaded(dataset: Dataset, data_dir: Path) -> Loaded:
+def loaded(dataset: Dataset, data_dir: Path, *, rehash: bool = False) -> Loaded:
     """A dataset, read once a process, however many cells train on it.
+
+    Args:
+        dataset: The dataset.
+        data_dir: Folder that holds its files.
+        rehash: Whether to hash all files again, whatever this machine has noted of them.
 
     Raises:
         ChangedDataError: Its files changed while they were read.
     """
+    if rehash:
+        forget(data_dir)
     before = None
     with suppress(MissingDataError, ArraysError):  # it may be downloaded now, or its arrays alone tell
         before = content(dataset, data_dir)

@@ -30,9 +30,10 @@ from orchestrator.environment import Entries, Environment
 from orchestrator.errors import DamagedFileError, LostRowsError, NewerFormatError
 from orchestrator.outcome import Attempt, Collapsed, Diverged, Finished, Result
 from orchestrator.plan import AT, Cell, digest, original
+from orchestrator.records import pages
 from orchestrator.records.origin import signature
 from orchestrator.workspace import Location
-from trainers.evaluation import TOP, Evaluation
+from trainers.evaluation import ALL, TOP, Evaluation
 from trainers.recipe import Recipe
 
 _FIRST = pa.schema(
@@ -360,6 +361,7 @@ def _read(file: bytes, path: Location) -> pa.Table:
     with _damage(path, "cannot be read as Parquet"):
         opened = opened_in_memory(file)
         _check_size(opened.metadata, len(file), path)
+        _check_pages(file, opened.metadata.num_rows, path)
         return opened.read(use_threads=False)
 
 
@@ -379,6 +381,21 @@ def _check_size(metadata: pq.FileMetaData, size: int, path: Location) -> None:
     if rows > size or rows != sum(group.num_rows for group in groups):
         raise DamagedFileError(f"{path} claims to hold {rows:,} rows in {size:,} bytes.")
     # What a group says of its columns is not asked: on a damaged file pyarrow ends the whole process then.
+
+
+def _check_pages(file: bytes, rows: int, path: Location) -> None:
+    """The same of each page: a run of equal values takes a few bytes, however long it claims to be."""
+    values = rows * ALL
+    for column in pages.claimed(file):
+        if column.values > values or column.unpacked > values * _WIDEST + _PAGE:
+            raise DamagedFileError(
+                f"{path} claims to hold {column.values:,} values and {column.unpacked:,} bytes in one page of its "
+                f"{rows:,} rows."
+            )
+
+
+_WIDEST, _PAGE = 16, 2**20
+"""Bytes that a value takes at most, with its levels, and that a page may have beside its values."""
 
 
 def parsed(end: bytes, path: Location) -> Footer:

@@ -143,7 +143,7 @@ def told(dataset: Dataset, contents: Iterable[Mapping[str, Any]]) -> Content | N
         Content(digest, None, dated(each["started"]), by_cells=True)
         for each in contents
         if each["protocol"] == PROTOCOL
-        and (digest := each["recipe"].get("data_digest"))
+        and (digest := each["recipe"].get("data_digest") or dataset.published_digest)
         and {key: value for key, value in each["recipe"]["dataset"].items() if key not in MODIFIERS} == _meant(dataset)
     ]
     return max(mine, key=lambda held: held.recorded or 0.0, default=None)
@@ -216,10 +216,12 @@ def _held(
     if ask is not None:
         return ask(dataset, absent)
     last = history.last(dataset)
-    if dataset.is_published and (last is None or last.by_cells or last.digest == dataset.published_digest):
-        return None
+    if dataset.is_published and last and last.by_cells:  # what others say does not change what a name means
+        last = None
     if last is None or last.by_cells:
         last = newest(dataset) or last
+    if dataset.is_published and (last is None or last.digest == dataset.published_digest):
+        return None
     return replace(last or Content(None), needs_loading=absent is None)
 
 

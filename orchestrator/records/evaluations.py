@@ -22,7 +22,7 @@ from orchestrator.plan import AT, PROTOCOL, Cell, Plan, original
 from orchestrator.records import cell_file
 from orchestrator.records.cell_file import Account, Footer, cell_in, name_of, parsed
 from orchestrator.records.marks import Marks
-from orchestrator.records.origin import secret
+from orchestrator.records.origin import Origins, secret
 from orchestrator.records.storage import Storage, Stored, in_parallel
 from orchestrator.workspace import Location
 from trainers.evaluation import Evaluation
@@ -59,7 +59,7 @@ class Evaluations:
 
     @property
     def checked_marks(self) -> Marks:
-        """Which files were found to state what their rows say, by today's measures."""
+        """Which files were found to state what their rows say, by today's measures, and the digests of their splits."""
         return Marks(self.folder.parent / "marks", f"checked-{PROTOCOL}")
 
     @property
@@ -86,6 +86,13 @@ class Evaluations:
     def files(self) -> dict[str, Stored]:
         """The files of all cells and replicas that are done, by id."""
         return {cell: file for file in self.storage.list() if (cell := cell_in(file.name))}
+
+    def stamps(self, cells: Iterable[Cell]) -> dict[str, str]:
+        """What differs, by the name of a cell's file, whenever that or the file of its validation rows may differ."""
+        folders = sorted({self.name(cell).rpartition("/")[0] for cell in cells})
+        beside = {file.name: file.stamp for folder in folders for file in self.validations.list(folder)}
+        files = (file for folder in folders for file in self.storage.list(folder))
+        return {file.name: f"{file.stamp}, {beside.get(file.name, '')}" for file in files}
 
     def origin(self, cell: Cell) -> Environment | None:
         """What trained a cell; None where there is no file, or a damaged one."""
@@ -219,6 +226,15 @@ class Evaluations:
         """The accounts in these files as JSON has them; files that are damaged or gone are passed over."""
         told = in_parallel(self._content, names, self.storage.readers)
         return (content for content in told if content is not None)
+
+    def own(self, names: Iterable[str]) -> Iterator[dict[str, Any]]:
+        """The accounts in those of these files, as JSON has them, whose cells were trained in this workspace."""
+        origins = Origins.of(self.folder.parent)
+        for name in names:
+            with suppress(DamagedFileError, FileNotFoundError):
+                footer = _footer(self.storage, name).named(name)
+                if origins.origin(footer.seal, footer.signed) == "here":
+                    yield footer.content
 
     def _content(self, name: str) -> dict[str, Any] | None:
         try:

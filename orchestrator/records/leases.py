@@ -74,6 +74,14 @@ class Lease:
             set_state(row, "running")
             return "mine"
 
+    def others(self) -> dict[str, str]:
+        """The cells that other launches are running, by id, and each one's machine; one on its way has its launch's."""
+        asked = select(AttemptRow).where(AttemptRow.outcome == "running", AttemptRow.owner != self.owner)
+        with self.registry.reading() as session:
+            hosts = {lease.owner: lease.host for lease in _leases(session) if not _is_dead(lease)}
+            running = [each for each in session.scalars(asked) if each.owner in hosts]
+            return {attempt.cell: attempt.node or hosts[attempt.owner or ""] for attempt in running}
+
     def renew(self) -> None:
         """Show that this launch lives."""
         mine = update(LeaseRow).where(LeaseRow.owner == self.owner).values(seen=datetime.now(UTC))

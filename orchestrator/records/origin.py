@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hmac
 import json
+import re
 import secrets
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -22,18 +23,34 @@ Origin = Literal["here", "verified", "unverified"]
 """Trained in this workspace; or imported, and itself or a sample of the same import rerun identically, or not."""
 
 _KEY = "origin.key"
+_SECRET = re.compile(rb"[0-9a-f]{64}")
 
 
 def secret(root: Location) -> bytes:
     """The workspace's secret, made where there is none; of several processes that make one, all get the same.
 
-    In an object store, the one that is written last stays: whoever starts workers asks for it before they run.
+    In an object store, the one that is written last stays: whoever starts workers asks for it before they run. A file
+    that holds no secret, such as an empty one, is replaced: everybody can sign with an empty key.
     """
-    storage = Storage(root)
-    if (known := storage.read(_KEY)) is None:
-        storage.create(_KEY, secrets.token_hex(32).encode())
-        known = storage.read(_KEY)  # another process may have made one at the same moment
-    return known or b""
+    storage, fresh = Storage(root), secrets.token_hex(32).encode()
+    found = storage.read(_KEY)
+    if found is None:
+        storage.create(_KEY, fresh)
+    elif _is_secret(found):
+        return found
+    else:
+        storage.write(_KEY, fresh)
+    return _secret(root) or fresh  # another process may have made one at the same moment
+
+
+def _secret(root: Location) -> bytes | None:
+    """The secret that is there; None where the file is missing, or holds none."""
+    found = Storage(root).read(_KEY)
+    return found if found and _is_secret(found) else None
+
+
+def _is_secret(content: bytes) -> bool:
+    return _SECRET.fullmatch(content) is not None
 
 
 def signature(key: bytes, seal: str) -> str:
@@ -84,7 +101,7 @@ class Origins:
         """All that the workspace tells: an import is verified when some of it was rerun, and all of that alike."""
         same, others = identical(root).seals(), different(root).seals()
         batches = [batch for batch in _batches(root) if batch & same and not batch & others]
-        return cls(Storage(root).read(_KEY), (same | {seal for batch in batches for seal in batch}) - others)
+        return cls(_secret(root), (same | {seal for batch in batches for seal in batch}) - others)
 
     def origin(self, seal: str | None, signed: str | None) -> Origin:
         """Where the file with this seal and this signature comes from."""

@@ -10,9 +10,11 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pyarrow as pa
@@ -24,9 +26,10 @@ from orchestrator.errors import DamagedFileError, LostRowsError, OrchestratorErr
 from orchestrator.experiment import AXES, Experiment
 from orchestrator.outcome import RESULTS
 from orchestrator.plan import Plan
-from orchestrator.records import cell_file, origin, results
+from orchestrator.records import cell_file, origin, results, splits
 from orchestrator.records.croissant import croissant
-from orchestrator.records.evaluations import Evaluations, set_aside
+from orchestrator.records.evaluations import Evaluations, Whole, set_aside
+from orchestrator.records.marks import Marks
 from orchestrator.records.results import Results
 from orchestrator.records.soundness import check
 from orchestrator.records.storage import Storage
@@ -64,8 +67,8 @@ def export(
     if folder.exists() and any(folder.iterdir()):
         raise RequestError(f"{folder} is not empty: name a new folder, so that nothing in it is mixed up or lost.")
     target, damaged = Storage(folder), _copy_cells((plan, trials), Evaluations(place.evaluations), folder)
-    marks = Evaluations(place.evaluations).checked_marks
-    found = results.aggregate(plan, Evaluations(folder / "evaluations"), marks)
+    with TemporaryDirectory() as scratch:  # what was read of these copies is of no use later
+        found = results.aggregate(plan, Evaluations(folder / "evaluations"), Marks(Path(scratch), "exported"))
     damaged += _copy_earlier(earlier, Evaluations(place.evaluations), folder / "earlier")
     if not found.table.num_rows and earlier:  # the folder of them is whole by itself
         return Exported(0, len(found.missing), damaged)
@@ -279,7 +282,7 @@ def import_(folder: Path, evaluations: Evaluations) -> Imported:
     sums = _sums(folder)
     problems = [*_altered(folder, sums)]
     taken, present, seals = list[str](), list[str](), dict[str, str]()
-    source = Evaluations(folder / "evaluations")
+    source, own = Evaluations(folder / "evaluations"), _OwnSplits(evaluations)
     try:
         for name, cell in source.cells():
             listed = sums.get(f"evaluations/{name}")
@@ -287,7 +290,7 @@ def import_(folder: Path, evaluations: Evaluations) -> Imported:
                 problems.append(f"{source.folder / name} is not in {SUMS} and is left out.")
             elif listed == _sha256(source.storage, name):
                 try:
-                    seal = _take(name, source, evaluations)
+                    seal = _take(name, source, evaluations, own)
                 except OrchestratorError as error:
                     problems.append(str(error))
                 except Exception as error:  # noqa: BLE001 - whatever a stranger's file does, the others are taken
@@ -331,13 +334,55 @@ def _made_by(folder: Path) -> dict[str, Any]:
         return {}
 
 
-def _take(name: str, source: Evaluations, target: Evaluations) -> str | None:
+class _OwnSplits:
+    """The test splits of the cells that were trained, or rerun with the same numbers, in a workspace."""
+
+    def __init__(self, evaluations: Evaluations) -> None:
+        self._evaluations = evaluations
+        self._origins = origin.Origins.of(evaluations.folder.parent)
+        self._known: dict[str, tuple[int, str] | None] = {}
+
+    def check(self, theirs: Whole) -> None:
+        """Compare the samples and labels of a cell's rows with those of one's own cells of the same data.
+
+        Raises:
+            DamagedFileError: They are others.
+        """
+        key = splits.shared(theirs.footer.content["recipe"])
+        if key is None or not theirs.rows.num_rows:
+            return
+        if key not in self._known:
+            self._known[key] = self._find(key, theirs.footer.content["recipe"]["dataset"]["name"])
+        own, split = self._known[key], splits.of_rows(theirs.rows)
+        if own and own[1] != split:
+            raise DamagedFileError(
+                f"{theirs.footer.path} has other samples or labels in its {theirs.rows.num_rows} test rows than the "
+                f"cells of the same data that were trained or rerun here, which have {own[0]}."
+            )
+
+    def _find(self, key: str, dataset: str) -> tuple[int, str] | None:
+        for name in self._evaluations.names():
+            if not name.startswith(f"{cell_file.partition(dataset)}/"):
+                continue
+            with suppress(DamagedFileError, FileNotFoundError):
+                if (
+                    splits.shared((whole := self._evaluations.checked(name, validation=False)).footer.content["recipe"])
+                    != key
+                ):
+                    continue
+                if whole.rows.num_rows and self._origins.origin(whole.footer.seal, whole.footer.signed) != "unverified":
+                    return whole.rows.num_rows, splits.of_rows(whole.rows)
+        return None
+
+
+def _take(name: str, source: Evaluations, target: Evaluations, own: _OwnSplits) -> str | None:
     """Copy a cell's file, and tell its seal; None where the same is there.
 
     Raises:
-        DamagedFileError: The file, or the one that is there, is damaged, or they differ.
+        DamagedFileError: The file, or the one that is there, is damaged, or they differ; or it has other test samples.
     """
     check(theirs := source.checked(name))
+    own.check(theirs)
     try:
         ours = target.checked(name)
     except FileNotFoundError:

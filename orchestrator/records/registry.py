@@ -324,6 +324,11 @@ class Registry:
         with self.reading() as session:
             return list(session.scalars(select(ExperimentRow.name).order_by(ExperimentRow.first_launched)))
 
+    def document(self, experiment: str) -> dict[str, Any] | None:
+        """What was asked when an experiment was last launched, as JSON; None of one that is not known."""
+        with self.reading() as session:
+            return session.scalar(select(ExperimentRow.document).where(ExperimentRow.name == experiment))
+
     def states(self, experiment: str) -> dict[str, CellState]:
         """The state of each cell of an experiment, by id."""
         query = select(CellRow.id, CellRow.state).join(MembershipRow)

@@ -15,14 +15,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from orchestrator.blocks import POOLS
 from orchestrator.environment import CODES, Environment, sources
 from orchestrator.errors import DamagedFileError, LostRowsError, RequestError
 from orchestrator.outcome import has_figures
 from orchestrator.own_measures import BALANCED, balanced, is_own, value
 from orchestrator.plan import Cell, Plan, original
-from orchestrator.records import cell_file
+from orchestrator.records import cell_file, splits
 from orchestrator.records.evaluations import Evaluations, set_aside
-from orchestrator.records.marks import Marks
+from orchestrator.records.marks import Marks, stamped
 from orchestrator.records.origin import Origins
 from orchestrator.records.soundness import check
 from orchestrator.records.storage import Storage, in_parallel
@@ -83,6 +84,10 @@ _ROWS = 2**22
 """Of a file of the dataset, about: some 100 MiB."""
 
 
+Licences = Mapping[tuple[tuple[str, str], str], Sequence[str]]
+"""Of a setting and an environment there: the environments whose cells may be pooled with it."""
+
+
 @dataclass(frozen=True)
 class Results:
     """The table, the cells without a file, and what is wrong with files set aside."""
@@ -96,10 +101,11 @@ class Results:
     """What its experiment stated when each cell or replica began, by its id, where that was recorded."""
     lost: tuple[str, ...] = ()
     """Why each file of validation rows that is missing, or another, cannot be read; its cell is done nevertheless."""
+    licences: Licences = field(default_factory=dict)
 
     def rows(self) -> list[dict[str, Any]]:
         """One dictionary a cell, in the order of the plan."""
-        return self.table.to_pylist()
+        return self._licensed(self.table)
 
     def all_rows(self) -> list[dict[str, Any]]:
         """The rows of cells, and behind them those of replicas."""
@@ -117,10 +123,19 @@ class Results:
 
     def replica_rows(self) -> list[dict[str, Any]]:
         """One dictionary a replica."""
-        return self.replicas.to_pylist()
+        return self._licensed(self.replicas)
+
+    def _licensed(self, table: pa.Table) -> list[dict[str, Any]]:
+        rows = table.to_pylist()
+        if self.licences:
+            for row in rows:
+                row[POOLS] = self.licences.get(((row["dataset"], row["backbone"]), row["environment"]), ())
+        return rows
 
 
-def aggregate(plan: Plan, evaluations: Evaluations, marks: Marks | None = None) -> Results:
+def aggregate(
+    plan: Plan, evaluations: Evaluations, marks: Marks | None = None, known: Known = lambda _: None
+) -> Results:
     """Build the results table of a plan from the footers of the cells' files.
 
     A file that cannot be trusted is renamed to `….damaged`, so that its cell counts as
@@ -131,35 +146,68 @@ def aggregate(plan: Plan, evaluations: Evaluations, marks: Marks | None = None) 
         evaluations: Their files.
         marks: Which of these were found to state what their rows say; by default the workspace's. The rows of
             all others are read, and those found sound are marked.
+        known: How many test samples a cell's data have, and the digest of these where the data are here.
     """
     marks = marks or evaluations.checked_marks
-    known, origins = marks.seals(), Origins.of(evaluations.folder.parent)
-    parts = _parts(plan.experiment.name, evaluations, known, origins, plan.cells)
+    seen = _Seen(marks.notes(), evaluations.stamps(plan.cells), Origins.of(evaluations.folder.parent))
+    parts = _parts(plan.experiment.name, evaluations, seen, plan.cells)
     gone = {cell.id for part in parts for cell in part.missing}
     table = _with_trials(pa.Table.from_batches([part.rows for part in parts], SCHEMA), plan)
     table, spoilt = _with_own_measures(table, plan, evaluations)
     gone |= spoilt.keys()
     again = [cell for cell in evaluations.replicas(plan.cells) if original(cell.id) not in gone]
-    replicas = _parts(plan.experiment.name, evaluations, known, origins, again)
-    marks.add([seal for part in (*parts, *replicas) for seal in part.sound])
+    replicas = _parts(plan.experiment.name, evaluations, seen, again)
+    marks.add({mark: split for part in (*parts, *replicas) for mark, split in part.sound.items()})
     other = pa.Table.from_batches([part.rows for part in replicas], SCHEMA)
     other, spoilt_replicas = _with_own_measures(other, Plan(plan.experiment, tuple(again)), evaluations)
     damaged = [sentence for part in (*parts, *replicas) for sentence in part.damaged]
-    return Results(
+    tested = [each for part in (*parts, *replicas) for each in part.tested]
+    cells = {cell.id: cell for cell in (*plan.cells, *again)}
+    strangers = splits.strangers(tested, lambda each: known(cells[each.name]))
+    strange = {each.tested.name: _excluded(cells[each.tested.name], each, evaluations) for each in strangers}
+    gone |= strange.keys()
+    found = Results(
         table,
         tuple(cell for cell in plan.cells if cell.id in gone),
-        (*damaged, *spoilt.values(), *spoilt_replicas.values()),
+        (*damaged, *spoilt.values(), *spoilt_replicas.values(), *strange.values()),
         other,
         {cell: record for part in (*parts, *replicas) for cell, record in part.stated.items()},
         tuple(sentence for part in (*parts, *replicas) for sentence in part.lost),
     )
+    return found.without({*strange, *(cell.id for cell in again if original(cell.id) in strange)})
 
 
-def _parts(
-    experiment: str, evaluations: Evaluations, known: Collection[str], origins: Origins, cells: Sequence[Cell]
-) -> list[_Part]:
+Known = Callable[[Cell], tuple[int, str | None] | None]
+"""How many test samples a cell's data have, and their digest; None where that is not known."""
+
+
+def _excluded(cell: Cell, stranger: splits.Stranger, evaluations: Evaluations) -> str:
+    """What is told of a cell that was tested on other samples than the others, after it is set aside, if it can be."""
+    path = evaluations.path(cell.recipe, cell.id)
+    if stranger.is_settled:
+        return _set_aside(cell, evaluations, DamagedFileError(f"{path} {stranger.why}."))
+    return f"{path} {stranger.why}. It is left out: `verify` reruns cells, and tells which are right."
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What is known of the files before any is opened."""
+
+    splits: Mapping[str, str]
+    """Of files whose rows were read, by their marks: the digests of their splits."""
+    stamps: Mapping[str, str]
+    """By the names of the files."""
+    origins: Origins
+
+    def mark(self, name: str, seal: str | None) -> str | None:
+        """What stands for a file; None of one that is too new, or without checksums."""
+        stamp = self.stamps.get(name)
+        return None if seal is None or stamp is None else stamped(seal, stamp)
+
+
+def _parts(experiment: str, evaluations: Evaluations, seen: _Seen, cells: Sequence[Cell]) -> list[_Part]:
     stretches = [cells[start : start + _STRETCH] for start in range(0, len(cells), _STRETCH)]
-    work = partial(_part, experiment, evaluations, known, origins)
+    work = partial(_part, experiment, evaluations, seen)
     return list(in_parallel(work, stretches, evaluations.storage.readers))
 
 
@@ -219,55 +267,59 @@ class _Part(NamedTuple):
     missing: list[Cell]
     damaged: list[str]
     stated: dict[str, Mapping[str, Any]]
-    sound: list[str]
-    """Seals of files whose rows were read and agree."""
+    sound: dict[str, str]
+    """Marks of files whose rows were read and agree, with the digests of their splits."""
     lost: list[str]
+    tested: list[splits.Tested]
+    """The cells with rows."""
 
 
-def _part(
-    experiment: str, evaluations: Evaluations, known: Collection[str], origins: Origins, cells: Sequence[Cell]
-) -> _Part:
-    origin = list[str]()
+def _part(experiment: str, evaluations: Evaluations, seen: _Seen, cells: Sequence[Cell]) -> _Part:
+    origin, tested = list[str](), list[splits.Tested]()
     done, found, missing, damaged = list[Cell](), list[dict[str, Any]](), list[Cell](), list[str]()
-    sound, lost = list[str](), list[str]()
+    sound, lost = dict[str, str](), list[str]()
     for cell in cells:
         if not cell.data_known:  # a file of this name says not which data it is of
             missing.append(cell)
             continue
         try:
-            footer = evaluations.footer(cell)
-            if footer.seal not in known:
-                reason = _unread(evaluations, evaluations.name(cell))
+            footer, name = evaluations.footer(cell), evaluations.name(cell)
+            mark = seen.mark(name, footer.seal)
+            if not (split := seen.splits.get(mark or "")):
+                split, reason = _read(evaluations, name)
                 lost += [reason] if reason else []
-                sound += [footer.seal] if footer.seal and not reason else []
-            found.append(footer.content)
-            done.append(cell)
-            origin.append(origins.origin(footer.seal, footer.signed))
+                sound |= {mark: split} if mark and not reason else {}
         except FileNotFoundError:
             missing.append(cell)
         except DamagedFileError as error:
             missing.append(cell)
             damaged.append(_set_aside(cell, evaluations, error))
+        else:
+            found.append(footer.content)
+            done.append(cell)
+            origin.append(whence := seen.origins.origin(footer.seal, footer.signed))
+            if samples := footer.content["samples"]:
+                tested.append(splits.Tested(cell.id, footer.content["recipe"], whence, samples, split))
     columns = {**_columns(experiment, done, found), "origin": origin}
     records = (account["provenance"].get("stated") for account in found)
     stated = {cell.id: record for cell, record in zip(done, records, strict=True) if record}
-    return _Part(
-        pa.record_batch([columns[name] for name in SCHEMA.names], SCHEMA), missing, damaged, stated, sound, lost
-    )
+    batch = pa.record_batch([columns[name] for name in SCHEMA.names], SCHEMA)
+    return _Part(batch, missing, damaged, stated, sound, lost, tested)
 
 
-def _unread(evaluations: Evaluations, name: str) -> str | None:
-    """Check a cell's files; return why its validation rows could not be asked, where that is so.
+def _read(evaluations: Evaluations, name: str) -> tuple[str, str | None]:
+    """Check a cell's files; return the digest of its split, and why its validation rows could not be asked, if so.
 
     Raises:
         DamagedFileError: The cell's own file cannot be trusted.
     """
+    reason = None
     try:
-        check(evaluations.checked(name))
+        check(whole := evaluations.checked(name))
     except LostRowsError as error:
-        check(evaluations.checked(name, validation=False))
-        return str(error)
-    return None
+        reason = str(error)
+        check(whole := evaluations.checked(name, validation=False))
+    return splits.of_rows(whole.rows), reason
 
 
 def _set_aside(cell: Cell, evaluations: Evaluations, error: DamagedFileError) -> str:

@@ -35,6 +35,9 @@ class Stored:
     name: str
     size: int
     modified: float
+    stamp: str = ""
+    """What differs whenever its bytes may: size and time of change; on this machine also the time of change of its
+    inode (ctime), inode and device. pyarrow does not tell an object's ETag."""
 
     @property
     def is_half_written(self) -> bool:
@@ -124,7 +127,8 @@ class Storage:
             selector = fs.FileSelector(f"{prefix}/{below}".rstrip("/"), allow_not_found=True, recursive=True)
             found = [info for info in store.get_file_info(selector) if info.type == fs.FileType.File]
             for info in sorted(found, key=lambda info: info.path):
-                yield Stored(info.path.removeprefix(f"{prefix}/"), info.size, info.mtime.timestamp())
+                stamp = f"{info.size} {info.mtime_ns}"
+                yield Stored(info.path.removeprefix(f"{prefix}/"), info.size, info.mtime.timestamp(), stamp)
         else:
             yield from _walk(self.root / below, f"{below}/" if below else "")
 
@@ -223,4 +227,8 @@ def _walk(folder: Path, prefix: str) -> Iterator[Stored]:
             continue
         with suppress(FileNotFoundError):  # another process has renamed or removed it
             state = entry.stat()
-            yield Stored(name, state.st_size, state.st_mtime)
+            yield Stored(name, state.st_size, state.st_mtime, _stamp(state))
+
+
+def _stamp(state: os.stat_result) -> str:
+    return f"{state.st_size} {state.st_mtime_ns} {state.st_ctime_ns} {state.st_ino} {state.st_dev}"

@@ -21,6 +21,8 @@ class Imported:
     unverified: int
     stated: tuple[str, ...]
     """Measures that are as their sender states them."""
+    diverged: int = 0
+    """How many diverged, as their senders state: unverified ones without rows."""
 
     @classmethod
     def among(cls, rows: Sequence[Mapping[str, Any]]) -> Self | None:
@@ -30,7 +32,8 @@ class Imported:
         if not foreign:
             return None
         stated = [name for name in MEASURES if name in STATED and any(row.get(name) is not None for row in foreign)]
-        return cls(len(foreign), len(rows), counts["unverified"], tuple(stated))
+        diverged = sum(row["state"] == "diverged" and row["origin"] == "unverified" for row in foreign)
+        return cls(len(foreign), len(rows), counts["unverified"], tuple(stated), diverged)
 
     def sentences(self) -> Iterator[Sentence]:
         """What to tell."""
@@ -42,6 +45,12 @@ class Imported:
             )
         else:
             yield "Imported cells: {cells} of {of}. A sample was rerun here with the same numbers.", told
+        if self.diverged:
+            counts = {"diverged": self.diverged, "cells": self.cells}
+            text = (
+                "That imported cells diverged is as stated by the sender, since no row tells it: {diverged} of {cells}."
+            )
+            yield text, counts
         if self.stated:
             yield (
                 "Of imported cells, these figures are as stated by the sender, since no row tells them: {names}.",

@@ -215,6 +215,21 @@ def statuses(states: Sequence[Status], nothing: str) -> RenderableType:
     return Group(*(_status(status) for status in states)) if states else Text(nothing)
 
 
+def outdated(changed: Mapping[str, Sequence[str] | None], *, of_one: bool) -> list[str]:
+    """Which finished cells of each experiment came from other code or elsewhere; None where that cannot be told.
+
+    Args:
+        changed: By the names of the experiments.
+        of_one: Whether one was asked for, which need not be named.
+    """
+    untold = ["whether its code has changed cannot be told without its file (status FILE.yaml)."]
+    return [
+        sentence if of_one else f"{name}: {sentence}"
+        for name, sentences in changed.items()
+        for sentence in (untold if sentences is None else sentences)
+    ]
+
+
 def _status(status: Status) -> RenderableType:
     from orchestrator.records.events import ROUTINE
 

@@ -84,7 +84,7 @@ VERDICTS = {"supported": "✓", "refuted": "✗", "equivalent": "≈", "undecide
 """With their icons, in the order of counting."""
 
 
-UNPAIRED = "Pairs of a seed that are of two environments, in no difference: {count}."
+UNPAIRED = "Pairs of a seed that are of two environments, or of one that is not pooled with that of most pairs, in no difference: {count}."  # noqa: E501 - one key of words.json
 REPLICAS = "Replicas that launch trains: {owed}."
 
 

@@ -123,7 +123,8 @@ def remarks(comparison: Comparison) -> list[str]:
         told.append(f"With {pairs} pairs of seeds no test free of assumptions can go below p = {p:.3g}.")
     if comparison.unpaired:
         one = comparison.unpaired == 1
-        apart = f"{comparison.unpaired} {'pair of a seed is' if one else 'pairs of a seed are'} of two environments"
+        pairs = f"{comparison.unpaired} {'pair of a seed is' if one else 'pairs of a seed are'}"
+        apart = f"{pairs} of two environments, or of one that is not pooled with that of most pairs,"
         again = f": launch trains {comparison.owed} {'replica' if comparison.owed == 1 else 'replicas'}"
         told.append(f"{apart} and in no difference{again if comparison.owed else ''}.")
     if comparison.missing:

@@ -126,7 +126,8 @@ def drawn() -> Callable[..., Evaluation]:
 
     def draw(samples: int = 50, classes: int = 10, seed: int = 0, skill: float = 0.0) -> Evaluation:
         random = np.random.default_rng(seed)
-        label = random.integers(0, classes, samples).astype(np.int32)
+        # Labels are those of the data, whatever the seed of the model.
+        label = np.random.default_rng(0).integers(0, classes, samples).astype(np.int32)
         scores = random.normal(size=(samples, classes)).astype(np.float32)
         scores[np.arange(samples), label] += skill
         return rows(scores, label)

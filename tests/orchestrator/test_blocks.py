@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.blocks import met, replicas, together, unpaired
+from orchestrator.blocks import POOLS, met, replicas, together, unpaired
 from orchestrator.experiment import Experiment
 from orchestrator.plan import Cell, plan
 
@@ -17,8 +17,12 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
 
+ALL = ("old", "new", "x", "y", "z", "here", "sent")
+"""Environments, of which any may be pooled with any other unless a test says otherwise."""
+
+
 def row(loss: str, seed: int, environment: str, started: float = 0.0, **more: Any) -> dict[str, Any]:
-    where = {"dataset": "digits", "backbone": "resnet8", "environment": environment, "started": started}
+    where = {"dataset": "digits", "backbone": "resnet8", "environment": environment, "started": started, POOLS: ALL}
     return {"loss": loss, "seed": seed, "state": "finished", **where, **more}
 
 
@@ -53,6 +57,27 @@ def test_of_equally_full_blocks_the_older_counts() -> None:
         mine = [row("b", 0, newer, 5), row("b", 0, older, 4)]
         theirs = [row("a", 0, newer, 5), row("a", 0, older, 6)]
         assert found(mine, theirs) == [(0, older)]
+
+
+@pytest.mark.parametrize(
+    ("licensed", "seeds"),
+    [({}, [0, 1, 2]), ({"here": ["there"]}, [0, 1, 2, 3, 4]), ({"there": ["here"]}, [0, 1, 2, 3, 4])],
+)
+def test_blocks_that_nothing_allows_to_pool_do_not_mix_over_seeds(
+    licensed: Mapping[str, Sequence[str]], seeds: Sequence[int]
+) -> None:
+    """All cells of one loss are here, all of the other there, and replicas on both sides bring the pairs together."""
+
+    def rows(loss: str, own: str, again: str, seeds: Collection[int]) -> list[dict[str, Any]]:
+        cells = [row(loss, seed, own, pools=licensed.get(own, ())) for seed in range(5)]
+        return [*cells, *(row(loss, seed, again, pools=licensed.get(again, ())) for seed in seeds)]
+
+    mine, theirs = rows("b", "here", "there", {3, 4}), rows("a", "there", "here", {0, 1, 2})
+    assert [seed for seed, _ in found(mine, theirs)] == seeds
+    assert unpaired(mine, theirs) == 5 - len(seeds)
+    assert {each["seed"] for each in together([*mine, *theirs])} <= set(range(5))
+    blocks = {each["environment"] for each in together([*mine, *theirs])}
+    assert len(blocks) == 1 or licensed
 
 
 def test_a_block_with_unverified_rows_comes_last() -> None:

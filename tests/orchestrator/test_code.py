@@ -128,6 +128,7 @@ def test_an_edited_loss_is_noticed_everywhere_and_is_not_pooled(done: Desk) -> N
     *every, others, older, anchors, refused, trusted, pooled, said, _ = done.run(
         "plan grid.yaml",
         "status grid.yaml",
+        "status",
         "compare grid.yaml",
         "compare grid.yaml --format markdown",
         "doctor grid.yaml",
@@ -143,6 +144,7 @@ def test_an_edited_loss_is_noticed_everywhere_and_is_not_pooled(done: Desk) -> N
     )
     for told in every:
         assert CHANGED in told
+    assert f"grid: {CHANGED}" in every[2]
     change = "code of loss 'squared' (my_losses.py) changed"
     for told in (older, others):
         assert f"A launch would first train 3 finished cells again ({change}): squared/resnet8/digits/s" in told

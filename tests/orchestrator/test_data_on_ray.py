@@ -58,6 +58,18 @@ class Told(Theirs):
         import hashlib
 
         return hashlib.sha256(LEVEL.read_bytes()).hexdigest()
+
+
+class Moving(Theirs):
+    """Other data in a worker process of Ray than in the launch."""
+
+    name = "moving"
+
+    def digest(self, data_dir):
+        import hashlib
+        import sys
+
+        return hashlib.sha256(b"worker" if "default_worker" in sys.argv[0] else b"launch").hexdigest()
 '''
 
 ASKED = """\
@@ -124,6 +136,14 @@ def test_a_digest_of_its_own_is_asked_by_plan(theirs: Path) -> None:
     (after,) = ids(theirs, DRIVER="1")
     assert None not in {before, after}
     assert before != after
+
+
+def test_a_worker_that_meets_other_data_than_planned_trains_nothing(theirs: Path) -> None:
+    (theirs / "asked.yaml").write_text(ASKED % "moving")
+    told = run(theirs, "launch", "asked.yaml", "--max-concurrent", "1", expect=1)
+    assert "the data of 'moving' on" in told
+    assert "are not those that the cell was planned for" in told
+    assert files(theirs) == set()
 
 
 @pytest.fixture

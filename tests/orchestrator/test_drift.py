@@ -32,7 +32,9 @@ from orchestrator.execution import worker
 from orchestrator.experiment import Experiment
 from orchestrator.fingerprints import Code
 from orchestrator.plan import Cell, Plan, plan
+from orchestrator.records import splits
 from orchestrator.records.evaluations import Evaluations
+from orchestrator.records.marks import stamped
 from orchestrator.records.results import aggregate
 from orchestrator.records.tracking import Tracking
 from orchestrator.report import across, page, tables
@@ -241,21 +243,51 @@ def test_the_losses_that_claims_compare_come_first() -> None:
 def test_old_meets_new_only_in_settings_where_new_cells_are_coming() -> None:
     there = [past(cell) for cell in CELLS]
     coming = [cell for cell in CELLS if cell.backbone == "resnet8"]
-    (meeting,) = meetings(there, coming, lambda _: told(NEW), ())
+    (meeting,) = meetings(there, coming, lambda _: [told(NEW)], ())
     assert meeting.settings == (("digits", "resnet8"),)
-    assert not meetings(there, [], lambda _: told(NEW), ())
-    assert not meetings(there, coming, lambda _: told(OLD), ())
+    assert not meetings(there, [], lambda _: [told(NEW)], ())
+    assert not meetings(there, coming, lambda _: [told(OLD)], ())
     others = [past(cell) for cell in CELLS if cell.loss != "softmax"]
-    assert not meetings(others, [cell for cell in coming if cell.loss == "softmax"], lambda _: told(NEW), ())
+    assert not meetings(others, [cell for cell in coming if cell.loss == "softmax"], lambda _: [told(NEW)], ())
+
+
+def test_each_environment_that_a_cluster_offers_needs_a_test_of_its_own() -> None:
+    there, coming = [past(cell) for cell in CELLS[:3]], list(CELLS[3:])
+    other, where = an_environment("2.15.0"), tuple({past.setting for past in there})
+    tested = Entry(0.0, OLD, NEW, NEW, where, (Anchor("c", "n", where[0], {}, {}, identical=True),))
+    found = {each.expected: each for each in meetings(there, coming, lambda _: [told(NEW), told(other)], [tested])}
+    assert found.keys() == {NEW, other}
+    assert (found[NEW].untested, found[other].untested) == ([], list(where))
+    back = replace(tested, old=NEW, expected=OLD, new=OLD)
+    (found_back,) = meetings(there, coming, lambda _: [told(NEW)], [back])
+    assert found_back.untested == [], "it does not matter which of the two is older"
+
+
+def test_anchors_on_one_machine_say_nothing_of_a_machine_that_nobody_knows_yet() -> None:
+    there, coming = [past(cell) for cell in CELLS[:3]], list(CELLS[3:])
+    nobody = {**told(NEW), "instruction_set": None, "onednn_isa": None}
+    where = tuple({past.setting for past in there})
+    tested = Entry(0.0, OLD, Environment.of(nobody), NEW, where, (Anchor("c", "n", where[0], {}, {}, identical=True),))
+    (meeting,) = meetings(there, coming, lambda _: [nobody], [tested])
+    assert meeting.untested == list(where)
+    (meeting,) = meetings(there, coming, lambda _: [told(NEW)], [tested])
+    assert meeting.untested == []
+
+
+def test_two_environments_are_tested_once_although_each_has_old_and_new_cells() -> None:
+    coming = [cell for cell in CELLS if (cell.loss, cell.backbone) == (CELLS[0].loss, CELLS[0].backbone)]
+    both = [past(coming[0]), replace(past(coming[1]), environment=NEW)]
+    (meeting,) = meetings(both, coming, lambda _: [told(OLD), told(NEW)], ())
+    assert {meeting.old, meeting.expected} == {OLD, NEW}
 
 
 def test_other_code_of_a_loss_concerns_the_cells_of_that_loss_in_all_settings() -> None:
     there = [past(cell) for cell in CELLS]
     coming = [cell for cell in CELLS if (cell.backbone, cell.loss) == ("resnet8", "softmax")]
-    (meeting,) = meetings(there, coming, lambda _: told(OLD, loss="bb"), ())
+    (meeting,) = meetings(there, coming, lambda _: [told(OLD, loss="bb")], ())
     assert (meeting.old, meeting.expected) == (LossCode("softmax", "aa"), LossCode("softmax", "bb"))
     assert meeting.settings == (("digits", "resnet20"), ("digits", "resnet8"))
-    assert not meetings(there, coming, lambda _: told(OLD), ())
+    assert not meetings(there, coming, lambda _: [told(OLD)], ())
 
 
 # What they say
@@ -628,8 +660,10 @@ class Bench:
             lower = (account.metrics["uniform_accuracy"] or 0.0) - alter(past.cell)
             shifted = replace(account, metrics={**account.metrics, "uniform_accuracy": lower}, provenance=recorded)
             self.evaluations.publish(past.cell.recipe, shifted, rows, self.evaluations.validation(past.cell))
-            seal = self.evaluations.footer(past.cell).seal  # else the rows would be asked, which tell the old figures
-            self.evaluations.checked_marks.add([seal] if seal else [])
+            # Else the rows would be asked, which tell the old figures.
+            seal, name = self.evaluations.footer(past.cell).seal or "", self.evaluations.name(past.cell)
+            mark = stamped(seal, self.evaluations.stamps([past.cell])[name])
+            self.evaluations.checked_marks.add({mark: splits.digest(rows.sample, rows.label)})
 
     def contents(self) -> dict[str, bytes | None]:
         return {name: self.evaluations.storage.read(name) for name in self.evaluations.names()}
@@ -732,7 +766,7 @@ def test_a_replica_of_an_edited_loss_is_trained_only_where_anchors_allow_it(benc
 def test_a_replica_meets_other_code_of_its_loss_and_no_other_environment() -> None:
     again = CELLS[0].again_in("0a1b2c3d")
     there = [past(cell) for cell in CELLS]
-    (meeting,) = meetings(there, [again], lambda _: told(NEW, loss="bb"), ())
+    (meeting,) = meetings(there, [again], lambda _: [told(NEW, loss="bb")], ())
     assert (meeting.old, meeting.expected) == (LossCode(again.loss, "aa"), LossCode(again.loss, "bb"))
 
 

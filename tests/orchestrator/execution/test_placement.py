@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter, defaultdict
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -74,6 +75,29 @@ def test_a_group_stays_where_it_began() -> None:
     assert places.place(a_cell("bce_unified", 0)) == first
     other = places.place(a_cell("softmax", 1))
     assert other in {("a",), ("b",)} - {first}, "where there is more room"
+
+
+def test_a_group_goes_where_another_launch_is_at_work_on_it_or_is_left_to_it() -> None:
+    clock = Clock()
+    places = Placement(environment, clock=clock)
+    places.found([replace(node("a"), host="one"), replace(node("b", "avx512", cpus=8), host="two")])
+    group = ("digits", "resnet8", 0)
+    running: dict[Any, set[str]] = {group: {"one"}}
+    places.others = lambda: running
+    assert places.place(a_cell("softmax", 0)) == ("a",)
+    assert places.place(a_cell("softmax", 1)) == ("b",), "where there is more room"
+    running = {group: {"far away"}}
+    clock.now += 3
+    assert places.place(a_cell("softmax", 0)) == "wait"
+    assert places.place(a_cell("softmax", 0).again_in(AVX2)) == ("a",), "a replica has its place"
+    running = {}
+    clock.now += 3
+    places.ended(a_cell("softmax", 0), AVX2)
+    assert places.place(a_cell("bce_unified", 0)) == ("a",), "what it did is there to be joined"
+    running = {("digits", "resnet8", 1): {"far away"}}
+    clock.now += 3
+    places.taken(a_cell("softmax", 1), ("b",))
+    assert places.place(a_cell("bce_unified", 1)) == ("b",), "it has begun here as well"
 
 
 def test_all_machines_of_an_environment_will_do() -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from PIL import Image
 
 from orchestrator import fingerprints, processor, wiring
 from orchestrator.execution import worker
@@ -18,6 +21,8 @@ from orchestrator.records.checkpoints import Checkpoints
 from orchestrator.records.evaluations import Evaluations
 from orchestrator.records.recorder import Recorder
 from orchestrator.records.tracking import Untracked
+from trainers.datasets import MissingDataError
+from trainers.datasets.image_folder import ImageFolder
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -111,3 +116,20 @@ def test_a_finished_cell_records_its_code_and_its_processor(working: Worker, tmp
     assert {name: told[name] for name in ("fingerprints", "distributions")} == fingerprints.recorded(CELL.recipe)
     assert (told["instruction_set"], told["onednn_isa"]) == (processor.instruction_set(), processor.onednn_isa())
     assert "trainers_sha256" not in told
+
+
+def test_a_worker_hashes_its_data_again_where_the_launch_asks_for_it(tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        for level, kind in enumerate(("hole", "ok")):
+            path = tmp_path / "parts" / split / kind / "0.png"
+            path.parent.mkdir(parents=True)
+            Image.new("L", (8, 8), 100 * level).save(path)
+    dataset = ImageFolder(path=str(tmp_path / "parts"), size=8)
+    worker.loaded.cache_clear()
+    true = worker.loaded(dataset, tmp_path).content
+    for known in tmp_path.rglob("hashes-*.json"):  # as if no change had left a trace
+        known.write_text(re.sub(r'"[0-9a-f]{64}"', json.dumps("0" * 64), known.read_text()))
+    worker.loaded.cache_clear()
+    with pytest.raises(MissingDataError, match="--rehash"):
+        worker.loaded(dataset, tmp_path)
+    assert worker.loaded(dataset, tmp_path, rehash=True).content == true

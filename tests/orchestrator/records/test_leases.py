@@ -177,6 +177,16 @@ def test_a_launch_that_stood_still_too_long_takes_no_more_cells(index: Registry)
     frozen.__exit__(None, None, None)
 
 
+def test_a_launch_knows_what_others_run_and_where(index: Registry) -> None:
+    with held(index, plan()) as mine, held(index, plan(), join=True) as theirs:
+        assert mine.claim(cell(0)) == theirs.claim(cell(1)) == theirs.claim(cell(2)) == "mine"
+        index.started(cell(1), "first", node="far", started=1.0)
+        assert mine.others() == {cell(1).id: "far", cell(2).id: socket.gethostname()}
+        assert theirs.others() == {cell(0).id: socket.gethostname()}
+    with held(index, plan()) as mine:
+        assert mine.others() == {}
+
+
 def test_a_lease_is_renewed_while_it_is_held(index: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(leases, "RENEWAL", 0.05)
     with held(index, plan()) as lease:

@@ -111,6 +111,22 @@ def test_where_files_cannot_be_linked_there_is_a_secret_all_the_same(
     assert secret(tmp_path) == first
 
 
+@pytest.mark.parametrize("spoilt", [b"", b"\n", b"abc", 64 * b"x", 63 * b"a"])
+def test_a_file_without_a_secret_is_replaced_and_makes_nobodys_cells_ours(
+    spoilt: bytes, asked: Plan, theirs: Workspace, an_account: Callable[..., Account], drawn: Callable[..., Evaluation]
+) -> None:
+    cell, rows = asked.cells[0], drawn()
+    assert isinstance(theirs.root, Path)
+    evaluations = Evaluations(theirs.evaluations)
+    (theirs.root / "origin.key").write_bytes(spoilt)
+    (theirs.root / "evaluations" / evaluations.name(cell)).write_bytes(encoded(an_account(cell, rows), rows, spoilt))
+    assert told(asked, evaluations) == ["unverified"] * CELLS
+    made = secret(theirs.root)
+    assert len(made) == 64
+    assert made == secret(theirs.root) == (theirs.root / "origin.key").read_bytes() != spoilt
+    assert told(asked, evaluations) == ["unverified"] * CELLS
+
+
 def test_a_prepared_workspace_has_its_secret_before_any_worker_runs(tmp_path: Path) -> None:
     prepared(Workspace(tmp_path / "runs"))
     key = (tmp_path / "runs" / "origin.key").read_bytes()
@@ -217,6 +233,22 @@ def test_a_comparison_counts_imported_cells_and_names_what_the_sender_states(ask
     assert "as stated by the sender" in said
     told: dict[str, Any] = found.to_json()["imported"]
     assert (told["cells"], told["unverified"]) == (CELLS, CELLS)
+
+
+def test_that_imported_cells_diverged_is_as_their_sender_states(
+    asked: Plan, an_account: Callable[..., Account], tmp_path: Path
+) -> None:
+    theirs, ours = Workspace(tmp_path / "lost"), Evaluations(tmp_path / "ours" / "evaluations")
+    for cell in asked.cells:
+        account = an_account(cell, state="diverged", metrics={}, samples=0)
+        Evaluations(theirs.evaluations).publish(cell.recipe, account, None)
+    export(asked, theirs, tmp_path / "lost.out")
+    assert len(import_(tmp_path / "lost.out", ours).taken) == CELLS
+    found = Imported.among(aggregate(asked, ours).rows())
+    assert found is not None
+    assert (found.diverged, found.unverified) == (CELLS, CELLS)
+    assert "That imported cells diverged is as stated by the sender, since no row tells it: 4 of 4." in found.told()
+    assert found.to_json()["diverged"] == CELLS
 
 
 def test_of_cells_trained_here_nothing_is_said(asked: Plan, theirs: Workspace) -> None:

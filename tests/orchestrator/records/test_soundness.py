@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import tracemalloc
+from contextlib import suppress
 from dataclasses import replace
 from hashlib import sha256
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,8 +19,8 @@ import pytest
 from orchestrator.errors import DamagedFileError
 from orchestrator.experiment import Experiment
 from orchestrator.plan import Plan, plan
-from orchestrator.records import soundness
-from orchestrator.records.cell_file import SCHEMA, encoded
+from orchestrator.records import pages, soundness
+from orchestrator.records.cell_file import SCHEMA, columns, encoded
 from orchestrator.records.evaluations import Evaluations
 from orchestrator.records.marks import Marks
 from orchestrator.records.publication import export, import_
@@ -28,7 +31,6 @@ from trainers.metrics import MEASURES, STATED, from_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from orchestrator.plan import Cell
     from orchestrator.records.evaluations import Account
@@ -258,6 +260,47 @@ def test_a_small_file_that_claims_four_hundred_million_rows_is_refused_in_little
     assert "claims to hold 4,000,000 rows in" in problem
 
 
+def test_a_list_that_claims_many_million_scores_is_refused_before_it_is_decoded(
+    asked: Plan, an_account: Accounts, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cell, there, scores = asked.cells[0], Evaluations(folder / "evaluations"), 40_000_000
+    first = there.evaluation(cell)
+    text = pq.read_metadata(pa.BufferReader(encoded(an_account(cell, samples=1), None))).metadata[b"cell"]
+    honest = pa.table(columns(first), schema=SCHEMA).slice(0, 1)
+    many = pa.ListArray.from_arrays(
+        pa.array([0, scores], pa.int32()), pa.nulls(scores, pa.float32()), type=SCHEMA.field("scores").type
+    )
+    sink = pa.BufferOutputStream()
+    with pq.ParquetWriter(sink, SCHEMA, compression="zstd", store_schema=False) as writer:
+        writer.write_table(honest.set_column(SCHEMA.get_field_index("scores"), SCHEMA.field("scores"), many))
+        writer.add_key_value_metadata({"cell": text, "cell_sha256": sha256(text).hexdigest(), "rows_sha256": "0" * 64})
+    content = sink.getvalue().to_pybytes()
+    assert len(content) < 100_000
+    replaced(folder, f"evaluations/{there.name(cell)}", content)
+    monkeypatch.setattr(pq.ParquetFile, "read", lambda *_, **__: pytest.fail("it was decoded"))
+    with pytest.raises(
+        DamagedFileError, match=r"claims to hold [\d,]+ values and [\d,]+ bytes in one page of its 1 rows"
+    ):
+        there.checked(there.name(cell))
+
+
+@pytest.mark.parametrize("cut", [0, 1, 7, 20, 400])
+def test_headers_that_make_no_sense_are_refused(drawn: Rows, asked: Plan, an_account: Accounts, cut: int) -> None:
+    content = encoded(an_account(asked.cells[0]), drawn())
+    rows = [each.values for each in pages.claimed(content)]
+    assert max(rows) == 50 * 10
+    if cut:
+        with pytest.raises(ValueError, match=r".+"):
+            list(pages.claimed(content[:-cut]))
+    length = int.from_bytes(content[-8:-4], "little")
+    draw = np.random.default_rng(cut)
+    for _ in range(200):
+        spoilt = bytearray(content)
+        spoilt[int(draw.integers(len(content) - 8 - length, len(content) - 8))] ^= 1 << int(draw.integers(8))
+        with suppress(ValueError):
+            list(pages.claimed(bytes(spoilt)))
+
+
 ILL_TYPED: dict[str, Any] = {
     "fingerprints": "x",
     "distributions": {"loss": 3},
@@ -384,9 +427,26 @@ def test_rows_are_read_once_and_again_where_no_mark_says_so(
     assert again.table.equals(first.table)
     seals = ours.checked_marks.seals()
     assert len(seals) == CELLS
-    (ours.folder.parent / "marks" / f"{ours.checked_marks.kind}.txt").write_text("nonsense\n" + max(seals))  # pyright: ignore[reportAttributeAccessIssue]
+    marks = Path(str(ours.folder.parent)) / "marks" / f"{ours.checked_marks.kind}.txt"
+    marks.write_text("nonsense\n" + max(marks.read_text().splitlines()))
     aggregate(asked, ours)
     assert len(read) == 2 * CELLS - 1
+
+
+@pytest.mark.parametrize("folder_of", ["evaluations", "validation"])
+def test_a_file_that_changed_after_it_was_checked_is_read_again(
+    folder: Path, asked: Plan, ours: Evaluations, folder_of: str
+) -> None:
+    """Also where its footer, size and time of change are as they were."""
+    import_(folder, ours)
+    assert aggregate(asked, ours).damaged == ()
+    path = Path(str(ours.folder.parent)) / folder_of / ours.name(asked.cells[0])
+    content, before = bytearray(path.read_bytes()), path.stat()
+    content[100] ^= 1
+    path.write_bytes(bytes(content))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    found = aggregate(asked, ours)
+    assert len(found.damaged if folder_of == "evaluations" else found.lost) == 1
 
 
 def test_a_mark_is_of_one_account_and_its_rows(

@@ -40,7 +40,7 @@ def scored(seed: int, shift: float, classes: int = 10, samples: int = SAMPLES) -
     draw = np.random.default_rng(seed)
     rival = draw.normal(shift, 1.5, samples).astype(np.float32)
     positive = (rival + draw.normal(4, 2, samples)).astype(np.float32)
-    label = draw.integers(0, classes, samples).astype(np.int32)
+    label = np.random.default_rng(0).integers(0, classes, samples).astype(np.int32)  # those of the data
     top = np.maximum(positive, rival)
     prediction = np.where(positive > rival, label, (label + 1) % classes).astype(np.int32)
     return Evaluation(np.arange(samples, dtype=np.int32), label, prediction, positive, rival, top, top)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from orchestrator.blocks import POOLS
 from orchestrator.experiment import Experiment
 from orchestrator.looks import Looked
 from orchestrator.report import across, prospects, tables
@@ -67,8 +68,8 @@ def test_a_difference_across_environments_counts_nowhere() -> None:
     assert found.lines[1].tests
     assert math.isnan(found.lines[1].tests["uniform_accuracy"].t)
     assert (
-        "3 pairs of a seed are of two environments and in no difference: launch trains 3 replicas."
-        in tables.caption(found)
+        "3 pairs of a seed are of two environments, or of one that is not pooled with that of most pairs, and in no "
+        "difference: launch trains 3 replicas." in tables.caption(found)
     )
     assert json.loads(json.dumps(found.to_json(), allow_nan=False))["unpaired"] == 3
 
@@ -83,10 +84,13 @@ def test_with_replicas_the_difference_is_that_of_one_environment() -> None:
     assert found.lines[0].finished == 3
 
 
-def test_seeds_of_several_environments_pair_each_in_its_own() -> None:
+@pytest.mark.parametrize(("pools", "pairs"), [([], 3), (["old", "new"], 4)])
+def test_seeds_of_several_environments_pair_each_in_its_own_where_these_may_be_pooled(
+    pools: list[str], pairs: int
+) -> None:
     rows = [*CELLS, row("a", 3, 0.1, "new"), *(row("b", seed, 0.52 + seed / 100) for seed in range(3))]
-    found = compare(asked("a", "b", seeds=4), [*rows, row("b", 3, 0.12, "new")])
-    assert difference(found).n == 4
+    found = compare(asked("a", "b", seeds=4), [{**each, POOLS: pools} for each in (*rows, row("b", 3, 0.12, "new"))])
+    assert (difference(found).n, found.unpaired) == (pairs, 4 - pairs)
     assert difference(found).estimate == pytest.approx(0.02)
 
 
