@@ -355,7 +355,7 @@ class _View:
         return [metric for metric in metrics if any(row[metric] is not None for row in self.finished)]
 
     def costs(self) -> list[dict[str, list[str]]]:
-        """Mean seconds, training seconds, images per second and parameters of each loss, setting by setting."""
+        """Cells, mean seconds, training seconds, images per second and parameters of each loss, setting by setting."""
         cells = {cell.id: (cell.dataset, cell.backbone, cell.loss) for cell in self.plan.cells}
         spent: defaultdict[tuple[str, ...], list[Account]] = defaultdict(list)
         for account in self.accounts:
@@ -364,7 +364,10 @@ class _View:
         names = ("seconds", "train_seconds", "images_per_second", "parameters")
         return [
             {
-                loss: [_mean(getattr(account, name) for account in spent[*setting, loss]) for name in names]
+                loss: [
+                    f"{len(spent[*setting, loss])}",
+                    *(_mean(getattr(account, name) for account in spent[*setting, loss]) for name in names),
+                ]
                 for loss in self.losses
             }
             for setting in self.settings
@@ -607,6 +610,7 @@ def across_heading(standings: across.Standings) -> Said:
 def across_caption(overall: across.Overall) -> list[Said]:
     """What the numbers over all settings are."""
     seeds = overall.standings[0].seeds
+    runs = seeds * overall.settings
     told = [
         say(
             "Rank: mean over data sets ({datasets}), backbones averaged; 1 is best. These settings: mean difference to {baseline} over the {settings} settings as given, in points, ± half of the 95 % Student t interval over seeds (n = {seeds}; one has no interval).",  # noqa: E501 - one key of words.json
@@ -629,10 +633,12 @@ def across_caption(overall: across.Overall) -> list[Said]:
         text = "Nothing is said of other data sets: that takes {fewest}; backbones on one data set share its images and seeds."  # noqa: E501 - one key of words.json
         told.append(say(text, fewest=FEWEST_DATASETS))
     if seeds >= across.ENOUGH_SEEDS:
-        told.append(say("Interquartile mean: of all runs, with a bootstrap interval."))
+        told.append(
+            say("Interquartile mean: of all runs of a loss (n = {runs}), with a bootstrap interval.", runs=runs)
+        )
     else:
-        text = "Interquartile mean: of all runs; its bootstrap interval holds from {seeds} seeds on."
-        told.append(say(text, seeds=across.ENOUGH_SEEDS))
+        text = "Interquartile mean: of all runs of a loss (n = {runs}); its bootstrap interval holds from {seeds} seeds on."  # noqa: E501 - one key of words.json
+        told.append(say(text, runs=runs, seeds=across.ENOUGH_SEEDS))
     told.append(say("Gap: mean shortfall from 100. Cells that diverged count as 0."))
     return told
 

@@ -290,7 +290,8 @@ def across_caption(overall: Overall) -> str:
                 f"Nothing is said of other data sets: that takes {FEWEST_DATASETS}; backbones on one data set share "
                 "its images and seeds."
             )
-        told.append(f"IQM: interquartile mean{_of_bootstrap(seeds)}; gap: mean shortfall from 100. Diverged: 0.")
+        runs = f"{seeds * overall.settings} runs{_of_bootstrap(seeds)}"
+        told.append(f"IQM: interquartile mean of {runs}; gap: mean shortfall from 100. Diverged: 0.")
         if overall.says_of_others and power.is_impossible(
             overall.datasets, len(overall.standings[0].losses) - 1, ALPHA, "wilcoxon"
         ):
