@@ -69,7 +69,7 @@ def an_account(drawn: Callable[..., Evaluation]) -> Callable[..., Account]:
     def make(
         cell: Cell, test: Evaluation | None = None, validation: Evaluation | None = None, **changes: Any
     ) -> Account:
-        measures = from_rows(test or drawn(), validation, [], 0.5)
+        measures = from_rows(test or drawn(), validation, [], 0.5, decide_by=cell.recipe.loss.decide_by)
         fields: dict[str, Any] = {
             "cell_id": cell.id,
             "state": "finished",

@@ -21,7 +21,7 @@ MEASURES = {
     "accuracy_at_validation_threshold": "share of test samples right at that threshold",
     "threshold_spread": "standard deviation over classes of the best threshold of each",
     "temperature": "T of least negative log-likelihood of softmax(scores / T) on the validation split",
-    "temperature_at_edge": "1 where an end of the grid of temperatures does as well, so that no best one was found; else 0",
+    "temperature_at_edge": "1 where an end of the grid of temperatures does as well, so that none was found; else 0",
     "uniform_accuracy_probability": "as uniform_accuracy, on softmax probabilities at T = 1",
     "uniform_accuracy_calibrated": "as uniform_accuracy, on softmax probabilities at the validation split's T",
     "uniform_accuracy_centred": "as uniform_accuracy, on scores less the midpoint of a sample's two highest",

@@ -41,6 +41,7 @@ COLUMNS = {
     "dataset": "string",
     "seed": "int64",
     "state": "string",
+    "decide_by": "string",
     "samples": "int64",
     "sample_wise_accuracy": "double",
     "class_wise_accuracy": "double",
@@ -102,6 +103,30 @@ def test_the_columns_of_the_contract_are_there_in_their_order() -> None:
     there = {name: str(kind) for name, kind in zip(results.SCHEMA.names, results.SCHEMA.types, strict=True)}
     assert [name for name in there if name in COLUMNS] == list(COLUMNS)
     assert {name: there[name] for name in COLUMNS} == COLUMNS
+
+
+ADDED = (
+    *("temperature_at_edge", "uniform_accuracy_sigmoid", "sample_wise_accuracy_sigmoid"),
+    *("macro_accuracy", "head_accuracy", "medium_accuracy", "tail_accuracy", "training_accuracy"),
+    *("calibration_error_sigmoid", "negative_log_likelihood", "negative_log_likelihood_sigmoid"),
+    *("brier_score", "brier_score_sigmoid", "area_under_risk_coverage_probability", "means_from_simplex"),
+    *("open_auroc_calibrated", "open_fpr95_probability", "open_fpr95_energy"),
+    *("open_oscr_probability", "open_oscr_energy", "shift_accuracy_at_validation_threshold"),
+)
+
+
+def test_the_measures_that_came_later_are_there() -> None:
+    assert {str(results.SCHEMA.field(name).type) for name in ADDED} == {"double"}
+
+
+def test_a_row_says_by_what_its_loss_decides(evaluations: Evaluations, publish: Any) -> None:
+    fields = {"name": "asked", "backbones": ["resnet8"], "datasets": ["digits"], "seeds": 1, "baseline": "softmax"}
+    losses = ["softmax", "softmax_calibrated", {"name": "bce", "as": "yes_or_no", "decide_by": "sigmoid"}]
+    asked = plan(Experiment.model_validate({**fields, "losses": losses}))
+    for cell in asked.cells:
+        publish(cell)
+    found = {row["loss"]: row["decide_by"] for row in results.aggregate(asked, evaluations).rows()}
+    assert found == {"softmax": "raw", "softmax_calibrated": "calibrated", "yes_or_no": "sigmoid"}
 
 
 def test_every_done_cell_has_a_row_under_its_label(asked: Plan, evaluations: Evaluations, publish: Any) -> None:
