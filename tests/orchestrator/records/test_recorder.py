@@ -19,9 +19,12 @@ from orchestrator.outcome import Attempt
 from orchestrator.plan import plan
 from orchestrator.records.evaluations import Evaluations
 from orchestrator.records.recorder import Recorder
+from orchestrator.records.soundness import check
 from orchestrator.records.tracking import Tracking, Untracked
 from orchestrator.verification import Left, compare
 from trainers.data import split
+from trainers.datasets import Images, TrainTest
+from trainers.evaluation import ALL
 from trainers.fit import fit
 
 if TYPE_CHECKING:
@@ -45,9 +48,9 @@ def cell(a_cell: Callable[..., Cell]) -> Cell:
     return a_cell("bce_unified", epochs=1)
 
 
-def trained(recorder: Recorder, cell: Cell, tmp_path: Path) -> Fit:
+def trained(recorder: Recorder, cell: Cell, tmp_path: Path, data: TrainTest | None = None) -> Fit:
     """Train and record a cell as a worker does."""
-    data = cell.recipe.dataset.load(tmp_path)
+    data = data or cell.recipe.dataset.load(tmp_path)
     with recorder.open(cell) as log:
         found = fit(cell.recipe, data, observer=log.epoch)
         log.finished(found, Attempt("here", time.time(), 2.0))
@@ -83,6 +86,41 @@ def test_the_file_holds_the_rows_of_both_splits_and_what_was_fitted(cell: Cell, 
     assert found.validation is not None
     np.testing.assert_array_equal(rows.scores, found.validation.scores)
     np.testing.assert_array_equal(rows.sample, found.validation.sample)
+
+
+LOSSES = [
+    "softmax",
+    "bce",
+    {"name": "bce_fixed", "bias": 1.5},
+    "bce_diverse",
+    "focal",
+    "softmax_calibrated",
+    *({"name": "bce_diverse", "decide_by": by} for by in ("probability", "calibrated", "sigmoid")),
+]
+
+
+@pytest.mark.parametrize("loss", LOSSES, ids=str)
+def test_what_a_cell_states_follows_from_its_rows_whatever_decides(
+    a_cell: Callable[..., Cell], loss: Any, tmp_path: Path
+) -> None:
+    cell, recorder = a_cell(loss, epochs=1), Recorder(Evaluations(tmp_path / "evaluations"), Untracked(), {})
+    found = trained(recorder, cell, tmp_path)
+    assert found.metrics["brier_score"] is not None
+    check(recorder.evaluations.checked(recorder.evaluations.name(cell)))
+
+
+def test_of_many_classes_what_the_kept_scores_do_not_tell_is_as_stated(
+    a_cell: Callable[..., Cell], tmp_path: Path
+) -> None:
+    cell, recorder = a_cell("bce_diverse", epochs=1), Recorder(Evaluations(tmp_path / "evaluations"), Untracked(), {})
+    labels = np.repeat(np.arange(ALL + 1), 3)
+    draw = np.random.RandomState(0)
+    images = Images(draw.randint(0, 256, (len(labels), 1, 8, 8)).astype(np.uint8), labels)
+    found = trained(recorder, cell, tmp_path, TrainTest(images, images, ALL + 1))
+    for name in ("brier_score", "brier_score_sigmoid", "sample_wise_accuracy_sigmoid", "calibration_error_sigmoid"):
+        assert found.metrics[name] is not None
+    assert recorder.evaluations.account(cell).scores == "top"
+    check(recorder.evaluations.checked(recorder.evaluations.name(cell)))
 
 
 SWITCHING = """
