@@ -316,12 +316,12 @@ def changed(plan: Plan, rows: list[dict[str, Any]]) -> list[str]:
 
 
 def outdated(asked: Experiment, place: Workspace) -> list[str]:
-    """As `changed`, of an experiment whose recipes are all found; nothing of another."""
+    """As `changed`, of an experiment whose recipes are all found, whatever seeds it has now; nothing of another."""
     known = contents(asked, place, None)
     stage = trials(asked, place, known)
     if stage and not stage.over:
         return []
-    cells = final(asked, stage, known)
+    cells = whole(final(asked, stage, known), asked, place, None)
     return changed(cells, recorded(cells, place))
 
 

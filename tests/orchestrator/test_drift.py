@@ -732,6 +732,13 @@ def test_old_cells_of_seeds_that_are_not_asked_for_count_as_well(bench: Bench) -
     assert "3 old cells trained again differ" in foreseen.refusals[0]
 
 
+def test_status_names_old_cells_of_seeds_that_were_not_asked_for_last(bench: Bench) -> None:
+    bench.age(lambda _: 0.0)
+    for seeds in ("2,3", "2"):
+        (said,) = wiring.outdated(wiring.experiment(bench.file, seeds=seeds), bench.place)
+        assert said.startswith("4 finished cells came from another environment")
+
+
 def test_old_cells_on_another_backbone_count_beside_new_code_of_their_loss(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
