@@ -35,6 +35,7 @@ from orchestrator.statistics.verdicts import Verdict
 
 if TYPE_CHECKING:
     from orchestrator.trials import Tuned
+    from trainers.evaluation import DecideBy
 
 ALWAYS = ("sample_wise_accuracy", "uniform_accuracy")
 """What every comparison shows; claims may be about any measure."""
@@ -187,6 +188,8 @@ class Comparison:
     """The environments that the cells come from, and whether they may be pooled; None where it is one."""
     threshold: Threshold = "validation"
     """How the threshold is chosen of a model that is deployed."""
+    decide_by: Mapping[str, DecideBy] = field(default_factory=dict)
+    """By what losses decide, where that is not their raw scores."""
     audit: Audit | None = None
     """What each loss was given; None where there is one alone."""
     data: Data = NOTHING
@@ -231,7 +234,7 @@ class Comparison:
 
     def to_json(self) -> dict[str, Any]:
         """Plain numbers and names; NaN where an interval does not exist becomes None."""
-        about = ("experiment", "question", "baseline", "missing", "diverged", "collapsed", "threshold")
+        about = ("experiment", "question", "baseline", "missing", "diverged", "collapsed", "threshold", "decide_by")
         about += ("unpaired", "owed")
         return _plain(
             {
@@ -330,6 +333,7 @@ def compare(
         sequence=experiment.sequence,
         pool=pool,
         threshold=experiment.threshold,
+        decide_by=_decide_by(experiment),
         audit=contest,
         data=data or NOTHING,
         machines=None
@@ -415,6 +419,13 @@ def _marked(finding: Finding, experiment: Experiment, contest: Audit | None) -> 
         here = contest.between(question.dataset, question.backbone, question.claim.challenger, question.claim.baseline)
         unequal += [each for each in here if each not in unequal]
     return replace(finding, unequal=tuple(unequal))
+
+
+def _decide_by(experiment: Experiment) -> dict[str, DecideBy]:
+    found: dict[str, DecideBy] = {choice.label: experiment.loss(choice.label).decide_by for choice in experiment.losses}
+    for label in [label for label, by in found.items() if by == "raw"]:
+        del found[label]
+    return found
 
 
 def _limited(finding: Finding, experiment: Experiment, by_key: Mapping[Key, Sequence[Row]]) -> Finding:

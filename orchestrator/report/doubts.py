@@ -80,6 +80,13 @@ def looked(comparison: Comparison) -> Iterator[Sentence]:
         yield text, {}
 
 
+def kinds(comparison: Comparison) -> Sentence | None:
+    """By what losses decide, where some do not by raw scores."""
+    told = ", ".join(f"{loss} ({by})" for loss, by in comparison.decide_by.items())
+    text = "Not raw scores but what 'decide_by' says is compared with the threshold, and called uniform: {losses}."
+    return (text, {"losses": told}) if told else None
+
+
 WRONG = {3: (10, 73), 5: (12, 58), 10: (9, 36), 20: (8, 13)}
 """Percent of simulated experiments, of one claim and no true difference, with a wrong verdict, by seeds: where
 differences are exponential, and where one seed in ten collapses by 40 points (benchmarks.verdicts)."""

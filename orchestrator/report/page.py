@@ -28,7 +28,7 @@ from orchestrator.report import across, figures, tables, within
 from orchestrator.report.comparison import Comparison, Finding, Line
 from orchestrator.report.contest import Contest, Setting, told_of
 from orchestrator.report.curves import GRID, Curve, gather
-from orchestrator.report.doubts import assumption, looked
+from orchestrator.report.doubts import assumption, kinds, looked
 from orchestrator.report.doubts import difference as found
 from orchestrator.report.doubts import doubts as sentences
 from orchestrator.report.styles import COLOURS, Look, look
@@ -254,6 +254,11 @@ class _View:
             counts = Counter((finding.verdict, finding.marked) for finding in findings)
             ordered = {found: counts[found] for found in sorted(counts, key=lambda each: [*VERDICTS].index(each[0]))}
             yield Judged(claim.id, statement(claim), dated(self.comparison.when(claim)), ordered, findings)
+
+    def kinds(self) -> Said | None:
+        """By what losses decide, where some do not by raw scores."""
+        told = kinds(self.comparison)
+        return _said(told) if told else None
 
     def stated_after(self) -> bool:
         """Whether some claim was stated after results."""

@@ -14,7 +14,7 @@ from rich.text import Text
 from orchestrator.experiment import Claim, Threshold
 from orchestrator.report.across import ENOUGH_SEEDS, Overall, Standing, Standings
 from orchestrator.report.comparison import ALPHA, Comparison, Finding, Line, Tested
-from orchestrator.report.doubts import assumption, difference, looked
+from orchestrator.report.doubts import assumption, difference, kinds, looked
 from orchestrator.report.doubts import doubts as sentences
 from orchestrator.sentences import filled
 from orchestrator.stated import When
@@ -147,7 +147,9 @@ def fairness(comparison: Comparison) -> list[str]:
     """How the threshold was chosen, what losses were given, whether cells may be pooled, and which were imported."""
     found = (comparison.audit, comparison.pool, comparison.data, comparison.machines, comparison.imported)
     parts = (part for part in found if part)
-    return [PROTOCOLS[comparison.threshold], *(line for part in parts for line in part.told())]
+    kind = kinds(comparison)
+    told = [filled(kind)] if kind else []
+    return [PROTOCOLS[comparison.threshold], *told, *(line for part in parts for line in part.told())]
 
 
 def robust(comparison: Comparison) -> list[str]:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from orchestrator.experiment import Experiment
+from orchestrator.report import page
 from orchestrator.report.comparison import Comparison, compare
 from orchestrator.report.doubts import doubts
 from orchestrator.report.latex import latex
@@ -130,6 +131,24 @@ def test_a_rate_that_the_images_cannot_carry_is_not_printed_but_how_many_it_need
         "needed": 1000,
         "there": 797,
     }
+
+
+def test_the_page_says_so_in_both_languages() -> None:
+    comparison = compared(asked(metric="true_accept_rate_01"), {"true_accept_rate_01": None})
+    told = page.difference(comparison.findings[0])
+    assert told.en == "needs 1,000 test images, there are 797"
+    assert "1,000 枚" in told.ja
+
+
+def test_losses_that_do_not_decide_by_raw_scores_are_named() -> None:
+    comparison = compared(asked(metric="uniform_accuracy"))
+    assert comparison.to_json()["decide_by"] == {"softmax_calibrated": "calibrated"}
+    for text in (markdown(comparison), latex(comparison), plain(comparison)):
+        assert "softmax\\_calibrated (calibrated)." in text or "softmax_calibrated (calibrated)." in text
+    plain_losses = asked(metric="uniform_accuracy").model_copy(
+        update={"losses": asked(metric="uniform_accuracy").losses[:2]}
+    )
+    assert "decide_by" not in markdown(compared(plain_losses))
 
 
 def test_of_pairs_the_impostors_are_counted() -> None:
