@@ -30,6 +30,12 @@ def amount(size: float, metrics: Collection[str], digits: int = 6) -> Sentence:
     return "{count} point" if count == "1" else "{count} points", {"count": count}
 
 
+def size(value: float, metrics: Collection[str]) -> Sentence:
+    """`1.23 points`, or in the measure's own unit with four digits: as `shown`, without a sign."""
+    is_share = in_points(metrics)
+    return "{count} points" if is_share else "{count}", {"count": f"{100 * value:.2f}" if is_share else f"{value:.4f}"}
+
+
 def shown(interval: Interval, metrics: Collection[str]) -> Sentence:
     """`+1.23 [+1.00, +1.46] points`, or in the measure's own unit with four digits; its n stands elsewhere."""
     is_share = in_points(metrics)

@@ -33,7 +33,7 @@ def since(rows: Iterable[Mapping[str, Any]], now: Codes) -> list[Sentence]:
         rows: Of the results table.
         now: Today's code.
     """
-    changed: Counter[tuple[str, str, str]] = Counter()
+    changed: Counter[tuple[str, str, tuple[str | None, str]]] = Counter()
     for row in rows:
         if not has_figures(row["state"]):
             continue
@@ -41,9 +41,9 @@ def since(rows: Iterable[Mapping[str, Any]], now: Codes) -> list[Sentence]:
             name = row.get(axis, "") if axis != "loop" else ""
             code = now.get((axis, name))
             if code and fingerprint(row, axis) != code.sha256:
-                changed[axis, name, _reason(sources(row).get(axis), code.source)] += 1
+                changed[axis, name, (sources(row).get(axis), code.source)] += 1
     return [
-        (OTHER_CODE[axis], {"cells": _cells(count), "name": name, "reason": reason})
+        (OTHER_CODE[axis], {"cells": _cells(count), "name": name, "reason": _reason(*reason)})
         for (axis, name, reason), count in sorted(changed.items(), key=lambda item: CODES.index(item[0][0]))
     ]
 
@@ -67,11 +67,15 @@ def elsewhere(rows: Iterable[Mapping[str, Any]], here: Mapping[str, Environment]
     return [(ELSEWHERE, {"cells": _cells(count), "change": text}) for text, count in changed.items()]
 
 
-def _reason(then: str | None, now: str) -> str:
+def _reason(then: str | None, now: str) -> Sentence:
     if then is None:
-        return "nothing recorded it"
-    return f"{now} has changed since" if then == now else f"{then} then, {now} now"
+        return "nothing recorded it", {}
+    return (
+        ("{now} has changed since", {"now": now})
+        if then == now
+        else ("{then} then, {now} now", {"then": then, "now": now})
+    )
 
 
-def _cells(count: int) -> str:
-    return "1 finished cell" if count == 1 else f"{count} finished cells"
+def _cells(count: int) -> Sentence:
+    return ("1 finished cell", {}) if count == 1 else ("{count} finished cells", {"count": count})

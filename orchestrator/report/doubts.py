@@ -52,7 +52,7 @@ def _counsel(finding: Finding) -> Iterator[Sentence]:
         yield SEEDS, {"count": finding.seeds_needed}
     if finding.bound is not None:
         text = "no practical number of seeds decides; the 95 % interval leaves a size of up to {bound}"
-        yield text, {"bound": units.amount(finding.bound, finding.claim.metrics, 3)}
+        yield text, {"bound": units.size(finding.bound, finding.claim.metrics)}
 
 
 SEEDS = "about {count} seeds would decide if the true difference is as estimated; unless `seeds: {{min, max, until}}` asks for them, that is a new look, and exploratory"  # noqa: E501 - one key of words.json

@@ -272,7 +272,7 @@ class _View:
     def pooled(self) -> list[Said]:
         """Which environments the cells come from, and whether they may be pooled; nothing where it is one."""
         pool = self.comparison.pool
-        return [say(text, **values) for text, values in pool.sentences()] if pool else []
+        return [_said(sentence) for sentence in pool.sentences()] if pool else []
 
     def data(self) -> list[Said]:
         """What there is to know of the data: where they are not here, and cells of other states of them."""

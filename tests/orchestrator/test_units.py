@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator.sentences import filled
 from orchestrator.statistics.intervals import Interval
-from orchestrator.units import amount, shown
+from orchestrator.units import amount, shown, size
 
 
 @pytest.mark.parametrize(
@@ -37,6 +37,11 @@ def test_intervals_have_the_unit_once() -> None:
     found = Interval(0.0408, 0.0328, 0.0487, 2)
     assert filled(shown(found, ["uniform_accuracy"])) == "+4.08 [+3.28, +4.87] points"
     assert filled(shown(found, ["bias_gap"])) == "+0.0408 [+0.0328, +0.0487]"
+
+
+def test_the_end_of_an_interval_has_its_digits() -> None:
+    assert filled(size(0.0086712, ["uniform_accuracy"])) == "0.87 points"
+    assert filled(size(0.0086712, ["nc2"])) == "0.0087"
 
 
 def test_one_pair_has_no_interval() -> None:
