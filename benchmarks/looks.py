@@ -251,14 +251,13 @@ def added(runs: int) -> Iterator[str]:
     yield f"|---|---|{'---:|' * (len(heads) + 2)}"
     for way, further in (("5 more while undecided", as_many_again), ("as many as advised", as_advised)):
         for kind in KINDS:
-            own = runs if kind.claims == 1 else runs // 2
             rng, run = _seeded(f"{way}, {kind.name}"), looking(kind, further)
-            found = [run(rng) for _ in range(own)]
+            found = [run(rng) for _ in range(runs)]
             rates = [float(np.mean([each.unmarked for each in found]))]
             rates += np.mean([each.marked for each in found], axis=0).tolist()
-            shown = [_shown(rate, looks, own) for looks, rate in enumerate(rates, start=1)]
+            shown = [_shown(rate, looks, runs) for looks, rate in enumerate(rates, start=1)]
             astray = sum(each.astray for each in found)
-            yield f"| {way} | {kind.name} | {' | '.join(shown)} | {astray} | {own:,} |"
+            yield f"| {way} | {kind.name} | {' | '.join(shown)} | {astray} | {runs:,} |"
 
 
 def decided(runs: int) -> Iterator[str]:
