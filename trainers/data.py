@@ -64,12 +64,13 @@ class Resident:
 
 
 class Verify(NamedTuple):
-    """Pairs (p, 2) of `images` to verify, whether each is of one class (p,), and who its two are (p, 2), if known."""
+    """Pairs (p, 2) of `images`, whether each is of one class (p,), who its two are (p, 2), and its fold (p,)."""
 
     images: Resident
     pairs: NDArray[np.int64]
     genuine: NDArray[np.bool_]
     identities: NDArray[np.int64] | None
+    fold: NDArray[np.int64] | None
 
 
 class Splits(NamedTuple):
@@ -144,7 +145,7 @@ def _among(unknown: Resident, recipe: Recipe) -> Verify | None:
     draw = np.random.default_rng(derive("pairs", drawn_from(recipe.dataset), recipe.seed))
     pairs = draw_pairs(labels, PAIRS, draw)
     identities = labels[pairs]
-    return Verify(unknown, pairs, identities[:, 0] == identities[:, 1], identities)
+    return Verify(unknown, pairs, identities[:, 0] == identities[:, 1], identities, None)
 
 
 def _brought(pairs: Verification, like: Resident, device: torch.device) -> Verify:
@@ -153,7 +154,8 @@ def _brought(pairs: Verification, like: Resident, device: torch.device) -> Verif
     chosen = torch.from_numpy(everything).to(pixels.device)
     images = Resident(pixels, chosen, nowhere, everything, like.mean, like.deviation)
     places = np.stack([pairs.first, pairs.second], axis=1)
-    return Verify(images, places, pairs.genuine, None if pairs.identity is None else pairs.identity[places])
+    who = None if pairs.identity is None else pairs.identity[places]
+    return Verify(images, places, pairs.genuine, who, pairs.fold)
 
 
 def _placed(pixels: NDArray[np.uint8], device: torch.device) -> Tensor:

@@ -94,6 +94,7 @@ def observe(model: Classifier, recipe: Recipe, splits: Splits, trained: Trained)
         similarity=None if splits.verify is None else _similarity(model, splits.verify),
         genuine=None if splits.verify is None else splits.verify.genuine,
         identities=None if splits.verify is None else splits.verify.identities,
+        fold=None if splits.verify is None else splits.verify.fold,
         shifted={name: look(copy) for name, copy in shifted(splits.test, recipe)},
     )
 

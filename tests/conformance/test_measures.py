@@ -76,6 +76,7 @@ def _observed(seed: int = 0, shift: float = 0.0) -> Observed:
         similarity=draw.normal(size=len(genuine)) + genuine,
         genuine=genuine,
         identities=who,
+        fold=np.arange(len(genuine)) % 10,
         shifted={"fog-1": _evaluation(draw, shift=shift), "fog-5": _evaluation(draw, shift=shift)},
     )
 

@@ -41,7 +41,8 @@ class Verification:
 
     `pixels` uint8 (m, C, H, W) are the distinct faces, `first` and `second` int64 (p,) the
     places among them of each pair's faces, `genuine` bool (p,) whether they show one person, and
-    `identity` int64 (m,) whom each face shows, if that is known.
+    `identity` int64 (m,) whom each face shows, if that is known. `fold` int64 (p,) is the part
+    of the pairs that each belongs to, where they come in parts to be tested in turn.
     """
 
     pixels: NDArray[np.uint8]
@@ -49,6 +50,7 @@ class Verification:
     second: NDArray[np.int64]
     genuine: NDArray[np.bool_]
     identity: NDArray[np.int64] | None = None
+    fold: NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True, eq=False)

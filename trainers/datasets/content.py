@@ -85,7 +85,7 @@ def arrays_digest(data: TrainTest) -> str:
     arrays = [data.train.pixels, data.train.labels, data.test.pixels, data.test.labels]
     if data.pairs is not None:
         arrays += [data.pairs.pixels, data.pairs.first, data.pairs.second, data.pairs.genuine]
-        arrays += [] if data.pairs.identity is None else [data.pairs.identity]
+        arrays += [each for each in (data.pairs.identity, data.pairs.fold) if each is not None]
     for part in (part for array in arrays for part in _parts(array)):
         whole.update(part)
     return whole.hexdigest()

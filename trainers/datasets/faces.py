@@ -17,6 +17,9 @@ from trainers.datasets.tables import lines, wrong
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import numpy as np
+    from numpy.typing import NDArray
+
 
 class Pair(NamedTuple):
     """Two files of faces, relative to the folder of people; `genuine` if they show one person."""
@@ -95,6 +98,7 @@ class Faces(OwnFolders):
             second=np.array([place[pair.file_b] for pair in pairs], np.int64),
             genuine=np.array([pair.genuine for pair in pairs], np.bool_),
             identity=np.array([known[person] for person in people], np.int64),
+            fold=_folds(self._root(data_dir) / Path(self.pairs).expanduser(), len(pairs)),
         )
 
     def _paired(self, data_dir: Path) -> tuple[Sequence[Pair], Sequence[str], Files]:
@@ -132,6 +136,17 @@ def read_pairs(path: Path) -> list[Pair]:
         reason = f"it announces {expected} genuine and as many impostor pairs, but {genuine} and "
         raise wrong(path, 1, f"{reason}{len(pairs) - genuine} follow")
     return pairs
+
+
+def _folds(path: Path, count: int) -> NDArray[np.int64] | None:
+    """The fold of each pair, in file order; None where the first line names no folds, or one."""
+    import numpy as np
+
+    match lines(path)[0].split():
+        case [folds, _] if int(folds) > 1:
+            return np.arange(count, dtype=np.int64) * int(folds) // count
+        case _:
+            return None
 
 
 def _count(path: Path, header: str) -> int:

@@ -72,6 +72,8 @@ class Observed:
     """Whether both of a pair are of one class (m,)."""
     identities: NDArray[np.int64] | None = None
     """Who the two of each pair are (m, 2)."""
+    fold: NDArray[np.int64] | None = None
+    """The part of the pairs that each belongs to (m,), where they come in parts."""
     shifted: Mapping[str, Evaluation] | None = None
     """The test samples under each shift."""
 
@@ -355,8 +357,10 @@ def _verification(observed: Observed) -> Values:
     similarity, genuine, identities = observed.similarity, observed.genuine, observed.identities
     if similarity is None or genuine is None:
         return {}
+    fold = observed.fold
     found = {} if identities is None else intervals(similarity, genuine, identities, FALSE_ACCEPTS)
     return {
+        "verification_accuracy": None if fold is None else verification.accuracy_over_folds(similarity, genuine, fold),
         "verification_eer": verification.equal_error_rate(similarity, genuine),
         **{
             f"verification_{name}": verification.true_accept_rate_at(similarity, genuine, rate)

@@ -107,6 +107,7 @@ TRAITS = {
     "open_oscr_probability": SHARE,
     "open_oscr_energy": SHARE,
     "unknown_rejected": SHARE,
+    "verification_accuracy": SHARE,
     "verification_eer": ERROR,
     "verification_eer_low": ERROR,
     "verification_eer_high": ERROR,

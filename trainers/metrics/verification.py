@@ -123,6 +123,37 @@ def crossing(false_accept: NDArray[np.float64], true_accept: NDArray[np.float64]
     return float(false_accept[after - 1] + share * (false_accept[after] - false_accept[after - 1]))
 
 
+def accuracy_over_folds(similarity: ArrayLike, genuine: ArrayLike, fold: ArrayLike) -> float:
+    """Mean over folds of the share of pairs told right at the threshold that is best on the others, as for LFW.
+
+    Of equally good thresholds the lowest is taken; a pair of at least that similarity is accepted.
+
+    Args:
+        similarity: Of each pair, shape (n,).
+        genuine: Whether it is of one class, shape (n,).
+        fold: The part that each pair belongs to, shape (n,).
+
+    Returns:
+        A share in 0 ... 1; NaN with fewer than two folds.
+    """
+    genuine, fold = np.asarray(genuine, np.bool_), np.asarray(fold)
+    values, parts = filled(similarity, genuine), np.unique(fold)
+    right: list[float] = []
+    for part in parts if len(parts) > 1 else ():
+        tested = fold == part
+        threshold = _best_threshold(values[~tested], genuine[~tested])
+        right.append(float(np.mean((values[tested] >= threshold) == genuine[tested])))
+    return float(np.mean(right)) if right else float("nan")
+
+
+def _best_threshold(values: NDArray[np.float64], genuine: NDArray[np.bool_]) -> float:
+    """The lowest similarity from which on accepting is right most often, or infinity."""
+    distinct, group = np.unique(values, return_inverse=True)
+    gain = np.bincount(group, weights=np.where(genuine, 1, -1), minlength=len(distinct))
+    accepted = np.append(np.cumsum(gain[::-1])[::-1], 0)  # of all from each on: genuine pairs less impostors
+    return float(np.append(distinct, np.inf)[int(np.argmax(accepted))])
+
+
 def true_accept_rate_at(similarity: ArrayLike, genuine: ArrayLike, false_accept_rate: float) -> float:
     """Share of genuine pairs above the lowest t above which a share of impostors is within bounds.
 

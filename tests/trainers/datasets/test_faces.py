@@ -126,6 +126,8 @@ class TestFaces:
         assert level[pairs.first].tolist() == [10, 20, 110, 120]
         assert level[pairs.second].tolist() == [30, 110, 120, 10]
         assert pairs.genuine.tolist() == [True, False, True, False]
+        assert pairs.fold is not None
+        assert pairs.fold.tolist() == [0, 0, 1, 1]
         assert pairs.identity is not None
         assert pairs.identity[pairs.first].tolist() == [0, 0, 1, 1]
         assert pairs.identity[pairs.second].tolist() == [0, 1, 1, 0]
@@ -139,6 +141,7 @@ class TestFaces:
         other = Faces(path="mine", size=8, pairs="../lfw/pairs.txt", pair_images=str(data_dir / "lfw"))
         pairs = other.verification(data_dir)
         assert pairs.pixels[:, 0, 4, 4].tolist() == [70, 80, 90]
+        assert pairs.fold is None  # the first line names none
         assert len(other.load(data_dir).train) == 6
 
     def test_subsets_leave_the_pairs_alone(self, data_dir: Path) -> None:

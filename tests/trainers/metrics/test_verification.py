@@ -15,7 +15,14 @@ from scipy.optimize import brentq
 from scipy.spatial.distance import cosine as cosine_distance
 from sklearn.metrics import roc_auc_score, roc_curve
 
-from trainers.metrics.verification import cosine, draw_pairs, equal_error_rate, roc, true_accept_rate_at
+from trainers.metrics.verification import (
+    accuracy_over_folds,
+    cosine,
+    draw_pairs,
+    equal_error_rate,
+    roc,
+    true_accept_rate_at,
+)
 
 values = st.one_of(st.integers(-3, 3).map(float), st.floats(-1e3, 1e3, width=32))
 scores = st.lists(values, min_size=1, max_size=12)
@@ -197,3 +204,31 @@ def test_nan_similarities_are_errors() -> None:
     assert equal_error_rate(similarity, genuine) == 0.5
     similarity[2], genuine[2] = np.nan, False
     assert true_accept_rate_at(similarity, genuine, 0.0) == 0
+
+
+class TestFolds:
+    @given(st.integers(0, 2**32 - 1), st.integers(2, 5))
+    def test_each_fold_is_judged_at_the_threshold_of_the_others(self, seed: int, folds: int) -> None:
+        draw = np.random.RandomState(seed)
+        fold, genuine = np.arange(40) % folds, draw.rand(40) < 0.5
+        similarity = np.round(draw.randn(40) + genuine, 1)
+        expected: list[float] = []
+        for part in range(folds):
+            here = fold == part
+            candidates = [*sorted(set(similarity[~here])), np.inf]
+            right = [int(((similarity >= t) == genuine)[~here].sum()) for t in candidates]
+            best = candidates[right.index(max(right))]
+            expected.append(float(((similarity >= best) == genuine)[here].mean()))
+        assert accuracy_over_folds(similarity, genuine, fold) == pytest.approx(np.mean(expected))
+
+    def test_a_fold_has_no_say_in_its_own_threshold(self) -> None:
+        # Each fold alone is told perfectly, but at a threshold that fails the other.
+        similarity, genuine = [1.0, 2.0, 11.0, 12.0], [False, True, False, True]
+        assert accuracy_over_folds(similarity, genuine, [0, 0, 1, 1]) == 0.5
+
+    def test_one_fold_has_no_others(self) -> None:
+        assert np.isnan(accuracy_over_folds([0.1, 0.9], [False, True], [0, 0]))
+
+    def test_perfect_separation_is_all_right(self) -> None:
+        genuine = np.arange(100) % 2 == 0
+        assert accuracy_over_folds(genuine + 0.0, genuine, np.arange(100) // 10) == 1
