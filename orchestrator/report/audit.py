@@ -148,6 +148,8 @@ class Audit:
         """The whole contest in a line; what was unequal is in `reasons`."""
         if self.unequal:
             return "Contest: UNEQUAL – {reasons}.", {"reasons": _few(f"{each}{place}" for each, place in self.reasons)}
+        if not any(entrant.seeds for entrant in self.entrants):
+            return "Contest: no result yet.", {}
         seeds = _span(len(entrant.seeds) for entrant in self.entrants)
         epochs = _span(entrant.epochs for entrant in self.entrants)
         values: dict[str, Any] = {

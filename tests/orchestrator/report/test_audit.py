@@ -149,7 +149,10 @@ def test_a_loss_without_a_result_yet_makes_no_contest_unequal() -> None:
     """A grid that is half finished lacks cells, which is said of them; nobody was given less."""
     experiment = asked()
     table = [row for row in rows(experiment) if row["loss"] != "bce"]
-    assert told(audited(experiment, table=table)) == []
+    found = audited(experiment, table=table)
+    assert told(found) == []
+    assert found.told() == ["Contest: equal – one recipe for all, not tuned for any; 0–3 seeds, 8 epochs."]
+    assert audited(experiment, table=[]).told() == ["Contest: no result yet."]
 
 
 def test_seeds_that_only_some_claims_asked_for_are_not_unequal() -> None:
