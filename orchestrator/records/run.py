@@ -188,8 +188,9 @@ def parameters(cell: Cell) -> dict[str, str]:
         for field, value in recipe[axis].items()
         if field != "name"  # said by the axis
     }
-    precision = {"precision": cell.recipe.training.precision}  # said by the recipe only if it is unusual
-    values = {**axes, **recipe["training"], **precision, **plugins}
+    training = cell.recipe.training
+    usual = {name: getattr(training, name) for name in type(training).model_fields}  # some are said only if unusual
+    values = {**axes, **usual, **recipe["training"], **plugins}
     return {name: value if isinstance(value, str) else json.dumps(value) for name, value in values.items()}
 
 
