@@ -46,7 +46,9 @@ class Pairing:
         Args:
             waiting: The ids of the cells that wait.
         """
-        choices = max((len(self._can(cell)) for cell in self._plan.cells if cell.id in waiting), default=0)
+        begun = {_group(cell) for cell in self._plan.cells if self._blocks.get(cell.id)}
+        coming = (cell for cell in self._plan.cells if cell.id in waiting and _group(cell) in begun)
+        choices = max((len(self._can(cell)) for cell in coming), default=0)
 
         def nth(place: int, cell: Cell) -> str:
             found = self._can(cell) or [""]

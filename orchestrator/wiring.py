@@ -116,12 +116,15 @@ def _newest(evaluations: Evaluations, dataset: Dataset) -> Content | None:
     """
     from orchestrator.records.cell_file import cell_in, partition
     from orchestrator.records.contents import told
+    from orchestrator.records.origin import Origins
 
     files = [file for file in evaluations.storage.list(partition(dataset.key)) if cell_in(file.name)]
     if not dataset.is_published:
         return told(dataset, evaluations.contents([file.name for file in files]))
-    latest_first = [file.name for file in sorted(files, key=lambda file: -file.modified)]
-    return next(filter(None, (told(dataset, [account]) for account in evaluations.own(latest_first))), None)
+    latest_first, origins = sorted(files, key=lambda file: -file.modified), Origins.of(evaluations.folder.parent)
+    footers = (footer for _, footer in evaluations.footers(file.name for file in latest_first))
+    own = (footer.content for footer in footers if origins.origin(footer.seal, footer.signed) == "here")
+    return next(filter(None, (told(dataset, [account]) for account in own)), None)
 
 
 def folder(asked: Experiment, place: Workspace, data_dir: Path | None) -> Path:

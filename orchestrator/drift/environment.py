@@ -52,7 +52,8 @@ def at_other_seeds(plan: Plan, evaluations: Evaluations) -> list[Cell]:
 
     Only files in the folders of the plan's own axis values are opened, and none that is a cell of the plan.
     """
-    kinds = {_but_for_the_seed(cell.recipe.model_dump(mode="json")): cell for cell in plan.cells if cell.data_known}
+    each = {(cell.loss, cell.backbone, cell.dataset): cell for cell in plan.cells if cell.data_known}
+    kinds = {_but_for_the_seed(cell.recipe.model_dump(mode="json")): cell for cell in each.values()}
     own, folders = {cell.id for cell in plan.cells}, {_folder(evaluations.name(cell)) for cell in kinds.values()}
     here = [(name, cell) for name, cell in evaluations.cells() if cell == original(cell) and cell not in own]
     found = list[Cell]()

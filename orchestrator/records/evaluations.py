@@ -22,7 +22,7 @@ from orchestrator.plan import AT, PROTOCOL, Cell, Plan, original
 from orchestrator.records import cell_file
 from orchestrator.records.cell_file import Account, Footer, cell_in, name_of, parsed
 from orchestrator.records.marks import Marks
-from orchestrator.records.origin import Origins, secret
+from orchestrator.records.origin import secret
 from orchestrator.records.storage import Storage, Stored, in_parallel
 from orchestrator.workspace import Location
 from trainers.evaluation import Evaluation
@@ -227,14 +227,11 @@ class Evaluations:
         told = in_parallel(self._content, names, self.storage.readers)
         return (content for content in told if content is not None)
 
-    def own(self, names: Iterable[str]) -> Iterator[dict[str, Any]]:
-        """The accounts in those of these files, as JSON has them, whose cells were trained in this workspace."""
-        origins = Origins.of(self.folder.parent)
+    def footers(self, names: Iterable[str]) -> Iterator[tuple[str, Footer]]:
+        """What these files say of themselves, one after the other; those damaged or gone are passed over."""
         for name in names:
             with suppress(DamagedFileError, FileNotFoundError):
-                footer = _footer(self.storage, name).named(name)
-                if origins.origin(footer.seal, footer.signed) == "here":
-                    yield footer.content
+                yield name, _footer(self.storage, name).named(name)
 
     def _content(self, name: str) -> dict[str, Any] | None:
         try:

@@ -361,17 +361,15 @@ class _OwnSplits:
             )
 
     def _find(self, key: str, dataset: str) -> tuple[int, str] | None:
-        for name in self._evaluations.names():
-            if not name.startswith(f"{cell_file.partition(dataset)}/"):
-                continue
-            with suppress(DamagedFileError, FileNotFoundError):
-                if (
-                    splits.shared((whole := self._evaluations.checked(name, validation=False)).footer.content["recipe"])
-                    != key
-                ):
-                    continue
-                if whole.rows.num_rows and self._origins.origin(whole.footer.seal, whole.footer.signed) != "unverified":
-                    return whole.rows.num_rows, splits.of_rows(whole.rows)
+        here = f"{cell_file.partition(dataset)}/"
+        for name, footer in self._evaluations.footers(
+            name for name in self._evaluations.names() if name.startswith(here)
+        ):
+            is_own = self._origins.origin(footer.seal, footer.signed) != "unverified"
+            if is_own and footer.content["samples"] and splits.shared(footer.content["recipe"]) == key:
+                with suppress(DamagedFileError, FileNotFoundError):
+                    rows = self._evaluations.checked(name, validation=False).rows
+                    return rows.num_rows, splits.of_rows(rows)
         return None
 
 

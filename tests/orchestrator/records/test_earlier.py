@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -10,15 +11,18 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from orchestrator import wiring
 from orchestrator.diagnosis import request
 from orchestrator.diagnosis.agreement import by_data
 from orchestrator.experiment import Experiment
 from orchestrator.plan import PROTOCOL, Plan, digest, plan
 from orchestrator.records import contents
+from orchestrator.records.cell_file import encoded
 from orchestrator.records.contents import History, look
 from orchestrator.records.earlier import Change, absent, changes, earlier
 from orchestrator.records.evaluations import Evaluations
 from orchestrator.sentences import filled
+from orchestrator.workspace import Workspace
 from trainers.datasets import MissingDataError, UnusableDataError
 from trainers.datasets.content import ArraysError, Content
 from trainers.datasets.digits import Digits
@@ -179,6 +183,26 @@ class TestHistory:
         history.learn([an_account(plan(asked(**fields), {"mnist": NOW}).cells[0])])
         assert len(history.states(MNIST())) == 1
         assert look(asked(**fields), history, tmp_path) == {}
+
+    @pytest.mark.parametrize("is_own", [True, False])
+    def test_the_newest_cell_trained_here_tells_which_files_a_published_data_set_had(
+        self, is_own: bool, tmp_path: Path, an_account: Callable[..., Any]
+    ) -> None:
+        fields, place = {"datasets": ["mnist"]}, Workspace.at(str(tmp_path / "runs"))
+        files = Evaluations(place.evaluations)
+        for number, held in enumerate(({}, {"mnist": NOW})):
+            cell = plan(asked(**fields), held).cells[number]
+            account = an_account(cell, state="diverged", samples=0, started=float(number))
+            path = Path(str(files.publish(cell.recipe, account, None)))
+            if not is_own:
+                path.write_bytes(encoded(account, None, b"another secret"))
+            os.utime(path, (number, number))
+        found = wiring.contents(asked(**fields), place, tmp_path / "data")
+        assert {label: held.digest for label, held in found.items()} == ({"mnist": NOW.digest} if is_own else {})
+        os.utime(path, (0, 0))
+        cell = plan(asked(**fields)).cells[0]
+        os.utime(str(files.path(cell.recipe, cell.id)), (5, 5))
+        assert wiring.contents(asked(**fields), place, tmp_path / "data") == {}, "the newest had the published files"
 
     @pytest.mark.parametrize(
         "damage",
