@@ -208,7 +208,8 @@ def own(plugin: type[Plugin]) -> set[str]:
 
 
 def test_a_built_in_plugin_is_its_module_and_what_that_imports() -> None:
-    assert own(Softmax) == {"trainers", "trainers.plugin", "trainers.losses", "trainers.losses.softmax"}
+    losses = {"trainers.losses", "trainers.losses.softmax"}
+    assert own(Softmax) == {"trainers", "trainers.plugin", "trainers.evaluation", *losses}
     resnet = catalogue.plugins("backbones")["resnet8"]
     assert "trainers.networks.resnet" in own(resnet)
     assert "trainers.fit" not in own(resnet)
