@@ -3,19 +3,26 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test chaos bench check clean
+.PHONY: demo test chaos bench results mutants check clean
 
 demo: .venv/installed  ## a real benchmark on this machine, in a few minutes
 	$(BIN)/python -m orchestrator launch experiments/quickstart.yaml
 
-test: .venv/installed  ## the tests
-	$(BIN)/python -m pytest
+test: .venv/installed  ## the tests, a process per core
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 chaos: .venv/installed  ## break everything that can break while a grid runs; rewrites the table in docs/reliability.md
 	CHAOS_TABLE=docs/reliability.md $(BIN)/python -m pytest tests/chaos -m ''
 
 bench: .venv/installed  ## how fast it is beside others; BENCH=--markdown rewrites docs/performance.md
 	$(BIN)/python -W ignore -m benchmarks $(BENCH)
+
+results: .venv/installed  ## every number and picture in README and docs/results anew, some two core hours; goes on where it was
+	$(BIN)/python docs/results/make.py
+
+mutants: .venv/installed  ## how many faults put into the code on purpose the tests find, some hours; goes on where it was
+	$(BIN)/python -m pip install --quiet --quiet --constraint requirements.lock --editable '.[mutants]'
+	OMP_NUM_THREADS=1 $(BIN)/mutmut run --max-children 2
 
 check: .venv/installed  ## format, lint, import contracts, dependencies, types, spelling, tests
 	$(BIN)/ruff format --check .

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from orchestrator.fingerprints import of_measure
 from orchestrator.own_measures import is_own
-from orchestrator.questions import parts
+from orchestrator.questions import Key, parts
 
 if TYPE_CHECKING:
     from orchestrator.claims import Claim
@@ -90,6 +90,29 @@ def when(
     """
     found = Counter(_told(claim.id, now, record, sequential=sequential) for record in recorded)
     return When(found["carried"], found["without"], found["unknown"])
+
+
+def dated(
+    experiment: Experiment,
+    now: Mapping[str, Any],
+    records: Iterable[tuple[Key, Mapping[str, Any] | None]],
+) -> dict[str, When]:
+    """When each claim was stated, by its id.
+
+    Args:
+        experiment: Whose claims.
+        now: What its file states (`stated`).
+        records: Of each cell its dataset, backbone and loss, and what was recorded with it; None where nothing was.
+    """
+    by_key: defaultdict[Key, list[Mapping[str, Any] | None]] = defaultdict(list)
+    for key, record in records:
+        by_key[key].append(record)
+    found: dict[str, When] = {}
+    for claim in experiment.claims:
+        keys = {key for part in parts(claim, experiment) for question in part.questions for key in question.measures}
+        recorded = (record for key in keys for record in by_key[key])
+        found[claim.id] = when(claim, now, recorded, sequential=experiment.sequence is not None)
+    return found
 
 
 def _told(claim: str, now: Mapping[str, Any], record: Mapping[str, Any] | None, *, sequential: bool) -> str:

@@ -37,13 +37,9 @@ if TYPE_CHECKING:
     from orchestrator.records.tracking import Tracking
     from orchestrator.report.comparison import Comparison
     from orchestrator.sequence import Key, Spending
-    from orchestrator.stated import When
     from orchestrator.trials import Trials
     from trainers.datasets import Dataset
     from trainers.datasets.content import Content
-
-Records = defaultdict["Key", list[Mapping[str, Any] | None]]
-"""What an experiment stated when each cell of a loss in a setting began; None where that is not recorded."""
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -662,6 +658,7 @@ def compared(results: Results, plan: Plan, place: Workspace, file: Path) -> Comp
     from orchestrator.records.evaluations import Evaluations
     from orchestrator.records.results import aggregate
     from orchestrator.report.comparison import compare
+    from orchestrator.stated import dated
 
     rows = results.rows()
     ledger, again = Ledger(place.drift(plan.experiment.name)), results.replica_rows()
@@ -674,7 +671,7 @@ def compared(results: Results, plan: Plan, place: Workspace, file: Path) -> Comp
         rows,
         replicas=again,
         owed=len(_owed(plan, results)),
-        stated=_dated(plan.experiment, stated(file), _records(results)),
+        stated=dated(plan.experiment, stated(file), _records(results)),
         pool=pool,
         tuned=stage.tuned if stage else (),
         trial_rows=tried,
@@ -706,47 +703,27 @@ def _looked(file: Experiment, plan: Plan, results: Results, place: Workspace) ->
 def edited(plan: Plan, place: Workspace, file: Path) -> list[str]:
     """Which claims some cells that are done began without, or with others of that name; sentences for people."""
     from orchestrator.records.evaluations import Evaluations
+    from orchestrator.stated import dated
 
-    evaluations, records = Evaluations(place.evaluations), Records(list)
+    evaluations = Evaluations(place.evaluations)
     keys: dict[str, Key] = {cell.id: (cell.dataset, cell.backbone, cell.loss) for cell in plan.cells}
     done = evaluations.ids()
     names = [evaluations.name(cell) for cell in plan.cells if cell.id in done]
-    for content in evaluations.contents(names):
-        records[keys[content["cell_id"]]].append(content["provenance"].get("stated"))
+    records = (
+        (keys[content["cell_id"]], content["provenance"].get("stated")) for content in evaluations.contents(names)
+    )
     return [
         f"claim '{name}' was stated or edited after results: {found.carried} of {found.cells} cells carry it"
-        for name, found in _dated(plan.experiment, stated(file), records).items()
+        for name, found in dated(plan.experiment, stated(file), records).items()
         if found.word == "after"
     ]
 
 
-def _records(results: Results) -> Records:
-    """What was stated when the cells of each loss in each setting began."""
-    records = Records(list)
+def _records(results: Results) -> Iterator[tuple[Key, Mapping[str, Any] | None]]:
+    """Of each cell its dataset, backbone and loss, and what was stated when it began."""
     columns = results.table.select(["dataset", "backbone", "loss", "cell_id"]).to_pydict()
     for dataset, backbone, loss, cell in zip(*columns.values(), strict=True):
-        records[dataset, backbone, loss].append(results.stated.get(cell))
-    return records
-
-
-def _dated(asked: Experiment, now: Mapping[str, Any], records: Records) -> dict[str, When]:
-    """When each claim was stated, by its id, as the cells that it speaks of tell."""
-    from orchestrator.questions import parts
-    from orchestrator.stated import when
-
-    keys: defaultdict[str, dict[Key, None]] = defaultdict(dict)
-    for claim in asked.claims:
-        for question in (question for part in parts(claim, asked) for question in part.questions):
-            keys[claim.id] |= dict.fromkeys(question.measures)
-    return {
-        claim.id: when(
-            claim,
-            now,
-            (record for key in keys[claim.id] for record in records[key]),
-            sequential=asked.sequence is not None,
-        )
-        for claim in asked.claims
-    }
+        yield (dataset, backbone, loss), results.stated.get(cell)
 
 
 def replicas(plan: Plan, place: Workspace, states: Mapping[str, str]) -> tuple[list[Cell], str]:

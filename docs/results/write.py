@@ -1,26 +1,27 @@
-"""Write the results of experiments as Markdown: `python docs/results/write.py WORKSPACE NAME...`.
+"""Write every page that states results, from the committed tables alone: `python docs/results/write.py`.
 
-Every figure comes from the per-cell files of the workspace; nothing here is typed in.
+Nothing here is typed in, and no sentence says more than a verdict. A test writes the pages again and compares them with
+the committed ones, so that a changed rule of the comparison shows at once.
 """
 
 from __future__ import annotations
 
-import sys
-from collections import defaultdict
+import re
+from collections import Counter, defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 
-from orchestrator import wiring
-from orchestrator.experiment import load
-from orchestrator.records import results
-from orchestrator.records.evaluations import Evaluations
-from orchestrator.report.audit import Audit
-from orchestrator.report.comparison import by_seed
-from orchestrator.report.tables import text
-from orchestrator.statistics.intervals import mean_interval
-from orchestrator.workspace import Workspace
+import machine
+from kept import ROOT, TABLES, Kept, Row
 
-ROOT = Path(__file__).parents[2]
-SHOWN = {
+from orchestrator.report.audit import Audit
+from orchestrator.report.comparison import Finding, by_seed
+from orchestrator.report.tables import setting, statement, text
+from orchestrator.statistics.intervals import mean_interval
+
+HERE = Path(__file__).parent
+
+FURTHER = {
     "learned-bias": ["unified_threshold", "learned_bias", "bias_gap", "bias_distance", "accuracy_at_bias"],
     "bias-init": ["unified_threshold", "learned_bias", "bias_gap", "bias_distance", "accuracy_at_bias"],
     "openset": ["open_auroc", "open_auroc_energy", "open_auroc_probability", "open_oscr", "unknown_rejected"],
@@ -37,60 +38,124 @@ SHOWN = {
 }
 """Measures that answer an experiment's question, beside the comparison."""
 
+MACHINE = "machine"
+"""The page on two instruction sets."""
 
-def page(workspace: Workspace, name: str) -> str:
-    """The whole page of one experiment."""
-    file = ROOT / "experiments" / f"{name}.yaml"
-    asked = wiring.plan(load(file), workspace, Path("data"))
-    evaluations = Evaluations(workspace.evaluations)
-    found = results.aggregate(asked, evaluations)
-    accounts = [evaluations.account(cell) for cell in asked.cells if cell not in found.missing]
-    places = sorted({str(account.provenance["processor"]) for account in accounts})
-    commits = sorted({str(account.provenance["git_commit"])[:10] for account in accounts})
-    hours = sum(account.seconds for account in accounts) / 3600
+RUNS = (f"{MACHINE}-1", f"{MACHINE}-2")
+"""The tables of its two runs."""
+
+
+def pages() -> dict[Path, str]:
+    """What each file would hold, by its path, as far as there are tables."""
+    tables = {file.stem for file in TABLES.glob("*.parquet")}
+    names = sorted(name for name in tables if not name.startswith(MACHINE))
+    kept = {name: Kept.read(name) for name in names}
+    found = {HERE / f"{name}.md": page(each) for name, each in kept.items() if name != "quickstart"}
+    found[HERE / "README.md"] = _filled(HERE / "README.md", "index", index([*kept.values()]))
+    if set(RUNS) <= tables:
+        found[HERE / f"{MACHINE}.md"] = machine.page([Kept.read("quickstart", table=run) for run in RUNS])
+    if "quickstart" in kept:
+        found[ROOT / "README.md"] = _filled(ROOT / "README.md", "quickstart", quickstart(kept["quickstart"]))
+    return found
+
+
+def page(kept: Kept) -> str:
+    """The page of one experiment."""
+    comparison = kept.comparison
     made = (
-        f"{len(accounts)} of {len(asked)} cells, {hours:.2f} core hours, other work beside, on {', '.join(places)}; "
-        f"torch {accounts[0].provenance['torch_version']}; commit {', '.join(commits)}. "
-        f"Made by `launch experiments/{name}.yaml`, written by `docs/results/write.py`."
+        f"{counted(kept)} on {kept.machine}; {kept.hours:.2f} core hours; commit {kept.commits}. "
+        f"Made by `launch experiments/{kept.name}.yaml`, written by `docs/results/write.py`."
     )
-    comparison = wiring.compared(found, asked, workspace, file)
-    parts = [f"# {name}", asked.experiment.question, made, text(comparison, "markdown"), _further(found, SHOWN[name])]
+    parts = [f"# {kept.name}", kept.file.question, made, text(comparison, "markdown")]
+    if measures := FURTHER.get(kept.name):
+        parts.append(_further(kept.of("cell"), measures))
     if comparison.audit and comparison.audit.asked:
         parts.append(_winners(comparison.audit))
     return "\n\n".join(parts) + "\n"
 
 
+def counted(kept: Kept) -> str:
+    """How many cells, and trials."""
+    cells, trials = (len(kept.of(kind)) for kind in ("cell", "trial"))
+    return f"{cells} cells and {trials} trials" if trials else f"{cells} cells"
+
+
+def index(experiments: Sequence[Kept]) -> str:
+    """A line per experiment: its question, what was run, and how many verdicts there are of each kind."""
+    return "\n".join(_line(kept) for kept in experiments)
+
+
+def _line(kept: Kept) -> str:
+    findings = kept.comparison.findings
+    counts = Counter(finding.verdict for finding in findings)
+    verdicts = ", ".join(f"{count} {verdict}" for verdict, count in sorted(counts.items()))
+    link = "../../README.md" if kept.name == "quickstart" else f"{kept.name}.md"
+    data = ", ".join(choice.label for choice in kept.file.datasets)
+    decided = [_decided(finding) for finding in findings if finding.verdict != "undecided"]
+    lines = [f"- [{kept.name}]({link}) — {kept.file.question} ({data}; {counted(kept)}.) Verdicts: {verdicts}."]
+    return "\n".join([*lines, *(f"  - {sentence}" for sentence in decided)])
+
+
+def _decided(finding: Finding) -> str:
+    return f"{statement(finding.claim)}; {setting(finding)}: {finding.marked}."
+
+
+def quickstart(kept: Kept) -> str:
+    """The README's table, and its verdicts on two instruction sets."""
+    made = (
+        f"From `experiments/quickstart.yaml` ({counted(kept)}; {kept.machine}; made by `compare --format markdown`, "
+        "written by `docs/results/write.py`):"
+    )
+    runs = [Kept.read("quickstart", table=run, seeds=len(kept.file.seeds)) for run in RUNS]
+    other = next(run for run in runs if run.instruction_set != kept.instruction_set)
+    return "\n\n".join([made, text(kept.comparison, "markdown"), machine.agreed(kept, other)])
+
+
+def _further(rows: Sequence[Row], measures: Sequence[str]) -> str:
+    """Mean and 95 % interval over seeds of further measures, in their own units."""
+    groups: defaultdict[tuple[str, str, str], list[Row]] = defaultdict(list)
+    for row in rows:
+        groups[row["dataset"], row["backbone"], row["loss"]].append(row)
+    lines = ["| setting | loss | n | " + " | ".join(measures) + " |", "|---|---|---|" + "---|" * len(measures)]
+    for (dataset, backbone, loss), found in groups.items():
+        figures = [_figure(found, measure) for measure in measures]
+        lines.append(f"| {backbone} on {dataset} | {loss} | {len(found)} | " + " | ".join(figures) + " |")
+    return "\n".join(lines)
+
+
+def _figure(rows: Sequence[Row], measure: str) -> str:
+    interval = mean_interval(list(by_seed(rows, measure).values()))
+    if not interval.n:
+        return "–"
+    fewer = "" if interval.n == len(rows) else f" (n = {interval.n})"
+    return f"{interval.estimate:.3f} ± {(interval.high - interval.low) / 2:.3f}{fewer}"
+
+
 def _winners(audit: Audit) -> str:
     """What each competitor's search has come to."""
     fields = list(dict.fromkeys(name for entrant in audit.entrants for name in entrant.space))
-    lines = ["| setting | loss | trials | diverged | " + " | ".join(fields) + " | seconds of tuning |"]
-    lines.append("|---" * (len(fields) + 5) + "|")
+    lines = ["| setting | loss | trials | diverged | " + " | ".join(fields) + " |"]
+    lines.append("|---" * (len(fields) + 4) + "|")
     for entrant in audit.entrants:
         values = [f"{entrant.winner[name]:.3g}" if name in entrant.winner else "–" for name in fields]
-        counts = [f"{entrant.trials}", f"{entrant.diverged}", *values, f"{entrant.tuning_seconds:.0f}"]
+        counts = [f"{entrant.trials}", f"{entrant.diverged}", *values]
         lines.append(f"| {entrant.backbone} on {entrant.dataset} | {entrant.loss} | " + " | ".join(counts) + " |")
     return "\n".join(["Recipes that won, on validation images:", "", *lines])
 
 
-def _further(found: results.Results, measures: list[str]) -> str:
-    """Mean and 95 % interval over seeds of further measures, in their own units."""
-    groups: defaultdict[tuple[str, str, str], list[dict[str, object]]] = defaultdict(list)
-    for row in found.rows():
-        groups[row["dataset"], row["backbone"], row["loss"]].append(row)
-    lines = ["| setting | loss | " + " | ".join(measures) + " |", "|---|---|" + "---|" * len(measures)]
-    for (dataset, backbone, loss), rows in groups.items():
-        cells = [_cell(rows, measure) for measure in measures]
-        lines.append(f"| {backbone} on {dataset} | {loss} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
-
-
-def _cell(rows: list[dict[str, object]], measure: str) -> str:
-    interval = mean_interval(list(by_seed(rows, measure).values()))
-    return f"{interval.estimate:.3f} ± {(interval.high - interval.low) / 2:.3f}" if interval.n else "–"
+def _filled(file: Path, block: str, content: str) -> str:
+    """The text of a file with other content between the marks of a block."""
+    begin, end = f"<!-- {block}: begin -->", f"<!-- {block}: end -->"
+    return re.sub(
+        f"{begin}.*{end}",
+        lambda _: f"{begin}\n\n{content}\n\n{end}",
+        file.read_text(encoding="utf-8"),
+        count=1,
+        flags=re.DOTALL,
+    )
 
 
 if __name__ == "__main__":
-    for name in sys.argv[2:]:
-        target = ROOT / "docs" / "results" / f"{name}.md"
-        target.write_text(page(Workspace(Path(sys.argv[1]).resolve()), name), encoding="utf-8")
-        print(target)
+    for path, content in pages().items():
+        path.write_text(content, encoding="utf-8")
+        print(path.relative_to(ROOT))

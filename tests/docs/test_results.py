@@ -1,0 +1,46 @@
+"""README and docs/results say what today's rules find in the committed results, to the letter."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.plan import PROTOCOL
+
+ROOT = Path(__file__).resolve().parents[2]
+RESULTS = ROOT / "docs" / "results"
+
+
+@pytest.fixture(scope="module")
+def write() -> Any:
+    """The script that writes the pages."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(RESULTS))
+        import write
+
+        yield write
+        for name in ("write", "kept", "machine"):
+            sys.modules.pop(name, None)
+
+
+def test_every_page_is_what_write_makes_of_the_committed_tables(write: Any) -> None:
+    pages = write.pages()
+    outdated = [path.relative_to(ROOT).as_posix() for path, content in pages.items() if path.read_text() != content]
+    assert outdated == [], "run `python docs/results/write.py`, and `make results` where ids or numbers changed"
+
+
+def test_the_tables_are_of_todays_protocol(write: Any) -> None:
+    protocols = {row["protocol"] for file in write.TABLES.glob("*.parquet") for row in write.Kept.read(file.stem).table}
+    assert protocols == {PROTOCOL}
+
+
+def test_a_changed_rule_changes_a_page(write: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from orchestrator.statistics import intervals
+
+    name = next(path for path in sorted(write.TABLES.glob("*.parquet")) if not path.stem.startswith("machine")).stem
+    before = write.page(write.Kept.read(name))
+    monkeypatch.setattr(intervals.mean_interval, "__defaults__", (0.5, 0.0))  # intervals of 50 %
+    assert write.page(write.Kept.read(name)) != before
