@@ -13,7 +13,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from kept import ROOT, keep
+import spreads
+from kept import ROOT, Kept, keep
 from write import FURTHER, RUNS
 
 from orchestrator.workspace import Workspace
@@ -40,12 +41,13 @@ def launch(name: str, workspace: Path, *flags: str, limits: Mapping[str, str] | 
 
 
 def main(folder: Path) -> None:
-    """Launch, keep, write, draw."""
+    """Launch, keep, and write what follows: spreads, pages, pictures."""
     for name in ALONE:
         keep(name, launch(name, folder / name), DATA)
     for name, limits in LIMITS.items():
         made = launch("quickstart", folder / name, "--seeds", str(SEEDS), limits=limits)
         keep("quickstart", made, DATA, table=name, seeds=SEEDS)
+    spreads.FILE.write_text(spreads.text([Kept.read(name) for name in ALONE]), encoding="utf-8")
     made = str(folder / "quickstart")
     for script, *arguments in (("results/write.py",), ("figures.py", made), ("screenshots.py", made)):
         subprocess.run([sys.executable, f"docs/{script}", *arguments], cwd=ROOT, check=True)

@@ -55,7 +55,7 @@ def _counsel(finding: Finding) -> Iterator[Sentence]:
         yield text, {"bound": units.size(finding.bound, finding.claim.metrics)}
 
 
-SEEDS = "about {count} seeds would decide if the true difference is as estimated; unless `seeds: {{min, max, until}}` asks for them, that is a new look, and exploratory"  # noqa: E501 - one key of words.json
+SEEDS = "about {count} seeds would decide if the true difference is as estimated; adding them now is a new look (exploratory), unless `seeds: {{min, max, until}}` planned them"  # noqa: E501 - one key of words.json
 
 
 def _looked(looks: Looks) -> Sentence:
