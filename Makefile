@@ -9,7 +9,7 @@ demo: .venv/installed  ## a real benchmark on this machine, in a few minutes
 	$(BIN)/python -m orchestrator launch experiments/quickstart.yaml
 
 test: .venv/installed  ## the tests, a process per core
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 chaos: .venv/installed  ## break everything that can break while a grid runs; rewrites the table in docs/reliability.md
 	CHAOS_TABLE=docs/reliability.md $(BIN)/python -m pytest tests/chaos -m ''
