@@ -59,7 +59,7 @@ KINDS = (
 
 
 def asked(claims: Sequence[dict[str, Any]], seeds: Any, backbones: Sequence[str] = ("resnet8",)) -> Experiment:
-    """Claims that BCE is better than SoftMax."""
+    """Claims that BCE is better than SoftMax; what is None in one is left out."""
     common = {"challenger": "bce_unified", "baseline": "softmax", "direction": "higher", "margin": 0.0}
     return Experiment.model_validate(
         {
@@ -69,7 +69,10 @@ def asked(claims: Sequence[dict[str, Any]], seeds: Any, backbones: Sequence[str]
             "datasets": ["digits"],
             "seeds": seeds,
             "baseline": "softmax",
-            "claims": [{**common, "id": f"c{place}", **claim} for place, claim in enumerate(claims)],
+            "claims": [
+                {name: value for name, value in {**common, "id": f"c{place}", **claim}.items() if value is not None}
+                for place, claim in enumerate(claims)
+            ],
         }
     )
 

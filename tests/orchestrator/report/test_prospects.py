@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks import power
 from orchestrator.experiment import Experiment
 from orchestrator.report import prospects, spreads
-from orchestrator.report.comparison import compare
 from orchestrator.statistics.support import Asked, probability
 
 CLAIM = {"id": "better", "metric": "uniform_accuracy", "challenger": "bce_unified", "baseline": "softmax"}
@@ -147,26 +147,23 @@ def test_a_spread_from_elsewhere_says_so(monkeypatch: pytest.MonkeyPatch) -> Non
     assert only(asked(claims=[value])).noise is None
 
 
-@pytest.mark.parametrize("over", ["all", "some", "mean"])
-def test_the_power_over_several_settings_is_how_often_compare_supports_the_claim(over: str) -> None:
-    """Spread and correlation are taken from many seeds, and then are the true ones."""
-    spread, rho, effect, runs = 0.01, 0.7, 0.012, 150
-    rng = np.random.default_rng(0)
-    names = ["resnet8", "resnet20", "resnet18"]
+@pytest.mark.parametrize("case", power.CASES, ids=lambda case: case.name)
+def test_a_claim_is_supported_as_often_as_plan_says_if_what_it_was_told_is_true(case: power.Case) -> None:
+    rng, runs = np.random.default_rng(1), 200
+    promised = power.said(rng, case, earlier=3_000)
+    assert 0.2 < promised < 0.98  # a claim that is always or never supported would show nothing
+    error = math.sqrt(promised * (1 - promised) / runs)
+    assert power.supported(rng, case, runs) == pytest.approx(promised, abs=3 * error + 0.02)
 
-    def drawn(seeds: int) -> dict[str, list[float]]:
-        shared = rng.normal(size=seeds)
-        noise = [math.sqrt(rho) * shared + math.sqrt(1 - rho) * rng.normal(size=seeds) for _ in names]
-        return {name: list(effect + spread * own) for name, own in zip(names, noise, strict=True)}
 
-    experiment = asked(expecting(effect, over=over), seeds=6, backbones=3)
-    predicted = only(asked(expecting(effect, over=over), seeds=6, backbones=3), rows(drawn(2000)))
-    assert predicted.noise is not None
-    assert predicted.noise.correlation == pytest.approx(rho, abs=0.05)
-    found = [compare(experiment, rows(drawn(6)), rng=rng).findings[0].verdict == "supported" for _ in range(runs)]
-    assert predicted.power is not None
-    error = math.sqrt(predicted.power * (1 - predicted.power) / runs)
-    assert np.mean(found) == pytest.approx(predicted.power, abs=3 * error + 0.02)
+def test_the_correlation_of_settings_is_measured() -> None:
+    (case,) = [case for case in power.CASES if case.name == "all of three settings"]
+    earlier = [
+        row for found in power.rows(power.drawn(np.random.default_rng(0), case, 2_000), None).values() for row in found
+    ]
+    noise = only(power.experiment_of(case), earlier).noise
+    assert noise is not None
+    assert noise.correlation == pytest.approx(power.CORRELATION, abs=0.05)
 
 
 def test_a_population_needs_more_data_sets_and_not_more_seeds() -> None:
