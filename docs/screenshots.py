@@ -24,6 +24,7 @@ def main(workspace: Path) -> None:
         tab = browser.new_page(viewport={"width": 1190, "height": 920}, color_scheme="light")
         tab.goto(page)
         tab.screenshot(path=EXAMPLES / "report.png")
+        tab.add_style_tag(content="body > * { position: static !important }")  # else the bar lies across the explorer
         explorer = tab.locator("#explorer")
         explorer.scroll_into_view_if_needed()
         tab.wait_for_timeout(1000)  # figures are drawn when they come into view

@@ -16,7 +16,7 @@ from kept import ROOT, TABLES, Kept, Row
 
 from orchestrator.report.audit import Audit
 from orchestrator.report.comparison import Finding, by_seed
-from orchestrator.report.tables import setting, statement, text
+from orchestrator.report.tables import caption, setting, statement, text
 from orchestrator.statistics.intervals import mean_interval
 
 HERE = Path(__file__).parent
@@ -101,14 +101,15 @@ def _decided(finding: Finding) -> str:
 
 
 def quickstart(kept: Kept) -> str:
-    """The README's table, and its verdicts on two instruction sets."""
+    """The README's table with its caption, and the verdicts under two instruction sets."""
     made = (
-        f"From `experiments/quickstart.yaml` ({counted(kept)}; {kept.machine}; made by `compare --format markdown`, "
-        "written by `docs/results/write.py`):"
+        f"From `experiments/quickstart.yaml` ({counted(kept)}; {kept.machine}); `make results` makes this table, the "
+        "verdicts and the pictures:"
     )
     runs = [Kept.read("quickstart", table=run, seeds=len(kept.file.seeds)) for run in RUNS]
     other = next(run for run in runs if run.instruction_set != kept.instruction_set)
-    return "\n\n".join([made, text(kept.comparison, "markdown"), machine.agreed(kept, other)])
+    table, *_ = text(kept.comparison, "markdown").split("\n\n")
+    return "\n\n".join([made, table, caption(kept.comparison), machine.agreed(kept, other)])
 
 
 def _further(rows: Sequence[Row], measures: Sequence[str]) -> str:
