@@ -18,6 +18,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from orchestrator import looks, trials, wiring
+from orchestrator.drift.ledger import Ledger
+from orchestrator.drift.pool import pooled
 from orchestrator.experiment import Experiment, load
 from orchestrator.outcome import has_figures
 from orchestrator.plan import Plan
@@ -40,14 +42,12 @@ class Kept:
     name: str
     """Of the experiment file in `experiments/`."""
     table: Sequence[Row]
-    seeds: int | None = None
-    """The first so many seeds, where the launch had more than the file."""
 
     @classmethod
     def read(cls, name: str, *, table: str | None = None, seeds: int | None = None) -> Kept:
-        """The results of an experiment, from the table of its name or of another."""
+        """The results of an experiment, from the table of its name or of another; of seeds below `seeds`, if given."""
         rows = pq.read_table(TABLES / f"{table or name}.parquet").to_pylist()
-        return cls(name, [row for row in rows if seeds is None or row["seed"] < seeds], seeds)
+        return cls(name, [row for row in rows if seeds is None or row["seed"] < seeds])
 
     @cached_property
     def file(self) -> Experiment:
@@ -140,11 +140,22 @@ def keep(name: str, workspace: Workspace, data: Path, *, table: str | None = Non
     pq.write_table(pa.Table.from_pylist(rows), TABLES / f"{table or name}.parquet", compression="zstd")
 
 
+def refuse_others(name: str, rows: Sequence[Row], *, one_environment: bool) -> None:
+    """Refuse what a page would not say: cells that were trained elsewhere, or under several environments or codes."""
+    if any(row["origin"] != "here" for row in rows):
+        raise SystemExit(f"Some cells of '{name}' were imported: a page is of cells that were trained here.")
+    if not one_environment:
+        raise SystemExit(f"Cells of '{name}' are of several environments or codes: launch it into an empty folder.")
+
+
 def _rows(plan: Plan, asked: Experiment, workspace: Workspace) -> Iterator[Row]:
     evaluations = Evaluations(workspace.evaluations)
     found = results.aggregate(plan, evaluations)
     if found.missing:
         raise SystemExit(f"{len(found.missing)} cells of '{plan.experiment.name}' are missing: launch it first.")
+    ledger = Ledger(workspace.drift(plan.experiment.name))
+    pool = pooled(plan.experiment, found.rows(), ledger, wiring.codes(plan.experiment), found.replica_rows())
+    refuse_others(plan.experiment.name, found.all_rows(), one_environment=pool is None)
     kinds = {"cell" if plan.experiment.name == asked.name else "trial": found.rows(), "replica": found.replica_rows()}
     accounts = {cell.id: evaluations.account(cell) for cell in (*plan.cells, *evaluations.replicas(plan.cells))}
     for kind, rows in kinds.items():

@@ -2,7 +2,7 @@
 
 Each shipped experiment whose data are here is launched into a folder below WORKSPACE (`runs/results-made`), the
 quickstart's grid with ten seeds twice more: as this machine is, and limited to AVX2. A second call trains only what is
-missing and writes the same bytes.
+missing and writes the same pages.
 """
 
 from __future__ import annotations

@@ -6,7 +6,6 @@ the committed ones, so that a changed rule of the comparison shows at once.
 
 from __future__ import annotations
 
-import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -147,13 +146,11 @@ def _winners(audit: Audit) -> str:
 def _filled(file: Path, block: str, content: str) -> str:
     """The text of a file with other content between the marks of a block."""
     begin, end = f"<!-- {block}: begin -->", f"<!-- {block}: end -->"
-    return re.sub(
-        f"{begin}.*{end}",
-        lambda _: f"{begin}\n\n{content}\n\n{end}",
-        file.read_text(encoding="utf-8"),
-        count=1,
-        flags=re.DOTALL,
-    )
+    before, found, rest = file.read_text(encoding="utf-8").partition(begin)
+    _, closed, after = rest.partition(end)
+    if not (found and closed):
+        raise SystemExit(f"{file.relative_to(ROOT)} has no block between '{begin}' and '{end}'.")
+    return f"{before}{begin}\n\n{content}\n\n{end}{after}"
 
 
 if __name__ == "__main__":

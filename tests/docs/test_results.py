@@ -44,3 +44,24 @@ def test_a_changed_rule_changes_a_page(write: Any, monkeypatch: pytest.MonkeyPat
     before = write.page(write.Kept.read(name))
     monkeypatch.setattr(intervals.mean_interval, "__defaults__", (0.5, 0.0))  # intervals of 50 %
     assert write.page(write.Kept.read(name)) != before
+
+
+HERE = {"origin": "here"}
+
+
+@pytest.mark.parametrize(
+    ("rows", "one_environment", "said"),
+    [([HERE, {"origin": "verified"}], True, "were imported"), ([HERE], False, "several environments")],
+)
+def test_no_table_is_kept_of_cells_that_a_page_would_pool_unsaid(
+    write: Any, rows: list[dict[str, str]], one_environment: bool, said: str
+) -> None:
+    refuse_others = sys.modules["kept"].refuse_others
+    with pytest.raises(SystemExit, match=said):
+        refuse_others("x", rows, one_environment=one_environment)
+    refuse_others("x", [HERE], one_environment=True)
+
+
+def test_a_page_without_its_block_is_refused(write: Any) -> None:
+    with pytest.raises(SystemExit, match="has no block"):
+        write._filled(ROOT / "LICENSE", "index", "")
