@@ -11,12 +11,12 @@ import sys
 import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.page import fill
 from orchestrator.experiment import Experiment
 from orchestrator.looks import Began, Looked, planned
 from orchestrator.questions import Key
@@ -29,8 +29,6 @@ RUNS = 2_000
 ALPHA = 0.05
 LOOKS = 4
 MOST = 100
-PAGE = Path(__file__).parent.parent / "docs" / "statistics.md"
-MARKS = ("<!-- looks: begin -->", "<!-- looks: end -->")
 SPREAD = 0.005
 WRONG = {"supported", "refuted"}
 """Without a margin a difference is never equivalent."""
@@ -105,7 +103,7 @@ def drawn(rng: Rng, kind: Kind) -> dict[tuple[str, str], Array]:
 # Seeds that are added after results
 
 Next = Callable[[Sequence[Finding], int], int | None]
-"""From what a look says of so many seeds to how many there are to be next; None where nobody looks again."""
+"""Given the findings at a number of seeds, the next number; None where nobody looks again."""
 
 
 def as_many_again(found: Sequence[Finding], seeds: int) -> int | None:
@@ -280,9 +278,7 @@ def main() -> None:
     runs = int(sys.argv[1]) if len(sys.argv) > 1 else RUNS
     text = "\n".join([*added(runs), "", *decided(runs // 4)])
     print(text)
-    before, _, rest = PAGE.read_text(encoding="utf-8").partition(MARKS[0])
-    _, _, after = rest.partition(MARKS[1])
-    PAGE.write_text(f"{before}{MARKS[0]}\n{text}\n{MARKS[1]}{after}", encoding="utf-8")
+    fill("looks", text)
     if "**" in text:
         raise SystemExit("More than 5 % for each look and three standard errors: see what is in bold.")
 

@@ -1,19 +1,19 @@
 """Whether claims are supported as often as `plan` says: `python -m benchmarks.power [RUNS]`.
 
-What `plan` is told is true: it learns spread and correlation from earlier cells under 50,000 seeds, and the effect from
-`expect`. Verdicts come from `report.comparison`. Writes the table between two comments in docs/statistics.md; seeded.
+`plan` measures spread and correlation on 50,000 earlier seeds and takes the effect from `expect`; all three are true.
+Verdicts come from `report.comparison`. Writes the table between two comments in docs/statistics.md; seeded.
 """
 
 from __future__ import annotations
 
 import math
 import sys
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from benchmarks.looks import Array, Rng, asked, rows
+from benchmarks.page import fill
 from orchestrator.experiment import Experiment
 from orchestrator.report.comparison import findings_of
 from orchestrator.report.prospects import prospects
@@ -21,8 +21,6 @@ from orchestrator.report.prospects import prospects
 RUNS = 2_000
 EARLIER = 50_000
 SPREAD, CORRELATION = 0.01, 0.7
-PAGE = Path(__file__).parent.parent / "docs" / "statistics.md"
-MARKS = ("<!-- power: begin -->", "<!-- power: end -->")
 BACKBONES = ("resnet8", "resnet20", "resnet18")
 MEASURE = "uniform_accuracy"
 
@@ -59,7 +57,7 @@ def drawn(rng: Rng, case: Case, seeds: int) -> dict[tuple[str, str], Array]:
 
 
 def experiment_of(case: Case) -> Experiment:
-    """With what `plan` is told to expect: of a value, the value itself."""
+    """The experiment; `expect` holds the true difference, or the true value for a claim about a value."""
     expected = 0.5 + case.effect if "within" in case.claim else case.effect
     claim = {"metric": MEASURE, **case.claim, "expect": {"effect": expected, "source": "true here"}}
     claim |= {"margin": None} if "within" in case.claim else {}
@@ -67,7 +65,7 @@ def experiment_of(case: Case) -> Experiment:
 
 
 def said(rng: Rng, case: Case, earlier: int = EARLIER) -> float:
-    """The power that `plan` prints after cells under so many seeds."""
+    """The power that `plan` prints once `earlier` seeds have cells."""
     known = [row for found in rows(drawn(rng, case, earlier), None).values() for row in found]
     (found,) = prospects(experiment_of(case), known)
     assert found.power is not None
@@ -103,9 +101,7 @@ def table(runs: int) -> str:
 def main() -> None:
     """Simulate everything, and write the table."""
     runs = int(sys.argv[1]) if len(sys.argv) > 1 else RUNS
-    before, _, rest = PAGE.read_text(encoding="utf-8").partition(MARKS[0])
-    _, _, after = rest.partition(MARKS[1])
-    PAGE.write_text(f"{before}{MARKS[0]}\n{table(runs)}\n{MARKS[1]}{after}", encoding="utf-8")
+    fill("power", table(runs))
 
 
 if __name__ == "__main__":

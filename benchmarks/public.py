@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear, normalize
 
+from benchmarks.page import filled
 from trainers.backbones import Backbone, Extractor, InputShape
 from trainers.catalogue import resolve
 from trainers.classifier import Classifier
@@ -26,7 +27,6 @@ from trainers.losses import Loss
 
 KEPT = Path(__file__).with_name("public.json")
 PAGE = Path(__file__).parents[1] / "docs" / "theory.md"
-BEGIN, END = "<!-- written by `python -m benchmarks.public` -->\n", "<!-- end -->\n"
 
 SOURCES = {
     "UniFace": ("https://github.com/CVI-SZU/UniFace", "head.py"),
@@ -236,7 +236,7 @@ def table(kept: dict[str, Any]) -> str:
         loss = difference(mine.losses, theirs.losses)
         cells = (case.ours, f"{link} `{case.published}`", said(loss), said(gradient), case.note)
         lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines)
 
 
 def said(found: float) -> str:
@@ -249,9 +249,7 @@ def said(found: float) -> str:
 
 def page(text: str, kept: dict[str, Any]) -> str:
     """A page with the table made anew."""
-    before, _, rest = text.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}{table(kept)}{END}{after}"
+    return filled(text, "public", table(kept))
 
 
 def _module(folder: Path, source: str) -> ModuleType:

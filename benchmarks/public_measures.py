@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.page import filled
 from benchmarks.public import said
 from trainers.evaluation import Evaluation
 from trainers.metrics import Observed, measure
@@ -28,7 +29,6 @@ from trainers.metrics.collapse import Moments
 
 KEPT = Path(__file__).with_name("public_measures.json")
 PAGE = Path(__file__).parents[1] / "docs" / "theory.md"
-BEGIN, END = "<!-- written by `python -m benchmarks.public_measures` -->\n", "<!-- end of measures -->\n"
 
 SOURCES = {
     "Neural-Collapse": ("https://github.com/tding1/Neural-Collapse", "validate_NC.py"),
@@ -310,7 +310,7 @@ def table(kept: Mapping[str, Any]) -> str:
         assert value is not None
         cells = (f"`{case.name}`", _linked(case, kept), said(abs(value - kept[case.key])), case.note)
         lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines)
 
 
 def _linked(case: Case, kept: Mapping[str, Any]) -> str:
@@ -322,9 +322,7 @@ def _linked(case: Case, kept: Mapping[str, Any]) -> str:
 
 def page(text: str, kept: Mapping[str, Any]) -> str:
     """A page with the table made anew."""
-    before, _, rest = text.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}{table(kept)}{END}{after}"
+    return filled(text, "public_measures", table(kept))
 
 
 def _functions(clone: Path, file: str) -> dict[str, Any]:

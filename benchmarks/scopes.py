@@ -9,11 +9,11 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.page import fill
 from orchestrator.statistics.intervals import mean_interval
 from orchestrator.statistics.scopes import (
     Levels,
@@ -31,8 +31,6 @@ Judge = Callable[[Array, float], Levels]
 """Of differences (settings, seeds) that move in steps."""
 
 RUNS = 4_000
-PAGE = Path(__file__).parent.parent / "docs" / "statistics.md"
-MARKS = ("<!-- scopes: begin -->", "<!-- scopes: end -->")
 UNIT = 0.01
 ALPHA = 0.05
 SPREADS = np.linspace(0.5, 2, 4)[:, None] * UNIT
@@ -131,9 +129,7 @@ def main() -> None:
     runs = int(sys.argv[1]) if len(sys.argv) > 1 else RUNS
     error = math.sqrt(ALPHA * (1 - ALPHA) / runs)
     print(f"{runs} runs; 5 % and three standard errors are {100 * (ALPHA + 3 * error):.1f} %.")
-    before, _, rest = PAGE.read_text(encoding="utf-8").partition(MARKS[0])
-    _, _, after = rest.partition(MARKS[1])
-    PAGE.write_text(f"{before}{MARKS[0]}\n{table(runs)}\n{MARKS[1]}{after}", encoding="utf-8")
+    fill("scopes", table(runs))
 
 
 if __name__ == "__main__":

@@ -11,12 +11,12 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.page import fill
 from orchestrator.statistics.budget import mean_best
 from orchestrator.statistics.proportions import wilson
 from orchestrator.statistics.searches import leads, share_won, standing
@@ -25,8 +25,6 @@ Array = NDArray[np.float64]
 
 RUNS = 2_000
 ALPHA = 0.05
-PAGE = Path(__file__).parent.parent / "docs" / "statistics.md"
-MARKS = ("<!-- searches: begin -->", "<!-- searches: end -->")
 COUNTS = (1, 2, 5, 10, 20)
 
 
@@ -106,9 +104,7 @@ def main() -> None:
     runs = int(sys.argv[1]) if len(sys.argv) > 1 else RUNS
     error = math.sqrt(ALPHA * (1 - ALPHA) / runs)
     print(f"{runs} runs; 5 % and three standard errors are {100 * (ALPHA + 3 * error):.1f} %.")
-    before, _, rest = PAGE.read_text(encoding="utf-8").partition(MARKS[0])
-    _, _, after = rest.partition(MARKS[1])
-    PAGE.write_text(f"{before}{MARKS[0]}\n{table(runs)}\n{MARKS[1]}{after}", encoding="utf-8")
+    fill("searches", table(runs))
 
 
 if __name__ == "__main__":

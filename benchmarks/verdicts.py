@@ -22,6 +22,7 @@ import numpy as np
 from scipy.special import fdtrc, stdtr, stdtrit
 from scipy.stats import rankdata
 
+from benchmarks.page import fill
 from orchestrator.drift.environment import Environment
 from orchestrator.drift.judgement import judge as judge_anchors
 from orchestrator.drift.ledger import Anchor, Entry
@@ -36,8 +37,6 @@ from orchestrator.statistics.verdicts import Direction, Verdict
 
 ALPHA = 0.05
 RUNS = 2_000
-PAGE = Path(__file__).parent.parent / "docs" / "statistics.md"
-MARKS = ("<!-- verdicts: begin -->", "<!-- verdicts: end -->")
 QUESTIONS = 12
 MARGIN = 0.01
 
@@ -389,9 +388,7 @@ def main() -> None:
             found[scenario.name] = measure(scenario, asked.runs)
             asked.out.write_text(json.dumps(found, indent=1))
             print(f"{scenario.name}: {found[scenario.name].before:.4f} {found[scenario.name].now:.4f}", flush=True)
-    before, _, rest = PAGE.read_text(encoding="utf-8").partition(MARKS[0])
-    _, _, after = rest.partition(MARKS[1])
-    PAGE.write_text(f"{before}{MARKS[0]}\n{table(found)}\n{MARKS[1]}{after}", encoding="utf-8")
+    fill("verdicts", table(found))
     exceeded = [
         each.name for each in scenarios() if not each.may_exceed and found[each.name].now > found[each.name].bound
     ]

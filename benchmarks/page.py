@@ -1,0 +1,26 @@
+"""Tables that stand in documents between two comments, `<!-- NAME: begin -->` and `<!-- NAME: end -->`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+STATISTICS = Path(__file__).parent.parent / "docs" / "statistics.md"
+
+
+def filled(text: str, name: str, content: str) -> str:
+    """A document with another content of the block of that name.
+
+    Raises:
+        ValueError: It has no such block.
+    """
+    begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+    before, found, rest = text.partition(begin)
+    _, closed, after = rest.partition(end)
+    if not (found and closed):
+        raise ValueError(f"There is no block between '{begin}' and '{end}'.")
+    return f"{before}{begin}\n{content}\n{end}{after}"
+
+
+def fill(name: str, content: str) -> None:
+    """Write the content of a block of docs/statistics.md."""
+    STATISTICS.write_text(filled(STATISTICS.read_text(encoding="utf-8"), name, content), encoding="utf-8")
