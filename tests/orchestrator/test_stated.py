@@ -19,7 +19,7 @@ from orchestrator.claims import Claim
 from orchestrator.experiment import Experiment, load
 from orchestrator.fingerprints import of_measure
 from orchestrator.records.evaluations import Account, Evaluations
-from orchestrator.stated import When, claim_hash, stated, when
+from orchestrator.stated import When, claim_hash, dated, stated, when
 from orchestrator.workspace import Workspace
 
 FILE = """\
@@ -264,3 +264,27 @@ def test_a_hash_to_register_changes_with_every_claim_and_with_nothing_else(file:
     assert wiring.registered(file) == before
     file.write_text(FILE.replace("within: 0.5", "within: 0.6"))
     assert wiring.registered(file) != before
+
+
+@pytest.mark.parametrize(
+    ("seeds", "more", "word"),
+    [
+        ("{min: 3, max: 9, until: decided}", "{min: 3, max: 12, until: decided}", "after"),
+        ("3", "5", "before"),
+    ],
+)
+def test_another_rule_for_the_seeds_is_another_statement_only_where_claims_decide_their_number(
+    file: Path, seeds: str, more: str, word: str
+) -> None:
+    file.write_text(FILE.replace("seeds: 3", f"seeds: {seeds}"))
+    then = wiring.stated(file)
+    file.write_text(FILE.replace("seeds: 3", f"seeds: {more}"))
+    cells = [(("digits", "resnet20", loss), then) for loss in ("softmax", "bce_unified", "bce")]
+    assert {each.word for each in dated(load(file), wiring.stated(file), cells).values()} == {word}
+
+
+def test_a_claim_is_dated_by_the_cells_that_it_speaks_of(file: Path) -> None:
+    now = wiring.stated(file)
+    cells = [(("digits", "resnet20", "bce"), None), (("digits", "resnet20", "bce_unified"), now)]
+    found = dated(load(file), now, cells)
+    assert (found["P1"], found["P2"], found["near"]) == (When(1, 0, 0), When(0, 0, 1), When(1, 0, 0))
