@@ -37,7 +37,8 @@ def options(name: str, *, draws: bool) -> dict[str, Any]:
 
 def everything(names: list[str], *, quick: bool, draws: bool) -> tuple[list[Row], list[str]]:
     """The rows of some benchmarks, and which failed: one that does shall not cost the others their time."""
-    found, failed = list[Row](), list[str]()
+    found = list[Row]()
+    failed = list[str]()
     for name in names:
         began = time.monotonic()
         try:
@@ -64,7 +65,8 @@ def main() -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows there as well")
     parser.add_argument("--markdown", action="store_true", help=f"rewrite the tables of {PAGE.name}")
     asked = parser.parse_args()
-    began, where = time.monotonic(), machine()  # now: the picture that is drawn is a change of the checkout
+    began = time.monotonic()
+    where = machine()  # now: the picture that is drawn is a change of the checkout
     rows, failed = everything(asked.only, quick=asked.quick, draws=asked.markdown)
     minutes = (time.monotonic() - began) / 60
     print(f"{text(rows)}\n\n{where} {minutes:.0f} minutes.")

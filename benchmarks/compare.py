@@ -36,8 +36,11 @@ def grid(settings: int, losses: int, seeds: int) -> Experiment:
 
 def scores(asked: Experiment) -> np.ndarray:
     """Accuracies (settings, losses, seeds, measures) that differ by setting, loss and seed."""
-    rng, measures = np.random.default_rng(0), len(compared(asked))
-    settings, losses, seeds = len(asked.datasets), len(asked.losses), len(asked.seeds)
+    rng = np.random.default_rng(0)
+    measures = len(compared(asked))
+    settings = len(asked.datasets)
+    losses = len(asked.losses)
+    seeds = len(asked.seeds)
     level = rng.normal(0.8, 0.05, (settings, 1, 1, measures))
     return level + 0.002 * np.arange(losses)[:, None, None] + rng.normal(0, 0.01, (settings, losses, seeds, measures))
 
@@ -92,10 +95,13 @@ def rows(
     tell(f"{len(differences)} differences compared in {tested - started:.1f} s")
     started_alone = time.perf_counter()
     bca_interval(differences, np.random.default_rng(0), DRAWS)
-    alone, ours = time.perf_counter() - started_alone, ended - started
+    alone = time.perf_counter() - started_alone
+    ours = ended - started
     each = line_by_line(differences[:: max(1, len(differences) // lines)][:lines])
-    whole, asked = each * len(differences), f"{len(differences):,} differences, {DRAWS:,} resamples each"
-    part, note = "comparison", f"extrapolated from {lines} calls of {1000 * each:.1f} ms"
+    whole = each * len(differences)
+    asked = f"{len(differences):,} differences, {DRAWS:,} resamples each"
+    part = "comparison"
+    note = f"extrapolated from {lines} calls of {1000 * each:.1f} ms"
     return [
         Row(part, "every test, correction and claim", (tested - started,), "s", note=asked),
         Row(part, "across settings", (ended - tested,), "s"),

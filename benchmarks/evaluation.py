@@ -19,7 +19,8 @@ from benchmarks.table import Row, against, arguments, progress, text
 from trainers.inference import BATCH, decide, ranked
 from trainers.metrics.uniform import Optimum, accuracy_curve, uniform_accuracy
 
-THRESHOLDS, TIMED = 1_000, 5
+THRESHOLDS = 1_000
+TIMED = 5
 
 
 def drawn(samples: int, classes: int) -> tuple[Tensor, Tensor]:
@@ -96,17 +97,17 @@ def rows(
     """Milliseconds for samples x classes scores; quickly: 10 000 x 100."""
     samples, classes = (10_000, 100) if quick else size
     scores, labels = drawn(samples, classes)
-    own, thresholds = torch.nn.functional.one_hot(labels, classes).bool(), grid(scores)
+    own = torch.nn.functional.one_hot(labels, classes).bool()
+    thresholds = grid(scores)
     missed = check(scores, labels, own, thresholds)
     tell(f"all agree on {samples:,} x {classes:,} scores")
 
-    ours, one, all_scores, pairs = (
-        f"ours: exact, with the curve, of {samples:,} x {classes:,}",
-        "one torch.max and one sort of N",
-        f"sweep of {THRESHOLDS:,} thresholds over all scores",
-        f"sweep of {THRESHOLDS:,} thresholds over positives and rivals",
-    )
-    some, times = thresholds[:: THRESHOLDS // TIMED], THRESHOLDS // TIMED
+    ours = f"ours: exact, with the curve, of {samples:,} x {classes:,}"
+    one = "one torch.max and one sort of N"
+    all_scores = f"sweep of {THRESHOLDS:,} thresholds over all scores"
+    pairs = f"sweep of {THRESHOLDS:,} thresholds over positives and rivals"
+    some = thresholds[:: THRESHOLDS // TIMED]
+    times = THRESHOLDS // TIMED
     ways: dict[str, tuple[Callable[[], object], int]] = {
         ours: (lambda: exact(scores, labels), 1),
         one: (lambda: bare(scores), 1),
@@ -114,7 +115,9 @@ def rows(
         pairs: (lambda: swept_pairs(scores, labels, thresholds), 1),
     }
     found = {name: list[float]() for name in ways}
-    reference, kept, highest = list[float](), list[float](), scores.argmax(dim=1)
+    reference = list[float]()
+    kept = list[float]()
+    highest = scores.argmax(dim=1)
     for _ in range(repeats):
         for name, (way, factor) in ways.items():
             found[name].append(1000 * factor * seconds(way))

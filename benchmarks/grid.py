@@ -65,7 +65,8 @@ Way = Callable[[int, str], float]
 
 def command(line: Sequence[str], *, fed: str | None = None, **environment: str) -> tuple[float, str]:
     """Seconds of a command, and what it printed."""
-    began, settings = time.perf_counter(), {**os.environ, **environment}
+    began = time.perf_counter()
+    settings = {**os.environ, **environment}
     done = subprocess.run(line, capture_output=True, text=True, check=False, env=settings, input=fed)
     if done.returncode:
         raise RuntimeError(f"{' '.join(line)[:200]}: {done.stderr[-2000:]}")
@@ -146,7 +147,8 @@ def efficiency(workspace: str, wall: float) -> list[Row]:
     busy = sum(account.seconds for account in done)
     training = sum(account.train_seconds or 0.0 for account in done)
     span = max(account.started + account.seconds for account in done) - done[0].started
-    part, note = "grid: use of the cores", f"{len(done)} cells on {CORES} cores, wall {wall:.1f} s"
+    part = "grid: use of the cores"
+    note = f"{len(done)} cells on {CORES} cores, wall {wall:.1f} s"
     return [
         Row(part, "cells' seconds, between the first cell's start and the last one's end", (percent(busy, span),), "%"),
         Row(part, "cells' seconds, over the whole command", (percent(busy, wall),), "%", note=note),
@@ -173,7 +175,8 @@ def prediction(seeds: int) -> list[Row]:
         ran = accounts(workspace)
         around = first - (max(one.started + one.seconds for one in ran) - ran[0].started)
         wall, _ = launch(workspace, seeds)
-    part, note = "grid: predicted", f"{len(waiting)} cells after {SEED}"
+    part = "grid: predicted"
+    note = f"{len(waiting)} cells after {SEED}"
     return [
         Row(part, "wall time, over plan's worker time / cores", (100 * (wall / expected - 1),), "% off", note=note),
         Row(part, "… and the first launch's start and end", (100 * (wall / (expected + around) - 1),), "% off"),

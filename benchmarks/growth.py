@@ -117,7 +117,8 @@ def reporting(cells: int, folder: Path) -> Callable[[], object]:
     from orchestrator.report import page
     from orchestrator.report.comparison import compare
 
-    whole, rows = plan(asked(cells)), results.read(folder / "results.parquet")
+    whole = plan(asked(cells))
+    rows = results.read(folder / "results.parquet")
     comparison = compare(whole.experiment, rows)
     return lambda: page.render(comparison, rows, Evaluations(folder / "evaluations"), whole)
 
@@ -234,7 +235,8 @@ def rows(
 
 
 def _rows(step: str, costs: Sequence[Cost], sizes: Sequence[int]) -> list[Row]:
-    part, left = f"growth: {step}", [f"{size:,}" for size in sizes[len(costs) :]]
+    part = f"growth: {step}"
+    left = [f"{size:,}" for size in sizes[len(costs) :]]
     told = [
         Row(part, f"{cost.cells:,} cells", (cost.seconds,), "s", note=f"{cost.mebibytes:,.0f} MiB") for cost in costs
     ]

@@ -60,12 +60,16 @@ def trivial(cells: int) -> Plan:
 
 def ours(cells: int, watch: Any = None) -> tuple[float, float, float]:
     """Seconds until the first cell ran; seconds a cell after that, and the driver's CPU seconds; registry included."""
-    began, first, asked, busy = time.perf_counter(), 0.0, trivial(cells), 0.0
+    began = time.perf_counter()
+    first = 0.0
+    asked = trivial(cells)
+    busy = 0.0
 
     def note(event: Event) -> None:
         nonlocal first, busy
         if not first:
-            first, busy = time.perf_counter(), time.process_time()
+            first = time.perf_counter()
+            busy = time.process_time()
         if watch:
             watch(event)
 
@@ -74,7 +78,8 @@ def ours(cells: int, watch: Any = None) -> tuple[float, float, float]:
         Registry.open(f"sqlite:///{folder}/registry.db") as registry,
         held(registry, asked) as lease,
     ):
-        queue, tracking = Queue(asked.cells, claim=lease.claim), Untracked(experiment="trivial")
+        queue = Queue(asked.cells, claim=lease.claim)
+        tracking = Untracked(experiment="trivial")
         tally = carry_out(queue, RayTune(Trivial()), registry, tracking, note)  # pyright: ignore[reportArgumentType]
     assert tally["finished"] == cells, tally
     busy = time.process_time() - busy
@@ -109,7 +114,8 @@ def plain_tune(cells: int, *, reuse: bool, quiet: bool = False) -> float:
 
 def bare_loop(cells: int) -> float:
     """Seconds a cell of a loop that does what the trivial worker does."""
-    asked, worker = trivial(cells), Trivial()
+    asked = trivial(cells)
+    worker = Trivial()
     worker.run(asked.cells[0], lambda event: None)  # imports torch
     began = time.perf_counter()
     for cell in asked.cells:
@@ -147,7 +153,8 @@ def real() -> None:
 
 def grow(cells: int, picture: Path | None) -> None:
     """Run many trivial cells; show the driver's memory on the way."""
-    process, points = psutil.Process(), list[tuple[int, float]]()
+    process = psutil.Process()
+    points = list[tuple[int, float]]()
     done = 0
 
     def watch(event: Event) -> None:

@@ -93,7 +93,8 @@ def rows(values: dict[tuple[str, str], Array], samples: int | None) -> dict[Key,
 
 def drawn(rng: Rng, kind: Kind) -> dict[tuple[str, str], Array]:
     """As many seeds as anybody could ask for."""
-    shared, own = rng.normal(size=(1, MOST)), rng.normal(size=(kind.claims, MOST))
+    shared = rng.normal(size=(1, MOST))
+    own = rng.normal(size=(kind.claims, MOST))
     values = SPREAD * (math.sqrt(0.5) * shared + math.sqrt(0.5) * own)
     if kind.samples:
         values = np.round(values * kind.samples) / kind.samples
@@ -141,7 +142,8 @@ def looking(kind: Kind, further: Next) -> Callable[[Rng], Seen]:
     """Somebody looks at five seeds, and again and again, as long as there is a reason to."""
 
     def run(rng: Rng) -> Seen:
-        values, plans = drawn(rng, kind), [5]
+        values = drawn(rng, kind)
+        plans = [5]
         unmarked = astray = False
         marked = [False] * (LOOKS + 1)
         for number in range(1, LOOKS + 1):
@@ -252,7 +254,8 @@ def added(runs: int) -> Iterator[str]:
     yield f"|---|---|{'---:|' * (len(heads) + 2)}"
     for way, further in (("5 more while undecided", as_many_again), ("as many as advised", as_advised)):
         for kind in KINDS:
-            rng, run = _seeded(f"{way}, {kind.name}"), looking(kind, further)
+            rng = _seeded(f"{way}, {kind.name}")
+            run = looking(kind, further)
             found = [run(rng) for _ in range(runs)]
             rates = [float(np.mean([each.unmarked for each in found]))]
             rates += np.mean([each.marked for each in found], axis=0).tolist()
@@ -268,7 +271,8 @@ def decided(runs: int) -> Iterator[str]:
     for case in FINALS:
         rates = []
         for samples in (None, 797):
-            rng, run = _seeded(f"{case.name}, {samples}"), deciding(case, samples)
+            rng = _seeded(f"{case.name}, {samples}")
+            run = deciding(case, samples)
             rates.append(_shown(float(np.mean([run(rng) for _ in range(runs)])), 1, runs))
         yield f"| {case.name} | {' | '.join(rates)} | {runs:,} |"
 

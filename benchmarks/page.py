@@ -13,7 +13,8 @@ def filled(text: str, name: str, content: str) -> str:
     Raises:
         ValueError: It has no such block.
     """
-    begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+    begin = f"<!-- {name}: begin -->"
+    end = f"<!-- {name}: end -->"
     before, found, rest = text.partition(begin)
     _, closed, after = rest.partition(end)
     if not (found and closed):

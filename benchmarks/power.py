@@ -20,7 +20,8 @@ from orchestrator.report.prospects import prospects
 
 RUNS = 2_000
 EARLIER = 50_000
-SPREAD, CORRELATION = 0.01, 0.7
+SPREAD = 0.01
+CORRELATION = 0.7
 BACKBONES = ("resnet8", "resnet20", "resnet18")
 MEASURE = "uniform_accuracy"
 
@@ -89,7 +90,8 @@ def table(runs: int) -> str:
     lines.append("|---|---:|---:|---:|---:|---:|")
     for case in CASES:
         rng = np.random.default_rng(0)
-        promised, seen = said(rng, case), supported(rng, case, runs)
+        promised = said(rng, case)
+        seen = supported(rng, case, runs)
         error = 3 * math.sqrt(promised * (1 - promised) / runs)
         bold = "**" if abs(seen - promised) > error else ""
         figures = [f"{100 * promised:.1f} %", f"{bold}{100 * seen:.1f} %{bold}", f"{100 * error:.1f} points"]

@@ -35,7 +35,9 @@ SOURCES = {
 }
 """By name: the repository, cloned into FOLDER/NAME, and the file."""
 
-CLASSES, WIDTH, SAMPLES = 5, 8, 6
+CLASSES = 5
+WIDTH = 8
+SAMPLES = 6
 BIAS = 1.25
 DIVERSE = [0.5, 1.0, 1.5, 2.0, 2.5]
 
@@ -185,7 +187,8 @@ class _Leaves(NamedTuple):
 
 def _of_bvc(case: Case, module: ModuleType, at: Given) -> _Leaves:
     criterion = getattr(module, case.theirs)(**case.settings)
-    features, weights = at.features.requires_grad_(), at.weights.requires_grad_()
+    features = at.features.requires_grad_()
+    weights = at.weights.requires_grad_()
     bias = None if case.bias is None else torch.tensor(case.bias, dtype=torch.float64, requires_grad=True)
 
     def loss(rows: slice) -> Tensor:
@@ -209,7 +212,8 @@ def _of_uniface(case: Case, module: ModuleType, at: Given) -> _Leaves:
 
 def _of_insightface(case: Case, module: ModuleType, at: Given) -> _Leaves:
     margin = getattr(module, case.theirs)(**case.settings)
-    features, weights = at.features.requires_grad_(), at.weights.requires_grad_()
+    features = at.features.requires_grad_()
+    weights = at.weights.requires_grad_()
 
     def loss(rows: slice) -> Tensor:
         # As its `partial_fc_v2.py` does, on a copy because the margin is written into the cosines.
@@ -221,7 +225,8 @@ def _of_insightface(case: Case, module: ModuleType, at: Given) -> _Leaves:
 
 def difference(one: Any, other: Any) -> float:
     """The largest difference, relative to the largest number of the second."""
-    first, second = np.asarray(one, np.float64), np.asarray(other, np.float64)
+    first = np.asarray(one, np.float64)
+    second = np.asarray(other, np.float64)
     return float(np.abs(first - second).max() / np.abs(second).max()) if second.size else 0.0
 
 
@@ -229,7 +234,8 @@ def table(kept: dict[str, Any]) -> str:
     """The table of docs/theory.md."""
     lines = ["| Ours | Published | Loss | Gradient | |", "|---|---|---|---|---|"]
     for case in CASES:
-        mine, theirs = ours(case), Result(**kept[case.key])
+        mine = ours(case)
+        theirs = Result(**kept[case.key])
         gradient = max(difference(getattr(mine, each), getattr(theirs, each)) for each in Result._fields[1:])
         repository, file = SOURCES[case.source]
         link = f"[{case.source}]({repository}/blob/{kept['commits'][case.source][:12]}/{file})"

@@ -36,7 +36,11 @@ SOURCES = {
 }
 """By name: the repository, cloned into FOLDER/NAME, and the file."""
 
-CLASSES, WIDTH, KNOWN, UNKNOWN, PAIRS = 6, 9, 400, 150, 1000
+CLASSES = 6
+WIDTH = 9
+KNOWN = 400
+UNKNOWN = 150
+PAIRS = 1000
 
 Floats = NDArray[np.float64]
 
@@ -107,7 +111,8 @@ def ours() -> dict[str, float | None]:
 
 
 def _rows(scores: Floats, label: NDArray[np.int64]) -> Evaluation:
-    each, highest = np.arange(len(label)), scores.argmax(axis=1)
+    each = np.arange(len(label))
+    highest = scores.argmax(axis=1)
     own = label[:, None] == np.arange(CLASSES)
     others = np.where(highest[:, None] == np.arange(CLASSES), -np.inf, scores)
     level = np.logaddexp.reduce(scores, axis=1).astype(np.float32)
@@ -233,11 +238,9 @@ def _means() -> tuple[Mapping[int, Any], Any]:
     )
 
 
-SKLEARN, TORCHMETRICS, OOD = (
-    "sklearn.metrics",
-    "torchmetrics.functional.classification",
-    "pytorch_ood.metrics.functional",
-)
+SKLEARN = "sklearn.metrics"
+TORCHMETRICS = "torchmetrics.functional.classification"
+OOD = "pytorch_ood.metrics.functional"
 CASES = (
     Case("nc1", "Neural-Collapse", "compute_Sigma_B, pinv, trace", _variability),
     Case("nc2", "Neural-Collapse", "compute_ETF", lambda code: code["compute_ETF"](_tensor(given().weight.copy()))),
@@ -304,7 +307,8 @@ CASES = (
 
 def table(kept: Mapping[str, Any]) -> str:
     """The table of docs/theory.md."""
-    lines, mine = ["| Ours | Public code | Difference | |", "|---|---|---|---|"], ours()
+    lines = ["| Ours | Public code | Difference | |", "|---|---|---|---|"]
+    mine = ours()
     for case in CASES:
         value = mine[case.name]
         assert value is not None

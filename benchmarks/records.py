@@ -36,7 +36,8 @@ from trainers.inference import ranked, summarise
 from trainers.metrics import MEASURES, from_rows
 
 LOSSES = ["softmax", "bce", "bce_unified", "bce_diverse"]
-EPOCHS, SAMPLES = 20, 100
+EPOCHS = 20
+SAMPLES = 100
 """Of a cell of the first part: its history, and its rows, which footers do not depend on."""
 FILE = 2**22
 """Rows of a file of the second part."""
@@ -52,7 +53,8 @@ def grid(cells: int) -> Plan:
 
 def sampled(draw: np.random.Generator) -> Evaluation:
     """What a model of ten classes says of the samples of a cell."""
-    scores, label = torch.from_numpy(draw.normal(size=(SAMPLES, 10)).astype(np.float32)), draw.integers(0, 10, SAMPLES)
+    scores = torch.from_numpy(draw.normal(size=(SAMPLES, 10)).astype(np.float32))
+    label = draw.integers(0, 10, SAMPLES)
     prediction, positive, rival, logsumexp = summarise(scores, torch.from_numpy(label))
     found = {"prediction": prediction, "positive": positive, "rival": rival, "logsumexp": logsumexp}
     columns: dict[str, Any] = {name: column.numpy() for name, column in {**found, **ranked(scores, prediction)}.items()}
@@ -63,7 +65,8 @@ def sampled(draw: np.random.Generator) -> Evaluation:
 
 def make_cells(folder: Path, asked: Plan) -> None:
     """Write the files of a plan's cells, true to their rows, without waiting for the disk as `publish` does."""
-    draw, evaluations = np.random.default_rng(0), Evaluations(folder)
+    draw = np.random.default_rng(0)
+    evaluations = Evaluations(folder)
     rows = sampled(draw)
     metrics = {**{name: draw.random() for name in MEASURES}, **from_rows(rows, None, [], 1.0), "temperature": 1.0}
     history = [{f"figure{number}": draw.random() for number in range(5)} for _ in range(EPOCHS)]
@@ -177,7 +180,8 @@ def rows(
             measured(task, place / "rows", samples)  # so that neither finds a colder cache than the other
         repeats = [[measured(task, place / "rows", samples) for task in ("curves", "scan")] for _ in range(3)]
     (took, held), (scanned, _) = (zip(*each, strict=True) for each in zip(*repeats, strict=True))
-    part, rest = "records", ratio(took, scanned, more_is_better=False)
+    part = "records"
+    rest = ratio(took, scanned, more_is_better=False)
     return [
         Row(part, f"results table of {cells:,} cells, rows not yet looked at", (looked,), "s", note=f"{most:.0f} MiB"),
         Row(part, f"results table of {cells:,} cells", (aggregated,), "s", note=f"{memory:.0f} MiB"),

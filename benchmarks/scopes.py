@@ -95,7 +95,8 @@ def wrong(name: str, seeds: int, correlation: float, samples: int, runs: int) ->
 
 def population(seeds: int, runs: int) -> float:
     """The same of five data sets with three backbones each, of which seeds correlate at 0.8."""
-    rng, missed = np.random.default_rng(0), 0
+    rng = np.random.default_rng(0)
+    missed = 0
     for _ in range(runs):
         effects = rng.normal(0, UNIT, 5)
         values = np.concatenate(

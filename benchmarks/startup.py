@@ -59,7 +59,8 @@ def rows(*, quick: bool = False, repeats: int = 5, tell: Callable[[str], None]) 
         line = [*PROGRAM, "plan", str(FULL), "--seeds", "8", "--workspace", workspace]
         planned = repeated(max(2, repeats), lambda: command(line)[0])
     tell("--help and plan measured")
-    bare, launches = list[float](), list[tuple[float, float, float, float]]()
+    bare = list[float]()
+    launches = list[tuple[float, float, float, float]]()
     for number in range(repeats):
         bare.append(command([sys.executable, "-c", RAY])[0])
         launches.append(launched())

@@ -85,7 +85,8 @@ def short(number: float) -> str:
 
 def machine() -> str:
     """What these figures hold for, as a sentence."""
-    known, code = provenance.machine(), provenance.code()
+    known = provenance.machine()
+    code = provenance.code()
     versions = ", ".join(f"{package} {version(package)}" for package in PACKAGES)
     state = " with changes" if code["git_dirty"] else ""
     return (

@@ -47,7 +47,8 @@ def a_cell(seed: int, epochs: int) -> Cell:
 
 def write(tracking: Tracking, cell: Cell, epochs: int) -> Written:
     """Write one run."""
-    started, busy = time.perf_counter(), time.process_time()
+    started = time.perf_counter()
+    busy = time.process_time()
     with tracking.run(cell, commit="c0ffee") as run:
         for epoch in range(1, epochs + 1):
             run.epoch(epoch, {f"figure{number}": epoch + number / FIGURES for number in range(FIGURES)})
@@ -68,7 +69,8 @@ def work(
 def measure(tracking: Tracking, processes: int, runs: int, epochs: int, first_seed: int) -> tuple[list[Written], float]:
     """Every run, and the seconds of the whole."""
     context = multiprocessing.get_context("spawn")
-    together, told = context.Barrier(processes + 1), context.Queue()
+    together = context.Barrier(processes + 1)
+    told = context.Queue()
     starts = [first_seed + number * (runs + 1) for number in range(processes)]
     workers = [
         context.Process(target=work, args=(tracking, range(start, start + runs + 1), epochs, together, told))
@@ -88,7 +90,8 @@ def measure(tracking: Tracking, processes: int, runs: int, epochs: int, first_se
 def described(processes: int, written: Iterable[Written], whole: float) -> list[Row]:
     """What so many processes that write at once wait for, and what the store takes a run."""
     runs = list(written)
-    cpu, late = statistics.fmean(run.cpu for run in runs), sum(not run.in_time for run in runs)
+    cpu = statistics.fmean(run.cpu for run in runs)
+    late = sum(not run.in_time for run in runs)
     name = f"{processes} process{'es' * (processes > 1)}"
     note = f"{cpu:.2f} s of it computing; {late} of {len(runs)} runs not whole in time"
     return [

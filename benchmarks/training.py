@@ -146,7 +146,8 @@ def speeds(case: Case, threads: int, repeats: int, *, cache: str, tell: Callable
     rows = against(part, "images/s", speed, more_is_better=True, notes=notes)
     rows.append(best(part, rows, USUAL, "best peer at its usual settings"))
     rows.append(best(part, rows, names[1:], "best peer, speed flags included"))
-    most, each = peak(threads), flops(case)
+    most = peak(threads)
+    each = flops(case)
     shares = tuple(100 * value * each / most for value in speed["ours"])
     note = f"of {most / 1e9:.0f} GFLOP/s in a product of float32 matrices; {each / 1e6:.1f} MFLOP an image"
     rows.append(Row(part, "ours: share of the machine's peak", shares, "%", note=note))
@@ -159,7 +160,8 @@ def speeds(case: Case, threads: int, repeats: int, *, cache: str, tell: Callable
     first = dict.fromkeys([f"{name}: import" for name in names], "")
     imports = {f"{name}: import": [one.importing for one in each] for name, each in found.items()}
     rows += against(part, "s", imports, more_is_better=False, notes=first)
-    cold, warm = found["ours"][0].first, [one.first for one in found["ours"][1:]]
+    cold = found["ours"][0].first
+    warm = [one.first for one in found["ours"][1:]]
     rows.append(Row(part, "ours: first epoch, nothing compiled yet", (cold,), "s", note=f"of {case.images} images"))
     rows += [Row(part, "ours: first epoch, compiled before", tuple(warm), "s")] if warm else []
     return rows
@@ -195,7 +197,8 @@ def rows(
     *, quick: bool = False, repeats: int | None = None, images: int = 2560, tell: Callable[[str], None]
 ) -> list[Row]:
     """Everything; quickly: two ways, few images."""
-    times, found = repeats or (1 if quick else 3), list[Row]()
+    times = repeats or (1 if quick else 3)
+    found = list[Row]()
     usual = ["ours", "plain loop"] if quick else ["ours", *USUAL]
     with TemporaryDirectory() as cache:
         digits = Case(dataset="digits", images=896, tested=797, epochs=12, stop=12)
@@ -203,20 +206,16 @@ def rows(
         if quick:
             few = Case(images=640)
             speed = interleaved(usual, few, CORES, times, cache=cache, tell=tell)
-            part, each = (
-                f"training, {CORES} threads",
-                {name: [one.speed for one in them] for name, them in speed.items()},
-            )
+            part = f"training, {CORES} threads"
+            each = {name: [one.speed for one in them] for name, them in speed.items()}
             return [*found, *against(part, "images/s", each, more_is_better=True, notes={})]
         clothes = Case(images=2 * images, epochs=2, stop=2)
         found += whole_cells(clothes, usual, 1, cache=cache, tell=tell)
         for threads in dict.fromkeys((1, CORES)):
             found += speeds(Case(images=images), threads, times, cache=cache, tell=tell)
         augmented = interleaved(AUGMENTED, Case(images=images, augmented=True), CORES, times, cache=cache, tell=tell)
-        part, each = (
-            "training, crops and flips",
-            {name: [one.speed for one in them] for name, them in augmented.items()},
-        )
+        part = "training, crops and flips"
+        each = {name: [one.speed for one in them] for name, them in augmented.items()}
         found += against(part, "images/s", each, more_is_better=True, notes={})
     return found + on_a_gpu(images, times, tell)
 

@@ -69,7 +69,8 @@ class Scenario(NamedTuple):
 
 def verdict_before(values: Array, direction: Direction, margin: float) -> tuple[Verdict, float]:
     """Student's t from two pairs on without a floor, where equal differences were certain."""
-    n, mean = len(values), float(values.mean())
+    n = len(values)
+    mean = float(values.mean())
     half = float(stdtrit(n - 1, 0.975) * values.std(ddof=1) / math.sqrt(n))
     if half < 1e-15:  # noqa: PLR2004 - equal but for rounding
         half = 0.0
@@ -126,7 +127,8 @@ def gaussian(questions: int, n: int, correlation: float = 0.0) -> Callable[[Rng]
     """A measure without steps; questions may share their seeds' noise."""
 
     def draw(rng: Rng) -> Wrong:
-        shared, own = rng.normal(size=(1, n)), rng.normal(size=(questions, n))
+        shared = rng.normal(size=(1, n))
+        own = rng.normal(size=(questions, n))
         return family(
             math.sqrt(correlation) * shared + math.sqrt(1 - correlation) * own, 0.0, 0, {"supported", "refuted"}
         )
@@ -210,11 +212,13 @@ def nested(datasets: int, backbones: int) -> Callable[[Rng], Wrong]:
 
     def draw(rng: Rng) -> Wrong:
         effect = rng.normal(0, 1.0, (datasets, 1, 1)) + rng.normal(0, 0.5, (datasets, backbones, 1))
-        shared, own = rng.normal(size=(datasets, 1, 5)), rng.normal(size=(datasets, backbones, 5))
+        shared = rng.normal(size=(datasets, 1, 5))
+        own = rng.normal(size=(datasets, backbones, 5))
         values = effect + math.sqrt(0.7) * shared + math.sqrt(0.3) * own
         old = mean_interval(values.mean(axis=2).ravel().tolist())
         found = loss_effect(values.mean(axis=1))
-        given, truth = effect_as_given(values.reshape(-1, 5)), effect.mean()
+        given = effect_as_given(values.reshape(-1, 5))
+        truth = effect.mean()
         missed = (
             found.low > 0 or found.high < 0 if datasets >= FEWEST_DATASETS else not given.low <= truth <= given.high
         )

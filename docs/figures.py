@@ -31,8 +31,10 @@ def main() -> None:
     }
     figure, panels = plt.subplots(1, 2, figsize=(10, 3.8), sharey=True, layout="constrained")
     for panel, (loss, colour) in zip(panels, COLOURS.items(), strict=True):
-        evaluation, account = evaluations.evaluation(wanted[loss]), evaluations.account(wanted[loss])
-        positive, rival = evaluation.positive, evaluation.rival
+        evaluation = evaluations.evaluation(wanted[loss])
+        account = evaluations.account(wanted[loss])
+        positive = evaluation.positive
+        rival = evaluation.rival
         bins = np.linspace(min(rival.min(), positive.min()), positive.max(), 60)
         weights = np.full(len(positive), 4 / len(positive))  # raised fourfold, to be seen beside the curve
         panel.hist(rival, bins, weights=weights, color="0.75", label="best rival class")

@@ -48,7 +48,8 @@ def met(challenger: Iterable[Row], baseline: Iterable[Row]) -> tuple[list[Row], 
     Returns:
         The rows of both, a pair at each place, in the order of their seeds.
     """
-    mine, theirs = _found(challenger), _found(baseline)
+    mine = _found(challenger)
+    theirs = _found(baseline)
     paired = {block: mine[block].keys() & theirs[block].keys() for block in mine.keys() & theirs.keys()}
 
     def rank(block: str) -> tuple[bool, int, float, str]:

@@ -30,7 +30,10 @@ if TYPE_CHECKING:
     from orchestrator.report.comparison import Comparison
     from orchestrator.stages import Ended
 
-FINE, SOME_FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
+FINE = 0
+SOME_FAILED = 1
+WRONG = 2
+INTERRUPTED = 130
 """Exit codes: every cell finished; some cell failed; the request is wrong; interrupted by the user."""
 
 app = typer.Typer(
@@ -230,7 +233,8 @@ def show_plan(
     pending = [cell for cell in left.cells if states[cell.id] != "failed"]
     again, why = ([], "") if trials and plan is trials.plan else wiring.replicas(plan, place, states)
     whole = wiring.experiment(file, loss, backbone, dataset)
-    changed, outlook = wiring.changed(plan, recorded), wiring.outlook(plan, whole, place, data_dir, [*pending, *again])
+    changed = wiring.changed(plan, recorded)
+    outlook = wiring.outlook(plan, whole, place, data_dir, [*pending, *again])
     registered = wiring.registered(file) if register else None
     if as_json:
         anchors = [{"id": cell.id, "name": cell.name} for cell in outlook.anchors] if outlook else []
@@ -268,7 +272,8 @@ def status(
 
     asked = wiring.experiment(file) if file else None
     wanted = [asked.name] if asked else None
-    place, console = Workspace.at(workspace), wiring.console()
+    place = Workspace.at(workspace)
+    console = wiring.console()
     with wiring.registry_if_any(place, registry) as records:
 
         def states() -> list[Status]:
@@ -330,7 +335,8 @@ def aggregate(
     from orchestrator.records import results as tables
     from orchestrator.records.evaluations import Evaluations
 
-    place, console = Workspace.at(workspace), wiring.console()
+    place = Workspace.at(workspace)
+    console = wiring.console()
     experiment = wiring.experiment(file, loss, backbone, dataset, only, seeds)
     for plan in wiring.plans(experiment, place, data_dir):
         results = wiring.aggregated(console, plan, place, data_dir)
@@ -468,7 +474,8 @@ def export(
     """Write a folder to publish: results, samples, experiment, provenance, a data card, checksums."""
     from orchestrator.records.publication import export as exported
 
-    place, console = Workspace.at(workspace), wiring.console()
+    place = Workspace.at(workspace)
+    console = wiring.console()
     experiment = wiring.experiment(file, loss, backbone, dataset, only, seeds)
     known = wiring.contents(experiment, place, data_dir)
     trials = wiring.trials(experiment, place, known)
@@ -497,7 +504,8 @@ def import_cells(
     from orchestrator.records.evaluations import Evaluations, read_account
     from orchestrator.records.publication import import_
 
-    place, console = wiring.prepared(Workspace.at(workspace)), wiring.console()
+    place = wiring.prepared(Workspace.at(workspace))
+    console = wiring.console()
     ours = Evaluations(place.evaluations)
     found = import_(folder, ours)
     History(place.data).learn(read_account(ours.folder / name) for name, cell in ours.cells() if cell in found.taken)
@@ -558,7 +566,8 @@ def rebuild(
 
     if mlflow and not files:
         raise RequestError("--mlflow needs the experiments whose runs to rebuild: add FILE.yaml.")
-    place, console = Workspace.at(workspace), wiring.console()
+    place = Workspace.at(workspace)
+    console = wiring.console()
     evaluations = Evaluations(place.evaluations)
     experiments = [wiring.experiment(file) for file in files or []]
     if not evaluations.ids():
@@ -616,7 +625,8 @@ def verify(
     except RequestError as error:
         raise RequestError("\n".join([str(error), *wiring.data(asked, place).told()])) from None
     prepare(chosen, data_dir)
-    console, identical = wiring.console(), 0
+    console = wiring.console()
+    identical = 0
     with TemporaryDirectory() as folder:
         copies = Evaluations(Path(folder) / "evaluations")
         worker = Worker(Recorder(copies, Untracked(), provenance.code()), data_dir.resolve())
@@ -719,7 +729,8 @@ def _conclude(
     from orchestrator.report import overview, tables
 
     plan = ended.plan
-    comparison, results = None, wiring.aggregated(console, plan, place)
+    comparison = None
+    results = wiring.aggregated(console, plan, place)
     wiring.inventoried(plan, place, registry, results)
     if results.table.num_rows:
         comparison = wiring.compared(results, plan, place, file)

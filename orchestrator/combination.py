@@ -111,7 +111,8 @@ def _summed(terms: Sequence[tuple[Question, float]], rows: Rows, planned: set[in
 
 
 def _judged(claim: Claim, summed: Summed, rule: Rule | None) -> Judgement:
-    scale, seeds = Scale(step=summed.step), max(map(len, summed.readings))
+    scale = Scale(step=summed.step)
+    seeds = max(map(len, summed.readings))
     each = [
         judge(
             Pairs(list(values.values()), [0.0] * len(values), scale, scale, summed.missing),
@@ -126,7 +127,8 @@ def _judged(claim: Claim, summed: Summed, rule: Rule | None) -> Judgement:
 
 
 def _of_population(claim: Claim, found: Sequence[Part], sums: Sequence[Summed]) -> Judgement:
-    datasets, lost = [part.dataset for part in found], any(summed.lost for summed in sums)
+    datasets = [part.dataset for part in found]
+    lost = any(summed.lost for summed in sums)
     readings = [[summed.complete for summed in sums]]
     if lost and all(summed.at_worst is not None for summed in sums):
         readings.append([summed.at_worst or {} for summed in sums])
@@ -162,7 +164,8 @@ def _of_each(claim: Claim, found: Sequence[Part], each: Sequence[Judgement]) -> 
     withheld = [judgement.withheld for judgement in each if judgement.withheld]
     together = (in_all if claim.over == "all" else in_some)([judgement.levels for judgement in each])
     if "missing" in withheld:
-        together, withheld = UNKNOWN, ["missing"]
+        together = UNKNOWN
+        withheld = ["missing"]
     shown: Interval = each[decisive].difference
     return Together(
         each[decisive]._replace(

@@ -185,7 +185,8 @@ def change(old: Origin, new: Origin) -> str:
         then, now = (getattr(each, name) or unknown for each in (old, new))
         told += [f"{noun} {then} → {now}"] if then != now else []
     for name, noun in _COUNTED.items():
-        then, now = getattr(old, name), getattr(new, name)
+        then = getattr(old, name)
+        now = getattr(new, name)
         told += [f"{noun}s {then or 'unknown'} → {now or 'unknown'}"] if then != now else []
     for name in SHARED:
         if getattr(old, name) != getattr(new, name):

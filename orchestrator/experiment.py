@@ -102,7 +102,8 @@ def chosen(axis: catalogue.Axis) -> Callable[[Any], Any]:
             text = f"An entry of '{axis}' is a name, or a mapping with a 'name' and parameters; found {value!r:.60}."
             raise PydanticCustomError("unknown", "{text}", {"text": text})
         parameters = {str(key): entry for key, entry in value.items()}
-        name, label = parameters.pop("name"), parameters.pop("as", None)
+        name = parameters.pop("name")
+        label = parameters.pop("as", None)
         try:
             plugin = catalogue.resolve(axis, name, parameters)
         except catalogue.UnknownNameError as error:
@@ -126,7 +127,8 @@ def _each(entries: Any, validate: Callable[[Any], Any]) -> Any:
     """Validate every entry of a list, so that the problems of all are reported together."""
     if not isinstance(entries, (list, tuple)):
         return entries
-    valid, found = [], list[Problem]()
+    valid = []
+    found = list[Problem]()
     for position, entry in enumerate(entries):
         try:
             valid.append(validate(entry))
@@ -333,7 +335,9 @@ class Experiment(Frozen):
 
     def settled(self, loss: str, backbone: str, dataset: str) -> Settled:
         """How the cells of these labels are trained, on what, and for how long at most."""
-        fields, resources, time_limit = self.recipe.model_dump(), self.resources, self.time_limit
+        fields = self.recipe.model_dump()
+        resources = self.resources
+        time_limit = self.time_limit
         parameters: dict[str, Any] = {}
         for override in self.overrides:
             if override.where.matches(loss, backbone, dataset):
@@ -368,7 +372,8 @@ def _without_tuned(settled: Settled, tuning: Tuning | None) -> Settled:
     sought = {name: domain.at(0.0) for name, domain in own_space(settled.loss, tuning).items()}
     shared = {name: value for name, value in sought.items() if name in tuning.shared}
     own = {name: value for name, value in sought.items() if name not in shared}
-    loss, training = settled.loss.model_copy(update=own), settled.training.model_copy(update=shared)
+    loss = settled.loss.model_copy(update=own)
+    training = settled.training.model_copy(update=shared)
     return settled._replace(loss=loss, training=training)
 
 

@@ -93,10 +93,12 @@ def cautions(plan: Plan, counted: Counted) -> list[str]:
     """Where a loss starts from a bias that does not fit the number of classes, a sentence each and each once."""
     found: dict[str, None] = {}
     for cell in _kinds(plan.cells):
-        loss, classes = cell.recipe.loss, _classes(cell.recipe.dataset, counted)
+        loss = cell.recipe.loss
+        classes = _classes(cell.recipe.dataset, counted)
         if not loss.one_vs_rest or classes < 2:  # noqa: PLR2004 - no start is wrong, or nothing is known
             continue
-        start, fitting = loss.initial_bias(classes), prior(classes)
+        start = loss.initial_bias(classes)
+        fitting = prior(classes)
         if (ratio := math.exp(fitting - start)) > STEEPEST:
             what = f"{cell.loss} starts from a bias of {start:g}, and {cell.dataset} has {classes} classes"
             harm = f"{ratio:.0f} times as much pushes a score down as up, which can end with all features 0"
@@ -124,7 +126,8 @@ def _kinds(cells: Sequence[Cell]) -> Iterator[Cell]:
     """One cell of each kind for which the answer may differ; seeds and backbones change none."""
     seen: set[tuple[object, ...]] = set()
     for cell in cells:
-        training, loss = cell.recipe.training, cell.recipe.loss
+        training = cell.recipe.training
+        loss = cell.recipe.loss
         sizes = training.batch_size, training.validation_fraction
         # By its identity, because a million cells share few datasets, and comparing those takes long.
         kind = id(cell.recipe.dataset), *sizes, cell.recipe.scored_on, loss.decide_by, cell.loss, cell.backbone

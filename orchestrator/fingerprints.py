@@ -164,8 +164,10 @@ class Module(NamedTuple):
 
 def _reached(names: Iterable[str], own: Iterable[str], without: Iterable[str] = ()) -> dict[str, Path]:
     """The files of some modules and of all that they import, directly or not, from packages that count."""
-    found, open_ = dict[str, Path](), list(names)
-    own, without = set(own), set(without)
+    found = dict[str, Path]()
+    open_ = list(names)
+    own = set(own)
+    without = set(without)
     while open_:
         for module in _on_the_way(open_.pop(), own):
             if module.name in found or module.name in without:
@@ -178,7 +180,8 @@ def _reached(names: Iterable[str], own: Iterable[str], without: Iterable[str] = 
 def _on_the_way(name: str, own: set[str]) -> Iterator[Module]:
     """The module of that name and the packages around it, if their code counts; what is no module ends it."""
     top, *below = name.split(".")
-    path, places = top, _top(top, top in own)
+    path = top
+    places = _top(top, top in own)
     while places:
         files = (place / "__init__.py" if place.is_dir() else place for place in places)
         if file := next(filter(Path.exists, files), None):

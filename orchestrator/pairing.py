@@ -29,7 +29,9 @@ class Pairing:
     def __init__(
         self, plan: Plan, blocks: Blocks, can: Callable[[Cell], Sequence[str]], recall: Callable[[Cell], str | None]
     ) -> None:
-        self._plan, self._can, self._recall = plan, can, recall
+        self._plan = plan
+        self._can = can
+        self._recall = recall
         self._blocks = {cell: set(found) for cell, found in blocks.items()}
         self._groups = defaultdict[Group, list[Cell]](list)
         for cell in plan.cells:

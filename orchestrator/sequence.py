@@ -49,7 +49,8 @@ def partners(question: Question, rows: Mapping[Key, Collection[Row]]) -> tuple[l
         question: A claim in a setting.
         rows: The results, of replicas, too.
     """
-    setting, claim = (question.dataset, question.backbone), question.claim
+    setting = (question.dataset, question.backbone)
+    claim = question.claim
     challenger = rows.get((*setting, claim.challenger), ())
     if claim.baseline is None:
         return [row for row in challenger if is_cell(row)], []
@@ -127,7 +128,9 @@ class Spending:
     ) -> None:
         if left.experiment.sequence is None:
             raise ValueError(f"Experiment '{left.experiment.name}' asks for a fixed number of seeds")
-        self._rule, self._room, self._recall = left.experiment.sequence, room, recall
+        self._rule = left.experiment.sequence
+        self._room = room
+        self._recall = recall
         self._rows: defaultdict[Key, dict[int, Row]] = defaultdict(dict)
         for row in rows:
             self._rows[row["dataset"], row["backbone"], row["loss"]][row["seed"]] = row
@@ -148,7 +151,8 @@ class Spending:
 
     def first(self) -> list[Cell]:
         """The cells to start with; none where everything is decided."""
-        given, self._first = self._give(self._first), []
+        given = self._give(self._first)
+        self._first = []
         return given + self._asked(self._undecided)
 
     def heard(self, event: Ending | Adopted) -> list[Cell]:
@@ -164,7 +168,8 @@ class Spending:
                 found = {**self._recall(event.cell), "state": state}
             case _:
                 found = None
-        key, seed = _key(event.cell), event.cell.seed
+        key = _key(event.cell)
+        seed = event.cell.seed
         row = found and {**found, "seed": seed}
         if event.cell.environment:
             self._replicas[key] += [row] if row else []

@@ -160,7 +160,8 @@ def _dotted(location: Location) -> str:
 
 
 def _sentence(location: Location, detail: ErrorDetails, model: type[BaseModel]) -> str:
-    name, context = _dotted(location), detail.get("ctx", {})
+    name = _dotted(location)
+    context = detail.get("ctx", {})
     match detail["type"]:
         case "extra_forbidden":
             known = sorted(_model_at(model, location[:-1]).model_fields)

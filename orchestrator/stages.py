@@ -124,7 +124,8 @@ class Launch:
         """What the data sets hold now, which is recorded."""
         if self.rehash:
             forget(self.data_dir)
-        missing, history = set[Dataset](), History(self.place.data)
+        missing = set[Dataset]()
+        history = History(self.place.data)
         known = wiring.contents(experiment, self.place, self.data_dir, partial(self._ask, missing))
         for dataset, label in ((cast("Dataset", choice.plugin), choice.label) for choice in experiment.datasets):
             if dataset not in missing:
@@ -152,7 +153,8 @@ class Launch:
 
     def _stage(self, plan: Plan, trials: Trials | None = None) -> Ended:
         """Run what of a plan is missing; of a tuning stage, `trials` ask for more of it."""
-        evaluations, elsewhere = Evaluations(self.place.evaluations), self._elsewhere if self.address else None
+        evaluations = Evaluations(self.place.evaluations)
+        elsewhere = self._elsewhere if self.address else None
         if not plan.is_told:  # this says why, before cells without ids are written down
             prepare(plan, self.data_dir.resolve(), elsewhere)
         full = evaluations.with_replicas(plan)
@@ -173,7 +175,8 @@ class Launch:
             runs = wiring.tracking(self.place, self.tracking, plan.experiment.name)
             make_true(plan, lease, evaluations, records, runs)
             seeds = wiring.spending(plan, waiting, self.place, self.executor, self.address, self.most, self.whole)
-            rule, cells = trials or seeds, waiting.cells if seeds is None else tuple(seeds.first())
+            rule = trials or seeds
+            cells = waiting.cells if seeds is None else tuple(seeds.first())
             if cells or again:
                 for sentence in prepare(
                     Plan(plan.experiment, (*waiting.cells, *again)), self.data_dir.resolve(), elsewhere
@@ -257,7 +260,8 @@ class Launch:
     ) -> Generator[Evaluations]:
         """Retrain cells in a scratch workspace, which is not tracked and is deleted afterwards."""
         runner = wiring.executor(self.executor, self.address, place, Untracked(), self.data_dir, None, experiment)
-        table, failed = LiveTable(cells, self.console), list[Failed]()
+        table = LiveTable(cells, self.console)
+        failed = list[Failed]()
 
         def hear(event: Event) -> None:
             table(event)
@@ -336,7 +340,8 @@ def _more(
 
 def _others(plan: Plan, lease: Lease) -> dict[Group, set[str]]:
     """The groups that other launches are at work on, and the machines of these."""
-    running, found = lease.others(), defaultdict[Group, set[str]](set)
+    running = lease.others()
+    found = defaultdict[Group, set[str]](set)
     for cell in plan.cells:
         if host := running.get(cell.id):
             found[cell.dataset, cell.backbone, cell.seed].add(host)

@@ -128,7 +128,9 @@ class Trials:
     def __init__(self, experiment: Experiment, recall: Recall, contents: Contents | None = None) -> None:
         if experiment.tuning is None:
             raise ValueError(f"Experiment '{experiment.name}' has no tuning stage")
-        self._tuning, self._recall, self._contents = experiment.tuning, recall, contents or {}
+        self._tuning = experiment.tuning
+        self._recall = recall
+        self._contents = contents or {}
         self.experiment = stage(experiment)
         self._scores: dict[str, float] = {}
         self._asked: dict[str, Cell] = {}
@@ -157,7 +159,8 @@ class Trials:
     def sentences(self) -> Iterator[str]:
         """What each competitor's search has come to."""
         for tuned in self.tuned:
-            name, scores = "/".join(tuned.competitor), [tried.score for tried in tuned.whole]
+            name = "/".join(tuned.competitor)
+            scores = [tried.score for tried in tuned.whole]
             if tuned.winner is None:
                 yield f"{name}: {len(tuned.tried)} trials scored, no recipe yet"
                 continue
@@ -223,7 +226,8 @@ def scored(tuning: Tuning, measures: Mapping[str, float | None]) -> float:
 def stage(experiment: Experiment) -> Experiment:
     """The tuning stage as an experiment of its own, in registry, MLflow and files, so that nobody pools the two."""
     assert experiment.tuning is not None  # noqa: S101 - asked for by those who know
-    name, question = f"{experiment.name}.tuning", f"Which recipes are best for '{experiment.name}'?"
+    name = f"{experiment.name}.tuning"
+    question = f"Which recipes are best for '{experiment.name}'?"
     return experiment.model_copy(
         update={"name": name, "question": question, "claims": (), "seeds": experiment.tuning.seeds}
     )
@@ -255,7 +259,8 @@ def _parts(values: Values) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _contest(experiment: Experiment, tuning: Tuning, contents: Contents, competitor: Competitor) -> _Contest:
-    settled, space = experiment.settled(*competitor), own_space(experiment.loss(competitor.loss), tuning)
+    settled = experiment.settled(*competitor)
+    space = own_space(experiment.loss(competitor.loss), tuning)
     backbone = next(choice.plugin for choice in experiment.backbones if choice.label == competitor.backbone)
     dataset = next(choice for choice in experiment.datasets if choice.label == competitor.dataset)
     # Shifts are made from the test split.

@@ -91,7 +91,8 @@ def compare(then: Left, now: Left) -> Verdict:
     states = (then.account.state, now.account.state)
     if then.validation is None and then.account.validation_sha256 is not None:
         now = now._replace(validation=None)  # those of the first training are lost
-    before, after = _numbers(*then), _numbers(*now)
+    before = _numbers(*then)
+    after = _numbers(*now)
     # One that diverged has no numbers to compare with those of one that did not.
     kinds = before if has_figures(states[0]) == has_figures(states[1]) else ()
     return Verdict(
@@ -142,7 +143,8 @@ def _largest_difference(then: NDArray[Any] | None, now: NDArray[Any] | None) -> 
 
 
 def _changed(then: Evaluation, now: Evaluation) -> int:
-    before, after = then.prediction == then.label, now.prediction == now.label
+    before = then.prediction == then.label
+    after = now.prediction == now.label
     return int((before != after).sum()) if before.shape == after.shape else max(len(before), len(after))
 
 

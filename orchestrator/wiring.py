@@ -117,7 +117,8 @@ def _newest(evaluations: Evaluations, dataset: Dataset) -> Content | None:
     files = [file for file in evaluations.storage.list(partition(dataset.key)) if cell_in(file.name)]
     if not dataset.is_published:
         return told(dataset, evaluations.contents([file.name for file in files]))
-    latest_first, origins = sorted(files, key=lambda file: -file.modified), Origins.of(evaluations.folder.parent)
+    latest_first = sorted(files, key=lambda file: -file.modified)
+    origins = Origins.of(evaluations.folder.parent)
     footers = (footer for _, footer in evaluations.footers(file.name for file in latest_first))
     own = (footer.content for footer in footers if origins.origin(footer.seal, footer.signed) == "here")
     return next(filter(None, (told(dataset, [account]) for account in own)), None)
@@ -185,7 +186,8 @@ def data(plan: Plan, place: Workspace) -> Data:
 
 def _located(file: Path) -> Path:
     """The file; where there is none, the experiment of that name that comes with the program."""
-    beside, installed = provenance.ROOT / "experiments", Path(__file__).parent / "experiments"
+    beside = provenance.ROOT / "experiments"
+    installed = Path(__file__).parent / "experiments"
     shipped = (installed if installed.exists() else beside) / file.name
     meant = file.parent in (Path(), Path("experiments"))
     return shipped if meant and not file.exists() and shipped.exists() else file
@@ -228,7 +230,8 @@ def checkpoints(place: Workspace, experiment: Experiment, launch: str) -> Checkp
     """Where the cells of a launch keep their states, as often as the experiment says."""
     from orchestrator.records.checkpoints import Checkpoints
 
-    epochs, minutes = experiment.checkpoint.epochs, experiment.checkpoint.minutes
+    epochs = experiment.checkpoint.epochs
+    minutes = experiment.checkpoint.minutes
     return Checkpoints(place.checkpoints, launch, every_epochs=epochs, every_seconds=minutes and 60 * minutes)
 
 
@@ -293,7 +296,8 @@ def recorded(plan: Plan, place: Workspace) -> list[dict[str, Any]]:
 
     evaluations = Evaluations(place.evaluations)
     cells = {cell.id: cell for cell in plan.cells if cell.data_known}
-    files, written = evaluations.files(), _written(place.results(plan.experiment.name))
+    files = evaluations.files()
+    written = _written(place.results(plan.experiment.name))
     ids = files.keys() & cells.keys()
     old = {cell_id for cell_id in ids if files[cell_id].modified < written}
     noted = (row for row in known(place, plan.experiment.name) if row.get("environment"))
@@ -426,7 +430,8 @@ def trust(plan: Plan, place: Workspace, say: Callable[[str], None]) -> None:
     from orchestrator.records.evaluations import Evaluations
     from orchestrator.records.results import aggregate
 
-    found, ledger = aggregate(plan, Evaluations(place.evaluations)), Ledger(place.drift(plan.experiment.name))
+    found = aggregate(plan, Evaluations(place.evaluations))
+    ledger = Ledger(place.drift(plan.experiment.name))
     pool.trust(plan.experiment, found.rows(), found.replica_rows(), ledger, say)
 
 
@@ -445,7 +450,8 @@ def has_known_code(cell: Cell, place: Workspace, experiment: Experiment) -> bool
         content = Evaluations(place.evaluations).content(replace(cell, id=original(cell.id)))
     except (FileNotFoundError, DamagedFileError):
         return False
-    then, now = LossCode.of(cell.loss, content["provenance"]), LossCode.of(cell.loss, origin(cell))
+    then = LossCode.of(cell.loss, content["provenance"])
+    now = LossCode.of(cell.loss, origin(cell))
     admitted = admits(experiment, Ledger(place.drift(experiment.name)).entries())
     return then == now or admitted(then, now, (cell.dataset, cell.backbone))
 
@@ -466,8 +472,11 @@ def blocks(plan: Plan, place: Workspace) -> dict[str, set[str]]:
     from orchestrator.records.evaluations import Evaluations
     from orchestrator.records.results import environments
 
-    table, evaluations = place.results(plan.experiment.name), Evaluations(place.evaluations)
-    written, noted, files = _written(table), environments(table), evaluations.files()
+    table = place.results(plan.experiment.name)
+    evaluations = Evaluations(place.evaluations)
+    written = _written(table)
+    noted = environments(table)
+    files = evaluations.files()
     found: dict[str, set[str]] = {}
     for cell in evaluations.with_replicas(plan).cells:
         file = files.get(cell.id)
@@ -577,7 +586,8 @@ def spending(
     from orchestrator.records.evaluations import Evaluations
     from orchestrator.sequence import Spending
 
-    evaluations, ledger = Evaluations(place.evaluations), Ledger(place.drift(plan.experiment.name))
+    evaluations = Evaluations(place.evaluations)
+    ledger = Ledger(place.drift(plan.experiment.name))
     found = licensed(results.aggregate(plan, evaluations), plan, place)
     room = most or (1 if kind == "inline" else _room(plan, address))
     seen = {(row["dataset"], row["backbone"], row["environment"]): row for row in found.all_rows()}
@@ -661,7 +671,8 @@ def compared(results: Results, plan: Plan, place: Workspace, file: Path) -> Comp
     from orchestrator.stated import dated
 
     rows = results.rows()
-    ledger, again = Ledger(place.drift(plan.experiment.name)), results.replica_rows()
+    ledger = Ledger(place.drift(plan.experiment.name))
+    again = results.replica_rows()
     pool = pooled(plan.experiment, rows, ledger, codes(plan.experiment), again)
     stage = trials(plan.experiment, place, plan.contents)
     tried = aggregate(stage.plan, Evaluations(place.evaluations)).rows() if stage else []
@@ -687,9 +698,11 @@ def _looked(file: Experiment, plan: Plan, results: Results, place: Workspace) ->
     from orchestrator.looks import Looked, began, planned
     from orchestrator.records.evaluations import Evaluations
 
-    evaluations, found = Evaluations(place.evaluations), Looked(planned(file, plan.experiment))
+    evaluations = Evaluations(place.evaluations)
+    found = Looked(planned(file, plan.experiment))
     for row in results.all_rows():
-        key, record = (row["dataset"], row["backbone"], row["loss"]), results.stated.get(row["cell_id"])
+        key = (row["dataset"], row["backbone"], row["loss"])
+        record = results.stated.get(row["cell_id"])
         found.cells[key].append(began(file.name, row["started"], record, is_foreign=row["origin"] != "here"))
     for cell in at_other_seeds(plan, evaluations):
         content = evaluations.content(cell)
@@ -749,7 +762,8 @@ def changes(again: Iterable[Cell], found: Mapping[str, Collection[str]], plan: P
     from orchestrator.plan import original
     from orchestrator.records.evaluations import Evaluations
 
-    cells, evaluations = {cell.id: cell for cell in plan.cells}, Evaluations(place.evaluations)
+    cells = {cell.id: cell for cell in plan.cells}
+    evaluations = Evaluations(place.evaluations)
     # One cell stands for all that go from one environment to another; one that is not trained yet has none.
     kinds = {(min(found.get(original(cell.id), ()), default=""), cell.environment): cell for cell in again}
     old = ((cells[original(cell.id)], cell) for cell in kinds.values())

@@ -12,7 +12,8 @@ import platform
 from collections.abc import Generator
 from contextlib import contextmanager
 
-TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
+TRIM_THRESHOLD = -1
+MMAP_THRESHOLD = -3
 """Names of parameters, see mallopt(3): from how many free bytes on they are handed back, and from
 how many bytes on a block is mapped by itself, and unmapped when freed."""
 

@@ -80,7 +80,10 @@ STEPS = 30
 """Of the paper's magnitude, from nothing to the most."""
 
 # The most, as torchvision has it: in degrees, in pixels per pixel, in sides, in factors less 1.
-MOST_DEGREES, MOST_SHEAR, MOST_SHIFT, MOST_FACTOR = 30.0, 0.3, 150 / 331, 0.9
+MOST_DEGREES = 30.0
+MOST_SHEAR = 0.3
+MOST_SHIFT = 150 / 331
+MOST_FACTOR = 0.9
 
 
 def rand_augment(
@@ -163,7 +166,8 @@ def mixup(images: Tensor, draw: torch.Generator, alpha: float = 0.8) -> Mixed:
         draw: A CPU generator.
         alpha: The weight is drawn from Beta(alpha, alpha), once a batch. arXiv 2505.05813 has 0.8.
     """
-    weight, partner = _beta(alpha, draw), _partner(images, draw)
+    weight = _beta(alpha, draw)
+    partner = _partner(images, draw)
     return Mixed(weight * images + (1 - weight) * images[partner], partner, weight)
 
 
@@ -178,7 +182,8 @@ def cutmix(images: Tensor, draw: torch.Generator, alpha: float = 1.0) -> Mixed:
         draw: A CPU generator.
         alpha: The share outside the whole box is drawn from Beta(alpha, alpha). arXiv 2505.05813 has 1.
     """
-    weight, partner = _beta(alpha, draw), _partner(images, draw)
+    weight = _beta(alpha, draw)
+    partner = _partner(images, draw)
     rows, columns = (
         _span(torch.randint(size, (1,), generator=draw), int(size * sqrt(1 - weight)), size)
         for size in images.shape[2:]

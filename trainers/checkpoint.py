@@ -78,7 +78,8 @@ class StoppedError(Exception):
 
     def __init__(self, epoch: int, step: int) -> None:
         super().__init__(f"stopped after batch {step} of epoch {epoch}, where the next attempt goes on")
-        self.epoch, self.step = epoch, step
+        self.epoch = epoch
+        self.step = step
 
 
 class Stateful(Protocol):
@@ -119,8 +120,12 @@ class Progress:
         self.losses: list[Tensor] = []
         self.history: History = []
         self.resumed_from: tuple[int, int] | None = None
-        self._parts, self._device, self._checkpointing = parts, device, checkpointing
-        self._earlier, self._started, self._saved = 0.0, time.perf_counter(), time.monotonic()
+        self._parts = parts
+        self._device = device
+        self._checkpointing = checkpointing
+        self._earlier = 0.0
+        self._started = time.perf_counter()
+        self._saved = time.monotonic()
         conditions = {} if checkpointing is None else dict(checkpointing.conditions)
         self._about = json.dumps([FORMAT, recipe.model_dump(mode="json"), conditions], sort_keys=True)
 
@@ -169,12 +174,15 @@ class Progress:
     def complete(self, figures: dict[str, float]) -> None:
         """The epoch is done."""
         self.history.append(figures)
-        self.epoch, self.place, self.losses = self.epoch + 1, None, []
+        self.epoch = self.epoch + 1
+        self.place = None
+        self.losses = []
         if self._checkpointing is not None and self._is_due(self._checkpointing):
             self._save(self._checkpointing)
 
     def _is_due(self, checkpointing: Checkpointing) -> bool:
-        epochs, seconds = checkpointing.every_epochs, checkpointing.every_seconds
+        epochs = checkpointing.every_epochs
+        seconds = checkpointing.every_seconds
         after_an_epoch = self.place is None
         if epochs is not None and after_an_epoch and len(self.history) % epochs == 0:
             return True
@@ -202,7 +210,9 @@ class Progress:
             part.load_state_dict(state["parts"][name])
             if isinstance(part, Optimizer):
                 _check_shapes(part)
-        self.epoch, self.history, self._earlier = state["epoch"], state["history"], state["seconds"]
+        self.epoch = state["epoch"]
+        self.history = state["history"]
+        self._earlier = state["seconds"]
         self.place = None if state["place"] is None else Place(*state["place"])
         self.losses = list(state["losses"].to(self._device))
         torch.set_rng_state(state["random"])

@@ -76,7 +76,8 @@ class Classifier(nn.Module):
 
     def _handicapped(self, cosines: Tensor, labels: Tensor) -> Tensor:
         """The cosines (n, K) with the own class's made smaller by the margin."""
-        margin, own = self.how.margin, cosines.gather(1, labels[:, None])
+        margin = self.how.margin
+        own = cosines.gather(1, labels[:, None])
         if self.how.margin_kind == "cosine":
             return cosines.scatter(1, labels[:, None], own - margin)
         # cos(θ + m) rises again beyond θ = π - m; ArcFace goes on along a line there.

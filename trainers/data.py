@@ -49,7 +49,8 @@ class Resident:
     def take(self, rows: NDArray[np.int64]) -> Resident:
         """The images of these rows (m,), in this order."""
         places = torch.from_numpy(rows)
-        chosen, labels = self.chosen[places.to(self.chosen.device)], self.labels[places.to(self.labels.device)]
+        chosen = self.chosen[places.to(self.chosen.device)]
+        labels = self.labels[places.to(self.labels.device)]
         return replace(self, chosen=chosen, labels=labels, sample=self.sample[rows])
 
     def raw(self) -> Tensor:
@@ -111,7 +112,8 @@ def split(data: TrainTest, recipe: Recipe, device: torch.device) -> Splits:
     train = _placed(data.train.pixels, device)
 
     def resident(pixels: Tensor, sample: NDArray[np.int64], labels: NDArray[np.int64]) -> Resident:
-        places, own = torch.from_numpy(sample), torch.from_numpy(labels[sample])
+        places = torch.from_numpy(sample)
+        own = torch.from_numpy(labels[sample])
         return Resident(pixels, places.to(pixels.device), own.to(device), sample, mean, deviation)
 
     labelled = _noisy(numbers[data.train.labels], recipe, classes)
@@ -149,7 +151,8 @@ def _among(unknown: Resident, recipe: Recipe) -> Verify | None:
 
 
 def _brought(pairs: Verification, like: Resident, device: torch.device) -> Verify:
-    pixels, everything = _placed(pairs.pixels, device), np.arange(len(pairs.pixels))
+    pixels = _placed(pairs.pixels, device)
+    everything = np.arange(len(pairs.pixels))
     nowhere = torch.zeros(len(everything), dtype=torch.int64, device=device)  # faces of no class
     chosen = torch.from_numpy(everything).to(pixels.device)
     images = Resident(pixels, chosen, nowhere, everything, like.mean, like.deviation)
@@ -183,7 +186,8 @@ def _moments(pixels: NDArray[np.uint8], chosen: NDArray[np.int64]) -> tuple[Tens
     for part in np.array_split(np.sort(chosen)[::stride], max(1, len(chosen) // 4096)):
         block = pixels[part]
         counts += [np.bincount(block[:, channel].reshape(-1), minlength=256) for channel in range(len(counts))]
-    values, total = np.arange(256, dtype=np.float64), counts.sum(axis=1)
+    values = np.arange(256, dtype=np.float64)
+    total = counts.sum(axis=1)
     mean = counts @ values / total
     variance = (counts * (values - mean[:, None]) ** 2).sum(axis=1) / (total - 1)
     deviation = np.maximum(np.sqrt(variance), 1e-6)  # a constant channel is left alone
@@ -244,7 +248,8 @@ def batches(train: Resident, recipe: Recipe, epoch: int, place: Place | None = N
         draw.set_state(place.draws)  # the batches before it need not be drawn again
     for step in range(0 if place is None else place.step, len(train) // size):
         chosen = order[step * size : (step + 1) * size]
-        images, labels = _augmented(train.images(chosen), train, recipe, draw), train.labels[chosen]
+        images = _augmented(train.images(chosen), train, recipe, draw)
+        labels = train.labels[chosen]
         mixed = _mixed(images, recipe, draw)
         after = Place(step + 1, draw.get_state())
         yield Batch(images if mixed is None else mixed.images, labels, after, mixed)

@@ -29,7 +29,8 @@ def rows(labels: Labels, recipe: Recipe) -> Rows:
     Raises:
         ValueError: A modifier asks for what the labels do not give.
     """
-    dataset, about = recipe.dataset, (drawn_from(recipe.dataset), recipe.seed)
+    dataset = recipe.dataset
+    about = (drawn_from(recipe.dataset), recipe.seed)
     train = selection.without_classes(labels.train, dataset.hold_out)
     if dataset.train_fraction < 1:
         draw = stable_random("train fraction", *about)
@@ -39,7 +40,8 @@ def rows(labels: Labels, recipe: Recipe) -> Rows:
         train = train[selection.long_tail(labels.train[train], dataset.imbalance, draw)]
     train = train[permutation(len(train), "validation split", *about)]
     chosen = selection.held_out(labels.train[train], round(len(train) * recipe.training.validation_fraction))
-    validation, train = train[chosen], np.delete(train, chosen)
+    validation = train[chosen]
+    train = np.delete(train, chosen)
     if recipe.scored_on == "validation":
         return Rows(train, validation, train[:0], train[:0])  # the test split is not looked at
     test = selection.without_classes(labels.test, dataset.hold_out)
@@ -49,7 +51,8 @@ def rows(labels: Labels, recipe: Recipe) -> Rows:
 
 def faults(labels: Labels, recipe: Recipe) -> Iterator[str]:
     """Why the recipe cannot be trained on images with these labels; nothing where it can."""
-    dataset, training = recipe.dataset, recipe.training
+    dataset = recipe.dataset
+    training = recipe.training
     try:
         selection.relabel(labels.train, dataset.hold_out, labels.classes)
     except ValueError as error:

@@ -169,9 +169,11 @@ def _trained(
     world: World,
 ) -> tuple[Progress, Classifier]:
     """All epochs that are left; returns how they went, and the model to evaluate: the average, where one is kept."""
-    model, device = objective.model, splits.train.labels.device
+    model = objective.model
+    device = splits.train.labels.device
     steps = len(splits.train) // recipe.training.batch_size
-    optimizer, factor = build_optimizer(model, recipe), schedule(recipe.training, steps)
+    optimizer = build_optimizer(model, recipe)
+    factor = schedule(recipe.training, steps)
     scheduler = LambdaLR(optimizer, factor)
     average = Average(model, recipe.training.ema) if recipe.training.ema else None
     final = model if average is None else cast("Classifier", average.module)
@@ -214,7 +216,9 @@ class Objective(nn.Module):
 
     def __init__(self, model: Classifier, recipe: Recipe, network: nn.Module) -> None:
         super().__init__()
-        self.model, self.loss, self.network = model, recipe.loss, network
+        self.model = model
+        self.loss = recipe.loss
+        self.network = network
         self._bfloat16 = recipe.training.precision == "bfloat16"
 
     def forward(self, batch: Batch) -> Tensor:

@@ -75,7 +75,8 @@ def ranked(scores: Tensor, highest: Tensor, temperature: float = 1.0) -> dict[st
         highest: The class that scores highest, (n,).
         temperature: What scores are divided by for the log-odds at that temperature.
     """
-    others, place = scores.to(torch.float64, copy=True), highest[:, None]
+    others = scores.to(torch.float64, copy=True)
+    place = highest[:, None]
     top = others.gather(1, place).squeeze(1)
     others.scatter_(1, place, -torch.inf)  # left out of the sum rather than subtracted, which would cancel
     score, runner_up = others.max(dim=1)
@@ -115,7 +116,8 @@ def evaluate(
     for start in range(0, len(split), BATCH):
         rows = slice(start, start + BATCH)
         features = model.features(split.images(rows)).float()
-        scores, labels = rule(model.scores(features).float()), split.labels[rows]
+        scores = rule(model.scores(features).float())
+        labels = split.labels[rows]
         prediction, positive, rival, logsumexp = summarise(scores, labels)
         tuned = logsumexp if temperature == 1 else (scores / temperature).logsumexp(dim=1)
         summary = {"positive": positive, "rival": rival, "logsumexp": logsumexp, "logsumexp_tuned": tuned}

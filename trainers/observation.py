@@ -51,7 +51,8 @@ class Trained(NamedTuple):
 
 def look_back(model: Classifier, recipe: Recipe, train: Resident) -> Trained:
     """One pass over all training images."""
-    spread, moments = Spread(), Moments(model.classes, model.width)
+    spread = Spread()
+    moments = Moments(model.classes, model.width)
     rule = _before_temperature(_rule(model, recipe, train))
     found = evaluate(model, train, rule=rule, witnesses=[spreading(spread), counting(moments)])
     rows = looked_at(found.label, stable_random("chance", drawn_from(recipe.dataset), recipe.seed))
@@ -64,8 +65,10 @@ def observe(model: Classifier, recipe: Recipe, splits: Splits, trained: Trained)
 
     A trial is scored on its validation split, so that nothing is left to find a threshold or T on.
     """
-    geometry, told = Geometry(splits.classes, model.width), list[Claimed]()
-    bias, rule = _bias_of_rows(model, recipe), _rule(model, recipe, splits.test)
+    geometry = Geometry(splits.classes, model.width)
+    told = list[Claimed]()
+    bias = _bias_of_rows(model, recipe)
+    rule = _rule(model, recipe, splits.test)
     witnesses = [measuring(geometry), claiming(told, bias)]
     is_trial = recipe.scored_on == "validation"
     found = Temperatures() if is_trial else _temperatures(model, rule, splits.validation)

@@ -22,7 +22,8 @@ def build_optimizer(model: Classifier, recipe: Recipe) -> Optimizer:
     weights = [parameter for name, parameter in model.named_parameters() if name not in apart]
     groups: list[dict[str, Any]] = [{"params": weights}]
     if model.bias is not None and isinstance(recipe.loss, BiasedLoss):
-        rate, decay = training.learning_rate * recipe.loss.bias_learning_rate, recipe.loss.bias_weight_decay
+        rate = training.learning_rate * recipe.loss.bias_learning_rate
+        decay = recipe.loss.bias_weight_decay
         groups.append({"params": [model.bias], "lr": rate, "weight_decay": decay})
     if isinstance(model.log_scale, nn.Parameter):
         rate = training.learning_rate * recipe.loss.scores.scale_learning_rate
@@ -36,7 +37,8 @@ def build_optimizer(model: Classifier, recipe: Recipe) -> Optimizer:
 
 def schedule(training: Training, steps: int) -> Callable[[int], float]:
     """The factor on the learning rate at each step, for `steps` steps an epoch."""
-    warmup, total = training.warmup_epochs * steps, training.epochs * steps
+    warmup = training.warmup_epochs * steps
+    total = training.epochs * steps
     # Less a millionth of a step, because 0.3 of 10 steps, or 4/7 of 28, may be a little more in binary.
     milestones = [milestone * total - 1e-6 for milestone in training.milestones]
 

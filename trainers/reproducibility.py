@@ -31,7 +31,8 @@ def deterministic(seed: int, device: torch.device, *, tf32: bool = False) -> Gen
     """
     memory: Any = torch.utils.deterministic  # whose switch has no type
     before = torch.are_deterministic_algorithms_enabled()
-    warned, filled = torch.is_deterministic_algorithms_warn_only_enabled(), memory.fill_uninitialized_memory
+    warned = torch.is_deterministic_algorithms_warn_only_enabled()
+    filled = memory.fill_uninitialized_memory
     # cuBLAS reads this when its handle is created; without it, its sums are not reproducible.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), rounding(tf32=tf32):

@@ -32,7 +32,8 @@ def long_tail(labels: Labels, imbalance: float, rng: RandomState) -> Rows:
         ValueError: The imbalance is below 1, or so high that a class would be left empty.
     """
     _, counts = np.unique(labels, return_counts=True)
-    largest, last = int(counts.max()), max(1, len(counts) - 1)
+    largest = int(counts.max())
+    last = max(1, len(counts) - 1)
     if not 1 <= imbalance <= largest:
         raise ValueError(f"imbalance is {imbalance:g}; it must lie between 1 and {largest}, the largest class's images")
 

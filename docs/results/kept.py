@@ -100,7 +100,8 @@ class Kept:
     @cached_property
     def comparison(self) -> Comparison:
         """What the results say by today's rules."""
-        stage, everything = self._stage, [*self.of("cell"), *self.of("replica")]
+        stage = self._stage
+        everything = [*self.of("cell"), *self.of("replica")]
         records = [(_key(row), json.loads(row["stated"])) for row in self.of("cell")]
         experiment = trials.settle(self.asked, stage.tuned) if stage else self.asked
         looked = looks.Looked(looks.planned(self.file, self.asked))

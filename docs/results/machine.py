@@ -46,7 +46,8 @@ def agreed(one: Kept, other: Kept) -> str:
 
 
 def _said(finding: Finding) -> str:
-    low, high = 100 * finding.difference.low, 100 * finding.difference.high
+    low = 100 * finding.difference.low
+    high = 100 * finding.difference.high
     estimate = 100 * finding.difference.estimate
     return f"{finding.verdict}: {estimate:+.1f} [{low:+.1f}, {high:+.1f}] points, n = {finding.difference.n}"
 

@@ -145,7 +145,8 @@ def _winners(audit: Audit) -> str:
 
 def _filled(file: Path, block: str, content: str) -> str:
     """The text of a file with other content between the marks of a block."""
-    begin, end = f"<!-- {block}: begin -->", f"<!-- {block}: end -->"
+    begin = f"<!-- {block}: begin -->"
+    end = f"<!-- {block}: end -->"
     before, found, rest = file.read_text(encoding="utf-8").partition(begin)
     _, closed, after = rest.partition(end)
     if not (found and closed):

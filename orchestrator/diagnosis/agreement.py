@@ -198,7 +198,8 @@ def _looked_at(evaluations: Evaluations, origins: Origins, name: str) -> Damaged
         return error
     except FileNotFoundError:  # somebody has just set it aside
         return None
-    origin, content = origins.origin(whole.footer.seal, whole.footer.signed), whole.footer.content
+    origin = origins.origin(whole.footer.seal, whole.footer.signed)
+    content = whole.footer.content
     return (
         Tested(name, content["recipe"], origin, content["samples"], of_rows(whole.rows))
         if content["samples"]

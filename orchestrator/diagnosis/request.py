@@ -37,7 +37,8 @@ def room(plan: Plan, nodes: Sequence[Mapping[str, float]]) -> Finding:
     if problem := shortage(wanted, nodes):
         found, _, remedy = problem.partition("). ")
         return Finding("resources", "problem", f"{found})", remedy)
-    cpus, gpus = max(need.cpus for need in wanted), max(need.gpus for need in wanted)
+    cpus = max(need.cpus for need in wanted)
+    gpus = max(need.gpus for need in wanted)
     return Finding("resources", "ok", f"every cell fits: the largest needs {cpus} CPUs and {gpus:g} GPUs")
 
 

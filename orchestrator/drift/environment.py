@@ -54,7 +54,8 @@ def at_other_seeds(plan: Plan, evaluations: Evaluations) -> list[Cell]:
     """
     each = {(cell.loss, cell.backbone, cell.dataset): cell for cell in plan.cells if cell.data_known}
     kinds = {_but_for_the_seed(cell.recipe.model_dump(mode="json")): cell for cell in each.values()}
-    own, folders = {cell.id for cell in plan.cells}, {_folder(evaluations.name(cell)) for cell in kinds.values()}
+    own = {cell.id for cell in plan.cells}
+    folders = {_folder(evaluations.name(cell)) for cell in kinds.values()}
     here = [(name, cell) for name, cell in evaluations.cells() if cell == original(cell) and cell not in own]
     found = list[Cell]()
     for content in evaluations.contents([name for name, _ in here if _folder(name) in folders]):

@@ -53,7 +53,8 @@ def left_out(rows: Sequence[Row], replicas: Iterable[Row], admits: Admits) -> li
 
 def sentences(found: Iterable[Left]) -> Iterator[Sentence]:
     """How many cells are left out, and why."""
-    codes, elsewhere = Counter[str](), Counter[str]()
+    codes = Counter[str]()
+    elsewhere = Counter[str]()
     for left in found:
         if isinstance(left.origin, LossCode):
             codes[left.origin.loss] += len(left.cells)
@@ -88,7 +89,8 @@ def _elsewhere(rows: Sequence[Row], admits: Admits) -> Iterator[tuple[Row, Envir
         others = [each for each in there if each not in counted]
         largest = max(others, key=lambda each: sizes[setting, each], default=kept)
         if sizes[setting, largest] > sum(sizes[setting, each] for each in counted):
-            counted, kept = {largest}, largest
+            counted = {largest}
+            kept = largest
         yield from ((row, environment, kept) for row, environment in line if environment not in counted)
 
 

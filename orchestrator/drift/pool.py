@@ -186,7 +186,8 @@ def licences(experiment: Experiment, rows: Iterable[Row], ledger: Ledger) -> Lic
     there = {(_setting(row), Environment.of(row).id): Environment.of(row) for row in rows if has_figures(row["state"])}
     if len({name for _, name in there}) < 2:  # noqa: PLR2004 - two are needed to differ
         return {}
-    allowed, found = admits(experiment, ledger.entries()), defaultdict[tuple[Setting, str], list[str]](list)
+    allowed = admits(experiment, ledger.entries())
+    found = defaultdict[tuple[Setting, str], list[str]](list)
     for (setting, name), own in there.items():
         others = ((other, each) for (where, other), each in there.items() if where == setting and other != name)
         found[setting, name] = [other for other, each in others if allowed(own, each, setting)]

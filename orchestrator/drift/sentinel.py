@@ -181,7 +181,8 @@ def admit(
     Raises:
         RequestError: The anchors say no, or not yet.
     """
-    experiment, pasts = plan.experiment, finished(_beside(plan, pending), evaluations)
+    experiment = plan.experiment
+    pasts = finished(_beside(plan, pending), evaluations)
 
     def met() -> list[Meeting]:
         return meetings(pasts, pending, here, ledger.entries())
@@ -231,7 +232,8 @@ class Outlook:
 
 def foresee(plan: Plan, pending: Sequence[Cell], evaluations: Evaluations, ledger: Ledger, here: Foresight) -> Outlook:
     """What `admit` would do; its arguments are the same."""
-    experiment, pasts = plan.experiment, finished(_beside(plan, pending), evaluations)
+    experiment = plan.experiment
+    pasts = finished(_beside(plan, pending), evaluations)
     met = meetings(pasts, pending, here, ledger.entries())
     chosen = [(each, _chosen(experiment, each, pasts, here)) for each in met]
     cells = {cell.id: cell for _, cells in chosen for cell in cells}
@@ -242,7 +244,8 @@ def foresee(plan: Plan, pending: Sequence[Cell], evaluations: Evaluations, ledge
 
 def _beside(plan: Plan, pending: Sequence[Cell]) -> list[Cell]:
     """The other cells of a plan that share a setting or a loss with those about to be trained."""
-    waiting, losses = {cell.id for cell in pending}, {cell.loss for cell in pending}
+    waiting = {cell.id for cell in pending}
+    losses = {cell.loss for cell in pending}
     settings = {(cell.dataset, cell.backbone) for cell in pending}
     others = (cell for cell in plan.cells if cell.id not in waiting)
     return [cell for cell in others if (cell.dataset, cell.backbone) in settings or cell.loss in losses]
@@ -278,7 +281,8 @@ def _entries(meeting: Meeting, cells: Sequence[Cell], evaluations: Evaluations, 
     found: defaultdict[Origin, list[Anchor]] = defaultdict(list)
     for again in cells:
         cell = replace(again, id=original(again.id))
-        then, now = evaluations.account(cell), copies.account(again)
+        then = evaluations.account(cell)
+        now = copies.account(again)
         same = compare(Left.of(cell, evaluations), Left.of(again, copies)).identical
         metrics = now.metrics if has_figures(now.state) else None
         anchor = Anchor(cell.id, cell.name, (cell.dataset, cell.backbone), then.metrics, metrics, same, now.samples)

@@ -78,7 +78,9 @@ class Placement:
         done: Mapping[Group, Iterable[str]] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._ask, self._clock, self._lock = environment, clock, threading.RLock()
+        self._ask = environment
+        self._clock = clock
+        self._lock = threading.RLock()
         self._known: dict[tuple[Kind, tuple[str, ...], Resources], str] = {}
         self._done = defaultdict[Group, list[str]](list, {group: list(found) for group, found in (done or {}).items()})
         self._begun: dict[Group, str] = {}
@@ -98,7 +100,8 @@ class Placement:
     def found(self, nodes: Iterable[Node]) -> None:
         """The machines that are there now, and no others are."""
         with self._lock:
-            before, self._nodes = {node.kind for node in self._nodes}, tuple(nodes)
+            before = {node.kind for node in self._nodes}
+            self._nodes = tuple(nodes)
             now = {node.kind for node in self._nodes}
             self._left |= dict.fromkeys(before - now, self._clock())
             self._left = {kind: when for kind, when in self._left.items() if kind not in now}
@@ -163,7 +166,8 @@ class Placement:
         if group in self._begun:
             return set()
         if self._clock() - self._asked > ASK:
-            self._elsewhere, self._asked = self.others(), self._clock()
+            self._elsewhere = self.others()
+            self._asked = self._clock()
         return set(self._elsewhere.get(group, ()))
 
     def _choices(self, cell: Cell) -> dict[str, list[Node]]:
@@ -220,6 +224,7 @@ def _fitting(cell: Cell, node: Node) -> float:
 
 def _size(cell: Cell, unit: Cell) -> float:
     """How much of a machine one cell takes, in cells like another."""
-    mine, its = cell.resources, unit.resources
+    mine = cell.resources
+    its = unit.resources
     gpus = mine.gpus / its.gpus if its.gpus else 0.0
     return max(mine.cpus / its.cpus, gpus) * mine.devices / its.devices

@@ -20,7 +20,8 @@ RETRIES: Mapping[Fault, int] = {"process": 3, "node": 20, "memory": 1, "storage"
 """How often a cell is tried again after each kind of fault. Each is counted apart, so that machines
 that are taken away cost a cell none of its other chances; a cell that ends every machine must end, too."""
 
-PAUSE, LONGEST_PAUSE = 1.0, 60.0
+PAUSE = 1.0
+LONGEST_PAUSE = 60.0
 """Seconds before the first new attempt; doubled for each further one, up to the second."""
 
 ASK_AGAIN = 2.0
@@ -29,7 +30,8 @@ ASK_AGAIN = 2.0
 LOOK_AGAIN = 0.5
 """Seconds until cells that wait for their machines are looked through again, unless one ends before."""
 
-GENEROSITY, SHORTEST_LIMIT = 10, 600.0
+GENEROSITY = 10
+SHORTEST_LIMIT = 600.0
 """Where the experiment sets no limit, an attempt may take so many times as long as its like did, and never less
 than so many seconds."""
 
@@ -143,8 +145,12 @@ class Queue:
     ) -> None:
         self.adopted = adopted
         self.places = places or _Anywhere()
-        self._claim, self._more, self._most, self._clock = claim, more, most, clock
-        self._lock, self._order = threading.RLock(), count()
+        self._claim = claim
+        self._more = more
+        self._most = most
+        self._clock = clock
+        self._lock = threading.RLock()
+        self._order = count()
         self._fresh: defaultdict[Resources, dict[Kind, deque[Cell]]] = defaultdict(dict)
         self.add(cells)
         self._postponed: list[tuple[float, int, Ticket]] = []
@@ -298,7 +304,8 @@ class Queue:
 
     def _again(self, ticket: Ticket, lost: Lost) -> Lost | Failed:
         self._lost[lost.cell.id, lost.fault] += 1
-        times, most = self._lost[lost.cell.id, lost.fault], RETRIES[lost.fault]
+        times = self._lost[lost.cell.id, lost.fault]
+        most = RETRIES[lost.fault]
         if times > most:
             error = f"{lost.error} ({times} attempts ended by this kind of fault: {lost.fault})"
             return Failed(lost.cell, lost.attempt, error, lost.traceback)

@@ -36,7 +36,8 @@ def run_together(
     """
     wanted = cell.resources
     needed = {"CPU": wanted.cpus} | ({"GPU": wanted.gpus} if wanted.gpus else {})
-    inbox, trouble = Queue(actor_options={"num_cpus": 0}), list[BaseException]()
+    inbox = Queue(actor_options={"num_cpus": 0})
+    trouble = list[BaseException]()
     with tempfile.TemporaryDirectory(prefix="train-", ignore_cleanup_errors=True) as folder:
         trainer = TorchTrainer(
             _rank,
@@ -78,7 +79,10 @@ def _rank(config: dict[str, Any]) -> None:
     """One of the processes: all train, and the first one speaks."""
     from trainers.parallel import World
 
-    world, worker, cell, inbox = World.here(), config["worker"], config["cell"], config["inbox"]
+    world = World.here()
+    worker = config["worker"]
+    cell = config["cell"]
+    inbox = config["inbox"]
     ending = worker.run(cell, inbox.put if world.rank == 0 else _silent, world)
     if world.rank == 0:
         inbox.put(ending)

@@ -227,11 +227,15 @@ class _Runs:
     """The Tune runs of one launch, each in a thread: one that takes cells, and those whose last cells still run."""
 
     def __init__(self, worker: Worker, queue: Queue, inbox: SimpleQueue[Told | Over], folder: Path) -> None:
-        self._worker, self._queue, self._inbox, self._folder = worker, queue, inbox, folder
+        self._worker = worker
+        self._queue = queue
+        self._inbox = inbox
+        self._folder = folder
         self._suppliers: list[_Supplier] = []
         self._threads: list[threading.Thread] = []
         self._brake = _Brake()
-        self._stillborn, self._broken = 0.0, 0
+        self._stillborn = 0.0
+        self._broken = 0
         self.under_way = 0
 
     @property
@@ -242,7 +246,8 @@ class _Runs:
 
     def begin(self) -> None:
         """Start another run."""
-        supplier, teller = _Supplier(self._queue), _Teller(self._inbox, self._worker)
+        supplier = _Supplier(self._queue)
+        teller = _Teller(self._inbox, self._worker)
         self._suppliers = [*(other for other in self._suppliers if other.takes), supplier]
         tuner = tune.Tuner(
             tune.with_resources(_trial(self._worker), _resources),
@@ -374,7 +379,8 @@ class _Supplier(Searcher):
 
     def __init__(self, queue: Queue | None) -> None:
         super().__init__()
-        self._queue, self._number = queue, 0
+        self._queue = queue
+        self._number = 0
         self.takes = True
         self.given: dict[str, Cell] = {}
         """The cells whose trials have not ended."""
@@ -460,12 +466,14 @@ def _resources(config: dict[str, Any]) -> tune.PlacementGroupFactory:
     wanted = ticket.cell.resources
     if wanted.devices > 1:  # its processes ask for themselves; Tune wants a trial to need something
         return tune.PlacementGroupFactory([{"CPU": 0, "memory": 1}])
-    cpus, gpus = float(wanted.cpus), float(wanted.gpus)
+    cpus = float(wanted.cpus)
+    gpus = float(wanted.gpus)
     if ticket.alone:
         there = _nodes(ticket.nodes)
         fitting = [node for node in there if node.get("CPU", 0) >= cpus and node.get("GPU", 0) >= gpus]
         roomy = max(fitting, key=lambda node: node.get("memory", 0), default={"CPU": cpus})
-        cpus, gpus = roomy["CPU"], float(max(1.0, gpus) if gpus else 0)
+        cpus = roomy["CPU"]
+        gpus = float(max(1.0, gpus) if gpus else 0)
     bundles = [{"CPU": cpus, "GPU": gpus}]
     if not ticket.nodes:
         return tune.PlacementGroupFactory(bundles)
@@ -481,7 +489,8 @@ class _Teller(tune.Callback):
     """Passes on what trials report, and speaks for those that died without a word."""
 
     def __init__(self, inbox: SimpleQueue[Told | Over] | None, worker: Worker | None) -> None:
-        self._inbox, self._worker = inbox, worker
+        self._inbox = inbox
+        self._worker = worker
         self._started: dict[str, tuple[Started, str]] = {}
         self._ended: set[str] = set()
 
@@ -538,7 +547,8 @@ def _error(trial: Trial) -> BaseException:
 
 def _ending(ticket: Ticket, attempt: Attempt, error: BaseException, words: str | None) -> Lost | Failed:
     """How an attempt ended whose process told nothing."""
-    limit, cell = ticket.time_limit, ticket.cell
+    limit = ticket.time_limit
+    cell = ticket.cell
     if words or (limit is not None and attempt.seconds >= limit):
         reason = words.partition("\n")[0] if words else f"longer than its limit of {limit:g} s"
         return Lost(cell, attempt, "hang", f"Its process was ended: {reason}", words or str(error))
@@ -651,7 +661,8 @@ def _watched(places: Places, address: str) -> Generator[None]:
     if not isinstance(places, Placement) or address == LOCAL:
         yield
         return
-    lookout, over = _Lookout(places), threading.Event()
+    lookout = _Lookout(places)
+    over = threading.Event()
     lookout.look()
 
     def watch() -> None:

@@ -80,7 +80,11 @@ def watch(worker: int, stacks: Path, silence: float) -> None:
     os.set_blocking(sys.stdin.fileno(), False)
     selector = selectors.DefaultSelector()
     selector.register(sys.stdin, selectors.EVENT_READ)
-    limit, began, heard, last_words, rest = float("inf"), 0.0, time.monotonic(), "", b""
+    limit = float("inf")
+    began = 0.0
+    heard = time.monotonic()
+    last_words = ""
+    rest = b""
     watched = False
     while True:
         due = min(began + limit, heard + silence) if watched else float("inf")
@@ -95,7 +99,10 @@ def watch(worker: int, stacks: Path, silence: float) -> None:
             heard = now
             match line.split(" ", 2):
                 case ["limit", seconds, file]:
-                    limit, began, last_words, watched = float(seconds), now, file, True
+                    limit = float(seconds)
+                    began = now
+                    last_words = file
+                    watched = True
                 case ["rest"]:
                     watched = False
                 case _:  # a beat

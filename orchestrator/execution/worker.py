@@ -79,7 +79,9 @@ class Worker:
             tell: Told of its events.
             world: The processes that train it together, if this is one of several: the first records.
         """
-        node, started, clock = socket.gethostname(), time.time(), time.perf_counter()
+        node = socket.gethostname()
+        started = time.time()
+        clock = time.perf_counter()
         # Several processes agree on stopping after a batch; one that left before would be waited for.
         if world is None and self.checkpoints is not None and self.checkpoints.is_stopping():
             return Stopped(cell, Attempt(node, started, 0.0))
@@ -150,7 +152,8 @@ class Worker:
         Raises:
             ChangedDataError: The data are others.
         """
-        dataset, planned = cell.recipe.dataset, cell.recipe.data_digest
+        dataset = cell.recipe.dataset
+        planned = cell.recipe.data_digest
         if planned == (found and found.digest):
             return
         what = self.differs(dataset, planned, found) if self.differs else ""
@@ -214,7 +217,8 @@ class _Pulse:
     """Called after every batch: now and then shows that the cell lives, and looks whether it shall stop."""
 
     def __init__(self, checkpoints: Checkpoints, beat: Callable[[], None]) -> None:
-        self._checkpoints, self._beat = checkpoints, beat
+        self._checkpoints = checkpoints
+        self._beat = beat
         self._looked = self._told = time.monotonic()
 
     def __call__(self) -> bool:

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 POINTS = 400
 """Thresholds at which the curve is drawn: as many as a screen shows, however many samples there are."""
 
-_WIDTH, _HEIGHT, _EDGE = 640, 400, 48
+_WIDTH = 640
+_HEIGHT = 400
+_EDGE = 48
 
 _STYLE = "font-family='sans-serif' font-size='13' fill='#444'"
 
@@ -65,7 +67,8 @@ def drawing(
     thresholds: Sequence[float] | NDArray[np.float64], accuracies: Sequence[float] | NDArray[np.float64]
 ) -> str:
     """The curve as an SVG, which MLflow's page shows as a picture."""
-    right, bottom = _WIDTH - _EDGE, _HEIGHT - _EDGE
+    right = _WIDTH - _EDGE
+    bottom = _HEIGHT - _EDGE
     frame = f"<path d='M{_EDGE},{_EDGE / 2:g}V{bottom}H{right}' fill='none' stroke='#888'/>"
     title = f"<text x='{_WIDTH / 2:g}' y='{_HEIGHT - 8}' text-anchor='middle' {_STYLE}>threshold</text>"
     percents = [
@@ -74,7 +77,8 @@ def drawing(
     ]
     line = ends = ""
     if len(thresholds):
-        low, high = float(thresholds[0]), float(thresholds[-1])
+        low = float(thresholds[0])
+        high = float(thresholds[-1])
         across = (np.asarray(thresholds) - low) / (high - low or 1.0)
         points = [
             f"{_EDGE + share * (right - _EDGE):.1f},{_height(height):.1f}"
@@ -92,5 +96,6 @@ def drawing(
 
 
 def _height(accuracy: float) -> float:
-    bottom, top = _HEIGHT - _EDGE, _EDGE / 2
+    bottom = _HEIGHT - _EDGE
+    top = _EDGE / 2
     return bottom - accuracy * (bottom - top)

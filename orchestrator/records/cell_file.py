@@ -197,7 +197,8 @@ def encoded_validation(cell_id: str, evaluation: Evaluation) -> bytes:
 
 
 def _parquet(evaluation: Evaluation | None, metadata: Mapping[str, str | bytes]) -> bytes:
-    table, sink = _table(evaluation), pa.BufferOutputStream()
+    table = _table(evaluation)
+    sink = pa.BufferOutputStream()
     # Arrow's own copy of the schema would hold the account once more, and says nothing that Parquet's does not.
     options: Any = {"use_dictionary": _REPEATED, "store_schema": False, "write_page_checksum": True}
     with pq.ParquetWriter(sink, SCHEMA, compression="zstd", **options) as writer:
@@ -291,7 +292,8 @@ class Footer:
     def named(self, name: str) -> Self:
         """Itself, if the file has its own cell's name: a checksum of the recipe and, of a replica, the environment."""
         try:
-            recipe, cell_id = self.content["recipe"], self.content["cell_id"]
+            recipe = self.content["recipe"]
+            cell_id = self.content["cell_id"]
             if name == name_of(recipe, cell_id) and original(cell_id) == digest(recipe, self.content["protocol"]):
                 return self._placed(cell_id)
         except (AttributeError, KeyError, TypeError, ValueError):
@@ -340,7 +342,8 @@ class Footer:
         """Whether the columns are those of the account's version, and full."""
         if not table.schema.equals(_SCHEMAS[self.content["version"]]):
             return False
-        kept, classes = self.content["scores"], self.content["classes"]
+        kept = self.content["scores"]
+        classes = self.content["classes"]
         absent = {None: _RANKED.names, "all": ["classes"], "top": []}[kept]
         lengths = {"scores": classes if kept == "all" else TOP, "classes": TOP}
         return all(
@@ -376,7 +379,8 @@ def opened_in_memory(file: bytes) -> pq.ParquetFile:
 
 def _check_size(metadata: pq.FileMetaData, size: int, path: Location) -> None:
     """Before anything is decoded: what a small file claims to hold may not fit into memory."""
-    rows, groups = metadata.num_rows, [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+    rows = metadata.num_rows
+    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
     # Samples are all different, which takes a byte for each at least, however the file is encoded.
     if rows > size or rows != sum(group.num_rows for group in groups):
         raise DamagedFileError(f"{path} claims to hold {rows:,} rows in {size:,} bytes.")
@@ -394,7 +398,8 @@ def _check_pages(file: bytes, rows: int, path: Location) -> None:
             )
 
 
-_WIDEST, _PAGE = 16, 2**20
+_WIDEST = 16
+_PAGE = 2**20
 """Bytes that a value takes at most, with its levels, and that a page may have beside its values."""
 
 
@@ -403,7 +408,8 @@ def parsed(end: bytes, path: Location) -> Footer:
     with _damage(path, "cannot be read as Parquet"):
         metadata = pq.read_metadata(pa.BufferReader(end)).metadata or {}
     with _damage(path, "is no cell's file: its account is missing or unreadable"):
-        text, rows = metadata[b"cell"], None
+        text = metadata[b"cell"]
+        rows = None
         if sealed := b"cell_sha256" in metadata:
             rows = metadata[b"rows_sha256"].decode()
             if metadata[b"cell_sha256"].decode() != hashlib.sha256(text).hexdigest():

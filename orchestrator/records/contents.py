@@ -112,7 +112,8 @@ class History:
 
     def put(self, dataset: Dataset, data_dir: Path) -> None:
         """Record where this machine has the data."""
-        storage, text = Storage(self.place / _folder(dataset)), str(data_dir.resolve()).encode()
+        storage = Storage(self.place / _folder(dataset))
+        text = str(data_dir.resolve()).encode()
         if storage.read(_here()) != text:
             storage.write(_here(), text)
 

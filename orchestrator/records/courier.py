@@ -83,7 +83,8 @@ class Courier:
             wait(PATIENCE)
 
     def _work(self) -> None:
-        rest, last = 0.0, False
+        rest = 0.0
+        last = False
         while not last:
             with self._changed:
                 self._changed.wait_for(lambda: self._closed, rest)
@@ -100,7 +101,8 @@ class Courier:
         self._queues = True
         with _TURN:
             self._queues = False
-            started, busy = time.monotonic(), time.thread_time()
+            started = time.monotonic()
+            busy = time.thread_time()
             try:
                 self._deliver(entries)
             except Exception as error:  # noqa: BLE001 - whatever MLflow or a driver raises, the cell goes on

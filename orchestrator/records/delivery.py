@@ -56,7 +56,9 @@ class Delivery:
         """
         self.run_id: str | None = None
         self.refused: Exception | None = None
-        self._uri, self._experiment, self._late = uri, experiment, late
+        self._uri = uri
+        self._experiment = experiment
+        self._late = late
         self._drawn: defaultdict[Point, list[float]] = defaultdict(list)
         self._described = self._outdated = self._reopened = False
 
@@ -102,7 +104,8 @@ class Delivery:
 
     def _reopen(self, client: MlflowClient, found: list[StoredRun], opened: Opened) -> None:
         first, *surplus = found
-        run_id, told = first.info.run_id, first.data.tags
+        run_id = first.info.run_id
+        told = first.data.tags
         self._described = bool(first.data.params)
         self._drawn = drawn(client, first)
         self._outdated = self._late and _since(first) > opened.time

@@ -161,7 +161,8 @@ def earlier(plan: Plan, evaluations: Evaluations, history: History) -> list[Earl
     asked = {_request(cell.recipe.model_dump(mode="json")): cell for cell in plan.cells}
     found: defaultdict[tuple[str, int, str | None], list[str]] = defaultdict(list)
     for content in evaluations.contents(names):
-        recipe, protocol = content["recipe"], content["protocol"]
+        recipe = content["recipe"]
+        protocol = content["protocol"]
         cell = asked.get(_request(recipe) if protocol == PROTOCOL else _resolved(recipe))
         if cell is not None:
             found[cell.dataset, protocol, recipe.get("data_digest")].append(content["cell_id"])

@@ -24,11 +24,13 @@ class Meter:
     """
 
     def __init__(self, gpu: str | None, nvml: Any, powercap: Path = POWERCAP) -> None:
-        self._gpu, self._nvml = gpu, nvml
+        self._gpu = gpu
+        self._nvml = nvml
         self._zones = {zone: _microjoules(zone) or 0 for zone in sorted(powercap.glob("*")) if _is_counted(zone)}
         self._microjoules = 0
         self._before = self._millijoules()
-        self._lock, self._left = threading.Lock(), threading.Event()
+        self._lock = threading.Lock()
+        self._left = threading.Event()
         self._watch = threading.Thread(target=self._watching, name="energy", daemon=True)
 
     def __enter__(self) -> Self:

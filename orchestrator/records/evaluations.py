@@ -216,7 +216,8 @@ class Evaluations:
 
     def _validation(self, name: str, footer: Footer) -> tuple[pa.Table | None, bytes | None]:
         """The rows, and the file that holds them."""
-        path, content = self.validations.root / name, None
+        path = self.validations.root / name
+        content = None
         if footer.content["validation_sha256"] is not None:
             with suppress(FileNotFoundError):  # the footer says what is wrong with that
                 content = _read(path, lambda: self.validations.read(name))

@@ -69,5 +69,6 @@ def _document(kind: ArtefactKind, path: Location, experiment: str) -> Iterator[A
     storage = Storage(path.parent)
     for file in storage.list():
         if file.name == path.name and (content := storage.read(file.name)) is not None:
-            digest, when = hashlib.sha256(content).hexdigest(), datetime.fromtimestamp(file.modified, UTC)
+            digest = hashlib.sha256(content).hexdigest()
+            when = datetime.fromtimestamp(file.modified, UTC)
             yield Artefact(path.as_uri(), kind, None, experiment, digest, len(content), when)

@@ -70,7 +70,9 @@ class Lease:
                 story = f"{cell.name} was left running by a launch that is dead."
                 tell(session, "taken_over", story, experiment=self.experiment, cell=cell.id)
             attempt = new_attempt(session, cell.id, self.experiment)
-            attempt.owner, attempt.node, attempt.started = self.owner, "", datetime.now(UTC)
+            attempt.owner = self.owner
+            attempt.node = ""
+            attempt.started = datetime.now(UTC)
             set_state(row, "running")
             return "mine"
 
@@ -125,7 +127,8 @@ def _renewing(lease: Lease, ended: threading.Event) -> None:
 
 
 def _take(registry: Registry, plan: Plan, *, join: bool) -> Lease:
-    now, experiment = datetime.now(UTC), plan.experiment.name
+    now = datetime.now(UTC)
+    experiment = plan.experiment.name
     with registry.writing() as session:
         left = _bury(session)
         left |= _abandon(session, select(AttemptRow.id).where(AttemptRow.owner.is_(None)))
@@ -137,7 +140,8 @@ def _take(registry: Registry, plan: Plan, *, join: bool) -> Lease:
                     f"share its work; if that launch is dead, its lease expires after {EXPIRY.seconds} s."
                 )
         enrol(session, plan)
-        owner, pid = uuid.uuid4().hex, os.getpid()
+        owner = uuid.uuid4().hex
+        pid = os.getpid()
         place = {"host": socket.gethostname(), "machine": _machine(), "pid": pid, "process": _began(pid)}
         session.add(LeaseRow(owner=owner, experiment=experiment, since=now, seen=now, **place))
         tell(session, "begun", f"A launch of {len(plan)} cells begins by {_who()}.", experiment=experiment)

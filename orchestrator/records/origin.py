@@ -32,7 +32,8 @@ def secret(root: Location) -> bytes:
     In an object store, the one that is written last stays: whoever starts workers asks for it before they run. A file
     that holds no secret, such as an empty one, is replaced: everybody can sign with an empty key.
     """
-    storage, fresh = Storage(root), secrets.token_hex(32).encode()
+    storage = Storage(root)
+    fresh = secrets.token_hex(32).encode()
     found = storage.read(_KEY)
     if found is None:
         storage.create(_KEY, fresh)
@@ -99,7 +100,8 @@ class Origins:
     @classmethod
     def of(cls, root: Location) -> Self:
         """All that the workspace tells: an import is verified when some of it was rerun, and all of that alike."""
-        same, others = identical(root).seals(), different(root).seals()
+        same = identical(root).seals()
+        others = different(root).seals()
         batches = [batch for batch in _batches(root) if batch & same and not batch & others]
         return cls(_secret(root), (same | {seal for batch in batches for seal in batch}) - others)
 

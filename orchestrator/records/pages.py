@@ -10,11 +10,16 @@ import struct
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-_GROUPS, _COLUMNS, _META = 4, 1, 3
-_COMPRESSED, _DATA, _DICTIONARY = 7, 9, 11
+_GROUPS = 4
+_COLUMNS = 1
+_META = 3
+_COMPRESSED = 7
+_DATA = 9
+_DICTIONARY = 11
 """Fields of a column's metadata: its bytes in the file, and where its first data page and its dictionary lie."""
 
-_UNPACKED, _PACKED = 2, 3
+_UNPACKED = 2
+_PACKED = 3
 """Fields of a page's header: bytes of the page when it is unpacked, and as it lies in the file."""
 
 _PAGES = (5, 7, 8)
@@ -81,13 +86,15 @@ class _Reader:
     """Reads values of Thrift's compact protocol one after the other."""
 
     def __init__(self, content: bytes, place: int = 0) -> None:
-        self._content, self.place = content, place
+        self._content = content
+        self.place = place
 
     def struct(self, depth: int = 0) -> dict[int, Any]:
         """The fields of a struct by their numbers."""
         if depth > _DEEPEST:
             raise ValueError("structs are nested too deeply")
-        fields, number = dict[int, Any](), 0
+        fields = dict[int, Any]()
+        number = 0
         while head := self._byte():
             number = number + (head >> 4) if head >> 4 else self._whole()
             fields[number] = self._value(head & 15, depth)

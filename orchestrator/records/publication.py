@@ -66,7 +66,8 @@ def export(
     """
     if folder.exists() and any(folder.iterdir()):
         raise RequestError(f"{folder} is not empty: name a new folder, so that nothing in it is mixed up or lost.")
-    target, damaged = Storage(folder), _copy_cells((plan, trials), Evaluations(place.evaluations), folder)
+    target = Storage(folder)
+    damaged = _copy_cells((plan, trials), Evaluations(place.evaluations), folder)
     with TemporaryDirectory() as scratch:  # what was read of these copies is of no use later
         found = results.aggregate(plan, Evaluations(folder / "evaluations"), Marks(Path(scratch), "exported"))
     damaged += _copy_earlier(earlier, Evaluations(place.evaluations), folder / "earlier")
@@ -214,7 +215,8 @@ def _kind(kind: pa.DataType) -> str:
 
 def _card(plan: Plan, found: Results) -> str:
     """The description that people read."""
-    experiment, rows = plan.experiment, found.rows()
+    experiment = plan.experiment
+    rows = found.rows()
     states = Counter(row["state"] for row in rows)
     commits = sorted({str(row["git_commit"]) for row in rows})
     axes = {axis: ", ".join(choice.label for choice in getattr(experiment, axis)) for axis in AXES.values()}
@@ -281,8 +283,11 @@ def import_(folder: Path, evaluations: Evaluations) -> Imported:
     """
     sums = _sums(folder)
     problems = [*_altered(folder, sums)]
-    taken, present, seals = list[str](), list[str](), dict[str, str]()
-    source, own = Evaluations(folder / "evaluations"), _OwnSplits(evaluations)
+    taken = list[str]()
+    present = list[str]()
+    seals = dict[str, str]()
+    source = Evaluations(folder / "evaluations")
+    own = _OwnSplits(evaluations)
     try:
         for name, cell in source.cells():
             listed = sums.get(f"evaluations/{name}")
@@ -353,7 +358,8 @@ class _OwnSplits:
             return
         if key not in self._known:
             self._known[key] = self._find(key, theirs.footer.content["recipe"]["dataset"]["name"])
-        own, split = self._known[key], splits.of_rows(theirs.rows)
+        own = self._known[key]
+        split = splits.of_rows(theirs.rows)
         if own and own[1] != split:
             raise DamagedFileError(
                 f"{theirs.footer.path} has other samples or labels in its {theirs.rows.num_rows} test rows than the "

@@ -53,7 +53,8 @@ def rebuild(
         for cell in plan.cells:
             asked[cell.id].append((plan.experiment.name, cell))
     cells = damaged = 0
-    news, runs = Counter[str](), dict[str, str]()
+    news = Counter[str]()
+    runs = dict[str, str]()
     for _, account in evaluations.accounts():
         if isinstance(account, DamagedFileError):
             complain(str(account))

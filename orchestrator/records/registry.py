@@ -219,7 +219,9 @@ class Registry:
                     attempt.outcome = "interrupted"
                     session.flush()
                 attempt = new_attempt(session, cell.id, experiment)
-            attempt.node, attempt.started, attempt.seen = node, _moment(started), _now()
+            attempt.node = node
+            attempt.started = _moment(started)
+            attempt.seen = _now()
             set_state(row, "running")
             tell(session, *events.beginning(cell.name, attempt), experiment=experiment, cell=cell.id)
 
@@ -440,7 +442,8 @@ def _register(session: Session, experiment: Experiment) -> None:
 
 def _stated(document: Mapping[str, Any]) -> str:
     """The hash of what must be stated before results: the claims, and the rule by which seeds are added."""
-    claims, seeds = _said(document.get("claims")), document.get("seeds")
+    claims = _said(document.get("claims"))
+    seeds = document.get("seeds")
     return _digest([claims, seeds] if isinstance(seeds, Mapping) else claims)
 
 
@@ -530,7 +533,8 @@ def locked(session: Session, cell: str) -> CellRow:
 
 def set_state(row: CellRow, state: CellState) -> None:
     """Change a cell's state, and note when."""
-    row.state, row.updated = state, _now()
+    row.state = state
+    row.updated = _now()
 
 
 def _open_attempt(session: Session, cell: str, experiment: str) -> AttemptRow | None:
@@ -623,7 +627,8 @@ def _result(outcome: Finished | Collapsed | Diverged) -> Result:
 
 def _close(attempt: AttemptRow, ending: Ending) -> CellState:
     """Note how an attempt ended; return the state that this gives its cell."""
-    attempt.node, attempt.seconds = ending.attempt.node, ending.attempt.seconds
+    attempt.node = ending.attempt.node
+    attempt.seconds = ending.attempt.seconds
     attempt.started = _moment(ending.attempt.started)
     match ending:
         case Collapsed(reason=reason):
@@ -632,13 +637,17 @@ def _close(attempt: AttemptRow, ending: Ending) -> CellState:
         case Finished():
             attempt.outcome = "finished"
         case Diverged(epoch=epoch):
-            attempt.outcome, attempt.epoch = "diverged", epoch
+            attempt.outcome = "diverged"
+            attempt.epoch = epoch
         case Failed(error=error, traceback=traceback):
             attempt.outcome = "failed"
-            attempt.error, attempt.traceback = storable(error), storable(traceback)
+            attempt.error = storable(error)
+            attempt.traceback = storable(traceback)
         case Lost(fault=fault, error=error, traceback=traceback):
-            attempt.outcome, attempt.fault = "lost", fault
-            attempt.error, attempt.traceback = storable(error), storable(traceback)
+            attempt.outcome = "lost"
+            attempt.fault = fault
+            attempt.error = storable(error)
+            attempt.traceback = storable(traceback)
             return "planned"
         case Stopped():
             attempt.outcome = "interrupted"

@@ -275,15 +275,21 @@ class _Part(NamedTuple):
 
 
 def _part(experiment: str, evaluations: Evaluations, seen: _Seen, cells: Sequence[Cell]) -> _Part:
-    origin, tested = list[str](), list[splits.Tested]()
-    done, found, missing, damaged = list[Cell](), list[dict[str, Any]](), list[Cell](), list[str]()
-    sound, lost = dict[str, str](), list[str]()
+    origin = list[str]()
+    tested = list[splits.Tested]()
+    done = list[Cell]()
+    found = list[dict[str, Any]]()
+    missing = list[Cell]()
+    damaged = list[str]()
+    sound = dict[str, str]()
+    lost = list[str]()
     for cell in cells:
         if not cell.data_known:  # a file of this name says not which data it is of
             missing.append(cell)
             continue
         try:
-            footer, name = evaluations.footer(cell), evaluations.name(cell)
+            footer = evaluations.footer(cell)
+            name = evaluations.name(cell)
             mark = seen.mark(name, footer.seal)
             if not (split := seen.splits.get(mark or "")):
                 split, reason = _read(evaluations, name)
@@ -366,7 +372,8 @@ _COPIED = (
 
 def write(results: Results, path: Location) -> None:
     """Write the table, whole or not at all, and beside it that of the replicas, where there are any."""
-    storage, again = Storage(path.parent), of_replicas(path.name)
+    storage = Storage(path.parent)
+    again = of_replicas(path.name)
     storage.write(path.name, _encoded(results.table))
     if results.replicas.num_rows:
         storage.write(again, _encoded(results.replicas))
@@ -434,11 +441,14 @@ def compact(
     """
     found = aggregate(plan, evaluations)
     if found.missing:
-        name, count = plan.experiment.name, len(found.missing)
+        name = plan.experiment.name
+        count = len(found.missing)
         raise RequestError(
             "\n".join([*found.damaged, f"{count} of {len(plan)} cells of '{name}' are not done: launch it first."])
         )
-    storage, written, rows = Storage(folder), set[str](), 0
+    storage = Storage(folder)
+    written = set[str]()
+    rows = 0
     for partition, cells in _partitions(plan):
         samples = max(evaluations.content(cell)["samples"] for cell in cells)
         at_once = max(1, _ROWS // max(1, samples))
@@ -466,7 +476,8 @@ def _joined(
     cells: Sequence[Cell], evaluations: Evaluations, read: Callable[[Evaluations, Cell], Evaluation | None]
 ) -> tuple[bytes, int]:
     """A Parquet file of the rows of some cells, and how many they are."""
-    sink, count = pa.BufferOutputStream(), 0
+    sink = pa.BufferOutputStream()
+    count = 0
     with pq.ParquetWriter(sink, SAMPLES, compression="zstd", store_schema=False, write_page_checksum=True) as writer:
         for cell in cells:
             try:
@@ -528,7 +539,8 @@ _SCORES = pa.schema([*((name, pa.float32()) for name in _READ), *_AXES])
 def _curve(dataset: ds.Dataset, which: ds.Expression, points: int) -> Curve:
     low, high = _range(dataset, which)
     scale = (points - 1) / (high - low) if high > low else 1.0
-    steps, samples = np.zeros(points + 1, np.int64), 0
+    steps = np.zeros(points + 1, np.int64)
+    samples = 0
     for batch in dataset.to_batches(_READ, which, batch_size=2**17, batch_readahead=2, fragment_readahead=1):
         positive, rival = (batch[name].to_numpy().astype(np.float64) for name in _READ)
         samples += len(positive)

@@ -37,7 +37,8 @@ def check(whole: Whole) -> None:
     Raises:
         DamagedFileError: Rows make no sense, or the account states other figures than they give.
     """
-    account, path = whole.footer.account(), whole.footer.path
+    account = whole.footer.account()
+    path = whole.footer.path
     if not has_figures(account.state):
         return
     test = evaluation_of(whole.rows)
@@ -117,7 +118,8 @@ def _mispredicted(rows: Evaluation) -> NDArray[np.bool_]:
 
 def _scores(rows: Evaluation, scores: NDArray[np.float32]) -> Iterator[str]:
     """Scores against the columns that follow from them."""
-    each, top = np.arange(len(scores)), np.maximum(rows.positive, rows.rival)
+    each = np.arange(len(scores))
+    top = np.maximum(rows.positive, rows.rival)
     if rows.classes is not None:
         own = rows.classes == rows.label[:, None]
         kept = np.where(own, scores, -np.inf).max(axis=1)

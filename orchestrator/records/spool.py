@@ -111,7 +111,8 @@ class Journal:
         folder.mkdir(parents=True, exist_ok=True)
         # Names sort by time, so that attempts at one cell are told in their order.
         name = f"{opened.time:015d}-{opened.cell_id[:16]}-{secrets.token_hex(4)}.jsonl"
-        hidden, self._path = folder / f".{name}", folder / name
+        hidden = folder / f".{name}"
+        self._path = folder / name
         self._file = os.open(hidden, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o600)
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX)

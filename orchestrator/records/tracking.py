@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 _KIND = {"mlflow.experimentKind": "custom_model_development"}
 """What the UI goes by to show runs and their metrics first, rather than an LLM's traces."""
 
-_SUMMARY, _CONTENT = "summary", "summary_sha256"
+_SUMMARY = "summary"
+_CONTENT = "summary_sha256"
 """Tags of a run that is about the whole experiment: its name, and the hash of what it says."""
 
 _GIVE_UP = 3
@@ -163,7 +164,9 @@ class Tracking:
 
     def catch_up(self) -> CaughtUp:
         """Tell the store what attempts that are over left in the spool; raises none of its errors."""
-        told, failed, troubles = 0, 0, list[str]()
+        told = 0
+        failed = 0
+        troubles = list[str]()
         for path in self.waiting():
             try:
                 with spool.taken(path) as left:
@@ -246,7 +249,8 @@ class Tracking:
     ) -> str:
         from mlflow.entities import Metric
 
-        client, now = connect(self.uri), int(time.time() * 1000)
+        client = connect(self.uri)
+        now = int(time.time() * 1000)
         experiment = client.get_experiment_by_name(self.experiment)
         if experiment is None:
             raise LookupError(f"there is no MLflow experiment '{self.experiment}'")
@@ -287,7 +291,8 @@ def _whole(entries: Sequence[Entry]) -> list[Entry]:
 
 
 def _summary(run: StoredRun) -> RunSummary:
-    info, data = run.info, run.data
+    info = run.info
+    data = run.data
     return RunSummary(
         data.tags["cell_id"], info.run_id, info.run_name or "", info.status, data.metrics, data.tags, data.params
     )

@@ -242,11 +242,13 @@ def _standings(experiment: Experiment, runs: Array, datasets: Sequence[str], met
     names = [choice.label for choice in experiment.losses]
     baseline = names.index(experiment.baseline)
     units = _by_dataset(runs, datasets)
-    means, rope = units.mean(axis=1).T, _rope(experiment, metric)
+    means = units.mean(axis=1).T
+    rope = _rope(experiment, metric)
     enough = len(means) >= FEWEST_DATASETS
     by_chance = chance(means, np.random.default_rng(0)) if enough else None
     against = holm_wilcoxon(means, baseline, np.random.default_rng(0)) if enough else np.full(len(names), np.nan)
-    ranks, (middle, low, high) = average_ranks(means), _interquartile_means(runs)
+    ranks = average_ranks(means)
+    (middle, low, high) = _interquartile_means(runs)
     return Standings(
         metric=metric,
         rope=rope,

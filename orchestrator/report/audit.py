@@ -234,7 +234,8 @@ def audit(
         return None
     tuned = tuple(tuned)
     found = {tuple(each.competitor): each for each in tuned}
-    final, trials = _by_key(rows), _by_key(trial_rows)
+    final = _by_key(rows)
+    trials = _by_key(trial_rows)
 
     def entrants(dataset: str, backbone: str) -> list[Entrant]:
         keys = [(dataset, backbone, loss.label) for loss in experiment.losses]

@@ -158,7 +158,9 @@ def _lead(
 
 def _bounds(tuning: Tuning, mine: Tuned, theirs: Tuned, counts: Sequence[int]) -> list[Interval]:
     """How far leads scatter over other trials and other seeds; NaN where trials are no draws, or do not pair."""
-    ours, others, lowest = first(mine), first(theirs), worst(tuning, (mine, theirs))
+    ours = first(mine)
+    others = first(theirs)
+    lowest = worst(tuning, (mine, theirs))
     if tuning.searcher == "optuna" or ours.keys() != others.keys():
         return [Interval(math.nan, math.nan, math.nan, counts[-1])] * len(counts)
     return ahead_by(by_seed(ours, lowest), by_seed(others, lowest), counts)

@@ -304,8 +304,11 @@ def compare(
     """
     everything = (*rows, *replicas)
     left = pool.left_out if pool else ()
-    rows, counted = _without(rows, left), _without(everything, left)
-    by_key, whole, seen = _by_key(counted), whole or experiment, _Seen(looked, experiment)
+    rows = _without(rows, left)
+    counted = _without(everything, left)
+    by_key = _by_key(counted)
+    whole = whole or experiment
+    seen = _Seen(looked, experiment)
     narrowed = leaves_out(whole, experiment)
     fixed = frozenset() if narrowed or experiment.sequence else seen.fixed()
     tests = _tests(experiment, by_key, fixed, whole, np.random.default_rng(0) if rng is None else rng)
@@ -473,7 +476,8 @@ def _tests(
     flipped = paired.sign_flip_test(differences, rng, DRAWS)
     low, high = paired.bca_interval(differences, rng, DRAWS)
     low, high = (np.where(pairs < ENOUGH_SEEDS, np.nan, bound) for bound in (low, high))
-    effect, tally = paired.effect_size(differences, steps), paired.wins(differences)
+    effect = paired.effect_size(differences, steps)
+    tally = paired.wins(differences)
     columns = (t, holm, fdr, flipped, low, high, effect, tally.win, tally.tie, tally.loss)
     values = [column.tolist() for column in columns]
     return {
@@ -501,7 +505,8 @@ def _differences(key: Key, experiment: Experiment, by_key: Mapping[Key, Sequence
     measures = compared(experiment)
     found = np.full((len(measures), len(experiment.seeds)), np.nan)
     for m, name in enumerate(measures):
-        mine, theirs = by_seed(rows, name), by_seed(others, name)
+        mine = by_seed(rows, name)
+        theirs = by_seed(others, name)
         for s, seed in enumerate(experiment.seeds):
             if seed in mine and seed in theirs:
                 found[m, s] = mine[seed] - theirs[seed]
@@ -543,7 +548,8 @@ def _lines(experiment: Experiment, by_key: Mapping[Key, Sequence[Row]], planned:
         for loss in experiment.losses:
             found = by_key.get((dataset, backbone, loss.label), [])
             others = by_key.get((dataset, backbone, experiment.baseline), [])
-            rows, (mine, theirs) = [row for row in found if is_cell(row)], met(found, others)
+            rows = [row for row in found if is_cell(row)]
+            (mine, theirs) = met(found, others)
             finished = sum(has_figures(row["state"]) for row in rows)
             differences = {
                 name: paired_interval(by_seed(mine, name), by_seed(theirs, name), step=step(name, found))
@@ -657,7 +663,8 @@ def _of_claim(
     claim: Claim, experiment: Experiment, by_key: Mapping[Key, Sequence[Row]], rule: Sequential | None = None
 ) -> Iterator[Finding]:
     """What the results say of a claim if it is the only question: in each setting, or once for all."""
-    found, limits = parts(claim, experiment), rule and Rule(rule.min, rule.max)
+    found = parts(claim, experiment)
+    limits = rule and Rule(rule.min, rule.max)
     seeds = range(rule.min) if rule else experiment.seeds
     if not claim.is_combined:
         yield from (_at_once(part.questions[0], by_key, seeds, limits) for part in found)
@@ -678,7 +685,8 @@ def _together(
     keys = {key for part in found for question in part.questions for key in question.measures}
     rows = [[row for row in by_key.get(key, ()) if is_cell(row)] for key in keys]
     together = combine(claim, found, lambda question: partners(question, by_key), seeds, rule)
-    first, is_one = found[0].questions[0], claim.over == "each"
+    first = found[0].questions[0]
+    is_one = claim.over == "each"
     along = claim.trend.axis if claim.trend else None
     return Finding(
         claim,
@@ -763,7 +771,8 @@ def _corrected(findings: Sequence[Finding], whole: Experiment) -> Iterator[Findi
     is_shut = bool((adjusted[0] > ALPHA).any() or np.isnan(adjusted[0]).any())
     ordered = dict(zip(FAMILIES, map(iter, adjusted), strict=True))
     for finding in findings:
-        claim, p = finding.claim, float(next(ordered[finding.claim.family]))
+        claim = finding.claim
+        p = float(next(ordered[finding.claim.family]))
         stands = finding.alone if p <= ALPHA else "undecided"
         waits = claim.family == "secondary" and is_shut
         is_open = stands == "undecided" and finding.withheld is None and not waits and _is_one_interval(claim)

@@ -177,7 +177,8 @@ def summarise(dataset: str, backbone: str, loss: str, models: Sequence[Model]) -
 
 def _grid(finite: Floats, wanted: Sequence[float]) -> Floats:
     """Distinct thresholds of few digits, from below all scores to above, the wanted ones among them."""
-    low, high = float(finite.min()), float(finite.max())
+    low = float(finite.min())
+    high = float(finite.max())
     span = (high - low) or abs(high) or 1.0
     digits = max(6 - math.floor(math.log10(span)), 0)
     step = 10.0**-digits
@@ -218,7 +219,8 @@ def gather(
         The curves, in the order of the experiment's axes; and a sentence for each file that cannot be read.
     """
     finished = {row["cell_id"]: _bias(row) for row in rows if has_figures(row["state"])}
-    found, unreadable = list[Curve](), list[str]()
+    found = list[Curve]()
+    unreadable = list[str]()
     by_key: defaultdict[tuple[str, str, str], list[Cell]] = defaultdict(list)
     for cell in plan.cells:
         if cell.id in finished:

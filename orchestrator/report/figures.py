@@ -23,14 +23,18 @@ from orchestrator.report.styles import Look
 from orchestrator.space import Domain
 from orchestrator.units import in_points
 
-INK, INK_ON_DARK = "#30343B", "#D3D7DE"
+INK = "#30343B"
+INK_ON_DARK = "#D3D7DE"
 """Of what belongs to no loss, on a light ground and on a dark one."""
 
-PAPER, PAPER_ON_DARK = "#FCFCFB", "#16191E"
+PAPER = "#FCFCFB"
+PAPER_ON_DARK = "#16191E"
 """Behind names that would be crossed by lines."""
 
-AHEAD, AHEAD_ON_DARK = "#8FC1E3", "#1F5F8F"
-BEHIND, BEHIND_ON_DARK = "#F0B98D", "#8A4A1C"
+AHEAD = "#8FC1E3"
+AHEAD_ON_DARK = "#1F5F8F"
+BEHIND = "#F0B98D"
+BEHIND_ON_DARK = "#8A4A1C"
 """Of differences above and below 0, in a map."""
 
 MEASURES = {
@@ -159,7 +163,8 @@ def critical_difference(ranking: Ranking) -> go.Figure:
         showlegend=False,
     )
     figure.add_annotation(x=1, y=1.35, text=told(ranking), showarrow=False, xanchor="left", yanchor="bottom")
-    low, high = min(place.level for place in places) - 0.3, 2.2
+    low = min(place.level for place in places) - 0.3
+    high = 2.2
     _arrange(figure, height=int(40 + 44 * (high - low)))
     figure.update_yaxes(visible=False, range=[low, high])
     margin = 0.04 * (edges[1] - edges[0])
@@ -233,7 +238,8 @@ def threshold_curves(curves: Sequence[Curve], look: Look) -> go.Figure:
     """Uniform accuracy against the threshold; below, each seed's t* and the bias it learnt."""
     figure = go.Figure()
     for row, curve in enumerate(curves):
-        colour, y = look[curve.loss].colour, -0.05 * (row + 1)
+        colour = look[curve.loss].colour
+        y = -0.05 * (row + 1)
         name = with_n(_plain(curve.loss), len(curve.seeds))
         figure.add_scatter(
             x=curve.thresholds.tolist(),
@@ -443,7 +449,8 @@ def sensitivity(found: Sequence[Sensitivity]) -> go.Figure:
 
 def _map(grid: Sequence[Sequence[Bin]], unit: float) -> Iterable[Any]:
     """The colours and the texts of a map whose parts are of equal width."""
-    up, across = len(grid), len(grid[0])
+    up = len(grid)
+    across = len(grid[0])
     means = [[unit * each.mean for each in line] for line in grid]
     most = max((abs(mean) for line in means for mean in line if math.isfinite(mean)), default=0) or 1
     yield go.Heatmap(
@@ -481,7 +488,8 @@ def _parts(domain: Domain, count: int) -> dict[str, Any]:
 def _mean_by_epoch(runs: Sequence[Sequence[Mapping[str, float]]], key: str) -> tuple[list[int], list[float | None]]:
     longest = max((len(run) for run in runs), default=0)
     kept = np.unique(np.linspace(0, longest - 1, min(longest, EPOCHS)).round().astype(int)).tolist() if longest else []
-    epochs, means = list[int](), list[float | None]()
+    epochs = list[int]()
+    means = list[float | None]()
     for epoch in kept:
         values = [run[epoch][key] for run in runs if epoch < len(run) and key in run[epoch]]
         if values:

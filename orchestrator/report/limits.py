@@ -40,7 +40,8 @@ class Calibrated:
             )
             yield text, {**values, "open": f"{self.open_auroc:.3f}"}
         if self.at_edge:
-            count, others = len(self.at_edge), len(self.at_edge) - NAMED
+            count = len(self.at_edge)
+            others = len(self.at_edge) - NAMED
             names = ", ".join(self.at_edge[:NAMED]) + (f" and {others} more" if others > 0 else "")
             text = "no best T was found in {count} of {cells} cells ({names}): an end of its grid does as well, as where all validation images are right; uniform is then sample-wise accuracy by construction"  # noqa: E501 - one key of words.json
             yield text, {"count": count, "cells": self.cells, "names": names}

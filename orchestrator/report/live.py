@@ -37,7 +37,8 @@ class LiveTable:
     """Shows a launch as it goes; without a terminal, one plain line for each outcome."""
 
     def __init__(self, cells: Sequence[Cell], console: Console, clock: Callable[[], float] = time.monotonic) -> None:
-        self._console, self._clock = console, clock
+        self._console = console
+        self._clock = clock
         self._running: dict[str, tuple[Cell, str, int, float]] = {}
         self._work = sum(cell.recipe.training.epochs for cell in cells)
         self._worked = 0
@@ -95,7 +96,8 @@ class LiveTable:
             case Collapsed(reason=reason):
                 told = f"collapsed: {reason}"
             case Finished(metrics=metrics):
-                uniform, sample_wise = metrics.get("uniform_accuracy"), metrics.get("sample_wise_accuracy")
+                uniform = metrics.get("uniform_accuracy")
+                sample_wise = metrics.get("sample_wise_accuracy")
                 told = (
                     f"uniform {uniform:.4f}, sample-wise {sample_wise:.4f}"
                     if uniform is not None and sample_wise is not None
@@ -133,7 +135,8 @@ class LiveTable:
 def duration(seconds: float) -> str:
     """`45 s`, `3 min 20 s` or `2 h 05 min`."""
     whole = round(seconds)
-    minutes, hours = whole // 60, whole // 3600
+    minutes = whole // 60
+    hours = whole // 3600
     if hours:
         return f"{hours} h {minutes % 60:02d} min"
     return f"{minutes} min {whole % 60:02d} s" if minutes else f"{whole} s"

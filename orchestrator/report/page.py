@@ -157,7 +157,8 @@ def render(
     left = comparison.left_out
     rows, replicas = ([row for row in table if row["cell_id"] not in left] for table in (rows, replicas))
     found, unreadable = gather(plan, rows, evaluations)
-    accounts, sampled = tuple(_accounts(plan, rows, evaluations)), within.within(plan, evaluations, left)
+    accounts = tuple(_accounts(plan, rows, evaluations))
+    sampled = within.within(plan, evaluations, left)
     view = _View(plan, comparison, rows, replicas, found, unreadable, accounts, sampled)
     return _environment().get_template("page.html.j2").render(view=view, drawn=_drawn(view))
 
@@ -319,7 +320,8 @@ class _View:
         means = [each.means[metric].estimate for each in self.comparison.lines if each.means[metric].n]
         if not line.means[metric].n:
             return None
-        low, high = min(means), max(means)
+        low = min(means)
+        high = max(means)
         return round(100 * (line.means[metric].estimate - low) / (high - low)) if high > low else 50
 
     def compared_heads(self) -> list[Any]:
@@ -594,7 +596,8 @@ def advice(found: within.Sampled) -> list[Said]:
 
 def across_heading(standings: across.Standings) -> Said:
     """By what measure, and whether the losses differ at all over data sets like these, and how far ranks must."""
-    name, found = measure(standings.metric), standings.friedman
+    name = measure(standings.metric)
+    found = standings.friedman
     if found is None:
         return name
     p = tables.p_value(found.p)

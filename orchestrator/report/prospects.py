@@ -96,7 +96,8 @@ def prospects(experiment: Experiment, rows: Sequence[Row]) -> list[Prospect]:
 def _prospect(
     claim: Claim, found: Sequence[Part], experiment: Experiment, by_key: Mapping[Key, Sequence[Row]], alpha: float
 ) -> Prospect:
-    n, (effect, source) = len(experiment.seeds), _expected(claim)
+    n = len(experiment.seeds)
+    (effect, source) = _expected(claim)
     noise = _between(found, by_key) if claim.population else _noise(claim, found, experiment, by_key)
     now: float | None = None
     if claim.population:
@@ -204,7 +205,8 @@ def _noise(
             return None
         spreads = [spread for spread in borrowed if spread]
         known = [spread.deviation for spread in spreads]
-        typical, basis = math.sqrt(sum(each**2 for each in known if each) / len(known)), spreads[0].basis
+        typical = math.sqrt(sum(each**2 for each in known if each) / len(known))
+        basis = spreads[0].basis
     else:
         return None
     deviations = [deviation or typical for deviation in known]
@@ -214,7 +216,8 @@ def _noise(
     told = "independent settings assumed" if rho is None else f"correlation {rho:.2f}"
     if claim.over != "mean":
         return Noise(tuple(deviations), rho or 0.0, f"{basis}, {told}")
-    k, factors = len(deviations), mean_factors(len(values))
+    k = len(deviations)
+    factors = mean_factors(len(values))
     together = _deviation(combined(values, factors), step_of_sum(steps, factors))
     mean = together or math.sqrt((1 + (k - 1) * max(rho or 0.0, 0.0)) * sum(each**2 for each in deviations)) / k
     return Noise((mean,), rho or 0.0, basis if together else f"{basis}, {told}")
@@ -233,7 +236,8 @@ def _summed(part: Part, by_key: Mapping[Key, Sequence[Row]]) -> dict[int, float]
 
 
 def _values(question: Question, by_key: Mapping[Key, Sequence[Row]]) -> dict[int, float]:
-    claim, (challenger, baseline) = question.claim, partners(question, by_key)
+    claim = question.claim
+    (challenger, baseline) = partners(question, by_key)
     mine = by_seed(challenger, claim.metric)
     if claim.baseline is None:
         return mine
@@ -300,7 +304,8 @@ def cells(found: Prospect) -> list[str]:
 
 
 def _range(deviations: Sequence[float], claim: Claim) -> str:
-    low, high = _amount(min(deviations), claim), _amount(max(deviations), claim)
+    low = _amount(min(deviations), claim)
+    high = _amount(max(deviations), claim)
     return high if low == high else f"{low.partition(' ')[0]} to {high}"
 
 
@@ -310,7 +315,8 @@ def _amount(size: float, claim: Claim) -> str:
 
 def caution(experiment: Experiment) -> Iterator[str]:
     """What no data can show, a sentence each."""
-    n, k = len(experiment.seeds), len({identity(each) for each in experiment.datasets})
+    n = len(experiment.seeds)
+    k = len({identity(each) for each in experiment.datasets})
     primary = [claim for claim in experiment.claims if claim.family == "primary"]
     questions = sum(len(parts(claim, experiment)) if claim.over == "each" else 1 for claim in primary)
     if n > 1 and power.is_impossible(n, max(1, questions), ALPHA, "sign_flip"):

@@ -120,7 +120,8 @@ def _differences(
     if figure.setting not in settings():
         yield Difference("their recipe is not published", {})
         return
-    setting, ours = settings()[figure.setting], experiment.settled(loss.label, backbone.label, dataset.label)
+    setting = settings()[figure.setting]
+    ours = experiment.settled(loss.label, backbone.label, dataset.label)
     yield from _fields(ours.training, setting.training)
     yield from _fields(ours.loss, setting.losses.get(figure.loss, {}))
     for theirs in (*setting.datasets.get(figure.dataset, []), *setting.beyond):

@@ -32,7 +32,8 @@ MOST_BINS = 8
 MOST_CELLS = 5
 """Of one of two fields together."""
 
-BIN, CELL = 5, 2
+BIN = 5
+CELL = 2
 """Trials that a bin of one field, or of two, is to have on average."""
 
 UNKNOWN: Mapping[str, str] = {
@@ -137,7 +138,8 @@ class Sensitivity:
         """The trials over two fields: a list over y of lists over x."""
         wanted = math.sqrt(len(self.trials) / CELL)
         across, up = (_bins(self.fields[name], wanted, MOST_CELLS) for name in (x, y))
-        columns, rows = self._places(x, across), self._places(y, up)
+        columns = self._places(x, across)
+        rows = self._places(y, up)
         return [[self._bin((columns == i) & (rows == j)) for i in range(across)] for j in range(up)]
 
     def to_json(self) -> dict[str, Any]:
@@ -213,7 +215,8 @@ def unknown(experiment: Experiment) -> Sentence | None:
 
 
 def _sensitivity(tuning: Tuning, pair: Pair, challenger: Tuned, baseline: Tuned) -> Sensitivity | None:
-    mine, theirs = first(challenger), first(baseline)
+    mine = first(challenger)
+    theirs = first(baseline)
     lowest = worst(tuning, (challenger, baseline))
     trials = tuple(
         _compared(tuning, lowest, mine[number], theirs[number])
@@ -237,7 +240,8 @@ def _explained(found: Sensitivity, name: str) -> float:
     """The share of the differences' variance that lies between the bins of a field, less what chance would give."""
     differences = np.array([trial.difference for trial in found.trials])
     bins = [each for each in found.along(name) if each.n]
-    freedom, total = len(differences) - len(bins), float(((differences - differences.mean()) ** 2).sum())
+    freedom = len(differences) - len(bins)
+    total = float(((differences - differences.mean()) ** 2).sum())
     if freedom <= 0 or not total > 0:
         return -math.inf
     between = math.fsum(each.n * (each.mean - differences.mean()) ** 2 for each in bins)

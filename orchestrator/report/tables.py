@@ -306,7 +306,8 @@ def across_caption(overall: Overall) -> str:
             f"Nothing {', '.join(MEANS[metric] for metric in overall.lacking)}: some loss has no such accuracy."
         )
     if told and overall.left_out:
-        named, more = overall.left_out[:NAMED], len(overall.left_out) - NAMED
+        named = overall.left_out[:NAMED]
+        more = len(overall.left_out) - NAMED
         others = f" and {more} more" if more > 0 else ""
         told.append(f"Left out for a missing cell or replica: {', '.join(named)}{others}.")
     return " ".join(told)

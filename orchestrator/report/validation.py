@@ -26,7 +26,8 @@ def rates(experiment: Experiment, rows: Sequence[Mapping[str, Any]]) -> dict[str
     """How often each test finds a difference between two halves of one configuration's seeds, by measure."""
     found: dict[str, dict[str, float]] = {}
     for metric in compared(experiment):
-        values, rng = _values(experiment, rows, metric), np.random.default_rng(0)
+        values = _values(experiment, rows, metric)
+        rng = np.random.default_rng(0)
         found[metric] = false_positive_rates(values, rng, SPLITS, ALPHA, step(metric, rows))
     return found
 
@@ -59,7 +60,8 @@ def counts(experiment: Experiment, rows: Sequence[Mapping[str, Any]], metric: st
 
 def table(experiment: Experiment, rows: Sequence[Mapping[str, Any]]) -> RenderableType:
     """The rates for a terminal."""
-    found, scattered = rates(experiment, rows), scatter(experiment, rows)
+    found = rates(experiment, rows)
+    scattered = scatter(experiment, rows)
     shown = Table(box=None, padding=(0, 2, 0, 0))
     shown.add_column("false differences found by")
     for metric in found:

@@ -64,7 +64,8 @@ class Sampled(NamedTuple):
 
         More seeds lessen the first, more test samples the second, and either the third.
         """
-        s, n = len(self.seeds), self.samples
+        s = len(self.seeds)
+        n = self.samples
         both = self.both
         variances = (both.seed_variance / s, both.sample_variance / n, both.residual_variance / (s * n))
         return dict(zip(("seeds", "samples", "both"), map(math.sqrt, variances), strict=True))
@@ -99,7 +100,8 @@ def within(
 def _sampled(
     plan: Plan, evaluations: Evaluations, left: Collection[str], rng: np.random.Generator
 ) -> Iterator[Sampled]:
-    asked, cells = plan.experiment, defaultdict[tuple[str, str, str], list[Cell]](list)
+    asked = plan.experiment
+    cells = defaultdict[tuple[str, str, str], list[Cell]](list)
     for cell in evaluations.with_replicas(plan).pending(left).cells:
         cells[cell.dataset, cell.backbone, cell.loss].append(cell)
     claims = [
@@ -125,7 +127,8 @@ def _rows(cells: Iterable[Cell], evaluations: Evaluations) -> Iterator[Row]:
     """The samples of each cell that has any, with what pairs them."""
     for cell in cells:
         try:
-            content, found = evaluations.content(cell), evaluations.evaluation(cell, scores=False)
+            content = evaluations.content(cell)
+            found = evaluations.evaluation(cell, scores=False)
         except (FileNotFoundError, DamagedFileError):
             continue
         if found.sample.size:
@@ -229,7 +232,8 @@ def table(found: Sequence[Sampled]) -> RenderableType:
         return Text("No claim about sample-wise or uniform accuracy has a pair of finished cells.")
     parts: list[RenderableType] = []
     for claim, group in groupby(found, key=lambda each: each.claim):
-        shown, remarks = Table(box=None, padding=(0, 1, 0, 0)), Text(style="dim")
+        shown = Table(box=None, padding=(0, 1, 0, 0))
+        remarks = Text(style="dim")
         for head in ("setting", *HEADS):
             own = head == "setting"
             shown.add_column(head, justify="left" if own else "right", no_wrap=not own)

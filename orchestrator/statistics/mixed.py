@@ -65,7 +65,8 @@ def loss_effect(differences: ArrayLike, confidence: float = CONFIDENCE) -> Effec
 
     values = np.asarray(differences, float)
     n = (~np.isnan(values)).sum(axis=1)
-    values, n = values[n > 0], n[n > 0]
+    values = values[n > 0]
+    n = n[n > 0]
     datasets = len(n)
     if datasets == 0:
         return Effect(*[math.nan] * 5, datasets=0)

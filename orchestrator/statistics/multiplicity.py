@@ -43,7 +43,8 @@ def gated(families: Sequence[ArrayLike]) -> list[NDArray[np.float64]]:
     is rejected with probability alpha at most, and the first is tested as if it were alone. A
     test that could not be made keeps the gate shut.
     """
-    adjusted, gate = list[NDArray[np.float64]](), 0.0
+    adjusted = list[NDArray[np.float64]]()
+    gate = 0.0
     for family in families:
         own = np.maximum(holm(family), gate)
         gate = max(gate, float(np.nan_to_num(own, nan=1.0).max(initial=0.0)))

@@ -70,9 +70,11 @@ def minimum_detectable_difference(deviation: float, n: int, alpha: float = 0.05,
     """
     if n < 2:  # noqa: PLR2004 - one value has no spread
         return math.nan
-    low, high = 0.0, 1.0
+    low = 0.0
+    high = 1.0
     while _power(high, n, alpha) < power:
-        low, high = high, 2 * high
+        low = high
+        high = 2 * high
     while low < (centre := (low + high) / 2) < high:  # scipy.optimize would take most of a second to import
         low, high = (centre, high) if _power(centre, n, alpha) < power else (low, centre)
     return deviation * high / math.sqrt(n)
@@ -113,7 +115,9 @@ def chances(
         return Chances(0.0, 0.0, 0.0)
     from scipy.special import chdtr, chdtri, ndtr, stdtrit
 
-    freedom, floor, critical = n - 1, step / 2, float(stdtrit(n - 1, 1 - alpha / 2)) / math.sqrt(n)
+    freedom = n - 1
+    floor = step / 2
+    critical = float(stdtrit(n - 1, 1 - alpha / 2)) / math.sqrt(n)
     error = deviation / math.sqrt(n)
     if error == 0:
         half = critical * floor

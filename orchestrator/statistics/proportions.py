@@ -38,7 +38,8 @@ def clopper_pearson(successes: float, n: int, confidence: float = CONFIDENCE) ->
     """The exact interval of Clopper & Pearson 1934, (low, high); successes may be a fraction."""
     from scipy.special import betaincinv
 
-    tail, failures = (1 - confidence) / 2, n - successes
+    tail = (1 - confidence) / 2
+    failures = n - successes
     low = float(betaincinv(successes, failures + 1, tail)) if successes > 0 else 0.0
     high = float(betaincinv(successes + 1, failures, 1 - tail)) if failures > 0 else 1.0
     return low, high

@@ -178,7 +178,8 @@ def _counted(doubled: Whole) -> Chance | None:
         moved = np.sort((sums[:, None] + orders).reshape(-1, methods), axis=1)
         each = np.outer(weights, counts / counts.sum()).ravel()
         _, first, place = np.unique(moved @ digits, return_index=True, return_inverse=True)
-        sums, weights = moved[first], np.bincount(place, each).astype(float)
+        sums = moved[first]
+        weights = np.bincount(place, each).astype(float)
     return Chance(sums, weights, exact=True)
 
 

@@ -61,7 +61,8 @@ def paired_sample_interval(
     if n == 0:
         return Interval(math.nan, math.nan, math.nan, 0)
     gained, lost = _discordant(challenger_correct, baseline_correct)
-    gain, loss = (gained + 1) / (n + 2), (lost + 1) / (n + 2)
+    gain = (gained + 1) / (n + 2)
+    loss = (lost + 1) / (n + 2)
     half = float(ndtri((1 + confidence) / 2)) * math.sqrt((gain + loss - (gain - loss) ** 2) / (n + 2))
     return Interval((gained - lost) / n, max(-1.0, gain - loss - half), min(1.0, gain - loss + half), n)
 
@@ -142,5 +143,6 @@ def _pigeonhole(values: NDArray[np.float64], rng: np.random.Generator, draws: in
 
 def _discordant(challenger_correct: ArrayLike, baseline_correct: ArrayLike) -> tuple[int, int]:
     """How many samples only the challenger, and only the baseline, gets right."""
-    challenger, baseline = np.asarray(challenger_correct, bool), np.asarray(baseline_correct, bool)
+    challenger = np.asarray(challenger_correct, bool)
+    baseline = np.asarray(baseline_correct, bool)
     return int((challenger & ~baseline).sum()), int((baseline & ~challenger).sum())

@@ -67,7 +67,8 @@ def levels(difference: Interval, direction: Direction, margin: float, level: Lev
     """
     if difference.n < ENOUGH or not difference.high > difference.low:
         return UNKNOWN
-    above, below = _beyond(difference, margin, level), _beyond(_negated(difference), margin, level)
+    above = _beyond(difference, margin, level)
+    below = _beyond(_negated(difference), margin, level)
     inside = max(_beyond(_negated(difference), -margin, level), _beyond(difference, -margin, level))
     match direction:
         case "higher":

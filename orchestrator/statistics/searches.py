@@ -38,7 +38,8 @@ def share_won(won: ArrayLike) -> Interval:
         The share; its n is the number of trials.
     """
     values = np.asarray(won, float)
-    estimate, throws = float(values.mean()), min(values.shape)
+    estimate = float(values.mean())
+    throws = min(values.shape)
     return Interval(estimate, *clopper_pearson(estimate * throws, throws), values.shape[0])
 
 

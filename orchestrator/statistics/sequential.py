@@ -78,7 +78,8 @@ def level(distance: float, n: int, least: int, most: int) -> float:
         return 1.0
     if n >= most:
         return min(1.0, (1 if least == most else 2) * float(2 * stdtr(n - 1, -abs(distance))))
-    square, wider = distance**2, 1 + n
+    square = distance**2
+    wider = 1 + n
     ratio = (n - 1 + square) / (n - 1 + square / wider)
     return min(1.0, 2 * math.sqrt(wider) * ratio ** (-n / 2))
 

@@ -85,8 +85,10 @@ def simulated(
     from scipy.special import stdtrit
 
     direction, margin, alpha = asked
-    effects, deviations = np.array(assumed.effects, float), np.array(assumed.deviations, float)
-    shared, own = rng.normal(size=(draws, 1, n)), rng.normal(size=(draws, len(effects), n))
+    effects = np.array(assumed.effects, float)
+    deviations = np.array(assumed.deviations, float)
+    shared = rng.normal(size=(draws, 1, n))
+    own = rng.normal(size=(draws, len(effects), n))
     noise = math.sqrt(max(assumed.correlation, 0)) * shared + math.sqrt(1 - max(assumed.correlation, 0)) * own
     values = effects[:, None] + deviations[:, None] * noise
     means = values.mean(axis=2) * (-1 if direction == "lower" else 1)
@@ -104,7 +106,8 @@ def correlation(values: ArrayLike) -> float | None:
     deviations, over the seeds both have. None where no two settings share three seeds.
     """
     array = np.asarray(values, float)
-    covariances, products = list[float](), list[float]()
+    covariances = list[float]()
+    products = list[float]()
     for first in range(len(array)):
         for second in range(first + 1, len(array)):
             pair = array[[first, second]][:, ~np.isnan(array[[first, second]]).any(axis=0)]
@@ -137,9 +140,11 @@ def smallest_effect(power: Callable[[float], float], scale: float, enough: float
         scale: An effect of about the right size to start from, above 0.
         enough: The power that is asked for.
     """
-    low, high = 0.0, scale
+    low = 0.0
+    high = scale
     while power(high) < enough:
-        low, high = high, 2 * high
+        low = high
+        high = 2 * high
     while high - low > 1e-4 * high:
         centre = (low + high) / 2
         low, high = (centre, high) if power(centre) < enough else (low, centre)

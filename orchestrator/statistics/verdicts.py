@@ -26,7 +26,8 @@ def verdict(difference: Interval, direction: Direction, margin: float) -> Verdic
     `equal`: on either). `equivalent`: it lies within the margin, so the difference is
     too small to matter. Otherwise, and without an interval of `ENOUGH` seeds, `undecided`.
     """
-    low, high = difference.low, difference.high
+    low = difference.low
+    high = difference.high
     if difference.n < ENOUGH or math.isnan(low):
         return "undecided"
     if direction == "lower":

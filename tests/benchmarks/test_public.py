@@ -15,14 +15,16 @@ APART = [case for case in CASES if case.note]
 
 @pytest.mark.parametrize("case", ALIKE, ids=lambda case: case.key)
 def test_losses_and_gradients_are_the_published_ones(case: Case) -> None:
-    mine, theirs = ours(case), Result(**PUBLIC[case.key])
+    mine = ours(case)
+    theirs = Result(**PUBLIC[case.key])
     for part in Result._fields:
         assert difference(getattr(mine, part), getattr(theirs, part)) < 1e-6
 
 
 @pytest.mark.parametrize("case", APART, ids=lambda case: case.key)
 def test_where_they_differ_the_page_says_why(case: Case) -> None:
-    mine, theirs = ours(case), Result(**PUBLIC[case.key])
+    mine = ours(case)
+    theirs = Result(**PUBLIC[case.key])
     assert max(difference(getattr(mine, part), getattr(theirs, part)) for part in Result._fields) > 0.1
 
 

@@ -92,7 +92,8 @@ def test_the_exact_uniform_accuracy_of_many_classes_costs_little_more_than_their
 
 def test_the_benchmark_of_evaluation_finds_that_all_ways_agree() -> None:
     found = evaluation.rows(quick=True, repeats=1, tell=lambda _: None)
-    beside_ours, for_reference = found[1:4], [found[0], *found[4:]]
+    beside_ours = found[1:4]
+    for_reference = [found[0], *found[4:]]
     assert all(row.ratio is not None for row in beside_ours)
     assert all(row.ratio is None for row in for_reference)
     assert [row.name for row in for_reference[1:]] == [
@@ -102,7 +103,8 @@ def test_the_benchmark_of_evaluation_finds_that_all_ways_agree() -> None:
 
 
 def test_planning_four_times_the_cells_costs_less_than_six_times_as_much() -> None:
-    small, large = asked(1_000), asked(4_000)
+    small = asked(1_000)
+    large = asked(4_000)
     assert times_cheaper(lambda: plan(small), lambda: plan(large), repeats=5) < 6
 
 

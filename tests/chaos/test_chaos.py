@@ -138,7 +138,8 @@ def test_a_killed_driver(scene: Scene, as_if_nothing_had_happened: Check) -> Non
 @pytest.mark.timeout(1200)
 @chaos
 def test_a_driver_that_is_killed_twenty_times(scene: Scene, as_if_nothing_had_happened: Check) -> None:
-    draw, kills = random.Random(0), 0
+    draw = random.Random(0)
+    kills = 0
     while kills < 20:
         process = scene.start()
         try:

@@ -13,7 +13,10 @@ from trainers.metrics import MEASURES, Observed, measure
 from trainers.metrics.collapse import Moments
 from trainers.metrics.features import Geometry
 
-K, N, D, T = 5, 1000, 8, 1.7
+K = 5
+N = 1000
+D = 8
+T = 1.7
 BOUNDED = [
     name
     for name in MEASURES
@@ -27,7 +30,8 @@ def _evaluation(draw: np.random.Generator, samples: int = N, shift: float = 0.0)
     label = np.sort(draw.integers(0, K, samples))
     scores = draw.normal(size=(samples, K)) + shift
     scores[np.arange(samples), label] += 2
-    others, first = scores.copy(), scores.argmax(axis=1)
+    others = scores.copy()
+    first = scores.argmax(axis=1)
     others[np.arange(samples), label] = -np.inf
     below = np.where(np.arange(K) == first[:, None], -np.inf, scores)
     return Evaluation(
@@ -106,7 +110,8 @@ def test_every_share_lies_between_0_and_1(name: str, everything: dict[str, float
 @pytest.mark.parametrize("name", [name for name in MEASURES if name not in LEVEL])
 def test_no_measure_but_a_level_moves_when_all_scores_move_alike(name: str) -> None:
     # Fact 3 of the science: adding a constant to every score, and to the bias, changes only where thresholds lie.
-    here, there = _measured(1)[name], _measured(1, shift=4.0)[name]
+    here = _measured(1)[name]
+    there = _measured(1, shift=4.0)[name]
     assert here == pytest.approx(there, abs=1e-4)
 
 

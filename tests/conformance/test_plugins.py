@@ -380,7 +380,8 @@ class TestEveryDataset:
     @every_dataset
     def test_it_is_the_same_every_time(self, name: str, prepared: Callable[[str], Dataset], tmp_path: Path) -> None:
         dataset = prepared(name)
-        first, again = dataset.load(tmp_path), dataset.load(tmp_path)
+        first = dataset.load(tmp_path)
+        again = dataset.load(tmp_path)
         for one, other in ((first.train, again.train), (first.test, again.test)):
             assert np.array_equal(one.pixels, other.pixels)
             assert np.array_equal(one.labels, other.labels)

@@ -98,7 +98,8 @@ def an_account(drawn: Callable[..., Evaluation]) -> Callable[..., Account]:
 
 def rows(scores: NDArray[np.float32], label: NDArray[np.int32]) -> Evaluation:
     """What an evaluation keeps of scores (n, K) and labels (n,), found by sorting."""
-    each, exact = np.arange(len(label)), scores.astype(np.float64)
+    each = np.arange(len(label))
+    exact = scores.astype(np.float64)
     others = exact.copy()
     others[each, label] = -np.inf
     order = np.argsort(-exact, axis=1, kind="stable")

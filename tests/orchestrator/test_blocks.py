@@ -72,7 +72,8 @@ def test_blocks_that_nothing_allows_to_pool_do_not_mix_over_seeds(
         cells = [row(loss, seed, own, pools=licensed.get(own, ())) for seed in range(5)]
         return [*cells, *(row(loss, seed, again, pools=licensed.get(again, ())) for seed in seeds)]
 
-    mine, theirs = rows("b", "here", "there", {3, 4}), rows("a", "there", "here", {0, 1, 2})
+    mine = rows("b", "here", "there", {3, 4})
+    theirs = rows("a", "there", "here", {0, 1, 2})
     assert [seed for seed, _ in found(mine, theirs)] == seeds
     assert unpaired(mine, theirs) == 5 - len(seeds)
     assert {each["seed"] for each in together([*mine, *theirs])} <= set(range(5))

@@ -343,7 +343,8 @@ def test_list_shows_the_catalogue(desk: Desk, axis: str, names: set[str]) -> Non
 @pytest.fixture(scope="module")
 def copied(set_up: Callable[[str], Desk], launched: Launched) -> tuple[Desk, dict[Path, bytes]]:
     """Another workspace that got the files of the launch above, and no registry; the last file is cut short."""
-    desk, contents = set_up("copied"), dict[Path, bytes]()
+    desk = set_up("copied")
+    contents = dict[Path, bytes]()
     for path, content in launched.contents.items():
         copy = desk.folder / path.relative_to(launched.desk.folder)
         copy.parent.mkdir(parents=True, exist_ok=True)

@@ -180,7 +180,8 @@ def test_data_that_come_back_find_their_cells_again(changed: Desk, original: Des
 
 
 def test_a_change_that_keeps_size_and_date_is_noticed(desk: Desk) -> None:
-    before, file = desk.ids(), desk.folder / "data" / "parts" / "test" / "ok" / "03.bmp"
+    before = desk.ids()
+    file = desk.folder / "data" / "parts" / "test" / "ok" / "03.bmp"
     then = file.stat()
     paint(file, 9)
     os.utime(file, ns=(then.st_atime_ns, then.st_mtime_ns))
@@ -244,7 +245,8 @@ def run(runner: Any, cell: Any) -> list[Any]:
 
 def test_without_the_data_the_last_recorded_state_counts_with_its_date(changed: Desk) -> None:
     changed.launch()
-    both, now = changed.files, changed.ids()
+    both = changed.files
+    now = changed.ids()
     (changed.folder / "data" / "parts").rename(changed.folder / "gone")
     found = changed.plan()
     assert sorted(cell["id"] for cell in found["cells"]) == now
@@ -312,7 +314,8 @@ def test_where_nothing_tells_the_data_the_table_and_the_registry_stay(
 ) -> None:
     asked, place = asked_here(monkeypatch, desk)
     table = desk.folder / "runs" / "results" / "lot.parquet"
-    then, cells = table.read_bytes(), desk.folder / "runs" / "evaluations"
+    then = table.read_bytes()
+    cells = desk.folder / "runs" / "evaluations"
     for left in ("data", "runs/data"):
         shutil.rmtree(desk.folder / left)
     cells.rename(desk.folder / "kept")
@@ -336,7 +339,8 @@ def test_a_cell_that_does_not_say_its_data_is_no_cell_of_the_plan(
     asked, place = asked_here(monkeypatch, desk)
     for left in ("data", "runs"):
         shutil.rmtree(desk.folder / left)
-    plan, evaluations = wiring.plan(asked, place, None), Evaluations(place.evaluations)
+    plan = wiring.plan(asked, place, None)
+    evaluations = Evaluations(place.evaluations)
     for cell in plan.cells:
         evaluations.publish(cell.recipe, an_account(cell, state="diverged", samples=0), None)
     assert set(take_stock(plan, evaluations, None).values()) == {"pending"}

@@ -401,7 +401,8 @@ def test_without_an_experiment_file_what_needs_none_is_put_right(launched: Desk)
 
 
 def test_unreachable_services_are_problems_without_a_password(fresh: Desk) -> None:
-    registry, uri = f"postgresql://u:secret@{NOWHERE}/x", f"postgresql://u:secret@{NOWHERE}/y"
+    registry = f"postgresql://u:secret@{NOWHERE}/x"
+    uri = f"postgresql://u:secret@{NOWHERE}/y"
     findings = fresh.trouble(registry=registry, tracking=lambda name: Tracking(uri, name), address=NOWHERE)
     assert [(finding.subject, finding.state) for finding in findings] == [
         ("ray", "problem"),

@@ -79,7 +79,8 @@ def an_environment(torch: str) -> Environment:
     return Environment(torch, None, "AVX2", "AVX2", 1, 1, *3 * ["aa"])
 
 
-OLD, NEW = an_environment("2.13.0"), an_environment("2.14.0")
+OLD = an_environment("2.13.0")
+NEW = an_environment("2.14.0")
 
 
 # What counts as another environment
@@ -129,7 +130,8 @@ def test_a_commit_that_leaves_the_code_alone_is_no_other_environment() -> None:
     ],
 )
 def test_another_machine_or_code_is_one_and_is_named(changes: dict[str, Any], said: str) -> None:
-    old, new = environment(), environment(**changes)
+    old = environment()
+    new = environment(**changes)
     assert old != new
     assert old.id != new.id
     assert change(old, new) == said
@@ -163,7 +165,8 @@ def test_files_that_do_not_say_what_the_trainers_were_are_told_apart_by_commit()
 
 
 def test_what_is_recorded_now_is_what_is_expected_of_a_cell_here(a_cell: Callable[..., Cell]) -> None:
-    here, on_gpu = a_cell(), replace(a_cell(), resources=a_cell().resources.model_copy(update={"gpus": 1.0}))
+    here = a_cell()
+    on_gpu = replace(a_cell(), resources=a_cell().resources.model_copy(update={"gpus": 1.0}))
     told = {**provenance.machine(), **provenance.computing(gpu=False), **fingerprints.recorded(here.recipe)}
     recorded = Environment.of({**told, "threads": here.resources.cpus, "devices": here.resources.devices})
     assert wiring.environment(here) == recorded
@@ -252,8 +255,10 @@ def test_old_meets_new_only_in_settings_where_new_cells_are_coming() -> None:
 
 
 def test_each_environment_that_a_cluster_offers_needs_a_test_of_its_own() -> None:
-    there, coming = [past(cell) for cell in CELLS[:3]], list(CELLS[3:])
-    other, where = an_environment("2.15.0"), tuple({past.setting for past in there})
+    there = [past(cell) for cell in CELLS[:3]]
+    coming = list(CELLS[3:])
+    other = an_environment("2.15.0")
+    where = tuple({past.setting for past in there})
     tested = Entry(0.0, OLD, NEW, NEW, where, (Anchor("c", "n", where[0], {}, {}, identical=True),))
     found = {each.expected: each for each in meetings(there, coming, lambda _: [told(NEW), told(other)], [tested])}
     assert found.keys() == {NEW, other}
@@ -264,7 +269,8 @@ def test_each_environment_that_a_cluster_offers_needs_a_test_of_its_own() -> Non
 
 
 def test_anchors_on_one_machine_say_nothing_of_a_machine_that_nobody_knows_yet() -> None:
-    there, coming = [past(cell) for cell in CELLS[:3]], list(CELLS[3:])
+    there = [past(cell) for cell in CELLS[:3]]
+    coming = list(CELLS[3:])
     nobody = {**told(NEW), "instruction_set": None, "onednn_isa": None}
     where = tuple({past.setting for past in there})
     tested = Entry(0.0, OLD, Environment.of(nobody), NEW, where, (Anchor("c", "n", where[0], {}, {}, identical=True),))
@@ -363,7 +369,8 @@ def test_then_and_now_may_change_places(differences: list[float]) -> None:
 
 
 def test_looking_often_finds_no_more_often_equal_what_differs_by_the_margin() -> None:
-    draw, runs = np.random.default_rng(0), 2000
+    draw = np.random.default_rng(0)
+    runs = 2000
     misled = 0
     for noise in draw.normal(0.01, 0.004, (runs, 4, 3)):  # the true shift is the margin itself
         looks = [an_entry(*row) for row in noise]
@@ -454,7 +461,8 @@ def ledger(tmp_path: Path) -> Ledger:
 
 def test_a_ledger_gives_back_what_it_took(ledger: Ledger) -> None:
     assert ledger.entries() == ()
-    one, two = an_entry(0.1, None), an_entry(trusted=True, old=replace(OLD, device="NVIDIA H100"))
+    one = an_entry(0.1, None)
+    two = an_entry(trusted=True, old=replace(OLD, device="NVIDIA H100"))
     ledger.add([one])
     ledger.add([two])
     assert ledger.entries() == (one, two)
@@ -520,7 +528,8 @@ def test_every_form_of_a_comparison_says_what_was_found(sentence: str) -> None:
 
 @pytest.mark.parametrize("pair", PAIRS.values())
 def test_the_page_says_it_in_both_languages(pair: Pair, tmp_path: Path) -> None:
-    planned, pool = plan(asked()), a_pool(pair)
+    planned = plan(asked())
+    pool = a_pool(pair)
     text = page.render(compare(asked(), [], pool=pool), [], Evaluations(tmp_path), planned)
     for template, values in pool.sentences():
         for form in (template, words()[template]):
@@ -544,13 +553,15 @@ def publish(an_account: Callable[..., Any], evaluation: Evaluation) -> Callable[
 
 
 def test_cells_of_one_environment_need_no_word(tmp_path: Path, publish: Callable[..., None]) -> None:
-    planned, evaluations = plan(asked(seeds=2)), Evaluations(tmp_path / "evaluations")
+    planned = plan(asked(seeds=2))
+    evaluations = Evaluations(tmp_path / "evaluations")
     publish(evaluations, planned.cells, torch_version="2.14.0")
     assert pooled(planned.experiment, aggregate(planned, evaluations).rows(), Ledger(tmp_path / "none.json")) is None
 
 
 def test_only_what_stands_in_one_setting_is_pooled(tmp_path: Path, publish: Callable[..., None]) -> None:
-    planned, evaluations = plan(asked(seeds=2)), Evaluations(tmp_path / "evaluations")
+    planned = plan(asked(seeds=2))
+    evaluations = Evaluations(tmp_path / "evaluations")
     small, large = ([cell for cell in planned.cells if cell.backbone == name] for name in ("resnet8", "resnet20"))
     publish(evaluations, small, torch_version="2.13.0")
     publish(evaluations, large, torch_version="2.14.0", started=1.0)
@@ -655,13 +666,15 @@ class Bench:
     def age(self, alter: Callable[[Cell], float], **changes: Any) -> None:
         """Give the finished cells another torch and, by as much as `alter` says, lower uniform accuracies."""
         for past in finished(self.plan(2).cells, self.evaluations):
-            account, rows = self.evaluations.account(past.cell), self.evaluations.evaluation(past.cell)
+            account = self.evaluations.account(past.cell)
+            rows = self.evaluations.evaluation(past.cell)
             recorded = {**account.provenance, "torch_version": "2.0.0", **changes}
             lower = (account.metrics["uniform_accuracy"] or 0.0) - alter(past.cell)
             shifted = replace(account, metrics={**account.metrics, "uniform_accuracy": lower}, provenance=recorded)
             self.evaluations.publish(past.cell.recipe, shifted, rows, self.evaluations.validation(past.cell))
             # Else the rows would be asked, which tell the old figures.
-            seal, name = self.evaluations.footer(past.cell).seal or "", self.evaluations.name(past.cell)
+            seal = self.evaluations.footer(past.cell).seal or ""
+            name = self.evaluations.name(past.cell)
             mark = stamped(seal, self.evaluations.stamps([past.cell])[name])
             self.evaluations.checked_marks.add({mark: splits.digest(rows.sample, rows.label)})
 
@@ -694,7 +707,8 @@ def bench(launched: Bench, tmp_path: Path) -> Bench:
 @pytest.mark.parametrize("executor", ["inline", pytest.param("ray", marks=pytest.mark.slow)])
 def test_old_cells_that_give_the_same_bits_pool_with_new_ones(bench: Bench, executor: str) -> None:
     bench.age(lambda _: 0.0)
-    before, attempts = bench.contents(), bench.attempts()
+    before = bench.contents()
+    attempts = bench.attempts()
     ran = bench.launch(3, executor)
     assert ran.refused is None
     now = provenance.machine()["torch_version"]
@@ -724,7 +738,8 @@ def test_old_cells_of_seeds_that_are_not_asked_for_count_as_well(bench: Bench) -
     assert "3 of them are trained again first" in ran.out
     assert "3 old cells trained again differ" in ran.refused
     assert bench.contents() == before
-    asked, whole = bench.plan("2,3"), wiring.experiment(bench.file)
+    asked = bench.plan("2,3")
+    whole = wiring.experiment(bench.file)
     assert wiring.outlook(asked, whole, bench.place, None, []) is None
     foreseen = wiring.outlook(asked, whole, bench.place, None, [*asked.cells])
     assert foreseen is not None
@@ -806,7 +821,8 @@ def test_what_was_found_once_is_not_asked_again(bench: Bench) -> None:
 
 def test_a_shifted_result_is_caught_before_anything_new_is_trained(bench: Bench) -> None:
     bench.age(lambda _: 0.05)
-    before, attempts = bench.contents(), bench.attempts()
+    before = bench.contents()
+    attempts = bench.attempts()
     ran = bench.launch(3)
     assert ran.refused is not None
     first, said, remedies = ran.refused.splitlines()
@@ -896,7 +912,8 @@ def recorded(**codes: str) -> dict[str, Any]:
 def test_two_codes_of_a_loss_are_named_in_all_settings_and_other_losses_are_not(
     tmp_path: Path, publish: Callable[..., None]
 ) -> None:
-    planned, evaluations = plan(asked(seeds=2)), Evaluations(tmp_path / "evaluations")
+    planned = plan(asked(seeds=2))
+    evaluations = Evaluations(tmp_path / "evaluations")
     for number, cell in enumerate(planned.cells):
         code = "bb" if (cell.loss, cell.backbone) == ("softmax", "resnet20") else cell.loss
         publish(evaluations, [cell], **recorded(loss=code), started=float(number))
@@ -918,7 +935,8 @@ def test_two_codes_of_a_loss_are_named_in_all_settings_and_other_losses_are_not(
 def test_other_code_of_a_backbone_is_another_environment_in_its_settings_alone(
     tmp_path: Path, publish: Callable[..., None]
 ) -> None:
-    planned, evaluations = plan(asked(seeds=2)), Evaluations(tmp_path / "evaluations")
+    planned = plan(asked(seeds=2))
+    evaluations = Evaluations(tmp_path / "evaluations")
     for cell in planned.cells:
         code = "bb" if cell.backbone == "resnet20" and cell.seed else cell.backbone
         publish(evaluations, [cell], **recorded(backbone=code), started=float(cell.seed))

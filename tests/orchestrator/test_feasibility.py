@@ -256,7 +256,8 @@ def test_labels_are_those_that_load_gives(dataset: str, tmp_path: Path) -> None:
         _folder(tmp_path / "mine", {"a": 3, "b": 4, "c": 2})
     parameters = {} if dataset == "digits" else {"path": "mine", "size": 8, "train_size": 5, "test_size": 3}
     plugin = catalogue.resolve("datasets", dataset, parameters)
-    told, loaded = plugin.labels(tmp_path), plugin.load(tmp_path)  # pyright: ignore[reportAttributeAccessIssue]
+    told = plugin.labels(tmp_path)
+    loaded = plugin.load(tmp_path)  # pyright: ignore[reportAttributeAccessIssue]
     assert np.array_equal(told.train, loaded.train.labels)
     assert np.array_equal(told.test, loaded.test.labels)
     assert told.classes == loaded.classes

@@ -59,12 +59,15 @@ FILES = {
 @pytest.fixture(autouse=True)
 def unchanged() -> Iterator[None]:
     """The modules, the path and the catalogue are afterwards what they were."""
-    modules, path, added = {*sys.modules}, [*sys.path], [*catalogue._modules]
+    modules = {*sys.modules}
+    path = [*sys.path]
+    added = [*catalogue._modules]
     yield
     for name in {*sys.modules} - modules:
         if not name.startswith("trainers"):
             del sys.modules[name]
-    sys.path[:], catalogue._modules[:] = path, added
+    sys.path[:] = path
+    catalogue._modules[:] = added
     catalogue.plugins.cache_clear()
     forget()
 
@@ -257,7 +260,8 @@ package-data = {tiny_losses = ["*.json"]}
 @pytest.fixture(params=["installed", "editable"])
 def installed(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """Where the code of a package with an entry point lies, which was installed as people do, or by a developer."""
-    project, is_editable = tmp_path / "project", request.param == "editable"
+    project = tmp_path / "project"
+    is_editable = request.param == "editable"
     project.mkdir()
     (project / "pyproject.toml").write_text(PROJECT)
     write(project / "tiny_losses", ".", '"tiny_shared.late"')

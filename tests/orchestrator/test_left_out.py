@@ -66,7 +66,8 @@ def entry(old: Origin, new: Origin, shift: float, *, trusted: bool = False) -> E
     return Entry(time.time(), old, new, new, (SETTING,), () if trusted else tuple(tried), trusted=trusted)
 
 
-OLD, NEW = LossCode("bce_unified", "aa"), LossCode("bce_unified", "bb")
+OLD = LossCode("bce_unified", "aa")
+NEW = LossCode("bce_unified", "bb")
 EDITED = table(*(row("bce_unified", seed, *((0.9, "aa") if seed < 3 else (0.6, "bb"))) for seed in range(5)))
 
 

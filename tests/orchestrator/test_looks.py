@@ -135,7 +135,9 @@ class Lab:
     """Cells of the file, trained in a moment under the plan of their launch."""
 
     def __init__(self, place: Workspace, write: Callable[..., Path], account: Callable[..., Account]) -> None:
-        self.place, self.write, self._account = wiring.prepared(place), write, account
+        self.place = wiring.prepared(place)
+        self.write = write
+        self._account = account
         self._clock = itertools.count(1.0)
 
     def launch(self, file: Path, *, record: bool = True, is_sound: bool = True, **options: Any) -> None:
@@ -379,7 +381,8 @@ def test_who_looks_again_errs_unmarked_in_one_experiment_of_twenty_and_marked_as
     further: Callable[..., int | None],
 ) -> None:
     """150 experiments with nothing to find; docs/statistics.md has more."""
-    runs, rng = 150, np.random.default_rng(0)
+    runs = 150
+    rng = np.random.default_rng(0)
     found = [looking(KINDS[0], further)(rng) for _ in range(runs)]
     assert not any(seen.astray for seen in found)
     assert np.mean([seen.unmarked for seen in found]) <= bound(1, runs)

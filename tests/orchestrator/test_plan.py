@@ -140,7 +140,8 @@ recipes = st.builds(
 
 @given(recipes, recipes)
 def test_two_recipes_share_an_id_only_if_they_are_equal(one: dict[str, Any], other: dict[str, Any]) -> None:
-    first, second = Recipe.model_validate(one), Recipe.model_validate(other)
+    first = Recipe.model_validate(one)
+    second = Recipe.model_validate(other)
     assert (identity(first) == identity(second)) == (first == second)
 
 
@@ -156,7 +157,8 @@ def test_every_field_of_a_recipe_is_part_of_its_identity(
         changed[field] = other[field]
     else:
         changed["training"][field] = other["training"][field]
-    before, after = Recipe.model_validate(one), Recipe.model_validate(changed)
+    before = Recipe.model_validate(one)
+    after = Recipe.model_validate(changed)
     assert (identity(before) == identity(after)) == (before == after)
 
 

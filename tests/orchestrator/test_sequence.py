@@ -24,7 +24,8 @@ from trainers.metrics import MEASURES
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-LEAST, MOST = 5, 30
+LEAST = 5
+MOST = 30
 
 BETTER = {
     "id": "better",
@@ -113,7 +114,8 @@ def launched(
     done = {(each["loss"], each["backbone"], each["seed"]) for each in rows}
     whole = plan(experiment)
     left = Plan(experiment, tuple(c for c in whole.cells if (c.loss, c.backbone, c.seed) not in done))
-    rule, worker = spending(left, rows), Formula(measure)
+    rule = spending(left, rows)
+    worker = Formula(measure)
     Inline(worker).run(Queue(rule.first(), more=rule.heard), lambda event: None)  # pyright: ignore[reportArgumentType]
     rows += [row(cell, measure(cell)) for cell in worker.ran]
     return worker.ran, rule, compare(experiment, rows)
@@ -209,7 +211,8 @@ def test_a_seed_that_failed_below_those_that_finished_is_missing() -> None:
 def test_a_verdict_stands_for_all_questions_together_and_says_what_it_would_be_alone() -> None:
     rows = [row(cell, 0.5 * clear_on_resnet8(cell) + 0.4) for cell in plan(EVERYWHERE).cells if cell.seed < 7]
     many = asked(claims=[{**BETTER, "id": f"better-{number}"} for number in range(50)])
-    (one, _), others = compare(EVERYWHERE, rows).findings, compare(many, rows).findings[::2]
+    (one, _) = compare(EVERYWHERE, rows).findings
+    others = compare(many, rows).findings[::2]
     assert (one.verdict, one.alone) == ("supported", "supported")
     assert {(each.verdict, each.alone) for each in others} == {("undecided", "supported")}
     assert {each.difference for each in others} == {one.difference}
@@ -286,7 +289,8 @@ def test_a_diverged_cell_makes_no_pair_and_the_last_look_is_at_one_pair_fewer() 
     cells = [cell for cell in plan(EVERYWHERE).cells if cell.backbone == "resnet8"]
     rows = [row(cell, values(cell)) for cell in cells]
     rows = [{**each, "state": "diverged"} if (each["loss"], each["seed"]) == ("b", 3) else each for each in rows]
-    (question, _), rule = questions(EVERYWHERE), EVERYWHERE.sequence
+    (question, _) = questions(EVERYWHERE)
+    rule = EVERYWHERE.sequence
     assert rule is not None
     challenger, baseline = ([each for each in rows if each["loss"] == loss] for loss in "ba")
     found = look(question.claim, challenger, baseline, rule)
@@ -347,8 +351,11 @@ def test_an_experiment_of_a_fixed_number_of_seeds_is_refused() -> None:
 @pytest.mark.parametrize("room", [1, 2, 8, 64])
 def test_no_core_is_idle_while_a_claim_is_undecided_and_the_verdicts_stay(room: int, launch: Any) -> None:
     """Cells end in any order; as many run as there is room for while there is anything left to ask."""
-    rule, rng = spending(plan(EVERYWHERE), room=room), np.random.default_rng(0)
-    queue, running, ran = Queue(rule.first(), more=rule.heard, most=room), list[Cell](), list[Cell]()
+    rule = spending(plan(EVERYWHERE), room=room)
+    rng = np.random.default_rng(0)
+    queue = Queue(rule.first(), more=rule.heard, most=room)
+    running = list[Cell]()
+    ran = list[Cell]()
     while not queue.over:
         while ticket := queue.take():
             running.append(ticket.cell)
@@ -400,9 +407,12 @@ def spent(whole: Plan, effect: float, run: int, room: int) -> tuple[bool, int, i
     values = np.random.default_rng([7, run]).normal(size=(3, 2, MOST)) / math.sqrt(2)
     values[1:] += effect
     rule = spending(whole, room=room)
-    waiting, ever, count = deque(rule.first()), False, 0
+    waiting = deque(rule.first())
+    ever = False
+    count = 0
     while waiting:
-        cell, count = waiting.popleft(), count + 1
+        cell = waiting.popleft()
+        count = count + 1
         waiting += rule.heard(finished(cell, values[PLACES[cell.loss], PLACES[cell.backbone], cell.seed]))
         ever = ever or undecided(rule) < 4
     return ever, 4 - undecided(rule), count
@@ -415,7 +425,8 @@ def undecided(rule: Spending) -> int:
 @pytest.mark.parametrize("room", [1, 12])
 def test_without_a_difference_at_most_alpha_of_all_experiments_ever_find_one(room: int) -> None:
     """The rule itself is tried in far more runs beside its formula."""
-    runs, whole = 300, grid(most=12)
+    runs = 300
+    whole = grid(most=12)
     misled = np.mean([spent(whole, 0.0, run, room)[0] for run in range(runs)])
     print(f"room {room}: {misled:.4f} of {runs} experiments of four questions ever found what is not there")
     assert misled <= ALPHA + 3 * math.sqrt(ALPHA * (1 - ALPHA) / runs)
@@ -425,7 +436,8 @@ def test_without_a_difference_at_most_alpha_of_all_experiments_ever_find_one(roo
 def test_seeds_are_saved_against_the_fixed_design(effect: float, power: float, most: float) -> None:
     whole = grid(MOST)
     found = np.array([spent(whole, effect, run, 1) for run in range(40)])
-    decided, cells = found[:, 1].mean() / 4, found[:, 2].mean()
+    decided = found[:, 1].mean() / 4
+    cells = found[:, 2].mean()
     saved = 100 * (1 - cells / len(whole))
     print(f"effect {effect}: power {decided:.2f} with {cells:.0f} of {len(whole)} cells, {saved:.0f} % saved")
     assert decided >= power

@@ -49,7 +49,8 @@ class Bench:
     """A folder with the experiment, and the program."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.file = folder, folder / "tuned.yaml"
+        self.folder = folder
+        self.file = folder / "tuned.yaml"
         self.file.write_text(TUNED)
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:

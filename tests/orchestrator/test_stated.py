@@ -142,7 +142,9 @@ def test_a_field_that_claims_get_later_changes_no_hash() -> None:
         gates: tuple[str, ...] = Field(default=())
 
     fields = {"id": "x", "metric": "uniform_accuracy", "challenger": "a", "baseline": "b", "direction": "higher"}
-    now, later, another = Claim(**fields), Later(**fields), Later(**fields, over="mean")
+    now = Claim(**fields)
+    later = Later(**fields)
+    another = Later(**fields, over="mean")
     assert claim_hash(now) == claim_hash(later) != claim_hash(another)
 
 
@@ -206,7 +208,8 @@ def test_cells_trained_before_and_after_a_claim_was_edited_differ_in_that_hash_a
     assert "stated before these cells ran (cells that carry it: 4 of 4)" in run("compare", "2")
     _after(file, "margin: 0.01", "margin: 0.001")
     assert "STATED AFTER RESULTS (cells that carry it: 0 of 4)" in run("compare", "2")
-    asked, place = load(file), Workspace.at(str(file.parent / "runs"))
+    asked = load(file)
+    place = Workspace.at(str(file.parent / "runs"))
     assert wiring.edited(wiring.plan(asked, place, None), place, file) == [
         "claim 'P1' was stated or edited after results: 0 of 4 cells carry it",
         "claim 'P2' was stated or edited after results: 1 of 2 cells carry it",

@@ -78,7 +78,8 @@ def test_not_a_number_equals_itself_and_zero_is_not_minus_zero(left: Left) -> No
 
 def test_samples_whose_correctness_changed_are_counted_both_ways(left: Left) -> None:
     label = left[1].label
-    first, second = label.copy(), label.copy()
+    first = label.copy()
+    second = label.copy()
     first[:2] += 1
     second[1:4] += 1
     verdict = compare(with_rows(left, prediction=first), with_rows(left, prediction=second))

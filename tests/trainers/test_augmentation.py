@@ -92,7 +92,8 @@ class TestCutout:
         whole = 0
         for zero in cut == 0:
             assert torch.equal(zero[0], zero[1])
-            rows, columns = zero[0].any(dim=1), zero[0].any(dim=0)
+            rows = zero[0].any(dim=1)
+            columns = zero[0].any(dim=0)
             assert torch.equal(zero[0], rows[:, None] & columns)
             for places in (rows.nonzero().flatten(), columns.nonzero().flatten()):
                 assert 1 <= len(places) <= side
@@ -209,7 +210,8 @@ class TestMixing:
         mixed = mix(_images(), _draw(seed))
         labels = torch.randint(7, (64,), generator=_draw(seed))
         scores = 3 * torch.randn(64, 7, generator=_draw(seed), dtype=torch.float64)
-        own, partners = one_hot(labels, 7).double(), one_hot(labels[mixed.partner], 7).double()
+        own = one_hot(labels, 7).double()
+        partners = one_hot(labels[mixed.partner], 7).double()
         soft = mixed.weight * own + (1 - mixed.weight) * partners
         mixed_softmax = mixed.loss(lambda labels: cross_entropy(scores, labels, reduction="none"), labels)
         assert torch.allclose(mixed_softmax, cross_entropy(scores, soft, reduction="none"), rtol=1e-12)
@@ -226,7 +228,8 @@ class TestMixup:
         assert torch.allclose(mixed.images, torch.stack(expected))
 
     def test_the_weight_follows_its_beta_distribution(self) -> None:
-        images, draw = _images(2), _draw()
+        images = _images(2)
+        draw = _draw()
         weights = torch.tensor([mixup(images, draw, alpha=2.0).weight for _ in range(2000)])
         assert weights.mean().item() == pytest.approx(0.5, abs=0.02)
         assert weights.var().item() == pytest.approx(0.05, rel=0.1)

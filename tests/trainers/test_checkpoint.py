@@ -32,7 +32,8 @@ from trainers.fit import Fit, fit
 from trainers.recipe import Recipe
 
 CPU = torch.device("cpu")
-EPOCHS, STEPS = 3, 3
+EPOCHS = 3
+STEPS = 3
 
 
 class Forgetful(Backbone):
@@ -65,7 +66,8 @@ class Memory(Shelf):
         return self.content
 
     def write(self, content: bytes) -> None:
-        self.content, self.writes = content, self.writes + 1
+        self.content = content
+        self.writes = self.writes + 1
 
     def set_aside(self) -> None:
         assert self.content is not None
@@ -150,7 +152,8 @@ class TestResuming:
     @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
     @pytest.mark.parametrize("batches", range(1, EPOCHS * STEPS + 1))
     def test_a_training_stopped_after_any_batch_ends_with_the_same_bits(self, batches: int, optimizer: str) -> None:
-        shelf, recipe = Memory(), _recipe(optimizer)
+        shelf = Memory()
+        recipe = _recipe(optimizer)
         stopped = _stopped(shelf, batches, recipe)
         assert (stopped.epoch - 1) * STEPS + stopped.step == batches
         torch.manual_seed(batches)  # whatever the next process draws before
@@ -186,13 +189,15 @@ class TestResuming:
 
     @pytest.mark.parametrize("backbone", ["vit_mini", "resnet8"])
     def test_real_networks_resume_as_well(self, backbone: str) -> None:
-        recipe, shelf = _recipe(backbone=backbone, loss="bce_unified"), Memory()
+        recipe = _recipe(backbone=backbone, loss="bce_unified")
+        shelf = Memory()
         _stopped(shelf, STEPS + 2, recipe)
         assert _same(fit(recipe, _data(), checkpointing=Checkpointing(shelf)), fit(recipe, _data()))
 
     @pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU here")
     def test_a_training_on_a_gpu_goes_on_with_the_draws_of_its_device(self) -> None:
-        shelf, recipe = Memory(), _recipe()
+        shelf = Memory()
+        recipe = _recipe()
         with pytest.raises(StoppedError):
             fit(recipe, _data(), device="cuda", checkpointing=Checkpointing(shelf, stop=_after(5)))
         again = fit(recipe, _data(), device="cuda", checkpointing=Checkpointing(shelf))
@@ -204,7 +209,8 @@ class TestResuming:
         assert shelf.writes == EPOCHS * (STEPS + 1)
 
     def test_the_global_state_is_afterwards_as_before(self) -> None:
-        shelf, before = Memory(), torch.get_rng_state()
+        shelf = Memory()
+        before = torch.get_rng_state()
         _stopped(shelf, 4)
         fit(_recipe(), _data(), checkpointing=Checkpointing(shelf))
         assert torch.equal(torch.get_rng_state(), before)
@@ -212,7 +218,8 @@ class TestResuming:
 
 class TestTelling:
     def test_the_observer_is_told_new_epochs_and_resumed_the_earlier_ones(self) -> None:
-        shelf, told = Memory(), []
+        shelf = Memory()
+        told = []
         _stopped(shelf, 2 * STEPS + 1)
         earlier: list[History] = []
         again = fit(
@@ -247,7 +254,9 @@ class TestWhen:
         assert shelf.writes == writes
 
     def test_every_so_many_seconds_since_the_last_save(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        now, shelf, saved = 0.0, Memory(), []
+        now = 0.0
+        shelf = Memory()
+        saved = []
         clock = SimpleNamespace(monotonic=lambda: now, perf_counter=lambda: now)
         monkeypatch.setattr("trainers.checkpoint.time", clock)
         progress, _ = _progress(Checkpointing(shelf, every_epochs=5, every_seconds=10))
@@ -299,10 +308,12 @@ def _saved(kind: str = "adamw") -> bytes:
 
 def _is_refused(content: bytes, conditions: dict[str, int] | None = None, kind: str = "adamw") -> bool:
     """Whether the content is set aside and leaves no trace."""
-    shelf, told = Memory(content), []
+    shelf = Memory(content)
+    told = []
     about = {"threads": 1} if conditions is None else conditions
     progress, model = _progress(Checkpointing(shelf, conditions=about, resumed=told.append), kind)
-    before, numbers = copy.deepcopy(progress._state()), torch.get_rng_state()
+    before = copy.deepcopy(progress._state())
+    numbers = torch.get_rng_state()
     progress.resume()
     if progress.resumed_from is not None:
         return False
@@ -384,7 +395,8 @@ class TestUnusableStates:
             def load_state_dict(self, state_dict: Any) -> None:
                 raise error
 
-        shelf, model = Memory(_saved("sgd")), nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
+        shelf = Memory(_saved("sgd"))
+        model = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
         parts = {"model": model, "optimizer": Full(model.parameters(), lr=0.1)}
         progress = Progress(parts, _recipe(), CPU, Checkpointing(shelf, conditions={"threads": 1}))
         with pytest.raises(type(error)):

@@ -43,14 +43,16 @@ def test_scores_are_inner_products_with_the_weights(loss: Loss) -> None:
 
 @all_losses
 def test_logits_are_scores_less_the_bias(loss: Loss) -> None:
-    model, images = _classifier(loss), torch.rand(3, *SHAPE)
+    model = _classifier(loss)
+    images = torch.rand(3, *SHAPE)
     scores = model.scores(model.features(images))
     bias = torch.tensor(model.learned_bias() or [0.0])
     torch.testing.assert_close(model(images), scores - bias)
 
 
 def test_each_class_has_its_own_bias_in_bce_diverse() -> None:
-    model, images = _classifier(BCEDiverse()), torch.rand(3, *SHAPE)
+    model = _classifier(BCEDiverse())
+    images = torch.rand(3, *SHAPE)
     before = model(images)
     assert model.bias is not None
     model.bias.data += torch.arange(5.0)
@@ -89,5 +91,6 @@ def test_all_losses_start_from_the_same_weights(loss: Loss) -> None:
 
 
 def test_another_seed_starts_from_other_weights() -> None:
-    first, other = _classifier(Softmax()), _classifier(Softmax(), seed=1)
+    first = _classifier(Softmax())
+    other = _classifier(Softmax(), seed=1)
     assert not torch.equal(first.linear.weight, other.linear.weight)

@@ -15,7 +15,8 @@ from trainers.datasets import Images, TrainTest
 from trainers.recipe import Recipe
 
 CPU = torch.device("cpu")
-TRAIN, TEST = 50, 7
+TRAIN = 50
+TEST = 7
 
 
 def _recipe(seed: int = 0, loss: str = "softmax", backbone: str = "resnet8", **training: Any) -> Recipe:
@@ -89,7 +90,8 @@ class TestSplit:
         ids=["loss", "backbone", "training"],
     )
     def test_the_split_depends_on_nothing_but_dataset_and_seed(self, data: TrainTest, other: Recipe) -> None:
-        first, second = split(data, _recipe(), CPU), split(data, other, CPU)
+        first = split(data, _recipe(), CPU)
+        second = split(data, other, CPU)
         assert _which(first.train) == _which(second.train)
         assert _which(first.validation) == _which(second.validation)
 
@@ -142,7 +144,8 @@ class TestNormalisation:
     def test_all_splits_share_the_numbers_of_the_training_split(self, data: TrainTest) -> None:
         splits = split(data, _recipe(), CPU)
         kept = data.train.pixels[_which(splits.train)].astype(np.float64)
-        mean, deviation = kept.mean((0, 2, 3), keepdims=True), kept.std((0, 2, 3), ddof=1, keepdims=True)
+        mean = kept.mean((0, 2, 3), keepdims=True)
+        deviation = kept.std((0, 2, 3), ddof=1, keepdims=True)
         expected = (data.test.pixels - mean) / deviation
         np.testing.assert_allclose(splits.test.images(slice(None)), expected, rtol=1e-5, atol=1e-5)
 
@@ -190,7 +193,8 @@ class TestBatches:
     def test_images_and_labels_belong_together(self, data: TrainTest) -> None:
         train = split(data, _recipe(), CPU).train
         for batch in batches(train, _recipe(), 1):
-            images, labels = batch.images, batch.labels
+            images = batch.images
+            labels = batch.labels
             assert [number % 5 for number in _shown(batch, train)] == labels.tolist()
             assert images.dtype == torch.float32
             assert labels.dtype == torch.int64
@@ -229,7 +233,8 @@ def _modified(data: TrainTest, seed: int = 0, **modifiers: Any) -> Splits:
 @pytest.fixture
 def balanced() -> TrainTest:
     """Four classes of 40 training and 5 test images."""
-    train, test = _numbered(160), _numbered(20, start=200)
+    train = _numbered(160)
+    test = _numbered(20, start=200)
     return TrainTest(Images(train.pixels, np.arange(160) % 4), Images(test.pixels, np.arange(20) % 4), classes=4)
 
 
@@ -288,7 +293,8 @@ class TestModifiers:
             )
             for loss in ("softmax", "bce")
         )
-        splits, plain = split(data, first, CPU), split(data, _recipe(validation_fraction=0.1, batch_size=4), CPU)
+        splits = split(data, first, CPU)
+        plain = split(data, _recipe(validation_fraction=0.1, batch_size=4), CPU)
         assert _labels(splits.train) == _labels(plain.train)
         found = dict(shifted(splits.test, first))
         assert list(found) == ["contrast-1", "contrast-5", "gaussian_noise-1", "gaussian_noise-5"]

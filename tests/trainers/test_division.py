@@ -109,7 +109,8 @@ def test_a_trial_needs_validation_images_and_no_test_image() -> None:
 
 
 def test_that_there_is_no_validation_image_is_said_as_far_as_it_is_known() -> None:
-    none, few = _recipe(validation_fraction=0.0), _recipe(validation_fraction=0.01)
+    none = _recipe(validation_fraction=0.0)
+    few = _recipe(validation_fraction=0.01)
     assert [len(list(no_validation(None, each, "x needs it"))) for each in (none, few)] == [1, 0]
     (said,) = no_validation(_labels(20, 20), few, "x needs it")
     assert said == "the validation split is empty ('validation_fraction' 0.01 of 40 images), and x needs it: raise it"

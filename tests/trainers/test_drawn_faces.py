@@ -14,13 +14,15 @@ from PIL import Image
 from trainers.fit import Fit, fit
 from trainers.recipe import Recipe
 
-SIDE, EACH = 16, 6
+SIDE = 16
+EACH = 6
 UNSEEN = [f"Unseen_{number}" for number in range(12)]
 
 
 def _face(person: NDArray[np.float64], draw: RandomState) -> Image.Image:
     """A person's pattern, lit and disturbed anew."""
-    light, noise = draw.uniform(0.8, 1.2), draw.normal(0, 12, person.shape)
+    light = draw.uniform(0.8, 1.2)
+    noise = draw.normal(0, 12, person.shape)
     return Image.fromarray((light * person + noise).clip(0, 255).astype(np.uint8))
 
 
@@ -34,14 +36,16 @@ def _people(folder: Path, names: list[str], draw: RandomState, first: int = 1) -
 
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    data_dir, known = tmp_path_factory.mktemp("data"), [f"Known_{number}" for number in range(10)]
+    data_dir = tmp_path_factory.mktemp("data")
+    known = [f"Known_{number}" for number in range(10)]
     root = data_dir / "mine"
     _people(root / "train", known, RandomState(0))
     _people(root / "test", known, RandomState(0))
     _people(root / "unseen", UNSEEN, RandomState(1))
     genuine = [f"{name}\t{i}\t{j}" for name in UNSEEN for i, j in combinations(range(1, EACH + 1), 2)]
     impostor = [f"{a}\t{i}\t{b}\t{j}" for a, b in combinations(UNSEEN, 2) for i, j in ((1, 2), (3, 1), (4, 5))]
-    folds, each = 10, min(len(genuine), len(impostor)) // 10
+    folds = 10
+    each = min(len(genuine), len(impostor)) // 10
     parts = [pairs[each * fold : each * (fold + 1)] for fold in range(folds) for pairs in (genuine, impostor)]
     (root / "pairs.txt").write_text("\n".join([f"{folds}\t{each}", *(line for part in parts for line in part)]) + "\n")
     return data_dir

@@ -103,7 +103,8 @@ def test_without_a_validation_split_there_are_no_such_rows_and_no_temperature(di
 def test_scores_that_are_not_finite_on_either_split_are_a_divergence(
     digits: TrainTest, monkeypatch: pytest.MonkeyPatch, split: str, column: str
 ) -> None:
-    found, observe = list[Evaluation](), fit_module.observe
+    found = list[Evaluation]()
+    observe = fit_module.observe
 
     def spoilt(*arguments: Any) -> Any:
         observed = observe(*arguments)
@@ -122,10 +123,12 @@ def test_scores_that_are_not_finite_on_either_split_are_a_divergence(
 class TestReproducibility:
     def test_the_same_recipe_twice_gives_the_same_bits(self, short: tuple[Fit, History], digits: TrainTest) -> None:
         torch.manual_seed(12345)  # whatever was drawn before
-        again, first = fit(_recipe(augmentation=["crop", "flip"]), digits), short[0]
+        again = fit(_recipe(augmentation=["crop", "flip"]), digits)
+        first = short[0]
         for one, other in ((first.evaluation, again.evaluation), (first.validation, again.validation)):
             for field in fields(Evaluation):
-                here, there = getattr(one, field.name), getattr(other, field.name)
+                here = getattr(one, field.name)
+                there = getattr(other, field.name)
                 assert (here is None and there is None) or here.tobytes() == there.tobytes()
         assert again.history == first.history
         assert again.learned_bias == first.learned_bias
@@ -140,7 +143,8 @@ class TestReproducibility:
             memory.fill_uninitialized_memory = True
             assert torch.empty(1).isnan()
 
-        filled, first = fit(_recipe(augmentation=["crop", "flip"]), digits, observer=fill), short[0]
+        filled = fit(_recipe(augmentation=["crop", "flip"]), digits, observer=fill)
+        first = short[0]
         assert filled.history == first.history
         assert filled.metrics == first.metrics
 
@@ -213,7 +217,8 @@ class TestObserver:
 class TestFit:
     def test_metrics_are_those_of_the_evaluation(self, short: tuple[Fit, History]) -> None:
         fitted, _ = short
-        positive, rival = fitted.evaluation.positive, fitted.evaluation.rival
+        positive = fitted.evaluation.positive
+        rival = fitted.evaluation.rival
         assert list(fitted.metrics) == list(MEASURES)
         assert fitted.metrics["sample_wise_accuracy"] == sample_wise_accuracy(positive, rival)
         assert fitted.metrics["uniform_accuracy"] == uniform_accuracy(positive, rival).accuracy
@@ -238,7 +243,8 @@ class TestFit:
         fitted = fit(_recipe(loss, epochs=3), digits)
         losses = [figures["train_loss"] for figures in fitted.history]
         assert losses == sorted(losses, reverse=True)
-        sample_wise, uniform = fitted.metrics["sample_wise_accuracy"], fitted.metrics["uniform_accuracy"]
+        sample_wise = fitted.metrics["sample_wise_accuracy"]
+        uniform = fitted.metrics["uniform_accuracy"]
         assert sample_wise is not None
         assert uniform is not None
         assert sample_wise > 0.6  # chance is 0.1
@@ -407,7 +413,8 @@ class TestSchedule:
     def test_the_schedule_of_the_follow_up_is_torchs(self) -> None:
         training = Training(schedule="step", milestones=(0.3, 0.6, 0.8), step_factor=0.2)
         optimizer = SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
-        torchs, ours = MultiStepLR(optimizer, [30, 60, 80], gamma=0.2), schedule(training, steps=3)
+        torchs = MultiStepLR(optimizer, [30, 60, 80], gamma=0.2)
+        ours = schedule(training, steps=3)
         for epoch in range(100):
             assert [ours(3 * epoch + step) for step in range(3)] == pytest.approx([torchs.get_last_lr()[0]] * 3)
             optimizer.step()
@@ -460,7 +467,9 @@ def test_an_average_of_the_weights_is_what_is_evaluated() -> None:
         recipe = Recipe(loss="bce_unified", backbone="resnet8", dataset="digits", seed=0, training=training)
         return fit(recipe, recipe.dataset.load(Path())).metrics
 
-    plain, averaged, slowest = measured(0.0), measured(0.9), measured(0.999999)
+    plain = measured(0.0)
+    averaged = measured(0.9)
+    slowest = measured(0.999999)
     assert plain != averaged
     # However slow the average is, after these few steps it is of the last ones, and not the model before its first.
     assert averaged["sample_wise_accuracy"] > 0.5  # pyright: ignore[reportOptionalOperand]
@@ -480,7 +489,8 @@ def test_the_decay_of_an_average_warms_up_as_timms_does() -> None:
 
 def test_the_average_is_of_every_step_by_its_decay() -> None:
     model = torch.nn.Linear(1, 1, bias=False)
-    average, expected = Average(model, 0.5), math.nan
+    average = Average(model, 0.5)
+    expected = math.nan
     for step in range(6):
         value = float(step**2)
         torch.nn.init.constant_(model.weight, value)
@@ -496,7 +506,8 @@ def test_decay_on_the_bias_pulls_it_to_0_and_the_scores_come_along(digits: Train
         loss = {"name": "bce_unified", "bias_init": 3.0, "bias_weight_decay": decay}
         return fit(_recipe(loss, epochs=4), digits)
 
-    free, decayed = fitted(0.0), fitted(1.0)
+    free = fitted(0.0)
+    decayed = fitted(1.0)
     assert abs(decayed.learned_bias[0]) < 0.1 < free.learned_bias[0]
     levels = [run.metrics["unified_threshold"] for run in (decayed, free)]
     assert None not in levels
@@ -580,7 +591,8 @@ class TestCollapse:
             right = found.model.scores(features).argmax(dim=1) == train.labels
         assert found.metrics["training_accuracy"] == pytest.approx(float(right.double().mean()), abs=2 / len(train))
         assert found.metrics["training_accuracy"] < 0.8  # pyright: ignore[reportOptionalOperand]
-        exact, labels = features.double().numpy(), train.labels.numpy()
+        exact = features.double().numpy()
+        labels = train.labels.numpy()
         means = np.array([exact[labels == k].mean(axis=0) for k in range(10)])
         centred = (means - exact.mean(axis=0)) @ found.model.class_weights().detach().double().numpy().T
         simplex = (np.eye(10) - 0.1) / 3
@@ -619,7 +631,8 @@ def test_the_bias_of_the_rows_is_known_wherever_scores_decide(
     assert (found.metrics["accuracy_at_bias"] is None) == (not bias)
     assert (found.metrics["calibration_error_sigmoid"] is None) == (not sigmoid)
     if bias:
-        positive, rival = found.evaluation.positive, found.evaluation.rival
+        positive = found.evaluation.positive
+        rival = found.evaluation.rival
         assert found.metrics["accuracy_at_bias"] == np.mean((rival < bias[0]) & (bias[0] < positive))
 
 

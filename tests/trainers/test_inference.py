@@ -37,7 +37,9 @@ from trainers.metrics.claimed import Claimed, claimed, joined
 from trainers.metrics.collapse import Moments
 from trainers.metrics.features import Geometry
 
-SHAPE, CLASSES, SAMPLES = InputShape(1, 8, 8), 5, 30
+SHAPE = InputShape(1, 8, 8)
+CLASSES = 5
+SAMPLES = 30
 
 rows = st.integers(2, 6).flatmap(
     lambda classes: st.lists(
@@ -75,7 +77,8 @@ matrices = st.integers(1, 6).flatmap(
 @given(matrices)
 def test_one_pass_decides_as_three_do_and_leaves_the_scores_as_they_were(rows: list[tuple[list[float], int]]) -> None:
     scores, labels = (torch.tensor(column) for column in zip(*rows, strict=True))
-    before, own = scores.clone(), labels[:, None]
+    before = scores.clone()
+    own = labels[:, None]
     prediction, positive, rival = decide(scores, labels)
     assert torch.equal(scores.view(torch.int32), before.view(torch.int32))
     assert torch.equal(prediction, scores.argmax(dim=1))
@@ -184,7 +187,8 @@ def test_ranks_are_those_of_sorting_and_log_odds_those_of_sixty_digits(
     rows: list[tuple[list[float], int]], temperature: float
 ) -> None:
     scores = torch.tensor([row for row, _ in rows], dtype=torch.float32)
-    before, highest = scores.clone(), scores.argmax(dim=1)
+    before = scores.clone()
+    highest = scores.argmax(dim=1)
     found = ranked(scores, highest, temperature)
     assert torch.equal(scores, before)
     orders = [sorted(range(len(row)), key=lambda k, row=row: (-row[k], k)) for row in before.tolist()]
@@ -224,7 +228,8 @@ def test_all_scores_are_kept_up_to_a_hundred_classes_and_else_the_ten_highest(cl
 
 
 def test_ranks_are_kept_only_where_they_are_asked_for(model: Classifier, split: Resident) -> None:
-    plain, full = evaluate(model, split, temperature=2.0), evaluate(model, split, temperature=2.0, ranks=True)
+    plain = evaluate(model, split, temperature=2.0)
+    full = evaluate(model, split, temperature=2.0, ranks=True)
     _, scores = _outputs(model, split)
     for field in fields(Evaluation):
         if field.name not in RANKED:
@@ -250,7 +255,8 @@ def test_scores_of_a_calibrated_loss_are_log_probabilities_in_every_column(model
     assert found.runner_up_score is not None
     assert np.array_equal(found.scores[each, found.runner_up], found.runner_up_score)
     assert np.array_equal(found.scores.max(axis=1), np.maximum(found.positive, found.rival))
-    highest, rows = raw.argmax(dim=1).tolist(), raw.tolist()
+    highest = raw.argmax(dim=1).tolist()
+    rows = raw.tolist()
     exact = [exact_log_odds(row, best, temperature) for row, best in zip(rows, highest, strict=True)]
     assert found.log_odds is not None
     np.testing.assert_allclose(found.log_odds, exact, rtol=1e-12)
@@ -289,7 +295,8 @@ def test_one_pass_serves_every_witness(model: Classifier, split: Resident) -> No
 def test_the_size_of_a_batch_is_irrelevant(
     model: Classifier, split: Resident, batch: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole_sums, part_sums = Geometry(CLASSES, model.width), Geometry(CLASSES, model.width)
+    whole_sums = Geometry(CLASSES, model.width)
+    part_sums = Geometry(CLASSES, model.width)
     whole = evaluate(model, split, ranks=True, witnesses=[measuring(whole_sums)])
     monkeypatch.setattr(inference, "BATCH", batch)
     parts = evaluate(model, split, ranks=True, witnesses=[measuring(part_sums)])
@@ -355,12 +362,15 @@ def test_claims_and_moments_of_batches_are_those_of_the_pass(
     model: Classifier, split: Resident, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(inference, "BATCH", 7)
-    told, moments, geometry = list[Claimed](), Moments(CLASSES, model.width), Geometry(CLASSES, model.width)
+    told = list[Claimed]()
+    moments = Moments(CLASSES, model.width)
+    geometry = Geometry(CLASSES, model.width)
     found = evaluate(
         model, split, ranks=True, witnesses=[claiming(told, [3.0]), counting(moments), measuring(geometry)]
     )
     assert found.scores is not None
-    whole, parts = claimed(found.scores, found.label, [3.0]), joined(told)
+    whole = claimed(found.scores, found.label, [3.0])
+    parts = joined(told)
     np.testing.assert_allclose(parts.brier, whole.brier)
     assert parts.sigmoid is not None
     assert whole.sigmoid is not None

@@ -116,7 +116,8 @@ def test_no_threshold_or_temperature_is_found_on_what_a_trial_is_scored_on(digit
     rows = plain.evaluation
     assert rows.scores is not None
     order = np.argsort(rows.label, kind="stable")
-    expected, found = np.full(rows.scores.shape, np.nan), list[float]()
+    expected = np.full(rows.scores.shape, np.nan)
+    found = list[float]()
     for mine, other in ((order[::2], order[1::2]), (order[1::2], order[::2])):
         search = Temperatures()
         exact = rows.scores[other].astype(float)

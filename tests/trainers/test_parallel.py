@@ -94,7 +94,8 @@ def _interrupted(world: World, folder: Path) -> tuple[tuple[int, int], Fit]:
         asked.append(1)
         return world.rank == SIZE - 1 and len(asked) == 7
 
-    shelf, node = Lying(folder / f"state-{world.rank}"), {"node": world.rank}
+    shelf = Lying(folder / f"state-{world.rank}")
+    node = {"node": world.rank}
     with pytest.raises(StoppedError) as caught:
         saving = Checkpointing(shelf, every_seconds=0, conditions=node, stop=stop)
         fit(RICH, _data(), world=world, checkpointing=saving)
@@ -171,9 +172,11 @@ def _same(one: Fit, other: Fit) -> bool:
 def test_without_batch_statistics_the_result_is_that_of_one_process(
     scene: str, recipe: Recipe, played: list[dict[str, Any]]
 ) -> None:
-    alone, together = fit(recipe, _data()), played[0][scene]
+    alone = fit(recipe, _data())
+    together = played[0][scene]
     for name in ("positive", "rival", "logsumexp"):
-        one, other = getattr(alone.evaluation, name), getattr(together.evaluation, name)
+        one = getattr(alone.evaluation, name)
+        other = getattr(together.evaluation, name)
         assert np.allclose(one, other, rtol=0, atol=TOLERANCE)
     for one, other in zip(alone.history, together.history, strict=True):
         assert one["train_loss"] == pytest.approx(other["train_loss"], rel=TOLERANCE)
@@ -188,7 +191,8 @@ def test_all_processes_end_with_the_same_bits(scene: str, played: list[dict[str,
 
 
 def test_batch_statistics_of_shares_are_not_those_of_the_whole(played: list[dict[str, Any]]) -> None:
-    alone, together = fit(_recipe("resnet8", ema=0.5), _data()), played[0]["_with_statistics"]
+    alone = fit(_recipe("resnet8", ema=0.5), _data())
+    together = played[0]["_with_statistics"]
     assert np.abs(alone.evaluation.positive - together.evaluation.positive).max() > 100 * TOLERANCE
     assert together.metrics["sample_wise_accuracy"] == pytest.approx(alone.metrics["sample_wise_accuracy"], abs=0.1)
 

@@ -17,7 +17,8 @@ from trainers.losses import Scores
 from trainers.losses.bce import BCEUnified
 from trainers.losses.softmax import Softmax
 
-K, N = 4, 9
+K = 4
+N = 9
 UNIT = {"normalise_features": True, "normalise_weights": True}
 
 
@@ -85,7 +86,8 @@ def test_beyond_the_margins_reach_the_angular_score_keeps_falling() -> None:
         model.linear.weight[:, 0] = 1.0
     angles = torch.linspace(0, math.pi, 200, dtype=torch.float64)
     features = torch.zeros(200, 64)
-    features[:, 0], features[:, 1] = angles.cos(), angles.sin()
+    features[:, 0] = angles.cos()
+    features[:, 1] = angles.sin()
     scores = model.logits(features, torch.zeros(200, dtype=torch.int64))[:, 0]
     assert (scores.diff() < 1e-6).all()
 

@@ -170,7 +170,8 @@ class TestHeldOut:
     @staticmethod
     def _split(labels: Rows, count: int) -> tuple[list[int], list[int]]:
         """How many of each class are held out, and how many are left."""
-        rows, classes = held_out(labels, count), int(labels.max()) + 1
+        rows = held_out(labels, count)
+        classes = int(labels.max()) + 1
         assert len(np.unique(rows)) == len(rows)
         return tuple(  # pyright: ignore[reportReturnType]
             np.bincount(part, minlength=classes).tolist() for part in (labels[rows], np.delete(labels, rows))

@@ -19,7 +19,8 @@ WIDE: Final = 8
 
 def defocus_blur(chunk: Chunk, radius: float, alias_blur: float) -> Tensor:
     """A point becomes a disk; `radius` and the smoothing of the disk's edge grow with the image."""
-    radius, alias_blur = radius * chunk.scale, alias_blur * chunk.scale
+    radius = radius * chunk.scale
+    alias_blur = alias_blur * chunk.scale
     # The edge spreads by one pixel (two for wide disks), and by as much more as the image is larger.
     spread = max(2 if radius > WIDE else 1, round(chunk.scale))
     reach = ceil(radius) + spread

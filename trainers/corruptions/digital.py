@@ -48,7 +48,8 @@ def _pulled(chunk: Chunk, jitter: float) -> Tensor:
     """The map (n, 3, 2) from (column, row, 1) in the result to column and row in the image."""
     height, width = chunk.size
     reach = min(height, width) // 3
-    column, row = width // 2, height // 2
+    column = width // 2
+    row = height // 2
     points = [[column + reach, row + reach], [column + reach, row - reach], [column - reach, row - reach]]
     before = torch.tensor(points, dtype=torch.float64)
     after = before + jitter * (2 * chunk.uniform(3, 2) - 1)

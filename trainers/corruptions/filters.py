@@ -104,10 +104,12 @@ def plasma(chunk: Chunk, decay: float) -> Tensor:
     side = 2 ** (max(height, width) - 1).bit_length()  # the algorithm halves it down to one
     variation = 2 * chunk.uniform(side, side) - 1
     clouds = torch.zeros_like(variation)
-    step, amplitude = side, 1.0
+    step = side
+    amplitude = 1.0
     while step > 1:
         half = step // 2
-        odd, even = slice(half, None, step), slice(0, None, step)
+        odd = slice(half, None, step)
+        even = slice(0, None, step)
         corners = clouds[:, even, even]
         pairs = corners + corners.roll(-1, 1)
         clouds[:, odd, odd] = (pairs + pairs.roll(-1, 2)) / 4 + amplitude * variation[:, odd, odd]
@@ -116,11 +118,13 @@ def plasma(chunk: Chunk, decay: float) -> Tensor:
         above = centres + centres.roll(1, 2) + corners + corners.roll(-1, 1)
         clouds[:, even, odd] = beside / 4 + amplitude * variation[:, even, odd]
         clouds[:, odd, even] = above / 4 + amplitude * variation[:, odd, even]
-        step, amplitude = half, amplitude / decay**2
+        step = half
+        amplitude = amplitude / decay**2
     return stretched(clouds)[:, None, :height, :width]
 
 
 def stretched(fields: Tensor) -> Tensor:
     """Each field of (n, H, W) from its own minimum and maximum to 0 and 1."""
-    low, high = fields.amin(dim=(1, 2), keepdim=True), fields.amax(dim=(1, 2), keepdim=True)
+    low = fields.amin(dim=(1, 2), keepdim=True)
+    high = fields.amax(dim=(1, 2), keepdim=True)
     return (fields - low) / (high - low)

@@ -31,7 +31,8 @@ class _CIFAR(Downloaded, ABC):
         return list(self._checksums())
 
     def _expected(self, data_dir: Path) -> str:
-        files, archive = ", ".join(self._files()), self._official().filename
+        files = ", ".join(self._files())
+        archive = self._official().filename
         return f"undamaged {files} in {data_dir / self.folder}, or {archive} in {data_dir}"
 
     def _present(self, data_dir: Path) -> bool:

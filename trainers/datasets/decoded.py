@@ -188,7 +188,8 @@ class Decoded(Sized, ABC):
             ValueError: There are fewer images than a size asks for.
         """
         splits = self._splits(data_dir)
-        train, test = splits.train.labels, splits.test.labels
+        train = splits.train.labels
+        test = splits.test.labels
         return Labels(
             train[self._rows("train", self.train_size, len(train))],
             test[self._rows("test", self.test_size, len(test))],
@@ -251,7 +252,8 @@ def pixels(images: Encoded, name: str, size: int, channels: int, data_dir: Path)
     Raises:
         MissingDataError: A file is absent or no image, or there is no room for the decoded ones.
     """
-    about, known = f"{FORMAT} {size} {channels}", hashes(images.folder, images.files, data_dir)
+    about = f"{FORMAT} {size} {channels}"
+    known = hashes(images.folder, images.files, data_dir)
     file = f"{name}-{key(itertools.chain([about], images.texts(known)))}.npy"
     shape = (len(images.labels), channels, size, size)
     (found,) = find_or_write([file], data_dir, partial(_write, images.pictures(known), shape))
@@ -273,7 +275,8 @@ def _decode_into(pictures: Iterator[Picture], path: Path, shape: tuple[int, ...]
     # Threads, because Pillow lets others run while it decodes.
     with path.open("wb") as file, ThreadPoolExecutor(os.cpu_count()) as pool:
         np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
-        start, length = file.tell(), int(np.prod(shape[1:]))
+        start = file.tell()
+        length = int(np.prod(shape[1:]))
         while batch := list(itertools.islice(pictures, BATCH)):
             for picture, array in zip(batch, pool.map(partial(_decoded, shape=shape), batch), strict=True):
                 file.seek(start + picture.row * length)
@@ -319,6 +322,7 @@ def _square(image: Image, size: int) -> Image:
 
     shorter = min(image.size)
     width, height = (int(size * side / shorter) for side in image.size)
-    left, top = round((width - size) / 2), round((height - size) / 2)
+    left = round((width - size) / 2)
+    top = round((height - size) / 2)
     scaled = image.resize((width, height), Resampling.BILINEAR)
     return scaled.crop((left, top, left + size, top + size))

@@ -106,7 +106,8 @@ class Faces(OwnFolders):
         import numpy as np
 
         root = self._root(data_dir)
-        file, folder = root / Path(self.pairs).expanduser(), root / Path(self.pair_images).expanduser()
+        file = root / Path(self.pairs).expanduser()
+        folder = root / Path(self.pair_images).expanduser()
         if not file.is_file():
             raise MissingDataError(f"No pairs for '{self.name}': expected {file}. {self.origin}")
         pairs = read_pairs(file)

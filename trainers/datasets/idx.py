@@ -166,7 +166,8 @@ def read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
     """
     import numpy as np
 
-    content, start = _content(path), 4 + 4 * dimensions
+    content = _content(path)
+    start = 4 + 4 * dimensions
     if bytes(content[:4]) != _UNSIGNED_BYTE + bytes([dimensions]):
         raise _damaged(path, f"it starts with '{content[:4].hex()}'")
     sizes = [int.from_bytes(content[at : at + 4], "big") for at in range(4, start, 4)]
@@ -187,7 +188,8 @@ def _content(path: Path) -> bytearray:
 def _images(pixels_path: Path, labels_path: Path) -> Images:
     import numpy as np
 
-    pixels, labels = read_idx(pixels_path, dimensions=3), read_idx(labels_path, dimensions=1)
+    pixels = read_idx(pixels_path, dimensions=3)
+    labels = read_idx(labels_path, dimensions=1)
     if len(pixels) != len(labels):
         raise _damaged(labels_path, f"it has {len(labels)} labels for {len(pixels)} images")
     return Images(pixels[:, None], labels.astype(np.int64))

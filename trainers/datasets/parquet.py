@@ -113,7 +113,8 @@ class Rows(Encoded):
         import numpy as np
 
         for number, file in enumerate(self.parts):
-            start, stop = self.starts[number], self.starts[number + 1]
+            start = self.starts[number]
+            stop = self.starts[number + 1]
             places = np.flatnonzero((self.rows >= start) & (self.rows < stop))
             if len(places):
                 yield from self._pictures(self.folder / file, hashes[file], places, self.rows[places] - start)

@@ -137,9 +137,11 @@ def one_per_sample(loss: Loss, logits: Tensor, labels: Tensor) -> Tensor:
         what = f"shape {tuple(found.shape)}"
         remedy = f"one number per sample, shape {needed}, is needed: {_reshaped(found, logits)}."
     elif not found.is_floating_point():
-        what, remedy = str(found.dtype), "floating-point numbers are needed: they are what has a gradient."
+        what = str(found.dtype)
+        remedy = "floating-point numbers are needed: they are what has a gradient."
     elif found.device != labels.device:
-        what, remedy = f"numbers on {found.device}", f"they are needed on {labels.device}, where the labels are."
+        what = f"numbers on {found.device}"
+        remedy = f"they are needed on {labels.device}, where the labels are."
     elif logits.requires_grad and not found.requires_grad:
         what = "numbers without a gradient"
         remedy = "compute them from the logits by torch alone, without detach(), item(), numpy() or no_grad()."

@@ -142,7 +142,8 @@ def _has_all_scores(evaluation: Evaluation) -> bool:
 
 def under_shift(evaluation: Evaluation, threshold: float) -> dict[str, float]:
     """What one shift does: the accuracies, and the accuracy at a threshold from elsewhere."""
-    positive, rival = evaluation.positive, evaluation.rival
+    positive = evaluation.positive
+    rival = evaluation.rival
     return {
         "sample_wise_accuracy": sample_wise_accuracy(positive, rival),
         "uniform_accuracy": uniform_accuracy(positive, rival).accuracy,
@@ -151,8 +152,11 @@ def under_shift(evaluation: Evaluation, threshold: float) -> dict[str, float]:
 
 
 def _accuracies(observed: Observed) -> Values:
-    positive, rival, label = observed.test.positive, observed.test.rival, observed.test.label
-    best, sample_wise = uniform_accuracy(positive, rival), sample_wise_accuracy(positive, rival)
+    positive = observed.test.positive
+    rival = observed.test.rival
+    label = observed.test.label
+    best = uniform_accuracy(positive, rival)
+    sample_wise = sample_wise_accuracy(positive, rival)
     return {
         "sample_wise_accuracy": sample_wise,
         "class_wise_accuracy": class_wise_accuracy(positive, rival, label),
@@ -170,7 +174,8 @@ def _bias(observed: Observed) -> Values:
     learned = {"learned_bias": _mean(observed.learned_bias)}
     if (bias := _mean(observed.bias)) is None:
         return learned
-    positive, rival = observed.test.positive, observed.test.rival
+    positive = observed.test.positive
+    rival = observed.test.rival
     best = uniform_accuracy(positive, rival)
     distance = float(np.mean(np.subtract(positive, rival, dtype=np.float64)))
     return {
@@ -187,7 +192,8 @@ def _mean(values: Sequence[float]) -> float | None:
 
 
 def _deployable(observed: Observed) -> Values:
-    validation, test = observed.validation, observed.test
+    validation = observed.validation
+    test = observed.test
     if validation is None:
         return {}
     threshold = uniform_accuracy(validation.positive, validation.rival).threshold
@@ -239,7 +245,8 @@ def _calibration_error(positive: NDArray[np.float64], rival: NDArray[np.float64]
 
 
 def _probabilities(observed: Observed) -> Values:
-    test, found = observed.test, _claimed(observed)
+    test = observed.test
+    found = _claimed(observed)
     own = log_probabilities(test.positive, test.rival, level(test))[0]
     return {
         "negative_log_likelihood": float(-own.mean()),
@@ -316,7 +323,8 @@ def _training(observed: Observed) -> Values:
         "training_accuracy": observed.training_accuracy,
         "nc2": None if observed.weight is None else nc2(observed.weight),
     }
-    moments, test = observed.trained, observed.test
+    moments = observed.trained
+    test = observed.test
     if moments is None:
         return values
     return {
@@ -328,7 +336,8 @@ def _training(observed: Observed) -> Values:
 
 
 def _open_set(observed: Observed) -> Values:
-    known, unknown = observed.test, observed.unknown
+    known = observed.test
+    unknown = observed.unknown
     if unknown is None:
         return {}
     correct = np.less(known.rival, known.positive)
@@ -354,7 +363,9 @@ def _top_rank(evaluation: Evaluation, observed: Observed) -> NDArray[Any]:
 
 
 def _verification(observed: Observed) -> Values:
-    similarity, genuine, identities = observed.similarity, observed.genuine, observed.identities
+    similarity = observed.similarity
+    genuine = observed.genuine
+    identities = observed.identities
     if similarity is None or genuine is None:
         return {}
     fold = observed.fold

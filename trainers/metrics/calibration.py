@@ -19,7 +19,8 @@ def expected_calibration_error(confidence: ArrayLike, correct: ArrayLike, bins: 
     Returns:
         A value in 0 ... 1; NaN without samples or with a NaN confidence.
     """
-    confidence, correct = np.asarray(confidence, np.float64), np.asarray(correct, np.float64)
+    confidence = np.asarray(confidence, np.float64)
+    correct = np.asarray(correct, np.float64)
     if not confidence.size:
         return float("nan")
     upper = np.arange(1, bins) / bins
@@ -37,5 +38,6 @@ def from_log_probabilities(positive: ArrayLike, rival: ArrayLike) -> tuple[NDArr
     Returns:
         `exp(max(positive, rival))`, at most 1, and `rival < positive`, both (n,).
     """
-    positive, rival = np.asarray(positive, np.float64), np.asarray(rival, np.float64)
+    positive = np.asarray(positive, np.float64)
+    rival = np.asarray(rival, np.float64)
     return np.exp(np.minimum(np.maximum(positive, rival), 0)), rival < positive  # rounding may pass 0

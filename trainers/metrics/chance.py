@@ -60,7 +60,8 @@ class Spread:
 
     def add(self, features: NDArray[np.floating]) -> None:
         """Count a batch (m, d)."""
-        low, high = features.min(axis=0).astype(np.float64), features.max(axis=0).astype(np.float64)
+        low = features.min(axis=0).astype(np.float64)
+        high = features.max(axis=0).astype(np.float64)
         self._low = low if self._low is None else np.minimum(self._low, low)
         self._high = high if self._high is None else np.maximum(self._high, high)
 
@@ -134,7 +135,9 @@ def independence_p(labels: Labels, predictions: Labels) -> float:
 
 def _hypergeometric_p(labels: Labels, predictions: Labels) -> float:
     """Of labels and predictions 0 and 1: with their numbers given, the recall grows with the ones that are right."""
-    number, ones, predicted = len(labels), int(labels.sum()), int(predictions.sum())
+    number = len(labels)
+    ones = int(labels.sum())
+    predicted = int(predictions.sum())
     right = int((labels & predictions).sum())
     ways = (
         math.comb(ones, hits) * math.comb(number - ones, predicted - hits)
@@ -145,7 +148,8 @@ def _hypergeometric_p(labels: Labels, predictions: Labels) -> float:
 
 def _cantelli(labels: Labels, predictions: Labels, counts: NDArray[np.int64]) -> float:
     """An upper bound of p: 1 / (1 + z^2), by the mean and variance of a sum over a random pairing (Hoeffding 1951)."""
-    number, classes = len(labels), len(counts)
+    number = len(labels)
+    classes = len(counts)
     predicted = np.bincount(predictions, minlength=classes + 1)
     # What an image predicted as p adds where it meets a label k, and the same less the means of p and of k.
     adds = np.vstack([np.diag(1 / counts), np.zeros(classes)])

@@ -45,7 +45,8 @@ class Moments:
 
     def add(self, features: ArrayLike, labels: ArrayLike) -> None:
         """Count a batch of features (n, d) and labels (n,)."""
-        features, labels = np.asarray(features, np.float64), np.asarray(labels, np.int64)
+        features = np.asarray(features, np.float64)
+        labels = np.asarray(labels, np.int64)
         if not labels.size:
             return
         with np.errstate(invalid="ignore", over="ignore"):  # of infinite features: the measures say NaN
@@ -64,7 +65,8 @@ def nc1(moments: Moments) -> float:
     has rank K - 1 at most; see `CUTOFF`. Spread below about 1e-8 of the distance between
     classes is lost to rounding.
     """
-    sums, counts = moments.sums, moments.counts
+    sums = moments.sums
+    counts = moments.counts
     present = counts > 0
     centred = _centred_means(moments)
     if centred is None or not np.isfinite(moments.outer).all():
@@ -115,7 +117,8 @@ def means_from_simplex(sums: NDArray[np.float64], counts: NDArray[np.int64]) -> 
 
 def _centred_means(moments: Moments) -> NDArray[np.float64] | None:
     """Means (K, d) of the present classes less the mean of all samples; None where they say nothing."""
-    sums, counts = moments.sums, moments.counts
+    sums = moments.sums
+    counts = moments.counts
     present = counts > 0
     if present.sum() <= 1 or not np.isfinite(sums).all():
         return None
@@ -125,7 +128,8 @@ def _centred_means(moments: Moments) -> NDArray[np.float64] | None:
 
 def _distance_from_simplex(products: NDArray[np.float64]) -> float:
     """Frobenius distance of a K x K matrix, scaled to norm 1, from the simplex's `E`; NaN of a zero matrix."""
-    classes, norm = len(products), np.linalg.norm(products)
+    classes = len(products)
+    norm = np.linalg.norm(products)
     if not norm > 0:
         return float("nan")
     simplex = (np.eye(classes) - 1 / classes) / np.sqrt(classes - 1)

@@ -21,7 +21,8 @@ def auroc(known: ArrayLike, unknown: ArrayLike) -> float:
     Returns:
         The area under the ROC curve, 0 ... 1; NaN when either is empty.
     """
-    known, unknown = _known(known), np.sort(_unknown(unknown))
+    known = _known(known)
+    unknown = np.sort(_unknown(unknown))
     if not known.size or not unknown.size:
         return float("nan")
     below = np.searchsorted(unknown, known, side="left")
@@ -39,7 +40,8 @@ def fpr_at_tpr(known: ArrayLike, unknown: ArrayLike, true_positive_rate: float =
         unknown: Shape (m,).
         true_positive_rate: Share of known samples to accept at least, in 0 ... 1.
     """
-    known, unknown = np.sort(_known(known))[::-1], _unknown(unknown)
+    known = np.sort(_known(known))[::-1]
+    unknown = _unknown(unknown)
     if not known.size or not unknown.size:
         return float("nan")
     needed = int(np.count_nonzero(np.arange(known.size) / known.size < true_positive_rate))
@@ -63,7 +65,8 @@ def oscr(known: ArrayLike, correct: ArrayLike, unknown: ArrayLike) -> float:
     Returns:
         At most the accuracy on known samples; NaN when either is empty.
     """
-    known, correct = np.asarray(known, np.float64), np.asarray(correct, np.bool_)
+    known = np.asarray(known, np.float64)
+    correct = np.asarray(correct, np.bool_)
     if not known.size or not np.size(unknown):
         return float("nan")
     return auroc(known[correct], unknown) * float(correct.mean()) if correct.any() else 0.0

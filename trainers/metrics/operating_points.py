@@ -87,7 +87,8 @@ def cost_threshold(
         Expected cost of a sample, in the unit of the prices, and thresholds; NaN without
         samples.
     """
-    accepted, rejected = np.sort(_never_below(rival)), np.sort(_never_above(positive))
+    accepted = np.sort(_never_below(rival))
+    rejected = np.sort(_never_above(positive))
     if not rejected.size:
         return Cheapest(np.nan, np.nan, np.nan)
     # At an endpoint itself the cost is at least that just above it, so open intervals suffice.
@@ -116,7 +117,8 @@ def risk_coverage(positive: ArrayLike, rival: ArrayLike) -> tuple[NDArray[np.flo
         Coverage (m,), ascending to 1, one value for each distinct confidence since equal
         ones are kept together; and accuracy (m,). Risk is 1 - accuracy.
     """
-    positive, rival = np.asarray(positive, np.float64), np.asarray(rival, np.float64)
+    positive = np.asarray(positive, np.float64)
+    rival = np.asarray(rival, np.float64)
     distinct, group = np.unique(_never_above(np.maximum(positive, rival)), return_inverse=True)
     kept = np.cumsum(np.bincount(group, minlength=distinct.size)[::-1])
     right = np.cumsum(np.bincount(group, weights=rival < positive, minlength=distinct.size)[::-1])

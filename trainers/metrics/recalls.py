@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-MANY, FEW = 100, 20
+MANY = 100
+FEW = 20
 """Training images of a class: more than the first is head, fewer than the second tail (Liu et al., CVPR 2019)."""
 
 

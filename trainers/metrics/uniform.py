@@ -99,9 +99,11 @@ def class_wise_accuracy(positive: ArrayLike, rival: ArrayLike, label: ArrayLike)
 
 def _separable(positive: ArrayLike, rival: ArrayLike) -> tuple[Scores, Scores]:
     """The samples that some threshold gets right, in float64 or, where they are so already, in float32."""
-    positive, rival = np.asarray(positive), np.asarray(rival)
+    positive = np.asarray(positive)
+    rival = np.asarray(rival)
     if not positive.dtype == rival.dtype == np.float32:
-        positive, rival = positive.astype(np.float64), rival.astype(np.float64)
+        positive = positive.astype(np.float64)
+        rival = rival.astype(np.float64)
     keep = rival < positive
     return positive[keep], rival[keep]
 

@@ -52,7 +52,8 @@ def cosine(features: ArrayLike, pairs: ArrayLike) -> NDArray[np.float64]:
     Returns:
         Similarities of shape (m,), in -1 ... 1.
     """
-    features, pairs = np.asarray(features, np.float64), np.asarray(pairs)
+    features = np.asarray(features, np.float64)
+    pairs = np.asarray(pairs)
     lengths = np.linalg.norm(features, axis=1, keepdims=True)
     unit = np.divide(features, lengths, out=np.zeros_like(features), where=lengths != 0)
     similarity = np.empty(len(pairs))
@@ -136,8 +137,10 @@ def accuracy_over_folds(similarity: ArrayLike, genuine: ArrayLike, fold: ArrayLi
     Returns:
         A share in 0 ... 1; NaN with fewer than two folds.
     """
-    genuine, fold = np.asarray(genuine, np.bool_), np.asarray(fold)
-    values, parts = filled(similarity, genuine), np.unique(fold)
+    genuine = np.asarray(genuine, np.bool_)
+    fold = np.asarray(fold)
+    values = filled(similarity, genuine)
+    parts = np.unique(fold)
     right: list[float] = []
     for part in parts if len(parts) > 1 else ():
         tested = fold == part
@@ -166,7 +169,8 @@ def true_accept_rate_at(similarity: ArrayLike, genuine: ArrayLike, false_accept_
     Returns:
         TAR@FAR, 0 ... 1; NaN without pairs of both kinds.
     """
-    similarity, genuine = np.asarray(similarity, np.float64), np.asarray(genuine, np.bool_)
+    similarity = np.asarray(similarity, np.float64)
+    genuine = np.asarray(genuine, np.bool_)
     return true_accept_rate(similarity[genuine], similarity[~genuine], false_accept_rate)
 
 

@@ -21,7 +21,8 @@ def vgg11(shape: InputShape) -> nn.Sequential:
         A network (n, C, H, W) -> (n, 512) for images of `shape`, with fresh weights.
     """
     layers: list[nn.Module] = []
-    before, side = shape.channels, min(shape.height, shape.width)
+    before = shape.channels
+    side = min(shape.height, shape.width)
     for stage in STAGES:
         for width in stage:
             layers += [_convolution(before, width), nn.BatchNorm2d(width), nn.ReLU(inplace=True)]

@@ -307,7 +307,8 @@ def test_an_address_without_ray_is_told_within_seconds(place: Place, address: st
 
 
 def test_cells_run_on_the_ray_that_was_started_before_and_it_goes_on_until_the_end(place: Place) -> None:
-    cells, sessions = [a_cell("softmax", seed) for seed in (7, 8)], set[str]()
+    cells = [a_cell("softmax", seed) for seed in (7, 8)]
+    sessions = set[str]()
     runner = RayTune(place.worker)
     with runner.starting():
         for cell in cells:  # anchors run so, before the cells themselves

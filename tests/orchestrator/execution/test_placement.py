@@ -45,7 +45,8 @@ def environment(cell: Cell, told: Mapping[str, Any]) -> str:
     )
 
 
-AVX2, AVX512 = "avx2-resnet8-1", "avx512-resnet8-1"
+AVX2 = "avx2-resnet8-1"
+AVX512 = "avx512-resnet8-1"
 LOSSES = ("softmax", "bce_unified", "focal")
 
 
@@ -265,7 +266,8 @@ def test_what_waits_is_looked_through_again_after_a_while_and_after_every_end() 
     clock = Clock()
     places = placement(node("a", cpus=1), node("b", "avx512"), clock=clock, s0=AVX2, s1=AVX2, s2=AVX2)
     queue = Queue([a_cell(seed=seed) for seed in range(3)], places=places, clock=clock)
-    first, second = queue.take(), queue.take()
+    first = queue.take()
+    second = queue.take()
     assert first
     assert second
     assert queue.take() is None

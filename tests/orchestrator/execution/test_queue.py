@@ -103,7 +103,8 @@ def test_every_cell_is_handed_out_exactly_once(asked: list[tuple[str, int]]) -> 
 
 def test_no_more_cells_are_out_than_allowed() -> None:
     queue = Queue([a_cell(seed=seed) for seed in range(3)], most=2)
-    first, _ = taken(queue), taken(queue)
+    first = taken(queue)
+    _ = taken(queue)
     assert queue.take() is None
     queue.ended(Finished(first.cell, ATTEMPT, {}))
     assert queue.take() is not None
@@ -126,7 +127,8 @@ def test_without_a_limit_a_cell_may_take_ten_times_as_long_as_its_like() -> None
 
 @pytest.mark.parametrize("fault", RETRIES)
 def test_a_lost_cell_is_tried_again_as_often_as_its_fault_allows_and_then_has_failed(fault: Fault) -> None:
-    clock, cell = Clock(), a_cell()
+    clock = Clock()
+    cell = a_cell()
     queue = Queue([cell], clock=clock)
     for _ in range(RETRIES[fault]):
         ticket = taken(queue)
@@ -141,7 +143,8 @@ def test_a_lost_cell_is_tried_again_as_often_as_its_fault_allows_and_then_has_fa
 
 
 def test_losing_machines_uses_up_no_other_chance() -> None:
-    clock, cell = Clock(), a_cell()
+    clock = Clock()
+    cell = a_cell()
     queue = Queue([cell], clock=clock)
     for fault in ["node"] * 10 + ["process"] * RETRIES["process"]:
         taken(queue)
@@ -151,7 +154,9 @@ def test_losing_machines_uses_up_no_other_chance() -> None:
 
 
 def test_pauses_double_up_to_the_longest() -> None:
-    clock, cell, pauses = Clock(), a_cell(), list[float]()
+    clock = Clock()
+    cell = a_cell()
+    pauses = list[float]()
     queue = Queue([cell], clock=clock)
     for _ in range(8):
         taken(queue)
@@ -168,7 +173,9 @@ def test_pauses_double_up_to_the_longest() -> None:
 
 
 def test_a_cell_whose_memory_ran_out_is_tried_again_alone() -> None:
-    clock, big, small = Clock(), a_cell(seed=0), a_cell(seed=1)
+    clock = Clock()
+    big = a_cell(seed=0)
+    small = a_cell(seed=1)
     queue = Queue([big, small], clock=clock)
     assert not taken(queue).alone
     queue.ended(lost(big, "memory"))
@@ -201,7 +208,8 @@ def test_a_result_is_told_as_it_is(ending: Finished | Diverged) -> None:
 
 
 def test_a_cell_that_another_launch_runs_is_asked_for_again_later() -> None:
-    clock, answers = Clock(), iter(["taken", "mine"])
+    clock = Clock()
+    answers = iter(["taken", "mine"])
     queue = Queue([a_cell()], claim=lambda cell: next(answers), clock=clock)  # pyright: ignore[reportArgumentType]
     assert queue.take() is None
     assert not queue.over
@@ -257,7 +265,8 @@ def test_what_another_launch_has_settled_may_be_followed_by_more() -> None:
 
 def test_a_cell_that_was_lost_once_too_often_is_told_as_failed() -> None:
     told: list[Any] = []
-    clock, cell = Clock(), a_cell()
+    clock = Clock()
+    cell = a_cell()
     queue = Queue([cell], clock=clock, more=lambda event: told.append(event) or [])
     for _ in range(RETRIES["hang"] + 1):
         taken(queue)
@@ -267,7 +276,8 @@ def test_a_cell_that_was_lost_once_too_often_is_told_as_failed() -> None:
 
 
 def test_several_threads_may_add_and_take_at_once() -> None:
-    queue, seeds = Queue([]), range(400)
+    queue = Queue([])
+    seeds = range(400)
     got: list[int] = []
 
     def add(part: int) -> None:

@@ -59,7 +59,8 @@ def postgresql_server() -> Iterator[str]:
     folder = Path(tempfile.mkdtemp(prefix="postgresql-"))
     (folder / "password").write_text(PASSWORD)
     _give_away(folder)
-    data, port = folder / "data", _free_port()
+    data = folder / "data"
+    port = _free_port()
     try:
         _run(programs / "initdb", "--pgdata", data, "--username=owner", "--pwfile", folder / "password",
              "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--no-sync")  # fmt: skip

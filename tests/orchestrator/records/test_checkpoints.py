@@ -43,7 +43,8 @@ def test_a_state_that_cannot_be_used_is_kept_aside(checkpoints: Checkpoints, a_c
 def test_a_finished_cells_state_goes_with_all_that_lies_beside_it(
     checkpoints: Checkpoints, a_cell: Callable[..., Cell]
 ) -> None:
-    done, other = a_cell(), a_cell(seed=1)
+    done = a_cell()
+    other = a_cell(seed=1)
     for cell in (done, other):
         checkpoints.shelf(cell).write(b"state")
     checkpoints.shelf(done).set_aside()

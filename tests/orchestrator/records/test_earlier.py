@@ -57,7 +57,8 @@ def place(tmp_path: Path, an_account: Callable[..., Any]) -> Callable[..., tuple
     """A workspace in which the cells of some plans diverged, under the protocols given."""
 
     def make(*done: tuple[Plan, int]) -> tuple[Evaluations, History]:
-        evaluations, history = Evaluations(tmp_path / "evaluations"), History(tmp_path / "data")
+        evaluations = Evaluations(tmp_path / "evaluations")
+        history = History(tmp_path / "data")
         for each, protocol in done:
             for cell in each.cells:
                 recipe = cell.recipe.model_dump(mode="json")
@@ -110,7 +111,8 @@ def test_changed_labels_alone_are_said() -> None:
 
 
 def test_of_files_of_many_images_each_is_named() -> None:
-    then, now = {"train.parquet": "1", "test/0.parquet": "2"}, {"train.parquet": "3", "test/1.parquet": "2"}
+    then = {"train.parquet": "1", "test/0.parquet": "2"}
+    now = {"train.parquet": "3", "test/1.parquet": "2"}
     assert changes(then, now) == (
         Change("added", "test/1.parquet", None),
         Change("removed", "test/0.parquet", None),
@@ -168,7 +170,9 @@ class TestHistory:
         assert (last.by_cells, last.manifest) == (False, NOW.manifest)
 
     def test_published_files_put_back_count_again(self, tmp_path: Path) -> None:
-        history, mnist, fields = History(tmp_path / "records"), MNIST(), {"datasets": ["mnist"]}
+        history = History(tmp_path / "records")
+        mnist = MNIST()
+        fields = {"datasets": ["mnist"]}
         history.see(mnist, None)
         assert history.states(mnist) == []
         history.see(mnist, NOW)
@@ -179,7 +183,8 @@ class TestHistory:
     def test_what_foreign_cells_tell_of_a_published_data_set_does_not_count(
         self, tmp_path: Path, an_account: Callable[..., Any]
     ) -> None:
-        fields, history = {"datasets": ["mnist"]}, History(tmp_path / "records")
+        fields = {"datasets": ["mnist"]}
+        history = History(tmp_path / "records")
         history.learn([an_account(plan(asked(**fields), {"mnist": NOW}).cells[0])])
         assert len(history.states(MNIST())) == 1
         assert look(asked(**fields), history, tmp_path) == {}
@@ -188,7 +193,8 @@ class TestHistory:
     def test_the_newest_cell_trained_here_tells_which_files_a_published_data_set_had(
         self, is_own: bool, tmp_path: Path, an_account: Callable[..., Any]
     ) -> None:
-        fields, place = {"datasets": ["mnist"]}, Workspace.at(str(tmp_path / "runs"))
+        fields = {"datasets": ["mnist"]}
+        place = Workspace.at(str(tmp_path / "runs"))
         files = Evaluations(place.evaluations)
         for number, held in enumerate(({}, {"mnist": NOW})):
             cell = plan(asked(**fields), held).cells[number]
@@ -239,7 +245,8 @@ class TestDataThatAreNotHere:
         assert "those of the state recorded on 1970-01-01 00:00 UTC" in sentence
 
     def test_a_data_set_that_has_to_be_loaded_is_not_said_to_be_away(self, tmp_path: Path) -> None:
-        history, wanted = History(tmp_path / "data"), asked(datasets=["digits"], backbones=["resnet8"])
+        history = History(tmp_path / "data")
+        wanted = asked(datasets=["digits"], backbones=["resnet8"])
         loads = partial(look, wanted, history, tmp_path)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(contents, "content", raises(ArraysError("it has none")))

@@ -78,7 +78,8 @@ def test_what_is_published_is_read_back(
 
 def assert_same(found: Evaluation, expected: Evaluation) -> None:
     for field in fields(Evaluation):
-        here, there = getattr(found, field.name), getattr(expected, field.name)
+        here = getattr(found, field.name)
+        there = getattr(expected, field.name)
         if there is None:
             assert here is None
         else:
@@ -418,7 +419,8 @@ def of_version_1(account: Account, evaluation: Evaluation) -> bytes:
     """A file as the first releases wrote it: without checksums, ranks, scores and validation rows."""
     told = {name: value for name, value in asdict(account).items() if name not in LATER} | {"version": 1}
     schema = pa.schema(list(SCHEMA)[:7], {b"cell": json.dumps(told).encode()})
-    sink, columns = pa.BufferOutputStream(), {name: getattr(evaluation, name) for name in schema.names}
+    sink = pa.BufferOutputStream()
+    columns = {name: getattr(evaluation, name) for name in schema.names}
     pq.write_table(pa.table(columns, schema=schema), sink, compression="zstd")
     return sink.getvalue().to_pybytes()
 
@@ -499,7 +501,8 @@ def test_every_part_of_a_file_is_watched(
 ) -> None:
     """One bit after the other is flipped: what is read is what was written, or refused."""
     cell, path = published
-    positions, refused = range(0, len(whole), 7), 0
+    positions = range(0, len(whole), 7)
+    refused = 0
     for position in positions:
         content = bytearray(whole)
         content[position] ^= 1 << position % 8
@@ -618,7 +621,8 @@ def test_validation_rows_that_are_not_those_are_never_read(
 def test_rows_of_another_kind_than_the_account_speaks_of_are_refused(
     evaluations: Evaluations, a_cell: Cells, an_account: Accounts, drawn: Any, changes: dict[str, Any]
 ) -> None:
-    cell, rows = a_cell(), drawn(20)
+    cell = a_cell()
+    rows = drawn(20)
     evaluations.publish(cell.recipe, an_account(cell, samples=20), rows, replace(rows, **changes))
     with pytest.raises(DamagedFileError, match="does not hold rows of the kind"):
         evaluations.validation(cell)
@@ -644,7 +648,9 @@ def test_an_attempt_killed_between_the_two_files_leaves_no_cell_and_the_next_wri
 def test_a_cell_is_not_done_before_its_validation_rows_are_there(
     evaluations: Evaluations, a_cell: Cells, an_account: Accounts, drawn: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cell, written, write = a_cell(), list[str](), Storage.write
+    cell = a_cell()
+    written = list[str]()
+    write = Storage.write
 
     def noted(storage: Storage, name: str, content: bytes) -> None:
         written.append(storage.root.name)
@@ -658,7 +664,8 @@ def test_a_cell_is_not_done_before_its_validation_rows_are_there(
 def test_validation_rows_lie_in_an_object_store_as_well(
     place: Location, a_cell: Cells, an_account: Accounts, drawn: Any
 ) -> None:
-    cell, evaluations = a_cell(), Evaluations(place / "evaluations")
+    cell = a_cell()
+    evaluations = Evaluations(place / "evaluations")
     evaluations.publish(cell.recipe, an_account(cell), drawn(), drawn(20, seed=1))
     found = evaluations.validation(cell)
     assert found is not None

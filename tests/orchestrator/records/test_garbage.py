@@ -114,8 +114,10 @@ def test_validation_rows_go_with_their_cell_and_where_an_attempt_left_them() -> 
 def test_what_is_removed_is_gone_and_cells_are_not(
     place: Location, a_cell: Callable[..., Cell], an_account: Callable[..., Account], evaluation: Evaluation
 ) -> None:
-    workspace, cells = Workspace(place), [a_cell(seed=seed) for seed in range(3)]
-    evaluations, storage = Evaluations(workspace.evaluations), Storage(place)
+    workspace = Workspace(place)
+    cells = [a_cell(seed=seed) for seed in range(3)]
+    evaluations = Evaluations(workspace.evaluations)
+    storage = Storage(place)
     for cell in cells:
         evaluations.publish(cell.recipe, an_account(cell), evaluation, evaluation)
         storage.write(f"checkpoints/{cell.id}/state", b"12345")

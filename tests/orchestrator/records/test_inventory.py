@@ -45,7 +45,8 @@ def registry(sqlite_url: str, asked: Plan) -> Iterator[Registry]:
 def test_an_inventory_finds_what_lies_in_folders_and_object_stores(
     place: Location, registry: Registry, asked: Plan, an_account: Callable[..., Account], evaluation: Evaluation
 ) -> None:
-    workspace, cell = Workspace(place), asked.cells[0]
+    workspace = Workspace(place)
+    cell = asked.cells[0]
     Evaluations(workspace.evaluations).publish(cell.recipe, an_account(cell), evaluation, evaluation)
     Storage(workspace.root).write("results/tiny.parquet", b"table")
     take_inventory(registry, asked, workspace, {cell.id: "1", asked.cells[1].id: "2"})

@@ -236,7 +236,8 @@ def test_a_launch_is_told_from_its_begin_to_its_end(index: Registry) -> None:
     with pytest.raises(KeyboardInterrupt), held(index, plan()):
         raise KeyboardInterrupt
     begun = ("begun", f"A launch of 3 cells begins by {who}.")
-    ended, stopped = ("ended", f"The launch by {who} ended."), ("stopped", f"The launch by {who} stopped.")
+    ended = ("ended", f"The launch by {who} ended.")
+    stopped = ("stopped", f"The launch by {who} stopped.")
     assert story_of(index) == [begun, ended, begun, stopped]
 
 
@@ -258,8 +259,10 @@ def test_a_dead_launch_is_told_once_with_what_it_was_running(index: Registry) ->
 
 
 def test_a_cell_taken_from_a_dead_launch_is_told(index: Registry) -> None:
-    mine, theirs = held(index, plan()), held(index, plan(), join=True)
-    lease, other = mine.__enter__(), theirs.__enter__()
+    mine = held(index, plan())
+    theirs = held(index, plan(), join=True)
+    lease = mine.__enter__()
+    other = theirs.__enter__()
     other.claim(CELLS[0])
     pretend(index, other.owner, seen=datetime.now(UTC) - 2 * EXPIRY, host="elsewhere")
     assert lease.claim(CELLS[0]) == "mine"

@@ -85,7 +85,8 @@ def test_the_secret_is_not_exported(theirs: Workspace, ours: Evaluations, tmp_pa
 def test_a_secret_that_another_process_makes_meanwhile_is_the_secret_of_both(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read, asked = Storage.read, list[str]()
+    read = Storage.read
+    asked = list[str]()
 
     def late(self: Storage, name: str) -> bytes | None:
         """As for one who looks just before the other writes."""
@@ -115,7 +116,8 @@ def test_where_files_cannot_be_linked_there_is_a_secret_all_the_same(
 def test_a_file_without_a_secret_is_replaced_and_makes_nobodys_cells_ours(
     spoilt: bytes, asked: Plan, theirs: Workspace, an_account: Callable[..., Account], drawn: Callable[..., Evaluation]
 ) -> None:
-    cell, rows = asked.cells[0], drawn()
+    cell = asked.cells[0]
+    rows = drawn()
     assert isinstance(theirs.root, Path)
     evaluations = Evaluations(theirs.evaluations)
     (theirs.root / "origin.key").write_bytes(spoilt)
@@ -188,7 +190,8 @@ def test_a_signature_is_of_one_account_and_its_rows(
     asked: Plan, theirs: Workspace, an_account: Callable[..., Account], drawn: Callable[..., Evaluation]
 ) -> None:
     """Nobody who knows a signed file can sign another: not with the signature, and not without the secret."""
-    evaluations, cell = Evaluations(theirs.evaluations), asked.cells[0]
+    evaluations = Evaluations(theirs.evaluations)
+    cell = asked.cells[0]
     assert isinstance(theirs.root, Path)
     signed = evaluations.footer(cell).signed
     other = drawn(seed=9)
@@ -238,7 +241,8 @@ def test_a_comparison_counts_imported_cells_and_names_what_the_sender_states(ask
 def test_that_imported_cells_diverged_is_as_their_sender_states(
     asked: Plan, an_account: Callable[..., Account], tmp_path: Path
 ) -> None:
-    theirs, ours = Workspace(tmp_path / "lost"), Evaluations(tmp_path / "ours" / "evaluations")
+    theirs = Workspace(tmp_path / "lost")
+    ours = Evaluations(tmp_path / "ours" / "evaluations")
     for cell in asked.cells:
         account = an_account(cell, state="diverged", metrics={}, samples=0)
         Evaluations(theirs.evaluations).publish(cell.recipe, account, None)

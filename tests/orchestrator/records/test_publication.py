@@ -312,7 +312,8 @@ def test_a_damaged_cell_is_named_set_aside_and_not_exported(
 
 
 def test_imported_cells_are_done_with_the_same_bytes(folder: Path, asked: Plan, place: Location) -> None:
-    theirs, ours = Evaluations(folder / "evaluations"), Evaluations(Workspace(place).evaluations)
+    theirs = Evaluations(folder / "evaluations")
+    ours = Evaluations(Workspace(place).evaluations)
     told = import_(folder, ours)
     assert (set(told.taken), told.present, told.problems) == ({cell.id for cell in asked.cells[:3]}, (), ())
     assert ours.ids() == theirs.ids()

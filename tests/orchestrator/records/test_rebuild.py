@@ -186,7 +186,8 @@ def test_what_was_left_comes_back_with_the_runs_as_they_are_now(
     )
     digest = hashlib.sha256(b"content").hexdigest()
     documents = {one.kind: (one.uri, one.sha256, one.bytes) for one in registry.status("tiny").documents}
-    table, report = tmp_path / "results" / "tiny.parquet", tmp_path / "reports" / "tiny" / "index.html"
+    table = tmp_path / "results" / "tiny.parquet"
+    report = tmp_path / "reports" / "tiny" / "index.html"
     assert documents == {"table": (table.as_uri(), digest, 7), "report": (report.as_uri(), digest, 7)}
     assert {one.uri for one in left if one.kind == "run"} == {"runs:/run"}
     tracking = Tracking(f"sqlite:///{tmp_path / 'mlflow.db'}", "tiny", (tmp_path / "mlartifacts").as_uri())

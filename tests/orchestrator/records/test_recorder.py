@@ -79,7 +79,8 @@ def test_provenance_tells_of_device_libraries_switches_and_costs(cell: Cell, tmp
 def test_the_file_holds_the_rows_of_both_splits_and_what_was_fitted(cell: Cell, tmp_path: Path) -> None:
     recorder = Recorder(Evaluations(tmp_path / "evaluations"), Untracked(), {})
     found = trained(recorder, cell, tmp_path)
-    account, rows = recorder.evaluations.account(cell), recorder.evaluations.validation(cell)
+    account = recorder.evaluations.account(cell)
+    rows = recorder.evaluations.validation(cell)
     assert (account.version, account.classes, account.scores) == (3, 10, "all")
     assert account.temperature == found.temperature is not None
     assert rows is not None
@@ -103,7 +104,8 @@ LOSSES = [
 def test_what_a_cell_states_follows_from_its_rows_whatever_decides(
     a_cell: Callable[..., Cell], loss: Any, tmp_path: Path
 ) -> None:
-    cell, recorder = a_cell(loss, epochs=1), Recorder(Evaluations(tmp_path / "evaluations"), Untracked(), {})
+    cell = a_cell(loss, epochs=1)
+    recorder = Recorder(Evaluations(tmp_path / "evaluations"), Untracked(), {})
     found = trained(recorder, cell, tmp_path)
     assert found.metrics["brier_score"] is not None
     check(recorder.evaluations.checked(recorder.evaluations.name(cell)))
@@ -112,7 +114,8 @@ def test_what_a_cell_states_follows_from_its_rows_whatever_decides(
 def test_of_many_classes_what_the_kept_scores_do_not_tell_is_as_stated(
     a_cell: Callable[..., Cell], tmp_path: Path
 ) -> None:
-    cell, recorder = a_cell("bce_diverse", epochs=1), Recorder(Evaluations(tmp_path / "evaluations"), Untracked(), {})
+    cell = a_cell("bce_diverse", epochs=1)
+    recorder = Recorder(Evaluations(tmp_path / "evaluations"), Untracked(), {})
     labels = np.repeat(np.arange(ALL + 1), 3)
     draw = np.random.RandomState(0)
     images = Images(draw.randint(0, 256, (len(labels), 1, 8, 8)).astype(np.uint8), labels)
@@ -167,7 +170,8 @@ def test_gpu_seconds_are_those_of_the_share_and_energy_says_whose_it_is(
         def joules(self) -> dict[str, float | None]:
             return {"gpu_joules": 5.0, "cpu_joules": 7.0}
 
-    recorder, meter = Recorder(Evaluations(tmp_path), Untracked(), {}), Metered()
+    recorder = Recorder(Evaluations(tmp_path), Untracked(), {})
+    meter = Metered()
     with recorder.open(cell) as log:
         costs = replace(log, cell=replace(cell, resources=resources), meter=meter)._costs(10.0)
     assert tuple(costs[name] for name in ("gpu_seconds", "gpu_shared", "gpu_joules", "cpu_joules")) == expected

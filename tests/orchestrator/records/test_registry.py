@@ -395,10 +395,8 @@ def test_what_was_left_is_found_by_its_experiment_and_by_those_that_share_a_cell
     index.plan(plan([cell(0)], "first"))
     index.plan(plan([cell(0)], "second"))
     file = Artefact("file:///a", "evaluation", cell(0).id, bytes=2**40, created=MOMENT)
-    run, table = (
-        Artefact("runs:/1", "run", cell(0).id, "first"),
-        Artefact("file:///t", "table", None, "first", "0" * 64),
-    )
+    run = Artefact("runs:/1", "run", cell(0).id, "first")
+    table = Artefact("file:///t", "table", None, "first", "0" * 64)
     index.left([file, run, table])
     assert index.artefacts("first") == [file, table, run]
     assert index.artefacts("second") == [file]
@@ -476,7 +474,8 @@ def test_a_registry_of_every_revision_is_migrated_with_what_it_holds(url: str, r
         config.set_main_option("script_location", "orchestrator.records:migrations")
         config.set_main_option("path_separator", "os")
         command.upgrade(config, revision)
-    when, recipe = "2026-01-02 03:04:05", json.dumps(cell(0).recipe.model_dump(mode="json"))
+    when = "2026-01-02 03:04:05"
+    recipe = json.dumps(cell(0).recipe.model_dump(mode="json"))
     with connected(url) as connection:
         for statement, values in {
             "INSERT INTO experiments VALUES ('first', 'Which?', :hash, '{}', :when)": {"hash": "0" * 64},

@@ -85,7 +85,8 @@ def test_its_file_is_beside_the_cells_and_holds_the_same_recipe(evaluations: Eva
 def test_a_replica_of_another_environment_than_its_name_says_is_damaged(
     place: Workspace, asked: Plan, an_account: Callable[..., Account], evaluation: Evaluation
 ) -> None:
-    files, forged = Evaluations(place.evaluations), asked.cells[0].again_in("0a1b2c3d")
+    files = Evaluations(place.evaluations)
+    forged = asked.cells[0].again_in("0a1b2c3d")
     files.publish(forged.recipe, an_account(forged, provenance=RECORDED), evaluation)
     said = f"named after environment 0a1b2c3d, but was trained in {THERE}"
     with pytest.raises(DamagedFileError, match=said):
@@ -179,7 +180,8 @@ def test_a_registry_is_rebuilt_with_it_and_all_agree(
 def test_a_replica_of_a_known_cell_is_no_garbage_and_goes_with_it(evaluations: Evaluations, asked: Plan) -> None:
     root = evaluations.folder.parent
     results.write(results.aggregate(asked, evaluations), root / "results" / "tiny.parquet")
-    files, known = list(Storage(root).list()), {"tiny": {cell.id for cell in asked.cells}}
+    files = list(Storage(root).list())
+    known = {"tiny": {cell.id for cell in asked.cells}}
     assert garbage(files, known, time.time()) == []
     gone = garbage(files, known, time.time(), [asked.cells[0].id])
     assert len(gone) == 2
@@ -248,7 +250,8 @@ def test_a_plan_foresees_a_replica_of_a_cell_that_is_not_trained_yet(
 ) -> None:
     wider = "overrides: [{where: {loss: softmax}, resources: {cpus: 2}}]\n"
     asked = plan(load(written(f"{tiny}seeds: 1\n{wider}")))
-    files, cells = Evaluations(place.evaluations), {cell.loss: cell for cell in asked.cells}
+    files = Evaluations(place.evaluations)
+    cells = {cell.loss: cell for cell in asked.cells}
     done = cells["bce_unified"]
     files.publish(done.recipe, an_account(done, provenance=wiring.origin(done)), evaluation)
     (again,), why = wiring.replicas(asked, place, take_stock(asked, files, None))
@@ -259,7 +262,8 @@ def test_a_plan_foresees_a_replica_of_a_cell_that_is_not_trained_yet(
 def test_of_a_file_that_is_younger_than_the_results_table_the_file_itself_is_asked(
     evaluations: Evaluations, asked: Plan, place: Workspace, an_account: Callable[..., Account], evaluation: Evaluation
 ) -> None:
-    table, now = Path(str(place.results(asked.experiment.name))), time.time()
+    table = Path(str(place.results(asked.experiment.name)))
+    now = time.time()
     results.write(results.aggregate(asked, evaluations), table)
     os.utime(table, (now + 60, now + 60))
     assert [row["torch_version"] for row in wiring.recorded(asked, place)] == ["old", "old"]

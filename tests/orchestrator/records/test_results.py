@@ -368,7 +368,8 @@ def test_a_dataset_in_an_object_store_is_read_there(
 @pytest.mark.parametrize("points", [2, 100, 5000])
 def test_a_curve_tells_the_accuracy_at_each_threshold(compacted: Path, evaluation: Evaluation, points: int) -> None:
     for curve in results.accuracy_curves(compacted, points).values():
-        positive, rival = evaluation.positive.astype(float), evaluation.rival.astype(float)
+        positive = evaluation.positive.astype(float)
+        rival = evaluation.rival.astype(float)
         right = [np.mean((rival < threshold) & (threshold <= positive)) for threshold in curve.threshold[1:-1]]
         np.testing.assert_allclose(curve.accuracy[1:-1], right, rtol=0, atol=1e-12)
         assert (curve.threshold[0], curve.threshold[-1]) == (

@@ -53,7 +53,8 @@ def folder(asked: Plan, an_account: Accounts, drawn: Rows, tmp_path: Path) -> Pa
     """An honest export of ten cells."""
     theirs = Workspace(tmp_path / "theirs")
     for seed, cell in enumerate(asked.cells):
-        test, validation = drawn(seed=seed), drawn(20, seed=seed + 100)
+        test = drawn(seed=seed)
+        validation = drawn(20, seed=seed + 100)
         account = an_account(cell, test, validation)
         Evaluations(theirs.evaluations).publish(cell.recipe, account, test, validation)
     assert export(asked, theirs, tmp_path / "out").damaged == ()
@@ -108,7 +109,8 @@ def test_the_honest_export_is_taken_whole_and_stays_sound(folder: Path, asked: P
 def test_every_measure_that_follows_from_rows_is_asked(
     asked: Plan, drawn: Rows, an_account: Accounts, name: str
 ) -> None:
-    test, validation = drawn(1000, skill=3.0), drawn(20, seed=1, skill=3.0)
+    test = drawn(1000, skill=3.0)
+    validation = drawn(20, seed=1, skill=3.0)
     bias = [0.25, *[0.5] * 9]
     metrics = {**from_rows(test, validation, bias, 0.5, sigmoid=True), "temperature": 0.5}
     account = an_account(asked.cells[0], test, validation, metrics=metrics, bias=bias, sigmoid=True)
@@ -135,7 +137,8 @@ def test_what_no_row_determines_stays_as_stated(asked: Plan, drawn: Rows, an_acc
 
 def test_the_accuracy_at_a_forged_threshold_is_no_way_round(folder: Path, asked: Plan, ours: Evaluations) -> None:
     """Measures of the validation split follow from its rows; without these, none may be stated."""
-    cell, there = asked.cells[0], Evaluations(folder / "evaluations")
+    cell = asked.cells[0]
+    there = Evaluations(folder / "evaluations")
     account = there.account(cell)
     content = encoded(replace(account, validation_sha256=None), there.evaluation(cell))
     replaced(folder, f"evaluations/{there.name(cell)}", content)
@@ -188,9 +191,11 @@ DAMAGE: dict[str, tuple[Callable[[Evaluation], Evaluation], str]] = {
 def test_rows_that_make_no_sense_are_named_in_one_sentence_and_left_out(  # noqa: PLR0917 - fixtures and two parameters
     asked: Plan, drawn: Rows, an_account: Accounts, folder: Path, ours: Evaluations, split: str, damage: str
 ) -> None:
-    cell, there = asked.cells[3], Evaluations(folder / "evaluations")
+    cell = asked.cells[3]
+    there = Evaluations(folder / "evaluations")
     spoil, said = DAMAGE[damage]
-    test, validation = drawn(seed=3), drawn(20, seed=103)
+    test = drawn(seed=3)
+    validation = drawn(20, seed=103)
     rows = {"test": test, "validation": validation}
     rows[split] = spoil(rows[split])
     there.publish(
@@ -235,7 +240,9 @@ def test_honest_rows_of_ties_and_of_few_classes_make_sense(drawn: Rows) -> None:
 def test_a_small_file_that_claims_four_hundred_million_rows_is_refused_in_little_memory(
     asked: Plan, an_account: Accounts, folder: Path, ours: Evaluations
 ) -> None:
-    cell, there, rows = asked.cells[0], Evaluations(folder / "evaluations"), 400_000_000
+    cell = asked.cells[0]
+    there = Evaluations(folder / "evaluations")
+    rows = 400_000_000
     part = {field.name: pa.nulls(1000, field.type) for field in SCHEMA if field.name in ("scores", "classes")}
     numbers = {
         field.name: pa.array(np.zeros(1000), field.type, safe=False) for field in SCHEMA if field.name not in part
@@ -250,7 +257,8 @@ def test_a_small_file_that_claims_four_hundred_million_rows_is_refused_in_little
         writer.add_key_value_metadata({"cell": text, "cell_sha256": sha256(text).hexdigest(), "rows_sha256": "0" * 64})
     content = sink.getvalue().to_pybytes()
     replaced(folder, f"evaluations/{there.name(cell)}", content)
-    pool, before = pa.default_memory_pool(), pa.default_memory_pool().bytes_allocated()
+    pool = pa.default_memory_pool()
+    before = pa.default_memory_pool().bytes_allocated()
     tracemalloc.start()
     told = import_(folder, ours)
     assert tracemalloc.get_traced_memory()[1] < 50e6
@@ -263,7 +271,9 @@ def test_a_small_file_that_claims_four_hundred_million_rows_is_refused_in_little
 def test_a_list_that_claims_many_million_scores_is_refused_before_it_is_decoded(
     asked: Plan, an_account: Accounts, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cell, there, scores = asked.cells[0], Evaluations(folder / "evaluations"), 40_000_000
+    cell = asked.cells[0]
+    there = Evaluations(folder / "evaluations")
+    scores = 40_000_000
     first = there.evaluation(cell)
     text = pq.read_metadata(pa.BufferReader(encoded(an_account(cell, samples=1), None))).metadata[b"cell"]
     honest = pa.table(columns(first), schema=SCHEMA).slice(0, 1)
@@ -319,8 +329,10 @@ ILL_TYPED: dict[str, Any] = {
 def test_provenance_of_wrong_types_is_named_by_import_and_set_aside_by_aggregate(
     folder: Path, asked: Plan, ours: Evaluations, name: str
 ) -> None:
-    cell, there = asked.cells[0], Evaluations(folder / "evaluations")
-    account, rows = there.account(cell), there.evaluation(cell)
+    cell = asked.cells[0]
+    there = Evaluations(folder / "evaluations")
+    account = there.account(cell)
+    rows = there.evaluation(cell)
     forged = encoded(replace(account, provenance={**account.provenance, name: ILL_TYPED[name]}), rows)
     replaced(folder, f"evaluations/{there.name(cell)}", forged)
     told = import_(folder, ours)
@@ -335,7 +347,8 @@ def test_provenance_of_wrong_types_is_named_by_import_and_set_aside_by_aggregate
 
 
 def test_counts_that_no_table_holds_are_named(folder: Path, asked: Plan, ours: Evaluations) -> None:
-    cell, there = asked.cells[0], Evaluations(folder / "evaluations")
+    cell = asked.cells[0]
+    there = Evaluations(folder / "evaluations")
     forged = encoded(replace(there.account(cell), parameters=2**70), there.evaluation(cell))
     replaced(folder, f"evaluations/{there.name(cell)}", forged)
     assert "parameters" in import_(folder, ours).problems[0]
@@ -355,7 +368,8 @@ def test_a_newer_file_or_one_that_breaks_the_reader_is_named_and_the_import_note
     folder: Path, asked: Plan, ours: Evaluations, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     there = Evaluations(folder / "evaluations")
-    newer, breaking = asked.cells[0], asked.cells[1]
+    newer = asked.cells[0]
+    breaking = asked.cells[1]
     content = encoded(replace(there.account(newer), version=99), there.evaluation(newer))
     replaced(folder, f"evaluations/{there.name(newer)}", content)
     whole = Evaluations.checked
@@ -375,7 +389,8 @@ def test_a_newer_file_or_one_that_breaks_the_reader_is_named_and_the_import_note
 
 
 def test_an_import_that_is_stopped_is_noted(folder: Path, ours: Evaluations, monkeypatch: pytest.MonkeyPatch) -> None:
-    taken, take = list[str](), Evaluations.take
+    taken = list[str]()
+    take = Evaluations.take
 
     def stopped(self: Evaluations, name: str, whole: Any) -> None:
         if taken:
@@ -413,14 +428,16 @@ def test_rows_are_read_once_and_again_where_no_mark_says_so(
     folder: Path, asked: Plan, ours: Evaluations, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import_(folder, ours)
-    read, checked = list[str](), Evaluations.checked
+    read = list[str]()
+    checked = Evaluations.checked
 
     def noted(self: Evaluations, name: str) -> Any:
         read.append(name)
         return checked(self, name)
 
     monkeypatch.setattr(Evaluations, "checked", noted)
-    first, again = aggregate(asked, ours), None
+    first = aggregate(asked, ours)
+    again = None
     assert len(read) == CELLS
     again = aggregate(asked, ours)
     assert len(read) == CELLS
@@ -441,7 +458,8 @@ def test_a_file_that_changed_after_it_was_checked_is_read_again(
     import_(folder, ours)
     assert aggregate(asked, ours).damaged == ()
     path = Path(str(ours.folder.parent)) / folder_of / ours.name(asked.cells[0])
-    content, before = bytearray(path.read_bytes()), path.stat()
+    content = bytearray(path.read_bytes())
+    before = path.stat()
     content[100] ^= 1
     path.write_bytes(bytes(content))
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
@@ -452,7 +470,8 @@ def test_a_file_that_changed_after_it_was_checked_is_read_again(
 def test_a_mark_is_of_one_account_and_its_rows(
     asked: Plan, ours: Evaluations, drawn: Rows, an_account: Accounts
 ) -> None:
-    cell, seals = asked.cells[0], set[str | None]()
+    cell = asked.cells[0]
+    seals = set[str | None]()
     for seed, changes in ((0, {}), (0, {"seconds": 4.0}), (1, {})):
         ours.publish(cell.recipe, an_account(cell, drawn(seed=seed), **changes), drawn(seed=seed))
         seals.add(ours.footer(cell).seal)

@@ -58,7 +58,8 @@ def done(tmp_path: Path, an_account: Callable[..., Any]) -> Callable[..., Done]:
         **provenance: Any,
     ) -> Done:
         asked = experiment if isinstance(experiment, Experiment) else Experiment.model_validate(experiment)
-        planned, evaluations = plan(asked), Evaluations(tmp_path / "evaluations")
+        planned = plan(asked)
+        evaluations = Evaluations(tmp_path / "evaluations")
         losses = [choice.label for choice in asked.losses]
         for cell in planned.cells:
             if missing(cell):

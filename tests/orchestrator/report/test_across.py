@@ -77,7 +77,8 @@ def test_each_number_is_that_of_the_statistics() -> None:
     experiment = asked()
     found = overall(experiment, rows(experiment, lambda k, s, d: float(values[k, s, d])))
     means = values.mean(axis=1).T
-    measure, by_chance = found.standings[1], ranks.chance(means, rng())
+    measure = found.standings[1]
+    by_chance = ranks.chance(means, rng())
     assert measure.friedman == ranks.friedman(means, by_chance)
     assert measure.critical_difference == ranks.critical_difference(6, by_chance)
     assert (measure.seeds, measure.datasets) == (3, 6)
@@ -100,7 +101,8 @@ def test_fewer_than_five_data_sets_say_nothing_of_others(datasets: int) -> None:
     experiment = asked(datasets)
     table = rows(experiment, lambda k, s, d: float(values[k, s, d]))
     found = overall(experiment, table)
-    last, measure = standing(found, "c"), found.standings[1]
+    last = standing(found, "c")
+    measure = found.standings[1]
     assert found.says_of_others == (datasets == 5)
     assert (last.effect is None) == (last.posterior is None) == (measure.friedman is None) == (datasets < 5)
     assert math.isnan(last.wilcoxon) == (datasets < 5)
@@ -150,7 +152,8 @@ def test_swapping_loss_and_baseline_flips_the_sign() -> None:
     forth = asked(5, "ab")
     back = forth.model_copy(update={"baseline": "b"})
     table = rows(forth, lambda k, s, d: float(values[k, s, d]))
-    one, other = standing(overall(forth, table), "b"), standing(overall(back, table), "a")
+    one = standing(overall(forth, table), "b")
+    other = standing(overall(back, table), "a")
     assert one.effect is not None
     assert other.effect is not None
     assert one.effect.estimate == pytest.approx(-other.effect.estimate)

@@ -37,7 +37,8 @@ def asked(*claims: dict[str, Any], **fields: Any) -> Experiment:
 
 def rows(experiment: Experiment, effects: Mapping[str, float], spread: float = 0.004) -> list[dict[str, Any]]:
     """Results of which BCE's uniform accuracy lies above SoftMax's by the effect of each data set."""
-    rng, found = np.random.default_rng(1), list[dict[str, Any]]()
+    rng = np.random.default_rng(1)
+    found = list[dict[str, Any]]()
     for dataset in experiment.datasets:
         for backbone in experiment.backbones:
             for seed in experiment.seeds:
@@ -194,7 +195,8 @@ def test_a_population_has_one_verdict_of_its_data_sets(effect: float) -> None:
 
 
 def test_secondary_claims_wait_for_every_primary_one() -> None:
-    primary, secondary = {"over": "all"}, {"over": "some", "family": "secondary"}
+    primary = {"over": "all"}
+    secondary = {"over": "some", "family": "secondary"}
     assert verdicts(EVERYWHERE, primary, secondary) == ["supported", "supported"]
     assert verdicts({**EVERYWHERE, "cifar10": 0.0005}, primary, secondary) == ["undecided", "undecided"]
 
@@ -217,7 +219,8 @@ def test_the_heading_says_which_verdicts_hold_at_once(every_kind: Comparison) ->
 
 
 def test_the_order_of_families_in_the_file_does_not_matter() -> None:
-    primary, secondary = {"over": "all"}, {"over": "some", "family": "secondary"}
+    primary = {"over": "all"}
+    secondary = {"over": "some", "family": "secondary"}
     assert verdicts(MIXED, secondary, primary) == ["supported", "refuted"]
 
 

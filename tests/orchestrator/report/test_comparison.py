@@ -138,7 +138,8 @@ def test_collapsed_cells_are_named_everywhere_and_count_as_they_are() -> None:
     assert (found.missing, found.collapsed) == (0, 1)
     assert repr([line.means for line in found.lines]) == repr([line.means for line in sound.lines])
     assert repr([line.tests for line in found.lines]) == repr([line.tests for line in sound.lines])  # some are NaN
-    (finding,), (same,) = found.findings, sound.findings
+    (finding,) = found.findings
+    (same,) = sound.findings
     assert (finding.difference, finding.verdict, finding.p) == (same.difference, same.verdict, same.p)
     assert tables.cells(found.lines[1])[1] == "3 (1 collapsed)"
     assert "1 of 6 cells collapsed" in tables.doubts(finding)
@@ -229,7 +230,8 @@ def test_there_is_no_verdict_while_planned_cells_are_missing(missing: int, side:
 
 @pytest.mark.parametrize("lost", [None, NONE])
 def test_there_is_no_star_where_a_planned_pair_is_missing_or_lost(lost: float | None) -> None:
-    whole, cut = of_two(BETTER, BASE), of_two([lost, *BETTER[1:]], BASE)
+    whole = of_two(BETTER, BASE)
+    cut = of_two([lost, *BETTER[1:]], BASE)
     assert any("*" in cell for cell in tables.cells(whole.lines[1]))
     assert not any("*" in cell for cell in tables.cells(cut.lines[1]))
     assert tables.cells(cut.lines[1])[5] == "4"
@@ -343,7 +345,8 @@ def test_the_assumption_of_a_verdict_is_named_with_the_rate_at_which_it_is_wrong
 def test_data_sets_of_a_population_are_not_counted_as_seeds() -> None:
     found = of_two(BETTER, BASE)
     (finding,) = found.findings
-    claim, difference = finding.claim.model_copy(update={"population": True}), finding.difference._replace(n=3)
+    claim = finding.claim.model_copy(update={"population": True})
+    difference = finding.difference._replace(n=3)
     population = replace(finding, claim=claim, difference=difference)
     assert "with 5 seeds:" in tables.assumed(replace(found, findings=(finding, population)))[0]
     assert not tables.assumed(replace(found, findings=(population,)))

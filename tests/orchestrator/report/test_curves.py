@@ -40,8 +40,10 @@ def pooled(models: list[Model]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def with_nan(seed: int) -> Model:
     plain = model(seed)
-    positive, rival = plain.evaluation.positive.copy(), plain.evaluation.rival.copy()
-    positive[:5], rival[3:9] = np.nan, np.nan
+    positive = plain.evaluation.positive.copy()
+    rival = plain.evaluation.rival.copy()
+    positive[:5] = np.nan
+    rival[3:9] = np.nan
     return model(seed, positive=positive, rival=rival)
 
 
@@ -60,7 +62,8 @@ def test_shares_are_those_of_the_samples_at_every_kept_threshold(models: list[Mo
 
 def test_between_kept_thresholds_no_share_is_far_off() -> None:
     models = [model(seed, 2000) for seed in range(3)]
-    curve, (positive, rival, _) = summary(*models), pooled(models)
+    curve = summary(*models)
+    (positive, rival, _) = pooled(models)
     for threshold in np.linspace(-8, 12, 501):
         assert curve.at(threshold).right == pytest.approx(accuracy_at(threshold, positive, rival), abs=0.02)
         assert curve.at(threshold).own == pytest.approx(np.mean(positive > threshold), abs=0.03)
@@ -68,7 +71,8 @@ def test_between_kept_thresholds_no_share_is_far_off() -> None:
 
 def test_each_class_has_its_own_share() -> None:
     models = [model(0), with_nan(1)]
-    curve, (positive, rival, label) = summary(*models), pooled(models)
+    curve = summary(*models)
+    (positive, rival, label) = pooled(models)
     assert curve.classes == ("0", "1", "2", "3", "4")
     assert curve.by_class
     for threshold in curve.thresholds[::7]:
@@ -79,7 +83,8 @@ def test_each_class_has_its_own_share() -> None:
 
 def test_of_many_classes_the_deciles_are_kept_worst_first() -> None:
     models = [model(0, 3000, classes=60)]
-    curve, (positive, rival, label) = summary(*models), pooled(models)
+    curve = summary(*models)
+    (positive, rival, label) = pooled(models)
     assert curve.classes == DECILES
     threshold = curve.best
     shares = [accuracy_at(threshold, positive[label == own], rival[label == own]) for own in range(60)]
@@ -88,7 +93,8 @@ def test_of_many_classes_the_deciles_are_kept_worst_first() -> None:
 
 def test_the_best_threshold_of_all_seeds_together_is_kept() -> None:
     models = [model(seed, 500) for seed in range(4)]
-    curve, (positive, rival, _) = summary(*models), pooled(models)
+    curve = summary(*models)
+    (positive, rival, _) = pooled(models)
     candidates = np.unique(np.concatenate([positive, rival]))
     middles = (candidates[1:] + candidates[:-1]) / 2
     assert curve.at(curve.best).right == max(accuracy_at(middle, positive, rival) for middle in middles)
@@ -113,7 +119,8 @@ def test_the_ends_accept_and_reject_everything() -> None:
 @pytest.mark.parametrize("prices", [(1, 1), (10, 1), (1, 10), (0, 1), (1, 0)])
 def test_the_cheapest_kept_threshold_costs_hardly_more_than_the_cheapest_of_all(prices: tuple[float, float]) -> None:
     models = [model(seed, 1000) for seed in range(3)]
-    curve, (positive, rival, _) = summary(*models), pooled(models)
+    curve = summary(*models)
+    (positive, rival, _) = pooled(models)
     exact = 1000 * cost_threshold(positive, rival, *prices).cost
     found = curve.at(curve.cheapest(*prices)).cost(*prices)
     assert exact <= found + 1e-9

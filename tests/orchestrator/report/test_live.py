@@ -149,7 +149,8 @@ def test_an_accuracy_of_nothing_is_shown(clock: Clock, cells: tuple[Cell, ...]) 
 @pytest.mark.parametrize("hostile", ["[bold]x", "[@click=x]", "<b>", "a&b", "50%", ":smile:"])
 @pytest.mark.parametrize("terminal", [True, False])
 def test_hostile_names_and_errors_are_shown_as_they_are(clock: Clock, hostile: str, terminal: Any) -> None:
-    screen, asked = console(terminal=terminal), a_plan(label=hostile)
+    screen = console(terminal=terminal)
+    asked = a_plan(label=hostile)
     with LiveTable(asked.cells, screen, clock) as table:
         table(Started(asked.cells[0], hostile, 0.0))
         screen.print(table.render())
@@ -159,7 +160,8 @@ def test_hostile_names_and_errors_are_shown_as_they_are(clock: Clock, hostile: s
 
 
 def test_only_so_many_running_cells_are_listed(clock: Clock) -> None:
-    asked, screen = a_plan(LISTED + 3), console()
+    asked = a_plan(LISTED + 3)
+    screen = console()
     table = LiveTable(asked.cells, screen, clock)
     for cell in asked.cells:
         table(Started(replace(cell), "here", 0.0))

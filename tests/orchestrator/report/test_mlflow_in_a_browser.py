@@ -44,7 +44,8 @@ class Launched(NamedTuple):
 @pytest.fixture(scope="module")
 def launched(tmp_path_factory: pytest.TempPathFactory) -> Launched:
     folder = tmp_path_factory.mktemp("ui")
-    file, workspace = folder / "tiny.yaml", folder / "runs"
+    file = folder / "tiny.yaml"
+    workspace = folder / "runs"
     file.write_text(ASKED, encoding="utf-8")
     options = ["--executor", "inline", "--workspace", str(workspace)]
     command = [sys.executable, "-m", "orchestrator", "launch", str(file), *options]
@@ -71,7 +72,8 @@ def test_runs_are_compared_by_name_and_by_uniform_accuracy(launched: Launched, t
     with serve(runs.uri, runs.artifacts, tmp_path / "ui.log") as url, playwright.sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         tab = browser.new_page(viewport={"width": 1800, "height": 1000})
-        faults, strangers = list[str](), list[str]()
+        faults = list[str]()
+        strangers = list[str]()
         tab.on("pageerror", lambda error: faults.append(str(error)))
         tab.on(
             "request", lambda request: request.url.startswith((url, "data:", "blob:")) or strangers.append(request.url)

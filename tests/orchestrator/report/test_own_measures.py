@@ -150,7 +150,8 @@ def test_a_file_whose_rows_were_damaged_since_they_were_checked_is_set_aside(
     module: str, done: Callable[..., Any]
 ) -> None:
     found = done(asked(f"{module}:defects_found"))
-    cell, storage = found.plan.cells[1], found.evaluations.storage
+    cell = found.plan.cells[1]
+    storage = found.evaluations.storage
     content = bytearray(storage.read(found.evaluations.name(cell)) or b"")
     content[100] ^= 1  # in the rows, of which the footer knows only the checksum
     storage.write(found.evaluations.name(cell), bytes(content))

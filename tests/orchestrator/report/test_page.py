@@ -140,7 +140,8 @@ def test_what_each_loss_was_given_is_told_with_how_the_lead_depends_on_trials_an
     done: Finished, small: dict[str, Any], tuned_by: Finished
 ) -> None:
     finished = tuned(done, small, tuned_by)
-    found, audit = read(finished), finished.comparison.audit
+    found = read(finished)
+    audit = finished.comparison.audit
     assert audit.told()[0] == "Contest: equal – 20 trials each of the same space, 3 seeds, 100 epochs."
     assert all(sentence.removeprefix("Contest: ") in found.text for sentence in audit.told())
     assert "learning_rate loguniform" not in found.text.replace("∈ loguniform", "")
@@ -188,7 +189,8 @@ def test_how_losses_stand_across_settings_is_told_with_what_it_rests_on(done: Fi
         for standing in standings.losses:
             assert " ".join(tables.across_cells(standing, overall)) in text
     five = done(small | {"datasets": ["digits", "mnist", "fashion_mnist", "cifar10", "svhn"]})
-    text, overall = read(five).text, across.overall(five.plan.experiment, five.rows)
+    text = read(five).text
+    overall = across.overall(five.plan.experiment, five.rows)
     assert "with a data set as the unit (n = 5)" in text
     for standings in overall.standings:
         assert page.across_heading(standings).en in text
@@ -315,7 +317,8 @@ def hostile(small: dict[str, Any]) -> Experiment:
 
 
 def test_names_cannot_add_a_tag_a_script_or_a_handler(done: Finished, small: dict[str, Any]) -> None:
-    innocent, attacked = read(done(small, node="vm")), read(done(hostile(small), node=HOSTILE))
+    innocent = read(done(small, node="vm"))
+    attacked = read(done(hostile(small), node=HOSTILE))
     assert [tag for tag, _ in attacked.tags] == [tag for tag, _ in innocent.tags]
     assert not any(name.startswith("on") for _, attributes in attacked.tags for name in attributes)
     assert attacked.scripts[1:] == innocent.scripts[1:]
@@ -350,7 +353,8 @@ def test_the_same_results_give_the_same_page(done: Finished, small: dict[str, An
 def test_a_report_takes_the_place_of_the_one_before_whole_or_not_at_all(
     done: Finished, small: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder, content = Storage(tmp_path / "reports"), page.render(*done(small)).encode()
+    folder = Storage(tmp_path / "reports")
+    content = page.render(*done(small)).encode()
     folder.write("index.html", content)
 
     def full(*_: object) -> None:

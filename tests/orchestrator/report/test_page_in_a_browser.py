@@ -44,7 +44,8 @@ def opened(chromium: Any, tmp_path: Path) -> Callable[..., Any]:
         path = tmp_path / "index.html"
         path.write_text(page.render(*done), encoding="utf-8")
         context = chromium.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
-        tab, complaints = context.new_page(), list[str]()
+        tab = context.new_page()
+        complaints = list[str]()
         tab.on("console", lambda message: complaints.append(f"{message.type}: {message.text}"))
         tab.on("pageerror", lambda error: complaints.append(f"error: {error}"))
         tab.on("dialog", lambda dialog: (complaints.append(f"dialog: {dialog.message}"), dialog.dismiss()))
@@ -295,7 +296,8 @@ def test_paper_gets_the_whole_page_in_light(
         assert tab.locator(".bar").is_hidden()
         assert tab.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
         for figure in tab.locator("figure:visible").all():
-            plot, caption = figure.locator(".plot").bounding_box(), figure.locator("figcaption").bounding_box()
+            plot = figure.locator(".plot").bounding_box()
+            caption = figure.locator("figcaption").bounding_box()
             drawn = figure.locator("svg.main-svg").first.bounding_box()
             assert drawn["y"] + drawn["height"] <= plot["y"] + plot["height"] + 1 <= caption["y"] + 2
         tab.pdf(path=tmp_path / "report.pdf", print_background=True)

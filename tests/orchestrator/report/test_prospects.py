@@ -135,7 +135,8 @@ def test_no_spread_is_made_up(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_spread_from_elsewhere_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     measured = spreads.Measured("digits", "resnet8", "bce_unified", "softmax", "uniform_accuracy", "", 0.01, 5, "x")
     monkeypatch.setattr(spreads, "measured", lambda: (measured, measured._replace(backbone="resnet20", deviation=0.03)))
-    here, elsewhere = only(asked()), only(asked(datasets=["cifar10"]))
+    here = only(asked())
+    elsewhere = only(asked(datasets=["cifar10"]))
     assert here.noise is not None
     assert elsewhere.noise is not None
     assert here.noise[::2] == ((0.01,), "measured in such a setting")
@@ -149,7 +150,8 @@ def test_a_spread_from_elsewhere_says_so(monkeypatch: pytest.MonkeyPatch) -> Non
 
 @pytest.mark.parametrize("case", power.CASES, ids=lambda case: case.name)
 def test_a_claim_is_supported_as_often_as_plan_says_if_what_it_was_told_is_true(case: power.Case) -> None:
-    rng, runs = np.random.default_rng(1), 200
+    rng = np.random.default_rng(1)
+    runs = 200
     promised = power.said(rng, case, earlier=3_000)
     assert 0.2 < promised < 0.98  # a claim that is always or never supported would show nothing
     error = math.sqrt(promised * (1 - promised) / runs)

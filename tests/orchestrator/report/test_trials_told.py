@@ -134,7 +134,8 @@ def test_losses_are_compared_up_to_the_trials_that_both_had(tuned_by: Stage) -> 
 def test_a_searcher_that_learns_has_no_draws_but_what_it_had_found(tuned_by: Stage) -> None:
     experiment = asked(searcher="optuna")
     tuned = tuned_by(experiment, lambda _, values: values["momentum"])
-    curve, scores = budgets(experiment, tuned)[0], [tried.score for tried in tuned[0].tried]
+    curve = budgets(experiment, tuned)[0]
+    scores = [tried.score for tried in tuned[0].tried]
     assert curve.best == curve.low == curve.high == tuple(itertools.accumulate(scores, max))
     assert sensitivities(experiment, tuned) == ()
     assert unknown(experiment) == (

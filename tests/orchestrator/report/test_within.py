@@ -47,7 +47,8 @@ def written(tmp_path: Path, small: dict[str, Any], an_account: Callable[..., Any
 
     def write(evaluation: Callable[[str, int], Evaluation | None], **fields: Any) -> tuple[Any, Evaluations]:
         asked = Experiment.model_validate({**small, "backbones": ["resnet8"], "claims": [CLAIM], **fields})
-        planned, evaluations = plan(asked), Evaluations(tmp_path / "evaluations")
+        planned = plan(asked)
+        evaluations = Evaluations(tmp_path / "evaluations")
         for cell in planned.cells:
             found = evaluation(cell.loss, cell.seed)
             if found is not None:

@@ -26,7 +26,8 @@ def by_definition(values: list[float], rope: float, draws: int) -> Posterior:
     """Benavoli et al. 2017, pair by pair, as their package baycomp sums them."""
     values = [0.0, *values]
     sums = np.add.outer(values, values)
-    higher, lower = sums > 2 * rope + 1e-12, sums < -2 * rope - 1e-12
+    higher = sums > 2 * rope + 1e-12
+    lower = sums < -2 * rope - 1e-12
     weights = dirichlet([0.5] + [1.0] * (len(values) - 1), seed=1).rvs(draws)
     masses = np.array([[w @ lower @ w, w @ ~(lower | higher) @ w, w @ higher @ w] for w in weights])
     return Posterior(*np.bincount(masses.argmax(axis=1), minlength=3) / draws)

@@ -51,7 +51,8 @@ def test_one_trial_has_the_mean_of_all_and_very_many_have_the_best(made: list[fl
 @UNHURRIED
 @given(scores, st.floats(0.01, 10), st.floats(-5, 5))
 def test_another_unit_changes_it_as_it_changes_the_scores(made: list[float], scale: float, shift: float) -> None:
-    ours, theirs = expected_best(made, [1, 2, 7]), expected_best(scale * np.array(made) + shift, [1, 2, 7])
+    ours = expected_best(made, [1, 2, 7])
+    theirs = expected_best(scale * np.array(made) + shift, [1, 2, 7])
     np.testing.assert_allclose(theirs.mean, scale * ours.mean + shift, atol=1e-9)
     np.testing.assert_allclose(theirs.deviation, scale * ours.deviation, atol=1e-6)
 

@@ -61,7 +61,8 @@ def test_equal_values_of_a_measure_with_steps_have_the_spread_of_half_a_step(n: 
 @given(samples, st.floats(0, 10))
 def test_the_floor_widens_an_interval_or_leaves_it(values: list[float], step: float) -> None:
     assume(np.std(values) > 1e-6)
-    plain, floored = mean_interval(values), mean_interval(values, step=step)
+    plain = mean_interval(values)
+    floored = mean_interval(values, step=step)
     wider = step / 2 > np.std(values, ddof=1)
     assert (floored.high > plain.high) == wider or floored.high == pytest.approx(plain.high)
     assert floored.high >= plain.high
@@ -86,7 +87,8 @@ def test_the_paired_interval_is_that_of_the_paired_t_test(pairs: list[tuple[floa
 
 @given(by_seed, by_seed)
 def test_swapping_the_two_flips_the_sign(one: dict[int, float], other: dict[int, float]) -> None:
-    forth, back = paired_interval(one, other), paired_interval(other, one)
+    forth = paired_interval(one, other)
+    back = paired_interval(other, one)
     np.testing.assert_array_equal((back.estimate, back.low, back.high), (-forth.estimate, -forth.high, -forth.low))
     assert back.n == forth.n
 

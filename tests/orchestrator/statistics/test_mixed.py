@@ -74,7 +74,8 @@ def test_with_as_many_seeds_everywhere_it_is_the_t_interval_of_the_means(values:
 def test_swapping_the_two_flips_the_sign_and_order_says_nothing(values: NDArray[np.float64], seed: int) -> None:
     rng = np.random.default_rng(seed)
     values[rng.random(values.shape) < 0.2] = np.nan
-    forth, back = loss_effect(values), loss_effect(-values)
+    forth = loss_effect(values)
+    back = loss_effect(-values)
     np.testing.assert_allclose(back[:3], (-forth.estimate, -forth.high, -forth.low), atol=1e-6)
     shuffled = rng.permutation(rng.permutation(values, axis=1), axis=0)
     np.testing.assert_allclose(loss_effect(shuffled)[:3], forth[:3], atol=1e-4)
@@ -83,7 +84,8 @@ def test_swapping_the_two_flips_the_sign_and_order_says_nothing(values: NDArray[
 @pytest.mark.parametrize("of_setting", [0.0, 0.3, 2.0])
 def test_95_of_100_intervals_hold_the_truth_whatever_is_missing(of_setting: float) -> None:
     rng = np.random.default_rng(1)
-    runs, held = 400, 0
+    runs = 400
+    held = 0
     for _ in range(runs):
         values = 1 + rng.normal(0, of_setting, (8, 1)) + rng.normal(size=(8, 6))
         values[rng.random((8, 6)) < 0.4] = np.nan
@@ -128,9 +130,11 @@ def test_data_sets_that_agree_exactly_tell_no_spread() -> None:
 @pytest.mark.parametrize("correlation", [0.0, 0.9])
 @pytest.mark.parametrize("backbones", [2, 6])
 def test_settings_as_given_hold_the_truth_however_they_share_seeds(correlation: float, backbones: int) -> None:
-    rng, runs = np.random.default_rng(2), 2000
+    rng = np.random.default_rng(2)
+    runs = 2000
     truth = rng.normal(size=backbones)[:, None]
-    shared, own = rng.normal(size=(runs, 1, 5)), rng.normal(size=(runs, backbones, 5))
+    shared = rng.normal(size=(runs, 1, 5))
+    own = rng.normal(size=(runs, backbones, 5))
     values = truth + math.sqrt(correlation) * shared + math.sqrt(1 - correlation) * own
     found = [effect_as_given(each) for each in values]
     held = np.mean([low <= truth.mean() <= high for _, low, high, _ in found])

@@ -33,7 +33,8 @@ def test_the_example_of_benjamini_and_hochberg() -> None:
 @given(p=probabilities)
 def test_adjusting_keeps_the_order_raises_p_and_counts_what_is_missing(adjust: object, p: list[float]) -> None:
     assert callable(adjust)
-    raw, adjusted = np.array(p), adjust(p)
+    raw = np.array(p)
+    adjusted = adjust(p)
     made = ~np.isnan(raw)
     np.testing.assert_array_equal(np.isnan(adjusted), ~made)
     assert (adjusted[made] >= raw[made] - 1e-12).all()
@@ -98,7 +99,8 @@ def test_the_first_family_is_tested_as_if_alone(p: list[float]) -> None:
 
 def test_over_both_families_any_true_hypothesis_is_rejected_at_most_at_alpha() -> None:
     """One of two primary hypotheses is true, or none, and all secondary ones are."""
-    rng, runs = np.random.default_rng(0), 4000
+    rng = np.random.default_rng(0)
+    runs = 4000
     for false in (1, 2):
         wrong = 0
         for _ in range(runs):

@@ -30,7 +30,8 @@ def test_few_pairs_can_never_be_significant_by_an_exact_test() -> None:
 
 
 def test_a_difference_between_configurations_is_none_within() -> None:
-    near, far = rng().normal(0.5, 0.01, size=(1, 24)), rng().normal(0.9, 0.01, size=(1, 24))
+    near = rng().normal(0.5, 0.01, size=(1, 24))
+    far = rng().normal(0.9, 0.01, size=(1, 24))
     rates = false_positive_rates(np.concatenate([near, far]), rng(), splits=300)
     assert rates["sign_flip"] < 0.08
     assert rates["t"] < 0.08

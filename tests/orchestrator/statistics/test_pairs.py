@@ -174,7 +174,8 @@ def test_swapping_the_two_swaps_the_verdict() -> None:
     lost: Values = [None, *BETTER[1:]]
     mirrored = {"supported": "refuted", "refuted": "supported"}
     for mine, theirs in ((BETTER, BASE), (lost, BASE), ([None] * 5, BASE), (BASE, lost)):
-        forth, back = judge(accuracies(mine, theirs), "higher", 0.005), judge(accuracies(theirs, mine), "higher", 0.005)
+        forth = judge(accuracies(mine, theirs), "higher", 0.005)
+        back = judge(accuracies(theirs, mine), "higher", 0.005)
         assert back.verdict == mirrored.get(forth.verdict, forth.verdict)
         np.testing.assert_allclose(back.p, forth.p)
 
@@ -182,7 +183,8 @@ def test_swapping_the_two_swaps_the_verdict() -> None:
 def test_at_a_look_nothing_lost_is_the_sequences_verdict() -> None:
     rng = np.random.default_rng(2)
     for n in range(3, 13):
-        challenger, baseline = rng.normal(0.93, 0.01, n), rng.normal(0.9, 0.01, n)
+        challenger = rng.normal(0.93, 0.01, n)
+        baseline = rng.normal(0.9, 0.01, n)
         look = interval(list(challenger - baseline), 5, 12, 0.01, step=1 / 1000)
         found = judge_at_look(accuracies([*challenger], [*baseline]), "higher", 0.005, least=5, most=12, alpha=0.01)
         assert found == verdict(look, "higher", 0.005)

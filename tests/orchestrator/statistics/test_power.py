@@ -124,7 +124,8 @@ def test_without_a_margin_the_chances_are_the_t_tests_power(effect: float, n: in
 def test_the_chances_are_how_often_each_verdict_is_given(
     difference: float, deviation: float, n: int, margin: float, step: float
 ) -> None:
-    rng, runs = np.random.default_rng(5), 3000
+    rng = np.random.default_rng(5)
+    runs = 3000
     drawn = rng.normal(difference, deviation, size=(runs, n))
     found = [verdict(mean_interval(list(run), step=step), "higher", margin) for run in drawn]
     expected = chances(difference, deviation, n, margin, step=step)

@@ -100,7 +100,8 @@ def test_without_ties_the_statistic_is_scipys(values: NDArray[np.float64]) -> No
     )
 )
 def test_p_counts_every_order_also_with_ties(values: NDArray[np.float64]) -> None:
-    outcomes, ranks = by_brute_force(values), average_ranks(values)
+    outcomes = by_brute_force(values)
+    ranks = average_ranks(values)
     away = ((outcomes - outcomes[0].mean()) ** 2).sum(axis=1)
     observed = ((ranks - ranks.mean()) ** 2).sum()
     found = judged(values)
@@ -213,7 +214,8 @@ def test_a_missing_score_has_no_rank() -> None:
 def test_holms_wilcoxon_compares_each_with_the_baseline() -> None:
     values = np.random.default_rng(0).normal([0, 0.3, 0.9, 1.5], size=(12, 4))
     raw = sorted((wilcoxon(values[:, i], values[:, 0]).pvalue, i) for i in (1, 2, 3))
-    expected, highest = np.full(4, np.nan), 0.0
+    expected = np.full(4, np.nan)
+    highest = 0.0
     for left, (p, i) in zip((3, 2, 1), raw, strict=True):
         highest = max(highest, min(1, left * p))
         expected[i] = highest

@@ -62,7 +62,8 @@ def test_mcnemar_is_that_of_statsmodels(pair: Bools) -> None:
 @given(answers, st.permutations(range(40)))
 def test_swapping_the_two_flips_the_sign_and_their_order_says_nothing(pair: Bools, order: list[int]) -> None:
     challenger, baseline = pair
-    forth, back = paired_sample_interval(challenger, baseline), paired_sample_interval(baseline, challenger)
+    forth = paired_sample_interval(challenger, baseline)
+    back = paired_sample_interval(baseline, challenger)
     assert (back.estimate, back.low, back.high) == pytest.approx((-forth.estimate, -forth.high, -forth.low))
     assert -1 <= forth.low <= forth.estimate <= forth.high <= 1
     assert paired_sample_interval(challenger[order], baseline[order]) == forth
@@ -81,7 +82,8 @@ def test_without_samples_there_is_nothing() -> None:
 
 @pytest.mark.parametrize(("gain", "loss"), [(0.1, 0.05), (0.02, 0.0), (0.01, 0.01)])
 def test_the_interval_over_samples_covers_and_mcnemar_keeps_its_level(gain: float, loss: float) -> None:
-    n, runs = 300, 2000
+    n = 300
+    runs = 2000
     counts = np.random.default_rng(0).multinomial(n, [0.8, gain, loss, 0.2 - gain - loss], size=runs)
     intervals = [paired_sample_interval(*of_table(*map(int, row))) for row in counts]
     rate = np.mean([low <= gain - loss <= high for _, low, high, _ in intervals])

@@ -46,7 +46,8 @@ def by_seed(values: NDArray[np.floating]) -> list[dict[int, float]]:
 
 def drawn(rng: np.random.Generator, means: NDArray[np.floating], seeds: int, correlation: float) -> Array:
     """Differences (settings, seeds) with unequal spreads, of which settings under one seed share a part."""
-    shared, own = rng.normal(size=(1, seeds)), rng.normal(size=(len(means), seeds))
+    shared = rng.normal(size=(1, seeds))
+    own = rng.normal(size=(len(means), seeds))
     spreads = np.linspace(0.5, 2, len(means))[:, None] * MARGIN
     noise = math.sqrt(correlation) * shared + math.sqrt(1 - correlation) * own
     return means[:, None] + spreads * noise
@@ -63,7 +64,8 @@ def test_a_level_is_twice_the_p_of_scipys_one_sided_test(direction: Direction, s
     def p(bound: float, alternative: str) -> float:
         return min(1.0, 2 * float(np.asarray(stats.ttest_1samp(values, bound, alternative=alternative))[1]))
 
-    above, below = p(MARGIN, "greater"), p(-MARGIN, "less")
+    above = p(MARGIN, "greater")
+    below = p(-MARGIN, "less")
     inside = max(p(MARGIN, "less"), p(-MARGIN, "greater"))
     expected = {
         "higher": (above, below, inside),
@@ -146,7 +148,8 @@ def test_a_seed_that_some_setting_lacks_is_in_no_sum() -> None:
 
 
 def test_the_trend_is_the_slope_of_least_squares_in_every_seed() -> None:
-    positions, values = [10, 50, 100, 200], drawn(np.random.default_rng(1), np.arange(4) * 0.01, 5, 0.5)
+    positions = [10, 50, 100, 200]
+    values = drawn(np.random.default_rng(1), np.arange(4) * 0.01, 5, 0.5)
     found = combined(by_seed(values), trend_factors(positions))
     for seed in range(5):
         assert found[seed] == pytest.approx(stats.linregress(positions, values[:, seed])[0])
@@ -190,7 +193,9 @@ def test_a_data_set_without_a_value_leaves_the_population_unknown() -> None:
 @pytest.mark.parametrize("means", [(1, 1, 1, 1), (1, 9, 9, 9), (-1, 1, 9, 9), (-1, -1, -1, -1)])
 def test_all_and_some_err_at_most_at_alpha(seeds: int, correlation: float, means: tuple[float, ...]) -> None:
     """The means lie at the margin or far from it, where an error is most probable."""
-    rng, wrong_all, wrong_some = np.random.default_rng(0), 0, 0
+    rng = np.random.default_rng(0)
+    wrong_all = 0
+    wrong_some = 0
     truth = np.array(means, float)
     for _ in range(RUNS // 4):
         values = drawn(rng, MARGIN * truth, seeds, correlation)
@@ -219,7 +224,9 @@ def test_sums_over_dependent_settings_err_at_alpha(seeds: int, correlation: floa
 
 
 def test_a_population_errs_at_alpha_though_backbones_share_a_data_set() -> None:
-    rng, wrong, naive = np.random.default_rng(0), 0, 0
+    rng = np.random.default_rng(0)
+    wrong = 0
+    naive = 0
     datasets = [setting // 3 for setting in range(15)]
     for _ in range(RUNS // 2):
         effects = rng.normal(0, MARGIN, 5)

@@ -29,7 +29,8 @@ def test_equal_losses_are_seldom_told_apart(name: str, seeds: int) -> None:
 def test_a_loss_that_is_better_by_far_is_named() -> None:
     rng = np.random.default_rng(0)
     merit = rng.normal(size=(20, 1))
-    mine, theirs = merit + 1 + 0.1 * rng.normal(size=(20, 6)), merit + 0.1 * rng.normal(size=(20, 6))
+    mine = merit + 1 + 0.1 * rng.normal(size=(20, 6))
+    theirs = merit + 0.1 * rng.normal(size=(20, 6))
     assert standing(leads(mine, theirs, (1, 5, 20))) == "ahead"
     assert standing(leads(theirs, mine, (1, 5, 20))) == "behind"
     assert share_won(mine > theirs).low > 0.5
@@ -65,7 +66,8 @@ def test_a_lead_is_that_of_the_means_over_seeds() -> None:
 def test_seeds_that_favour_a_loss_in_every_trial_widen_its_lead() -> None:
     """By Student's t of the three seeds' own leads, to which the trials add nothing: all are alike."""
     favour = np.array([0.0, 0.3, 0.6])
-    mine, theirs = np.tile(favour, (10, 1)), np.zeros((10, 3))
+    mine = np.tile(favour, (10, 1))
+    theirs = np.zeros((10, 3))
     (found,) = leads(mine, theirs, (5,))
     half = 4.30265 * 0.3 / 3**0.5
     assert (found.low, found.high) == pytest.approx((0.3 - half, 0.3 + half), rel=1e-5)
@@ -81,7 +83,8 @@ def test_a_share_is_as_uncertain_as_the_fewer_of_seeds_and_trials(shape: tuple[i
 
 @pytest.mark.parametrize(("trials", "seeds"), [(20, 2), (20, 1), (2, 20)])
 def test_few_seeds_or_trials_tell_little_of_others(trials: int, seeds: int) -> None:
-    mine, theirs = np.ones((trials, seeds)), np.zeros((trials, seeds))
+    mine = np.ones((trials, seeds))
+    theirs = np.zeros((trials, seeds))
     assert math.isnan(leads(mine, theirs, (1,))[0].low)
     assert share_won(mine).low < 0.5
 

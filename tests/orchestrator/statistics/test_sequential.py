@@ -20,7 +20,9 @@ UNHURRIED = settings(deadline=None)
 Array = NDArray[np.float64]
 Draw = Callable[[np.random.Generator, tuple[int, int]], Array]
 
-LEAST, MOST, RUNS = 5, 30, 20_000
+LEAST = 5
+MOST = 30
+RUNS = 20_000
 
 BOUNDED: dict[str, Draw] = {
     "normal": lambda rng, shape: rng.normal(size=shape),
@@ -46,7 +48,8 @@ def excludes(values: Array, truth: float = 0.0) -> NDArray[np.bool_]:
     looks = np.arange(LEAST, values.shape[1] + 1)
     bounds = np.array([critical(int(n), values.shape[1]) for n in looks])
     away = values - truth
-    sums, squares = np.cumsum(away, axis=1)[:, LEAST - 1 :], np.cumsum(away**2, axis=1)[:, LEAST - 1 :]
+    sums = np.cumsum(away, axis=1)[:, LEAST - 1 :]
+    squares = np.cumsum(away**2, axis=1)[:, LEAST - 1 :]
     deviation = np.sqrt(np.maximum(squares - sums**2 / looks, 0) / (looks - 1))
     deviation[deviation < 1e-9] = 0  # equal differences
     unknown = (deviation == 0) & (looks < values.shape[1])
@@ -58,7 +61,8 @@ def excludes(values: Array, truth: float = 0.0) -> NDArray[np.bool_]:
 @pytest.mark.parametrize("name", BOUNDED)
 def test_without_a_difference_at_most_alpha_of_all_runs_ever_find_one(name: str, most: int) -> None:
     found = excludes(BOUNDED[name](np.random.default_rng(0), (RUNS, most)))
-    rate, early = found.any(axis=1).mean(), found[:, :-1].any(axis=1).mean()
+    rate = found.any(axis=1).mean()
+    early = found[:, :-1].any(axis=1).mean()
     print(f"{name}, {LEAST} to {most} seeds: {rate:.4f}, {early:.4f} before the last look")
     assert early < 0.025 + 3 * math.sqrt(0.025 * 0.975 / RUNS)
     if (name, most) != ("two values", 8):  # 7 of one and 1 of the other: t finds that too rare at any single look
@@ -119,7 +123,8 @@ def test_the_interval_moves_and_scales_with_the_differences(values: list[float],
 @given(runs)
 def test_it_is_never_narrower_than_the_interval_of_one_look(values: list[float]) -> None:
     assume(np.ptp(values) > 0)
-    once, always = mean_interval(values), interval(values, 5, 20)
+    once = mean_interval(values)
+    always = interval(values, 5, 20)
     assert always.low <= once.low
     assert once.high <= always.high
     assert always.estimate == once.estimate
@@ -151,7 +156,8 @@ def test_equal_differences_without_steps_tell_nothing_at_any_look(n: int) -> Non
 def test_equal_differences_have_the_spread_of_half_a_step(n: int) -> None:
     values = [-1.0, 1.0] * (n // 2)
     deviation = float(np.std(values, ddof=1))
-    floored, scattered = interval([0.1] * n, 5, 30, step=0.02), interval(values, 5, 30)
+    floored = interval([0.1] * n, 5, 30, step=0.02)
+    scattered = interval(values, 5, 30)
     assert floored.high - 0.1 == pytest.approx(0.01 / deviation * scattered.high)
 
 
@@ -162,7 +168,9 @@ def test_there_is_no_look_before_the_first() -> None:
 
 
 def test_with_steps_at_most_alpha_of_all_runs_ever_find_a_difference() -> None:
-    rng, runs, wrong = np.random.default_rng(3), 1000, 0
+    rng = np.random.default_rng(3)
+    runs = 1000
+    wrong = 0
     for _ in range(runs):
         values = (rng.poisson(0.1, 12) - rng.poisson(0.1, 12)) / 100
         looks = [interval(values[:n], LEAST, 12, step=0.01) for n in range(LEAST, 13)]
@@ -185,7 +193,8 @@ def test_a_level_is_where_the_interval_begins_to_leave_a_value_out(
     n: int, seed: int, alpha: float, is_fixed: bool
 ) -> None:
     values = np.random.default_rng(seed).normal(0.5, 1, n).tolist()
-    error, least = float(np.std(values, ddof=1)) / math.sqrt(n), n if is_fixed else 5
+    error = float(np.std(values, ddof=1)) / math.sqrt(n)
+    least = n if is_fixed else 5
     most = n if is_fixed else 12
     found = level(abs(float(np.mean(values))) / error, n, least, most)
     excluded = interval(values, least, most, alpha)

@@ -38,7 +38,10 @@ def test_without_a_margin_it_is_one_side_of_statsmodels_power(n: int, alpha: flo
 @pytest.mark.parametrize("direction", get_args(Direction))
 @pytest.mark.parametrize("n", [3, 5, 12])
 def test_it_is_how_often_the_verdict_is_given(direction: Direction, n: int) -> None:
-    effect, deviation, margin, alpha = {"higher": 0.02, "lower": -0.02, "equal": 0.002}[direction], 0.008, 0.009, 0.02
+    effect = {"higher": 0.02, "lower": -0.02, "equal": 0.002}[direction]
+    deviation = 0.008
+    margin = 0.009
+    alpha = 0.02
     rng = np.random.default_rng(n)
     found = [
         levels(mean_interval(list(rng.normal(effect, deviation, n))), direction, margin).supported <= alpha
@@ -76,8 +79,11 @@ def test_of_one_setting_the_simulation_agrees_with_the_integral(over: str, direc
 
 @pytest.mark.parametrize("rho", [0.0, 0.8])
 def test_the_simulation_is_how_often_all_or_some_are_supported(rho: float) -> None:
-    rng, effects, spread = np.random.default_rng(1), np.array([0.015, 0.012, 0.02]), 0.008
-    every, any_ = 0, 0
+    rng = np.random.default_rng(1)
+    effects = np.array([0.015, 0.012, 0.02])
+    spread = 0.008
+    every = 0
+    any_ = 0
     for _ in range(RUNS):
         noise = math.sqrt(rho) * rng.normal(size=5) + math.sqrt(1 - rho) * rng.normal(size=(3, 5))
         found = [levels(mean_interval(list(row)), "higher", 0) for row in effects[:, None] + spread * noise]

@@ -102,7 +102,8 @@ def test_differences_that_all_lie_at_the_margin_decide_nothing(count: int, n: in
     """10 of 1000 more are right, and the margin is 0.01: rounding must not decide."""
     rights = [900 + seed for seed in range(n)]
     differences = [(right + count) / 1000 - right / 1000 for right in rights]
-    interval, margin = mean_interval(differences, step=1 / 1000), abs(count) / 1000
+    interval = mean_interval(differences, step=1 / 1000)
+    margin = abs(count) / 1000
     assert verdict(interval, direction, margin) == "undecided"
     assert not boundary_p(interval, margin) < 0.9
 

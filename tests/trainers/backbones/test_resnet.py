@@ -46,12 +46,14 @@ def test_convolutions_are_drawn_he_normal_by_fan_out() -> None:
 
 
 def test_the_same_seed_draws_the_same_weights() -> None:
-    first, again = _weights(seed=1), _weights(seed=1)
+    first = _weights(seed=1)
+    again = _weights(seed=1)
     assert all(torch.equal(first[name], again[name]) for name in first)
 
 
 def test_another_seed_draws_other_weights() -> None:
-    first, other = _weights(seed=1), _weights(seed=2)
+    first = _weights(seed=1)
+    other = _weights(seed=2)
     assert not torch.equal(first["0.weight"], other["0.weight"])
 
 

@@ -17,7 +17,9 @@ from trainers.backbones import timm as plugin
 
 timm = pytest.importorskip("timm")
 
-DIGITS, MNIST, CIFAR = InputShape(1, 8, 8), InputShape(1, 28, 28), InputShape(3, 32, 32)
+DIGITS = InputShape(1, 8, 8)
+MNIST = InputShape(1, 28, 28)
+CIFAR = InputShape(3, 32, 32)
 IMAGENET = InputShape(3, 224, 224)
 
 
@@ -83,7 +85,9 @@ def test_features_are_what_the_classifier_of_timm_receives() -> None:
 
 
 def test_the_same_seed_draws_the_same_weights() -> None:
-    first, again, other = _weights(seed=1), _weights(seed=1), _weights(seed=2)
+    first = _weights(seed=1)
+    again = _weights(seed=1)
+    other = _weights(seed=2)
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not torch.equal(first["conv1.weight"], other["conv1.weight"])
 

@@ -17,7 +17,9 @@ from trainers import catalogue
 from trainers.backbones import Backbone, Extractor, InputShape
 from trainers.backbones.torchvision import Architecture
 
-DIGITS, MNIST, CIFAR = InputShape(1, 8, 8), InputShape(1, 28, 28), InputShape(3, 32, 32)
+DIGITS = InputShape(1, 8, 8)
+MNIST = InputShape(1, 28, 28)
+CIFAR = InputShape(3, 32, 32)
 NAMES = get_args(Architecture)
 ODD_ONES = ["squeezenet1_1", "googlenet", "vgg11", "mobilenet_v3_small", "swin_t", "shufflenet_v2_x0_5"]
 """Their last layers differ: a convolution, one beside auxiliary classifiers, one of three in a row, ..."""

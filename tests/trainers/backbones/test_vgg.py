@@ -13,7 +13,9 @@ from trainers import catalogue
 from trainers.backbones import InputShape
 from trainers.backbones.vgg import VGG11Small
 
-DIGITS, CIFAR, IMAGENET = InputShape(1, 8, 8), InputShape(3, 32, 32), InputShape(3, 224, 224)
+DIGITS = InputShape(1, 8, 8)
+CIFAR = InputShape(3, 32, 32)
+IMAGENET = InputShape(3, 224, 224)
 SHAPES = [DIGITS, InputShape(1, 28, 28), CIFAR, InputShape(1, 1, 1), InputShape(2, 9, 7)]
 
 
@@ -58,7 +60,9 @@ def test_convolutions_are_drawn_he_normal_by_fan_out() -> None:
 
 
 def test_the_same_seed_draws_the_same_weights() -> None:
-    first, again, other = _weights(seed=1), _weights(seed=1), _weights(seed=2)
+    first = _weights(seed=1)
+    again = _weights(seed=1)
+    other = _weights(seed=2)
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not torch.equal(first["0.weight"], other["0.weight"])
 

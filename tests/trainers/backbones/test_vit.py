@@ -15,7 +15,10 @@ from trainers.backbones import InputShape
 from trainers.backbones.vit import ViTMini
 from trainers.networks.vit import VisionTransformer
 
-DIGITS, MNIST, CIFAR, IMAGENET = InputShape(1, 8, 8), InputShape(1, 28, 28), InputShape(3, 32, 32), (3, 224, 224)
+DIGITS = InputShape(1, 8, 8)
+MNIST = InputShape(1, 28, 28)
+CIFAR = InputShape(3, 32, 32)
+IMAGENET = (3, 224, 224)
 
 
 @pytest.mark.parametrize("shape", [DIGITS, MNIST, CIFAR, InputShape(2, 12, 8)], ids=str)
@@ -131,7 +134,9 @@ def test_parameters_that_cannot_be_are_refused(parameters: dict[str, int]) -> No
 
 
 def test_the_same_seed_draws_the_same_weights() -> None:
-    first, again, other = _weights(seed=1), _weights(seed=1), _weights(seed=2)
+    first = _weights(seed=1)
+    again = _weights(seed=1)
+    other = _weights(seed=2)
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not torch.equal(first["positions"], other["positions"])
 

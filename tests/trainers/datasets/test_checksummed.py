@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
     Write = Callable[[Path], None]
 
-TRAIN, TEST = 12, 7
+TRAIN = 12
+TEST = 7
 
 
 def _md5(path: Path) -> str:

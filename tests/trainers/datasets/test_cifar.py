@@ -26,7 +26,9 @@ def _md5(path: Path) -> str:
 
 def _batch(number: int, labels_key: str) -> dict[str, Any]:
     index = np.arange(number * PER_BATCH, (number + 1) * PER_BATCH)
-    red, green, blue = index, 100 + index, 200 + index
+    red = index
+    green = 100 + index
+    blue = 200 + index
     pixels = np.repeat(np.stack([red, green, blue], axis=1), 32 * 32, axis=1)
     return {"data": pixels.astype(np.uint8), labels_key: (index % 10).tolist()}
 
@@ -41,7 +43,8 @@ def write_batches(monkeypatch: pytest.MonkeyPatch) -> Callable[[CIFAR10 | CIFAR1
     """Write batches of six images, and let torchvision expect their checksums."""
 
     def write(dataset: CIFAR10 | CIFAR100, data_dir: Path) -> None:
-        official, folder = dataset._official(), data_dir / dataset.folder
+        official = dataset._official()
+        folder = data_dir / dataset.folder
         folder.mkdir(parents=True)
         labels_key = "labels" if dataset.name == "cifar10" else "fine_labels"
         files = [file for file, _ in (*official.train_list, *official.test_list)]

@@ -107,7 +107,8 @@ class TestAFolder:
 
     @pytest.mark.parametrize("change", ["add", "remove", "rename image", "rename class", "swap"])
     def test_whatever_changes_what_is_read_is_another_state(self, data_dir: Path, change: str) -> None:
-        before, train = digest(MINE, data_dir), data_dir / "mine" / "train"
+        before = digest(MINE, data_dir)
+        train = data_dir / "mine" / "train"
         match change:
             case "add":
                 shutil.copy(train / "ok" / "0.bmp", train / "ok" / "9.bmp")
@@ -185,7 +186,8 @@ class TestKnownHashes:
     def test_a_file_that_changes_while_it_is_read_is_refused(
         self, data_dir: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        file, genuine = data_dir / "mine" / "train" / "ok" / "2.bmp", hashes.sha256
+        file = data_dir / "mine" / "train" / "ok" / "2.bmp"
+        genuine = hashes.sha256
 
         def meanwhile(path: str) -> str:
             found = genuine(path)

@@ -23,7 +23,8 @@ from trainers.datasets.sized import fixed_order
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-TRAIN, TEST = 12, 4
+TRAIN = 12
+TEST = 4
 MINE = ImageFolder(path="mine", size=8)
 
 
@@ -194,7 +195,8 @@ class TestChangesAreNoticed:
     def test_an_image_that_changes_between_hashing_and_decoding_is_refused(
         self, data_dir: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        path, known = data_dir / "mine" / "test" / "a" / "00.png", decoded.hashes
+        path = data_dir / "mine" / "test" / "a" / "00.png"
+        known = decoded.hashes
 
         def then_changed(*about: Any) -> dict[str, str]:
             found = known(*about)

@@ -194,7 +194,8 @@ class TestFilesAreReadOnceAMachine:
         assert fingerprint(MNIST().load(data_dir)) == first
 
     def test_every_load_maps_the_same_file(self, data_dir: Path) -> None:
-        one, other = MNIST().load(data_dir), MNIST().load(data_dir)
+        one = MNIST().load(data_dir)
+        other = MNIST().load(data_dir)
         assert one.train.pixels.filename == other.train.pixels.filename  # pyright: ignore[reportAttributeAccessIssue]
         assert len(_written(data_dir)) == 4
 

@@ -54,7 +54,8 @@ def test_a_writer_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
 def test_a_damaged_head_is_never_an_error_and_never_another_shape(tmp_path: Path) -> None:
     mapped.find_or_write(NAMES, tmp_path, _write)
     path = tmp_path / ".decoded" / NAMES[0]
-    whole, draw = path.read_bytes(), random.Random(0)
+    whole = path.read_bytes()
+    draw = random.Random(0)
     for _ in range(500):
         damaged = bytearray(whole)
         damaged[draw.randrange(128)] = draw.randrange(256)

@@ -114,7 +114,8 @@ class TestSeveralFiles:
     def test_the_images_of_files_without_a_chosen_row_are_not_read(
         self, sharded: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        genuine, read = pd.read_parquet, []
+        genuine = pd.read_parquet
+        read = []
 
         def counting(path: Path, columns: list[str]) -> Any:
             read.append(columns[0])
@@ -126,7 +127,8 @@ class TestSeveralFiles:
 
     def test_images_are_not_read_again(self, sharded: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         MINE.load(sharded)
-        genuine, read = pd.read_parquet, []
+        genuine = pd.read_parquet
+        read = []
 
         def counting(path: Path, columns: list[str]) -> Any:
             read.append(columns[0])

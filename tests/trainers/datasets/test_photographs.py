@@ -68,7 +68,8 @@ def _cub200(data_dir: Path) -> None:
 
 
 def _food101(data_dir: Path) -> None:
-    root, level = data_dir / "food-101", 0
+    root = data_dir / "food-101"
+    level = 0
     for split, count in (("train", 3), ("test", 1)):
         # The true lists name the classes in an order of their own.
         listed = {dish: [f"{dish}/{split}{9 - i}" for i in range(count)] for dish in ("waffles", "apple_pie")}

@@ -65,7 +65,8 @@ def test_it_is_timms_times_the_number_of_classes(classes: int) -> None:
 
 
 def test_with_two_classes_it_is_the_sum_of_two_softplus() -> None:
-    logits, labels = torch.tensor([[0.5, -2.0], [0.5, -2.0]], dtype=torch.float64), torch.tensor([0, 1])
+    logits = torch.tensor([[0.5, -2.0], [0.5, -2.0]], dtype=torch.float64)
+    labels = torch.tensor([0, 1])
     expected = [
         math.log1p(math.exp(-0.5)) + math.log1p(math.exp(-2)),
         math.log1p(math.exp(2)) + math.log1p(math.exp(0.5)),
@@ -142,7 +143,8 @@ def test_at_zero_scores_and_the_prior_bias_its_gradient_is_that_of_softmax(class
 
 @pytest.mark.parametrize("classes", [2, 10])
 def test_at_zero_scores_and_bias_the_loss_is_log_2_a_class(classes: int) -> None:
-    scores, labels = torch.zeros(1, classes, dtype=torch.float64, requires_grad=True), torch.tensor([0])
+    scores = torch.zeros(1, classes, dtype=torch.float64, requires_grad=True)
+    labels = torch.tensor([0])
     loss = binary_cross_entropy(scores, labels)
     assert loss.item() == pytest.approx(classes * LOG_2)
     (gradient,) = torch.autograd.grad(loss.sum(), scores)

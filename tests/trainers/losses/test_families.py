@@ -16,7 +16,8 @@ from trainers.losses.hinge import Hinge
 from trainers.losses.poly import Poly1
 from trainers.losses.softmax import Softmax, SoftmaxDiverse, SoftmaxUnified
 
-N, K = 40, 7
+N = 40
+K = 7
 
 
 @pytest.fixture

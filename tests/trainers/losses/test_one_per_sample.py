@@ -19,7 +19,8 @@ from trainers.fit import fit
 from trainers.losses import Loss, one_per_sample
 from trainers.recipe import Recipe
 
-N, K = 6, 4
+N = 6
+K = 4
 
 
 class Odd(Loss):

@@ -75,7 +75,8 @@ def test_without_samples_or_with_nan_it_is_nan() -> None:
 @given(st.integers(0, 2**32 - 1))
 def test_confidence_is_the_highest_softmax_probability(seed: int) -> None:
     draw = np.random.default_rng(seed)
-    scores, labels = 3 * draw.normal(size=(20, 4)), draw.integers(0, 4, 20)
+    scores = 3 * draw.normal(size=(20, 4))
+    labels = draw.integers(0, 4, 20)
     own = np.arange(4) == labels[:, None]
     rival = np.where(own, -np.inf, scores).max(axis=1)
     confidence, correct = from_log_probabilities(*log_probabilities(scores[own], rival, logsumexp(scores, axis=1)))

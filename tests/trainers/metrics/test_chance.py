@@ -25,7 +25,8 @@ def _brute_force(labels: list[int], predictions: list[int]) -> Fraction:
     def recall(order: tuple[int, ...]) -> Fraction:
         return sum((Fraction(1, counts[a]) for a, b in zip(order, predictions, strict=True) if a == b), Fraction())
 
-    observed, orders = recall(tuple(labels)), list(permutations(labels))
+    observed = recall(tuple(labels))
+    orders = list(permutations(labels))
     return Fraction(sum(recall(order) >= observed for order in orders), len(orders))
 
 
@@ -47,7 +48,8 @@ def test_of_two_classes_p_is_fishers() -> None:
 
 
 def test_of_more_classes_p_is_that_of_all_permutations(monkeypatch: pytest.MonkeyPatch) -> None:
-    labels, predictions = [0, 0, 0, 1, 1, 2, 2, 2], [0, 0, 1, 1, 2, 2, 2, 0]
+    labels = [0, 0, 0, 1, 1, 2, 2, 2]
+    predictions = [0, 0, 1, 1, 2, 2, 2, 0]
     monkeypatch.setattr(chance, "LEVEL", 1)  # nothing ends the permutations early
     monkeypatch.setattr(chance, "_cantelli", lambda *_: 2)
     exact = float(_brute_force(labels, predictions))
@@ -55,7 +57,8 @@ def test_of_more_classes_p_is_that_of_all_permutations(monkeypatch: pytest.Monke
 
 
 def test_the_mean_and_variance_of_the_bound_are_those_of_all_permutations() -> None:
-    labels, predictions = [0, 0, 0, 1, 1, 2, 2], [0, 0, 3, 1, 2, 2, 3]  # of class 3 there is no image
+    labels = [0, 0, 0, 1, 1, 2, 2]
+    predictions = [0, 0, 3, 1, 2, 2, 3]  # of class 3 there is no image
     counts = np.array([3, 2, 2])
     sums = np.array(
         [
@@ -74,7 +77,8 @@ def test_the_bound_is_one_at_or_below_the_mean() -> None:
 
 
 def test_whatever_the_bound_accepts_permutations_accept_too() -> None:
-    draw, counted = RandomState(1), 0
+    draw = RandomState(1)
+    counted = 0
     for share in np.linspace(0, 1, 40):
         labels = draw.randint(0, 10, 600)
         predictions = np.where(draw.random_sample(600) < share, labels, draw.randint(0, 10, 600))

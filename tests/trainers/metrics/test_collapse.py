@@ -48,7 +48,8 @@ def _defined(features: Floats, labels: Labels, weight: Floats) -> tuple[float, f
     within = np.mean([np.outer(residual, residual) for residual in residuals], axis=0)
     centred = means - features.mean(axis=0)
     between = np.mean([np.outer(mean, mean) for mean in centred], axis=0)
-    gram, product = weight @ weight.T, weight @ centred.T
+    gram = weight @ weight.T
+    product = weight @ centred.T
     return (
         float(np.trace(within @ np.linalg.pinv(between, rcond=1e-11)) / classes),
         float(np.linalg.norm(gram / np.linalg.norm(gram) - _simplex(classes))),
@@ -90,7 +91,9 @@ def test_moments_survive_an_offset_in_which_raw_sums_would_drown() -> None:
     assert _measures(far, labels, np.eye(3, 4)) == pytest.approx(expected, rel=1e-5)
     raw = np.array([far[labels == own].sum(axis=0) for own in range(3)])
     drowned = Moments(3, 4)
-    drowned.sums, drowned.counts, drowned.outer = raw, np.bincount(labels), far.T @ far
+    drowned.sums = raw
+    drowned.counts = np.bincount(labels)
+    drowned.outer = far.T @ far
     assert nc1(drowned) != pytest.approx(expected[0], rel=0.1)
 
 
@@ -119,7 +122,8 @@ def test_full_collapse_is_0_in_all_three(classes: int) -> None:
 
 
 def test_the_spread_of_a_nearly_collapsed_class_is_still_seen() -> None:
-    classes, spread = 4, 1e-5
+    classes = 4
+    spread = 1e-5
     labels = np.repeat(np.arange(classes), 2)
     signs = np.tile([spread, -spread], classes)[:, None]
     means = np.eye(classes)

@@ -128,7 +128,8 @@ def test_fact_13_positive_and_rival_suffice_for_all_accuracies_of_the_score_matr
 
 def test_fact_13_positive_and_rival_do_not_suffice_for_probabilities_or_calibration() -> None:
     labels = np.zeros(2, np.int64)
-    crowded, lonely = np.array([[2.0, 1, 1], [3.0, 2, 2]]), np.array([[2.0, 1, -9], [3.0, 2, -9]])
+    crowded = np.array([[2.0, 1, 1], [3.0, 2, 2]])
+    lonely = np.array([[2.0, 1, -9], [3.0, 2, -9]])
     pair = _pair(crowded, labels)
     np.testing.assert_array_equal(pair, _pair(lonely, labels))
     confidences = [
@@ -140,7 +141,8 @@ def test_fact_13_positive_and_rival_do_not_suffice_for_probabilities_or_calibrat
 def test_fact_13_nor_does_the_logsumexp_at_one_temperature_for_another() -> None:
     labels = np.zeros(2, np.int64)
     # Rivals e^s of 3, 3, 0 and of 3, 1, 2 have one sum and one maximum at T = 1, but not one sum of squares.
-    first, second = np.log([[4.0, 3, 3, 1e-9]] * 2), np.log([[4.0, 3, 1, 2 + 1e-9]] * 2)
+    first = np.log([[4.0, 3, 3, 1e-9]] * 2)
+    second = np.log([[4.0, 3, 1, 2 + 1e-9]] * 2)
     np.testing.assert_allclose(_softmax_pair(first, labels), _softmax_pair(second, labels))
     colder = [_softmax_pair(scores, labels, 0.5)[0] for scores in (first, second)]
     assert (colder[1] > colder[0] + 0.1).all()

@@ -82,7 +82,8 @@ def test_a_class_with_one_sample_says_nothing_of_compactness() -> None:
 
 
 def test_an_absent_class_counts_for_nothing() -> None:
-    sums, counts = np.array([[2.0, 0.0], [0.0, 2.0]]), np.array([2, 2])
+    sums = np.array([[2.0, 0.0], [0.0, 2.0]])
+    counts = np.array([2, 2])
     padded = np.insert(sums, 1, 0, axis=0), np.insert(counts, 1, 0)
     assert compactness(*padded) == compactness(sums, counts)
     assert distinctiveness(*padded) == distinctiveness(sums, counts)

@@ -181,14 +181,16 @@ def test_accuracy_at_the_bias_counts_the_samples_it_separates(rows: list[tuple[f
 @given(pairs, quarters)
 def test_a_bias_within_the_interval_loses_nothing(rows: list[tuple[float, float]], bias: float) -> None:
     measured = measure(_evaluation(*map(list, zip(*rows, strict=True))), FEATURES, [bias])
-    low, high = measured["threshold_low"], measured["threshold_high"]
+    low = measured["threshold_low"]
+    high = measured["threshold_high"]
     if low is not None and high is not None and low < bias < high:
         assert measured["bias_distance"] == 0
         assert measured["accuracy_at_bias"] == measured["uniform_accuracy"]
 
 
 def test_the_mean_stands_for_one_bias_per_class() -> None:
-    diverse, unified = measure(SEPARABLE, FEATURES, [2.0, 5.0]), measure(SEPARABLE, FEATURES, [3.5])
+    diverse = measure(SEPARABLE, FEATURES, [2.0, 5.0])
+    unified = measure(SEPARABLE, FEATURES, [3.5])
     assert {name for name in diverse if diverse[name] != unified[name]} == OF_SIGMOIDS | OF_MANY_BIASES
     assert diverse["learned_bias"] == 3.5
 
@@ -219,10 +221,12 @@ def test_every_measure_says_what_values_it_can_have() -> None:
 def test_values_lie_where_their_trait_says_in_its_steps(
     rows: list[tuple[float, float]], others: list[tuple[float, float]], bias: float
 ) -> None:
-    (positive, rival), (own, other) = map(list, zip(*rows, strict=True)), map(list, zip(*others, strict=True))
+    (positive, rival) = map(list, zip(*rows, strict=True))
+    (own, other) = map(list, zip(*others, strict=True))
     measured = measure(_evaluation(positive, rival), FEATURES, [bias], _evaluation(own, other))
     for name, value in measured.items():
-        trait, step = TRAITS[name], TRAITS[name].step(len(rows))
+        trait = TRAITS[name]
+        step = TRAITS[name].step(len(rows))
         assert value is None or trait.low - 1e-9 <= value <= trait.high + 1e-9, name
         assert value is None or not step or value / step == pytest.approx(round(value / step), abs=1e-9), name
 
@@ -237,7 +241,8 @@ def test_the_bad_side_of_a_measure_is_where_it_ends() -> None:
 
 
 def test_a_step_is_what_one_sample_adds_at_most() -> None:
-    macro, cost = Trait("higher", 0, 1, "classes"), Trait("lower", 0, counted="samples", weight=5)
+    macro = Trait("higher", 0, 1, "classes")
+    cost = Trait("lower", 0, counted="samples", weight=5)
     assert macro.step(1000, 10 * 20) == 1 / 200  # ten classes, twenty samples of the rarest
     assert macro.step(1000) == macro.step(None, None) == 0
     assert cost.step(1000, 200) == 5 / 1000
@@ -270,7 +275,8 @@ def test_probabilities_are_centred_scores_where_there_are_two_classes() -> None:
 
 
 def test_unknown_samples_are_judged_by_their_top_score() -> None:
-    known, unknown = _evaluation([4, 5, 1], [1, 2, 3]), _evaluation([0, 3.5], [2, 0])
+    known = _evaluation([4, 5, 1], [1, 2, 3])
+    unknown = _evaluation([0, 3.5], [2, 0])
     found = Observed(known, validation=SEPARABLE, temperature=T, unknown=unknown)
     measured = measure_observed(found)
     assert measured["unknown_rejected"] == 0.5  # the validation split's threshold is 3
@@ -313,7 +319,8 @@ class TestByProbability:
     @staticmethod
     def _rows(scores: Floats, label: NDArray[np.int64], *, as_probabilities: bool) -> Evaluation:
         """The rows of scores (n, K), or of log-probabilities in float32 in place of them."""
-        each, highest = np.arange(len(label)), scores.argmax(axis=1)
+        each = np.arange(len(label))
+        highest = scores.argmax(axis=1)
         level = np.logaddexp.reduce(scores, axis=1)
         others = np.where(np.arange(scores.shape[1]) == highest[:, None], -np.inf, scores)
         odds = scores[each, highest] - np.logaddexp.reduce(others, axis=1)
@@ -364,7 +371,8 @@ class TestByProbability:
         measured = measure_observed(found)
         together = np.concatenate([known, unknown])
         places = np.array(self._exact(together, together.argmax(axis=1)))
-        top, above = places[:200], places[200:]
+        top = places[:200]
+        above = places[200:]
         right = known.argmax(axis=1) == label
         pairs = (top[:, None] > above) + 0.5 * (top[:, None] == above)
         expected = {
@@ -450,10 +458,12 @@ class TestClaimed:
 
 
 def test_sigmoid_figures_are_of_the_probability_that_the_loss_claims() -> None:
-    rows, bias = _evaluation([3, 1, 0.5], [1, 2, 0], [0, 1, 0]), [0.5, 1.5]
+    rows = _evaluation([3, 1, 0.5], [1, 2, 0], [0, 1, 0])
+    bias = [0.5, 1.5]
     measured = measure(rows, FEATURES, bias)
     logits = np.array([[2.5, -0.5], [1.5, -0.5], [0, -1.5]])
-    confidence, right = 1 / (1 + np.exp(-logits.max(axis=1))), np.array([1, 0, 1])
+    confidence = 1 / (1 + np.exp(-logits.max(axis=1)))
+    right = np.array([1, 0, 1])
     assert measured["calibration_error_sigmoid"] == pytest.approx(np.abs(confidence - right).mean())
     assert measured["sample_wise_accuracy_sigmoid"] == pytest.approx(2 / 3)
     assert measured["uniform_accuracy_sigmoid"] == pytest.approx(2 / 3)
@@ -468,7 +478,8 @@ def test_the_likelihood_of_sure_samples_is_not_the_rounding_of_float32() -> None
 
 
 def test_macro_accuracy_weighs_classes_alike_and_groups_them_by_their_training_images() -> None:
-    own, other = np.array([1.0] * 12), np.array([0.0] * 6 + [2.0, 0.0, 2.0, 2.0, 0.0, 0.0])
+    own = np.array([1.0] * 12)
+    other = np.array([0.0] * 6 + [2.0, 0.0, 2.0, 2.0, 0.0, 0.0])
     label = [0] * 6 + [1] * 2 + [2] * 2 + [3] * 2
     rows = replace(_evaluation([*own], [*other]), label=np.array(label, np.int32), log_odds=None, scores=None)
     geometry = Geometry(6, 2)

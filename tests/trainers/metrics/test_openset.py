@@ -107,7 +107,8 @@ class TestOscr:
 def test_only_the_order_of_scores_matters(known: list[tuple[float, bool]], unknown: list[float]) -> None:
     score, correct = map(list, zip(*known, strict=True))
     _, ranks = np.unique([*score, *unknown], return_inverse=True)
-    of_known, of_unknown = ranks[: len(score)], ranks[len(score) :]
+    of_known = ranks[: len(score)]
+    of_unknown = ranks[len(score) :]
     assert auroc(of_known, of_unknown) == auroc(score, unknown)
     assert fpr_at_tpr(of_known, of_unknown) == fpr_at_tpr(score, unknown)
     assert oscr(of_known, correct, of_unknown) == oscr(score, correct, unknown)
@@ -144,6 +145,7 @@ def test_neighbouring_scores_of_10000_in_float32_are_no_ties() -> None:
 
 def test_many_normal_scores_reach_the_areas_of_their_distributions() -> None:
     draw = np.random.default_rng(0)
-    known, unknown = draw.normal(1, 1, 200_000), draw.normal(size=200_000)
+    known = draw.normal(1, 1, 200_000)
+    unknown = draw.normal(size=200_000)
     assert auroc(known, unknown) == pytest.approx(0.7602, abs=4e-3)  # Phi(1 / sqrt 2)
     assert oscr(known, np.arange(200_000) % 2 == 0, unknown) == pytest.approx(0.3801, abs=4e-3)

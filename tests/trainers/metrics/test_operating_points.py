@@ -183,7 +183,8 @@ class TestRiskCoverage:
         assert accuracy[-1] == sample_wise_accuracy(*_columns(pairs))
 
     def test_right_samples_first_is_the_best_order_and_wrong_ones_first_the_worst(self) -> None:
-        best, worst = ([9, 8, 1], [0, 0, 2]), ([2, 1, 3], [0, 0, 9])
+        best = ([9, 8, 1], [0, 0, 2])
+        worst = ([2, 1, 3], [0, 0, 9])
         assert area_under_risk_coverage(*best) == pytest.approx(1 / 9)
         assert area_under_risk_coverage(*worst) == pytest.approx((1 + 1 / 2 + 1 / 3) / 3)
 

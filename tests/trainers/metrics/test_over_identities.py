@@ -20,7 +20,8 @@ def _faces(
     """All pairs of drawn faces: features near a direction of each person, some people blurred."""
     draw = np.random.RandomState(seed)
     label = np.repeat(np.arange(people), each)
-    centre, blur = draw.standard_normal((people, 8)), draw.uniform(0.3, 2.5, people)
+    centre = draw.standard_normal((people, 8))
+    blur = draw.uniform(0.3, 2.5, people)
     features = centre[label] + blur[label, None] * draw.standard_normal((len(label), 8))
     features /= np.linalg.norm(features, axis=1, keepdims=True)
     pairs = np.array(list(combinations(range(len(label)), 2)))
@@ -33,12 +34,14 @@ def _by_copies(
     similarity: NDArray[np.float64], genuine: NDArray[np.bool_], who: NDArray[np.int64]
 ) -> list[list[float]]:
     """The same draws, each pair written down as often as it counts."""
-    people, draw = len(np.unique(who)), np.random.RandomState(0)
+    people = len(np.unique(who))
+    draw = np.random.RandomState(0)
     found: list[list[float]] = []
     for _ in range(RESAMPLES):
         times = np.bincount(draw.randint(0, people, people), minlength=people)
         count = np.where(genuine, times[who[:, 0]], times[who[:, 0]] * times[who[:, 1]])
-        many, kind = np.repeat(similarity, count), np.repeat(genuine, count)
+        many = np.repeat(similarity, count)
+        kind = np.repeat(genuine, count)
         found.append(
             [equal_error_rate(many, kind), *(true_accept_rate_at(many, kind, rate) for rate in RATES.values())]
         )
@@ -72,7 +75,8 @@ def test_they_cover_the_rate_of_all_people_as_often_as_promised() -> None:
 
 def test_resampling_pairs_would_promise_too_much() -> None:
     similarity, genuine, who = _faces(40, each=6)
-    ours, draw = intervals(similarity, genuine, who, {})["eer"], np.random.RandomState(1)
+    ours = intervals(similarity, genuine, who, {})["eer"]
+    draw = np.random.RandomState(1)
     rows = [draw.randint(0, len(genuine), len(genuine)) for _ in range(100)]
     naive = np.percentile([equal_error_rate(similarity[each], genuine[each]) for each in rows], [2.5, 97.5])
     assert ours.high - ours.low > 1.5 * (naive[1] - naive[0])

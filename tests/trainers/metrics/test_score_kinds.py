@@ -30,7 +30,8 @@ def evaluation_of(
     scores: NDArray[np.float32], labels: NDArray[np.int64], exact: NDArray[np.float64] | None = None
 ) -> Evaluation:
     """The rows of scores (n, K) in float32, with log-odds of the exact ones."""
-    exact, each = np.asarray(scores if exact is None else exact, np.float64), np.arange(len(labels))
+    exact = np.asarray(scores if exact is None else exact, np.float64)
+    each = np.arange(len(labels))
     highest = exact.argmax(axis=1)
     others = np.where(np.arange(exact.shape[1]) == highest[:, None], -np.inf, exact)
     positive, rival = _pair(scores.astype(np.float64), labels)
@@ -77,7 +78,8 @@ class TestLogProbabilities:
         np.testing.assert_allclose(derived, _pair(divided - level[:, None], labels), atol=1e-12)
 
     def test_they_do_not_saturate_where_float32_probabilities_do(self) -> None:
-        positive, rival = np.float32([10_000, 10_000]), np.float32([9_000, 9_500])
+        positive = np.float32([10_000, 10_000])
+        rival = np.float32([9_000, 9_500])
         _, derived = log_probabilities(positive, rival, positive)
         assert list(derived) == [-1000, -500]
         assert list(np.exp(derived.astype(np.float32))) == [0, 0]

@@ -161,7 +161,8 @@ class TestThresholds:
         assert uniform_accuracy([1.0, 3.0], [-np.inf, 2.0])[1:] == (-np.inf, 1)
 
     def test_no_end_is_minus_zero(self) -> None:
-        low, high = uniform_accuracy([1.0], [-0.0])[1:], uniform_accuracy([-0.0], [-1.0])[1:]
+        low = uniform_accuracy([1.0], [-0.0])[1:]
+        high = uniform_accuracy([-0.0], [-1.0])[1:]
         assert [math.copysign(1, end) for end in (*low, *high)] == [1, 1, -1, 1]
 
     def test_the_two_ends_themselves_are_no_right_thresholds(self) -> None:
@@ -215,7 +216,8 @@ def test_a_strictly_increasing_map_of_all_scores_changes_no_accuracy(
 @given(samples, st.sampled_from([0.25, 2.0, 64.0]), st.integers(-64, 64))
 def test_scale_and_shift_move_the_threshold_along(pairs: Samples, scale: float, shift: int) -> None:
     positive, rival = (np.rint(column) for column in _columns(pairs))
-    best, mapped = uniform_accuracy(positive, rival), uniform_accuracy(scale * positive - shift, scale * rival - shift)
+    best = uniform_accuracy(positive, rival)
+    mapped = uniform_accuracy(scale * positive - shift, scale * rival - shift)
     np.testing.assert_array_equal(mapped, Optimum(best.accuracy, scale * best.low - shift, scale * best.high - shift))
 
 
@@ -248,14 +250,17 @@ def test_softmax_of_two_classes_makes_uniform_equal_sample_wise(seed: int) -> No
 
 
 def test_a_threshold_per_score_column_would_exceed_sample_wise_accuracy() -> None:
-    scores, own, thresholds = (1.0, 2.0), 0, (0.5, 3.0)
+    scores = (1.0, 2.0)
+    own = 0
+    thresholds = (0.5, 3.0)
     by_column = scores[own] > thresholds[own] and scores[1] < thresholds[1]
     assert by_column
     assert _accuracies([scores[own]], [scores[1]], [own]) == (0.0, 0.0, 0.0)
 
 
 def test_random_scores_reach_chance_level() -> None:
-    samples, classes = 40_000, 10
+    samples = 40_000
+    classes = 10
     scores = np.random.default_rng(0).random((samples, classes))
     positive, rival = _positive_and_rival(scores, np.arange(samples) % classes)
     spread = math.sqrt(0.1 * 0.9 / samples)

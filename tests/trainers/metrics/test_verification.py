@@ -93,7 +93,8 @@ class TestPairs:
 class TestCosine:
     def test_it_agrees_with_scipy(self) -> None:
         draw = np.random.default_rng(0)
-        features, pairs = draw.normal(size=(30, 5)), draw.integers(0, 30, (9000, 2))
+        features = draw.normal(size=(30, 5))
+        pairs = draw.integers(0, 30, (9000, 2))
         expected = [1 - cosine_distance(features[i], features[j]) for i, j in pairs]
         np.testing.assert_allclose(cosine(features, pairs), expected, atol=1e-12)
 
@@ -199,10 +200,12 @@ class TestTrueAcceptRate:
 
 
 def test_nan_similarities_are_errors() -> None:
-    similarity, genuine = [np.nan, 0.9, 0.1, 0.2], [True, True, False, False]
+    similarity = [np.nan, 0.9, 0.1, 0.2]
+    genuine = [True, True, False, False]
     assert true_accept_rate_at(similarity, genuine, 0.0) == 0.5
     assert equal_error_rate(similarity, genuine) == 0.5
-    similarity[2], genuine[2] = np.nan, False
+    similarity[2] = np.nan
+    genuine[2] = False
     assert true_accept_rate_at(similarity, genuine, 0.0) == 0
 
 
@@ -210,7 +213,8 @@ class TestFolds:
     @given(st.integers(0, 2**32 - 1), st.integers(2, 5))
     def test_each_fold_is_judged_at_the_threshold_of_the_others(self, seed: int, folds: int) -> None:
         draw = np.random.RandomState(seed)
-        fold, genuine = np.arange(40) % folds, draw.rand(40) < 0.5
+        fold = np.arange(40) % folds
+        genuine = draw.rand(40) < 0.5
         similarity = np.round(draw.randn(40) + genuine, 1)
         expected: list[float] = []
         for part in range(folds):
@@ -223,7 +227,8 @@ class TestFolds:
 
     def test_a_fold_has_no_say_in_its_own_threshold(self) -> None:
         # Each fold alone is told perfectly, but at a threshold that fails the other.
-        similarity, genuine = [1.0, 2.0, 11.0, 12.0], [False, True, False, True]
+        similarity = [1.0, 2.0, 11.0, 12.0]
+        genuine = [False, True, False, True]
         assert accuracy_over_folds(similarity, genuine, [0, 0, 1, 1]) == 0.5
 
     def test_one_fold_has_no_others(self) -> None:
