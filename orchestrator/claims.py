@@ -24,8 +24,11 @@ class Where(Frozen):
     """Selects cells by axis values, as the experiment calls them; what is not given matches all."""
 
     loss: str | None = None
+    """The label of a loss."""
     backbone: str | None = None
+    """The label of a backbone."""
     dataset: str | None = None
+    """The label of a data set."""
 
     def matches(self, loss: str, backbone: str, dataset: str) -> bool:
         """Whether a cell with these labels is selected."""
@@ -60,11 +63,17 @@ class Than(Frozen):
     """The effect that a claim's own is compared with; what is not given is as in the claim."""
 
     metric: str | None = None
+    """Another measure."""
     challenger: str | None = None
+    """Another challenger."""
     baseline: str | None = None
+    """Another baseline."""
     baseline_metric: str | None = None
+    """Another measure of the baseline."""
     backbone: str | None = None
+    """Another backbone."""
     dataset: str | None = None
+    """Another data set."""
 
     @field_validator("metric", "baseline_metric")
     @classmethod
@@ -82,7 +91,9 @@ class Trend(Frozen):
     """Where data sets, or backbones, lie along a line on which an effect is to rise or to fall."""
 
     dataset: dict[str, float] | None = None
+    """The position of each data set, by its label."""
     backbone: dict[str, float] | None = None
+    """The position of each backbone, by its label."""
 
     @model_validator(mode="after")
     def _is_along_one_axis(self) -> Trend:
@@ -107,7 +118,9 @@ class Expected(Frozen):
     """How large an effect is thought to be before any run, and where that is from."""
 
     effect: float
+    """Challenger minus baseline, in the unit of the measure: 0.01 is one percentage point of an accuracy."""
     source: str = Field(min_length=1)
+    """Where that is from, such as a paper."""
 
 
 class Claim(Frozen):
@@ -118,14 +131,20 @@ class Claim(Frozen):
     """
 
     id: Name
+    """Names the claim in tables and in the records of cells."""
     metric: str
+    """A measure, or `MODULE:FUNCTION` for one of your own."""
     challenger: str
+    """The label of the loss that the claim is about."""
     baseline: str | None = None
+    """The label of the loss that it is compared with; required unless `within` is given."""
     baseline_metric: str | None = None
     """The baseline's measure where it is another: a calibrated probability against a raw score."""
     direction: Literal["higher", "lower", "equal"] = "equal"
+    """Where the challenger's measure is said to lie, relative to the baseline's; required unless `within` is given."""
     margin: float = Field(default=0.0, ge=0)
-    """Differences up to this size count as equivalent in practice."""
+    """Differences up to this size count as equivalent in practice; in the unit of the measure, so that 0.002 is 0.2
+    percentage points of an accuracy."""
     within: float | None = Field(default=None, gt=0)
     """The largest distance from 0 that the measure itself may have."""
     where: Where = Where()

@@ -62,17 +62,24 @@ class Override(Frozen):
     """Recipe fields, parameters of the loss, resources or a time limit for the selected cells; the last one wins."""
 
     where: Where
+    """The cells that it is for."""
     recipe: dict[str, Any] = Field(default_factory=dict)
+    """Fields of the recipe."""
     loss: dict[str, Any] = Field(default_factory=dict)
+    """Parameters of the loss."""
     resources: Resources | None = None
+    """What one of these cells occupies."""
     time_limit: TimeLimit | None = None
+    """Seconds that one attempt at such a cell may take."""
 
 
 class Checkpointing(Frozen):
     """How often a cell saves the state from which another attempt can go on: by epochs or by time."""
 
     epochs: int | None = Field(default=None, ge=1)
+    """Epochs from one saved state to the next."""
     minutes: float | None = Field(default=None, gt=0)
+    """Minutes from one saved state to the next."""
 
     @model_validator(mode="after")
     def _is_either(self) -> Checkpointing:
@@ -174,8 +181,11 @@ class Sequential(Frozen):
     """As many seeds as the claims need: `min` at first, then more where one is undecided, up to `max`."""
 
     min: int = Field(ge=2, strict=True)
+    """Seeds that are run in any case."""
     max: int = Field(le=MOST_SEEDS, strict=True)
+    """Seeds that are run at most."""
     until: Literal["decided"]
+    """Every claim that seeds are added for has a verdict."""
 
     @model_validator(mode="after")
     def _leaves_a_choice(self) -> Sequential:
@@ -227,12 +237,17 @@ class Experiment(Frozen):
     """A question, and the grid losses x backbones x datasets x seeds that is to answer it."""
 
     name: Name
+    """Names its results table, its report and its MLflow experiment: letters, digits, `.`, `_` and `-`."""
     question: str = ""
+    """What the experiment is to answer, in a sentence; it heads the report."""
     plugins: Annotated[tuple[str, ...], AfterValidator(_imported)] = ()
     """Modules of one's own that define plug-ins; imported before names are looked up."""
     losses: Chosen
+    """The losses to compare."""
     backbones: Chosen
+    """The networks that each loss trains."""
     datasets: Chosen
+    """The data sets that each network is trained and tested on."""
     seeds: Annotated[
         tuple[Seed, ...],
         BeforeValidator(_all_seeds),
@@ -241,21 +256,29 @@ class Experiment(Frozen):
         WrapValidator(_sequential),
         PlainSerializer(_written),
     ] = (0, 1, 2, 3, 4)
-    """All that may be run; where `sequence` is given, fewer may do."""
+    """A number N stands for 0 … N - 1; a mapping of `min`, `max` and `until` lets the claims decide their number."""
     recipe: Training = Training()
+    """How all networks are trained, unless an override says otherwise."""
     tuning: Tuning | None = None
     """Finds a recipe for each combination of labels, beyond `recipe` and `overrides`."""
     threshold: Threshold = "validation"
     """By which one a model would be deployed, and so judged: chosen on validation images, the bias it learnt, or the
     best on the test images, which nobody can know."""
     overrides: tuple[Override, ...] = ()
+    """Other values for some cells; of several that select a cell, the last wins."""
     resources: Resources = Resources()
+    """What one cell occupies while it runs."""
     time_limit: TimeLimit | None = None
+    """Seconds that one attempt at a cell may take. Without it: ten times what earlier cells of its kind
+    took, and at least ten minutes."""
     checkpoint: Checkpointing = Checkpointing(minutes=1)
+    """How often a cell saves its state."""
     log_models: bool = False
     """Whether trained models are kept in MLflow, with their signature."""
     baseline: str
+    """The label of the loss that all others are compared with."""
     claims: tuple[Claim, ...] = ()
+    """Hypotheses, stated before the run; each gets a verdict."""
 
     @field_validator("losses", "backbones", "datasets", mode="before")
     @classmethod

@@ -49,10 +49,13 @@ class Tuning(Frozen):
     seeds: Annotated[tuple[Annotated[int, Field(ge=0, lt=2**31, strict=True)], ...], BeforeValidator(_numbered)] = (
         FIRST_SEED,
     )
-    """Each recipe is trained with each; the mean of its scores decides."""
+    """Each recipe is trained with each; the mean of its scores decides. A number stands for as many seeds."""
     metric: str = "uniform_accuracy"
+    """The measure by which trials are ranked."""
     direction: Literal["higher", "lower"] = "higher"
+    """Which side of that measure is better."""
     on: Literal["validation"] = "validation"
+    """The images that trials are scored on."""
     searcher: Literal["random", "optuna", "asha"] = "random"
     """`random`: all recipes are drawn beforehand, the same ones for every loss. `optuna`: by Optuna's sampler, which
     learns from the trials before. `asha`: as `random`, but only the better third is trained for longer, in rungs."""

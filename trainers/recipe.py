@@ -29,8 +29,11 @@ class Training(Frozen):
     """
 
     epochs: int = Field(default=100, ge=1)
+    """Passes over the training images."""
     batch_size: int = Field(default=128, ge=2)
+    """Images per step."""
     optimizer: Literal["sgd", "adamw"] = "sgd"
+    """Stochastic gradient descent with momentum, or AdamW."""
     learning_rate: float = Field(default=0.01, gt=0, le=1e30)
     """At most what a step in float32 can hold."""
     momentum: float = Field(default=0.9, ge=0, lt=1)

@@ -26,6 +26,7 @@ class Timm(Backbone):
     name = "timm"
     # Left out of a dump, whose `name` carries it already.
     architecture: str = Field(exclude=True)
+    """timm's name of the network, written behind the colon."""
 
     @property
     def key(self) -> str:

@@ -142,6 +142,7 @@ class Torchvision(_Classifier):
     name = "torchvision"
     # Left out of a dump, whose `name` carries it already.
     architecture: Architecture = Field(exclude=True)
+    """torchvision's name of the network, written behind the colon."""
 
     @property
     def key(self) -> str:

@@ -129,6 +129,7 @@ class Shift(Frozen):
     severity: Annotated[
         tuple[Annotated[int, Field(ge=1, le=5)], ...], BeforeValidator(_one_or_more), Field(min_length=1)
     ] = (1, 2, 3, 4, 5)
+    """Severities of ImageNet-C, from 1 (weak) to 5 (strong); all of them where none is named."""
 
 
 class Dataset(Plugin, ABC):

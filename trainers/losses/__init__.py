@@ -23,7 +23,9 @@ class Scores(Frozen):
     """
 
     normalise_features: bool = False
+    """Scale each feature vector to length 1."""
     normalise_weights: bool = False
+    """Scale each class's weight vector to length 1."""
     scale: float = Field(default=1.0, gt=0)
     """γ. A cosine alone is too narrow for a softmax or sigmoid to saturate; faces use 64."""
     learn_scale: bool = False
@@ -46,6 +48,7 @@ class Loss(Plugin, ABC):
     """A per-sample loss on the scores of all classes, and the biases it learns."""
 
     scores: Scores = Scores()
+    """How scores are computed from features and class weights."""
     decide_by: DecideBy = "raw"
     """What a threshold is compared with, and what all scores of the results are. It changes nothing in training:
     `raw` is the score; `probability` the softmax probability; `calibrated` that of scores divided by the temperature
