@@ -1,7 +1,7 @@
-"""Memory that one training step frees is kept for the next one.
+"""Keep the memory that one training step frees for the next step.
 
-By default the C library hands large blocks back to the kernel as soon as they are free, and the kernel clears
-every page again when it is next touched: a sixth to almost half of a small network's time on CPUs
+By default the C library returns large blocks to the kernel as soon as they are free, and the kernel zeroes every
+page again at its next use. For small networks on CPUs this costs a sixth to almost half of the time
 (docs/performance.md).
 """
 
@@ -14,20 +14,20 @@ from contextlib import contextmanager
 
 TRIM_THRESHOLD = -1
 MMAP_THRESHOLD = -3
-"""Names of parameters, see mallopt(3): from how many free bytes on they are handed back, and from
-how many bytes on a block is mapped by itself, and unmapped when freed."""
+"""Parameter numbers of mallopt(3). The first sets how many free bytes are returned to the kernel, the second from
+which size on a block gets a mapping of its own, which is unmapped as soon as the block is freed."""
 
 MOST = 2**31 - 1
 LARGE = (2**30, 2**25)
-"""Bytes; older versions refuse more than the second."""
+"""Mapping thresholds in bytes. Both are tried, because older versions of glibc refuse more than the second."""
 
 
 @contextmanager
 def freed_memory_kept() -> Generator[None]:
-    """Within: what this process frees stays with it, up to a limit far above what a step uses.
+    """Inside the block, the process keeps what it frees, up to a limit far above what a step uses.
 
-    Afterwards what is free is handed back, and the limits are those that the library finds by itself at most.
-    Only glibc is told so; elsewhere nothing happens.
+    On exit, free memory is returned, and the limits are set to the highest that glibc would choose by itself.
+    Does nothing with other C libraries.
     """
     if platform.libc_ver()[0] != "glibc":
         yield

@@ -1,8 +1,8 @@
-"""Augmentation of whole batches, on their device, by draws on the CPU, so that devices agree.
+"""Augmentation of whole batches. Random numbers are drawn on the CPU, so that all devices see the same images.
 
-All take normalised images, float (b, C, H, W), and fill what comes into view with 0, the mean of
-the training pixels. `crop`, `flip`, `cutout` and `rand_augment` change each image by draws of its
-own and leave its label; `mixup` and `cutmix` mix images, and with them the losses of their labels.
+All functions take normalised images, float (b, C, H, W), and pad with 0, the mean of the training
+pixels. `crop`, `flip`, `cutout` and `rand_augment` draw separately for each image and keep its
+label; `mixup` and `cutmix` mix images and, in the same proportion, the losses of their labels.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample, pad
 
 HALF = 0.5
-"""The chance of a flip."""
+"""Probability of a flip."""
 
 
 def flip(images: Tensor, draw: torch.Generator) -> Tensor:
-    """Mirror each image left to right with chance one half."""
+    """Mirror each image left to right with probability 1/2."""
     flipped = torch.rand(len(images), generator=draw).to(images.device) < HALF
     return torch.where(flipped[:, None, None, None], images.flip(3), images)
 
 
 def crop(images: Tensor, draw: torch.Generator) -> Tensor:
-    """Windows of the original size from images padded by an eighth of their height."""
+    """Crop each image at a random place to its original size, after padding by an eighth of its height."""
     count, _, height, width = images.shape
     margin = max(1, height // 8)
     padded = pad(images, (margin,) * 4)
@@ -42,8 +42,8 @@ def crop(images: Tensor, draw: torch.Generator) -> Tensor:
 def cutout(images: Tensor, draw: torch.Generator, share: float = 0.25) -> Tensor:
     """One square of zeros in each image (DeVries and Taylor, arXiv 1708.04552).
 
-    Its centre may be any pixel, so that it may lie partly outside, as the paper found best. A
-    quarter of the side is the paper's choice for CIFAR-100, a half that for CIFAR-10.
+    Its centre may be any pixel, so part of it may lie outside; the paper found this best. The paper
+    uses a quarter of the side for CIFAR-100 and half of it for CIFAR-10.
 
     Args:
         images: Shape (b, C, H, W).
@@ -58,7 +58,7 @@ def cutout(images: Tensor, draw: torch.Generator, share: float = 0.25) -> Tensor
 
 
 def _span(centre: Tensor, length: int, size: int) -> Tensor:
-    """Which of `size` places lie in a span of this length about each centre: (b,) -> bool (b, size)."""
+    """Which of `size` positions lie in a span of this length around each centre: (b,) -> bool (b, size)."""
     place = torch.arange(size) - (centre[:, None] - length // 2)
     return (place >= 0) & (place < length)
 
@@ -77,9 +77,9 @@ OPERATIONS = (
 sharpness are left out: they are defined on bytes or colours, and these are normalised floats."""
 
 STEPS = 30
-"""Of the paper's magnitude, from nothing to the most."""
+"""The paper's scale of magnitudes: 0 changes nothing, 30 is the strongest."""
 
-# The most, as torchvision has it: in degrees, in pixels per pixel, in sides, in factors less 1.
+# The strongest, as in torchvision: in degrees, pixels per pixel, shares of the side, and factor minus 1.
 MOST_DEGREES = 30.0
 MOST_SHEAR = 0.3
 MOST_SHIFT = 150 / 331
@@ -89,16 +89,16 @@ MOST_FACTOR = 0.9
 def rand_augment(
     images: Tensor, draw: torch.Generator, *, black: Tensor, operations: int = 2, magnitude: int = 9
 ) -> Tensor:
-    """Some operations in a row, drawn for each image (Cubuk et al., arXiv 1909.13719).
+    """Apply several random operations in a row to each image (Cubuk et al., arXiv 1909.13719).
 
-    Each is drawn from `OPERATIONS` alike, with the sign of its magnitude. Brightness and contrast
-    scale the distance to black and to the mean of the image's channel; values are not clipped.
+    Operations are drawn uniformly from `OPERATIONS`, each with a random sign of its magnitude. Brightness
+    scales the distance to black, contrast that to the channel's mean; values are not clipped.
 
     Args:
         images: Shape (b, C, H, W).
         draw: A CPU generator.
-        black: What the pixel value 0 is after normalising, `-mean / deviation`, shape (1, C, 1, 1).
-        operations: How many in a row; the paper's N.
+        black: The pixel value 0 after normalisation, `-mean / deviation`, shape (1, C, 1, 1).
+        operations: Operations per image; the paper's N.
         magnitude: From 0 to 30; the paper's M.
     """
     for _ in range(operations):
@@ -109,10 +109,10 @@ def rand_augment(
 
 
 def operate(images: Tensor, kind: Tensor, strength: Tensor, black: Tensor) -> Tensor:
-    """One operation an image: its number (b,) and strength in [-1, 1], (b,), both on the CPU."""
+    """Apply one operation per image, given by number (b,) and strength in [-1, 1] (b,), both on the CPU."""
     chosen = {name: (kind == number).float() * strength for number, name in enumerate(OPERATIONS)}
     matrices = _affine(chosen, *images.shape[2:]).to(images)
-    # An image that stays where it is must not be interpolated.
+    # An image that does not move must not be blurred by interpolation.
     stays = (matrices == torch.eye(2, 3).to(images)).all(dim=(1, 2))
     warped = grid_sample(images, affine_grid(matrices, list(images.shape), align_corners=False), align_corners=False)
     images = torch.where(_per_image(stays), images, warped)
@@ -122,9 +122,9 @@ def operate(images: Tensor, kind: Tensor, strength: Tensor, black: Tensor) -> Te
 
 
 def _affine(chosen: dict[str, Tensor], height: int, width: int) -> Tensor:
-    """From places in the result to places in the image, both from -1 to 1 along each axis: (b, 2, 3)."""
+    """Matrices (b, 2, 3) from coordinates in the result to those in the image, both from -1 to 1 along each axis."""
     angle = chosen["rotate"] * radians(MOST_DEGREES)
-    # An image is changed by one of these at most, and so they may be added up.
+    # At most one of these is not 0 for an image, so they can be added up.
     x_by_y = (MOST_SHEAR * chosen["shear_x"] - angle.sin()) * height / width
     y_by_x = (MOST_SHEAR * chosen["shear_y"] + angle.sin()) * width / height
     to_x, to_y = (2 * MOST_SHIFT * chosen[name] for name in ("translate_x", "translate_y"))
@@ -136,10 +136,10 @@ def _per_image(values: Tensor) -> Tensor:
 
 
 class Mixed(NamedTuple):
-    """Images that each show two: their own, by `weight`, and a partner's, by the rest.
+    """Mixed images: each is its original with share `weight` and a partner with share `1 - weight`.
 
-    `images` (b, C, H, W), `partner` int64 (b,) on their device, the row each is mixed with, and
-    `weight` in [0, 1], the same for the batch.
+    `images` (b, C, H, W); `partner` int64 (b,), on the same device, is the row that each is mixed with;
+    `weight` in [0, 1] is the same for the whole batch.
     """
 
     images: Tensor
@@ -152,8 +152,8 @@ class Mixed(NamedTuple):
         Where a loss is linear in the one-hot label at fixed scores, this equals the loss of the
         soft target `weight * onehot(y) + (1 - weight) * onehot(y_partner)`: cross-entropy is
         `logsumexp(s) - sum_k t_k s_k`, and binary cross-entropy `sum_k softplus(s_k) - t_k s_k`.
-        A margin depends on the label within a softplus and is not linear: there, this is the
-        definition.
+        With a margin, the label acts inside a softplus and the loss is not linear: there, this is
+        the definition.
         """
         return self.weight * per_sample(labels) + (1 - self.weight) * per_sample(labels[self.partner])
 
@@ -164,7 +164,7 @@ def mixup(images: Tensor, draw: torch.Generator, alpha: float = 0.8) -> Mixed:
     Args:
         images: Shape (b, C, H, W).
         draw: A CPU generator.
-        alpha: The weight is drawn from Beta(alpha, alpha), once a batch. arXiv 2505.05813 has 0.8.
+        alpha: The weight is drawn from Beta(alpha, alpha), once per batch; 0.8 in arXiv 2505.05813.
     """
     weight = _beta(alpha, draw)
     partner = _partner(images, draw)
@@ -174,13 +174,14 @@ def mixup(images: Tensor, draw: torch.Generator, alpha: float = 0.8) -> Mixed:
 def cutmix(images: Tensor, draw: torch.Generator, alpha: float = 1.0) -> Mixed:
     """Paste a box of a partner into each image (Yun et al., arXiv 1905.04899).
 
-    The box is the same for the batch. Its centre may be any pixel and it is cut off at the border;
-    the weight is the share of the image that is left.
+    The whole batch has the same box. Its centre may be any pixel, and it is cut off at the border;
+    the weight is the share of the image outside the box.
 
     Args:
         images: Shape (b, C, H, W).
         draw: A CPU generator.
-        alpha: The share outside the whole box is drawn from Beta(alpha, alpha). arXiv 2505.05813 has 1.
+        alpha: The share outside the box, before it is cut off, is drawn from Beta(alpha, alpha); 1 in
+            arXiv 2505.05813.
     """
     weight = _beta(alpha, draw)
     partner = _partner(images, draw)
@@ -194,7 +195,7 @@ def cutmix(images: Tensor, draw: torch.Generator, alpha: float = 1.0) -> Mixed:
 
 
 def _beta(alpha: float, draw: torch.Generator) -> float:
-    # torch's own beta distribution takes no generator; RandomState's stream is frozen for good.
+    # torch's beta distribution takes no generator. RandomState's stream never changes between NumPy releases.
     seed = int(torch.randint(2**32, (), generator=draw))
     return float(np.random.RandomState(seed).beta(alpha, alpha))
 

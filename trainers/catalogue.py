@@ -1,8 +1,8 @@
-"""The catalogue of losses, backbones and datasets: names, and what they resolve to.
+"""The catalogue of losses, backbones and datasets: resolves names to plug-ins.
 
-Built-in plug-ins are found by reading the three folders; third-party ones by entry
-points in the groups `orchestrator.losses`, `orchestrator.backbones` and
-`orchestrator.datasets`, each naming a subclass of the kind.
+Built-in plug-ins are the classes in three folders. Third-party plug-ins are entry points
+in the groups `orchestrator.losses`, `orchestrator.backbones` and `orchestrator.datasets`;
+each names a subclass of `Loss`, `Backbone` or `Dataset`.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ _ROOMS: dict[Axis, tuple[ModuleType, type[Plugin]]] = {
 
 
 class UnknownNameError(ValueError):
-    """No plug-in of that name; the message names the nearest and all known ones."""
+    """No plug-in has that name; the message lists the closest and all known names."""
 
 
 def nearest(word: str, known: list[str]) -> str:
-    """` Did you mean 'x'?` for the closest known word, or nothing."""
+    """` Did you mean 'x'?` with the closest known word, or an empty string."""
     close = difflib.get_close_matches(word, known, n=1)
     return f" Did you mean '{close[0]}'?" if close else ""
 
@@ -47,8 +47,7 @@ def plugins(axis: Axis) -> Mapping[str, type[Plugin]]:
     """All plug-ins of an axis by name, in alphabetical order.
 
     Raises:
-        TypeError: An installed entry point names something else than a plug-in,
-            or a name that is already taken.
+        TypeError: An installed entry point is not a plug-in, or its name is already taken.
     """
     found: dict[str, type[Plugin]] = {}
     for plugin in (*_built_in(axis), *_third_party(axis), *_added(axis)):
@@ -64,7 +63,7 @@ def _built_in(axis: Axis) -> Iterator[type[Plugin]]:
 
 
 def plugins_in(module: ModuleType, kind: type[Plugin]) -> Iterator[type[Plugin]]:
-    """The plug-ins of one kind that a module defines."""
+    """The plug-ins in a module that are subclasses of `kind`."""
     members: list[object] = list(vars(module).values())
     for member in members:
         if isinstance(member, type) and issubclass(member, kind) and "name" in vars(member):
@@ -72,11 +71,11 @@ def plugins_in(module: ModuleType, kind: type[Plugin]) -> Iterator[type[Plugin]]
 
 
 def add(module: str) -> None:
-    """Add the plug-ins that an importable module of one's own defines.
+    """Add the plug-ins of a user's module, which must be importable.
 
     Raises:
-        ImportError: It cannot be imported, whatever the reason.
-        TypeError: It gives a name that is already taken.
+        ImportError: The module cannot be imported, for any reason.
+        TypeError: One of its names is already taken.
     """
     if module in _modules:
         return
@@ -115,12 +114,12 @@ def _third_party(axis: Axis) -> Iterator[type[Plugin]]:
 
 
 def resolve(axis: Axis, name: str, parameters: Mapping[str, Any] | None = None) -> Plugin:
-    """The plug-in of that name with these parameters, every default filled in.
+    """The plug-in of that name with these parameters; all other fields have their defaults.
 
     Args:
-        axis: Which folder of the catalogue.
+        axis: `losses`, `backbones` or `datasets`.
         name: A name, or `family:variant` (`torchvision:resnet34`).
-        parameters: The plug-in's fields that differ from their defaults.
+        parameters: Fields that differ from their defaults.
 
     Raises:
         UnknownNameError: No plug-in has that name.

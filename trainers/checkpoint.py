@@ -1,7 +1,7 @@
-"""Resume state: everything a training needs to go on as if it had never been interrupted.
+"""Resume state: everything training needs to continue as if it had never been interrupted.
 
-A state is a digest and what `torch.save` writes. One that is damaged, or was made by another
-recipe or under other conditions, is set aside, and the training starts over.
+A state is a digest followed by what `torch.save` writes. A state that is damaged, or comes from
+another recipe or other conditions, is set aside, and training starts from scratch.
 """
 
 from __future__ import annotations
@@ -23,28 +23,28 @@ from trainers.data import Place
 from trainers.recipe import Recipe
 
 FORMAT = 1
-"""Goes up when a state of before could be misread."""
+"""Raise this when older states could be misread."""
 
 DIGEST = hashlib.sha256().digest_size
-"""Bytes of SHA-256 that a state begins with."""
+"""Length in bytes of the SHA-256 at the start of a state."""
 
 History = list[dict[str, float]]
-"""The figures of each epoch."""
+"""The metrics of each epoch."""
 
 
 class Shelf(Protocol):
-    """Where one training's state lies; every operation whole or not at all."""
+    """Stores the state of one training run; every operation is atomic."""
 
     def read(self) -> bytes | None:
-        """The state, if there is one."""
+        """The stored state, or None."""
         ...
 
     def write(self, content: bytes) -> None:
-        """Put a state in the place of the one before."""
+        """Replace the stored state."""
         ...
 
     def set_aside(self) -> None:
-        """Keep a state that cannot be used out of the way, for a person to look at."""
+        """Move an unusable state out of the way, but keep it for debugging."""
         ...
 
 
@@ -58,23 +58,23 @@ def _silent(history: History) -> None:
 
 @dataclass(frozen=True)
 class Checkpointing:
-    """When a training saves its state, and when it stops."""
+    """When training saves its state, and when it stops."""
 
     shelf: Shelf
     every_epochs: int | None = None
-    """At the end of each so-many-eth epoch."""
+    """Save at the end of every N epochs."""
     every_seconds: float | None = None
-    """After the first batch or epoch that ends so long after the last save."""
+    """Save after the first batch or epoch that ends at least this long after the last save."""
     conditions: Mapping[str, str | int | float | None] = field(default_factory=dict[str, str | int | float | None])
-    """What must be equal for a state to be used, the recipe aside, which always must be: versions, threads, device."""
+    """What must match for a state to be used, besides the recipe: versions, threads, device."""
     stop: Callable[[], bool] = _never
-    """Asked after every batch. When it says yes, the state is saved and `StoppedError` raised."""
+    """Called after every batch. If it returns True, the state is saved and `StoppedError` is raised."""
     resumed: Callable[[History], None] = _silent
-    """Told the earlier epochs' figures when a training goes on from a state; the observer never is."""
+    """Called with the history of earlier epochs when training resumes; the observer does not see these epochs."""
 
 
 class StoppedError(Exception):
-    """A training was asked to stop after batch `step` of `epoch`, both counted from 1; its state is on the shelf."""
+    """Training stopped on request after batch `step` of `epoch`, both counted from 1; its state is saved."""
 
     def __init__(self, epoch: int, step: int) -> None:
         super().__init__(f"stopped after batch {step} of epoch {epoch}, where the next attempt goes on")
@@ -86,26 +86,26 @@ class Stateful(Protocol):
     """A module, optimiser or schedule."""
 
     def state_dict(self) -> Any:
-        """Its state, sharing memory with it."""
+        """Its state; tensors share memory with it."""
         ...
 
     def load_state_dict(self, state_dict: Any, /) -> object:
-        """Take on a state."""
+        """Replace its state."""
         ...
 
 
 class Progress:
-    """How far one training is, and its door to the shelf.
+    """How far training has come; saves and restores its state.
 
-    `epoch` is the one under way, counted from 1, `place` where in it the training is, `losses` those of
-    its batches so far, `history` the figures of the epochs before, and `resumed_from` the epoch and the
-    number of its batches that an earlier attempt had done, if there was one.
+    `epoch` is the current epoch, counted from 1; `place` the position within it; `losses` the losses of its
+    batches so far; `history` the metrics of earlier epochs. If this attempt resumed an earlier one,
+    `resumed_from` is the epoch and the number of its batches that were done.
 
     Args:
-        parts: All that learns or counts steps.
+        parts: Everything that learns or counts steps.
         recipe: What is trained.
-        device: Whose random numbers belong to the state.
-        checkpointing: When to save; None never does.
+        device: The device whose random state is saved too.
+        checkpointing: When to save; None means never.
     """
 
     def __init__(
@@ -135,7 +135,7 @@ class Progress:
         return self._earlier + time.perf_counter() - self._started
 
     def resume(self) -> None:
-        """Go on from the state on the shelf. One that cannot be used is set aside, and nothing changes."""
+        """Continue from the stored state. An unusable state is set aside and changes nothing."""
         checkpointing = self._checkpointing
         if checkpointing is None or (content := checkpointing.shelf.read()) is None:
             return
@@ -143,8 +143,8 @@ class Progress:
         try:
             self._take(_unpacked(content, self._about))
         except (MemoryError, torch.OutOfMemoryError, torch.AcceleratorError):
-            raise  # the machine's fault, and the state may be whole
-        except Exception:  # noqa: BLE001 - whatever is wrong with a state, the training can start over
+            raise  # the machine's fault: the state may be fine, so keep it for the next attempt
+        except Exception:  # noqa: BLE001 - whatever is wrong with a state, training can start from scratch
             self._take(fresh)
             checkpointing.shelf.set_aside()
             return
@@ -152,13 +152,13 @@ class Progress:
         checkpointing.resumed([dict(figures) for figures in self.history])
 
     def advance(self, place: Place, loss: Tensor) -> None:
-        """A batch is done.
+        """Count a finished batch; save or stop if it is time.
 
         Raises:
-            StoppedError: The training was asked to stop; its state is saved.
+            StoppedError: Training was asked to stop; its state is saved.
         """
         self.place = place
-        self.losses.append(loss)  # read once an epoch: reading each would stall a GPU
+        self.losses.append(loss)  # read once per epoch: reading each value would stall a GPU
         if self._checkpointing is None:
             return
         stopped = self._checkpointing.stop()
@@ -172,7 +172,7 @@ class Progress:
         return torch.stack(self.losses).mean()
 
     def complete(self, figures: dict[str, float]) -> None:
-        """The epoch is done."""
+        """Count a finished epoch; save if it is time."""
         self.history.append(figures)
         self.epoch = self.epoch + 1
         self.place = None
@@ -222,7 +222,7 @@ class Progress:
 
 
 def _check_shapes(optimizer: Optimizer) -> None:
-    """An optimiser takes on averages of any shape, and would fail at its next step."""
+    """Check shapes first: an optimiser accepts moments of any shape and fails only at its next step."""
     for parameter, averages in optimizer.state.items():
         # Counts of steps are numbers, and so are the averages of numbers.
         if any(average.dim() and average.shape != parameter.shape for average in averages.values()):
@@ -230,7 +230,7 @@ def _check_shapes(optimizer: Optimizer) -> None:
 
 
 def _packed(state: dict[str, Any]) -> bytes:
-    """A digest and a state: only memory is written, so it is whole or not at all."""
+    """A digest followed by the state. It is built in memory, so that the shelf can write it in one piece."""
     buffer = io.BytesIO(bytes(DIGEST))
     buffer.seek(DIGEST)
     torch.save(state, buffer)
@@ -240,10 +240,10 @@ def _packed(state: dict[str, Any]) -> bytes:
 
 
 def _unpacked(content: bytes, about: str) -> dict[str, Any]:
-    """A state, on the CPU.
+    """The state in these bytes, on the CPU.
 
     Raises:
-        Exception: Of many kinds: these bytes are none that `_packed` made about this.
+        Exception: Of any type: the bytes are damaged, or were not packed for this recipe and these conditions.
     """
     stored = memoryview(content)[DIGEST:]
     if hashlib.sha256(stored).digest() != content[:DIGEST]:

@@ -1,4 +1,4 @@
-"""The model: a backbone, the scores of the classes, and the bias the loss learns."""
+"""The model: a backbone, the class scores, and the bias that the loss learns."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from trainers.losses import Loss
 class Classifier(nn.Module):
     """Features, scores and logits of K classes.
 
-    `scores` are raw metrics, bias not included; `logits` are scores less the bias, which
-    is what the loss sees. The bias is a parameter of shape (1,) or (K,), or None.
+    `scores` do not include the bias; `logits` are scores minus the bias, and are what the
+    loss sees. The bias is a parameter of shape (1,) or (K,), or None.
     """
 
     bias: nn.Parameter | None
@@ -49,7 +49,7 @@ class Classifier(nn.Module):
         return self.logits(self.features(images))
 
     def logits(self, features: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Features (n, d) to logits (n, K); given labels (n,), with the training margin."""
+        """Features (n, d) to logits (n, K); with the training margin if labels (n,) are given."""
         metrics = self._metrics(features)
         if labels is not None and self.how.margin:
             metrics = self._handicapped(metrics, labels)
@@ -61,13 +61,13 @@ class Classifier(nn.Module):
         return [] if self.bias is None else self.bias.detach().double().tolist()
 
     def _metrics(self, features: Tensor) -> Tensor:
-        """Inner products (n, K), of unit vectors where the loss says so."""
+        """Inner products (n, K) of features and weights, either of them normalised if the loss says so."""
         if self.how.normalise_features:
             features = normalize(features, dim=1)
         return linear(features, self.class_weights())
 
     def class_weights(self) -> Tensor:
-        """The weights (K, d) that make the scores, scale aside."""
+        """The weights (K, d) behind the scores, normalised if the loss says so, without the scale."""
         weights = self.linear.weight
         return normalize(weights, dim=1) if self.how.normalise_weights else weights
 
@@ -75,12 +75,12 @@ class Classifier(nn.Module):
         return metrics if self.log_scale is None else metrics * self.log_scale.exp()
 
     def _handicapped(self, cosines: Tensor, labels: Tensor) -> Tensor:
-        """The cosines (n, K) with the own class's made smaller by the margin."""
+        """The cosines (n, K), with the margin subtracted from the true class."""
         margin = self.how.margin
         own = cosines.gather(1, labels[:, None])
         if self.how.margin_kind == "cosine":
             return cosines.scatter(1, labels[:, None], own - margin)
-        # cos(θ + m) rises again beyond θ = π - m; ArcFace goes on along a line there.
+        # cos(θ + m) rises again beyond θ = π - m; there ArcFace continues along a straight line.
         sine = (1 - own.square()).clamp_min(1e-12).sqrt()
         turned = own * math.cos(margin) - sine * math.sin(margin)
         beyond = own - margin * math.sin(margin)

@@ -1,8 +1,8 @@
-"""A network that is trained for long is compiled first.
+"""Compile the backbone if training is long enough to pay for it.
 
-The recipe alone decides, not the machine: compiled code rounds differently, and all attempts at a cell, and all
-losses of a setting, shall round alike. What is compiled is the backbone, which losses share, so that a machine
-compiles each shape of it once: torch keeps the code on disk.
+Only the recipe decides, not the machine: compiled code rounds differently, and all attempts at a cell and all
+losses of a setting must round in the same way. Losses share the backbone, and torch caches compiled code on disk,
+so a machine compiles each input shape once.
 """
 
 from __future__ import annotations
@@ -18,29 +18,29 @@ from trainers.backbones import InputShape
 from trainers.recipe import Training
 
 WORTH = 2**29
-"""Pixels, all images of all epochs together, that pay for compiling: 13 epochs of Fashion-MNIST's training split.
-`resnet8` takes about 40 s to compile and is then about an eighth quicker."""
+"""Pixels seen in training (images x epochs x size) from which compiling pays: 13 epochs of Fashion-MNIST.
+`resnet8` takes about 40 s to compile and is then about an eighth faster."""
 
 
 def worthwhile(training: Training, images: int, shape: InputShape) -> bool:
-    """Whether so many images an epoch are enough."""
+    """Whether training on this many images per epoch is long enough to compile."""
     return training.epochs * images * shape.height * shape.width >= WORTH
 
 
 class Compiled(nn.Module):
-    """A network whose training passes are compiled when it sees its first batch; all batches have one shape.
+    """A network that is compiled at its first training batch; all batches have the same shape.
 
-    Where torch cannot compile it, for want of a compiler or because of what the network does, it is run as it is.
-    `done` says whether it was compiled.
+    If torch cannot compile it (no compiler, or an unsupported operation), it runs uncompiled. `done` says whether
+    it was compiled.
     """
 
     def __init__(self, network: nn.Module, device: torch.device) -> None:
         super().__init__()
         self.network = network
         self.done = True
-        # Where there is no GPU, it warns of parts of CUDA that only extensions need.
+        # Without a GPU, torch warns about parts of CUDA that only extensions need.
         logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
-        # A GPU is given all of a step's kernels at once. The compiler keeps to the cell's own cores.
+        # Launch a step's kernels in one go on GPUs, and keep the compiler on the cores of this cell.
         options: dict[str, Any] = {
             "triton.cudagraphs": device.type == "cuda",
             "compile_threads": torch.get_num_threads(),
@@ -48,9 +48,9 @@ class Compiled(nn.Module):
         self._quick = torch.compile(network, dynamic=False, options=options)
 
     def forward(self, images: Tensor) -> Tensor:
-        """What the network makes of images (n, C, H, W)."""
+        """The network's output for images (n, C, H, W)."""
         if self.done:
-            from torch._dynamo.exc import TorchDynamoException  # which takes a second to import
+            from torch._dynamo.exc import TorchDynamoException  # takes a second to import
 
             try:
                 return self._quick(images)

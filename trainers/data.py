@@ -1,4 +1,4 @@
-"""Splits and batches, drawn from (dataset, seed) only, so that losses are compared in pairs."""
+"""Splits and batches. They depend on (dataset, seed) only, so that losses are compared in pairs."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from trainers.reproducibility import generator
 from trainers.seeds import derive, stable_random
 
 RESIDENT = 2**32
-"""Bytes of pixels up to which a whole dataset is put on the device; beyond, each batch is."""
+"""Bytes of pixels up to which the whole dataset is put on the device; larger ones are copied batch by batch."""
 
 
 @dataclass(frozen=True, eq=False)
 class Resident:
-    """Images that stay bytes where they are, and are normalised batch by batch.
+    """Images kept as bytes and normalised batch by batch.
 
-    `pixels` uint8 (N, C, H, W) of which the rows `chosen` (n,) are meant, `labels` int64 (n,)
-    on the device of the model, `sample` (n,) positions in the dataset's split, `mean` and
-    `deviation` (1, C, 1, 1) of the training pixels.
+    `pixels` uint8 (N, C, H, W), of which only the rows `chosen` (n,) are used; `labels` int64 (n,)
+    on the model's device; `sample` (n,) positions in the dataset's split; `mean` and `deviation`
+    (1, C, 1, 1) of the training pixels.
     """
 
     pixels: Tensor
@@ -54,7 +54,7 @@ class Resident:
         return replace(self, chosen=chosen, labels=labels, sample=self.sample[rows])
 
     def raw(self) -> Tensor:
-        """The pixels of all these images, uint8 (n, C, H, W)."""
+        """The pixels of all chosen images, uint8 (n, C, H, W)."""
         return self.pixels[self.chosen]
 
     def images(self, rows: slice | Tensor) -> Tensor:
@@ -65,7 +65,7 @@ class Resident:
 
 
 class Verify(NamedTuple):
-    """Pairs (p, 2) of `images`, whether each is of one class (p,), who its two are (p, 2), and its fold (p,)."""
+    """Pairs (p, 2) of `images`, whether both are of one class (p,), their identities (p, 2), and the fold (p,)."""
 
     images: Resident
     pairs: NDArray[np.int64]
@@ -75,10 +75,10 @@ class Verify(NamedTuple):
 
 
 class Splits(NamedTuple):
-    """Training, validation, test and unknown images; all but the first and third may be empty.
+    """Training, validation, test and unknown images; validation and unknown may be empty.
 
-    `unknown` are the test samples of held-out classes, under their labels in the dataset;
-    `verify` are pairs of these, or those that the dataset brings.
+    `unknown` are the test samples of held-out classes, with the labels of the dataset;
+    `verify` are pairs of them, or the pairs that come with the dataset.
     """
 
     train: Resident
@@ -100,7 +100,7 @@ def split(data: TrainTest, recipe: Recipe, device: torch.device) -> Splits:
     Raises:
         ValueError: The recipe cannot be trained on these images (`division.faults`).
     """
-    # A trial does not look at the test split.
+    # A tuning trial never sees the test split.
     tested = data.train.labels[:0] if recipe.scored_on == "validation" else data.test.labels
     known = Labels(data.train.labels, tested, data.classes)
     if problems := list(faults(known, recipe)):
@@ -121,7 +121,7 @@ def split(data: TrainTest, recipe: Recipe, device: torch.device) -> Splits:
         resident(train, sample, labelled) for sample in (chosen.train, chosen.validation, chosen.train[:0])
     )
     if recipe.scored_on == "validation":
-        # Held-out classes and pairs lie in the test split.
+        # Held-out classes and pairs are in the test split, which a tuning trial never sees.
         return Splits(fitted, held_out, held_out, none, classes, None)
     test = _placed(data.test.pixels, device)
     unknown = resident(test, chosen.unknown, data.test.labels)
@@ -136,11 +136,11 @@ def split(data: TrainTest, recipe: Recipe, device: torch.device) -> Splits:
 
 
 PAIRS = 20_000
-"""Pairs drawn among held-out classes, half of them genuine."""
+"""Pairs drawn from held-out classes, half of them genuine."""
 
 
 def _among(unknown: Resident, recipe: Recipe) -> Verify | None:
-    """Pairs of samples of held-out classes, the same for every loss; None with fewer than two classes."""
+    """Pairs of samples from held-out classes, the same for every loss; None with fewer than two classes."""
     labels = unknown.labels.cpu().numpy()
     if len(np.unique(labels)) <= 1:
         return None
@@ -176,11 +176,11 @@ def _noisy(labels: NDArray[np.int64], recipe: Recipe, classes: int) -> NDArray[n
 
 
 COUNTED = 2**28
-"""Pixel values that mean and deviation are taken from, at most: every second, third … image beyond."""
+"""Pixel values from which mean and deviation are computed, at most; larger sets use every second, third, … image."""
 
 
 def _moments(pixels: NDArray[np.uint8], chosen: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of each channel, (1, C, 1, 1), exactly, by counting byte values."""
+    """Mean and standard deviation per channel, (1, C, 1, 1), exact because byte values are counted."""
     stride = -(-len(chosen) * pixels[0].size // COUNTED)
     counts = np.zeros((pixels.shape[1], 256), np.int64)
     for part in np.array_split(np.sort(chosen)[::stride], max(1, len(chosen) // 4096)):
@@ -190,13 +190,13 @@ def _moments(pixels: NDArray[np.uint8], chosen: NDArray[np.int64]) -> tuple[Tens
     total = counts.sum(axis=1)
     mean = counts @ values / total
     variance = (counts * (values - mean[:, None]) ** 2).sum(axis=1) / (total - 1)
-    deviation = np.maximum(np.sqrt(variance), 1e-6)  # a constant channel is left alone
+    deviation = np.maximum(np.sqrt(variance), 1e-6)  # avoids dividing by 0 for a constant channel
     first, second = (torch.tensor(moment, dtype=torch.float32)[None, :, None, None] for moment in (mean, deviation))
     return first, second
 
 
 def shifted(test: Resident, recipe: Recipe) -> Iterator[tuple[str, Resident]]:
-    """Each corrupted copy of the test images, named `corruption-severity`."""
+    """The corrupted copies of the test images, each named `corruption-severity`."""
     shift = recipe.dataset.shift
     for corruption in shift.corruption if shift else ():
         for severity in shift.severity if shift else ():
@@ -207,7 +207,7 @@ def shifted(test: Resident, recipe: Recipe) -> Iterator[tuple[str, Resident]]:
 
 
 class Place(NamedTuple):
-    """Between two batches of an epoch: how many are done, and the state their draws left behind."""
+    """A position between two batches of an epoch: batches done, and the generator's state after them."""
 
     step: int
     draws: Tensor
@@ -215,10 +215,10 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Images (m, C, H, W), labels (b,), the place after them, and with whom they are mixed, if at all.
+    """Images (m, C, H, W), labels (b,), the place after the batch, and how the images are mixed, if at all.
 
-    The images may be only those of the rows `mine` (m,) of a batch, the rest being another process's;
-    the labels are all, because any row may be mixed with any.
+    In distributed training, the images are only the rows `mine` (m,) of the batch. The labels are always those of
+    the whole batch, because a row can be mixed with any other.
     """
 
     images: Tensor
@@ -228,7 +228,7 @@ class Batch:
     mine: slice = field(default_factory=lambda: slice(None))
 
     def loss(self, per_sample: Callable[[Tensor], Tensor]) -> Tensor:
-        """The losses (m,) of the images, from a function of labels (m,) to losses (m,)."""
+        """The losses (m,) of the images, given a function from labels (m,) to losses (m,)."""
 
         def of_mine(labels: Tensor) -> Tensor:
             return per_sample(labels[self.mine])
@@ -237,15 +237,15 @@ class Batch:
 
 
 def batches(train: Resident, recipe: Recipe, epoch: int, place: Place | None = None) -> Iterator[Batch]:
-    """One epoch of shuffled, augmented batches, or what is left of it after `place`.
+    """One epoch of shuffled, augmented batches, or the rest of it after `place`.
 
-    An incomplete last batch is left out, so that every step averages over equally many.
+    An incomplete last batch is dropped, so that every step averages over the same number of samples.
     """
     draw = generator("batches", drawn_from(recipe.dataset), recipe.seed, epoch)
     size = recipe.training.batch_size
     order = torch.randperm(len(train), generator=draw).to(train.labels.device)
     if place is not None:
-        draw.set_state(place.draws)  # the batches before it need not be drawn again
+        draw.set_state(place.draws)  # resume without drawing the earlier batches again
     for step in range(0 if place is None else place.step, len(train) // size):
         chosen = order[step * size : (step + 1) * size]
         images = _augmented(train.images(chosen), train, recipe, draw)

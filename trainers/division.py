@@ -1,4 +1,4 @@
-"""Which images serve for what, and whether that can work: counted from labels alone, without torch."""
+"""Which images are for training, validation and test, and whether they suffice. Needs labels only, no torch."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class Rows(NamedTuple):
 
 
 def rows(labels: Labels, recipe: Recipe) -> Rows:
-    """Which images serve for what: modifiers first, then the validation split of what is left, class by class.
+    """Assign the images: apply the dataset's modifiers, then split off validation, stratified by class.
 
     Raises:
-        ValueError: A modifier asks for what the labels do not give.
+        ValueError: A modifier cannot be applied to these labels.
     """
     dataset = recipe.dataset
     about = (drawn_from(recipe.dataset), recipe.seed)
@@ -43,14 +43,14 @@ def rows(labels: Labels, recipe: Recipe) -> Rows:
     validation = train[chosen]
     train = np.delete(train, chosen)
     if recipe.scored_on == "validation":
-        return Rows(train, validation, train[:0], train[:0])  # the test split is not looked at
+        return Rows(train, validation, train[:0], train[:0])  # a tuning trial never sees the test split
     test = selection.without_classes(labels.test, dataset.hold_out)
     unknown = np.setdiff1d(np.arange(len(labels.test)), test)
     return Rows(train, validation, test, unknown)
 
 
 def faults(labels: Labels, recipe: Recipe) -> Iterator[str]:
-    """Why the recipe cannot be trained on images with these labels; nothing where it can."""
+    """Reasons why the recipe cannot be trained on images with these labels; empty if it can."""
     dataset = recipe.dataset
     training = recipe.training
     try:
@@ -81,7 +81,7 @@ def faults(labels: Labels, recipe: Recipe) -> Iterator[str]:
 
 
 def no_validation(labels: Labels | None, recipe: Recipe, need: str) -> Iterator[str]:
-    """That there is no validation image, where that is so, and what needs one; without labels, as far as is known."""
+    """Says that validation is empty although the recipe needs it; without labels, judged from what is known so far."""
     share = recipe.training.validation_fraction
     if not share:
         yield f"the validation split is empty ('validation_fraction' is 0), and {need}: set it above 0"
@@ -91,5 +91,5 @@ def no_validation(labels: Labels | None, recipe: Recipe, need: str) -> Iterator[
 
 
 def drawn_from(dataset: Dataset) -> dict[str, object]:
-    """What of a dataset its draws depend on: all but the shifts, which touch no training."""
+    """The part of a dataset that its draws depend on: all but the shifts, which do not affect training."""
     return dataset.model_dump(mode="json", exclude={"shift"})

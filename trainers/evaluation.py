@@ -1,8 +1,8 @@
-"""What a model says of each sample of a split: values only, without torch.
+"""A model's scores for each sample of a split: values only, without torch.
 
-Every accuracy at every single threshold, and every curve over thresholds, follows from
-`positive` and `rival`. Where the scores of all classes are kept, so do thresholds per class,
-other temperatures and ensembles; docs/theory.md says which figure follows from what.
+`positive` and `rival` determine the accuracy at any single threshold, and every curve over
+thresholds. Thresholds per class, other temperatures and ensembles also need the scores of all
+classes; docs/theory.md says which metric follows from what.
 """
 
 from __future__ import annotations
@@ -15,21 +15,22 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 DecideBy = Literal["raw", "probability", "calibrated", "sigmoid"]
-"""What is compared with a threshold: the scores; the softmax probabilities of a sample's scores, at T = 1 or at the
-temperature from the validation split, as logarithms; the sigmoid of each score less the bias, as score less bias."""
+"""What is compared with a threshold: the score (`raw`); the log of the softmax probability at T = 1 (`probability`)
+or at the temperature from the validation split (`calibrated`); score minus bias, the logit of the sigmoid
+(`sigmoid`)."""
 
 ALL = 100
-"""Classes up to which the scores of all are kept."""
+"""Up to this many classes, all scores are kept."""
 
 TOP = 10
-"""Scores kept of each sample where there are more classes: the highest."""
+"""With more classes, this many of the highest scores are kept per sample."""
 
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """One row a sample, arrays of shape (n,) but for `scores` and `classes`. Scores exclude the bias.
+    """One row per sample; arrays have shape (n,) except `scores` and `classes`. Scores exclude the bias.
 
-    They are what decides: raw scores unless the loss has another `decide_by`.
+    Scores are what is compared with a threshold: raw unless the loss sets `decide_by`.
     """
 
     sample: NDArray[np.int32]
@@ -37,21 +38,21 @@ class Evaluation:
     label: NDArray[np.int32]
     prediction: NDArray[np.int32]
     positive: NDArray[np.float32]
-    """Score of the sample's own class."""
+    """Score of the true class."""
     rival: NDArray[np.float32]
     """Highest score of any other class."""
     logsumexp: NDArray[np.float32]
-    """Over all classes' scores, so that softmax probabilities at T = 1 follow as well."""
+    """Logsumexp of all classes' scores; gives softmax probabilities at T = 1."""
     logsumexp_tuned: NDArray[np.float32]
-    """Over all classes' scores divided by the temperature chosen on validation, likewise."""
+    """The same with scores divided by the temperature chosen on validation."""
     runner_up: NDArray[np.int32] | None = None
-    """The class that scores second, whichever is the own one."""
+    """The class with the second highest score, whether or not it is the true class."""
     runner_up_score: NDArray[np.float32] | None = None
     log_odds: NDArray[np.float64] | None = None
-    """Highest score less the logsumexp of all other classes' scores: ranks samples whose probability rounds to one."""
+    """Highest score minus the logsumexp of all others: ranks samples even where the probability rounds to 1."""
     log_odds_tuned: NDArray[np.float64] | None = None
-    """The same of scores divided by the temperature chosen on validation; no file keeps it."""
+    """The same with scores divided by the temperature chosen on validation; not stored in any file."""
     scores: NDArray[np.float32] | None = None
-    """Of all K classes, (n, K), for K up to `ALL`; else the `TOP` highest, descending, (n, TOP)."""
+    """Scores of all K classes, (n, K), for K up to `ALL`; otherwise the `TOP` highest, descending, (n, TOP)."""
     classes: NDArray[np.int32] | None = None
-    """Of the highest scores, (n, TOP); None where all scores are kept, each in its class's place."""
+    """The classes of the highest scores, (n, TOP); None where all scores are kept, in order of classes."""

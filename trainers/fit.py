@@ -33,7 +33,7 @@ from trainers.reproducibility import deterministic
 from trainers.seeds import derive
 
 Observer = Callable[[int, dict[str, float]], None]
-"""Told after each epoch: the number of epochs done, and their figures."""
+"""Called after each epoch with its number, counted from 1, and its metrics."""
 
 
 class DivergedError(ArithmeticError):
@@ -46,27 +46,27 @@ class DivergedError(ArithmeticError):
 
 @dataclass(frozen=True, eq=False)
 class Fit:
-    """A trained model's account of itself.
+    """A trained model and its evaluation.
 
-    `metrics` are named as in the results table; `history` has one entry an epoch.
+    `metrics` have the names of the results table; `history` has one entry per epoch.
     """
 
     evaluation: Evaluation
-    """Of the test split."""
+    """Scores on the test split."""
     validation: Evaluation | None
-    """Of the validation split, where there is one."""
+    """Scores on the validation split, if there is one."""
     temperature: float | None
-    """By which softmax is calibrated on the validation split."""
+    """The temperature that calibrates softmax on the validation split."""
     classes: int
-    """How many there are to choose from."""
+    """Number of classes that the model was trained on."""
     metrics: dict[str, float | None]
     shifts: dict[str, dict[str, float]]
     """Accuracies under each shift of the test set, by its name."""
     learned_bias: list[float]
     bias: list[float]
-    """What a threshold on the scores of the rows is compared with, learnt or fixed: none, one, or one per class."""
+    """The bias, learnt or fixed, on the scale of the evaluation's scores: none, one, or one per class."""
     sigmoid: bool
-    """Whether the loss makes the sigmoid of score less bias a probability, and the rows hold scores."""
+    """Whether sigmoid(score - bias) is a probability under this loss, and the evaluation holds such scores."""
     history: list[dict[str, float]]
     parameters: int
     train_seconds: float
@@ -75,11 +75,11 @@ class Fit:
     example: NDArray[np.float32]
     """The first two test images as the model sees them, (2, C, H, W)."""
     collapse: str | None = None
-    """Why the model counts as collapsed, by its training images; None where it does not."""
+    """Why the model counts as collapsed, judged on its training images; None if it does not."""
     resumed_from: tuple[int, int] | None = None
-    """The epoch, counted from 1, and how many of its batches an earlier attempt had done."""
+    """The epoch, counted from 1, and the number of its batches that an earlier attempt had done."""
     compiled: bool = False
-    """Whether the training was long enough for the backbone to be compiled, and it could be."""
+    """Whether the backbone was compiled: training was long enough, and torch could."""
 
 
 def _silent(epoch: int, figures: dict[str, float]) -> None:
@@ -101,18 +101,18 @@ def fit(
         recipe: What to train.
         data: Both splits of the recipe's dataset.
         device: Where to train.
-        observer: Told after each epoch of this attempt, in every process.
-        checkpointing: Where an earlier attempt's state lies, and when this one saves its own.
-        world: The processes that train this model together; each returns the same but for the seconds.
+        observer: Called after each epoch of this attempt, in every process.
+        checkpointing: Where an earlier attempt's state is, and when this one saves its own.
+        world: The processes that train this model together; each returns the same, except for the seconds.
 
     Raises:
         DivergedError: Loss, weights or scores became NaN or infinite.
-        StoppedError: It was asked to stop; its state is on the shelf.
-        ValueError: The recipe does not fit the data, or the world.
+        StoppedError: Training was asked to stop; its state is saved.
+        ValueError: The recipe does not fit the data or the number of processes.
     """
     world.check(recipe.training.batch_size)
     device = torch.device(device)
-    # The loss is no part of this seed: all losses start from the same weights.
+    # The loss is not part of this seed, so that all losses start from the same weights.
     seed = derive("weights", recipe.backbone.model_dump(mode="json"), recipe.seed)
     with deterministic(seed, device, tf32=recipe.training.precision == "tf32"), freed_memory_kept():
         splits = split(data, recipe, device)
@@ -152,8 +152,8 @@ def fit(
 
 
 def _network(model: Classifier, recipe: Recipe, splits: Splits, world: World) -> nn.Module:
-    """What makes features in training: the backbone, compiled if that pays."""
-    # Several processes average gradients while the backward pass runs, which one compiled piece would not let them.
+    """The network that computes features in training: the backbone, compiled if that pays."""
+    # Several processes average gradients during the backward pass; a compiled backbone would leave no gap for that.
     if world.size > 1 or not worthwhile(recipe.training, len(splits.train), splits.shape):
         return model.backbone
     return Compiled(model.backbone, splits.train.labels.device)
@@ -168,7 +168,7 @@ def _trained(
     checkpointing: Checkpointing | None,
     world: World,
 ) -> tuple[Progress, Classifier]:
-    """All epochs that are left; returns how they went, and the model to evaluate: the average, where one is kept."""
+    """Train the remaining epochs; return the progress and the model to evaluate, the average if there is one."""
     model = objective.model
     device = splits.train.labels.device
     steps = len(splits.train) // recipe.training.batch_size
@@ -194,7 +194,7 @@ def _trained(
                 average.update_parameters(model)
             progress.advance(batch.after, world.mean(loss.detach()))
         mean = float(progress.mean_loss())
-        # A finite loss does not vouch for the weights: the last step may have thrown them away.
+        # A finite loss does not prove that the weights are finite: the last step may have ruined them.
         if not (math.isfinite(mean) and all(bool(weights.isfinite().all()) for weights in model.parameters())):
             raise DivergedError(epoch)
         world.agree(final)
@@ -206,12 +206,12 @@ def _trained(
 
 
 class Objective(nn.Module):
-    """The mean loss of a batch, as one module, so that several processes can train it together.
+    """The mean loss of a batch as one module, which is what `DistributedDataParallel` needs.
 
     Args:
-        model: Whose loss.
-        recipe: Which loss, and with which precision features are made for it.
-        network: What makes them: the model's backbone or, compiled, the same.
+        model: The model to train.
+        recipe: Gives the loss, and the precision in which features are computed.
+        network: Computes the features: the model's backbone, compiled or not.
     """
 
     def __init__(self, model: Classifier, recipe: Recipe, network: nn.Module) -> None:
@@ -222,7 +222,7 @@ class Objective(nn.Module):
         self._bfloat16 = recipe.training.precision == "bfloat16"
 
     def forward(self, batch: Batch) -> Tensor:
-        """A batch to a number."""
+        """The mean loss of a batch, a scalar."""
         with torch.autocast(batch.images.device.type, torch.bfloat16, enabled=self._bfloat16):
             features = self.network(batch.images)
         return batch.loss(partial(self._per_sample, features.float())).mean()

@@ -1,4 +1,4 @@
-"""One streaming pass of a model over a split: what it says of each sample, and how features lie."""
+"""One streaming pass of a model over a split: scores of each sample, and statistics of the features."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ from trainers.metrics.score_kinds import Temperatures
 from trainers.reproducibility import rounding
 
 BATCH = 1024
-"""Samples a forward pass; more only costs memory."""
+"""Samples per forward pass; more only costs memory."""
 
 Witness = Callable[[Tensor, Tensor, Tensor], None]
-"""Sees each batch of a pass: features (m, d), scores (m, K) and labels (m,)."""
+"""Called with each batch of a pass: features (m, d), scores (m, K) and labels (m,)."""
 
 
 def summarise(scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Prediction, positive, rival and logsumexp, each (n,), of scores (n, K) and labels (n,); see `decide`."""
+    """Prediction, positive, rival and logsumexp, each (n,), from scores (n, K) and labels (n,); see `decide`."""
     return *decide(scores, labels), scores.logsumexp(dim=1)
 
 
 def decide(scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Prediction, positive and rival, each (n,), of scores (n, K) and labels (n,), by a single pass over the scores.
+    """Prediction, positive and rival, each (n,), from scores (n, K) and labels (n,), in a single pass over the scores.
 
-    Meanwhile -inf stands in place of the own scores, and then they are back: a copy would take as long as the pass.
-    Of equal scores the first is the prediction; where NaN has a part, positive or rival is NaN.
+    The scores of the true classes are set to -inf and then restored: copying would take as long as the pass.
+    Ties go to the first class. If a score is NaN, so is positive or rival.
     """
     own = labels[:, None]
     positive = scores.gather(1, own)
-    rival, other = scores.scatter_(1, own, -torch.inf).max(dim=1)  # a class is no rival to itself
+    rival, other = scores.scatter_(1, own, -torch.inf).max(dim=1)  # the true class is not its own rival
     scores.scatter_(1, own, positive)
     positive = positive.squeeze(1)
     ahead = (positive > rival) | ((positive == rival) & (labels < other))
@@ -49,16 +49,16 @@ def decide(scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 @dataclass(frozen=True, eq=False)
 class Rule:
-    """What decides, from the scores (n, K) of a model: by default these themselves."""
+    """Turns a model's scores (n, K) into what is compared with a threshold; by default the scores themselves."""
 
     by: DecideBy = "raw"
     temperature: float = 1.0
-    """From the validation split; it counts for `calibrated` alone."""
+    """From the validation split; used by `calibrated` only."""
     bias: Tensor | float = 0.0
-    """Of all classes, or of each (K,); it counts for `sigmoid` alone."""
+    """One for all classes, or one per class (K,); used by `sigmoid` only."""
 
     def __call__(self, scores: Tensor) -> Tensor:
-        """The scores as they are, or in float64: what other kinds subtract would else round most of a probability."""
+        """Raw scores unchanged, others in float64, because in float32 the subtraction would lose most digits."""
         if self.by == "raw":
             return scores
         if self.by == "sigmoid":
@@ -68,17 +68,17 @@ class Rule:
 
 
 def ranked(scores: Tensor, highest: Tensor, temperature: float = 1.0) -> dict[str, Tensor]:
-    """What is kept of scores (n, K) beside `summarise`, by column.
+    """The columns of an evaluation that `summarise` does not give, by name.
 
     Args:
-        scores: Of all classes.
-        highest: The class that scores highest, (n,).
-        temperature: What scores are divided by for the log-odds at that temperature.
+        scores: Of all classes, (n, K).
+        highest: The class with the highest score, (n,).
+        temperature: For the log-odds of scores / temperature.
     """
     others = scores.to(torch.float64, copy=True)
     place = highest[:, None]
     top = others.gather(1, place).squeeze(1)
-    others.scatter_(1, place, -torch.inf)  # left out of the sum rather than subtracted, which would cancel
+    others.scatter_(1, place, -torch.inf)  # leave it out of the sum: subtracting it afterwards would cancel
     score, runner_up = others.max(dim=1)
     odds = top - others.logsumexp(dim=1)
     tuned = odds if temperature == 1 else top / temperature - (others / temperature).logsumexp(dim=1)
@@ -100,15 +100,15 @@ def evaluate(
     ranks: bool = False,
     witnesses: Sequence[Witness] = (),
 ) -> Evaluation:
-    """Every sample of `split` in order, through the model in evaluation mode, in float32 however it was trained.
+    """Evaluate every sample of `split` in order, in evaluation mode and in float32, however the model was trained.
 
     Args:
-        model: Whose scores.
+        model: The model.
         split: The samples, at least one.
-        rule: What decides, if not the scores themselves; all columns hold it.
-        temperature: What that is divided by for `logsumexp_tuned`.
+        rule: Transforms the scores; all columns hold the result.
+        temperature: The divisor of these scores for `logsumexp_tuned`.
         ranks: Whether to keep the columns of `ranked`.
-        witnesses: What else is to see the batches, so that one pass serves all; their scores are what decides.
+        witnesses: Functions called with each batch, so that one pass serves all; they get the transformed scores.
     """
     model.eval()
     rule = rule or Rule()
@@ -132,7 +132,7 @@ def evaluate(
 
 @dataclass(eq=False)
 class TemperatureSearch:
-    """Finds the temperature of least negative log-likelihood, a witness of memory 93 x batch."""
+    """A witness that finds the temperature with the lowest negative log-likelihood; its memory is 93 x batch."""
 
     temperatures: Temperatures = field(default_factory=Temperatures)
 
@@ -146,7 +146,7 @@ class TemperatureSearch:
 
 
 def measuring(geometry: Geometry) -> Witness:
-    """A witness that counts a pass's features."""
+    """A witness that adds the features of a pass to a geometry."""
 
     def see(features: Tensor, scores: Tensor, labels: Tensor) -> None:
         del scores
@@ -156,7 +156,7 @@ def measuring(geometry: Geometry) -> Witness:
 
 
 def claiming(batches: list[Claimed], bias: Sequence[float]) -> Witness:
-    """A witness that notes what the scores of a pass claim; `bias` as `claimed` has it."""
+    """A witness that collects the probabilities that the scores imply; `bias` as in `claimed`."""
 
     def see(features: Tensor, scores: Tensor, labels: Tensor) -> None:
         del features
@@ -166,7 +166,7 @@ def claiming(batches: list[Claimed], bias: Sequence[float]) -> Witness:
 
 
 def counting(moments: Moments) -> Witness:
-    """A witness that counts a pass's features in moments alone."""
+    """A witness that adds the features of a pass to their moments."""
 
     def see(features: Tensor, scores: Tensor, labels: Tensor) -> None:
         del scores
@@ -176,7 +176,7 @@ def counting(moments: Moments) -> Witness:
 
 
 def spreading(spread: Spread) -> Witness:
-    """A witness that looks for the lowest and highest value of each feature of a pass."""
+    """A witness that finds the lowest and highest value of each feature."""
 
     def see(features: Tensor, scores: Tensor, labels: Tensor) -> None:
         del scores, labels
@@ -186,7 +186,7 @@ def spreading(spread: Spread) -> Witness:
 
 
 def keeping(batches: list[NDArray[np.float32]]) -> Witness:
-    """A witness that keeps a pass's features: for the few samples of held-out classes."""
+    """A witness that keeps the features: only for the few samples of held-out classes."""
 
     def see(features: Tensor, scores: Tensor, labels: Tensor) -> None:
         del scores, labels

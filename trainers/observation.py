@@ -1,4 +1,4 @@
-"""All that is measured of a trained model: its passes over every split, and the temperature found in between."""
+"""Everything that is measured on a trained model: passes over all splits, and the temperature search."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ from trainers.seeds import stable_random
 
 
 class Trained(NamedTuple):
-    """What a model makes of the images it was trained on, not augmented, with the labels it was trained on."""
+    """A model's performance on its training images, without augmentation, with the labels used in training."""
 
     moments: Moments
     accuracy: float
-    """Sample-wise."""
+    """Sample-wise accuracy."""
     collapse: str | None
-    """Why it is no better than a guess on them; None where it is."""
+    """Why the model is no better than chance on them; None if it is better."""
 
 
 def look_back(model: Classifier, recipe: Recipe, train: Resident) -> Trained:
@@ -61,9 +61,9 @@ def look_back(model: Classifier, recipe: Recipe, train: Resident) -> Trained:
 
 
 def observe(model: Classifier, recipe: Recipe, splits: Splits, trained: Trained) -> Observed:
-    """Everything the measures need, one pass a split; two over validation, to find T and to use it.
+    """Everything the measures need: one pass per split, and two over validation, to find T and to use it.
 
-    A trial is scored on its validation split, so that nothing is left to find a threshold or T on.
+    A tuning trial is scored on its validation split, so it has no other split to find a threshold or T on.
     """
     geometry = Geometry(splits.classes, model.width)
     told = list[Claimed]()
@@ -108,18 +108,18 @@ def _rule(model: Classifier, recipe: Recipe, split: Resident) -> Rule:
 
 
 def _before_temperature(rule: Rule) -> Rule:
-    """The same without softmax, which changes no prediction, and of whose scores a temperature is found."""
+    """The rule for the temperature search: raw scores instead of probabilities; predictions are the same."""
     return replace(rule, by="raw") if rule.by in {"probability", "calibrated"} else rule
 
 
 def _known_bias(model: Classifier, recipe: Recipe) -> list[float]:
-    """The bias that each score is judged by, learnt or fixed: none, one, or one per class."""
+    """The bias that scores are compared with, learnt or fixed: none, one, or one per class."""
     learned = model.learned_bias()
     return [recipe.loss.initial_bias(model.classes)] if recipe.loss.one_vs_rest and not learned else learned
 
 
 def _bias_of_rows(model: Classifier, recipe: Recipe) -> list[float]:
-    """The bias where what decides is a score; 0 where it is subtracted already, and none of probabilities."""
+    """The bias on the scale of the evaluated scores: 0 if already subtracted, none for probabilities."""
     known = _known_bias(model, recipe)
     if recipe.loss.decide_by == "raw" or not known:
         return known
@@ -134,7 +134,7 @@ def _temperatures(model: Classifier, rule: Rule, split: Resident) -> Temperature
 
 
 def _by_halves(model: Classifier, rule: Rule, split: Resident, witnesses: Sequence[Witness]) -> Evaluation:
-    """Each half of the samples, with all classes in both, at the temperature of the other half."""
+    """Evaluate each half of the samples, stratified by class, at the temperature found on the other half."""
     order = np.argsort(split.labels.cpu().numpy(), kind="stable")
     halves = [np.sort(order[start::2]) for start in (0, 1)]
     found: list[Evaluation] = []
@@ -158,5 +158,5 @@ def _similarity(model: Classifier, verify: Verify) -> NDArray[np.float64]:
 
 
 def _unlabelled(unknown: Resident) -> Resident:
-    """Held-out classes have no score of their own: labelled 0, only their top scores mean anything."""
+    """Label held-out classes 0: the model has no score for them, and only their highest scores are meaningful."""
     return replace(unknown, labels=torch.zeros_like(unknown.labels))

@@ -1,4 +1,4 @@
-"""How weights move: the optimiser, the learning rate of each step, and the average of the weights."""
+"""The optimiser, the learning rate schedule, and the moving average of the weights."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from trainers.recipe import Recipe, Training
 
 
 def build_optimizer(model: Classifier, recipe: Recipe) -> Optimizer:
-    """The recipe's optimiser, with bias and learnt scale in groups of their own; a single kernel on GPUs."""
+    """The recipe's optimiser, with separate parameter groups for bias and learnt scale; fused on GPUs."""
     training = recipe.training
     apart = {"bias", "log_scale"}
     weights = [parameter for name, parameter in model.named_parameters() if name not in apart]
@@ -36,10 +36,10 @@ def build_optimizer(model: Classifier, recipe: Recipe) -> Optimizer:
 
 
 def schedule(training: Training, steps: int) -> Callable[[int], float]:
-    """The factor on the learning rate at each step, for `steps` steps an epoch."""
+    """The factor on the learning rate at each step, for `steps` steps per epoch."""
     warmup = training.warmup_epochs * steps
     total = training.epochs * steps
-    # Less a millionth of a step, because 0.3 of 10 steps, or 4/7 of 28, may be a little more in binary.
+    # Subtract a millionth of a step, because 0.3 of 10 steps, or 4/7 of 28, can round up in binary.
     milestones = [milestone * total - 1e-6 for milestone in training.milestones]
 
     def factor(step: int) -> float:
@@ -55,27 +55,27 @@ def schedule(training: Training, steps: int) -> Callable[[int], float]:
 
 
 class Average(AveragedModel):
-    """An exponential moving average of a model's weights, whose decay warms up.
+    """An exponential moving average of a model's weights, with a decay that warms up.
 
     Args:
-        model: Whose weights.
-        decay: Of the average at each step, in the end.
+        model: The model to average.
+        decay: Final decay per step.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
         self._decay = decay
-        # Batch norm's statistics are averages already; averaging them with the weights keeps them in step.
+        # Batch norm's statistics are averages already; averaging them too keeps them consistent with the weights.
         super().__init__(model, multi_avg_fn=self._mix, use_buffers=True)
 
     def _mix(self, averaged: Any, weights: Any, count: Tensor | int) -> None:
-        del count  # on the device of the weights; read there it would stall a GPU
+        del count  # it is on the weights' device, and reading it would stall a GPU
         get_ema_multi_avg_fn(warmed(self._decay, int(self.n_averaged)))(averaged, weights, self.n_averaged)
 
 
 def warmed(decay: float, steps: int) -> float:
-    """The decay of an average that has seen `steps` steps: `min(decay, 1 - (1 + steps)^(-2/3))`.
+    """The decay after `steps` steps: `min(decay, 1 - (1 + steps)^(-2/3))`.
 
-    As in timm (`ModelEmaV3` with `use_warmup`, its defaults): without it, the average of a short training
-    is mostly of the weights before the first step.
+    As in timm (`ModelEmaV3` with `use_warmup` and its defaults). Without it, the average after a short training
+    would consist mostly of the initial weights.
     """
     return min(decay, 1 - (1 + steps) ** (-2 / 3))

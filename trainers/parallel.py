@@ -1,12 +1,12 @@
-"""Train one model by several processes, each on its share of every batch.
+"""Train one model in several processes, each on its share of every batch.
 
 The caller starts the processes and `torch.distributed` (gloo between CPUs, nccl between GPUs), and calls
-`fit` with the same arguments in each. All draw the same batches, whole, and average their gradients,
-so that a model without batch statistics learns what one process would teach it, up to rounding.
+`fit` with the same arguments in each. Every process draws the same whole batches, and gradients are averaged.
+A model without batch statistics or dropout is therefore the same as with one process, up to rounding.
 
-Two things differ beyond rounding. Batch norm on CPUs sees the statistics of a process's own share,
-and the running ones are the first process's; on GPUs it is replaced by `SyncBatchNorm`, which sees
-the whole batch. And dropout draws the same numbers in every process, each for its own share.
+Two things differ beyond rounding. On CPUs, batch norm uses the statistics of each process's share, and the
+running statistics of the first process; on GPUs it is replaced by `SyncBatchNorm`, which uses the whole batch.
+Dropout draws the same numbers in every process, and applies them to each share.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True)
 class World:
-    """Processes that train one model together, and which of them this is; alone, there is nothing to do.
+    """The processes that train one model together; with one process, its methods do nothing.
 
-    `rank` is this process's number, from 0 to `size - 1`. Only the first one's shelf is used.
+    `rank` is this process's number, from 0 to `size - 1`. Only process 0 stores the state.
     """
 
     rank: int = 0
@@ -36,26 +36,26 @@ class World:
 
     @classmethod
     def here(cls) -> World:
-        """The world that `torch.distributed` was initialised with in this process."""
+        """The world that `torch.distributed` was initialised with."""
         return cls(distributed.get_rank(), distributed.get_world_size())
 
     def check(self, batch_size: int) -> None:
-        """Shares must be equal, or a mean of means would not be the mean.
+        """Check that shares are equal: otherwise the mean of the processes' means is not the mean of the batch.
 
         Raises:
-            ValueError: They cannot be.
+            ValueError: The batch size is not a multiple of the number of processes.
         """
         if batch_size % self.size:
             raise ValueError(f"batch_size {batch_size} cannot be shared equally by {self.size} processes")
 
     def share(self, batch: Batch) -> Batch:
-        """This process's part of a batch."""
+        """This process's share of a batch."""
         each = len(batch.images) // self.size
         mine = slice(self.rank * each, (self.rank + 1) * each)
         return replace(batch, images=batch.images[mine], mine=mine)
 
     def joined(self, objective: nn.Module, device: torch.device) -> nn.Module:
-        """The module, whose gradients are from now on the mean over all processes."""
+        """The module, wrapped so that its gradients are averaged over all processes."""
         if self.size == 1:
             return objective
         if device.type == "cuda":
@@ -63,7 +63,7 @@ class World:
         return DistributedDataParallel(objective)
 
     def mean(self, value: Tensor) -> Tensor:
-        """The mean of all processes' values."""
+        """The mean of a value over all processes."""
         if self.size == 1:
             return value
         total = value.clone()
@@ -71,13 +71,13 @@ class World:
         return total / self.size
 
     def agree(self, model: nn.Module) -> None:
-        """Give every process the first one's running statistics: all else is the same already."""
+        """Copy the running statistics of process 0 to all processes; everything else is already the same."""
         if self.size > 1:
             for statistic in model.buffers():
                 distributed.broadcast(statistic, src=0)
 
     def shared(self, checkpointing: Checkpointing | None, device: torch.device) -> Checkpointing | None:
-        """The first process keeps the state for all, and all stop when one is asked to."""
+        """Checkpointing for all processes: process 0 saves the state, and all stop if any of them is asked to."""
         if self.size == 1 or checkpointing is None:
             return checkpointing
 
@@ -97,7 +97,7 @@ class World:
         )
 
     def told(self, value: Value) -> Value:
-        """The first process's value."""
+        """The value of process 0."""
         values = [value]
         distributed.broadcast_object_list(values, src=0)
         return values[0]
@@ -108,7 +108,7 @@ ALONE = World()
 
 @dataclass(frozen=True)
 class _Shared:
-    """The first process's shelf, read by all."""
+    """The shelf of process 0, read by all."""
 
     shelf: Shelf
     world: World

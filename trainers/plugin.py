@@ -1,8 +1,8 @@
-"""What every loss, backbone and dataset is: a named, frozen set of parameters.
+"""The base of every loss, backbone and dataset: a named, frozen set of parameters.
 
-A plug-in file is read while planning, which must not import torch. So a plug-in
-is a *specification* — pydantic fields with defaults, checked and hashed — whose
-methods import torch only when they are called, on the machine that trains.
+Plug-in files are imported while planning, which must not import torch. So a plug-in is a
+*specification*: pydantic fields with defaults, which are checked and hashed. Its methods
+import torch only when they are called, on the machine that trains.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model
 
 
 class Frozen(BaseModel):
-    """A value: immutable, and closed to misspelt fields."""
+    """An immutable value that rejects misspelt fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Plugin(Frozen):
-    """A named choice with its parameters; its docstring's first line describes it."""
+    """A named choice with parameters; the first line of its docstring is its description in catalogues."""
 
     name: ClassVar[str]
 
     @property
     def key(self) -> str:
-        """What an experiment file calls this choice: `name`, or `name:variant`."""
+        """The name in an experiment file: `name` or `name:variant`."""
         return self.name
 
     @model_serializer(mode="wrap")
@@ -34,5 +34,5 @@ class Plugin(Frozen):
 
     @classmethod
     def summary(cls) -> str:
-        """The first line of the docstring, for catalogues."""
+        """The first line of the docstring."""
         return (cls.__doc__ or "").strip().partition("\n")[0]

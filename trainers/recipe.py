@@ -1,8 +1,8 @@
 """The recipe: everything that determines a result, and nothing else.
 
-Two recipes with equal fields train the same model; what is not here (machine,
-worker count, retries) may change how long that takes, and by rounding the last digits:
-threads and processors add in another order. They are recorded as provenance.
+Two recipes with equal fields train the same model. What is not here (machine, number of
+workers, retries) can change only the time, and the last digits, since threads and processors
+add in another order. It is recorded as provenance.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from trainers.losses import Loss
 from trainers.plugin import Frozen, Plugin
 
 TENTH = 0.1
-"""What the step schedule leaves of the learning rate, unless asked otherwise."""
+"""Default factor of the step schedule."""
 
 
 class Training(Frozen):
-    """How a network is trained, the same for every axis value unless overridden.
+    """How a network is trained: the same for all losses, backbones and datasets unless overridden.
 
-    Defaults follow arXiv 2505.05813 (SGD with momentum 0.9, decay 5e-4, cosine
-    schedule, batch 128, no augmentation) where it states a value.
+    Defaults are those of arXiv 2505.05813 where it states a value: SGD with momentum 0.9,
+    weight decay 5e-4, cosine schedule, batch size 128, no augmentation.
     """
 
     epochs: int = Field(default=100, ge=1)
@@ -35,42 +35,42 @@ class Training(Frozen):
     optimizer: Literal["sgd", "adamw"] = "sgd"
     """Stochastic gradient descent with momentum, or AdamW."""
     learning_rate: float = Field(default=0.01, gt=0, le=1e30)
-    """At most what a step in float32 can hold."""
+    """The limit keeps a step within the range of float32."""
     momentum: float = Field(default=0.9, ge=0, lt=1)
-    """SGD's momentum; AdamW uses its betas (0.9, 0.999)."""
+    """Momentum of SGD; AdamW always has betas (0.9, 0.999)."""
     weight_decay: float = Field(default=5e-4, ge=0)
-    """Of the network and the classifier. The bias has its own, in the loss."""
+    """Weight decay of the backbone and the class weights. The bias has its own, in the loss."""
     schedule: Literal["cosine", "step", "constant"] = "cosine"
-    """Per step: cosine from the learning rate to 0, times `step_factor` after each of `milestones`, or no change."""
+    """`cosine`: from the learning rate to 0, updated every step; `step`: times `step_factor` at each milestone."""
     milestones: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = (0.5, 0.75)
-    """Where the step schedule steps, as shares of `epochs` (ResNet on CIFAR: 0.5 and 0.75)."""
+    """Where the step schedule steps, as fractions of `epochs` (ResNet on CIFAR: 0.5 and 0.75)."""
     step_factor: float = Field(default=TENTH, gt=0, le=1, exclude_if=lambda factor: factor == TENTH)
-    """By which the step schedule multiplies the learning rate; arXiv 2505.05813's `SOTA` setting has 0.2 at 0.3, 0.6
-    and 0.8. Left out of the identity where it is 0.1, as `precision` is where it is `float32`."""
+    """Factor of the step schedule; arXiv 2505.05813's `SOTA` setting has 0.2 at 0.3, 0.6 and 0.8. Left out of the
+    cell's id at its default, as `precision` is, so that the ids of older cells do not change."""
     warmup_epochs: int = Field(default=0, ge=0)
-    """Linear warm-up from 0, counted within `epochs`."""
+    """Epochs of linear warm-up from 0; they are part of `epochs`."""
     augmentation: tuple[Literal["crop", "flip", "cutout", "rand_augment"], ...] = ()
-    """In this order. `crop`: a random crop after padding by an eighth of the side (4 at 32); `flip`:
-    horizontal; `cutout`: a square of zeros, a quarter of the side; `rand_augment`: 2 operations at
-    magnitude 9. arXiv 2505.05813 has crop and flip for its `SOTA` setting."""
+    """Applied in this order. `crop`: a random crop after padding by an eighth of the side (4 pixels at 32);
+    `flip`: horizontal; `cutout`: a square of zeros with a quarter of the side; `rand_augment`: 2 operations
+    at magnitude 9. arXiv 2505.05813's `SOTA` setting has crop and flip."""
     mixing: tuple[Literal["mixup", "cutmix"], ...] = ()
-    """Mix the images of every batch, by one of these at random; arXiv 2505.05813's `MIX` has both,
-    with alpha 0.8 for mixup and 1.0 for cutmix, as here."""
+    """Each batch is mixed by one of these, chosen at random. arXiv 2505.05813's `MIX` has both, with
+    alpha 0.8 for mixup and 1.0 for cutmix, as here."""
     label_noise: float = Field(default=0.0, ge=0, le=1)
-    """Share of training labels replaced by another class, drawn once from (dataset, seed). Those of the validation
-    split, which is cut from the same images, are replaced, too; those of the test split never are."""
+    """Fraction of training labels replaced by another class, drawn once from (dataset, seed). This includes the
+    labels of the validation split, which is cut from the training images, but never those of the test split."""
     ema: float = Field(default=0.0, ge=0, lt=1)
-    """Evaluate an exponential moving average of the weights with this decay a step; 0 is none. The decay warms up as in
-    timm: after n steps it is at most 1 - (1 + n)^(-2/3)."""
+    """Decay per step of an exponential moving average of the weights, which is then evaluated; 0 means none. The decay
+    warms up as in timm: after n steps it is at most 1 - (1 + n)^(-2/3)."""
     precision: Literal["float32", "tf32", "bfloat16"] = Field(
         default="float32", exclude_if=lambda precision: precision == "float32"
     )
-    """Of products and convolutions in training: as they are, or on GPUs from factors rounded to 10 bits, or with
-    weights and features of 7 bits by torch's autocast. Losses, weights and every evaluation are float32. Left out of
-    the identity where it is `float32`, so that cells from before this field exist go on being the same."""
+    """Precision of matrix products and convolutions in training. `tf32` rounds factors to 10 bits, on GPUs only;
+    `bfloat16` is torch's autocast, with 7 bits. The loss, the weights and every evaluation are in float32. Left out
+    of the cell's id at its default, so that the ids of older cells do not change."""
     validation_fraction: float = Field(default=0.1, ge=0, lt=1)
-    """Share of the training split held out to choose a threshold a user can deploy: about this share of each class, one
-    image at least of a class of two or more, and never its last."""
+    """Fraction of the training split held out to choose a threshold that can be deployed: about this fraction of each
+    class, at least one image if the class has two or more, and never its last one."""
 
     @model_validator(mode="after")
     def _warm_up_ends(self) -> Training:
@@ -102,8 +102,8 @@ class Recipe(Frozen):
     seed: int = Field(ge=0)
     training: Training = Training()
     scored_on: Literal["test", "validation"] = Field(default="test", exclude_if=lambda split: split == "test")
-    """`validation` for a trial, by which a recipe is chosen: its test split is not looked at. Left out of the
-    identity where it is `test`, so that cells from before this field exist go on being the same."""
+    """`validation` for a tuning trial, which never sees the test split. Left out of the cell's id at its default, so
+    that the ids of older cells do not change."""
     data_digest: str | None = Field(default=None, pattern="^[0-9a-f]{64}$", exclude_if=lambda digest: digest is None)
-    """What the dataset holds, where its name does not say so (`datasets.content`). Nothing is drawn from it, so that
-    seeds pair across the states of a folder. Left out of the identity of official datasets."""
+    """Digest of the data, if the dataset's name does not fix its content (`datasets.content`). Random draws do not
+    depend on it, so seeds still pair after a folder has changed. Left out of the cell's id for official datasets."""

@@ -13,23 +13,23 @@ from trainers.seeds import derive
 
 
 def generator(purpose: str, *parts: object) -> torch.Generator:
-    """A CPU generator seeded by `derive`; draws are made on the CPU so that devices agree."""
+    """A generator seeded by `derive`. It is on the CPU, so that all devices see the same draws."""
     return torch.Generator().manual_seed(derive(purpose, *parts))
 
 
 @contextmanager
 def deterministic(seed: int, device: torch.device, *, tf32: bool = False) -> Generator[None]:
-    """Within: torch's global generators start from `seed`, its algorithms are deterministic, and GPUs round as told.
+    """Inside the block, torch's generators start from `seed`, its algorithms are deterministic, and rounding is fixed.
 
-    Afterwards the generators and the settings are as before, so a notebook is not disturbed.
+    On exit, generators and settings are restored, so that a notebook is not affected.
 
     Args:
-        seed: Of the generators.
-        device: Whose generators.
-        tf32: Whether GPUs may round the factors of products and convolutions to 10 bits. By itself torch lets them
-            for convolutions.
+        seed: Seed of torch's global generators.
+        device: The device that trains.
+        tf32: Whether GPUs may round the factors of products and convolutions to 10 bits. torch's default allows it
+            for convolutions only.
     """
-    memory: Any = torch.utils.deterministic  # whose switch has no type
+    memory: Any = torch.utils.deterministic  # untyped
     before = torch.are_deterministic_algorithms_enabled()
     warned = torch.is_deterministic_algorithms_warn_only_enabled()
     filled = memory.fill_uninitialized_memory
@@ -37,9 +37,9 @@ def deterministic(seed: int, device: torch.device, *, tf32: bool = False) -> Gen
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), rounding(tf32=tf32):
         torch.manual_seed(seed)
-        # A few CUDA operations have no deterministic form: torch warns there, and goes on.
+        # A few CUDA operations have no deterministic version: warn, but do not fail.
         torch.use_deterministic_algorithms(True, warn_only=device.type == "cuda")
-        # Nothing here reads memory that it has not written; filling it before would cost 4 to 9 % of a step.
+        # No code here reads uninitialised memory, and filling it would cost 4 to 9 % of a step.
         memory.fill_uninitialized_memory = False
         try:
             yield
@@ -50,8 +50,8 @@ def deterministic(seed: int, device: torch.device, *, tf32: bool = False) -> Gen
 
 @contextmanager
 def rounding(*, tf32: bool) -> Generator[None]:
-    """Within: GPUs may round the factors of products and convolutions to 10 bits, or not; afterwards as before."""
-    backends: Any = torch.backends  # whose switches have no types
+    """Inside the block, GPUs may (or may not) round the factors of products and convolutions to 10 bits."""
+    backends: Any = torch.backends  # untyped
     switches = (backends.cuda.matmul, backends.cudnn.conv)
     before = [switch.fp32_precision for switch in switches]
     for switch in switches:

@@ -1,7 +1,7 @@
-"""Which training images are used, and under which labels: drawn from a seed, by NumPy alone.
+"""Select training images and change their labels, drawn from a seed; NumPy only.
 
-Rows come ascending, so that a selection keeps the order of its dataset. RandomState's stream is
-frozen for good; a Generator's may change with a NumPy release.
+Rows are ascending, so that a selection keeps the order of its dataset. Draws use RandomState, whose
+stream never changes between NumPy releases; that of a Generator may.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ Rows = NDArray[np.int64]
 
 
 def long_tail(labels: Labels, imbalance: float, rng: RandomState) -> Rows:
-    """Rows (m,) of a selection whose classes shrink exponentially (Cui et al. 2019, Cao et al. 2019).
+    """Rows (m,) of a long-tailed selection: class sizes fall exponentially (Cui et al. 2019, Cao et al. 2019).
 
     Class k of K keeps `int(n_max * imbalance^(-k / (K - 1)))` images, drawn without replacement,
-    where n_max is the size of the largest class; a class that has fewer keeps all. At equal seeds,
-    the rows of a higher imbalance are among those of a lower one.
+    where n_max is the size of the largest class; a smaller class keeps all. With the same seed,
+    the rows of a higher imbalance are a subset of those of a lower one.
 
     Args:
         labels: Shape (n,).
-        imbalance: Size of the first class over that of the last, at least 1.
-        rng: Decides which images stay.
+        imbalance: Size of the first class divided by that of the last, at least 1.
+        rng: Draws the images to keep.
 
     Raises:
-        ValueError: The imbalance is below 1, or so high that a class would be left empty.
+        ValueError: The imbalance is below 1, or so high that a class would be empty.
     """
     _, counts = np.unique(labels, return_counts=True)
     largest = int(counts.max())
@@ -38,24 +38,24 @@ def long_tail(labels: Labels, imbalance: float, rng: RandomState) -> Rows:
         raise ValueError(f"imbalance is {imbalance:g}; it must lie between 1 and {largest}, the largest class's images")
 
     def size(rank: int, count: int) -> int:
-        # One image at least: n * n^-1 may round to just below 1.
+        # At least one image: n * n^-1 can round to just below 1.
         return min(count, max(1, int(largest * imbalance ** (-rank / last))))
 
     return _keep(labels, size, rng)
 
 
 def fraction(labels: Labels, share: float, rng: RandomState) -> Rows:
-    """Rows (m,) of a share of each class, rounded, but one image at least.
+    """Rows (m,) of a share of each class, rounded, but at least one image.
 
-    At equal seeds, the rows of a smaller share are among those of a larger one.
+    With the same seed, the rows of a smaller share are a subset of those of a larger one.
 
     Args:
         labels: Shape (n,).
-        share: Above 0, at most 1.
-        rng: Decides which images stay.
+        share: In (0, 1].
+        rng: Draws the images to keep.
 
     Raises:
-        ValueError: The share lies outside (0, 1].
+        ValueError: The share is outside (0, 1].
     """
     if not 0 < share <= 1:
         raise ValueError(f"share is {share:g}; it must lie above 0 and be at most 1")
@@ -63,51 +63,51 @@ def fraction(labels: Labels, share: float, rng: RandomState) -> Rows:
 
 
 def _keep(labels: Labels, size: Callable[[int, int], int], rng: RandomState) -> Rows:
-    """So many rows of each class as `size` says of its rank and count."""
+    """Rows of each class, as many as `size` gives for the rank and the count of the class."""
     kept: list[Rows] = []
     for rank, label in enumerate(np.unique(labels)):
         rows = np.flatnonzero(labels == label)
-        # All are shuffled, however few are kept: so smaller selections lie within larger ones.
+        # Shuffle all rows even if few are kept, so that smaller selections are subsets of larger ones.
         kept.append(rng.permutation(rows)[: size(rank, len(rows))])
     return np.sort(np.concatenate(kept))
 
 
 def held_out(labels: Labels, count: int) -> Rows:
-    """Rows (m,) of a validation split: the first of each class, so many that all classes give about the same share.
+    """Rows (m,) of a stratified validation split: the first rows of each class, about the same share of all classes.
 
-    A class of two images or more gives one at least, if `count` suffices, and none gives its last. A smaller split
-    lies within a larger one.
+    Every class of two images or more gives at least one, if `count` suffices, and no class gives its last image. A
+    smaller split is a subset of a larger one.
 
     Args:
-        labels: In the order of a draw, shape (n,).
-        count: How many rows are wanted; fewer come where each class but for its last image gives fewer.
+        labels: In random order, shape (n,).
+        count: Number of rows; fewer are returned if the classes cannot give that many.
     """
     _, inverse, sizes = np.unique(labels, return_inverse=True, return_counts=True)
     by_class = np.argsort(inverse, kind="stable")
-    place = np.empty(len(labels), np.int64)  # of an image among those of its class
+    place = np.empty(len(labels), np.int64)  # position of an image within its class
     place[by_class] = np.arange(len(labels)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
     size = sizes[inverse]
-    # Image i of n, counted from 0, is the one whose turn comes when a share of (i + 1/2) / n is held out.
+    # Each class gives one image first. Then image i of n, counted from 0, follows at a share of (i + 1/2) / n.
     turns = np.lexsort(((place + 0.5) / size, place > 0))
     return np.sort(turns[place[turns] < size[turns] - 1][:count])
 
 
 def noisy_labels(labels: Labels, share: float, classes: int, rng: RandomState) -> Labels:
-    """Symmetric label noise: with chance `share`, a label becomes another, each other one alike.
+    """Symmetric label noise: with probability `share`, a label is replaced by a uniform draw from the other classes.
 
-    At equal seeds, the labels changed by a smaller share are changed alike by a larger one.
+    With the same seed, a larger share changes the same labels, in the same way, and more.
 
     Args:
         labels: Shape (n,), from 0 to `classes` - 1.
         share: From 0 to 1.
-        classes: How many there are.
-        rng: Decides which labels change, and into what.
+        classes: Number of classes.
+        rng: Draws the labels to change and their new values.
 
     Returns:
         Labels, shape (n,).
 
     Raises:
-        ValueError: The share lies outside [0, 1], or there are fewer than 2 classes.
+        ValueError: The share is outside [0, 1], or there are fewer than 2 classes.
     """
     if not 0 <= share <= 1:
         raise ValueError(f"share is {share:g}; it must lie between 0 and 1")
@@ -119,25 +119,25 @@ def noisy_labels(labels: Labels, share: float, classes: int, rng: RandomState) -
 
 
 def without_classes(labels: Labels, held_out: Collection[int]) -> Rows:
-    """Rows (m,) of the images that belong to no held-out class; labels (n,)."""
+    """Rows (m,) of the images whose class is not held out; labels (n,)."""
     return np.flatnonzero(~np.isin(labels, list(held_out)))
 
 
 UNKNOWN = -1
-"""The label of an image whose class is held out."""
+"""Label of images whose class is held out."""
 
 
 def relabel(labels: Labels, held_out: Collection[int], classes: int) -> tuple[Labels, Labels]:
-    """Number the classes that are not held out from 0, in their order.
+    """Renumber the classes that are not held out from 0, in their order.
 
     Args:
         labels: Shape (n,), from 0 to `classes` - 1.
-        held_out: Classes without a number of their own.
-        classes: How many there are, the held-out ones among them.
+        held_out: Classes that get no number.
+        classes: Number of classes, including the held-out ones.
 
     Returns:
-        The new labels, shape (n,), and the new number of each old class, shape (classes,):
-        `UNKNOWN` where it is held out.
+        The new labels, shape (n,), and the new number of each old class, shape (classes,);
+        `UNKNOWN` for held-out classes.
 
     Raises:
         ValueError: A held-out class does not exist, or none is left.

@@ -1,4 +1,4 @@
-"""Backbones: one file a family. A file added here is a plug-in added."""
+"""Backbones: one file per family. Adding a file here adds its plug-ins."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["Backbone", "Extractor", "InputShape"]
 
 
 class Backbone(Plugin, ABC):
-    """A feature extractor: everything of a classifier but its last linear layer."""
+    """A feature extractor: a classifier without its last linear layer."""
 
     @abstractmethod
     def build(self, shape: InputShape) -> Extractor:

@@ -1,4 +1,4 @@
-"""Residual networks for faces: the improved ones of ArcFace (arXiv 1801.07698), as insightface publishes them."""
+"""Residual networks for faces: ArcFace's improved variant (arXiv 1801.07698), as published by insightface."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class _IResNet(Backbone, ABC):
     """Residual blocks in each of the four stages."""
 
     def build(self, shape: InputShape) -> Extractor:
-        """The network (n, C, H, W) -> (n, 512); published for aligned faces of 3 x 112 x 112."""
+        """The network (n, C, H, W) -> (n, 512); published for aligned faces, 3 x 112 x 112."""
         from trainers.networks import iresnet
 
         network = iresnet.IResNet(self.blocks, shape.channels, (shape.height, shape.width))

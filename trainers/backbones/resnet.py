@@ -1,7 +1,7 @@
 """Residual networks for small images (He et al. 2016, arXiv 1512.03385, section 4.2).
 
-Shortcuts are option A, subsampled and padded with zeros: what the paper uses for
-CIFAR, and the only choice whose parameter count is the paper's 0.27M for 20 layers.
+Shortcuts are option A (subsampling and zero padding), as in the paper for CIFAR. It is the
+only option that gives the paper's parameter count, 0.27M for 20 layers.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ class _SmallResNet(Backbone, ABC):
 
 
 class ResNet8(_SmallResNet):
-    """Residual network of 8 layers for small images: the quick one."""
+    """Residual network of 8 layers for small images, for quick experiments."""
 
     name = "resnet8"
     blocks = 1
 
 
 class ResNet20(_SmallResNet):
-    """Residual network of 20 layers for small images, as on CIFAR-10 in its paper."""
+    """Residual network of 20 layers for small images, as in the paper for CIFAR-10."""
 
     name = "resnet20"
     blocks = 3

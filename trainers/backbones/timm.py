@@ -1,8 +1,8 @@
 """The networks of timm (Wightman 2019, doi 10.5281/zenodo.4414861), always with random weights.
 
-`timm:NAME` reaches every one of them where timm is installed. Planning must not
-import torch, hence not timm: it checks that timm is there and that the name could
-be one of timm's. Whether it is one is found out where the network is built.
+`timm:NAME` gives any of them if timm is installed. Planning must not import torch, and
+timm imports it. So planning checks only that timm is installed and that the name is well
+formed; whether timm has that network turns out when it is built.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Timm(Backbone):
     """
 
     name = "timm"
-    # Left out of a dump, whose `name` carries it already.
+    # Excluded from dumps: `name` already contains it.
     architecture: str = Field(exclude=True)
     """timm's name of the network, written behind the colon."""
 
@@ -38,7 +38,7 @@ class Timm(Backbone):
     def _could_exist(cls, architecture: str) -> str:
         if find_spec("timm") is None:
             raise ValueError(f"timm:{architecture} needs timm, which is not installed: pip install timm")
-        # timm takes addresses of repositories and folders as well, and would fetch from there.
+        # timm also accepts addresses of repositories and folders, and would download from there.
         if _NAME.fullmatch(architecture) is None:
             raise ValueError(_refusal(architecture))
         return architecture
@@ -57,6 +57,6 @@ class Timm(Backbone):
 def _refusal(architecture: str) -> str:
     untagged, _, tag = architecture.partition(".")
     if tag and _NAME.fullmatch(untagged):
-        # Two names of one network would be two cells with the same result.
+        # Two names for one network would make two cells with the same result.
         return f"'.{tag}' names pretrained weights, which are never loaded: write timm:{untagged}"
     return f"timm has no network named '{architecture}': names are of lower case letters, digits and underscores"

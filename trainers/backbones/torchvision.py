@@ -1,7 +1,7 @@
 """The classifiers of torchvision, always with random weights.
 
-`torchvision:NAME` reaches every one of them; the three that papers compare most
-have names of their own.
+`torchvision:NAME` gives any of them; the three most common in papers also have short
+names.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 
 from trainers.backbones import Backbone, Extractor, InputShape
 
-# Written out, because asking torchvision would import torch while planning.
+# A literal list, because asking torchvision would import torch while planning.
 Architecture = Literal[
     "alexnet",
     "convnext_base",
@@ -97,15 +97,15 @@ Architecture = Literal[
 ]
 
 SMALL = 64
-"""Images less high or wide than this, in pixels, are small to `stem="auto"`."""
+"""`stem="auto"` treats images less high or wide than this, in pixels, as small."""
 
 _HAVE_SMALL_STEMS = ("resnet", "resnext", "wide_resnet", "densenet")
 
 
 class _Classifier(Backbone):
     stem: Literal["auto", "small", "imagenet"] = "auto"
-    """`small`: ResNets and DenseNets begin with a 3x3 convolution of stride 1 and no pooling, where
-    ImageNet's stem would shrink a 32x32 image to 8x8. `auto`: small below 64 pixels, if there is one."""
+    """`small`: ResNets and DenseNets start with a 3x3 convolution of stride 1 without pooling, because
+    ImageNet's stem would shrink a 32x32 image to 8x8. `auto`: small below 64 pixels, if the network has one."""
 
     @property
     def _architecture(self) -> str:
@@ -140,7 +140,7 @@ class Torchvision(_Classifier):
     """Any classifier of torchvision, as `torchvision:NAME`."""
 
     name = "torchvision"
-    # Left out of a dump, whose `name` carries it already.
+    # Excluded from dumps: `name` already contains it.
     architecture: Architecture = Field(exclude=True)
     """torchvision's name of the network, written behind the colon."""
 

@@ -8,8 +8,8 @@ from trainers.backbones import Backbone, Extractor, InputShape
 class VGG11Small(Backbone):
     """VGG of 11 layers with batch normalisation, for small images (Simonyan & Zisserman 2015, arXiv 1409.1556).
 
-    The usual variant for CIFAR: the paper's configuration A, batch normalisation after
-    each convolution, and one linear layer, the classifier, in the place of its three.
+    The usual variant for CIFAR: the paper's configuration A with batch normalisation after
+    each convolution, and with one linear layer, the classifier, instead of three.
     """
 
     name = "vgg11_small"

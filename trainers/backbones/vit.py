@@ -10,18 +10,18 @@ from trainers.backbones import Backbone, Extractor, InputShape
 class ViTMini(Backbone):
     """Vision Transformer for small images (Dosovitskiy et al. 2021, arXiv 2010.11929).
 
-    Blocks normalise first, position embeddings are learned, and the features are the
-    mean of the last tokens, there being no class token (Beyer et al. 2022, arXiv
-    2205.01580). No dropout. A block's hidden layer is four times as wide as its tokens.
+    Pre-norm blocks and learned position embeddings. The features are the mean of the last
+    tokens; there is no class token (Beyer et al. 2022, arXiv 2205.01580). No dropout. A
+    block's hidden layer is four times as wide as its tokens.
     """
 
     name = "vit_mini"
     patch: int = Field(default=4, ge=1)
     """Side of the square patches, in pixels; must divide the images' height and width."""
     depth: int = Field(default=6, ge=1, le=64)
-    """Blocks of attention and a perceptron of one hidden layer."""
+    """Number of transformer blocks."""
     width: int = Field(default=96, ge=1, le=4096)
-    """Numbers in a token, and so in the features."""
+    """Dimension of the tokens and of the features."""
     heads: int = Field(default=3, ge=1)
     """Attention heads; must divide `width`."""
 

@@ -1,6 +1,6 @@
 """The 15 corruptions of ImageNet-C, at five severities (Hendrycks and Dietterich, ICLR 2019, arXiv 1903.12261).
 
-The names are known without torch, so that planning needs none; the work is done in `apply`.
+The names need no torch, so that planning can use them; the work is done in `apply`.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ SEVERITIES = (1, 2, 3, 4, 5)
 
 
 def corrupt(pixels: Tensor, corruption: Corruption, severity: int, draw: torch.Generator) -> Tensor:
-    """These images, corrupted: each by draws of its own.
+    """Corrupt images, with independent random draws for each.
 
-    All is computed on the CPU, in float64, so that every device is tested on the same images.
+    Everything is computed on the CPU in float64, so that every device is tested on the same images.
 
     Args:
         pixels: Images, uint8 (n, C, H, W), C = 1 or 3, H and W at least 8.
         corruption: One of `CORRUPTIONS`.
         severity: One of `SEVERITIES`.
-        draw: A CPU generator; it alone decides what is random.
+        draw: A CPU generator, the only source of randomness.
 
     Returns:
         Corrupted images, uint8 (n, C, H, W), on the device of `pixels`.

@@ -1,4 +1,4 @@
-"""From bytes to corrupted bytes, a bounded number of images at a time."""
+"""Corrupt images given as bytes, a bounded number at a time."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ FAMILIES: dict[Corruption, Callable[..., Tensor]] = {
 """Each takes a chunk and its constants, and returns images (n, C, H, W) that may leave [0, 1]."""
 
 VALUES = 2**20
-"""Values of a chunk: 8 MiB in float64, of which a family holds perhaps ten at once."""
+"""Values in a chunk: 8 MiB in float64, of which a corruption holds perhaps ten copies at once."""
 
 SMALLEST_SIDE = 8
 
@@ -39,9 +39,9 @@ SMALLEST_SIDE = 8
 def in_chunks(
     pixels: Tensor, corruption: Corruption, severity: int, draw: torch.Generator, values: int = VALUES
 ) -> Tensor:
-    """`corrupt`, at most `values` values at a time; how many has no influence on the result."""
+    """`corrupt`, at most `values` values at a time, which does not affect the result."""
     _check(pixels, corruption, severity)
-    # A seed per image, so that its draws depend on no other image and on no chunk.
+    # One seed per image, so that its draws do not depend on other images or on the chunk size.
     seeds: list[int] = torch.randint(2**63 - 1, (len(pixels),), generator=draw).tolist()
     images = max(1, values // pixels[0].numel()) if len(pixels) else 1
     corrupted = torch.empty_like(pixels)
@@ -55,9 +55,9 @@ def in_chunks(
 
 
 def _bytes(images: Tensor) -> Tensor:
-    """Round to bytes. The published code truncates, which darkens even what it leaves alone."""
-    # First to six digits: a sum may differ in its last bit from chunk to chunk, and would fall on
-    # either side of one half.
+    """Round to bytes. The published code truncates, which darkens even unchanged pixels."""
+    # First round to six digits: the last bit of a sum can depend on the chunk size, and would
+    # otherwise decide how a value near one half is rounded.
     return (images.clamp(0, 1) * 255).round(decimals=6).round().to(torch.uint8)
 
 

@@ -1,4 +1,4 @@
-"""Blur: pixels are averaged with others, or change places with them."""
+"""Blur: pixels are averaged with others or swapped with them."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from trainers.corruptions.chunk import Chunk
 from trainers.corruptions.filters import drag, smooth, zoom
 
 WIDE: Final = 8
-"""From this radius the published code smooths a disk over five pixels instead of three."""
+"""Above this radius, the published code smooths the disk over five pixels instead of three."""
 
 
 def defocus_blur(chunk: Chunk, radius: float, alias_blur: float) -> Tensor:
     """A point becomes a disk; `radius` and the smoothing of the disk's edge grow with the image."""
     radius = radius * chunk.scale
     alias_blur = alias_blur * chunk.scale
-    # The edge spreads by one pixel (two for wide disks), and by as much more as the image is larger.
+    # The edge is smoothed over one pixel (two for wide disks), or over `scale` pixels in larger images.
     spread = max(2 if radius > WIDE else 1, round(chunk.scale))
     reach = ceil(radius) + spread
     offsets = torch.arange(-reach, reach + 1)
@@ -31,21 +31,21 @@ def defocus_blur(chunk: Chunk, radius: float, alias_blur: float) -> Tensor:
 
 
 def _filtered(images: Tensor, kernel: Tensor) -> Tensor:
-    """Images (n, C, H, W) filtered by a symmetric kernel (2r + 1, 2r + 1), mirrored beyond their border."""
+    """Filter images (n, C, H, W), mirrored at the border, by a symmetric kernel (2r + 1, 2r + 1)."""
     reach = len(kernel) // 2
     height, width = images.shape[2:]
     padded = pad(images, (reach,) * 4, mode="reflect")
-    # By Fourier transform: a disk of radius 10 has over 300 taps and is no product of two rows.
+    # By Fourier transform, because a disk of radius 10 has over 300 taps and is not separable.
     size = (height + 2 * reach, width + 2 * reach)
     product = torch.fft.rfft2(padded) * torch.fft.rfft2(kernel, s=size)
     return torch.fft.irfft2(product, s=size)[..., 2 * reach :, 2 * reach :]
 
 
 def glass_blur(chunk: Chunk, sigma: float, distance: float, rounds: float) -> Tensor:
-    """Frosted glass: smoothed, pixels replaced by near ones, smoothed again.
+    """Frosted glass: smooth, replace pixels by near ones, smooth again.
 
-    `sigma` and `distance` grow with the image. The published code means to swap two pixels, but assigns views of
-    an array, so that one of the two is kept twice; so do we.
+    `sigma` and `distance` grow with the image. The published code is meant to swap two pixels, but assigns views of
+    an array, so one of the two is duplicated; we reproduce this.
     """
     images = smooth(chunk.images, sigma * chunk.scale)
     height, width = chunk.size
@@ -59,11 +59,11 @@ def glass_blur(chunk: Chunk, sigma: float, distance: float, rounds: float) -> Te
 
 
 def _sources(jump: Tensor, reach: int) -> Tensor:
-    """Whence each pixel (n, H * W) takes its value, when from the last to the first each takes that of its jump's end.
+    """The source index of each pixel (n, H * W) if pixels, from last to first, take the value at the end of their jump.
 
     Args:
-        jump: Rows and columns to go, from -reach to reach - 1, shape (n, 2, H, W).
-        reach: Pixels nearer to the border keep their value.
+        jump: Rows and columns to jump, from -reach to reach - 1, shape (n, 2, H, W).
+        reach: Pixels closer than this to the border keep their value.
     """
     height, width = jump.shape[2:]
     rows = torch.arange(reach + 1, height - reach + 1)[:, None]
@@ -72,7 +72,7 @@ def _sources(jump: Tensor, reach: int) -> Tensor:
     sources = torch.arange(height * width).repeat(len(jump), 1)
     sources[:, own] = own + down * width + right
     moves = torch.zeros(height * width, dtype=torch.bool).index_fill(0, own, value=True)
-    # The end of a jump that comes later in the image has moved before, so that its own source is what counts.
+    # A jump can end at a later pixel. That pixel was replaced before, so follow its source.
     onward = (sources > torch.arange(height * width)) & moves[sources]
     while onward.any():
         sources, onward = (
@@ -89,8 +89,8 @@ def motion_blur(chunk: Chunk, radius: float, sigma: float) -> Tensor:
 
 
 def zoom_blur(chunk: Chunk, stop: float, step: float) -> Tensor:
-    """The camera nears: the mean of the image and of its enlargements from 1 up to `stop`."""
-    factors = np.arange(1, stop, step).tolist()  # NumPy's, as rounding decides whether `stop` belongs to it
+    """The camera approaches: the mean of the image and its enlargements from 1 up to `stop`."""
+    factors = np.arange(1, stop, step).tolist()  # as published: rounding decides whether `stop` is included
     enlarged = torch.zeros_like(chunk.images)
     for factor in factors:
         enlarged += zoom(chunk.images, factor)

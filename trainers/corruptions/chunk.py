@@ -1,4 +1,4 @@
-"""The images that are corrupted together, and the chance each of them has to itself."""
+"""A chunk of images that are corrupted together, with a random generator for each."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 @dataclass(frozen=True, eq=False)
 class Chunk:
-    """Images in [0, 1], float64 (n, C, H, W), a generator for each, and the scale of lengths in pixels."""
+    """Images in [0, 1], float64 (n, C, H, W), one generator per image, and a factor on lengths in pixels."""
 
     images: Tensor
     draws: list[torch.Generator]
@@ -23,7 +23,7 @@ class Chunk:
         return self.images.shape[2], self.images.shape[3]
 
     def each(self, sample: Callable[[int, torch.Generator], Tensor]) -> Tensor:
-        """What `sample` draws for every image by its number and its generator, stacked: (n, ...)."""
+        """Call `sample` with the number and the generator of each image; stack the results, (n, ...)."""
         return torch.stack([sample(number, draw) for number, draw in enumerate(self.draws)])
 
     def uniform(self, *shape: int) -> Tensor:

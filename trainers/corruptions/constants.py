@@ -1,10 +1,10 @@
-"""How strong a corruption is: the published constants, severity 1 to 5.
+"""The published constants of each corruption for severities 1 to 5.
 
-Three sets are published, for CIFAR-10-C (32 pixels a side), Tiny-ImageNet-C (64) and ImageNet-C
+Three sets are published: for CIFAR-10-C (32 x 32 pixels), Tiny-ImageNet-C (64) and ImageNet-C
 (224), in `make_cifar_c.py`, `make_tinyimagenet_c.py` and `corruptions.py` of
-github.com/hendrycks/robustness. An image takes the set whose side is nearest to its own, as a
-ratio. Constants that are lengths in pixels are then scaled by the side, which is our choice, as
-nothing is published between.
+github.com/hendrycks/robustness. For an image we use the set whose side is closest to its own, as
+a ratio. Lengths in pixels are then scaled with the side. This scaling is our choice, because
+nothing is published for sizes in between.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ Constants = tuple[float, ...]
 
 
 class Strength(NamedTuple):
-    """What a family needs to know: its constants, and by how much lengths in pixels grow."""
+    """The constants of a corruption, and the factor on lengths in pixels."""
 
     constants: Constants
     scale: float
 
 
 def strength(corruption: Corruption, severity: int, side: int) -> Strength:
-    """Of images with this shorter side, in pixels."""
+    """The strength for images with this shorter side, in pixels."""
     published = min(PUBLISHED, key=lambda known: abs(log(side / known)))
     scale = side / published
-    # Never smaller than at 32 pixels: a blur of less than a pixel would do nothing.
+    # Never below the lengths for 32 pixels: a blur of less than a pixel has no effect.
     return Strength(PUBLISHED[published][corruption][severity - 1], max(1.0, scale) if published == SMALLEST else scale)
 
 
-# One tuple a severity. The parameters of the function that bears the family's name say what they are.
+# One tuple per severity. The function of the same name says what the numbers mean.
 CIFAR: dict[Corruption, tuple[Constants, ...]] = {
     "gaussian_noise": ((0.04,), (0.06,), (0.08,), (0.09,), (0.10,)),
     "shot_noise": ((500,), (250,), (100,), (75,), (50,)),
@@ -82,7 +82,7 @@ TINY_IMAGENET: dict[Corruption, tuple[Constants, ...]] = {
 }
 
 _SLIP = 244 / 224
-"""The published elastic transform takes the side for 244, and its images were made so."""
+"""The published elastic transform assumes a side of 244, and its images were made that way."""
 
 IMAGENET: dict[Corruption, tuple[Constants, ...]] = {
     "gaussian_noise": ((0.08,), (0.12,), (0.18,), (0.26,), (0.38,)),
@@ -115,6 +115,6 @@ IMAGENET: dict[Corruption, tuple[Constants, ...]] = {
 }
 
 PUBLISHED = {32: CIFAR, 64: TINY_IMAGENET, 224: IMAGENET}
-"""By the side of the images they were published for."""
+"""The constants by the side of the images that they were published for."""
 
 SMALLEST = min(PUBLISHED)

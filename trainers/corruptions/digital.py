@@ -1,4 +1,4 @@
-"""Digital: what cameras, screens and files do."""
+"""Digital corruptions, caused by cameras, screens and file formats."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ def contrast(chunk: Chunk, share: float) -> Tensor:
 
 
 def elastic_transform(chunk: Chunk, amplitude: float, sigma: float, jitter: float) -> Tensor:
-    """Stretched rubber: three points pulled apart, and a smooth displacement of every pixel.
+    """Stretch like rubber: a random affine map, and a smooth displacement of every pixel.
 
-    All lengths are parts of the shorter side. The published code interpolates after each of the two
-    steps; we once, after both, and so blur less.
+    Lengths are fractions of the shorter side. The published code interpolates after each of the
+    two steps; we interpolate once, after both, and so blur less.
 
     Args:
         chunk: The images.
-        amplitude: Of the displacement, uniform noise before smoothing.
-        sigma: Of that smoothing.
-        jitter: How far each coordinate of a point moves at most.
+        amplitude: Amplitude of the displacement, which is uniform noise before smoothing.
+        sigma: Standard deviation of the smoothing.
+        jitter: Largest move of each coordinate of the three points that define the affine map.
     """
     height, width = chunk.size
     side = min(height, width)
@@ -45,7 +45,7 @@ def elastic_transform(chunk: Chunk, amplitude: float, sigma: float, jitter: floa
 
 
 def _pulled(chunk: Chunk, jitter: float) -> Tensor:
-    """The map (n, 3, 2) from (column, row, 1) in the result to column and row in the image."""
+    """Affine maps (n, 3, 2) from (column, row, 1) in the result to column and row in the image."""
     height, width = chunk.size
     reach = min(height, width) // 3
     column = width // 2
@@ -64,9 +64,9 @@ def pixelate(chunk: Chunk, share: float) -> Tensor:
 
 
 def _coarse(size: int, share: float) -> Tensor:
-    """Shrinking and enlarging along one axis as a matrix (size, size)."""
+    """Shrinking and enlarging along one axis, as a matrix (size, size)."""
     few = int(size * share)
-    # A coarse pixel is the mean of the fine ones whose centres it covers; a fine one is the coarse one above it.
+    # A coarse pixel is the mean of the fine pixels whose centres it covers; each fine pixel then takes its value.
     centres = (torch.arange(size, dtype=torch.float64) + 0.5) * few / size
     covers = (centres.ceil() - 1).long()[None, :] == torch.arange(few)[:, None]
     below = centres.floor().long()
@@ -74,14 +74,14 @@ def _coarse(size: int, share: float) -> Tensor:
 
 
 def jpeg_compression(chunk: Chunk, quality: float) -> Tensor:
-    """Through a JPEG file of this quality and back, by Pillow, as published."""
+    """Compress to JPEG of this quality and back, with Pillow, as published."""
     pixels = (chunk.images * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
     decoded = np.stack([_through_jpeg(image, int(quality)) for image in pixels])
     return torch.from_numpy(decoded).view(len(pixels), *chunk.size, -1).permute(0, 3, 1, 2).double() / 255
 
 
 def _through_jpeg(image: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
-    """An image (H, W, C); without the channel axis where C is 1, as Pillow has it."""
+    """Compress an image (H, W, C); if C is 1, the result has no channel axis, as in Pillow."""
     with BytesIO() as file:
         Image.fromarray(image.squeeze(2) if image.shape[2] == 1 else image).save(file, "JPEG", quality=quality)
         return np.array(Image.open(file))

@@ -1,4 +1,4 @@
-"""What several corruptions are made of: smoothing, shifting, zooming, sampling, and plasma."""
+"""Building blocks of several corruptions: smoothing, motion blur, zooming, sampling, and plasma."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch.nn.functional import grid_sample
 from trainers.corruptions.chunk import Chunk
 
 Edge = Literal["nearest", "reflect"]
-"""As SciPy names them: the border pixel goes on for ever; or a mirror stands on the border pixel's outer edge."""
+"""SciPy's names: `nearest` repeats the border pixel, `reflect` mirrors at the border pixel's outer edge."""
 
 
 def smooth(images: Tensor, sigma: float, truncate: float = 4, edge: Edge = "nearest") -> Tensor:
@@ -22,7 +22,7 @@ def smooth(images: Tensor, sigma: float, truncate: float = 4, edge: Edge = "near
 
 
 def _smoothing(size: int, sigma: float, truncate: float, edge: Edge) -> Tensor:
-    """The filter along one axis as a matrix (size, size), so that it may be wider than the image."""
+    """The filter along one axis, as a matrix (size, size), so that it can be wider than the image."""
     radius = int(truncate * sigma + 0.5)
     taps = torch.arange(-radius, radius + 1, dtype=torch.float64)
     weights = torch.exp(-0.5 * (taps / max(sigma, 1e-9)) ** 2)
@@ -38,13 +38,13 @@ def _smoothing(size: int, sigma: float, truncate: float, edge: Edge) -> Tensor:
 
 
 def drag(images: Tensor, radius: float, sigma: float, degrees: Tensor) -> Tensor:
-    """Motion blur as ImageMagick has it: half a Gaussian of `2 radius + 1` taps along a line.
+    """Motion blur as in ImageMagick: half a Gaussian of `2 radius + 1` taps along a line.
 
     Args:
-        images: Shape (n, C, H, W); beyond their border the border pixel goes on.
+        images: Shape (n, C, H, W); border pixels are repeated outside.
         radius: Half the number of taps, in pixels.
-        sigma: Of the Gaussian, in pixels.
-        degrees: The direction for each image, shape (n,); 0 is horizontal.
+        sigma: Standard deviation of the Gaussian, in pixels.
+        degrees: Direction for each image, shape (n,); 0 is horizontal.
     """
     height, width = images.shape[2:]
     taps = torch.arange(2 * ceil(radius) + 1, dtype=torch.float64)
@@ -61,17 +61,17 @@ def drag(images: Tensor, radius: float, sigma: float, degrees: Tensor) -> Tensor
 
 
 def zoom(images: Tensor, factor: float) -> Tensor:
-    """The middle of images (n, C, H, W), enlarged to their size, pixel for pixel as published.
+    """Enlarge the centre of images (n, C, H, W) to their size, pixel for pixel as published.
 
-    The middle is cut out in whole pixels, enlarged corner to corner by linear interpolation to whole
-    pixels, and cut to size: below 1.5 / 32 pixels more, a factor does nothing.
+    The centre is cut out in whole pixels, enlarged by linear interpolation (corner to corner) to whole
+    pixels, and cropped. Because of this rounding, factors close to 1 change nothing in small images.
     """
     rows, columns = (_zooming(size, factor) for size in images.shape[2:])
     return rows @ images @ columns.T
 
 
 def _zooming(size: int, factor: float) -> Tensor:
-    """The enlargement along one axis as a matrix (size, size)."""
+    """The enlargement along one axis, as a matrix (size, size)."""
     kept = ceil(size / factor)
     enlarged = round(kept * factor)
     taken = torch.arange(size, dtype=torch.float64) + (enlarged - size) // 2
@@ -84,9 +84,9 @@ def _zooming(size: int, factor: float) -> Tensor:
 
 
 def at(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """Images (n, C, H, W) at fractional rows and columns (n, H, W), by linear interpolation.
+    """Sample images (n, C, H, W) at fractional rows and columns (n, H, W), by linear interpolation.
 
-    Outside, they are mirrored about the centre of the border pixel.
+    Outside, images are mirrored at the centre of the border pixel.
     """
     height, width = images.shape[2:]
     grid = torch.stack([2 * columns / (width - 1) - 1, 2 * rows / (height - 1) - 1], dim=3)
@@ -97,11 +97,11 @@ def plasma(chunk: Chunk, decay: float) -> Tensor:
     """Clouds by the diamond-square algorithm (Fournier et al., CACM 1982), in [0, 1], (n, 1, H, W).
 
     Args:
-        chunk: Whose size and chance to use.
-        decay: From one octave to the next, the published variation shrinks by `decay` squared.
+        chunk: Gives the size and the random draws.
+        decay: As in the published code, the variation shrinks by `decay` squared from one octave to the next.
     """
     height, width = chunk.size
-    side = 2 ** (max(height, width) - 1).bit_length()  # the algorithm halves it down to one
+    side = 2 ** (max(height, width) - 1).bit_length()  # a power of 2, because the algorithm halves it down to 1
     variation = 2 * chunk.uniform(side, side) - 1
     clouds = torch.zeros_like(variation)
     step = side
@@ -124,7 +124,7 @@ def plasma(chunk: Chunk, decay: float) -> Tensor:
 
 
 def stretched(fields: Tensor) -> Tensor:
-    """Each field of (n, H, W) from its own minimum and maximum to 0 and 1."""
+    """Scale each field of (n, H, W) linearly so that its minimum is 0 and its maximum 1."""
     low = fields.amin(dim=(1, 2), keepdim=True)
     high = fields.amax(dim=(1, 2), keepdim=True)
     return (fields - low) / (high - low)

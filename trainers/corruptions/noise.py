@@ -1,4 +1,4 @@
-"""Noise: every value for itself."""
+"""Noise, independent for every value."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ def gaussian_noise(chunk: Chunk, deviation: float) -> Tensor:
 
 
 def shot_noise(chunk: Chunk, photons: float) -> Tensor:
-    """Light is discrete: Poisson counts, with `photons` expected where the image is white."""
+    """Shot noise: Poisson counts, with `photons` expected where the image is white."""
     return chunk.each(lambda number, draw: torch.poisson(chunk.images[number] * photons, draw)) / photons
 
 
 def impulse_noise(chunk: Chunk, share: float) -> Tensor:
-    """Broken bits: this share of the values turns black or white, either with chance one half."""
+    """Broken bits: this share of the values becomes black or white, each with probability 1/2."""
     chance, value = chunk.uniform(2, *chunk.images.shape[1:]).unbind(1)
     return torch.where(chance < share, value.round(), chunk.images)

@@ -1,4 +1,4 @@
-"""Datasets: one file a family. A file added here is a plug-in added."""
+"""Datasets: one file per family. Adding a file here adds its plug-ins."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ class Images:
 
 @dataclass(frozen=True, eq=False)
 class Verification:
-    """Pairs to verify among m faces.
+    """Face pairs for a verification test: p pairs of m distinct faces.
 
-    `pixels` uint8 (m, C, H, W) are the distinct faces, `first` and `second` int64 (p,) the
-    places among them of each pair's faces, `genuine` bool (p,) whether they show one person, and
-    `identity` int64 (m,) whom each face shows, if that is known. `fold` int64 (p,) is the part
-    of the pairs that each belongs to, where they come in parts to be tested in turn.
+    `pixels` uint8 (m, C, H, W) are the faces; `first` and `second` int64 (p,) are each pair's rows
+    in `pixels`; `genuine` bool (p,) says whether a pair shows one person; `identity` int64 (m,) is
+    the person in each face, if known; `fold` int64 (p,) is each pair's cross-validation fold, if
+    the dataset defines folds.
     """
 
     pixels: NDArray[np.uint8]
@@ -64,13 +64,13 @@ class Labels:
 
 @dataclass(frozen=True, eq=False)
 class TrainTest:
-    """The official split of a dataset; row numbers of `test` are the sample ids."""
+    """The official split of a dataset; a sample's id is its row number in `test`."""
 
     train: Images
     test: Images
     classes: int
     pairs: Verification | None = None
-    """Pairs of images to verify, where the dataset brings some."""
+    """Pairs of images to verify, if they come with the dataset."""
 
     @property
     def labels(self) -> Labels:
@@ -79,20 +79,20 @@ class TrainTest:
 
 
 HASHED = 2**30
-"""Bytes of pixels a fingerprint reads of each split: about a second's work."""
+"""Bytes of pixels per split that a fingerprint reads, which takes about a second."""
 
 BLOCK = 1024
 """Images in memory at a time while hashing."""
 
 
 def fingerprint(images: TrainTest) -> str:
-    """Which images these are: 16 hex digits over shapes, pixels and labels of both splits.
+    """16 hex digits that identify the images, from shapes, pixels and labels of both splits.
 
-    Of pixels beyond `HASHED` bytes, every second, third … image is hashed, spread evenly.
+    If there are more than `HASHED` bytes of pixels, only every second, third, … image is hashed.
     """
     digest = hashlib.sha256()
     for split in (images.train, images.test):
-        # The shape keeps apart equal bytes cut up differently; the byte order is the same on every machine.
+        # The shape distinguishes equal bytes that are divided differently; "<i8" is the same on every machine.
         digest.update(repr(split.pixels.shape).encode())
         stride = -(-split.pixels.nbytes // HASHED) or 1
         for start in range(0, len(split), stride * BLOCK):
@@ -110,11 +110,11 @@ def digest_of(manifest: Mapping[str, str]) -> str:
 
 
 class MissingDataError(Exception):
-    """The files of a dataset are not where they should be; the message says what to do."""
+    """The files of a dataset are missing; the message says what to do."""
 
 
 class UnusableDataError(MissingDataError):
-    """The files are there, and as they are they make no dataset; the message says why, and what to do."""
+    """The files exist but cannot be used as a dataset; the message says why, and what to do."""
 
 
 def _one_or_more(value: Any) -> Any:
@@ -122,10 +122,10 @@ def _one_or_more(value: Any) -> Any:
 
 
 class Shift(Frozen):
-    """Test sets as they might be found in use: every corruption named, at every severity named."""
+    """Corrupted test sets, one for each combination of corruption and severity."""
 
     corruption: Annotated[tuple[Corruption, ...], BeforeValidator(_one_or_more), Field(min_length=1)] = CORRUPTIONS
-    """Families of ImageNet-C; all of them where none is named."""
+    """Corruptions of ImageNet-C; all of them by default."""
     severity: Annotated[
         tuple[Annotated[int, Field(ge=1, le=5)], ...], BeforeValidator(_one_or_more), Field(min_length=1)
     ] = (1, 2, 3, 4, 5)
@@ -133,24 +133,24 @@ class Shift(Frozen):
 
 
 class Dataset(Plugin, ABC):
-    """Labelled images with a fixed training and test split, whole or modified.
+    """Labelled images with a fixed training and test split, optionally modified.
 
-    Modifiers are the same for every dataset; drawn from (dataset, seed), in this order.
+    Every dataset has the same modifiers. They are drawn from (dataset, seed) and applied in the order below.
     """
 
     official: ClassVar[str | None] = None
-    """Of a published dataset, whose name fixes its content: the published checksums, or what else identifies it."""
+    """Identifies the content of a published dataset, by its published checksums, for example; None for other data."""
     classes: ClassVar[int] = 0
-    """How many classes a published dataset has; 0 where only the files tell."""
+    """Number of classes of a published dataset; 0 if only the files tell."""
 
     hold_out: tuple[Annotated[int, Field(ge=0)], ...] = ()
-    """Classes left out of training, whose test samples count as unknown. The others are renumbered."""
+    """Classes excluded from training; their test samples count as unknown. The other classes are renumbered."""
     train_fraction: float = Field(default=1.0, gt=0, le=1)
-    """Share of every class's training images to use."""
+    """Fraction of each class's training images to use."""
     imbalance: float = Field(default=1.0, ge=1)
-    """Training images of the first class over those of the last, falling exponentially between (Cui 2019)."""
+    """Ratio of training images of the first class to those of the last; exponential in between (Cui 2019)."""
     shift: Shift | None = None
-    """Corrupted copies of the test set on which the model is evaluated besides; training is untouched."""
+    """Corrupted copies of the test set, on which the model is also evaluated; training is not affected."""
 
     @abstractmethod
     def load(self, data_dir: Path) -> TrainTest:
@@ -160,12 +160,12 @@ class Dataset(Plugin, ABC):
             data_dir: Folder that holds (or receives) the dataset's files.
 
         Raises:
-            MissingDataError: The files are absent and could not be fetched.
+            MissingDataError: The files are missing and cannot be downloaded.
         """
 
     @abstractmethod
     def prepare(self, data_dir: Path) -> None:
-        """Make sure `load` will succeed: find the files, or download them once.
+        """Make sure that `load` will succeed: find the files, or download them once.
 
         Raises:
             MissingDataError: Neither is possible.
@@ -173,38 +173,38 @@ class Dataset(Plugin, ABC):
 
     @property
     def is_published(self) -> bool:
-        """Whether the name stands for a published dataset; never that of a class from outside this package."""
+        """Whether this is a published dataset; never true for a class from outside this package."""
         return self.official is not None and type(self).__module__.startswith(f"{__package__}.")
 
     @property
     def published_digest(self) -> str | None:
-        """The fixed digest of a published dataset."""
+        """The digest of a published dataset, known without its files."""
         return hashlib.sha256((self.official or "").encode()).hexdigest() if self.is_published else None
 
     def is_official(self, data_dir: Path) -> bool:
-        """Whether the name alone says what the images are.
+        """Whether the name alone determines the images.
 
         Args:
             data_dir: Folder that holds the dataset's files.
 
         Raises:
-            MissingDataError: The files are absent, and only they tell whether they are the published ones.
+            MissingDataError: The files are missing, and are needed to tell whether they are the published ones.
         """
         del data_dir
         return self.is_published
 
     def digest(self, data_dir: Path) -> str:
-        """What the data are, 64 hex digits; it differs wherever what `load` gives differs.
+        """64 hex digits that identify the data: they differ whenever the result of `load` differs.
 
-        By default over the files that `manifest` names. A dataset of one's own that implements neither has the arrays
-        hashed that it loads, on a machine that trains.
+        By default a hash of the files in `manifest`. If a dataset implements neither method, the arrays that it loads
+        are hashed, on a machine that trains.
 
         Args:
             data_dir: Folder that holds the dataset's files.
 
         Raises:
-            MissingDataError: The files are absent.
-            NotImplementedError: Only the arrays tell.
+            MissingDataError: The files are missing.
+            NotImplementedError: The digest can only be computed from the arrays.
         """
         if self.published_digest is not None and self.is_official(data_dir):
             return self.published_digest
@@ -213,36 +213,37 @@ class Dataset(Plugin, ABC):
         raise NotImplementedError(data_dir)
 
     def manifest(self, data_dir: Path) -> dict[str, str] | None:
-        """SHA-256 of each file that `load` reads, by its name; None where the dataset has no files to name.
+        """SHA-256 of each file that `load` reads, by file name; None if the dataset has no files.
 
         Args:
             data_dir: Folder that holds the dataset's files.
 
         Raises:
-            MissingDataError: The files are absent.
+            MissingDataError: The files are missing.
         """
         del data_dir
         return None
 
     def find(self, data_dir: Path) -> None:
-        """Look for the files, and fetch, decode or write none; how good they are is for `prepare` to say.
+        """Check that the files exist, without downloading, decoding or writing; `prepare` checks their content.
 
         Raises:
-            MissingDataError: They are absent.
-            NotImplementedError: This dataset offers no way to look.
+            MissingDataError: They are missing.
+            NotImplementedError: This dataset cannot check.
         """
         raise NotImplementedError(data_dir)
 
     def labels(self, data_dir: Path) -> Labels:
-        """The labels of both splits as `load` gives them, without reading any image: optional.
+        """The labels of both splits, as in `load`, but without reading any image; optional.
 
-        A plan counts by them whether the batch fits, say. Without them a launch loads the images to count.
+        Planning uses them, for example to check that there are enough images for a batch. Without this method, a
+        launch loads the images to count them.
 
         Args:
             data_dir: Folder that holds the dataset's files.
 
         Raises:
-            MissingDataError: The files are absent; an UnusableDataError where they make no dataset.
-            NotImplementedError: This dataset offers no way to know.
+            MissingDataError: The files are missing; UnusableDataError if they cannot be used as a dataset.
+            NotImplementedError: This dataset cannot tell without loading.
         """
         raise NotImplementedError(data_dir)

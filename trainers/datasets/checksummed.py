@@ -1,4 +1,4 @@
-"""Official files that are known by their MD5 sums and read by torchvision's own loader."""
+"""Official files, identified by their MD5 sums and read by torchvision's loader."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Checksummed(Downloaded, ABC):
-    """Files that count as present while their bytes are the official ones."""
+    """Files that count as present only if their bytes are the official ones."""
 
     @abstractmethod
     def _official(self) -> Any:  # torchvision is imported late, and has no types
@@ -32,6 +32,6 @@ class Checksummed(Downloaded, ABC):
     def _present(self, data_dir: Path) -> bool:
         from torchvision.datasets.utils import check_integrity
 
-        # Intact, not just there: a file cut short would train on less.
+        # Check the content too: training would silently use fewer images of a truncated file.
         folder = data_dir / self.folder
         return all(check_integrity(folder / file, md5) for file, md5 in self._checksums().items())

@@ -1,4 +1,4 @@
-"""CIFAR-10 and CIFAR-100, kept in pickled batches."""
+"""CIFAR-10 and CIFAR-100, stored in pickled batches."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class _CIFAR(Downloaded, ABC):
     def _present(self, data_dir: Path) -> bool:
         from torchvision.datasets.utils import check_integrity
 
-        # Intact, not just there: pickles are executed, and a batch cut short would train on less.
+        # Check the content too: pickles can run code, and training would silently use fewer images of a truncated file.
         folder = data_dir / self.folder
         return all(check_integrity(folder / file, md5) for file, md5 in self._checksums().items())
 
@@ -46,7 +46,7 @@ class _CIFAR(Downloaded, ABC):
         official = self._official()
         archive = data_dir / official.filename
         if archive.is_file():
-            # torchvision unpacks an intact archive without asking the network.
+            # torchvision unpacks an intact archive without network access.
             shutil.copy(archive, root)
         official(root, download=True)
 
@@ -85,6 +85,6 @@ class CIFAR100(_CIFAR):
 def _images(split: Any) -> Images:
     import numpy as np
 
-    # torchvision keeps a (n, H, W, C) view of the file's (n, C, H, W); this undoes it without a copy.
+    # torchvision gives a (n, H, W, C) view of the file's (n, C, H, W); this undoes it without a copy.
     pixels = np.ascontiguousarray(split.data.transpose(0, 3, 1, 2))
     return Images(pixels, np.asarray(split.targets, np.int64))

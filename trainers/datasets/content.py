@@ -1,4 +1,4 @@
-"""What a data set holds, as a digest: another digest is other data, and so another cell."""
+"""The content of a dataset as a digest: another digest means other data, and therefore another cell."""
 
 from __future__ import annotations
 
@@ -21,40 +21,40 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Content:
-    """What is known of a data set's content."""
+    """What is known about a dataset's content."""
 
     digest: str | None
-    """64 hex digits; None where nobody here knows it."""
+    """64 hex digits; None if it is not known on this machine."""
     manifest: Mapping[str, str] | None = None
-    """SHA-256 of each file by its name, and of how they are arranged, where the data set consists of files."""
+    """SHA-256 of each file by name, and of their arrangement, if the dataset consists of files."""
     recorded: float | None = None
-    """When this was so, in seconds since 1970, where the data are not here to be asked."""
+    """If the data are not on this machine: when the digest was recorded, in seconds since 1970."""
     by_cells: bool = False
-    """Whether only cells that were trained on it tell so."""
+    """Whether the digest is known only from cells that were trained on the data."""
     needs_loading: bool = False
-    """Whether only the arrays tell what the data hold now, which a launch loads and others do not."""
+    """Whether the current digest can only be computed from the arrays, which only a launch loads."""
 
 
 class ArraysError(Exception):
-    """Only the arrays that a data set loads tell what it holds."""
+    """The digest can only be computed from the arrays that the dataset loads."""
 
 
 class ChangedDataError(Exception):
-    """The data are not those that a cell was planned for."""
+    """The data differ from those that a cell was planned for."""
 
 
 def content(dataset: Dataset, data_dir: Path, data: TrainTest | None = None) -> Content | None:
-    """What a data set holds now; None where its name says so already.
+    """The current content of a dataset; None if the name already determines it.
 
     Args:
-        dataset: The data set.
+        dataset: The dataset.
         data_dir: Folder that holds its files.
-        data: What it has loaded, for data sets of which nothing else tells.
+        data: The loaded arrays, for datasets whose digest can only be computed from them.
 
     Raises:
-        MissingDataError: The files are not here.
-        ArraysError: It has to be loaded first.
-        ValueError: Its own `digest` gives something else than 64 hex digits.
+        MissingDataError: The files are missing.
+        ArraysError: The dataset must be loaded first.
+        ValueError: The dataset's `digest` does not return 64 hex digits.
     """
     if dataset.is_official(data_dir):
         return None
@@ -71,7 +71,7 @@ def content(dataset: Dataset, data_dir: Path, data: TrainTest | None = None) -> 
 
 
 def _is_told(kind: type[Dataset]) -> bool:
-    """Whether `digest` or `manifest` speaks for what `load` reads: not where a heir reads something else."""
+    """Whether `digest` or `manifest` describes what `load` reads; not if a subclass overrides `load` alone."""
 
     def distance(method: str) -> int:
         return next(place for place, each in enumerate(kind.__mro__) if method in vars(each))
@@ -80,7 +80,7 @@ def _is_told(kind: type[Dataset]) -> bool:
 
 
 def arrays_digest(data: TrainTest) -> str:
-    """SHA-256 over all that a data set gives: pixels, labels, classes, and pairs where it brings some."""
+    """SHA-256 over everything that a dataset loads: pixels, labels, classes, and pairs if there are any."""
     whole = hashlib.sha256(str(data.classes).encode())
     arrays = [data.train.pixels, data.train.labels, data.test.pixels, data.test.labels]
     if data.pairs is not None:
@@ -96,7 +96,7 @@ BLOCK = 1024
 
 
 def _parts(array: NDArray[np.generic]) -> Iterator[bytes]:
-    # The shape keeps apart equal bytes cut up differently; the byte order is the same on every machine.
+    # The shape distinguishes equal bytes that are divided differently; the byte order is fixed for all machines.
     yield f"{array.shape}{array.dtype.newbyteorder('<').str}".encode()
     for start in range(0, len(array), BLOCK):
         block = array[start : start + BLOCK]

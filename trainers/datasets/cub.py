@@ -1,4 +1,4 @@
-"""Caltech-UCSD Birds, in the folders of its archive."""
+"""Caltech-UCSD Birds, in the layout of its archive."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LISTS = ("images.txt", "image_class_labels.txt", "train_test_split.txt")
 class CUB200(Decoded):
     """CUB-200-2011: 11 788 photographs of birds, 200 classes (Wah et al. 2011).
 
-    The official split of `train_test_split.txt`; both parts in the order of `images.txt`,
+    The official split of `train_test_split.txt`. Both splits are in the order of `images.txt`;
     class 1 of `image_class_labels.txt` is label 0.
     """
 
@@ -50,7 +50,7 @@ class CUB200(Decoded):
 
 
 def _column(path: Path, images: dict[str, str]) -> NDArray[np.int64]:
-    """The number that a list gives each image, in the order of the images: int64 (n,)."""
+    """The number of each image in a list, in the order of the images, int64 (n,)."""
     import numpy as np
 
     value = {number: value for number, value, *_ in rows(path, 2)}

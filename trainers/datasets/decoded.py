@@ -1,8 +1,8 @@
-"""Datasets of encoded images, decoded once a machine into bytes that are mapped, not read, into memory.
+"""Datasets of encoded images, decoded once per machine into a file that is memory-mapped.
 
-The bytes of a split lie in one file `NAME-SPLIT-KEY.npy`, uint8 (n, C, H, W); `mapped`
-says where. KEY hashes the size, the channels, and the SHA-256 of each image's bytes: another
-choice or a changed image is another file. Every image is hashed once more when it is decoded.
+The pixels of a split are in one file `NAME-SPLIT-KEY.npy`, uint8 (n, C, H, W), in the folder given
+by `mapped`. KEY is a hash of the size, the channels, and the SHA-256 of each image's file, so other
+choices or changed images give another file. Each image is hashed again when it is decoded.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 FORMAT = 1
-"""Raised when `decode` gives other pixels, so that those of an older version are left alone."""
+"""Raise this when `decode` changes its pixels, so that files of older versions are not used."""
 
 BATCH = 256
-"""How many decoded images are in memory at a time: 40 MB of colour at 224 pixels."""
+"""Decoded images in memory at a time: 40 MB in colour at 224 pixels."""
 
 Opener = Callable[[], "Image"]
 
 
 class Picture(NamedTuple):
-    """An image still encoded: its row in the split, what messages call it, and how to open it."""
+    """An encoded image: its row in the split, its name in messages, and a function that opens it."""
 
     row: int
     name: str
@@ -51,7 +51,7 @@ class Picture(NamedTuple):
 
 
 class Encoded(ABC):
-    """The images of one split before decoding: `files` of `folder`, and the labels, int64 (n,)."""
+    """The images of one split before decoding, in files of `folder`, and their labels, int64 (n,)."""
 
     folder: Path
     labels: NDArray[np.int64]
@@ -67,21 +67,21 @@ class Encoded(ABC):
 
     @abstractmethod
     def texts(self, hashes: Mapping[str, str]) -> Iterator[str]:
-        """Texts that differ whenever the images or their order do, given the hash of each file."""
+        """Texts that differ whenever the images or their order differ, given the hash of each file."""
 
     @abstractmethod
     def pictures(self, hashes: Mapping[str, str]) -> Iterator[Picture]:
-        """Each image once, in whatever order is fastest to read; files must have these hashes when they are read."""
+        """Each image once, in the order that is fastest to read; files are checked against these hashes."""
 
     def arrangement(self) -> str:
-        """SHA-256 of the order of the files and of the labels, which files' names and bytes need not tell."""
+        """SHA-256 of the order of the files and the labels, which may not follow from the files themselves."""
         names = "\0".join(self.files).encode(errors="surrogateescape")
         return hashlib.sha256(names + b"\0" + self.labels.astype("<i8").tobytes()).hexdigest()
 
 
 @dataclass(frozen=True, eq=False)
 class Files(Encoded):
-    """One file an image: `names` relative to `folder`, in the order of the rows."""
+    """One file per image: `names` relative to `folder`, in the order of the rows."""
 
     folder: Path
     names: Sequence[str]
@@ -104,7 +104,7 @@ class Files(Encoded):
     def pictures(self, hashes: Mapping[str, str]) -> Iterator[Picture]:
         """The files in the order of the rows."""
         for row, name in enumerate(self.names):
-            path = os.path.join(self.folder, name)  # noqa: PTH118  # a million Paths take seconds to make
+            path = os.path.join(self.folder, name)  # noqa: PTH118  # creating a million Paths takes seconds
             yield Picture(row, path, partial(_image, path, hashes[name]))
 
 
@@ -138,9 +138,9 @@ class Splits(NamedTuple):
 
 
 class Decoded(Sized, ABC):
-    """Encoded images, each scaled so that its shorter side is `size` and cut square around its centre.
+    """Encoded images, each scaled so that its shorter side is `size`, then cropped to a square at its centre.
 
-    The same pixels as torchvision's `Resize(size)` and `CenterCrop(size)` of a Pillow image give.
+    The pixels are those of torchvision's `Resize(size)` and `CenterCrop(size)` applied to a Pillow image.
     """
 
     size: int = Field(default=224, ge=1)
@@ -149,14 +149,14 @@ class Decoded(Sized, ABC):
     """3 for colour, 1 for grey."""
 
     def load(self, data_dir: Path) -> TrainTest:
-        """Both splits; pixels uint8 (n, C, size, size), mapped from a file that is written once a machine.
+        """Both splits; pixels uint8 (n, C, size, size), mapped from a file that is written once per machine.
 
         Args:
             data_dir: Folder that holds the dataset's files.
 
         Raises:
-            MissingDataError: Files are absent or no images, or there is no room for the decoded ones.
-            ValueError: There are fewer images than a size asks for.
+            MissingDataError: Files are missing or not images, or the disk is too small for the decoded ones.
+            ValueError: There are fewer images than `train_size` or `test_size`.
         """
         splits = self._splits(data_dir)
         train, test = (
@@ -165,18 +165,18 @@ class Decoded(Sized, ABC):
         return TrainTest(train, test, splits.classes)
 
     def prepare(self, data_dir: Path) -> None:
-        """Find the files and decode them, so that a bad one is known before anything trains.
+        """Find the files and decode them, so that damaged ones are found before training starts.
 
         Raises:
-            MissingDataError: Files are absent or no images, or there is no room for the decoded ones.
+            MissingDataError: Files are missing or not images, or the disk is too small for the decoded ones.
         """
         self.load(data_dir)
 
     def find(self, data_dir: Path) -> None:
-        """Look for the files of both splits without decoding any.
+        """Check that the files of both splits exist, without decoding any.
 
         Raises:
-            MissingDataError: They are absent.
+            MissingDataError: They are missing.
         """
         self._splits(data_dir)
 
@@ -184,8 +184,8 @@ class Decoded(Sized, ABC):
         """The labels of both splits, from the names of the files or a column of labels.
 
         Raises:
-            MissingDataError: Files are absent; an UnusableDataError where they make no dataset.
-            ValueError: There are fewer images than a size asks for.
+            MissingDataError: Files are missing; UnusableDataError if they cannot be used as a dataset.
+            ValueError: There are fewer images than `train_size` or `test_size`.
         """
         splits = self._splits(data_dir)
         train = splits.train.labels
@@ -197,18 +197,18 @@ class Decoded(Sized, ABC):
         )
 
     def is_official(self, data_dir: Path) -> bool:
-        """Whether these are as many images as were published; raises as `find` does."""
+        """Whether there are as many images as were published; raises as `find` does."""
         if not self.is_published:
             return False
         splits = self._splits(data_dir)
         return [len(splits.train.labels), len(splits.test.labels)] == [self.train_images, self.test_images]
 
     def manifest(self, data_dir: Path) -> dict[str, str]:
-        """SHA-256 of each image's file, `train/NAME` and `test/NAME`, and as `train` and `test` of their arrangement.
+        """SHA-256 of each file (`train/NAME`, `test/NAME`) and of the arrangement of each split (`train`, `test`).
 
         Raises:
-            MissingDataError: Files are absent.
-            ValueError: There are fewer images than a size asks for.
+            MissingDataError: Files are missing.
+            ValueError: There are fewer images than `train_size` or `test_size`.
         """
         found: dict[str, str] = {}
         for split, images in self._chosen(self._splits(data_dir)):
@@ -218,8 +218,8 @@ class Decoded(Sized, ABC):
         return found
 
     def _chosen(self, splits: Splits) -> Iterator[tuple[str, Encoded]]:
-        """The images of both splits that are used."""
-        # Chosen before decoding: a thousand images of ImageNet cost a thousand decodings.
+        """The images of both splits after `train_size` and `test_size`."""
+        # Select before decoding: a thousand images of ImageNet then need only a thousand decodings.
         for split, images, size in (("train", splits.train, self.train_size), ("test", splits.test, self.test_size)):
             if not len(images.labels):
                 raise MissingDataError(f"No data for '{self.name}': its {split} split lists no images.")
@@ -230,27 +230,27 @@ class Decoded(Sized, ABC):
 
     @abstractmethod
     def _splits(self, data_dir: Path) -> Splits:
-        """Find the images of both splits, all of them, in an order that never changes.
+        """Find all images of both splits, in an order that never changes.
 
         Raises:
-            MissingDataError: They are not there.
+            MissingDataError: They are missing.
         """
 
 
 def pixels(images: Encoded, name: str, size: int, channels: int, data_dir: Path) -> NDArray[np.uint8]:
-    """The decoded images, uint8 (n, C, size, size): a memory map, decoded now if never before.
+    """The decoded images, uint8 (n, C, size, size), as a memory map; decoded now if not done before.
 
-    Writing to the array changes no file.
+    Writing to the array does not change the file.
 
     Args:
-        images: What to decode.
-        name: How the file's name begins.
+        images: The images to decode.
+        name: Start of the file's name.
         size: Side of the square images in pixels.
         channels: 3 for colour, 1 for grey.
         data_dir: Folder that holds `.decoded`.
 
     Raises:
-        MissingDataError: A file is absent or no image, or there is no room for the decoded ones.
+        MissingDataError: A file is missing or not an image, or the disk is too small for the decoded ones.
     """
     about = f"{FORMAT} {size} {channels}"
     known = hashes(images.folder, images.files, data_dir)
@@ -269,10 +269,10 @@ def _write(pictures: Iterator[Picture], shape: tuple[int, ...], paths: Sequence[
 
 
 def _decode_into(pictures: Iterator[Picture], path: Path, shape: tuple[int, ...]) -> None:
-    """Write the array file piece by piece, so that memory holds a batch whatever the file's size."""
+    """Write the array file batch by batch, so that memory use does not depend on its size."""
     import numpy as np
 
-    # Threads, because Pillow lets others run while it decodes.
+    # Threads suffice, because Pillow releases the GIL while it decodes.
     with path.open("wb") as file, ThreadPoolExecutor(os.cpu_count()) as pool:
         np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
         start = file.tell()
@@ -288,7 +288,7 @@ def _decoded(picture: Picture, shape: tuple[int, ...]) -> NDArray[np.uint8]:
         return decode(picture.open, size=shape[-1], channels=shape[1])
     except MissingDataError:
         raise
-    except Exception as error:  # damaged files make Pillow's decoders raise whatever they like
+    except Exception as error:  # Pillow's decoders can raise anything on damaged files
         raise MissingDataError(
             f"{picture.name} is no image that can be decoded ({error}). Replace it, or take it out of the dataset."
         ) from error
@@ -297,10 +297,10 @@ def _decoded(picture: Picture, shape: tuple[int, ...]) -> NDArray[np.uint8]:
 def decode(open_image: Opener, *, size: int, channels: int) -> NDArray[np.uint8]:
     """One image as bytes, uint8 (C, size, size); 16-bit levels keep their upper 8 bits.
 
-    Turns noted in a photograph's EXIF data are not carried out, as nowhere in torchvision.
+    EXIF rotation is ignored, as everywhere in torchvision.
 
     Raises:
-        ValueError: The pixels have 32 bits a channel, whose range is not known.
+        ValueError: The pixels have 32 bits per channel, whose range is unknown.
         OSError: It is damaged.
     """
     import numpy as np
@@ -310,7 +310,7 @@ def decode(open_image: Opener, *, size: int, channels: int) -> NDArray[np.uint8]
         if opened.mode in {"I", "F"}:
             raise ValueError(f"32-bit pixels of mode {opened.mode}; 8 or 16 bits are expected")
         if opened.mode.startswith("I;16"):
-            # Pillow would cut all levels above 255 off.
+            # Pillow would clip all levels above 255.
             opened = Image.fromarray((np.asarray(opened) >> 8).astype(np.uint8))  # noqa: PLW2901  # the same image
         image = opened.convert("RGB" if channels == 3 else "L")  # noqa: PLR2004  # three channels are RGB
     array = np.asarray(_square(image, size))

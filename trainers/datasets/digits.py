@@ -1,4 +1,4 @@
-"""Handwritten digits that come with scikit-learn: no files, no network, seconds to train on."""
+"""Handwritten digits that come with scikit-learn: no download, and training takes seconds."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 from trainers.datasets import Dataset, Images, Labels, MissingDataError, TrainTest
 
 TRAIN_IMAGES = 1000
-"""Where the file is cut. It is ordered by writer, so a cut in file order tests on unseen hands:
-one writer at most stands on both sides. A shuffled cut would test on hands already seen."""
+"""Where the file is split. It is ordered by writer, so a split in file order tests on unseen writers, and at most
+one writer is in both parts. A shuffled split would test on writers seen in training."""
 
 
 class Digits(Dataset):
@@ -23,13 +23,13 @@ class Digits(Dataset):
     name = "digits"
     classes = 10
     official = "914ff5182cd7c0b85584989a5f0b09ef499a9ad7cc26a2c3898920228616b100"
-    """What `arrays_digest` gives for them."""
+    """Their `arrays_digest`."""
 
     def load(self, data_dir: Path) -> TrainTest:
-        """Both splits; pixels uint8 (n, 1, 8, 8), the grey levels 0..16 spread over 0..255.
+        """Both splits; pixels uint8 (n, 1, 8, 8), with grey levels 0..16 scaled to 0..255.
 
         Raises:
-            MissingDataError: scikit-learn is not installed, or brings other images.
+            MissingDataError: scikit-learn is not installed, or has other images.
         """
         self.prepare(data_dir)
         import numpy as np
@@ -49,7 +49,7 @@ class Digits(Dataset):
         return found
 
     def labels(self, data_dir: Path) -> Labels:
-        """The labels of both splits, from scikit-learn's own file, because importing it takes a second.
+        """The labels of both splits, read from scikit-learn's file, because importing scikit-learn takes a second.
 
         Raises:
             MissingDataError: scikit-learn is not installed.

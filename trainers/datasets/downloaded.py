@@ -1,8 +1,8 @@
-"""Datasets whose official files are looked for first, and downloaded once if need be.
+"""Datasets whose official files are downloaded once if they are not found.
 
-What `Downloaded` reads out of them lies from then on in `NAME-SPLIT-KEY.npy`, uint8
-(n, C, H, W), and `NAME-SPLIT-labels-KEY.npy`, int64 (n,), both splits whole; `mapped`
-says where. KEY hashes the SHA-256 of each official file.
+`Downloaded` reads both splits once and keeps them in `NAME-SPLIT-KEY.npy`, uint8
+(n, C, H, W), and `NAME-SPLIT-labels-KEY.npy`, int64 (n,), in the folder given by
+`mapped`. KEY is a hash of the SHA-256 of each official file.
 """
 
 from __future__ import annotations
@@ -30,42 +30,42 @@ if TYPE_CHECKING:
 __all__ = ["STALL_SECONDS", "Downloaded", "Fetched", "fixed_order"]
 
 FORMAT = 1
-"""Raised when `_read` gives other arrays, so that those of an older version are left alone."""
+"""Raise this when `_read` changes its arrays, so that files of older versions are not used."""
 
 STALL_SECONDS = 5.0
-"""A server silent for so long counts as unreachable."""
+"""A server that sends nothing for this long counts as unreachable."""
 
 
 class Fetched(Dataset, ABC):
-    """Official files in the data folder, fetched through torchvision where they are absent."""
+    """Official files in the data folder, downloaded by torchvision if they are missing."""
 
     folder: ClassVar[str]
-    """Where the files lie, relative to the data folder."""
+    """The folder of the files, relative to the data folder."""
     alternatives: ClassVar[str] = "Put the files there, pass --data-dir, or use 'digits', which needs none."
-    """What a user without network can do."""
+    """What a user without a network can do."""
 
     def prepare(self, data_dir: Path) -> None:
-        """Find the files, or download them; any number of processes may call this at once.
+        """Find the files, or download them; several processes may call this at once.
 
         Raises:
-            MissingDataError: The files are absent and could not be fetched.
+            MissingDataError: The files are missing and cannot be downloaded.
         """
-        # Looked for before locking, so that a read-only data folder works.
+        # Look before locking, so that a read-only data folder works.
         if self._present(data_dir):
             return
         try:
             with _sole_process(data_dir, self.name):
-                # Another process may have fetched them while this one waited.
+                # Another process may have downloaded them while this one waited for the lock.
                 if not self._present(data_dir):
                     self._fetch(data_dir)
         except (OSError, RuntimeError, HTTPException) as error:
             raise MissingDataError(self._advice(data_dir, error)) from error
 
     def find(self, data_dir: Path) -> None:
-        """Look for the files without fetching any.
+        """Check that the files exist, without downloading.
 
         Raises:
-            MissingDataError: They are absent.
+            MissingDataError: They are missing.
         """
         if not self._present(data_dir):
             raise MissingDataError(
@@ -74,7 +74,7 @@ class Fetched(Dataset, ABC):
             )
 
     def _fetch(self, data_dir: Path) -> None:
-        # Downloaded beside and moved file by file, so that none is ever seen half written.
+        # Download to another folder and move file by file, so that no process sees a partial file.
         with tempfile.TemporaryDirectory(dir=data_dir, prefix=f".{self.name}-") as beside:
             with _quiet_and_impatient():
                 self._download(Path(beside), data_dir)
@@ -86,7 +86,7 @@ class Fetched(Dataset, ABC):
             Path(beside, self.folder, file).replace(data_dir / self.folder / file)
 
     def _advice(self, data_dir: Path, error: Exception) -> str:
-        # torchvision lists every mirror it tried; the last line is the last one's reason.
+        # torchvision lists every mirror that it tried; the last line is the reason of the last one.
         reason = (str(error).strip() or type(error).__name__).splitlines()[-1].strip("<>")
         return (
             f"No data for '{self.name}': expected {self._expected(data_dir)}, "
@@ -99,7 +99,7 @@ class Fetched(Dataset, ABC):
 
     @abstractmethod
     def _expected(self, data_dir: Path) -> str:
-        """Which files were looked for and where, to be read after 'expected'."""
+        """The files and where they should be, to follow 'expected' in a message."""
 
     @abstractmethod
     def _present(self, data_dir: Path) -> bool:
@@ -107,23 +107,23 @@ class Fetched(Dataset, ABC):
 
     @abstractmethod
     def _download(self, root: Path, data_dir: Path) -> None:
-        """Leave the files in `root / folder`; an archive in `data_dir` may save the network."""
+        """Put the files into `root / folder`; use an archive in `data_dir` instead of the network if there is one."""
 
 
 class Downloaded(Fetched, Sized, ABC):
-    """Fetched files that are read once a machine; from then on, their images are mapped into memory.
+    """Downloaded files that are read once per machine; afterwards their images are memory-mapped.
 
-    Where nothing can be written, each process reads them into its own memory.
+    If no folder is writable, each process reads them into its own memory.
     """
 
     classes: ClassVar[int] = 10
 
     def load(self, data_dir: Path) -> TrainTest:
-        """Both splits; pixels uint8 (n, C, H, W), rows in subset order where a size is given.
+        """Both splits; pixels uint8 (n, C, H, W), in subset order if a size is given.
 
         Raises:
-            MissingDataError: The files are absent and could not be fetched, or damaged.
-            ValueError: The files hold fewer images than a size asks for.
+            MissingDataError: The files are damaged, or missing and cannot be downloaded.
+            ValueError: The files hold fewer images than `train_size` or `test_size`.
         """
         train, test = self._whole(data_dir)
         return TrainTest(
@@ -133,10 +133,10 @@ class Downloaded(Fetched, Sized, ABC):
         )
 
     def _whole(self, data_dir: Path) -> tuple[Images, Images]:
-        with contextlib.suppress(MissingDataError):  # not fetched yet
+        with contextlib.suppress(MissingDataError):  # not downloaded yet
             if (known := mapped.find(self._arrays(data_dir), data_dir)) is not None:
                 return _images(known)
-        # Checked after looking, because checksums read the files whole.
+        # Prepare only after looking for the arrays, because checksums read the whole files.
         self.prepare(data_dir)
         read = functools.cache(functools.partial(self._read, data_dir))
         try:
@@ -146,7 +146,7 @@ class Downloaded(Fetched, Sized, ABC):
             return read()
 
     def _arrays(self, data_dir: Path) -> list[str]:
-        """The names of the files in which both splits are mapped."""
+        """The names of the array files of both splits."""
         known = [hashes(path.parent, [path.name], data_dir)[path.name] for path in self._originals(data_dir)]
         end = f"{mapped.key([str(FORMAT), *known])}.npy"
         return [f"{self.name}-{part}-{end}" for part in ("train", "train-labels", "test", "test-labels")]
@@ -155,7 +155,7 @@ class Downloaded(Fetched, Sized, ABC):
         """The files that `_read` reads.
 
         Raises:
-            MissingDataError: They are absent, if that has to be known to name them.
+            MissingDataError: They are missing, if their names depend on what is found.
         """
         return [data_dir / self.folder / file for file in self._files()]
 
@@ -172,7 +172,7 @@ def _images(arrays: Sequence[NDArray[Any]]) -> tuple[Images, Images]:
     import numpy as np
 
     train, train_labels, test, test_labels = arrays
-    # Labels are copied, because they are small and everywhere else plain arrays.
+    # Labels are copied, because they are small and plain arrays everywhere else.
     return Images(train, np.array(train_labels)), Images(test, np.array(test_labels))
 
 
@@ -182,7 +182,7 @@ def _write(splits: tuple[Images, Images], paths: Sequence[Path]) -> None:
     arrays = [array for split in splits for array in (split.pixels, split.labels)]
     mapped.check_room(paths[0].parent, sum(array.nbytes for array in arrays), f"{sum(map(len, splits))} of them")
     for path, array in zip(paths, arrays, strict=True):
-        with path.open("wb") as file:  # given its name alone, NumPy would append to it
+        with path.open("wb") as file:  # given a name, NumPy would append .npy to it
             np.save(file, array)
 
 
@@ -197,7 +197,7 @@ def _sole_process(data_dir: Path, name: str) -> Generator[None]:
 
 @contextlib.contextmanager
 def _quiet_and_impatient() -> Generator[None]:
-    # torchvision offers neither a timeout nor a way to switch its progress bars off.
+    # torchvision has no option for a timeout or for switching off its progress bars.
     patience = socket.getdefaulttimeout()
     socket.setdefaulttimeout(STALL_SECONDS)
     try:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Pair(NamedTuple):
-    """Two files of faces, relative to the folder of people; `genuine` if they show one person."""
+    """Two face images, relative to the folder of people; `genuine` if they show one person."""
 
     file_a: str
     file_b: str
@@ -30,11 +30,11 @@ class Pair(NamedTuple):
 
 
 class Faces(OwnFolders):
-    """Faces of your own: an image folder, a folder of faces, and pairs of these to verify as in LFW.
+    """Your own faces: an image folder of people, and pairs of faces to verify as in LFW.
 
     PATH/train/PERSON/IMAGE and PATH/test/PERSON/IMAGE as for `image_folder`. `pairs` lists
-    pairs in the format of LFW's `pairs.txt` (Huang et al. 2007); person A's fourth image
-    is A/A_0004, with any ending of an image, in the folder `pair_images`.
+    pairs in the format of LFW's `pairs.txt` (Huang et al. 2007). Person A's fourth image is
+    A/A_0004, with any image extension, in the folder `pair_images`.
     """
 
     name = "faces"
@@ -43,30 +43,30 @@ class Faces(OwnFolders):
     size: int = Field(default=112, ge=1)
     """Side of the square images, in pixels."""
     pairs: str = Field(default="pairs.txt", min_length=1)
-    """The file of pairs, absolute or relative to `path`."""
+    """The file that lists the pairs, absolute or relative to `path`."""
     pair_images: str = Field(default="test", min_length=1)
-    """The folder of people whom the pairs name, absolute or relative to `path`; they need not be in train or test."""
+    """The folder of the people in the pairs, absolute or relative to `path`; they need not be in train or test."""
 
     def prepare(self, data_dir: Path) -> None:
         """Find the images and the pairs, and decode both.
 
         Raises:
-            MissingDataError: Files are absent, or no images, or a line of the pairs is wrong.
+            MissingDataError: Files are missing or not images, or a line of the pairs is wrong.
         """
         super().prepare(data_dir)
         self.verification(data_dir)
 
     def find(self, data_dir: Path) -> None:
-        """Look for the images and for those that the pairs name.
+        """Check that the images exist, and those of the pairs.
 
         Raises:
-            MissingDataError: Files are absent, or a line of the pairs is wrong.
+            MissingDataError: Files are missing, or a line of the pairs is wrong.
         """
         super().find(data_dir)
         self._paired(data_dir)
 
     def manifest(self, data_dir: Path) -> dict[str, str]:
-        """Besides both splits the file of pairs, and the images that it names, by the parameters' folders."""
+        """The files of both splits, the file of pairs, and the images that it names."""
         _, _, images = self._paired(data_dir)
         file = self._root(data_dir) / Path(self.pairs).expanduser()
         faces = hashes(images.folder, images.files, data_dir)
@@ -81,10 +81,10 @@ class Faces(OwnFolders):
         return replace(super().load(data_dir), pairs=self.verification(data_dir))
 
     def verification(self, data_dir: Path) -> Verification:
-        """The pairs and their faces, whatever the sizes of the splits.
+        """The pairs and their faces; `train_size` and `test_size` do not affect them.
 
         Raises:
-            MissingDataError: The file of pairs or one of its images is absent, or a line is wrong.
+            MissingDataError: The file of pairs or one of its images is missing, or a line is wrong.
         """
         import numpy as np
 
@@ -102,7 +102,7 @@ class Faces(OwnFolders):
         )
 
     def _paired(self, data_dir: Path) -> tuple[Sequence[Pair], Sequence[str], Files]:
-        """The pairs, the distinct faces in them, and the files of these."""
+        """The pairs, their distinct faces, and the files of these faces."""
         import numpy as np
 
         root = self._root(data_dir)
@@ -118,16 +118,16 @@ class Faces(OwnFolders):
 def read_pairs(path: Path) -> list[Pair]:
     """The pairs in a file of LFW's format, in file order (http://vis-www.cs.umass.edu/lfw).
 
-    The first line has the number of folds, if any, and that of genuine and of impostor
-    pairs in each; then comes a line a pair: `name i j` for images i and j of one person,
-    `name1 i name2 j` for two. Image 4 of A is the file `A/A_0004.jpg`.
+    The first line has the number of folds (optional) and the number of genuine and of impostor
+    pairs in each. Then there is one line per pair: `name i j` for images i and j of one person,
+    `name1 i name2 j` for images of two. Image 4 of A is the file `A/A_0004.jpg`.
 
     Args:
         path: The file; fields are separated by tabs, or by blanks in lines without a tab.
 
     Raises:
-        MissingDataError: It cannot be read, a line is wrong (the message says which),
-            or there are more or fewer pairs than the first line says.
+        MissingDataError: It cannot be read, a line is wrong (the message says which one),
+            or the number of pairs is not that of the first line.
     """
     header, *rest = lines(path) or [""]
     expected = _count(path, header)
@@ -140,7 +140,7 @@ def read_pairs(path: Path) -> list[Pair]:
 
 
 def _folds(path: Path, count: int) -> NDArray[np.int64] | None:
-    """The fold of each pair, in file order; None where the first line names no folds, or one."""
+    """The fold of each pair, in file order; None if the first line has no number of folds, or 1."""
     import numpy as np
 
     match lines(path)[0].split():
@@ -151,7 +151,7 @@ def _folds(path: Path, count: int) -> NDArray[np.int64] | None:
 
 
 def _count(path: Path, header: str) -> int:
-    """How many genuine pairs the first line announces."""
+    """The number of genuine pairs in the first line."""
     match header.split():
         case [pairs] if pairs.isdecimal():
             return int(pairs)
@@ -184,7 +184,7 @@ def _file(path: Path, number: int, name: str, image: str) -> str:
 
 
 def _on_disk(faces: Sequence[str], folder: Path, pairs: Path) -> list[str]:
-    """The files' names with the endings they have."""
+    """The names of the files with their extensions."""
     found = {name.rpartition(".")[0]: name for name in images_in(folder)}
     absent = [face for face in faces if face.removesuffix(".jpg") not in found]
     if absent:

@@ -1,4 +1,4 @@
-"""Images in folders, one folder a class."""
+"""Images in folders, one folder per class."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
 EXTENSIONS = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
-"""How the names of images end, in small or capital letters; other files are left alone, as by torchvision."""
+"""Extensions of images, in lower or upper case; other files are ignored, as in torchvision."""
 
 FEW = 5
-"""How many names a message lists."""
+"""Number of names that a message lists."""
 
 
 class ClassFolders(Decoded, ABC):
-    """Two folders, each with a folder of images per class; the sorted names are the order of the classes.
+    """Two folders, each with one folder of images per class; classes are numbered in the order of their names.
 
-    A sample's id is its place among the sorted names `CLASS/IMAGE` of its split.
+    A sample's id is its position among the sorted names `CLASS/IMAGE` of its split.
     """
 
     parts: ClassVar[tuple[str, str]]
     """The folders of the training and the test images."""
     origin: ClassVar[str]
-    """Where the files come from, or what else a user can do."""
+    """Where to get the files, or what else a user can do."""
 
     @abstractmethod
     def _root(self, data_dir: Path) -> Path:
@@ -72,13 +72,13 @@ class ClassFolders(Decoded, ABC):
 
 
 class OwnFolders(ClassFolders, ABC):
-    """Images of one's own, wherever they are."""
+    """The user's own images, in any folder."""
 
     parts = ("train", "test")
     origin = f"An image's name ends in {', '.join(EXTENSIONS)}."
 
     path: str = Field(min_length=1)
-    """The folder, absolute or relative to the data folder; relative paths name the same cells on every machine."""
+    """The folder, absolute or relative to the data folder. Relative paths give the same cell ids on every machine."""
     size: int = Field(default=64, ge=1)
     """Side of the square images, in pixels."""
 
@@ -87,7 +87,7 @@ class OwnFolders(ClassFolders, ABC):
 
 
 def faults(folder: Path, classes: Sequence[str]) -> Iterator[str]:
-    """What is wrong with the class folders of a split, of which these classes have images."""
+    """What is wrong with the class folders of a split, given the classes that have images."""
     for name in sorted(set(_folders(folder)) - set(classes)):
         yield f"Folder '{name}' in {folder} has no readable image{_left_out(folder / name)}: fill or remove it."
     if len(classes) == 1:
@@ -105,7 +105,7 @@ def _folders(folder: Path) -> list[str]:
 
 
 def _left_out(folder: Path) -> str:
-    """`(3 .gif and 1 .txt left out)`: what a folder without images holds instead."""
+    """`(3 .gif and 1 .txt left out)`: the files in a folder without images."""
     names = [path.name for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".")]
     endings = Counter(os.path.splitext(name)[1].lower() or "without an ending" for name in names)  # noqa: PTH122
     told = " and ".join(f"{count} {ending}" for ending, count in sorted(endings.items()))
@@ -113,16 +113,16 @@ def _left_out(folder: Path) -> str:
 
 
 def images_in(folder: Path) -> list[str]:
-    """Names `CLASS/…/IMAGE` relative to a folder of class folders, sorted; hidden files and folders are left out.
+    """Sorted names `CLASS/…/IMAGE`, relative to a folder of class folders, without hidden files and folders.
 
-    Links are followed, but never into a folder that they lie in.
+    Links are followed, but not to a folder that contains them.
     """
     return sorted(_walk(str(folder), "", frozenset()))
 
 
 def _walk(folder: str, prefix: str, above: frozenset[tuple[int, int]]) -> Iterator[str]:
-    # scandir, because a million images are listed in seconds by it and in minutes by Path.rglob.
-    if not os.path.isdir(folder):  # noqa: PTH112  # a str, as scandir takes and gives
+    # scandir lists a million images in seconds; Path.rglob takes minutes.
+    if not os.path.isdir(folder):  # noqa: PTH112  # scandir works on str
         return
     found = os.stat(folder)  # noqa: PTH116 - as above
     here = found.st_dev, found.st_ino
@@ -141,18 +141,18 @@ def _walk(folder: str, prefix: str, above: frozenset[tuple[int, int]]) -> Iterat
 def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # a link that leads nowhere, or to itself
+    except OSError:  # a link to nothing, or to itself
         return False
 
 
 def labelled(folder: Path, names: Sequence[str], label: Mapping[str, int]) -> Files:
-    """Files `CLASS/IMAGE` with the numbers of their classes as labels."""
+    """Files `CLASS/IMAGE`, with the number of the class as label."""
     import numpy as np
 
     return Files(folder, names, np.array([label[name.partition("/")[0]] for name in names], np.int64))
 
 
 def few(names: Sequence[str]) -> str:
-    """The first names, and how many more there are."""
+    """The first names, and the number of further ones."""
     more = f" and {len(names) - FEW} more" if len(names) > FEW else ""
     return ", ".join(names[:FEW]) + more

@@ -1,4 +1,4 @@
-"""Food-101, in the folders of its archive."""
+"""Food-101, in the layout of its archive."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ARCHIVE = "food-101.tar.gz"
 class Food101(Decoded, Fetched):
     """Food-101: 101 000 photographs of dishes, 101 classes (Bossard et al. 2014).
 
-    The official split, in the order of `meta/train.json` and `meta/test.json`; classes in
+    The official split, in the order of `meta/train.json` and `meta/test.json`; classes are in
     alphabetical order. At 224 pixels the decoded images take 15 GB.
     """
 
@@ -32,7 +32,7 @@ class Food101(Decoded, Fetched):
     official = f"md5 85eeb15f3717b99a5da872d97d918f87  {ARCHIVE}"
 
     def find(self, data_dir: Path) -> None:
-        """Look for the folders without fetching or unpacking; raises as `Fetched.find` does."""
+        """Check that the folders exist, without downloading or unpacking; raises as `Fetched.find` does."""
         Fetched.find(self, data_dir)
 
     def _files(self) -> Sequence[str]:
@@ -53,16 +53,16 @@ class Food101(Decoded, Fetched):
             raise FileExistsError(f"{data_dir / self.folder} is incomplete and in the way; move it")
         archive = data_dir / ARCHIVE
         if archive.is_file():
-            # torchvision unpacks an intact archive without asking the network.
+            # torchvision unpacks an intact archive without network access.
             shutil.copy(archive, root)
         datasets.Food101(root, download=True)
 
     def _publish(self, beside: Path, data_dir: Path) -> None:
-        # One move of the whole folder: 101 000 moves could be interrupted.
+        # Move the whole folder at once: 101 000 moves could be interrupted.
         (beside / self.folder).replace(data_dir / self.folder)
 
     def load(self, data_dir: Path) -> TrainTest:
-        """Both splits, downloaded if need be; raises as `Decoded.load` and `Fetched.prepare` do."""
+        """Both splits, downloaded if necessary; raises as `Decoded.load` and `Fetched.prepare` do."""
         Fetched.prepare(self, data_dir)
         return super().load(data_dir)
 

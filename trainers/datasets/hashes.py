@@ -1,9 +1,9 @@
-"""SHA-256 of files, computed again only where a file may have changed.
+"""SHA-256 of files, recomputed only if a file may have changed.
 
-Beside each hash stands the file's stamp: size, time of change, time of change of its inode (ctime), inode and device.
-As long as all of them are the same, so is the hash. They never stand in for it.
+Each hash is stored with the file's stamp: size, modification time, inode change time (ctime), inode and device. While
+the stamp is the same, the stored hash is used. Stamps are never compared in place of hashes.
 
-The hashes of a folder lie in `hashes-KEY.json`, where `mapped` puts its arrays; it may be deleted at any time.
+The hashes of a folder are in `hashes-KEY.json`, where `mapped` puts its arrays; it may be deleted at any time.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 SETTLED = 0.05
-"""Seconds after which another change of a file has another time: clocks of file systems tick 100 times a second."""
+"""Seconds after which another change of a file gets another time: clocks of file systems tick 100 times per second."""
 
 Stamp = tuple[int, int, int, int, int]
 
 
 def stamp(path: str) -> Stamp:
-    """What differs whenever a file may differ: size, both times of change in nanoseconds, inode, device.
+    """A stamp that changes whenever a file may have changed: size, mtime and ctime in nanoseconds, inode, device.
 
     Raises:
-        MissingDataError: The file is not there.
+        MissingDataError: The file is missing.
     """
     try:
-        found = os.stat(path)  # noqa: PTH116  # a million Paths take seconds to make
+        found = os.stat(path)  # noqa: PTH116  # creating a million Paths takes seconds
     except OSError as error:
         raise MissingDataError(f"The file {path} is listed but not there ({error.strerror}).") from error
     return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_dev
@@ -51,15 +51,15 @@ def sha256(path: str) -> str:
 
 
 def hashes(folder: Path, names: Sequence[str], data_dir: Path) -> dict[str, str]:
-    """SHA-256 of each of a folder's files, by its name.
+    """SHA-256 of files in a folder, by name.
 
     Args:
         folder: The folder.
         names: Names relative to it.
-        data_dir: Beside whose files known hashes are kept.
+        data_dir: The data folder, which decides where known hashes are stored.
 
     Raises:
-        MissingDataError: A file is not there, cannot be read, or changes while it is read.
+        MissingDataError: A file is missing, cannot be read, or changes while it is read.
     """
     known = _known(folder, data_dir)
     stamps = {name: stamp(os.path.join(folder, name)) for name in names}  # noqa: PTH118  # as above
@@ -79,7 +79,7 @@ def hashes(folder: Path, names: Sequence[str], data_dir: Path) -> dict[str, str]
 
 
 def forget(data_dir: Path) -> None:
-    """Have every file hashed again."""
+    """Forget stored hashes, so that these files are hashed again."""
     for place in places(data_dir):
         for file in place.glob("hashes-*.json"):
             file.unlink(missing_ok=True)
@@ -94,7 +94,7 @@ def _hashed(folder: Path, name: str) -> str:
 
 
 def _settle(changed: int) -> None:
-    """Wait until a file changed at this time (nanoseconds) would have another stamp if it changed again."""
+    """Wait until a further change of a file last changed at this time (nanoseconds) would change its stamp."""
     age = time.time() - changed / 1e9
     if age < SETTLED:
         time.sleep(min(SETTLED, SETTLED - age))
@@ -113,7 +113,7 @@ def _known(folder: Path, data_dir: Path) -> dict[str, tuple[Stamp, str]]:
 
 
 def _keep(folder: Path, data_dir: Path, known: Mapping[str, tuple[Stamp, str]]) -> None:
-    """Write the hashes down where that is possible; elsewhere they are computed again."""
+    """Store the hashes if a folder is writable; otherwise they are recomputed next time."""
     for place in places(data_dir):
         part = place / f".hashes.{uuid.uuid4().hex}"
         with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""MNIST and its drop-in replacements, kept in idx files."""
+"""MNIST and its drop-in replacements, stored in idx files."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ class _Idx(Downloaded, ABC):
 
     torchvision_class: ClassVar[str]
     checksums: ClassVar[tuple[str, ...]]
-    """MD5 of the published files, unpacked, in the order of `FILES`."""
+    """MD5 of the published files after unpacking, in the order of `FILES`."""
     packed: ClassVar[Collection[str]]
-    """MD5 of published files as they are distributed, so that these need not be unpacked to be known."""
+    """MD5 of published files as distributed (packed), so that they can be identified without unpacking."""
     system_folder: ClassVar[Path | None] = None
-    """Where the operating system's package keeps the files."""
+    """Where the operating system's package installs the files."""
 
     def _files(self) -> Sequence[str]:
         return FILES
@@ -45,7 +45,7 @@ class _Idx(Downloaded, ABC):
         return f"{', '.join(f'{file}(.gz)' for file in FILES)} in {data_dir / self.folder}"
 
     def _found(self, data_dir: Path) -> list[Path] | None:
-        """The four files in the order of `FILES`, all from one folder; the data folder goes first."""
+        """The four files in the order of `FILES`, all from one folder; the data folder has priority."""
         for folder in (data_dir / self.folder, self.system_folder):
             paths = [path for file in FILES if folder and (path := _plain_or_gzip(folder / file))]
             if len(paths) == len(FILES):
@@ -68,16 +68,16 @@ class _Idx(Downloaded, ABC):
         return paths
 
     def is_official(self, data_dir: Path) -> bool:
-        """Whether the files are the published ones, packed or not; files put in their place have a digest.
+        """Whether the files are the published ones, packed or not; other files with these names have their own digest.
 
         Raises:
-            MissingDataError: The files are absent, or cannot be read.
+            MissingDataError: The files are missing or cannot be read.
         """
         if not self.is_published:
             return False
         paths = self._found(data_dir)
         if paths is None:
-            self.find(data_dir)  # says which files were looked for
+            self.find(data_dir)  # raises an error that lists the expected files
             return False
         digests = [hashes(path.parent, [path.name], data_dir)[path.name] for path in paths]
         found = zip(paths, digests, self.checksums, strict=True)
@@ -130,12 +130,12 @@ class FashionMNIST(_Idx):
     )
     packed = frozenset(
         {
-            # as torchvision downloads them
+            # as downloaded by torchvision
             "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
             "25c81989df183df01b3e8a0aad5dffbe",
             "bef4ecab320f06d8554ea6380940ec79",
             "bb300cfdad3c16e7a12a480ee83cd310",
-            # as in Debian's package
+            # in Debian's package
             "cf8536b0aa1a6ac5fa3f23001093305c",
             "10bea18fdb374794d4bb42e356e600c9",
             "f78720b4224f21cce2f2ccf2d7a94c9a",
@@ -151,18 +151,18 @@ class FashionMNIST(_Idx):
 
 
 def read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
-    """The bytes in an idx file, plain or gzip'd, as a writable array.
+    """The bytes in an idx file, plain or gzipped, as a writable array.
 
-    The format: two zero bytes, the type (8: unsigned byte), the number of dimensions,
-    each size as a big-endian uint32, the values (http://yann.lecun.com/exdb/mnist).
-    torchvision's own reader opens plain files only.
+    Format: two zero bytes, the type (8: unsigned byte), the number of dimensions, each size
+    as a big-endian uint32, the values (http://yann.lecun.com/exdb/mnist). torchvision's
+    reader opens plain files only.
 
     Args:
         path: The file.
-        dimensions: How many dimensions it must have: 3 for images, 1 for labels.
+        dimensions: Expected number of dimensions: 3 for images, 1 for labels.
 
     Raises:
-        MissingDataError: It is not such a file, or cut short.
+        MissingDataError: It is not such a file, or is truncated.
     """
     import numpy as np
 
@@ -179,7 +179,7 @@ def read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
 def _content(path: Path) -> bytearray:
     try:
         with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as file:
-            # A bytearray, because torch warns about arrays it could not write to.
+            # A bytearray is writable; torch warns about read-only arrays.
             return bytearray(file.read())
     except (OSError, EOFError, zlib.error) as error:
         raise _damaged(path, str(error)) from error
@@ -197,7 +197,7 @@ def _images(pixels_path: Path, labels_path: Path) -> Images:
 
 @cache
 def _is_published(path: Path, digest: str, md5: str, packed: frozenset[str]) -> bool:
-    """Whether a file is the published one; `digest` is that of its bytes, so that a changed file is looked at again."""
+    """Whether a file is the published one. `digest` is only a cache key, so that a changed file is checked again."""
     del digest
     try:
         raw = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()

@@ -1,4 +1,4 @@
-"""Images of one's own in folders, one folder a class."""
+"""The user's own images in folders, one folder per class."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ from trainers.datasets.folders import OwnFolders
 
 
 class ImageFolder(OwnFolders):
-    """Images of your own: PATH/train/CLASS/IMAGE and PATH/test/CLASS/IMAGE, with the same classes in both."""
+    """Your own images: PATH/train/CLASS/IMAGE and PATH/test/CLASS/IMAGE, with the same classes in both."""
 
     name = "image_folder"

@@ -1,4 +1,4 @@
-"""ImageNet, in the folders that its archives unpack to."""
+"""ImageNet, in the layout of its archives."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 class ImageNet(ClassFolders):
     """ImageNet (ILSVRC 2012): 1.33 million photographs, 1000 classes (Russakovsky et al. 2015).
 
-    The official test labels are secret, so the validation images are the test split. At
-    224 pixels the decoded images take 200 GB, at 64 pixels 16 GB. A part of the classes
-    (ImageNet-100) is read as well: the classes are the folders there are.
+    The official test labels are not public, so the validation images are the test split. At
+    224 pixels the decoded images take 200 GB, at 64 pixels 16 GB. The classes are the folders
+    that exist, so a subset (ImageNet-100) works too.
     """
 
     name = "imagenet"

@@ -1,13 +1,13 @@
-"""Arrays written once a machine, and mapped, not read, into memory by every process.
+"""Arrays that are written once per machine and memory-mapped by every process.
 
-A file's name ends in a key of the content that its array is made of: anything changed is another
-file. It is written beside under a lock and published whole, so any number of processes
-may ask at once and one of them writes.
+A file's name ends in a key of the content that its array is made from, so changed content gives
+another file. It is written under a lock to a temporary name and then renamed, so several
+processes may ask at once and one of them writes.
 
-It lies in the folder that the environment variable ORCHESTRATOR_CACHE names; without
-one, in `.decoded` in the data folder; if that is read-only or there is no data folder,
-in `orchestrator-USER/decoded` in the system's temporary folder. All three may be deleted
-whenever nothing runs.
+The files are in the folder named by the environment variable ORCHESTRATOR_CACHE; by default in
+`.decoded` in the data folder; if that is read-only or there is no data folder, in
+`orchestrator-USER/decoded` in the system's temporary folder. All three may be deleted while
+nothing runs.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ if TYPE_CHECKING:
 
 
 class UnwritableError(MissingDataError):
-    """Arrays can be written nowhere, or there is no room for them; the message says what to do."""
+    """No folder is writable, or the disk is too small; the message says what to do."""
 
 
 def key(texts: Iterable[str]) -> str:
-    """16 hex digits over these texts and their order."""
+    """16 hex digits that depend on these texts and their order."""
     digest = hashlib.sha256()
     for text in texts:
         digest.update(os.fsencode(text) + b"\n")
@@ -42,31 +42,31 @@ def key(texts: Iterable[str]) -> str:
 
 
 def places(data_dir: Path) -> list[Path]:
-    """The folders where the files may lie, best first."""
+    """The folders in which the files may be, best first."""
     if chosen := os.environ.get("ORCHESTRATOR_CACHE"):
         return [Path(chosen)]
-    # A folder of one's own, because what another user left in a shared one could not be replaced.
+    # One folder per user, because files of another user in a shared one could not be replaced.
     temporary = Path(tempfile.gettempdir(), f"orchestrator-{Path.home().name}", "decoded")
-    # No data folder is made for this: nobody who uses the system's files would look for one.
+    # Do not create a data folder for this: users of the system's files would not expect one.
     return [data_dir / ".decoded", temporary] if data_dir.is_dir() else [temporary]
 
 
 def find(names: Sequence[str], data_dir: Path) -> list[NDArray[Any]] | None:
-    """The arrays in the files of these names, or nothing if not all are there and whole.
+    """The arrays in the files of these names, or None unless all exist and are complete.
 
-    Memory maps; writing to them changes no file.
+    They are memory maps; writing to them does not change the files.
     """
     return next((known for place in places(data_dir) if (known := _all_mapped(place, names)) is not None), None)
 
 
 def find_or_write(names: Sequence[str], data_dir: Path, write: Callable[[Sequence[Path]], None]) -> list[NDArray[Any]]:
-    """The arrays as `find` gives them, written now if never before.
+    """The arrays as in `find`, written now if they do not exist.
 
     Args:
         names: Names of .npy files that are written together.
         data_dir: Folder that holds `.decoded`.
-        write: Writes one .npy file for each name, at the path it is given for it. What it
-            raises goes through, an OSError as UnwritableError.
+        write: Writes one .npy file for each name, at the given path. Its errors are passed on,
+            an OSError as UnwritableError.
 
     Raises:
         UnwritableError: The files cannot be written.
@@ -84,10 +84,10 @@ def find_or_write(names: Sequence[str], data_dir: Path, write: Callable[[Sequenc
 
 
 def check_room(folder: Path, needed: int, images: str) -> None:
-    """Make sure that so many bytes of these images fit into the folder.
+    """Check that this many bytes of images fit on the folder's disk.
 
     Raises:
-        UnwritableError: They do not.
+        UnwritableError: They do not fit.
     """
     free = shutil.disk_usage(folder).free
     if needed > free:
@@ -104,13 +104,13 @@ def _all_mapped(folder: Path, names: Sequence[str]) -> list[NDArray[Any]] | None
 
 
 def _mapped(path: Path) -> NDArray[Any] | None:
-    """The array in a file, or nothing if there is no whole one."""
+    """The array in a file, or None if it is missing or incomplete."""
     import numpy as np
 
-    # Copy on write, because torch warns about arrays it could not write to. Linux refuses
-    # such a map where it is larger than all memory; a read-only one may have any size.
+    # Copy on write, because torch warns about read-only arrays. Linux refuses such a map if it
+    # is larger than all memory; then a read-only map is used, which may have any size.
     for mode in ("c", "r"):
-        with contextlib.suppress(Exception):  # a damaged head makes NumPy's parser raise whatever it likes
+        with contextlib.suppress(Exception):  # NumPy's parser can raise anything on a damaged header
             array = np.lib.format.open_memmap(path, mode)
             if array.offset + array.nbytes == path.stat().st_size:
                 return array
@@ -122,7 +122,7 @@ def _writable(folders: Sequence[Path]) -> Path:
     for folder in folders:
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            # Tried, because the permissions say nothing about a file system that is mounted read-only.
+            # Try to write, because permissions do not show that a file system is mounted read-only.
             with tempfile.TemporaryFile(dir=folder):
                 return folder
         except OSError as error:
@@ -139,7 +139,7 @@ def _written_once(
     from filelock import FileLock
 
     with FileLock((folder / names[0]).with_suffix(".lock")):
-        # Another process may have written them while this one waited.
+        # Another process may have written them while this one waited for the lock.
         if (known := _all_mapped(folder, names)) is None:
             _write([folder / name for name in names], write)
             known = _all_mapped(folder, names)
@@ -147,7 +147,7 @@ def _written_once(
 
 
 def _write(paths: Sequence[Path], write: Callable[[Sequence[Path]], None]) -> None:
-    # Whoever holds the lock is the only writer, so what lies beside is a killed one's.
+    # The holder of the lock is the only writer, so other temporary files are from killed processes.
     for path in paths:
         for left in path.parent.glob(f"{path.stem}.*.part"):
             left.unlink()
@@ -156,7 +156,7 @@ def _write(paths: Sequence[Path], write: Callable[[Sequence[Path]], None]) -> No
         write(parts)
         for part, path in zip(parts, paths, strict=True):
             with part.open("rb+") as file:
-                os.fsync(file.fileno())  # the name must not outlive a power cut that its bytes do not
+                os.fsync(file.fileno())  # after a power cut, a final name must not have partial content
             part.replace(path)
     finally:
         for part in parts:

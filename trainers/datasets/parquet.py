@@ -1,4 +1,4 @@
-"""Images of one's own in Parquet files, as Hugging Face's `datasets` writes them."""
+"""The user's own images in Parquet files, as written by Hugging Face's `datasets`."""
 
 from __future__ import annotations
 
@@ -26,24 +26,25 @@ Shape = tuple[Literal[1, 3], PositiveInt, PositiveInt]
 
 
 class Parquet(Decoded):
-    """Images of your own in Parquet files: a column of images and one of integer labels.
+    """Your own images in Parquet files: a column of images and one of integer labels.
 
     An image is an encoded file (bytes, or Hugging Face's struct of bytes and path), or a
-    list of C x H x W bytes whose `shape` is given. A split is `PATH/train.parquet`, or the
+    list of C x H x W bytes with `shape` given. A split is `PATH/train.parquet`, or the
     files `PATH/train-*.parquet`, or those in `PATH/train`; the same with `test`. A sample's
-    id is its row, files in the order of their names. One file at a time is held in memory.
+    id is its row, counted through the files in the order of their names. One file at a time
+    is held in memory.
     """
 
     name = "parquet"
 
     path: str = Field(min_length=1)
-    """The folder, absolute or relative to the data folder; relative paths name the same cells on every machine."""
+    """The folder, absolute or relative to the data folder. Relative paths give the same cell ids on every machine."""
     image: str = "image"
     """The column of images."""
     label: str = "label"
     """The column of labels, 0 to classes - 1."""
     shape: Shape | None = None
-    """Channels, height and width of images that are no encoded files but lists of bytes."""
+    """Channels, height and width of images that are lists of bytes instead of encoded files."""
     size: int = Field(default=64, ge=1)
     """Side of the square images, in pixels."""
 
@@ -82,8 +83,8 @@ class Parquet(Decoded):
 class Rows(Encoded):
     """Rows of several files.
 
-    `starts` int64 (files + 1,) are the numbers of each file's first row, `rows` int64 (n,)
-    the rows that are used, counted through all files.
+    `starts` int64 (files + 1,) is the number of each file's first row; `rows` int64 (n,) are
+    the rows to use, counted through all files.
     """
 
     folder: Path
@@ -96,20 +97,20 @@ class Rows(Encoded):
 
     @property
     def files(self) -> Sequence[str]:
-        """All files, in the order in which their rows are counted."""
+        """All files, in the order in which rows are counted."""
         return self.parts
 
     def take(self, rows: NDArray[np.int64]) -> Rows:
-        """These of the rows, in this order."""
+        """A selection of the rows, in this order."""
         return Rows(self.folder, self.parts, self.starts, self.column, self.shape, self.rows[rows], self.labels[rows])
 
     def texts(self, hashes: Mapping[str, str]) -> Iterator[str]:
-        """Each file's hash, and which of the rows are used and how."""
+        """Each file's hash, then the column, the shape and the rows to use."""
         yield from (hashes[file] for file in self.parts)
         yield f"{self.column}\t{self.shape}\t{hashlib.sha256(self.rows.astype('<i8').tobytes()).hexdigest()}"
 
     def pictures(self, hashes: Mapping[str, str]) -> Iterator[Picture]:
-        """The rows of one file after the other; files of which no row is used are not read."""
+        """The rows file by file; files without selected rows are not read."""
         import numpy as np
 
         for number, file in enumerate(self.parts):
@@ -159,7 +160,7 @@ def _labels(file: Path, name: str) -> NDArray[np.int64]:
 
 
 def _classes(root: Path, train: NDArray[np.int64], test: NDArray[np.int64]) -> int:
-    """How many classes there are, if the labels count them through."""
+    """The number of classes, checked: labels must be 0 to K - 1 without gaps."""
     import numpy as np
 
     for split, labels in (("train", train), ("test", test)):
@@ -192,7 +193,7 @@ def _opened(cell: Any, shape: Shape | None) -> Image:
 
 
 def _array(cell: NDArray[Any], shape: Shape | None) -> NDArray[np.uint8]:
-    """The bytes as Pillow takes them: (H, W, 3), or (H, W) for grey."""
+    """The bytes in Pillow's layout: (H, W, 3), or (H, W) for grey."""
     import numpy as np
 
     if shape is None:

@@ -1,4 +1,4 @@
-"""Datasets of which a fixed part may be used: the subset is a parameter, and so part of the identity."""
+"""Datasets that can be reduced to a fixed subset; its size is a parameter, and so part of the cell's id."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 ORDER_SEED = 20250505
-"""Seed of the order in which subsets are filled. Changing it changes every subset's meaning."""
+"""Seed of the order in which subsets are filled. Changing it would change every subset."""
 
 
 class Sized(Dataset, ABC):
-    """A dataset with a training and a test size, by default those of its files."""
+    """A dataset whose training and test sizes can be reduced; by default all images are used."""
 
     train_images: ClassVar[int | None] = None
-    """How many training images there are, where that is known before the files are."""
+    """Number of training images, if known without the files."""
     test_images: ClassVar[int | None] = None
-    """How many test images there are, where that is known before the files are."""
+    """Number of test images, if known without the files."""
 
     train_size: int | None = Field(default=None, ge=1)
-    """Use this many training images only, for quick experiments; smaller subsets are part of larger ones."""
+    """Use only this many training images, for quick experiments; smaller subsets are contained in larger ones."""
     test_size: int | None = Field(default=None, ge=1)
-    """Use this many test images only."""
+    """Use only this many test images."""
 
     @model_validator(mode="after")
     def _sizes_exist(self) -> Self:
-        # Said while planning, before a file is read.
+        # Reject it while planning, before any file is read.
         self._check_size("train", self.train_size, self.train_images)
         self._check_size("test", self.test_size, self.test_images)
         return self
@@ -42,7 +42,7 @@ class Sized(Dataset, ABC):
             raise ValueError(f"'{self.name}' has {available} {split} images, fewer than {split}_size={size}.")
 
     def _rows(self, split: str, size: int | None, available: int) -> NDArray[np.int64]:
-        """Which rows of a split of `available` images to use, in subset order: (size,) or all."""
+        """The rows to use of a split of `available` images, in subset order: (size,) or all."""
         import numpy as np
 
         self._check_size(split, size, available)
@@ -50,9 +50,9 @@ class Sized(Dataset, ABC):
 
 
 def fixed_order(count: int) -> NDArray[np.int64]:
-    """A permutation of `range(count)`, shape (count,), the same wherever and whenever it is drawn."""
+    """A permutation of `range(count)`, shape (count,), always the same."""
     import numpy as np
 
-    # RandomState's stream is frozen for good; Generator's may change with a NumPy release.
+    # RandomState's stream never changes between NumPy releases; that of a Generator may.
     order = np.random.RandomState(ORDER_SEED).permutation(count)
     return order.astype(np.int64)

@@ -1,4 +1,4 @@
-"""STL-10, kept in files of plain bytes."""
+"""STL-10, stored in files of raw bytes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class STL10(Checksummed):
         from torchvision import datasets
 
         class Labelled(datasets.STL10):
-            # torchvision demands 2.6 GB of images without labels even where it does not read them.
+            # torchvision insists on 2.6 GB of unlabelled images even if it does not read them.
             train_list = datasets.STL10.train_list[:2]
 
         return Labelled
@@ -41,7 +41,7 @@ class STL10(Checksummed):
         official = self._official()
         archive = data_dir / official.filename
         if archive.is_file():
-            # torchvision unpacks an intact archive without asking the network.
+            # torchvision unpacks an intact archive without network access.
             shutil.copy(archive, root)
         official(root, split="train", download=True)
 
@@ -51,6 +51,6 @@ class STL10(Checksummed):
     def _images(self, data_dir: Path, split: str) -> Images:
         import numpy as np
 
-        # The file holds each image by columns; torchvision turns that into a (n, C, H, W) view.
+        # The file stores images by columns; torchvision gives a (n, C, H, W) view.
         official = self._official()(data_dir, split=split)
         return Images(np.ascontiguousarray(official.data), official.labels.astype(np.int64))

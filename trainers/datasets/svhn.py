@@ -1,4 +1,4 @@
-"""SVHN, kept in two MATLAB files."""
+"""SVHN, stored in two MATLAB files."""
 
 from __future__ import annotations
 
@@ -42,6 +42,6 @@ class SVHN(Checksummed):
     def _images(self, data_dir: Path, split: str) -> Images:
         import numpy as np
 
-        # The file holds (H, W, C, n); torchvision turns that into a (n, C, H, W) view, and the label 10 into 0.
+        # The file stores (H, W, C, n); torchvision gives a (n, C, H, W) view and turns label 10 into 0.
         official = self._official()(data_dir, split=split)
         return Images(np.ascontiguousarray(official.data), official.labels.astype(np.int64))

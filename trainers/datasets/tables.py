@@ -1,4 +1,4 @@
-"""Text files of one row a line, with which datasets list their images."""
+"""Text files in which datasets list their images, one row per line."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 
 
 def rows(path: Path, columns: int) -> list[list[str]]:
-    """The fields between blanks or tabs of each line, as many as `columns` at least; empty lines are left out.
+    """The fields of each line, separated by blanks or tabs, at least `columns`; empty lines are skipped.
 
     Raises:
-        MissingDataError: A line has fewer fields; the message says which.
+        MissingDataError: A line has fewer fields; the message says which one.
     """
     found = [(number, line.split()) for number, line in enumerate(lines(path), 1)]
     for number, fields in found:
@@ -27,7 +27,7 @@ def lines(path: Path) -> list[str]:
     """The lines of a text file.
 
     Raises:
-        MissingDataError: It cannot be read, or is no text.
+        MissingDataError: It cannot be read, or is not text.
     """
     try:
         return path.read_text("utf-8").splitlines()
@@ -36,5 +36,5 @@ def lines(path: Path) -> list[str]:
 
 
 def wrong(path: Path, number: int, reason: str) -> MissingDataError:
-    """What is wrong with a line, counted from 1."""
+    """An error about a line, counted from 1."""
     return MissingDataError(f"{path}:{number}: {reason}.")

@@ -1,4 +1,4 @@
-"""Tiny ImageNet, in the folders of its archive."""
+"""Tiny ImageNet, in the layout of its archive."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class TinyImageNet(Decoded):
     """Tiny ImageNet: 110 000 photographs, 64x64 colour, 200 classes (Le & Yang 2015).
 
-    Classes are numbered as in `wnids.txt`. The official test labels are secret, so the
+    Classes are numbered as in `wnids.txt`. The official test labels are not public, so the
     validation images are the test split, in the order of `val_annotations.txt`.
     """
 

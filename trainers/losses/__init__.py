@@ -1,4 +1,4 @@
-"""Losses: one file a family. A file added here is a plug-in added."""
+"""Losses: one file per family. Adding a file here adds its plug-ins."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 
 class Scores(Frozen):
-    """How features x become the scores of the classes, from the class weights w.
+    """How features x and class weights w give the scores of the classes.
 
-    The inner product `w_k . x`, with either side normalised or both; with both, the
-    cosine times the scale, as in face recognition (UniFace, ICCV 2023).
+    The score is the inner product `w_k . x` times `scale`; either side can be normalised. With both
+    normalised it is the scaled cosine of face recognition (UniFace, ICCV 2023).
     """
 
     normalise_features: bool = False
@@ -27,15 +27,15 @@ class Scores(Frozen):
     normalise_weights: bool = False
     """Scale each class's weight vector to length 1."""
     scale: float = Field(default=1.0, gt=0)
-    """γ. A cosine alone is too narrow for a softmax or sigmoid to saturate; faces use 64."""
+    """γ. The range of a plain cosine is too narrow for softmax or sigmoid to saturate; face recognition uses 64."""
     learn_scale: bool = False
     """Learn log γ, without weight decay, starting from `scale`."""
     scale_learning_rate: float = Field(default=0.01, ge=0)
     """Factor on the recipe's learning rate: log γ moves all scores at once, so its gradient is far larger."""
     margin: float = Field(default=0.0, ge=0)
-    """While training, make the own class's score this much harder to reach."""
+    """In training only: handicap of the true class, see `margin_kind`."""
     margin_kind: Literal["cosine", "angular"] = "cosine"
-    """`γ (cos θ - m)` (CosFace) or `γ cos(θ + m)` (ArcFace)."""
+    """Score of the true class: `γ (cos θ - m)` (CosFace) or `γ cos(θ + m)` (ArcFace)."""
 
     @model_validator(mode="after")
     def _margins_are_of_cosines(self) -> Scores:
@@ -50,34 +50,34 @@ class Loss(Plugin, ABC):
     scores: Scores = Scores()
     """How scores are computed from features and class weights."""
     decide_by: DecideBy = "raw"
-    """What a threshold is compared with, and what all scores of the results are. It changes nothing in training:
-    `raw` is the score; `probability` the softmax probability; `calibrated` that of scores divided by the temperature
-    from the validation split; `sigmoid` the sigmoid of score less bias, which is `raw` again unless each class has a
-    bias of its own."""
+    """What is compared with a threshold, and stored as score. It does not affect training. `raw`: the score;
+    `probability`: the softmax probability; `calibrated`: the softmax probability of scores divided by the temperature
+    from the validation split; `sigmoid`: the sigmoid of score minus bias, which gives the same accuracies as `raw`
+    unless each class has its own bias."""
     one_vs_rest: ClassVar[bool] = False
-    """Whether each class's score is judged by itself, against the bias, rather than against the other scores."""
+    """Whether the loss compares each class's score with the bias rather than with the other scores."""
     is_sigmoid: ClassVar[bool] = False
-    """Whether it makes the sigmoid of score less bias a probability, of which the calibration is then measured."""
+    """Whether sigmoid(score - bias) is a probability under this loss; if so, its calibration is measured."""
 
     @abstractmethod
     def per_sample(self, logits: Tensor, labels: Tensor) -> Tensor:
         """The loss of each sample.
 
         Args:
-            logits: Scores less the bias, shape (n, K).
+            logits: Scores minus the bias, shape (n, K).
             labels: Class indices, shape (n,).
 
         Returns:
-            Losses, shape (n,). Averaging is the caller's job.
+            Losses, shape (n,), not averaged.
         """
 
     def biases(self, classes: int) -> int:
-        """How many biases are learnt: 0, 1 for all classes, or one per class."""
+        """Number of learnt biases: 0, 1 (shared by all classes) or K."""
         del classes
         return 0
 
     def initial_bias(self, classes: int) -> float:
-        """The bias before the first step, learnt or not; 0 where there is none."""
+        """The bias before the first step, learnt or fixed; 0 if there is none."""
         del classes
         return 0.0
 
@@ -90,10 +90,10 @@ class BiasedLoss(Loss, ABC):
     """
 
     bias_init: float | Literal["prior"] = "prior"
-    """Starting value; `prior` is log(K - 1), at which every class starts at probability 1/K.
+    """Initial value; `prior` is log(K - 1), at which every class starts at probability 1/K.
 
-    A start far below it can end the training before it begins: K - 1 classes push a score down
-    where one pushes it up, until all features are 0.
+    Starting far below it can ruin training in the first steps: for each sample, K - 1 classes push scores
+    down and only one pushes up, until all features are 0.
     """
     bias_learning_rate: float = Field(default=1.0, ge=0)
     """Factor on the recipe's learning rate."""
@@ -123,7 +123,7 @@ class DiverseLoss(BiasedLoss, ABC):
 
 
 def one_per_sample(loss: Loss, logits: Tensor, labels: Tensor) -> Tensor:
-    """The losses (n,) of logits (n, K) and labels (n,), checked: anything else would train at another rate, unseen.
+    """The losses (n,) of logits (n, K) and labels (n,), checked: another shape would silently change the step size.
 
     Raises:
         TypeError: The loss does not return one floating-point number per sample, on the device of the labels and
@@ -154,7 +154,7 @@ def one_per_sample(loss: Loss, logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def _reshaped(found: Tensor, logits: Tensor) -> str:
-    """How a loss of the wrong shape is put right."""
+    """How to fix a loss of the wrong shape."""
     if not found.ndim:
         return "leave the averaging over samples to the caller (reduction='none' in torch.nn.functional)"
     if found.shape == logits.shape:
@@ -165,5 +165,5 @@ def _reshaped(found: Tensor, logits: Tensor) -> str:
 
 
 def prior(classes: int) -> float:
-    """The bias at which zero scores give every class the probability 1/K: log(K - 1)."""
+    """log(K - 1), the bias at which scores of 0 give every class the probability 1/K."""
     return math.log(classes - 1)

@@ -1,4 +1,4 @@
-"""Binary cross-entropy over classes, summed over classes (arXiv 2403.07289, 2505.05813)."""
+"""Binary cross-entropy, summed over classes (arXiv 2403.07289, 2505.05813)."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 def binary_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     """`sp(-z_y) + sum_{k != y} sp(z_k)` with the softplus `sp`; (n, K), (n,) -> (n,).
 
-    The sum over classes, not their mean: a mean divides the step by K and looks
-    as if BCE failed.
+    Summed over classes, not averaged: an average divides the step by K, and BCE
+    then seems to fail.
     """
     from torch.nn.functional import softplus
 
@@ -25,9 +25,9 @@ def binary_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def against(logits: Tensor, labels: Tensor) -> Tensor:
-    """The logits (n, K) with the own class's sign flipped: what speaks against the label, everywhere.
+    """The logits (n, K) with the sign of the true class flipped: higher is worse in every column.
 
-    It gives both terms of a sum over classes one function. The shorter
+    One function then serves all terms of the sum over classes. The shorter
     `softplus(logits).sum() - z_y` would cancel where the loss is small.
     """
     own = logits.gather(1, labels[:, None])
@@ -38,7 +38,7 @@ class _BinaryCrossEntropy(Loss, ABC):
     one_vs_rest = True
     is_sigmoid = True
     smoothing: float = Field(default=0.0, ge=0, lt=1)
-    """Label smoothing as in timm: targets of 1 - s + s/K for the own class and s/K for the others."""
+    """Label smoothing as in timm: targets are 1 - s + s/K for the true class and s/K for the others."""
 
     def per_sample(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Binary cross-entropy of the logits, summed over classes, shape (n,)."""
@@ -65,7 +65,7 @@ class BCEFixed(_BinaryCrossEntropy):
     """The constant; `prior` is log(K - 1), at which every class starts at probability 1/K."""
 
     def per_sample(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Binary cross-entropy of the logits less the constant, shape (n,)."""
+        """Binary cross-entropy of the logits minus the constant, shape (n,)."""
         return super().per_sample(logits - self.initial_bias(logits.shape[1]), labels)
 
     def initial_bias(self, classes: int) -> float:

@@ -1,6 +1,6 @@
-"""Losses of face recognition by name: scaled cosines, most with a margin, under SoftMax or under BCE.
+"""Losses of face recognition by name: softmax or BCE on scaled cosines, most with a margin.
 
-Each is `softmax` or `bce_unified` with `scores` of its own as defaults, those of the published code.
+Each is `softmax` or `bce_unified` with other default `scores`: those of the published code.
 """
 
 # Plug-ins are frozen, so that a field may have a narrower type than its base's.
@@ -25,13 +25,13 @@ class Cosines(Scores):
 
 
 class CosineMargin(Cosines):
-    """`64 (cos θ - 0.4)` for the own class."""
+    """`64 (cos θ - 0.4)` for the true class."""
 
     margin: float = 0.4
 
 
 class AngularMargin(Cosines):
-    """`64 cos(θ + 0.5)` for the own class."""
+    """`64 cos(θ + 0.5)` for the true class."""
 
     margin: float = 0.5
     margin_kind: Literal["cosine", "angular"] = "angular"
@@ -45,26 +45,26 @@ class NormFace(Softmax):
 
 
 class CosFace(Softmax):
-    """Softmax cross-entropy on scaled cosines, the own class's less a margin (Wang 2018, arXiv 1801.09414)."""
+    """Softmax cross-entropy on scaled cosines, with a margin on the true class (Wang 2018, arXiv 1801.09414)."""
 
     name = "cosface"
     scores: CosineMargin = CosineMargin()
 
 
 class ArcFace(Softmax):
-    """Softmax cross-entropy on scaled cosines with a margin on the own class's angle (Deng 2019, arXiv 1801.07698)."""
+    """Softmax cross-entropy on scaled cosines, with a margin on the true class's angle (arXiv 1801.07698)."""
 
     name = "arcface"
     scores: AngularMargin = AngularMargin()
 
 
 class UniFace(BCEUnified):
-    """Binary cross-entropy with one bias on scaled cosines, the own class's less a margin (Zhou, ICCV 2023)."""
+    """Binary cross-entropy with one bias on scaled cosines, with a margin on the true class (Zhou, ICCV 2023)."""
 
     name = "uniface"
     scores: CosineMargin = CosineMargin()
     bias_init: float | Literal["prior", "published"] = "published"
-    """Starting value; `published` is log(10 K), for a scale of 64; `prior` is log(K - 1)."""
+    """Initial value; `published` is log(10 K), for a scale of 64; `prior` is log(K - 1)."""
 
     def initial_bias(self, classes: int) -> float:
         """The bias before the first step."""

@@ -1,4 +1,4 @@
-"""Focal loss: binary cross-entropy that looks away from what is already right (Lin 2017, arXiv 1708.02002)."""
+"""Focal loss: binary cross-entropy with less weight on easy decisions (Lin 2017, arXiv 1708.02002)."""
 
 from __future__ import annotations
 

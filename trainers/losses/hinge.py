@@ -19,7 +19,7 @@ class Hinge(UnifiedLoss):
     name = "hinge"
     one_vs_rest = True
     width: float = Field(default=1.0, gt=0)
-    """Distance from the threshold, on either side, at which a decision costs nothing more."""
+    """Distance from the threshold, on either side, from which the loss is 0."""
 
     def per_sample(self, logits: Tensor, labels: Tensor) -> Tensor:
         """`max(0, width - z_y) + sum_{k != y} max(0, width + z_k)`, shape (n,)."""

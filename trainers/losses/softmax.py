@@ -1,4 +1,4 @@
-"""Softmax cross-entropy: the baseline, which compares the scores of one sample only."""
+"""Softmax cross-entropy: the baseline. It compares scores only within a sample, never with a common threshold."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 class _CrossEntropy(Loss, ABC):
     smoothing: float = Field(default=0.0, ge=0, lt=1)
-    """Label smoothing: this share of the target is spread over all classes."""
+    """Label smoothing: this share of the target is spread evenly over all classes."""
 
     def per_sample(self, logits: Tensor, labels: Tensor) -> Tensor:
         """`-z_y + log sum_k exp(z_k)` of the logits z, shape (n,)."""
@@ -32,14 +32,14 @@ class Softmax(_CrossEntropy):
 
 
 class SoftmaxCalibrated(_CrossEntropy):
-    """Softmax cross-entropy, deployed by its probabilities at the validation split's temperature (Guo et al. 2017)."""
+    """Softmax cross-entropy, with the threshold on probabilities calibrated on validation (Guo et al. 2017)."""
 
     name = "softmax_calibrated"
     decide_by: DecideBy = "calibrated"
 
 
 class SoftmaxUnified(_CrossEntropy, UnifiedLoss):
-    """Softmax cross-entropy with one learnable bias, which cancels: it cannot matter."""
+    """Softmax cross-entropy with one learnable bias, which cancels and has no effect."""
 
     name = "softmax_unified"
 

@@ -1,9 +1,9 @@
-"""Measures of one model, under the names of the results table.
+"""The measures of one model, by their names in the results table.
 
-`MEASURES` says what each one means, `traits` what values it can have; experiment files state claims about these names.
-Every uniform accuracy says in its name what is compared with the threshold: where nothing is said, the scores
-that decide, which are raw unless the loss has another `decide_by`. What ranks samples by a probability ranks
-them by its log-odds, since probabilities of sure samples all round to one.
+`MEASURES` says what each one means, `traits` what values it can have; experiment files use these names in claims.
+The suffix of a uniform accuracy says what is compared with the threshold. Without a suffix it is the score, raw
+unless the loss sets `decide_by`. Measures that rank samples by a probability use its log-odds, because
+probabilities close to 1 round to 1 and would tie.
 """
 
 from __future__ import annotations
@@ -38,42 +38,42 @@ Values = Mapping[str, float | None]
 
 @dataclass(frozen=True, eq=False)
 class Observed:
-    """All that measures are computed from. What was not asked for is None or empty."""
+    """Everything that measures are computed from. What the recipe does not ask for is None or empty."""
 
     test: Evaluation
     learned_bias: Sequence[float] = ()
-    """No bias, one, or one per class."""
+    """None, one, or one per class."""
     bias: Sequence[float] = ()
-    """What a threshold on the scores of the rows is compared with, learnt or fixed: none, one, or one per class, whose
-    mean stands for them, since a single threshold has to decide."""
+    """The bias, learnt or fixed, on the scale of the rows' scores: none, one, or one per class. With one per class,
+    measures use the mean, because they compare it with a single threshold."""
     sigmoid: bool = False
-    """Whether the loss makes sigmoid(score - bias) a probability."""
+    """Whether sigmoid(score - bias) is a probability under this loss."""
     decide_by: DecideBy = "raw"
-    """What the scores of the rows are."""
+    """The kind of scores in the rows."""
     validation: Evaluation | None = None
-    """Held-out samples on which a threshold is chosen, at the temperature chosen there."""
+    """Held-out samples, on which the threshold and the temperature are chosen."""
     temperature: float = math.nan
     is_at_edge: bool = False
-    """Whether an end of the temperatures that were tried does as well as this one."""
+    """Whether an end of the temperature grid is as good as this temperature."""
     claimed: Claimed | None = None
-    """Of the test samples; without it, what follows from their scores where all are kept."""
+    """Probabilities on the test samples; if None, computed from their scores where all are kept."""
     geometry: Geometry | None = None
     """Features of the test images."""
     trained: Moments | None = None
-    """Features of the training images, by the labels as trained on."""
+    """Features of the training images, by the labels used in training."""
     training_accuracy: float | None = None
     weight: NDArray[np.float64] | None = None
     """Class weights (K, d)."""
     unknown: Evaluation | None = None
-    """Test samples of held-out classes, labelled 0: only their top scores mean anything."""
+    """Test samples of held-out classes, labelled 0: only their highest scores are meaningful."""
     similarity: NDArray[np.float64] | None = None
-    """Cosines of pairs of samples of held-out classes (m,)."""
+    """Cosines of pairs of samples from held-out classes (m,)."""
     genuine: NDArray[np.bool_] | None = None
-    """Whether both of a pair are of one class (m,)."""
+    """Whether the two samples of each pair are of one class (m,)."""
     identities: NDArray[np.int64] | None = None
-    """Who the two of each pair are (m, 2)."""
+    """Identities of the two samples of each pair (m, 2)."""
     fold: NDArray[np.int64] | None = None
-    """The part of the pairs that each belongs to (m,), where they come in parts."""
+    """The fold of each pair (m,), if the dataset defines folds."""
     shifted: Mapping[str, Evaluation] | None = None
     """The test samples under each shift."""
 
@@ -84,12 +84,12 @@ class Observed:
 
     @property
     def row_temperature(self) -> float:
-        """What the rows' scores are divided by for the calibrated probabilities."""
+        """The divisor of the rows' scores for calibrated probabilities."""
         return 1.0 if self.decide_by == "calibrated" else self.temperature
 
 
 def measure(observed: Observed) -> dict[str, float | None]:
-    """All of `MEASURES`; None where one does not exist (not asked for, no bias, 0/0, fewer samples than `NEEDED`)."""
+    """All of `MEASURES`; None if one is undefined (not asked for, no bias, 0/0, fewer samples than `NEEDED`)."""
     values: dict[str, float | None] = dict.fromkeys(MEASURES)
     parts = (
         _accuracies,
@@ -119,15 +119,15 @@ def from_rows(
     sigmoid: bool = False,
     decide_by: DecideBy = "raw",
 ) -> dict[str, float | None]:
-    """The measures that rows determine, beside the bias and the temperature, which they do not.
+    """The measures that follow from the rows, the bias and the temperature.
 
     Args:
         test: Rows of the test split.
         validation: Rows of the validation split.
-        bias: As `Observed` has it.
-        temperature: From the validation split; NaN where there is none.
-        sigmoid: As `Observed` has it.
-        decide_by: As `Observed` has it.
+        bias: As in `Observed`.
+        temperature: From the validation split; NaN if there is none.
+        sigmoid: As in `Observed`.
+        decide_by: As in `Observed`.
     """
     observed = Observed(
         test, bias=bias, sigmoid=sigmoid, decide_by=decide_by, validation=validation, temperature=temperature
@@ -141,7 +141,7 @@ def _has_all_scores(evaluation: Evaluation) -> bool:
 
 
 def under_shift(evaluation: Evaluation, threshold: float) -> dict[str, float]:
-    """What one shift does: the accuracies, and the accuracy at a threshold from elsewhere."""
+    """The accuracies under one shift, and the accuracy at a given threshold (the best on clean images)."""
     positive = evaluation.positive
     rival = evaluation.rival
     return {
@@ -208,12 +208,12 @@ def _deployable(observed: Observed) -> Values:
 
 
 def _accuracy_at(threshold: float, positive: NDArray[Any], rival: NDArray[Any]) -> float:
-    """Nothing is right at no threshold: where none separates a validation sample, nothing can be deployed."""
+    """Accuracy 0 for a NaN threshold: if no threshold is right for any validation sample, none can be deployed."""
     return 0.0 if math.isnan(threshold) else accuracy_at(threshold, positive, rival)
 
 
 def _tuned(evaluation: Evaluation, observed: Observed) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Log-probabilities of softmax(scores / T), positive and rival."""
+    """Log-probabilities under softmax(scores / T), positive and rival."""
     positive, rival = (
         np.asarray(scores, np.float64) / observed.row_temperature for scores in (evaluation.positive, evaluation.rival)
     )
@@ -266,7 +266,7 @@ def _sigmoid(observed: Observed) -> Values:
     if found is None or found.sigmoid is None:
         return {}
     values: Values = {}
-    if len(set(observed.bias)) > 1:  # one bias for all classes changes no figure
+    if len(set(observed.bias)) > 1:  # a bias shared by all classes changes neither accuracy
         best = uniform_accuracy(found.sigmoid.positive, found.sigmoid.rival)
         values = {
             "uniform_accuracy_sigmoid": best.accuracy,
@@ -296,13 +296,13 @@ def _operating_points(observed: Observed) -> Values:
 
 
 def _ranking(observed: Observed) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Positive and rival as samples are ranked by what decides."""
+    """Positive and rival for ranking samples: log-odds if a probability is compared with the threshold."""
     odds = log_odds(observed.test) if observed.is_by_probability else None
     return odds or (observed.test.positive, observed.test.rival)
 
 
 def _out_of_reach(samples: int, kind: str) -> list[str]:
-    """The rates of a kind that so few samples cannot carry."""
+    """The rates of a kind that need more samples than these."""
     return [name for name, needed in NEEDED.items() if name.startswith(kind) and samples < needed]
 
 
@@ -342,7 +342,7 @@ def _open_set(observed: Observed) -> Values:
         return {}
     correct = np.less(known.rival, known.positive)
     ranks = {"": (_top_rank(known, observed), _top_rank(unknown, observed))}
-    if not observed.is_by_probability:  # probabilities add up to one, whatever the energy was
+    if not observed.is_by_probability:  # probabilities add up to 1, so the energy is lost
         ranks["_energy"] = known.logsumexp, unknown.logsumexp
     if known.log_odds is not None and unknown.log_odds is not None:
         ranks["_probability"] = known.log_odds, unknown.log_odds
@@ -357,7 +357,7 @@ def _open_set(observed: Observed) -> Values:
 
 
 def _top_rank(evaluation: Evaluation, observed: Observed) -> NDArray[Any]:
-    """What samples are ranked by as known or unknown: the highest of the scores that decide."""
+    """The score that ranks samples as known or unknown: the highest one, or its log-odds if it is a probability."""
     odds = evaluation.log_odds if observed.is_by_probability else None
     return _top(evaluation) if odds is None else odds
 

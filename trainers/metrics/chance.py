@@ -1,7 +1,7 @@
 """Whether a trained model does better than chance on its own training images.
 
-A model that does not has *collapsed*: its figures are right, but they are those of a guess. docs/theory.md has the
-definition. All is decided from predictions, labels and features of the images, without torch.
+A model that does not has *collapsed*: its metrics are valid, but no better than a guess. docs/theory.md has the
+definition. The decision uses only predictions, labels and features of the images, without torch.
 """
 
 from __future__ import annotations
@@ -16,31 +16,31 @@ from numpy.typing import NDArray
 from trainers.seeds import stable_random
 
 LEVEL = 1e-3
-"""One-sided. Higher p: the predictions are no better than if they were independent of the labels."""
+"""One-sided level. With a higher p, predictions are no better than if they were independent of the labels."""
 
 DRAWS = 9999
-"""Permutations of the labels, where p is not had exactly."""
+"""Permutations of the labels if p is not computed exactly."""
 
 IMAGES = 1024
-"""How many training images are looked at, unless `EACH` of every class are more."""
+"""Number of training images to test, unless `EACH` per class is more."""
 
 EACH = 2
-"""Images of every class that are looked at in any case."""
+"""Minimum number of images per class to test."""
 
 ROUNDING = 2.0**-18
-"""Differences between features, as a share of the largest feature, that come of rounding: 32 units of float32."""
+"""Differences between features up to this share of the largest feature are rounding: 32 units of float32."""
 
 Labels = NDArray[np.integer]
 
 
 def looked_at(labels: Labels, rng: RandomState) -> NDArray[np.int64]:
-    """Rows (m,), ascending, of the images that decide: all, or of many the same number of every class.
+    """Rows (m,), ascending, of the images to test: all if there are few, otherwise equally many per class.
 
-    A class that has fewer gives all it has, and leaves the rest to the others, so that rare classes stay in.
+    A smaller class gives all its images and other classes make up for it, so that rare classes are included.
 
     Args:
         labels: Shape (n,).
-        rng: Decides which images of a class.
+        rng: Draws the images of each class.
     """
     if len(labels) <= IMAGES:
         return np.arange(len(labels))
@@ -52,7 +52,7 @@ def looked_at(labels: Labels, rng: RandomState) -> NDArray[np.int64]:
 
 
 class Spread:
-    """The lowest and highest value of every feature, of batches that stream by."""
+    """The lowest and highest value of every feature over streamed batches."""
 
     def __init__(self) -> None:
         self._low: NDArray[np.float64] | None = None
@@ -67,7 +67,7 @@ class Spread:
 
     @property
     def is_constant(self) -> bool:
-        """Whether all images have the same features, to rounding."""
+        """Whether all images have the same features, up to rounding."""
         if self._low is None or self._high is None:
             return False
         largest = np.maximum(abs(self._low), abs(self._high)).max()
@@ -75,22 +75,22 @@ class Spread:
 
 
 def collapse(labels: Labels, predictions: Labels, *, constant_features: bool) -> str | None:
-    """Why a model counts as collapsed; None where it does not.
+    """Why a model counts as collapsed; None if it does not.
 
     Args:
-        labels: As the model was trained on them, shape (n,).
+        labels: The labels used in training, shape (n,).
         predictions: Shape (n,).
         constant_features: Whether the features of all images are the same.
     """
     if len(np.unique(labels)) == 1:
-        return None  # there is nothing to tell apart
+        return None  # one class: nothing to tell apart
     number = len(labels)
     if constant_features:
         return f"the features of all {number} training images looked at are the same"
     if len(np.unique(predictions)) == 1:
         return f"all {number} training images looked at are predicted as class {predictions[0]}"
     if best_p(labels) > LEVEL:
-        return None  # too few images: not even a perfect model could be told from a guess
+        return None  # too few images: even a perfect model would look like a guess
     p = independence_p(labels, predictions)
     if p <= LEVEL:
         return None
@@ -102,31 +102,31 @@ def collapse(labels: Labels, predictions: Labels, *, constant_features: bool) ->
 
 
 def mean_recall(labels: Labels, predictions: Labels) -> float:
-    """The mean over the classes that occur of the share of their images that is predicted right."""
+    """Recall averaged over the classes that occur."""
     names, places, counts = np.unique(labels, return_inverse=True, return_counts=True)
     right = np.bincount(places[labels == predictions], minlength=len(names))
     return float((right / counts).mean())
 
 
 def best_p(labels: Labels) -> float:
-    """The lowest p that any predictions could have: that of the labels themselves, 1 / multinomial(n; n_k)."""
+    """The lowest p of any predictions, reached if all are right: 1 / multinomial(n; n_k)."""
     counts = np.unique(labels, return_counts=True)[1]
     return math.exp(sum(math.lgamma(count + 1) for count in counts.tolist()) - math.lgamma(len(labels) + 1))
 
 
 def independence_p(labels: Labels, predictions: Labels) -> float:
-    """One-sided p of the mean class-wise recall if the labels were permuted; labels and predictions (n,).
+    """One-sided p of the mean recall under random permutations of the labels; labels and predictions (n,).
 
-    Exact where everything is right, and for two classes (hypergeometric). Otherwise Cantelli's inequality with the
-    exact variance, where that already says that p is at most `LEVEL`; else permutations, always the same ones. These
-    end as soon as p is sure to be above `LEVEL`; the estimate is then that of the permutations so far.
+    Exact if all predictions are right, and for two classes (hypergeometric). Otherwise Cantelli's bound with the
+    exact variance if it is at most `LEVEL`; else an estimate from fixed permutations. These stop once p is certain
+    to be above `LEVEL`; the estimate then uses the permutations so far.
     """
     if np.array_equal(labels, predictions):
         return best_p(labels)
     names, places, counts = np.unique(labels, return_inverse=True, return_counts=True)
     classes = len(names)
     found = np.searchsorted(names, predictions).clip(max=classes - 1)
-    found = np.where(names[found] == predictions, found, classes)  # a class that has no image is never right
+    found = np.where(names[found] == predictions, found, classes)  # predicting a class without images is never right
     if classes == 2 and found.max() < classes:  # noqa: PLR2004 - no other class is predicted
         return _hypergeometric_p(places, found)
     bound = _cantelli(places, found, counts)
@@ -134,7 +134,7 @@ def independence_p(labels: Labels, predictions: Labels) -> float:
 
 
 def _hypergeometric_p(labels: Labels, predictions: Labels) -> float:
-    """Of labels and predictions 0 and 1: with their numbers given, the recall grows with the ones that are right."""
+    """The p for labels and predictions 0 and 1: given their counts, recall depends only on how many ones are right."""
     number = len(labels)
     ones = int(labels.sum())
     predicted = int(predictions.sum())
@@ -143,7 +143,7 @@ def _hypergeometric_p(labels: Labels, predictions: Labels) -> float:
         math.comb(ones, hits) * math.comb(number - ones, predicted - hits)
         for hits in range(right, min(ones, predicted) + 1)
     )
-    return sum(ways) / math.comb(number, predicted)  # whole numbers, so that nothing is rounded before the end
+    return sum(ways) / math.comb(number, predicted)  # integers, so that nothing is rounded before the division
 
 
 def _cantelli(labels: Labels, predictions: Labels, counts: NDArray[np.int64]) -> float:
@@ -151,7 +151,7 @@ def _cantelli(labels: Labels, predictions: Labels, counts: NDArray[np.int64]) ->
     number = len(labels)
     classes = len(counts)
     predicted = np.bincount(predictions, minlength=classes + 1)
-    # What an image predicted as p adds where it meets a label k, and the same less the means of p and of k.
+    # What an image predicted as p adds if paired with label k; then the same, centred over p and over k.
     adds = np.vstack([np.diag(1 / counts), np.zeros(classes)])
     by_prediction = adds @ counts / number
     by_label = predicted @ adds / number
@@ -162,7 +162,7 @@ def _cantelli(labels: Labels, predictions: Labels, counts: NDArray[np.int64]) ->
 
 
 def _permutation_p(labels: Labels, predictions: Labels, counts: NDArray[np.int64]) -> float:
-    observed = _recalls(labels, predictions, counts) - 1e-9  # equal sums may round differently
+    observed = _recalls(labels, predictions, counts) - 1e-9  # equal sums can round differently
     draw = stable_random("chance")
     as_good = 0
     for drawn in range(1, DRAWS + 1):
@@ -173,5 +173,5 @@ def _permutation_p(labels: Labels, predictions: Labels, counts: NDArray[np.int64
 
 
 def _recalls(labels: Labels, predictions: Labels, counts: NDArray[np.int64]) -> float:
-    """The sum of the classes' recalls, of labels 0 … K - 1."""
+    """The sum of recalls over classes; labels are 0 … K - 1."""
     return float((np.bincount(labels[labels == predictions], minlength=len(counts)) / counts).sum())

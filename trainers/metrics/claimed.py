@@ -1,6 +1,6 @@
-"""The probabilities that a loss claims: softmax of the scores, or the sigmoid of each score less the bias.
+"""Predicted probabilities: softmax of the scores, and the sigmoid of each score minus the bias.
 
-Of whole batches of scores (m, K), because what is kept of more than a hundred classes does not suffice.
+Computed from whole batches of scores (m, K), because an evaluation does not keep all scores of many classes.
 """
 
 from __future__ import annotations
@@ -15,43 +15,43 @@ Floats = NDArray[np.float64]
 
 
 class Sigmoid(NamedTuple):
-    """Of each sample, arrays of shape (n,): what follows from scores less the bias."""
+    """What follows from score minus bias for each sample, arrays of shape (n,)."""
 
     positive: Floats
-    """The own class's."""
+    """Score minus bias of the true class."""
     rival: Floats
-    """The highest of any other class."""
+    """The highest score minus bias of any other class."""
     likelihood: Floats
-    """Negative log-likelihood of all K yes-or-no answers, in nats."""
+    """Negative log-likelihood of all K binary decisions, in nats."""
     brier: Floats
-    """Squared distance of the K probabilities from the label."""
+    """Squared distance of the K probabilities from the one-hot label."""
 
 
 class Claimed(NamedTuple):
-    """What is claimed of some samples."""
+    """Predicted probabilities of some samples, compared with their labels."""
 
     brier: Floats
-    """Squared distance of the softmax probabilities from the label, (n,)."""
+    """Squared distance of the softmax probabilities from the one-hot label, (n,)."""
     sigmoid: Sigmoid | None
-    """None where there is no bias."""
+    """None if there is no bias."""
 
 
 def claimed(scores: ArrayLike, labels: NDArray[np.integer], bias: Sequence[float]) -> Claimed:
-    """What scores claim.
+    """Compare the probabilities that scores imply with the labels.
 
     Args:
         scores: Of all classes, shape (n, K).
-        labels: Own classes, shape (n,).
+        labels: True classes, shape (n,).
         bias: None, one for all classes, or one per class.
     """
     exact = np.asarray(scores, np.float64)
-    with np.errstate(invalid="ignore"):  # of infinite scores, which make every figure NaN
+    with np.errstate(invalid="ignore"):  # infinite scores make every result NaN
         softmax = _squared_distance(np.exp(exact - _logsumexp(exact)), labels)
         return Claimed(softmax, _sigmoid(exact - np.asarray(bias), labels) if len(bias) else None)
 
 
 def joined(batches: Sequence[Claimed]) -> Claimed:
-    """What is claimed of the samples of all batches, of which there is at least one."""
+    """Concatenate batches, of which there is at least one."""
     sigmoid = [batch.sigmoid for batch in batches if batch.sigmoid is not None]
     return Claimed(
         np.concatenate([batch.brier for batch in batches]),

@@ -1,10 +1,10 @@
-"""Neural collapse: how near features and classifier are to a simplex (Papyan, Han, Donoho 2020).
+"""Neural collapse: how close features and classifier are to a simplex (Papyan, Han, Donoho 2020).
 
-NC1 to NC3 as the code of Zhu et al. 2021 (arXiv 2105.02375) computes them: NC1 and NC3 from the features of
+NC1 to NC3 are computed as in the code of Zhu et al. 2021 (arXiv 2105.02375): NC1 and NC3 from the features of
 the training images, NC2 and NC3 from the classifier's weights. Class means are centred on the mean of all
-samples, which is that of the class means where classes are of one size. NC1 and NC3 are the same for features
-shifted by a constant, so moments may be those of shifted features. Classes without samples are left out of
-both; fewer than two classes, means that coincide and values that are not finite give NaN.
+samples; if classes have equal size, it is the mean of the class means. NC1 and NC3 do not change if a constant is
+added to all features, so moments of shifted features will do. Both ignore classes without samples. The result is
+NaN with fewer than two classes, if class means coincide, or if a value is not finite.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 CUTOFF = float(np.finfo(np.float32).eps)
-"""Singular values of the centred means below this share of the largest count as 0 in NC1:
-features come in float32, and such a direction is their rounding."""
+"""In NC1, singular values of the centred means below this share of the largest count as 0: features are float32,
+and such a direction is rounding."""
 
 
 @dataclass(eq=False)
 class Moments:
-    """Class sums, counts and summed outer products of features that stream by, in float64.
+    """Class sums, counts and summed outer products of streamed features, in float64.
 
-    Of features less the mean of the first batch: what is left when moments are subtracted
-    does not drown in a large common mean.
+    The mean of the first batch is subtracted from all features. Otherwise, with a large common mean,
+    differences of moments would cancel.
     """
 
     classes: int
     width: int
     shift: NDArray[np.float64] | None = field(init=False, default=None)
-    """Mean of the first batch (d,); add it to class means to have those of the features."""
+    """Mean of the first batch (d,); add it to shifted class means to get those of the features."""
     sums: NDArray[np.float64] = field(init=False)
     """Sums of shifted features by class (K, d)."""
     counts: NDArray[np.int64] = field(init=False)
@@ -49,7 +49,7 @@ class Moments:
         labels = np.asarray(labels, np.int64)
         if not labels.size:
             return
-        with np.errstate(invalid="ignore", over="ignore"):  # of infinite features: the measures say NaN
+        with np.errstate(invalid="ignore", over="ignore"):  # infinite features make the measures NaN
             shift = self.shift = features.mean(axis=0) if self.shift is None else self.shift
             shifted = features - shift
             np.add.at(self.sums, labels, shifted)
@@ -58,12 +58,11 @@ class Moments:
 
 
 def nc1(moments: Moments) -> float:
-    """`tr(S_W S_B^+) / K`: variability within classes against that between them; 0 at collapse.
+    """`tr(S_W S_B^+) / K`: variability within classes relative to that between them; 0 at collapse.
 
-    With S_W the mean over samples of the outer products of features less their class mean,
-    and S_B the mean over classes of those of the centred class means. Its pseudo-inverse
-    has rank K - 1 at most; see `CUTOFF`. Spread below about 1e-8 of the distance between
-    classes is lost to rounding.
+    S_W is the covariance within classes, a mean over samples; S_B is the covariance of the class means,
+    a mean over classes. The pseudo-inverse has rank K - 1 at most; see `CUTOFF`. Variability below about
+    1e-8 of the distance between classes is lost to rounding.
     """
     sums = moments.sums
     counts = moments.counts
@@ -84,7 +83,7 @@ def nc1(moments: Moments) -> float:
 def nc2(weight: NDArray[np.float64]) -> float:
     """`|WW' / |WW'| - E|` for the classifier's class vectors W (K, d): their distance from a simplex.
 
-    Norms are Frobenius's and `E = (I - 11'/K) / sqrt(K - 1)`. W is not centred, as in the published code.
+    Norms are Frobenius norms and `E = (I - 11'/K) / sqrt(K - 1)`. W is not centred, as in the published code.
     """
     weight = np.asarray(weight, np.float64)
     if len(weight) <= 1 or not np.isfinite(weight).all():
@@ -93,7 +92,7 @@ def nc2(weight: NDArray[np.float64]) -> float:
 
 
 def nc3(moments: Moments, weight: NDArray[np.float64]) -> float:
-    """`|WH / |WH| - E|` for centred class means H (d, K): how far W is from their dual; as in `nc2`."""
+    """`|WH / |WH| - E|` for centred class means H (d, K): distance from self-duality; norms and E as in `nc2`."""
     centred = _centred_means(moments)
     if centred is None or not np.isfinite(weight).all():
         return float("nan")
@@ -101,7 +100,7 @@ def nc3(moments: Moments, weight: NDArray[np.float64]) -> float:
 
 
 def means_from_simplex(sums: NDArray[np.float64], counts: NDArray[np.int64]) -> float:
-    """`|H'H / |H'H| - E|` for class means H (d, K) centred on their own mean: ours, nc2 of means in place of weights.
+    """`|H'H / |H'H| - E|` for class means H (d, K) minus their mean: nc2 with means instead of weights (ours).
 
     Args:
         sums: Sums of features by class, shape (K, d).
@@ -116,7 +115,7 @@ def means_from_simplex(sums: NDArray[np.float64], counts: NDArray[np.int64]) -> 
 
 
 def _centred_means(moments: Moments) -> NDArray[np.float64] | None:
-    """Means (K, d) of the present classes less the mean of all samples; None where they say nothing."""
+    """Means (K, d) of the classes that occur, minus the mean of all samples; None if they coincide or are too few."""
     sums = moments.sums
     counts = moments.counts
     present = counts > 0
@@ -127,7 +126,7 @@ def _centred_means(moments: Moments) -> NDArray[np.float64] | None:
 
 
 def _distance_from_simplex(products: NDArray[np.float64]) -> float:
-    """Frobenius distance of a K x K matrix, scaled to norm 1, from the simplex's `E`; NaN of a zero matrix."""
+    """Frobenius distance of a K x K matrix, scaled to norm 1, from the simplex's `E`; NaN for a zero matrix."""
     classes = len(products)
     norm = np.linalg.norm(products)
     if not norm > 0:

@@ -1,7 +1,7 @@
-"""How features cluster by class, from class sums alone: one pass, memory of K x d.
+"""How features cluster by class, from class sums alone: one pass, memory K x d.
 
-On unit features u with class means m_k over n_k samples. The papers report
-compactness and distinctiveness without a formula we could read, so these are ours.
+Features u are normalised; m_k is the mean of the n_k samples of class k. The papers report
+compactness and distinctiveness without a readable formula, so these definitions are ours.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from trainers.metrics.collapse import Moments
 
 @dataclass(eq=False)
 class Geometry:
-    """Sums of features that stream by, from which every measure of them follows; memory K d + d^2."""
+    """Sums over streamed features, which determine every measure of them; memory K d + d^2."""
 
     classes: int
     width: int
@@ -44,7 +44,7 @@ def compactness(sums: NDArray[np.float64], counts: NDArray[np.int64]) -> float:
         counts: Samples by class, shape (K,). Classes with fewer than two are left out.
 
     Returns:
-        1 when every class is a point; NaN when no class has two samples.
+        1 if every class is a point; NaN if no class has two samples.
     """
     pairs = counts > 1
     if not pairs.any():
@@ -58,7 +58,7 @@ def distinctiveness(sums: NDArray[np.float64], counts: NDArray[np.int64]) -> flo
     """`1 - mean_{k<l} cos(m_k, m_l)`; shapes as in `compactness`.
 
     Returns:
-        `1 + 1/(K - 1)` for a simplex, the best there is; NaN with fewer than two classes.
+        At most `1 + 1/(K - 1)`, reached by a simplex; NaN with fewer than two classes.
     """
     means = sums[counts > 0]
     lengths = np.linalg.norm(means, axis=1, keepdims=True)

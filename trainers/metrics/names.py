@@ -79,7 +79,7 @@ MEASURES = {
 }
 
 FALSE_ACCEPTS = {"tar_1": 0.01, "tar_01": 0.001, "tar_001": 0.0001}
-"""Shares of impostor pairs that are accepted, by the ends of the names of the true accept rates at them."""
+"""False accept rates by the suffix of the true accept rate that is measured at them."""
 
 ON_VALIDATION = frozenset(
     {
@@ -95,7 +95,7 @@ ON_VALIDATION = frozenset(
         "shift_accuracy_at_validation_threshold",
     }
 )
-"""Measures that do not exist without validation images."""
+"""Measures that need validation images."""
 
 AT_TEMPERATURE = frozenset(
     {
@@ -106,7 +106,7 @@ AT_TEMPERATURE = frozenset(
         "open_auroc_calibrated",
     }
 )
-"""Measures of probabilities at the temperature found on validation images; no others change with it."""
+"""Measures at the temperature found on validation images; no other measure depends on it."""
 
 STATED = frozenset(
     {
@@ -122,8 +122,8 @@ STATED = frozenset(
         *("shift_accuracy_at_clean_threshold", "shift_accuracy_at_validation_threshold"),
     }
 )
-"""Measures that no test or validation row determines: of parameters, features, training images, and of unknown and
-shifted samples."""
+"""Measures that do not follow from test and validation rows: those of parameters, features, training images, and
+unknown or shifted samples."""
 
 OF_ALL_SCORES = frozenset(
     {
@@ -131,7 +131,7 @@ OF_ALL_SCORES = frozenset(
         *("negative_log_likelihood_sigmoid", "brier_score", "brier_score_sigmoid"),
     }
 )
-"""Measures that rows determine only where they keep the scores of all classes."""
+"""Measures that follow from rows only if these keep the scores of all classes."""
 
 NEEDED = {
     "true_accept_rate_1": 100,
@@ -142,4 +142,4 @@ NEEDED = {
         for end in ("", "_low", "_high")
     },
 }
-"""Test images, or impostor pairs, that a rate needs: with fewer, no error at all is allowed at that rate of errors."""
+"""Test images, or impostor pairs, that a rate needs: with fewer, its error limit is below one error."""

@@ -1,8 +1,8 @@
-"""Telling known classes from unknown ones by the highest score of a sample.
+"""Open-set recognition: separating known from unknown classes by a sample's highest score.
 
-A sample is accepted at threshold t when its score is above t. Scores of any kind will
-do, higher meaning known; equal scores are accepted together. NaN scores are errors: a
-known sample with one is rejected at every threshold, an unknown one accepted.
+A sample is accepted at threshold t if its score is above t. Any kind of score will do if
+higher means known; equal scores are accepted together. NaN scores count as errors: a
+known sample is then rejected at every threshold, an unknown one accepted.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from numpy.typing import ArrayLike, NDArray
 
 
 def auroc(known: ArrayLike, unknown: ArrayLike) -> float:
-    """Chance that a known sample scores above an unknown one, ties counting half.
+    """Probability that a known sample scores above an unknown one; ties count half.
 
     Args:
         known: Highest scores of samples of known classes, shape (n,).
         unknown: Highest scores of samples of unknown classes, shape (m,).
 
     Returns:
-        The area under the ROC curve, 0 ... 1; NaN when either is empty.
+        The area under the ROC curve, 0 ... 1; NaN if either is empty.
     """
     known = _known(known)
     unknown = np.sort(_unknown(unknown))
@@ -45,25 +45,25 @@ def fpr_at_tpr(known: ArrayLike, unknown: ArrayLike, true_positive_rate: float =
     if not known.size or not unknown.size:
         return float("nan")
     needed = int(np.count_nonzero(np.arange(known.size) / known.size < true_positive_rate))
-    # The threshold lies just below the last sample needed, so unknowns equal to it are accepted too.
+    # The threshold is just below the last known sample needed, so unknown samples equal to it are accepted too.
     return float(np.mean(unknown >= known[needed - 1])) if needed else 0.0
 
 
 def oscr(known: ArrayLike, correct: ArrayLike, unknown: ArrayLike) -> float:
     """Area under CCR(t) against the false positive rate at t: open-set classification rate.
 
-    Dhamija, Günther, Boult 2018 (arXiv 1811.04110): CCR is the share of known samples both
-    accepted and classified right, the false positive rate that of unknown ones accepted.
-    Straight lines join the points, so the area is the chance that a known sample is right
-    and scores above an unknown one, ties counting half.
+    Dhamija, Günther, Boult 2018 (arXiv 1811.04110): CCR is the share of known samples that are
+    accepted and classified correctly; the false positive rate is the share of unknown samples
+    that are accepted. Points are joined by straight lines, so the area is the probability that
+    a known sample is right and scores above an unknown one; ties count half.
 
     Args:
         known: Highest scores of samples of known classes, shape (n,).
-        correct: Whether the class of that score is their own, shape (n,).
+        correct: Whether that score is the true class's, shape (n,).
         unknown: Highest scores of samples of unknown classes, shape (m,).
 
     Returns:
-        At most the accuracy on known samples; NaN when either is empty.
+        At most the accuracy on known samples; NaN if either is empty.
     """
     known = np.asarray(known, np.float64)
     correct = np.asarray(correct, np.bool_)

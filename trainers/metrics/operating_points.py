@@ -1,9 +1,9 @@
-"""Where to put a threshold when errors have a price or a limit, and what it then yields.
+"""Operating points: the threshold if errors have a price or a limit, and the rates it gives.
 
-All from `positive` and `rival` of each sample, and of samples, not of sample-class pairs:
-at threshold t a sample is falsely accepted when *any* wrong class scores above t, and
-truly accepted when its own class does; both can happen to one sample. NaN scores are
-errors: such a rival is always accepted and such a positive never.
+Everything follows from `positive` and `rival`, and rates count samples, not sample-class pairs:
+at threshold t a sample is falsely accepted if *any* wrong class scores above t, and truly
+accepted if its true class does; both can happen to one sample. NaN scores count as errors:
+a NaN rival is always accepted, a NaN positive never.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from trainers.metrics.uniform import uniform_accuracy
 
 
 def threshold_at(impostor: ArrayLike, false_accept_rate: float) -> float:
-    """The lowest t with a share of at most `false_accept_rate` of scores above t.
+    """The lowest t such that at most a share `false_accept_rate` of the scores is above t.
 
     Args:
         impostor: Scores that should be rejected, shape (n,).
         false_accept_rate: The limit, in 0 ... 1.
 
     Returns:
-        One of the scores; -inf when all may be accepted, NaN when there are none.
+        One of the scores; -inf if all may be accepted, NaN if there are none.
     """
     scores = _never_below(impostor)
     if not scores.size:
@@ -38,13 +38,13 @@ def threshold_at(impostor: ArrayLike, false_accept_rate: float) -> float:
 
 
 def true_accept_rate(positive: ArrayLike, rival: ArrayLike, false_accept_rate: float) -> float:
-    """Share of positives above the lowest threshold that keeps the share of false accepts in bounds.
+    """Share of positives above the lowest threshold that respects the limit on false accepts.
 
     Args:
-        positive: Scores of the own class, shape (n,).
-        rival: Highest score of any other class, shape (n,): a sample is a false accept when
-            this is above the threshold, however many of its classes are.
-        false_accept_rate: The greatest admissible share of samples, in 0 ... 1.
+        positive: Scores of the true class, shape (n,).
+        rival: Highest score of any other class, shape (n,). A sample is a false accept if this
+            is above the threshold, no matter how many wrong classes are.
+        false_accept_rate: The limit, a share of samples in 0 ... 1.
 
     Returns:
         A share in 0 ... 1; NaN without samples.
@@ -55,10 +55,10 @@ def true_accept_rate(positive: ArrayLike, rival: ArrayLike, false_accept_rate: f
 
 
 class Cheapest(NamedTuple):
-    """The least cost a single threshold can reach, and the open interval that reaches it.
+    """The lowest cost of any single threshold, and the open interval of thresholds that reach it.
 
-    Of equally cheap intervals the widest bounded one, and of equally wide ones the lowest.
-    Unbounded where rejecting or accepting everything is cheapest.
+    Of equally cheap intervals this is the widest bounded one, and of equally wide ones the
+    lowest. It is unbounded if rejecting or accepting everything is cheapest.
     """
 
     cost: float
@@ -67,7 +67,7 @@ class Cheapest(NamedTuple):
 
     @property
     def threshold(self) -> float:
-        """The midpoint of the interval; infinite where that is unbounded."""
+        """The midpoint of the interval; infinite if it is unbounded."""
         return (self.low + self.high) / 2
 
 
@@ -77,21 +77,21 @@ def cost_threshold(
     """`min_t (1/n) (c_FA #{i : rival_i >= t} + c_FR #{i : positive_i <= t})`, exactly.
 
     Args:
-        positive: Scores of the own class, shape (n,).
+        positive: Scores of the true class, shape (n,).
         rival: Highest score of any other class, shape (n,).
         false_accept_cost: Price of a sample with a wrong class at or above t.
-        false_reject_cost: Price of a sample whose own class is not above t. A sample may
+        false_reject_cost: Price of a sample whose true class is not above t. A sample can
             cost both.
 
     Returns:
-        Expected cost of a sample, in the unit of the prices, and thresholds; NaN without
+        Mean cost per sample, in the unit of the prices, and the thresholds; NaN without
         samples.
     """
     accepted = np.sort(_never_below(rival))
     rejected = np.sort(_never_above(positive))
     if not rejected.size:
         return Cheapest(np.nan, np.nan, np.nan)
-    # At an endpoint itself the cost is at least that just above it, so open intervals suffice.
+    # At an endpoint the cost is at least as high as just above it, so open intervals suffice.
     endpoints = np.unique(np.concatenate([[-np.inf], accepted, rejected, [np.inf]]))
     false_accepts = accepted.size - np.searchsorted(accepted, endpoints[:-1], side="right")
     false_rejects = np.searchsorted(rejected, endpoints[:-1], side="right")
@@ -103,19 +103,19 @@ def cost_threshold(
 
 
 def risk_coverage(positive: ArrayLike, rival: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Accuracy on the samples of highest score, for every share of samples that can be kept.
+    """Accuracy on the most confident samples, for every possible coverage.
 
-    Confidence is the sample's highest score, `max(positive, rival)`: the maximal logit of
-    raw scores, the maximal probability of log-probabilities. A sample is right when
-    rival < positive. One with a NaN score is wrong and kept last.
+    Confidence is the sample's highest score, `max(positive, rival)`: the maximum logit for
+    raw scores, the maximum probability for log-probabilities. A sample is right if
+    rival < positive. A sample with a NaN score is wrong and comes last.
 
     Args:
-        positive: Scores of the own class, shape (n,).
+        positive: Scores of the true class, shape (n,).
         rival: Highest score of any other class, shape (n,).
 
     Returns:
-        Coverage (m,), ascending to 1, one value for each distinct confidence since equal
-        ones are kept together; and accuracy (m,). Risk is 1 - accuracy.
+        Coverage (m,), ascending to 1, with one value per distinct confidence because ties are
+        kept together; and accuracy (m,). Risk is 1 - accuracy.
     """
     positive = np.asarray(positive, np.float64)
     rival = np.asarray(rival, np.float64)
@@ -126,7 +126,7 @@ def risk_coverage(positive: ArrayLike, rival: ArrayLike) -> tuple[NDArray[np.flo
 
 
 def area_under_risk_coverage(positive: ArrayLike, rival: ArrayLike) -> float:
-    """Mean over samples of the risk among those at least as confident; lower is better.
+    """Mean over samples of the risk among all samples at least as confident; lower is better.
 
     Geifman, Uziel, El-Yaniv, ICLR 2019 (arXiv 1805.08206); arguments as in `risk_coverage`.
 
@@ -140,20 +140,20 @@ def area_under_risk_coverage(positive: ArrayLike, rival: ArrayLike) -> float:
 
 
 def threshold_spread(positive: ArrayLike, rival: ArrayLike, label: ArrayLike) -> float:
-    """Standard deviation over classes of the best threshold of each, t_k*.
+    """Standard deviation over classes of each class's best threshold t_k*.
 
-    The sample standard deviation (K - 1), so that few classes and many compare. Each
-    threshold is the midpoint of the widest interval, as in `uniform_accuracy`; 0 means that
-    one threshold fits all, though a small spread is small only beside the scores' own.
+    The denominator is K - 1, so that values with few and many classes compare. Each threshold
+    is the midpoint of its interval, as in `uniform_accuracy`. 0 means that one threshold fits
+    all; whether a spread is small depends on the scale of the scores.
 
     Args:
-        positive: Scores of the own class, shape (n,).
+        positive: Scores of the true class, shape (n,).
         rival: Highest score of any other class, shape (n,).
-        label: Own classes, shape (n,).
+        label: True classes, shape (n,).
 
     Returns:
-        In the unit of scores. Classes without a sample of rival < positive are left out;
-        NaN with fewer than two others.
+        In the unit of the scores. Classes in which no sample has rival < positive are left
+        out; NaN if fewer than two remain.
     """
     order = np.argsort(label, kind="stable")
     starts = np.flatnonzero(np.diff(np.asarray(label)[order])) + 1

@@ -1,8 +1,8 @@
-"""How far verification rates depend on which people there are: intervals over identities, as pairs are not independent.
+"""Confidence intervals of verification rates by resampling identities, because pairs are not independent.
 
-A face is in many pairs, and a person has many faces, so that resampling pairs would promise too much. Identities are
-drawn with replacement instead (Snijders and Borgatti 1999): a genuine pair counts as often as its identity was drawn,
-an impostor pair as often as the product of both. Two draws of one identity make no pair of their own.
+A face is in many pairs and a person has many faces, so intervals from resampled pairs would be too narrow.
+Instead, identities are drawn with replacement (Snijders and Borgatti 1999). A genuine pair counts as often as its
+identity was drawn, an impostor pair as often as the product of both counts. Drawing an identity twice adds no pair.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from trainers.metrics.verification import crossing, filled
 
 RESAMPLES = 500
 FEWEST = 10
-"""Identities from which on an interval is given: of fewer, draws leave too few, or no impostor pair at all."""
+"""Fewest identities for an interval: with fewer, some draws have few or no impostor pairs."""
 LEVEL = 0.95
 
 
 class Interval(NamedTuple):
-    """Of a rate: percentiles of its resamples."""
+    """Percentiles of a rate over resamples."""
 
     low: float
     high: float
@@ -35,9 +35,9 @@ def intervals(
 
     Args:
         similarity: Of each pair, shape (m,).
-        genuine: Whether it is of one identity, shape (m,).
-        identities: Who the two of each pair are, shape (m, 2).
-        rates: False accept rates in 0 ... 1, by the names of the true accept rates at them.
+        genuine: Whether each pair is of one identity, shape (m,).
+        identities: Identities of both images of each pair, shape (m, 2).
+        rates: False accept rates in 0 ... 1, by the name of the true accept rate at each.
 
     Returns:
         Intervals by name; none with fewer than `FEWEST` identities, or without pairs of both kinds.
@@ -61,8 +61,8 @@ def _resampled(
     one, other = people.reshape(-1, 2)[order].T
     is_genuine = genuine[order]
     ranked = values[order]
-    last = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True))  # of pairs that are equally similar
-    draw = np.random.RandomState(0)  # whose stream is frozen for good
+    last = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True))  # the last of each group of equally similar pairs
+    draw = np.random.RandomState(0)  # its stream never changes between NumPy releases
     for _ in range(RESAMPLES):
         times = np.bincount(draw.randint(0, len(who), len(who)), minlength=len(who))
         weight = times[one] * np.where(is_genuine, 1, times[other])
@@ -76,5 +76,5 @@ def _resampled(
 
 
 def _above(weight: NDArray[np.int64], last: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The weight of no pair, and of all pairs up to each of `last`."""
+    """Cumulative weight: 0, then that of all pairs up to each of `last`."""
     return np.append(0, np.cumsum(weight)[last])

@@ -1,4 +1,4 @@
-"""How often the samples of each class are right, so that a rare class weighs as much as a frequent one."""
+"""Recall per class, so that a rare class weighs as much as a frequent one."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from numpy.typing import ArrayLike, NDArray
 
 MANY = 100
 FEW = 20
-"""Training images of a class: more than the first is head, fewer than the second tail (Liu et al., CVPR 2019)."""
+"""Classes with more than `MANY` training images are head, with fewer than `FEW` tail (Liu et al., CVPR 2019)."""
 
 
 def recalls(positive: ArrayLike, rival: ArrayLike, label: NDArray[np.integer], classes: int) -> NDArray[np.float64]:
-    """Share of each class's samples with rival < positive, shape (K,); NaN of a class without samples.
+    """Share of each class's samples with rival < positive, shape (K,); NaN for a class without samples.
 
     Args:
-        positive: Scores of the own class, shape (n,).
+        positive: Scores of the true class, shape (n,).
         rival: Highest score of any other class, shape (n,).
-        label: Own classes, shape (n,).
-        classes: How many, K.
+        label: True classes, shape (n,).
+        classes: Number of classes, K.
     """
     samples = np.bincount(label, minlength=classes)
     right = np.bincount(label, weights=np.less(rival, positive), minlength=classes)
@@ -25,20 +25,20 @@ def recalls(positive: ArrayLike, rival: ArrayLike, label: NDArray[np.integer], c
 
 
 def macro_accuracy(positive: ArrayLike, rival: ArrayLike, label: NDArray[np.integer]) -> float:
-    """Mean of the recalls of the classes that occur; arguments as in `recalls`."""
+    """Mean recall of the classes that occur; arguments as in `recalls`."""
     return _mean(recalls(positive, rival, label, 0))
 
 
 def by_shots(
     positive: ArrayLike, rival: ArrayLike, label: NDArray[np.integer], trained: NDArray[np.int64]
 ) -> dict[str, float]:
-    """Mean of the recalls of head, medium and tail classes, by their name in the results; NaN of a group without one.
+    """Mean recall of head, medium and tail classes, by measure name; NaN for a group without classes.
 
     Args:
         positive: As in `recalls`.
         rival: As in `recalls`.
         label: As in `recalls`.
-        trained: How many training images each class had, shape (K,).
+        trained: Number of training images of each class, shape (K,).
     """
     found = recalls(positive, rival, label, len(trained))
     groups = {"head": trained > MANY, "medium": (trained >= FEW) & (trained <= MANY), "tail": trained < FEW}

@@ -1,9 +1,9 @@
-"""What the three accuracies become when scores are first normalised per sample.
+"""Scores normalised per sample: softmax probabilities, log-odds, centred scores.
 
-A map of each sample's own scores keeps sample-wise accuracy and can change uniform
-accuracy, so the kind of score belongs beside every uniform accuracy. These functions
-derive the `positive` and `rival` of another kind from what an evaluation keeps, on a log
-scale, where small probabilities do not round to ties.
+Normalising the scores of each sample keeps sample-wise accuracy but can change uniform
+accuracy, so every uniform accuracy must state its kind of score. These functions derive
+`positive` and `rival` of another kind from what an evaluation keeps. They work on a log
+scale, on which small probabilities do not round to ties.
 """
 
 from __future__ import annotations
@@ -18,28 +18,28 @@ if TYPE_CHECKING:
     from trainers.evaluation import Evaluation
 
 Pair = tuple[NDArray[np.float64], NDArray[np.float64]]
-"""A positive and a rival of each sample, arrays of shape (n,)."""
+"""Positive and rival of each sample, arrays of shape (n,)."""
 
 
 def log_probabilities(positive: ArrayLike, rival: ArrayLike, logsumexp: ArrayLike) -> Pair:
-    """Logarithms of the softmax probabilities of own class and rival, in nats.
+    """Log-probabilities of the true class and its rival under softmax, in nats.
 
-    Probabilities above one half may still round to one and the same value, by the rounding
-    of `logsumexp`. Uniform accuracy loses nothing by it: the rival of a right sample never
-    passes log(1/2), so no threshold above that is needed.
+    Because `logsumexp` is rounded, probabilities above 1/2 can still tie. This does not affect
+    uniform accuracy: the rival of a correct sample is at most log(1/2), so no higher threshold
+    is needed.
 
     Args:
-        positive: Scores of the own class, shape (n,); at temperature T divided by T.
-        rival: Highest score of any other class, shape (n,); likewise.
-        logsumexp: Over all classes' scores, shape (n,); at temperature T of scores / T.
+        positive: Scores of the true class, shape (n,); divided by T for temperature T.
+        rival: Highest score of any other class, shape (n,); divided by T for temperature T.
+        logsumexp: Over all classes' scores, shape (n,); of scores / T for temperature T.
     """
     level = np.asarray(logsumexp, np.float64)
-    with np.errstate(invalid="ignore"):  # inf - inf: NaN scores are errors already
+    with np.errstate(invalid="ignore"):  # inf - inf gives NaN, which counts as an error anyway
         return np.asarray(positive, np.float64) - level, np.asarray(rival, np.float64) - level
 
 
 def level(rows: Evaluation) -> NDArray[np.float64]:
-    """The logsumexp of each sample's scores (n,): by the log-odds, where they are kept, without its rounding."""
+    """The logsumexp of each sample's scores (n,), computed from the log-odds if they are kept, which is more exact."""
     if rows.log_odds is None:
         return rows.logsumexp.astype(np.float64)
     top = np.maximum(rows.positive, rows.rival).astype(np.float64)
@@ -47,30 +47,30 @@ def level(rows: Evaluation) -> NDArray[np.float64]:
 
 
 def log_odds(rows: Evaluation) -> Pair | None:
-    """Of own class and rival, log P / (1 - P) with the softmax probability P; None where no log-odds are kept.
+    """Log-odds log(P / (1 - P)) of true class and rival, P being softmax; None if the evaluation keeps no log-odds.
 
-    They rank samples as P does, but for samples whose P rounds to one. The lower of the two P is at most one half, so
-    that it has its odds without cancellation; those of the higher one are kept.
+    They rank samples as P does, but without ties where P rounds to 1. The lower of the two P is at most 1/2, so
+    its log-odds can be computed without cancellation; those of the higher one are kept in the evaluation.
     """
     if rows.log_odds is None:
         return None
     lower = np.minimum(rows.positive, rows.rival) - level(rows)
-    lower = np.minimum(lower, -np.log(2))  # but for rounding
+    lower = np.minimum(lower, -np.log(2))  # P <= 1/2, which rounding may have violated
     odds = lower - np.log1p(-np.exp(lower))
     own = rows.prediction == rows.label
     return np.where(own, rows.log_odds, odds), np.where(own, odds, rows.log_odds)
 
 
 def centred(positive: ArrayLike, rival: ArrayLike) -> Pair:
-    """Scores less the midpoint of the sample's two highest: plus and minus half their gap.
+    """Scores minus the midpoint of the sample's two highest scores: plus and minus half their gap.
 
-    Exact for samples with rival < positive, whose two highest scores these are. Of other
-    samples the second highest is not known; what is returned keeps rival >= positive, so
-    they are right at no threshold, as they should be, but their size means nothing. So use
-    it for accuracies, and not where the rivals of wrong samples place a threshold.
+    Exact for samples with rival < positive, because these are their two highest scores. For
+    other samples the second highest is unknown. The returned values keep rival >= positive,
+    so these samples are wrong at every threshold, as they should be, but the values mean
+    nothing. Use this for accuracies only, not if rivals of wrong samples set a threshold.
 
     Args:
-        positive: Scores of the own class, shape (n,).
+        positive: Scores of the true class, shape (n,).
         rival: Highest score of any other class, shape (n,).
     """
     with np.errstate(invalid="ignore"):
@@ -84,11 +84,11 @@ def _default_grid() -> NDArray[np.float64]:
 
 @dataclass(eq=False)
 class Temperatures:
-    """Temperature scaling (Guo et al. 2017, arXiv 1706.04599) of a split that streams by.
+    """Temperature scaling (Guo et al. 2017, arXiv 1706.04599) of a streamed split.
 
     Sums the negative log-likelihood of softmax(scores / T) at every T of a grid, so that
-    neither the n x K scores nor an optimiser is needed. It is convex in 1/T, hence has a
-    single valley on the grid.
+    neither the n x K scores nor an optimiser is needed. The sum is convex in 1/T, so the
+    grid has a single valley.
     """
 
     grid: NDArray[np.float64] = field(default_factory=_default_grid)
@@ -101,12 +101,12 @@ class Temperatures:
         self.losses = np.zeros(len(self.grid))
 
     def add(self, logsumexp: ArrayLike, positive: ArrayLike) -> None:
-        """Count a batch; a sample that is not finite at some temperature is left out at all.
+        """Add a batch; a sample that is not finite at some temperature is ignored at all of them.
 
         Args:
-            logsumexp: Of scores / T over classes, shape (m, n). Better in float64: small T
-                magnify both terms of a small difference.
-            positive: Scores of the own class, not divided by T, shape (n,).
+            logsumexp: Of scores / T over classes, shape (m, n). Best in float64: a small T
+                magnifies both terms of a small difference.
+            positive: Scores of the true class, not divided by T, shape (n,).
         """
         with np.errstate(invalid="ignore"):
             losses = np.asarray(logsumexp, np.float64) - np.asarray(positive, np.float64) / self.grid[:, None]
@@ -116,18 +116,17 @@ class Temperatures:
 
     @property
     def is_at_edge(self) -> bool:
-        """Whether no T of the grid is better than one of its ends, so that the best one may lie outside.
+        """Whether one end of the grid is as good as its best T, so that the optimum may be outside.
 
-        So it is where all samples are right, for example: any lower T claims more, and is right.
+        This happens if all samples are right, for example: then a lower T is always better.
         """
         return bool(self.samples) and bool(min(self.losses[0], self.losses[-1]) <= self.losses.min())
 
     def best(self) -> float:
-        """The T of least loss, by a parabola in log T through the grid's best and its neighbours.
+        """The T of lowest loss, from a parabola in log T through the grid's best T and its neighbours.
 
-        Within half a percent on the default grid, whose steps are of a tenth. Of equally good
-        ones that nearest to 1; an end of the grid where the valley lies outside; NaN without
-        samples.
+        Accurate to half a percent on the default grid, whose steps are 10 %. Ties go to the T
+        closest to 1. An end of the grid if the optimum is outside; NaN without samples.
         """
         if not self.samples:
             return float("nan")
@@ -140,7 +139,7 @@ class Temperatures:
 
 
 def _lowest_point(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
-    """Where the parabola through three points is lowest, the middle one being the lowest of them."""
+    """The minimum of the parabola through three points of which the middle one is lowest."""
     slopes = np.diff(y) / np.diff(x)
     curvature = (slopes[1] - slopes[0]) / (x[2] - x[0])
     if not curvature > 0:

@@ -1,4 +1,4 @@
-"""What values each measure can have: which side is better, where it ends, and in what steps it moves."""
+"""Properties of each measure: which direction is better, its bounds, and its step size."""
 
 from __future__ import annotations
 
@@ -7,34 +7,34 @@ from typing import Literal, NamedTuple
 
 
 class Trait(NamedTuple):
-    """Of one measure."""
+    """Properties of one measure."""
 
     better: Literal["higher", "lower"] | None = None
-    """None where neither side is."""
+    """None if neither direction is better."""
     low: float = -math.inf
     high: float = math.inf
     counted: Literal["samples", "classes"] | None = None
-    """What it is a mean over, where each sample counts a whole number of times and it so moves in steps: all samples
-    alike, or classes, of which each is the mean of its own samples (a macro average)."""
+    """If the measure moves in steps: whether it is a mean over all samples, or a mean over classes of means over each
+    class's samples (a macro average)."""
     weight: float = 1.0
-    """The most that one sample counts: 1 of an accuracy, the highest price of a cost."""
+    """The largest contribution of one sample: 1 for an accuracy, the highest price for a cost."""
 
     @property
     def worst(self) -> float | None:
-        """The bound on its bad side; None where it has none."""
+        """The bound in the worse direction; None if there is none."""
         return _bound({"higher": self.low, "lower": self.high}.get(self.better or ""))
 
     @property
     def best(self) -> float | None:
-        """The bound on its good side; None where it has none."""
+        """The bound in the better direction; None if there is none."""
         return _bound({"higher": self.high, "lower": self.low}.get(self.better or ""))
 
     def step(self, samples: int | None, balanced: int | None = None) -> float:
-        """The most that one sample changes it by; 0 where there are no steps, or none is known.
+        """The largest change by one sample; 0 if the measure has no steps, or an unknown one.
 
         Args:
-            samples: Test samples.
-            balanced: As many as there would be if all classes had as few as the rarest.
+            samples: Number of test samples.
+            balanced: Number of test samples if every class were as small as the rarest one.
         """
         count = {"samples": samples, "classes": balanced}.get(self.counted or "")
         return self.weight / count if count else 0.0
@@ -125,6 +125,5 @@ TRAITS = {
     "shift_accuracy_at_clean_threshold": ACCURACY,
     "shift_accuracy_at_validation_threshold": ACCURACY,
 }
-"""By name, one for each of `MEASURES`. A mean over shifts moves in smaller steps than one sample: half of one is more
-than its least spread has to be. Shares of unknown samples, of pairs or of single classes are not shares of test
-samples."""
+"""The traits of all `MEASURES`, by name. A mean over shifts moves in smaller steps than 1/n, so its step is an upper
+bound. Shares of unknown samples, pairs or single classes have no step, because they are not shares of test samples."""

@@ -1,8 +1,8 @@
 """Sample-wise, class-wise and uniform accuracy, exactly (arXiv 2403.07289).
 
-All follow from two numbers a sample: `positive`, the score of its own class, and
-`rival`, the highest score of any other. A sample is right at threshold t when
-`rival < t < positive`; ties and NaN are errors.
+All follow from two numbers per sample: `positive`, the score of its true class, and
+`rival`, the highest score of any other class. A sample is right at threshold t if
+`rival < t < positive`; ties and NaN count as errors.
 """
 
 from __future__ import annotations
@@ -16,11 +16,10 @@ Scores = NDArray[np.float32] | NDArray[np.float64]
 
 
 class Optimum(NamedTuple):
-    """The best accuracy one threshold can reach, and the open interval that reaches it.
+    """The best accuracy of any single threshold, and the open interval of thresholds that reach it.
 
-    Where several intervals are equally good this is the widest, and of equally wide
-    ones the lowest. Without any sample with rival < positive, accuracy is 0 and the
-    interval NaN.
+    If several intervals are equally good, this is the widest, and of equally wide ones
+    the lowest. If no sample has rival < positive, the accuracy is 0 and the interval NaN.
     """
 
     accuracy: float
@@ -34,10 +33,10 @@ class Optimum(NamedTuple):
 
 
 def sample_wise_accuracy(positive: ArrayLike, rival: ArrayLike) -> float:
-    """Share of samples with rival < positive: every sample has a threshold of its own.
+    """Share of samples with rival < positive: the usual (argmax) accuracy, which needs no threshold.
 
     Args:
-        positive: Scores of the own class, shape (n,).
+        positive: Scores of the true class, shape (n,).
         rival: Highest score of any other class, shape (n,).
     """
     return float(np.mean(np.less(rival, positive)))
@@ -45,7 +44,7 @@ def sample_wise_accuracy(positive: ArrayLike, rival: ArrayLike) -> float:
 
 def accuracy_at(threshold: float, positive: ArrayLike, rival: ArrayLike) -> float:
     """Share of samples with rival < threshold < positive; arrays of shape (n,)."""
-    threshold = np.float64(threshold)  # as a plain number it would be rounded to the scores' float32
+    threshold = np.float64(threshold)  # a Python float would be rounded to the scores' float32
     return float(np.mean(np.less(rival, threshold) & np.less(threshold, positive)))
 
 
@@ -53,7 +52,7 @@ def uniform_accuracy(positive: ArrayLike, rival: ArrayLike) -> Optimum:
     """`max_t (1/n) #{i : rival_i < t < positive_i}` by a sorted sweep, O(n log n).
 
     Args:
-        positive: Scores of the own class, shape (n,), n > 0.
+        positive: Scores of the true class, shape (n,), n > 0.
         rival: Highest score of any other class, shape (n,).
     """
     total = np.size(positive)
@@ -62,14 +61,14 @@ def uniform_accuracy(positive: ArrayLike, rival: ArrayLike) -> Optimum:
         return Optimum(0.0, np.nan, np.nan)
     best = np.flatnonzero(counts == counts.max())
     best = best[np.argmax(endpoints[best + 1] - endpoints[best])]
-    return Optimum(float(counts[best] / total), *(endpoints[best : best + 2] + 0.0).tolist())  # + 0.0: no -0.0
+    return Optimum(float(counts[best] / total), *(endpoints[best : best + 2] + 0.0).tolist())  # + 0.0: avoids -0.0
 
 
 def accuracy_curve(positive: ArrayLike, rival: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Accuracy as a function of the threshold: a step function, exactly.
+    """Accuracy as a function of the threshold: the exact step function.
 
     Args:
-        positive: Scores of the own class, shape (n,), n > 0.
+        positive: Scores of the true class, shape (n,), n > 0.
         rival: Highest score of any other class, shape (n,).
 
     Returns:
@@ -81,12 +80,12 @@ def accuracy_curve(positive: ArrayLike, rival: ArrayLike) -> tuple[NDArray[np.fl
 
 
 def class_wise_accuracy(positive: ArrayLike, rival: ArrayLike, label: ArrayLike) -> float:
-    """`(1/n) sum_k max_t #{i : label_i = k, rival_i < t < positive_i}`: a threshold for each class.
+    """`(1/n) sum_k max_t #{i : label_i = k, rival_i < t < positive_i}`: one threshold per class.
 
     Args:
-        positive: Scores of the own class, shape (n,), n > 0.
+        positive: Scores of the true class, shape (n,), n > 0.
         rival: Highest score of any other class, shape (n,).
-        label: Own classes, shape (n,).
+        label: True classes, shape (n,).
     """
     order = np.argsort(label)
     label = np.asarray(label)[order]
@@ -98,7 +97,7 @@ def class_wise_accuracy(positive: ArrayLike, rival: ArrayLike, label: ArrayLike)
 
 
 def _separable(positive: ArrayLike, rival: ArrayLike) -> tuple[Scores, Scores]:
-    """The samples that some threshold gets right, in float64 or, where they are so already, in float32."""
+    """The samples that some threshold gets right, in float32 if both arrays are, otherwise in float64."""
     positive = np.asarray(positive)
     rival = np.asarray(rival)
     if not positive.dtype == rival.dtype == np.float32:
@@ -109,10 +108,10 @@ def _separable(positive: ArrayLike, rival: ArrayLike) -> tuple[Scores, Scores]:
 
 
 def _sweep(positive: Scores, rival: Scores) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """All distinct endpoints, sorted, and the samples right between each and the next."""
+    """All distinct endpoints, sorted, and the number of samples that are right between each and the next."""
     endpoints = np.concatenate([np.sort(rival), np.sort(positive)])
-    order = np.argsort(endpoints, kind="stable")  # timsort merges the two; sorting values is quicker than places
+    order = np.argsort(endpoints, kind="stable")  # merges two sorted runs, faster than one argsort of all
     endpoints = endpoints[order]
     counts = np.where(order < rival.size, 1, -1).cumsum()
-    last = np.append(endpoints[1:], np.nan) != endpoints  # of equal ones
+    last = np.append(endpoints[1:], np.nan) != endpoints  # the last of each group of equal endpoints
     return endpoints[last].astype(np.float64), counts[last][:-1]

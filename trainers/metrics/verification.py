@@ -1,7 +1,7 @@
-"""Do two samples belong to one class? Of pairs of features, as in face verification.
+"""Verification: whether two samples belong to the same class, from a pair of features, as for faces.
 
-A pair is genuine when its two samples share a class and an impostor otherwise. NaN
-similarities are errors: a genuine pair with one is rejected, an impostor pair accepted.
+A pair is genuine if its samples share a class, otherwise an impostor. NaN similarities
+count as errors: a genuine pair is then rejected, an impostor pair accepted.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from numpy.typing import ArrayLike, NDArray
 from trainers.metrics.operating_points import true_accept_rate
 
 BLOCK = 4096
-"""Pairs whose features are gathered at a time; more only costs memory."""
+"""Pairs processed at a time; more only costs memory."""
 
 
 def draw_pairs(labels: ArrayLike, count: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Pairs of samples, `count // 2` genuine and then as many impostors, none twice.
+    """Draw distinct pairs of samples: first `count // 2` genuine pairs, then equally many impostor pairs.
 
-    Every pair of a kind is equally likely. Where there are fewer of a kind, all of them
-    are returned. Which pairs are genuine, `labels[pairs[:, 0]] == labels[pairs[:, 1]]` says.
+    All pairs of a kind are equally likely; if there are fewer than `count // 2`, all are
+    returned. `labels[pairs[:, 0]] == labels[pairs[:, 1]]` tells which pairs are genuine.
 
     Args:
         labels: Classes of the samples, shape (n,).
-        count: How many pairs.
-        rng: Decides on everything; the same one draws the same pairs.
+        count: Number of pairs.
+        rng: Draws the pairs.
 
     Returns:
         Indices into `labels`, shape (m, 2), the lower first; m <= count.
@@ -36,17 +36,17 @@ def draw_pairs(labels: ArrayLike, count: int, rng: np.random.Generator) -> NDArr
     sorted_labels = labels[order]
     first_of_class = np.searchsorted(sorted_labels, sorted_labels, side="left")
     position = np.arange(labels.size)
-    # In order of labels a sample's earlier partners are one run: its own class from its first on, or all before.
+    # Sorted by label, a sample's earlier partners are contiguous: those of its class, or all before its class.
     genuine = _draw(first_of_class, position - first_of_class, count // 2, rng)
     impostor = _draw(np.zeros_like(position), first_of_class, count // 2, rng)
     return np.sort(order[np.concatenate([genuine, impostor])], axis=1)
 
 
 def cosine(features: ArrayLike, pairs: ArrayLike) -> NDArray[np.float64]:
-    """Cosine of the two features of each pair; 0 where one of them is the zero vector.
+    """Cosine of the two features of each pair; 0 if one of them is the zero vector.
 
     Args:
-        features: Shape (n, d), of any length.
+        features: Shape (n, d), not necessarily normalised.
         pairs: Indices, shape (m, 2).
 
     Returns:
@@ -64,10 +64,10 @@ def cosine(features: ArrayLike, pairs: ArrayLike) -> NDArray[np.float64]:
 
 
 class Roc(NamedTuple):
-    """Rates at which pairs are accepted, from (0, 0) to (1, 1), arrays of shape (m,).
+    """False and true accept rates, from (0, 0) to (1, 1), arrays of shape (m,).
 
-    At each threshold pairs of at least that similarity are accepted; the first is infinite
-    and accepts none, the others are the distinct similarities, descending.
+    A pair is accepted if its similarity is at least the threshold. The first threshold is
+    infinite and accepts none; the others are the distinct similarities, descending.
     """
 
     threshold: NDArray[np.float64]
@@ -76,14 +76,14 @@ class Roc(NamedTuple):
 
 
 def roc(similarity: ArrayLike, genuine: ArrayLike) -> Roc:
-    """The receiver operating characteristic, every point of it.
+    """The receiver operating characteristic, with all its points.
 
     Args:
         similarity: Of each pair, shape (n,).
-        genuine: Whether it is of one class, shape (n,).
+        genuine: Whether each pair is genuine, shape (n,).
 
     Returns:
-        NaN rates of a kind of which there are no pairs.
+        The curve; the rates of a kind without pairs are NaN.
     """
     genuine = np.asarray(genuine, np.bool_)
     distinct, group = np.unique(filled(similarity, genuine), return_inverse=True)
@@ -95,17 +95,17 @@ def roc(similarity: ArrayLike, genuine: ArrayLike) -> Roc:
 
 
 def filled(similarity: ArrayLike, genuine: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Similarities (n,) with NaN as the error that it is: lowest of a genuine pair, highest of an impostor."""
+    """Similarities (n,) with NaN replaced so that it is an error: -inf for genuine pairs, inf for impostors."""
     similarity = np.asarray(similarity, np.float64)
     return np.where(np.isnan(similarity), np.where(genuine, -np.inf, np.inf), similarity)
 
 
 def equal_error_rate(similarity: ArrayLike, genuine: ArrayLike) -> float:
-    """The rate at which false accepts equal false rejects, on straight lines between points of `roc`.
+    """The error rate at which false accepts equal false rejects, interpolated between points of `roc`.
 
     Args:
         similarity: Of each pair, shape (n,).
-        genuine: Whether it is of one class, shape (n,).
+        genuine: Whether each pair is genuine, shape (n,).
 
     Returns:
         0 for perfect separation, 1/2 for chance; NaN without pairs of both kinds.
@@ -115,8 +115,8 @@ def equal_error_rate(similarity: ArrayLike, genuine: ArrayLike) -> float:
 
 
 def crossing(false_accept: NDArray[np.float64], true_accept: NDArray[np.float64]) -> float:
-    """Where false accepts equal false rejects, on straight lines between points (m,) from (0, 0) to (1, 1)."""
-    excess = false_accept + true_accept - 1  # of false accepts over false rejects: from -1 up to 1
+    """The equal error rate of a curve (m,) from (0, 0) to (1, 1), interpolated linearly."""
+    excess = false_accept + true_accept - 1  # false accept rate minus false reject rate: from -1 up to 1
     if np.isnan(excess).any():
         return float("nan")
     after = int(np.argmax(excess >= 0))
@@ -125,17 +125,17 @@ def crossing(false_accept: NDArray[np.float64], true_accept: NDArray[np.float64]
 
 
 def accuracy_over_folds(similarity: ArrayLike, genuine: ArrayLike, fold: ArrayLike) -> float:
-    """Mean over folds of the share of pairs told right at the threshold that is best on the others, as for LFW.
+    """Cross-validated accuracy, as for LFW: each fold at the threshold that is best on the other folds.
 
-    Of equally good thresholds the lowest is taken; a pair of at least that similarity is accepted.
+    A pair is accepted if its similarity is at least the threshold; of equally good thresholds the lowest is used.
 
     Args:
         similarity: Of each pair, shape (n,).
-        genuine: Whether it is of one class, shape (n,).
-        fold: The part that each pair belongs to, shape (n,).
+        genuine: Whether each pair is genuine, shape (n,).
+        fold: The fold of each pair, shape (n,).
 
     Returns:
-        A share in 0 ... 1; NaN with fewer than two folds.
+        The mean over folds, in 0 ... 1; NaN with fewer than two folds.
     """
     genuine = np.asarray(genuine, np.bool_)
     fold = np.asarray(fold)
@@ -150,21 +150,21 @@ def accuracy_over_folds(similarity: ArrayLike, genuine: ArrayLike, fold: ArrayLi
 
 
 def _best_threshold(values: NDArray[np.float64], genuine: NDArray[np.bool_]) -> float:
-    """The lowest similarity from which on accepting is right most often, or infinity."""
+    """The lowest of the thresholds with the highest accuracy; infinity if rejecting all pairs is best."""
     distinct, group = np.unique(values, return_inverse=True)
     gain = np.bincount(group, weights=np.where(genuine, 1, -1), minlength=len(distinct))
-    accepted = np.append(np.cumsum(gain[::-1])[::-1], 0)  # of all from each on: genuine pairs less impostors
+    accepted = np.append(np.cumsum(gain[::-1])[::-1], 0)  # per threshold: accepted genuine pairs minus impostors
     return float(np.append(distinct, np.inf)[int(np.argmax(accepted))])
 
 
 def true_accept_rate_at(similarity: ArrayLike, genuine: ArrayLike, false_accept_rate: float) -> float:
-    """Share of genuine pairs above the lowest t above which a share of impostors is within bounds.
+    """Share of genuine pairs above the lowest threshold that respects the false accept rate.
 
     Args:
         similarity: Of each pair, shape (n,).
-        genuine: Whether it is of one class, shape (n,).
-        false_accept_rate: The greatest admissible share of impostor pairs, in 0 ... 1. Below
-            one over their number it means none.
+        genuine: Whether each pair is genuine, shape (n,).
+        false_accept_rate: The limit, a share of impostor pairs in 0 ... 1. Below 1 / (number of
+            impostor pairs) none may be accepted.
 
     Returns:
         TAR@FAR, 0 ... 1; NaN without pairs of both kinds.
@@ -177,7 +177,7 @@ def true_accept_rate_at(similarity: ArrayLike, genuine: ArrayLike, false_accept_
 def _draw(
     first: NDArray[np.int64], partners: NDArray[np.int64], count: int, rng: np.random.Generator
 ) -> NDArray[np.int64]:
-    """Distinct pairs (m, 2) of positions: j with one of `partners[j]` from `first[j]` on."""
+    """Draw distinct pairs (m, 2) of positions: j with one of the `partners[j]` positions from `first[j]` on."""
     ends = np.cumsum(partners)
     total = int(partners.sum())
     chosen = rng.choice(total, min(count, total), replace=False, shuffle=False) if total else np.empty(0, np.int64)
@@ -187,7 +187,7 @@ def _draw(
 
 
 def _accepted(group: NDArray[np.int64], groups: int) -> NDArray[np.float64]:
-    """Share of members in the last 0, 1, ... `groups` groups; NaN without members."""
+    """Cumulative share of members in the last 0, 1, ... `groups` groups; NaN without members."""
     if not group.size:
         return np.full(groups + 1, np.nan)
     return np.append(0, np.cumsum(np.bincount(group, minlength=groups)[::-1])) / group.size

@@ -1,4 +1,4 @@
-"""The torch side of backbones: modules here import torch, so only `build` imports them."""
+"""The torch side of backbones. Modules here import torch, so they are imported only inside `build`."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 WIDTHS = (40, 80, 160)
 DEPTHS = (2, 2, 2)
 SMALL = 16
-"""Below this, in pixels, the stem keeps the resolution: patches would leave too few positions."""
+"""For images smaller than this, in pixels, the stem keeps the resolution: patches would leave too few positions."""
 
 _EPSILON = 1e-6
 
@@ -32,16 +32,16 @@ class ChannelNorm(nn.LayerNorm):
 
 
 class Patches(nn.Conv2d):
-    """A linear map of patches that do not overlap, (n, C, H, W) -> (n, width, ceil(H / side), ceil(W / side))."""
+    """A linear map of non-overlapping patches, (n, C, H, W) -> (n, width, ceil(H / side), ceil(W / side))."""
 
     def __init__(self, channels: int, width: int, side: int) -> None:
         super().__init__(channels, width, kernel_size=side, stride=side)
         self.side = side
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - nn.Conv2d calls it so
-        """Feature maps, one position a patch."""
+        """Feature maps, one position per patch."""
         height, width = input.shape[2:]
-        # Zeros complete the last patches; without them a row or column would go unseen.
+        # Pad the last patches with zeros; otherwise the last rows and columns would be ignored.
         return super().forward(pad(input, (0, -width % self.side, 0, -height % self.side)))
 
 
@@ -63,11 +63,11 @@ class Block(nn.Module):
 
 
 def convnext(shape: InputShape, layer_scale: float) -> nn.Sequential:
-    """A network of three stages without its last layer, with fresh weights.
+    """A network of three stages without a classifier, with fresh weights.
 
     Args:
         shape: The images it will see, of any height and width.
-        layer_scale: What each residual branch is first multiplied by.
+        layer_scale: Initial factor on each residual branch.
 
     Returns:
         A network (n, C, H, W) -> (n, 160).
@@ -85,13 +85,13 @@ def convnext(shape: InputShape, layer_scale: float) -> nn.Sequential:
 
 def _stem(shape: InputShape, width: int) -> nn.Conv2d:
     if min(shape.height, shape.width) < SMALL:
-        # Not patches of one pixel: of a grey one, the normalisation to follow would leave the sign.
+        # Patches of one pixel would not do: layer normalisation of a single grey value leaves only its sign.
         return nn.Conv2d(shape.channels, width, kernel_size=3, padding=1)
     return Patches(shape.channels, width, side=2)
 
 
 def _draw(module: nn.Module) -> None:
-    """Weights LeCun normal, biases 0; the paper's constant deviation of 0.02 suits AdamW, not SGD."""
+    """Draw weights LeCun normal and set biases to 0; the paper's constant deviation of 0.02 suits AdamW, not SGD."""
     if isinstance(module, (nn.Conv2d, nn.Linear)):
         nn.init.kaiming_normal_(module.weight, nonlinearity="linear")
         nn.init.zeros_(module.bias)  # pyright: ignore[reportArgumentType]

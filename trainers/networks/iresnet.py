@@ -1,6 +1,6 @@
-"""Residual networks for faces, layer for layer as insightface has them (`arcface_torch/backbones/iresnet.py`).
+"""Residual networks for faces, layer for layer those of insightface (`arcface_torch/backbones/iresnet.py`).
 
-Modules are named and ordered as there, so that published weights fit and equal draws give equal weights.
+Modules have the same names and order, so that published weights load and the same random draws give the same weights.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ class Block(nn.Module):
 
 
 class IResNet(nn.Module):
-    """Images (n, channels, H, W) -> features (n, 512), normalised by batch.
+    """Images (n, channels, H, W) -> features (n, 512), batch-normalised.
 
     Args:
-        blocks: Of each of the four stages, which halve the resolution.
-        channels: Of the images.
-        size: Height and width of the images; published is 112 x 112.
+        blocks: Blocks in each of the four stages; each stage halves the resolution.
+        channels: Channels of the images.
+        size: Height and width of the images; 112 x 112 as published.
     """
 
     def __init__(self, blocks: Sequence[int], channels: int, size: tuple[int, int]) -> None:
@@ -62,7 +62,7 @@ class IResNet(nn.Module):
         height, width = (-(-side // 2 ** len(WIDTHS)) for side in size)
         self.fc = nn.Linear(WIDTHS[3] * height * width, FEATURES)
         self.features = nn.BatchNorm1d(FEATURES)
-        # Published: the features' lengths are not learnt.
+        # As published: the scale of the last batch norm is fixed.
         self.features.weight.requires_grad = False
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
@@ -76,5 +76,5 @@ class IResNet(nn.Module):
 
 
 def _stage(channels: int, width: int, blocks: int) -> nn.Sequential:
-    """So many blocks, of which the first halves the resolution."""
+    """Blocks in a row; the first one halves the resolution."""
     return nn.Sequential(Block(channels, width, stride=2), *(Block(width, width) for _ in range(1, blocks)))

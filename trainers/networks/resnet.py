@@ -38,7 +38,7 @@ class BasicBlock(nn.Module):
 
 
 def resnet(blocks: int, channels: int) -> nn.Sequential:
-    """A network of `6 blocks + 2` layers, less its last, with fresh weights.
+    """A network of `6 blocks + 2` layers without the last one, with fresh weights.
 
     Args:
         blocks: Residual blocks in each of the three stages.

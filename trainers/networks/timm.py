@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 _REFUSALS = (AssertionError, RuntimeError, ValueError, ZeroDivisionError)
-"""What networks raise at images that are too small, or that their patches do not divide."""
+"""What networks raise if images are too small, or not a multiple of their patches."""
 
 
 def extractor(architecture: str, shape: InputShape) -> Extractor:
@@ -27,7 +27,7 @@ def extractor(architecture: str, shape: InputShape) -> Extractor:
         shape: The images it will see.
 
     Returns:
-        A network (n, C, H, W) -> (n, width) of what the classifier would receive.
+        A network (n, C, H, W) -> (n, width) that gives the input of the classifier.
 
     Raises:
         ValueError: timm has no such network, or it cannot take images of that shape.
@@ -39,7 +39,7 @@ def extractor(architecture: str, shape: InputShape) -> Extractor:
     except _REFUSALS as refusal:
         raise ValueError(_sentence(architecture, shape, refusal)) from refusal
     _check_patches(architecture, network, shape)
-    # Not `num_features`: where a layer stands between pooling and classifier, it is another number.
+    # Not `num_features`: it differs from the width if there is a layer between pooling and classifier.
     _, width = features.shape
     return Extractor(network, width)
 
@@ -57,14 +57,14 @@ def _network(architecture: str, shape: InputShape) -> nn.Module:
     try:
         return timm.create_model(architecture, **arguments, img_size=(shape.height, shape.width))
     except TypeError as refusal:
-        # Convolutional networks take any size, and refuse to be told one before they draw a weight.
+        # Convolutional networks take any size and reject `img_size`; they do so before drawing any weight.
         if "img_size" not in str(refusal):
             raise
     return timm.create_model(architecture, **arguments)
 
 
 def _features(network: nn.Module, shape: InputShape) -> Tensor:
-    """The features of one image, found without computing anything: they have a shape and no values."""
+    """The features of one image on the meta device: only their shape is computed."""
     weights = {**dict(network.named_parameters()), **dict(network.named_buffers())}
     shapes = {name: weight.to("meta") for name, weight in weights.items()}
     network.eval()  # batch normalisation needs two samples to train
@@ -79,7 +79,7 @@ def _features(network: nn.Module, shape: InputShape) -> Tensor:
 
 
 def _check_patches(architecture: str, network: nn.Module, shape: InputShape) -> None:
-    # timm cuts off what the patches leave over, without a word.
+    # timm silently crops images that are not a multiple of the patch size.
     for module in network.modules():
         if isinstance(module, PatchEmbed) and not module.dynamic_img_pad:
             patch, image = cast("tuple[Any, Any]", (module.patch_size, module.img_size))

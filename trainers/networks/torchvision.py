@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _RGB = 3
 _LARGEST = 512
-"""Sides above this, in pixels, are not tried when looking for the smallest possible."""
+"""The search for the smallest possible image stops at this side, in pixels."""
 
 
 def extractor(architecture: str, shape: InputShape, *, small_stem: bool) -> Extractor:
@@ -28,10 +28,10 @@ def extractor(architecture: str, shape: InputShape, *, small_stem: bool) -> Extr
     Args:
         architecture: A name in `torchvision.models.list_models`.
         shape: The images it will see.
-        small_stem: Begin a ResNet or DenseNet with a 3x3 convolution of stride 1.
+        small_stem: Start a ResNet or DenseNet with a 3x3 convolution of stride 1.
 
     Returns:
-        A network (n, C, H, W) -> (n, width) of what the last layer would receive.
+        A network (n, C, H, W) -> (n, width) that gives the input of the last layer.
 
     Raises:
         ValueError: The architecture cannot take images of that shape.
@@ -47,7 +47,7 @@ def _classifier(architecture: str, shape: InputShape, *, small_stem: bool) -> nn
     try:
         with _first_layer(shape.channels, small_stem=small_stem):
             network = models.get_model(architecture, weights=None, **arguments)
-    except (AssertionError, ValueError) as refusal:  # of a patch or window that does not divide the image
+    except (AssertionError, ValueError) as refusal:  # the image is not a multiple of the patch or window
         raise ValueError(_sentence(architecture, shape, refusal)) from refusal
     if small_stem:
         _drop_first_pooling(network)
@@ -55,7 +55,7 @@ def _classifier(architecture: str, shape: InputShape, *, small_stem: bool) -> nn
 
 
 def _image_size(architecture: str, shape: InputShape) -> dict[str, Any]:
-    """The size of the images, for the transformers that are made for one size."""
+    """Arguments with the size of the images, for transformers that are built for one size."""
     if architecture.startswith("vit"):
         return {"image_size": shape.height}
     if architecture.startswith("maxvit"):
@@ -71,11 +71,11 @@ def _quirks(architecture: str) -> dict[str, Any]:
 
 
 def _first_layer(channels: int, *, small_stem: bool) -> AbstractContextManager[object]:
-    """While this is open, classifiers are made with another first layer.
+    """Inside the block, classifiers are built with another first layer.
 
-    Exchanged during construction rather than after it, the layer is drawn by the
-    architecture's own initialisation. It is the one convolution that reads three
-    channels. Without an exchange torchvision is left alone, draw by draw.
+    It is replaced during construction, not afterwards, so that the architecture's own
+    initialisation draws its weights. The first layer is the only convolution with three
+    input channels. If nothing is replaced, the random draws are exactly torchvision's.
     """
 
     def exchange(parent: nn.Module, name: str, layer: nn.Module | None) -> nn.Module | None:
@@ -86,7 +86,7 @@ def _first_layer(channels: int, *, small_stem: bool) -> AbstractContextManager[o
 
     if channels == _RGB and not small_stem:
         return nullcontext()
-    return register_module_module_registration_hook(cast("Any", exchange))  # typed as if it returned nothing
+    return register_module_module_registration_hook(cast("Any", exchange))  # its type says that it returns nothing
 
 
 def _like(layer: nn.Conv2d, channels: int, *, small_stem: bool) -> nn.Conv2d:
@@ -101,7 +101,7 @@ def _drop_first_pooling(network: nn.Module) -> None:
 
 
 def _behead(network: nn.Module) -> int:
-    """Replace the last layer by the identity; return how many features it received."""
+    """Replace the last layer by the identity; return its number of input features."""
     # Only SqueezeNets have no linear layer; they classify by a convolution.
     name, layer = _last(network, nn.Linear) or _last(network, nn.Conv2d) or ("", network)
     network.set_submodule(name, nn.Identity(), strict=True)
@@ -129,7 +129,7 @@ def _takes(network: nn.Module, shape: InputShape, side: int) -> bool:
 
 
 def _refusal(network: nn.Module, shape: InputShape) -> Exception | None:
-    """Why the network cannot take such images, found without computing anything."""
+    """The error the network raises at such images, or None; run on the meta device, so nothing is computed."""
     weights = {**dict(network.named_parameters()), **dict(network.named_buffers())}
     shapes = {name: weight.to("meta") for name, weight in weights.items()}
     network.eval()  # batch normalisation needs two samples to train

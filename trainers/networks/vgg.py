@@ -7,15 +7,15 @@ from torch import nn
 from trainers.networks import InputShape
 
 STAGES = ((64,), (128,), (256, 256), (512, 512), (512, 512))
-"""The channels of each convolution; a pooling ends each stage."""
+"""Channels of each convolution; each stage ends with pooling."""
 
 WIDTH = STAGES[-1][-1]
 
 
 def vgg11(shape: InputShape) -> nn.Sequential:
-    """Eight convolutions with batch normalisation, poolings, and the mean over all positions.
+    """Eight convolutions with batch normalisation, pooling, and the mean over all positions.
 
-    At 32x32 pixels all five poolings take place, at 8x8 the first three: then the map is one pixel.
+    At 32x32 pixels there are five poolings; at 8x8 only three, because the map is then a single pixel.
 
     Returns:
         A network (n, C, H, W) -> (n, 512) for images of `shape`, with fresh weights.
@@ -34,7 +34,7 @@ def vgg11(shape: InputShape) -> nn.Sequential:
 
 
 def _convolution(channels: int, width: int) -> nn.Conv2d:
-    # Its bias is idle before batch normalisation, and kept because every published VGG-11 has it.
+    # The bias has no effect before batch normalisation; it is kept because every published VGG-11 has it.
     convolution = nn.Conv2d(channels, width, kernel_size=3, padding=1)
     nn.init.kaiming_normal_(convolution.weight, mode="fan_out", nonlinearity="relu")
     nn.init.zeros_(convolution.bias)  # pyright: ignore[reportArgumentType]

@@ -13,17 +13,17 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _EPSILON = 1e-6
-"""Of layer normalisation, as in the paper's code."""
+"""Epsilon of layer normalisation, as in the paper's code."""
 
 
 class VisionTransformer(nn.Module):
-    """A transformer over patches of an image, whose features are the mean of its last tokens.
+    """A transformer over patches of an image; the features are the mean of its last tokens.
 
     Args:
         shape: The images it will see.
         patch: Side of the square patches, in pixels; divides the height and width.
-        depth: Blocks.
-        width: Numbers in a token.
+        depth: Number of blocks.
+        width: Dimension of the tokens.
         heads: Attention heads; divides `width`.
     """
 
@@ -32,7 +32,7 @@ class VisionTransformer(nn.Module):
         tokens = (shape.height // patch) * (shape.width // patch)
         self.patches = nn.Conv2d(shape.channels, width, kernel_size=patch, stride=patch)
         self.positions = nn.Parameter(torch.empty(1, tokens, width))
-        # Not nn.TransformerEncoder, which begins with `depth` copies of one block's weights.
+        # Not nn.TransformerEncoder: it starts with `depth` copies of one block's weights.
         self.blocks = nn.Sequential(*(_block(width, heads) for _ in range(depth)))
         self.norm = nn.LayerNorm(width, eps=_EPSILON)
         self._draw()
@@ -43,10 +43,10 @@ class VisionTransformer(nn.Module):
         return self.norm(self.blocks(tokens)).mean(dim=1)
 
     def _draw(self) -> None:
-        """Weights as in the paper's code: Xavier uniform, positions normal with deviation 0.02, biases 0."""
+        """Draw weights as in the paper's code: Xavier uniform, positions normal with deviation 0.02, biases 0."""
         for module in self.modules():
             if isinstance(module, (nn.Linear, nn.Conv2d)):
-                # A patch is a vector to the convolution, a matrix of (width, C patch²).
+                # The patch convolution is a linear map, so its fan-in is that of a (width, C patch²) matrix.
                 nn.init.xavier_uniform_(module.weight.flatten(start_dim=1))
                 nn.init.zeros_(module.bias)  # pyright: ignore[reportArgumentType]
         nn.init.trunc_normal_(self.positions, std=0.02)
