@@ -124,6 +124,14 @@ def resolve(axis: Axis, name: str, parameters: Mapping[str, Any] | None = None) 
     Raises:
         UnknownNameError: No plug-in has that name.
         pydantic.ValidationError: A parameter is misspelt or out of range.
+
+    Example:
+        >>> from trainers.catalogue import resolve
+        >>> resolve("losses", "focal", {"gamma": 1.5}).gamma
+        1.5
+        >>> resolve("losses", "fokal")
+        Traceback (most recent call last):
+        trainers.catalogue.UnknownNameError: No loss named 'fokal'. Did you mean 'focal'?...
     """
     known = plugins(axis)
     family, colon, variant = name.partition(":")

@@ -109,6 +109,18 @@ def fit(
         DivergedError: Loss, weights or scores became NaN or infinite.
         StoppedError: Training was asked to stop; its state is saved.
         ValueError: The recipe does not fit the data or the number of processes.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from trainers.fit import fit
+        >>> from trainers.recipe import Recipe, Training
+        >>> training = Training(epochs=1, batch_size=64, learning_rate=0.1)
+        >>> recipe = Recipe(loss="bce_unified", backbone="resnet8", dataset="digits", seed=0, training=training)
+        >>> found = fit(recipe, recipe.dataset.load(Path("data")))
+        >>> found.metrics["sample_wise_accuracy"] > 0.5  # chance is 0.1
+        True
+        >>> found.evaluation.positive.shape, len(found.history)  # one score per test image, one entry per epoch
+        ((797,), 1)
     """
     world.check(recipe.training.batch_size)
     device = torch.device(device)

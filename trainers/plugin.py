@@ -19,7 +19,23 @@ class Frozen(BaseModel):
 
 
 class Plugin(Frozen):
-    """A named choice with parameters; the first line of its docstring is its description in catalogues."""
+    """A named choice with parameters; the first line of its docstring is its description in catalogues.
+
+    Example:
+        >>> from trainers.plugin import Plugin
+        >>> class Crop(Plugin):
+        ...     \"\"\"A crop at a random place.\"\"\"
+        ...
+        ...     name = "crop"
+        ...     margin: int = 4
+        >>> Crop(margin=2).model_dump()
+        {'name': 'crop', 'margin': 2}
+        >>> Crop.summary()
+        'A crop at a random place.'
+        >>> Crop(margn=2)  # a misspelt parameter is an error
+        Traceback (most recent call last):
+        pydantic_core._pydantic_core.ValidationError: 1 validation error for Crop...
+    """
 
     name: ClassVar[str]
 

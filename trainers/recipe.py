@@ -94,7 +94,15 @@ def _resolved(axis: catalogue.Axis) -> BeforeValidator:
 
 
 class Recipe(Frozen):
-    """One model: a loss, a backbone, a dataset, a seed, and how to train."""
+    """One model: a loss, a backbone, a dataset, a seed, and how to train.
+
+    Example:
+        >>> from trainers.recipe import Recipe
+        >>> loss = {"name": "bce_unified", "smoothing": 0.1}
+        >>> recipe = Recipe(loss=loss, backbone="resnet8", dataset="digits", seed=0, training={"epochs": 5})
+        >>> recipe.loss.smoothing, recipe.training.epochs, recipe.training.batch_size  # the last is a default
+        (0.1, 5, 128)
+    """
 
     loss: Annotated[SerializeAsAny[Loss], _resolved("losses")]
     backbone: Annotated[SerializeAsAny[Backbone], _resolved("backbones")]

@@ -1,7 +1,7 @@
-"""One number, or one curve, for many settings and few seeds (Agarwal et al. 2021, rliable).
+"""Aggregates over many settings and few seeds: one number or one curve (Agarwal et al. 2021, rliable).
 
-`scores` are arrays (seeds, settings), higher is better. NaN is no score: it makes the
-result NaN.
+`scores` are arrays (seeds, settings), higher is better. NaN means a missing score and makes
+the result NaN.
 """
 
 from __future__ import annotations
@@ -17,19 +17,24 @@ Array = NDArray[np.float64]
 
 
 def interquartile_mean(scores: ArrayLike) -> Array:
-    """The mean of the middle half of all runs: outliers count less than in a mean, more than in a median.
+    """The mean of the middle half of all runs: more robust than the mean, more efficient than the median.
 
     Scores (…, seeds, settings) to means (…).
+
+    Example:
+        >>> from orchestrator.statistics.aggregates import interquartile_mean
+        >>> float(interquartile_mean([[0, 4], [6, 100]]))  # the mean of 4 and 6
+        5.0
     """
     runs = np.asarray(scores, float)
     values = np.sort(runs.reshape(*runs.shape[:-2], -1))
     cut = values.shape[-1] // 4
     middle = values[..., cut : values.shape[-1] - cut].mean(axis=-1)
-    return np.where(np.isnan(values[..., -1]), np.nan, middle)  # NaN comes last
+    return np.where(np.isnan(values[..., -1]), np.nan, middle)  # sorting puts NaN last
 
 
 def optimality_gap(scores: ArrayLike, target: float = 1.0) -> float:
-    """By how much runs fall short of the target on average; beyond it nothing is gained."""
+    """The mean shortfall of runs below the target; scores above the target count as the target."""
     return float(np.maximum(target - np.asarray(scores, float), 0).mean())
 
 
@@ -50,11 +55,11 @@ def stratified_interval(
     """The percentile bootstrap with seeds resampled within each setting, (low, high).
 
     Args:
-        statistic: Of scores (seeds, settings), such as the ones above.
+        statistic: A function of scores (seeds, settings), such as the ones above.
         scores: Scores (seeds, settings).
         rng: Draws the seeds.
         draws: Number of resamples.
-        confidence: Of the interval, for each value of the statistic.
+        confidence: Confidence level for each value of the statistic.
     """
     values = np.asarray(scores, float)
     resampled = np.stack(

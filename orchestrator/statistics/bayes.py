@@ -1,8 +1,8 @@
-"""How probable it is that a challenger is practically better, equivalent, or worse.
+"""The probability that a challenger is practically better, equivalent, or worse.
 
 Benavoli, Corani, Demšar & Zaffalon 2017, "Time for a Change". `differences` holds one
-value a setting, `rope` is the half-width of the region of practical equivalence.
-A NaN among the differences makes all three NaN: leaving a setting out is the caller's choice.
+value per setting; `rope` is the half-width of the region of practical equivalence. If any
+difference is NaN, all three probabilities are NaN: leaving out a setting is the caller's choice.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from orchestrator.statistics.spread import SAME
 
 
 class Posterior(NamedTuple):
-    """Probabilities, which sum to 1, that lower, equivalent or higher is the likeliest region."""
+    """Probabilities that the lower, equivalent or higher region is the most likely one; they sum to 1."""
 
     lower: float
     equivalent: float
@@ -33,17 +33,23 @@ def signed_rank(
 ) -> Posterior:
     """The Bayesian signed-rank test: a Dirichlet process over the settings' differences.
 
-    A draw weighs the settings, and one more of strength 1/2 with difference 0; each pair of
-    settings then speaks for the region in which its mean difference lies. The border belongs
-    to the region of equivalence, where the authors halve it.
+    Each draw gives random weights to the settings and to a prior setting of strength 1/2 with
+    difference 0. Each pair of settings then votes for the region of its mean difference. A pair on
+    the border votes for equivalence; the authors split its vote.
 
     Args:
-        differences: One a setting (n,).
-        rope: Half of the region of practical equivalence.
+        differences: One per setting, (n,).
+        rope: Half-width of the region of practical equivalence.
         rng: Draws the weights.
-        draws: Number of weights.
-        step: Between neighbouring values of the measure, 0 if it has none. A pair within half a step
-            of a border speaks for both sides, half for each.
+        draws: Number of draws.
+        step: Step size of the measure, 0 if it is continuous. A pair within half a step of the border
+            votes half for each side.
+
+    Example:
+        >>> import numpy as np
+        >>> from orchestrator.statistics.bayes import signed_rank
+        >>> signed_rank([0.05, 0.04, 0.06, 0.05], rope=0.01, rng=np.random.default_rng(0)).higher > 0.95
+        True
     """
     values = np.sort(np.append(np.asarray(differences, float), 0.0))
     if np.isnan(values).any():
@@ -61,7 +67,7 @@ def signed_rank(
 def sign(
     differences: ArrayLike, rope: float, rng: np.random.Generator, draws: int = 50_000, step: float = 0.0
 ) -> Posterior:
-    """The Bayesian sign test: the settings in each region, and one more that is equivalent; arguments as above."""
+    """The Bayesian sign test: counts settings per region, plus one prior setting of equivalence; arguments as above."""
     values = np.asarray(differences, float)
     if np.isnan(values).any():
         return _UNKNOWN
@@ -72,17 +78,17 @@ def sign(
 
 
 def _edges(rope: float, step: float) -> tuple[float, float]:
-    """The region's half-width, half a step narrower and half a step wider."""
+    """The half-width of the region, once half a step narrower and once half a step wider."""
     border = rope * (1 + SAME)
     return max(0.0, border - step / 2), border + step / 2
 
 
 def _winners(weights: NDArray[np.float64], values: NDArray[np.float64], edges: tuple[float, float]) -> NDArray[np.intp]:
-    """The region with the greatest mass in each draw; weights (draws, settings) need no norm."""
+    """The region with the greatest mass in each draw; weights (draws, settings) need not sum to 1."""
     summed = np.pad(weights.cumsum(axis=1), ((0, 0), (1, 0)))
 
     def mass(side: Literal["left", "right"], border: float) -> NDArray[np.float64]:
-        # with how many settings, in ascending order, each makes a pair on the near side of the border
+        # for each setting: with how many of the sorted settings its mean is on this side of the border
         return np.einsum("ds,ds->d", weights, summed[:, np.searchsorted(values, 2 * border - values, side)])
 
     lower = sum(mass("left", -edge) for edge in edges) / 2

@@ -1,4 +1,4 @@
-"""How good a result is to be expected of how many trials (Dodge et al. 2019, "Show Your Work", section 3)."""
+"""The expected best result as a function of the number of trials (Dodge et al. 2019, "Show Your Work", section 3)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from orchestrator.statistics.intervals import CONFIDENCE
 
 
 class Best(NamedTuple):
-    """The best score of so many trials: its mean, standard deviation, and the quantiles at both ends of a band."""
+    """The best score of k trials: mean, standard deviation, and the two quantiles that bound an interval."""
 
     mean: NDArray[np.float64]
     deviation: NDArray[np.float64]
@@ -20,26 +20,31 @@ class Best(NamedTuple):
 
 
 def expected_best(scores: ArrayLike, trials: ArrayLike, confidence: float = CONFIDENCE) -> Best:
-    """The distribution of the best of k trials, were they drawn again from those that were made, with replacement.
+    """The distribution of the best of k trials, drawn with replacement from the finished ones.
 
-    Of n scores in ascending order v_1 … v_n the best of k is at most v_i with probability (i/n)^k, so that its mean is
-    Σ v_i [(i/n)^k − ((i−1)/n)^k]. That is a little too low where k comes near n (Tang et al. 2020): k of n draws hit
-    the same trial twice.
+    With n scores in ascending order v_1 … v_n, the best of k is at most v_i with probability (i/n)^k, so its mean is
+    Σ v_i [(i/n)^k − ((i−1)/n)^k]. This is slightly too low for k close to n (Tang et al. 2020), because the same trial
+    can be drawn twice.
 
     Args:
-        scores: Of n trials drawn at random, (n,); higher is better. A trial that diverged is a trial: give it a score.
+        scores: Scores of n random trials, (n,); higher is better. Give diverged trials a score too.
         trials: Numbers of trials k, (m,).
-        confidence: Share of all draws between `low` and `high`.
+        confidence: Probability that the best score is between `low` and `high`.
 
     Returns:
         Arrays (m,).
 
     Raises:
-        ValueError: There is no score, or one that is not finite.
+        ValueError: There is no score, or one is not finite.
+
+    Example:
+        >>> from orchestrator.statistics.budget import expected_best
+        >>> expected_best([0.5, 0.9], trials=[1, 2]).mean.tolist()  # the best of two is 0.5 in one case of four
+        [0.7, 0.8]
     """
     ranked = np.sort(np.asarray(scores, float))
     if not ranked.size or not np.isfinite(ranked).all():
-        raise ValueError("the best of no trials, or of a score that is not finite, is not known")
+        raise ValueError("at least one score is needed, and all scores must be finite")
     at_most = _at_most(len(ranked), trials)
     weights = np.diff(at_most)
     mean = weights @ ranked
@@ -49,10 +54,10 @@ def expected_best(scores: ArrayLike, trials: ArrayLike, confidence: float = CONF
 
 
 def mean_best(scores: ArrayLike, trials: ArrayLike) -> NDArray[np.float64]:
-    """The mean of `expected_best` of many searches at once.
+    """The mean of `expected_best` for many searches at once.
 
     Args:
-        scores: Finite, (..., n).
+        scores: Finite scores, (..., n).
         trials: Numbers of trials k, (m,).
 
     Returns:
@@ -63,5 +68,5 @@ def mean_best(scores: ArrayLike, trials: ArrayLike) -> NDArray[np.float64]:
 
 
 def _at_most(made: int, trials: ArrayLike) -> NDArray[np.float64]:
-    """The probability that the best of k draws is at most the i-th of those made, i from 0 on, (m, made + 1)."""
+    """The probability (m, made + 1) that the best of k draws is at most the i-th lowest score, for i = 0 … made."""
     return (np.arange(made + 1) / made) ** np.asarray(trials, float)[:, None]

@@ -13,14 +13,14 @@ from orchestrator.statistics.spread import spread
 CONFIDENCE = 0.95
 
 ENOUGH = 3
-"""Seeds from which there is a verdict. Two have an interval, but they tell next to nothing of the spread."""
+"""Fewest seeds for a verdict. Two give an interval, but hardly any information about the spread."""
 
 
 class Interval(NamedTuple):
-    """An estimate, its confidence interval, and the number of seeds it rests on.
+    """An estimate, its confidence interval, and its number of seeds.
 
-    Where the spread is unknown `low` and `high` are NaN: with fewer than two seeds, and where all
-    values of a measure without steps are equal.
+    `low` and `high` are NaN if the spread is unknown: with fewer than two seeds, or if all values of
+    a continuous measure are equal.
     """
 
     estimate: float
@@ -32,13 +32,19 @@ class Interval(NamedTuple):
 def mean_interval(values: Sequence[float], confidence: float = CONFIDENCE, step: float = 0.0) -> Interval:
     """The mean and its Student t interval (n - 1 degrees of freedom).
 
-    Few seeds are the rule, and there the t interval keeps its coverage where a
+    Experiments usually have few seeds. The t interval then keeps its coverage, while a
     percentile bootstrap is too narrow.
 
     Args:
-        values: One a seed.
-        confidence: Of the interval.
-        step: Between neighbouring values of the measure, 0 if it has no steps: the floor of their spread.
+        values: One per seed.
+        confidence: Confidence level.
+        step: Step size of the measure, 0 if it is continuous; half of it is the smallest spread.
+
+    Example:
+        >>> from orchestrator.statistics.intervals import mean_interval
+        >>> mean, low, high, n = mean_interval([1, 2, 3])  # 2 ± 4.303 · 1 / √3
+        >>> mean, round(low, 2), round(high, 2), n
+        (2.0, -0.48, 4.48, 3)
     """
     n = len(values)
     if n == 0:
@@ -56,15 +62,21 @@ def mean_interval(values: Sequence[float], confidence: float = CONFIDENCE, step:
 def paired_interval(
     challenger: Mapping[int, float], baseline: Mapping[int, float], confidence: float = CONFIDENCE, step: float = 0.0
 ) -> Interval:
-    """The mean difference challenger - baseline over the seeds both have, by `mean_interval`.
+    """The mean difference challenger - baseline over the seeds that both have, with `mean_interval`.
 
-    Seeds pair because split, batch order and initial weights derive from them alone.
+    Results pair by seed, because both have the same split, batch order and initial weights.
 
     Args:
         challenger: Values by seed.
         baseline: Values by seed.
-        confidence: Of the interval.
-        step: Between neighbouring values of the measure, 0 if it has no steps.
+        confidence: Confidence level.
+        step: Step size of the measure, 0 if it is continuous.
+
+    Example:
+        >>> from orchestrator.statistics.intervals import paired_interval
+        >>> mean, low, high, n = paired_interval({0: 5, 1: 7, 2: 9, 3: 9}, {0: 4, 1: 5, 2: 6})  # differences 1, 2, 3
+        >>> mean, round(low, 2), round(high, 2), n
+        (2.0, -0.48, 4.48, 3)
     """
     shared = sorted(challenger.keys() & baseline.keys())
     return mean_interval([challenger[seed] - baseline[seed] for seed in shared], confidence, step)

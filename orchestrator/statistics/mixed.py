@@ -1,7 +1,7 @@
-"""The effect of a loss over several settings: these as they are, or all data sets like them.
+"""The effect of a loss over several settings: for just these settings, or for a population of similar data sets.
 
-Backbones on one data set share its images and seeds, so their differences are no independent
-settings: the unit is the data set, and whoever calls averages its backbones first.
+Backbones on one data set share its images and seeds, so their differences are not independent.
+The unit is therefore the data set, and the caller averages over its backbones first.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Array = NDArray[np.float64]
 
 
 class Effect(NamedTuple):
-    """The mean difference over data sets like these, and how far data sets and seeds scatter about it."""
+    """The mean difference over similar data sets, and its spread between data sets and between seeds."""
 
     estimate: float
     low: float
@@ -30,19 +30,19 @@ class Effect(NamedTuple):
     seed_deviation: float
     """Standard deviation between the seeds of one data set."""
     datasets: int
-    """How many data sets have a value at all."""
+    """Number of data sets with at least one value."""
 
 
 def effect_as_given(differences: ArrayLike, step: float = 0.0, confidence: float = CONFIDENCE) -> Interval:
-    """The mean difference over these settings, for other seeds, by Student's t.
+    """The mean difference over exactly these settings, with a Student t interval over seeds.
 
-    Settings are averaged within each seed, so that what they share under a seed does no harm. Seeds that
-    some setting lacks are left out.
+    Settings are averaged within each seed first, so they may be correlated under a seed. Seeds that
+    are missing in some setting are left out.
 
     Args:
         differences: Challenger - baseline (settings, seeds); NaN where a seed is missing.
-        step: Between neighbouring values of the measure, 0 if it has none.
-        confidence: Of the interval.
+        step: Step size of the measure, 0 if it is continuous.
+        confidence: Confidence level.
     """
     values = np.asarray(differences, float)
     complete = values[:, ~np.isnan(values).any(axis=0)]
@@ -50,16 +50,16 @@ def effect_as_given(differences: ArrayLike, step: float = 0.0, confidence: float
 
 
 def loss_effect(differences: ArrayLike, confidence: float = CONFIDENCE) -> Effect:
-    """The mean paired difference with a random effect a data set, by restricted maximum likelihood.
+    """The mean paired difference with a random effect per data set, by restricted maximum likelihood.
 
-    The interval is Hartung & Knapp's (2001), t with one degree of freedom less than there
-    are data sets: with as many seeds everywhere it is the t interval of their means,
-    whichever variances were found. It is NaN with fewer than `FEWEST_DATASETS` data sets, and where all agree
-    exactly. The deviations are NaN where no data set has two seeds.
+    The interval is that of Hartung & Knapp (2001), a t interval whose degrees of freedom are the
+    number of data sets minus 1. If all data sets have the same number of seeds, it is the t interval
+    of their means, whatever the estimated variances. It is NaN with fewer than `FEWEST_DATASETS` data
+    sets, or if all agree exactly. The deviations are NaN if no data set has two seeds.
 
     Args:
         differences: Challenger - baseline (data sets, seeds); NaN where a seed is missing.
-        confidence: Of the interval.
+        confidence: Confidence level.
     """
     from scipy.special import stdtrit
 
@@ -83,15 +83,15 @@ def loss_effect(differences: ArrayLike, confidence: float = CONFIDENCE) -> Effec
 
 
 def _variances(means: Array, n: NDArray[np.int_], squares: float) -> tuple[float, float]:
-    """The variance between data sets, and that between the seeds of one.
+    """The variance between data sets, and the variance between seeds within a data set.
 
-    The restricted likelihood of the one-way model (Patterson & Thompson 1971), in which only
-    the ratio of the two is left to search for. NaN is what the seeds and data sets cannot tell.
+    Maximises the restricted likelihood of the one-way model (Patterson & Thompson 1971), a
+    one-dimensional search over the ratio of the two. A variance that cannot be estimated is NaN.
 
     Args:
-        means: Of each data set (data sets,).
-        n: Seeds of each (data sets,).
-        squares: Sum of squares about their means.
+        means: Mean of each data set (data sets,).
+        n: Number of seeds of each data set (data sets,).
+        squares: Sum of squared deviations of seeds from their data set's mean.
     """
     from scipy.optimize import minimize_scalar
 

@@ -1,8 +1,8 @@
-"""Many tests at once: p-values adjusted for how many there are.
+"""Multiple testing: p-values adjusted for the number of tests.
 
-NaN is a test that could not be made, or not yet: it stays NaN, and counts, because the family
-is what was asked and not what has been answered so far. statsmodels has both, but collects
-garbage in every call of Holm's, which takes 0.1 s.
+NaN means a test that could not be made, or not yet. It stays NaN but counts, because the family
+consists of all questions asked, not of those answered so far. statsmodels has both corrections,
+but its Holm runs the garbage collector in every call, which takes 0.1 s.
 """
 
 from __future__ import annotations
@@ -14,7 +14,13 @@ from numpy.typing import ArrayLike, NDArray
 
 
 def holm(p: ArrayLike) -> NDArray[np.float64]:
-    """Adjusted so that of all true hypotheses any is rejected with probability alpha at most (Holm 1979)."""
+    """P-values adjusted so that the family-wise error rate is at most alpha (Holm 1979).
+
+    Example:
+        >>> from orchestrator.statistics.multiplicity import holm
+        >>> holm([0.01, 0.04, 0.03]).tolist()  # 3 · 0.01, then 2 · 0.03, then the maximum so far
+        [0.03, 0.06, 0.06]
+    """
     adjusted, order = _ascending(p)
     steps = adjusted.flat[order] * (adjusted.size - np.arange(len(order)))
     adjusted.flat[order] = np.minimum(1, np.maximum.accumulate(steps))
@@ -22,7 +28,7 @@ def holm(p: ArrayLike) -> NDArray[np.float64]:
 
 
 def benjamini_hochberg(p: ArrayLike) -> NDArray[np.float64]:
-    """Adjusted so that of the rejected hypotheses a share of alpha at most is true (1995)."""
+    """P-values adjusted so that the false discovery rate is at most alpha (Benjamini & Hochberg 1995)."""
     adjusted, order = _ascending(p)
     steps = adjusted.flat[order] * adjusted.size / np.arange(1, len(order) + 1)
     adjusted.flat[order] = np.minimum(1, np.minimum.accumulate(steps[::-1])[::-1])
@@ -30,18 +36,18 @@ def benjamini_hochberg(p: ArrayLike) -> NDArray[np.float64]:
 
 
 def _ascending(p: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
-    """A copy, and the places of the tests made, smallest p first."""
+    """A copy, and the indices of the tests that were made, smallest p first."""
     copied = np.array(p, float)
-    order = np.argsort(copied, axis=None, kind="stable")  # NaN comes last
+    order = np.argsort(copied, axis=None, kind="stable")  # sorting puts NaN last
     return copied, order[: np.count_nonzero(~np.isnan(copied))]
 
 
 def gated(families: Sequence[ArrayLike]) -> list[NDArray[np.float64]]:
-    """Holm within each family, of which a later one counts only once every test before it is significant.
+    """Holm within each family; a later family counts only if all tests of earlier ones are significant.
 
-    Serial gatekeeping (Westfall & Krishen 2001): over all families together any true hypothesis
-    is rejected with probability alpha at most, and the first is tested as if it were alone. A
-    test that could not be made keeps the gate shut.
+    Serial gatekeeping (Westfall & Krishen 2001): the error rate over all families together is at
+    most alpha, and the first family is tested as if it were the only one. A test that could not be
+    made keeps the gate closed.
     """
     adjusted = list[NDArray[np.float64]]()
     gate = 0.0

@@ -1,4 +1,4 @@
-"""How often each test finds a difference where there is none, in this very grid."""
+"""How often each test finds a difference where there is none, estimated from the experiment's own results."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from orchestrator.statistics.intervals import ENOUGH
 from orchestrator.statistics.paired import bca_interval, paired_t_test, sign_flip_test, wilcoxon_test
 
 _DRAWS = 2_000
-"""Resamples of one test: enough for a rate, a fifth of what one verdict gets."""
+"""Resamples per test: enough for a rate, and a fifth of what a verdict uses."""
 
 _GRIDS = 100
-"""Simulated grids, from which the rate's own uncertainty is known to a tenth."""
+"""Simulated grids: they give the uncertainty of the rate to within a tenth."""
 
 
 def false_positive_rates(
@@ -20,17 +20,17 @@ def false_positive_rates(
 ) -> dict[str, float]:
     """Compare each configuration with itself, and count the differences found.
 
-    Its seeds are split at random into two halves, paired at random, `splits` times; with an
-    odd number one seed sits out. Whatever is found is false. Each test should find it in a
-    share of alpha at most; the t interval finds what the t test finds. Rates are NaN where
+    The seeds are split at random into two halves and paired at random, `splits` times; with an
+    odd number one seed is left out. Any difference found is a false positive, so each test should
+    find one in a share of at most alpha. The t interval agrees with the t test. Rates are NaN if
     no configuration has twice `ENOUGH` seeds.
 
     Args:
-        values: One configuration a row, (settings, seeds); NaN where a seed is missing.
+        values: One row per configuration, (configurations, seeds); NaN where a seed is missing.
         rng: Draws splits and resamples.
         splits: Number of splits of each configuration.
         alpha: Level of the tests.
-        step: Between neighbouring values of the measure, 0 if it has none.
+        step: Step size of the measure, 0 if it is continuous.
     """
     lines = _lines(values, rng, splits)
     if not len(lines):
@@ -46,14 +46,14 @@ def false_positive_rates(
 
 
 def rate_deviation(values: ArrayLike, rng: np.random.Generator, splits: int = 1_000, alpha: float = 0.05) -> float:
-    """By how much a rate of `false_positive_rates` scatters from grid to grid, for a test that errs in `alpha`.
+    """Standard deviation of a rate of `false_positive_rates` between grids, for a test with error rate `alpha`.
 
-    The splits of a grid reuse its seeds, and its configurations may follow one another seed by seed, so that a
-    thousand splits are worth far fewer. The standard deviation is that of Student's t over simulated normal
-    grids with the seeds of this one, all configurations alike: at most this. NaN where there is no rate.
+    The splits of a grid reuse its seeds, and its configurations can be correlated by seed, so a thousand splits are
+    worth far fewer. This is an upper bound: it is simulated for Student's t on normal grids with the seeds of this
+    one and perfectly correlated configurations. NaN if there is no rate.
 
     Args:
-        values: One configuration a row, (settings, seeds); NaN where a seed is missing.
+        values: One row per configuration, (configurations, seeds); NaN where a seed is missing.
         rng: Draws grids and splits.
         splits: Number of splits of each configuration.
         alpha: Level of the test.
@@ -69,7 +69,7 @@ def rate_deviation(values: ArrayLike, rng: np.random.Generator, splits: int = 1_
 
 
 def _lines(values: ArrayLike, rng: np.random.Generator, splits: int) -> NDArray[np.float64]:
-    """Differences between random halves of each configuration, (lines, n), the shorter ones filled up with NaN."""
+    """Differences between random halves of each configuration, (lines, n), padded with NaN."""
     complete = [row[~np.isnan(row)] for row in np.asarray(values, float)]
     halves = [_halves(row, rng, splits) for row in complete if len(row) >= 2 * ENOUGH]
     widest = max((half.shape[1] for half in halves), default=0)

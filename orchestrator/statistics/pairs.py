@@ -1,9 +1,9 @@
-"""What pairs of seeds say of a claim, also where some of them have no value.
+"""The verdict on a claim from pairs of results with the same seed, some of which may be lost.
 
-A cell that diverged, or whose measure does not exist, is no missing cell: it is an outcome, and
-a bad one. Leaving it out would flatter the loss that lost it. So a verdict has to stand with
-such cells at the worst value that the measure has; where it has none, a sign test that counts
-them against the verdict has to agree.
+A cell that diverged, or whose measure is undefined, is not missing: it is an outcome, and a bad
+one. Leaving it out would favour the loss that failed. So a verdict must hold with such cells at
+the measure's worst value. If the measure has no worst value, a sign test that counts these cells
+against the verdict must agree with it.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from orchestrator.statistics.scopes import UNKNOWN, Levels, levels, student
 from orchestrator.statistics.verdicts import ENOUGH_SIGNS, Direction, Verdict, sign_p, verdict
 
 Withheld = Literal["narrowed", "open", "missing", "few", "no spread", "lost"]
-"""Why there is no verdict: planned seeds are left out; seeds may still be added; planned cells are missing; too few
-pairs; a measure without steps has the same value in all of them; or the verdict does not stand with lost cells at
-their worst."""
+"""Why there is no verdict: planned seeds are left out; seeds may still be added; planned cells are missing; there are
+too few pairs; a continuous measure has the same value in all of them; or the verdict changes with lost cells at their
+worst."""
 
 SHARP = 0.25
-"""The p of a sign test from which it disagrees with a verdict sharply."""
+"""Above this p, a sign test clearly disagrees with a verdict."""
 
 
 @dataclass(frozen=True)
@@ -33,23 +33,23 @@ class Scale:
     """What values a measure can have."""
 
     worst: float | None = None
-    """The bound on its bad side; None where it has none."""
+    """The bound in the worse direction; None if there is none."""
     best: float | None = None
-    """The bound on its good side."""
+    """The bound in the better direction."""
     step: float = 0.0
-    """Between neighbouring values; 0 where it has no steps."""
+    """Step size; 0 if the measure is continuous."""
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """Values of one seed each, of which some may be lost.
+    """Values of challenger and baseline by seed; some may be lost.
 
     Attributes:
-        challenger: A value a seed; None where the cell diverged or the measure does not exist.
-        baseline: The same seeds; zeros where a measure itself is judged, and no difference.
-        mine: What values the challenger's measure can have.
-        theirs: What values the baseline's can have.
-        missing: Planned seeds for which a cell has not been run or failed.
+        challenger: One value per seed; None if the cell diverged or the measure is undefined.
+        baseline: One value per seed, in the same order; zeros if the claim is about the value itself, not a difference.
+        mine: The range of the challenger's measure.
+        theirs: The range of the baseline's measure.
+        missing: Number of planned seeds without a result: a cell was not run, or failed.
     """
 
     challenger: Sequence[float | None]
@@ -60,22 +60,22 @@ class Pairs:
 
     @cached_property
     def step(self) -> float:
-        """Of a difference: none where one of the two has none."""
+        """Step size of a difference; 0 if one of the two measures is continuous."""
         return max(self.mine.step, self.theirs.step) if self.mine.step and self.theirs.step else 0.0
 
     @cached_property
     def complete(self) -> list[float]:
-        """Differences of the pairs of which nothing is lost."""
+        """Differences of the pairs with both values."""
         return [mine - theirs for mine, theirs in self._both() if mine is not None and theirs is not None]
 
     @property
     def lost(self) -> int:
-        """Pairs of which something is lost."""
+        """Number of pairs with a lost value."""
         return len(self.challenger) - len(self.complete)
 
     @cached_property
     def at_worst(self) -> list[float] | None:
-        """Differences with what is lost at its bound; None where that has none."""
+        """Differences with lost values at their worst; None if the measure has no worst value."""
         found: list[float] = []
         for mine, theirs in self._both():
             high = self.mine.worst if mine is None else mine
@@ -86,9 +86,9 @@ class Pairs:
         return found
 
     def outside(self, margin: float) -> list[float] | None:
-        """Differences with every pair of which something is lost beyond the margin; None where there is no bound.
+        """Differences with every lost pair beyond the margin; None if the measure has no worst value.
 
-        Two losses that diverge alike do not perform alike: what is lost says nothing of equality.
+        Two losses that both diverge are not thereby equivalent: a lost pair is no evidence of equality.
         """
         if self.at_worst is None:
             return None
@@ -107,20 +107,20 @@ class Pairs:
 
 
 class Judgement(NamedTuple):
-    """What pairs say of a claim if it is the only question."""
+    """The judgement on a claim if it is the only question."""
 
     difference: Interval
-    """Of the pairs of which nothing is lost."""
+    """From the pairs with both values."""
     levels: Levels
-    """From which level of significance on each verdict would be given."""
+    """The smallest significance level at which each verdict would be given."""
     withheld: Withheld | None
-    """Why there is no verdict, where it is not the interval alone."""
+    """Why there is no verdict, if there is a reason other than the interval."""
     lost: int
-    """Pairs that count as the worst."""
+    """Number of pairs with a lost value."""
     at_worst: Interval | None
-    """The difference with these at their bounds; None without any, and where there are no bounds."""
+    """The difference with lost values at their worst; None if there are none, or no worst value."""
     signs: float
-    """p of a sign test of the verdict; NaN where there are too few pairs for one."""
+    """p of a sign test of the verdict; NaN if there are too few pairs for one."""
 
     @property
     def verdict(self) -> Verdict:
@@ -129,41 +129,41 @@ class Judgement(NamedTuple):
 
     @property
     def p(self) -> float:
-        """How sure the verdict is; NaN where none can be given yet, whatever the level."""
+        """The p-value of the verdict; NaN if there can be none yet at any level."""
         return math.nan if self.withheld in {"missing", "few", "no spread"} else self.levels.p
 
     @property
     def is_doubted(self) -> bool:
-        """Whether the sign test disagrees sharply, so that the verdict rests on differences being about normal."""
+        """Whether the sign test clearly disagrees, so that the verdict depends on differences being about normal."""
         return self.signs > SHARP
 
 
 class Rule(NamedTuple):
-    """How many seeds there may be where results decide their number."""
+    """The smallest and largest number of seeds, if results decide their number."""
 
     least: int
     most: int
 
     def level(self, distance: float, n: int, lost: int) -> float:
-        """As `sequential.level`, of n values; pairs that are lost make no further ones."""
+        """As `sequential.level`, for n values; lost pairs are not replaced by further ones."""
         last = self.most - lost
-        # The rule for one look alone is no rule for the last of several.
+        # Even if lost pairs reduce `last` to `least`, there were several looks: the fixed design's rule must not apply.
         return sequential.level(distance, n, min(self.least, last - 1), last)
 
     def interval(self, values: Sequence[float], step: float, lost: int) -> Interval:
-        """The 95 % interval that holds at whatever number of seeds."""
+        """The 95 % interval that holds at any number of seeds."""
         last = self.most - lost
         return sequential.interval(values, min(self.least, last - 1), last, 1 - CONFIDENCE, step)
 
 
 def judge(pairs: Pairs, direction: Direction, margin: float, rule: Rule | None = None) -> Judgement:
-    """What is to be said of a claim from a number of seeds that was fixed beforehand, or that others decided.
+    """Judge a claim, with a number of seeds fixed beforehand or decided by a rule.
 
     Args:
-        pairs: All seeds that have an outcome.
-        direction: Of the claim.
-        margin: Of the claim.
-        rule: How many seeds there may be, where results, of this claim or of another, decide their number.
+        pairs: All seeds with an outcome.
+        direction: Direction of the claim.
+        margin: Margin of the claim.
+        rule: The range of seeds if results, of this claim or of another, decide their number.
     """
 
     def interval(values: Sequence[float]) -> Interval:
@@ -183,16 +183,16 @@ def judge(pairs: Pairs, direction: Direction, margin: float, rule: Rule | None =
 
 
 def judge_at_look(pairs: Pairs, direction: Direction, margin: float, *, least: int, most: int, alpha: float) -> Verdict:
-    """The verdict on a claim that is looked at from `least` to `most` seeds, so often wrong at any look as alpha.
+    """The verdict at one of several looks, from `least` to `most` seeds; the error rate over all looks is alpha.
 
-    Cells that are missing are cells to come. Where something without a bound is lost there is no verdict.
+    Missing cells are still to come. If a value without a worst case is lost, there is no verdict.
     """
     if pairs.lost and pairs.at_worst is None:
         return "undecided"
 
     def found(values: Sequence[float]) -> Verdict:
-        last = most - len(pairs.challenger) + len(values)  # what is lost makes no further pair
-        # The rule for one look alone is no rule for the last of several.
+        last = most - len(pairs.challenger) + len(values)  # lost pairs are not replaced by further ones
+        # As in `Rule.level`: the rule of a fixed design must not apply.
         look = sequential.interval(values, min(least, last - 1), last, alpha, pairs.step)
         return verdict(look, direction, margin)
 
@@ -203,14 +203,14 @@ def judge_at_look(pairs: Pairs, direction: Direction, margin: float, *, least: i
 
 
 def _readings(pairs: Pairs) -> list[list[float]]:
-    """Without what is lost, and with it at its worst: a verdict has to stand in both."""
+    """Differences without lost pairs, and with lost values at their worst: a verdict must hold in both."""
     if not pairs.lost or pairs.at_worst is None:
         return [pairs.complete]
     return [pairs.at_worst, *([pairs.complete] if len(pairs.complete) >= ENOUGH else [])]
 
 
 def _levels(pairs: Pairs, direction: Direction, margin: float, rule: Rule | None) -> Levels:
-    """The largest level of each verdict in all readings of the pairs."""
+    """For each verdict, the largest level over all readings of the pairs."""
 
     def read(values: Sequence[float]) -> Levels:
         lost = len(pairs.challenger) - len(values)
@@ -222,7 +222,7 @@ def _levels(pairs: Pairs, direction: Direction, margin: float, rule: Rule | None
         apart = read(outside)
         found.append(Levels(apart.supported, 0, 0) if direction == "equal" else Levels(0, 0, apart.equivalent))
     elif pairs.lost and rule:
-        return UNKNOWN  # a sign test holds at one look
+        return UNKNOWN  # a sign test is valid at one look only
     elif pairs.lost:
         names: tuple[Verdict, ...] = ("supported", "refuted", "equivalent")
         found.append(Levels(*(sign_p(pairs.complete, name, direction, margin, pairs.lost) for name in names)))

@@ -1,4 +1,4 @@
-"""What a number of seeds can show, before any is run.
+"""Power: what a number of seeds can show, before any is run.
 
 `deviation` is the standard deviation of the paired differences, `n` the number of seeds.
 """
@@ -19,14 +19,14 @@ from orchestrator.statistics.verdicts import Direction
 
 Test = Literal["sign_flip", "wilcoxon"]
 PRACTICAL = 100
-"""Seeds beyond which nobody goes."""
+"""The largest number of seeds that is considered."""
 
 NODES = 48
-"""Of each piece of an integral."""
+"""Quadrature nodes for each piece of an integral."""
 
 
 class Chances(NamedTuple):
-    """How probable it is that an interval lies below, within and above a margin around 0."""
+    """Probabilities that an interval is below, within and above a margin around 0."""
 
     lower: float
     equivalent: float
@@ -34,27 +34,27 @@ class Chances(NamedTuple):
 
     @property
     def decided(self) -> float:
-        """How probable any verdict is."""
+        """The probability of any verdict."""
         return self.lower + self.equivalent + self.higher
 
     def supports(self, direction: Direction) -> float:
-        """How probable it is that a claim is supported."""
+        """The probability that a claim with this direction is supported."""
         return {"lower": self.lower, "equal": self.equivalent, "higher": self.higher}[direction]
 
 
 class Advice(NamedTuple):
-    """What would decide a claim."""
+    """The number of seeds that would decide a claim."""
 
     seeds: int | None
-    """In all; None where `PRACTICAL` are not enough."""
+    """In total; None if `PRACTICAL` are not enough."""
     bound: float
-    """The largest size of the difference that its interval leaves open."""
+    """The largest absolute difference that the interval does not exclude."""
 
 
 def achieved_power(difference: float, deviation: float, n: int, alpha: float = 0.05) -> float:
-    """How probable it is that a two-sided paired t test sees a true mean difference.
+    """The power of a two-sided paired t test for a true mean difference.
 
-    NaN with fewer than two seeds, which make no test.
+    NaN with fewer than two seeds.
     """
     if n < 2:  # noqa: PLR2004 - one value has no spread
         return math.nan
@@ -64,7 +64,7 @@ def achieved_power(difference: float, deviation: float, n: int, alpha: float = 0
 
 
 def minimum_detectable_difference(deviation: float, n: int, alpha: float = 0.05, power: float = 0.8) -> float:
-    """The smallest true difference that a two-sided paired t test sees with the given power.
+    """The smallest true difference that a two-sided paired t test detects with the given power.
 
     NaN with fewer than two seeds.
     """
@@ -83,9 +83,9 @@ def minimum_detectable_difference(deviation: float, n: int, alpha: float = 0.05,
 def seeds_needed(
     effect: float, deviation: float, alpha: float = 0.05, power: float = 0.8, most: int = 10_000
 ) -> int | None:
-    """How many seeds in all a two-sided paired t test needs to see a true difference with the given power.
+    """The number of seeds that a two-sided paired t test needs to detect a true difference with the given power.
 
-    None where `most` are not enough, as for a difference of 0.
+    None if `most` are not enough, as for a difference of 0.
     """
     seeds = range(2, most + 1)
     found = bisect_left(seeds, power, key=lambda n: achieved_power(effect, deviation, n, alpha))
@@ -95,21 +95,21 @@ def seeds_needed(
 def chances(
     difference: float, deviation: float, n: int, margin: float = 0.0, alpha: float = 0.05, *, step: float = 0.0
 ) -> Chances:
-    """How probable each verdict is with n seeds of a true mean difference, normally distributed.
+    """The probability of each verdict with n seeds, for normally distributed differences.
 
-    The mean and the standard deviation of a sample are independent: given the deviation the interval's width is
-    fixed, so the probability of each region is a normal one, averaged over the deviation's chi distribution.
+    The mean and the standard deviation of a normal sample are independent. Given the deviation, the interval's width
+    is fixed and the probability of each region is a normal one; it is averaged over the deviation's chi distribution.
 
     Args:
         difference: True mean of challenger - baseline.
-        deviation: True standard deviation of a difference over seeds.
-        n: Seeds.
-        margin: Of practical equivalence.
-        alpha: How often the interval may miss.
-        step: Between neighbouring values of the measure, 0 if it has none: the floor of the spread.
+        deviation: True standard deviation of the difference over seeds.
+        n: Number of seeds.
+        margin: Margin of practical equivalence.
+        alpha: Error rate of the interval.
+        step: Step size of the measure, 0 if it is continuous; half of it is the smallest spread.
 
     Returns:
-        Probabilities; all 0 with fewer than `ENOUGH` seeds, which have no verdict.
+        Probabilities; all 0 with fewer than `ENOUGH` seeds, because there is no verdict.
     """
     if n < ENOUGH or not max(deviation, step):
         return Chances(0.0, 0.0, 0.0)
@@ -123,7 +123,7 @@ def chances(
         half = critical * floor
         found = (difference < -margin - half, abs(difference) <= margin - half, difference > margin + half)
         return Chances(*map(float, found))
-    # the deviations at which the floor ends, and at which no interval fits within the margin
+    # the integrand has kinks where the floor ends, and where the interval gets wider than the margin
     bends = [min(1.0, float(chdtr(freedom, freedom * (bend / deviation) ** 2))) for bend in (floor, margin / critical)]
     ends = np.unique([0.0, *bends, 1.0])
     nodes, weights = _nodes()
@@ -138,7 +138,7 @@ def chances(
 
 @cache
 def _nodes() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Gauss and Legendre's, and their weights."""
+    """Gauss-Legendre nodes and weights."""
     return np.polynomial.legendre.leggauss(NODES)
 
 
@@ -152,20 +152,20 @@ def seeds_to_decide(
     power: float = 0.8,
     most: int = PRACTICAL,
 ) -> int | None:
-    """How many seeds in all give some verdict with the given power; None where `most` do not."""
+    """The number of seeds that give some verdict with the given power; None if `most` do not."""
     seeds = range(ENOUGH, most + 1)
     found = bisect_left(seeds, power, key=lambda n: chances(difference, deviation, n, margin, alpha, step=step).decided)
     return seeds[found] if found < len(seeds) else None
 
 
 def advice(difference: Interval, margin: float, alpha: float, step: float = 0.0) -> Advice | None:
-    """How many seeds would decide a claim if the true difference and spread were what they seem now.
+    """The number of seeds that would decide a claim if the true difference and spread are the observed ones.
 
     Args:
-        difference: With its 95 % Student t interval; None is said of one without.
-        margin: Of practical equivalence.
-        alpha: What the correction for other questions leaves of 5 %.
-        step: Between neighbouring values of the measure, 0 if it has none.
+        difference: The difference with its 95 % Student t interval; without an interval the result is None.
+        margin: Margin of practical equivalence.
+        alpha: Significance level after correction for multiple questions.
+        step: Step size of the measure, 0 if it is continuous.
     """
     estimate, low, high, n = difference
     if math.isnan(low):
@@ -178,25 +178,25 @@ def advice(difference: Interval, margin: float, alpha: float, step: float = 0.0)
 
 
 def smallest_p(n: int, test: Test, draws: int = 10_000) -> float:
-    """The smallest two-sided p-value the test can give, whatever the n differences are.
+    """The smallest two-sided p-value that the test can give for any n differences.
 
-    That all have one sign happens in 2 of 2**n patterns. Beyond `EXACT_UP_TO` seeds the
-    sign-flip test draws patterns, and can only tell as small a p as it has `draws`.
+    All differences have the same sign in 2 of 2**n patterns. Beyond `EXACT_UP_TO` seeds the
+    sign-flip test draws patterns, so its p is also limited by the number of `draws`.
     """
     p = 2.0 ** (1 - n) if n > 0 else 1.0
     return max(p, 1 / (1 + draws)) if test == "sign_flip" and n > EXACT_UP_TO else p
 
 
 def is_impossible(n: int, comparisons: int, alpha: float, test: Test, draws: int = 10_000) -> bool:
-    """Whether no data can be significant: Holm's first step asks for `alpha / comparisons`."""
+    """Whether no data can be significant, because Holm's first step requires `alpha / comparisons`."""
     return smallest_p(n, test, draws) > alpha / comparisons
 
 
 def _power(centre: float, n: int, alpha: float) -> float:
-    """Of a t test whose statistic has the noncentrality `centre` >= 0."""
+    """Power of a t test with noncentrality `centre` >= 0."""
     from scipy.special import nctdtr, stdtrit
 
     critical = float(stdtrit(n - 1, 1 - alpha / 2))
     upper = 1 - float(nctdtr(n - 1, centre, critical))
     lower = 1 - float(nctdtr(n - 1, -centre, critical))
-    return upper if math.isnan(lower) else upper + lower  # scipy gives NaN where the far tail vanishes
+    return upper if math.isnan(lower) else upper + lower  # scipy gives NaN if the far tail underflows

@@ -1,6 +1,6 @@
-"""One accuracy with an interval that holds at the boundary: 0 and n of n never get ±0.
+"""Intervals for a proportion that also hold at the boundary: 0 of n and n of n never get ±0.
 
-Vectorised over settings; NaN where n is 0.
+Vectorised over settings; NaN if n is 0.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ Bounds = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 
 def wilson(successes: ArrayLike, n: ArrayLike, confidence: float = CONFIDENCE) -> Bounds:
-    """The score interval of Wilson 1927, (low, high)."""
+    """Wilson's score interval (1927), (low, high)."""
     from scipy.special import ndtri
 
     k, total = _counts(successes, n)
@@ -25,7 +25,7 @@ def wilson(successes: ArrayLike, n: ArrayLike, confidence: float = CONFIDENCE) -
 
 
 def jeffreys(successes: ArrayLike, n: ArrayLike, confidence: float = CONFIDENCE) -> Bounds:
-    """Bayes' interval with the prior Beta(1/2, 1/2), (low, high); closed at 0 and n (Brown et al. 2001)."""
+    """Jeffreys' interval from the prior Beta(1/2, 1/2), (low, high); closed at 0 and n (Brown et al. 2001)."""
     from scipy.special import betaincinv
 
     k, total = _counts(successes, n)
@@ -35,7 +35,7 @@ def jeffreys(successes: ArrayLike, n: ArrayLike, confidence: float = CONFIDENCE)
 
 
 def clopper_pearson(successes: float, n: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
-    """The exact interval of Clopper & Pearson 1934, (low, high); successes may be a fraction."""
+    """The exact interval of Clopper & Pearson (1934), (low, high); successes need not be an integer."""
     from scipy.special import betaincinv
 
     tail = (1 - confidence) / 2

@@ -1,12 +1,13 @@
 """Several methods over several settings by their ranks (Demšar 2006).
 
 `scores` are arrays (settings, methods), higher is better. A method that diverged in a
-setting can enter as -inf: it ranks last there. NaN is no score: it makes mean ranks NaN.
+setting can be entered as -inf and then ranks last there. NaN means a missing score and makes
+mean ranks NaN.
 
-A handful of settings is far from where chi-squared, F and the studentised range hold: with two
-settings and two losses that agree, the F of Iman & Davenport gives p < 0.001 where one run in
-two agrees by chance. So what ranks do by chance is counted, with the ties there are: every
-order of the methods in every setting, or where these are too many, orders drawn at random.
+The chi-squared, F and studentised range approximations fail with few settings: if two settings
+agree on the order of two losses, the F of Iman & Davenport gives p < 0.001, although they agree
+by chance in one case of two. So the null distribution of ranks is enumerated, ties included:
+every order of the methods in every setting, or random orders if there are too many.
 """
 
 from __future__ import annotations
@@ -23,63 +24,63 @@ from orchestrator.statistics.paired import AT_ONCE, sign_flip_test, wilcoxon_tes
 from orchestrator.statistics.spread import SAME
 
 ORDERS = 20_000
-"""Orders drawn where they are too many to be counted."""
+"""Number of random orders if there are too many to enumerate."""
 
 METHODS_COUNTED = 7
-"""Methods of which every order is tried in every setting, if AT_ONCE allows."""
+"""Up to this many methods, every order is tried in every setting, if AT_ONCE allows."""
 
 SETTINGS_COUNTED = 200
-"""Settings for which the distribution of Wilcoxon's rank sum is built; beyond, signs are drawn."""
+"""Up to this many settings, the distribution of Wilcoxon's rank sum is built; beyond, signs are drawn."""
 
 Whole = NDArray[np.int64]
 
 
 class Chance(NamedTuple):
-    """What sums of ranks the methods have if every order is as probable as any other in every setting."""
+    """The null distribution of the methods' rank sums: in every setting, all orders are equally likely."""
 
     sums: Whole
     """Twice the sum of each method's ranks, (outcomes, methods)."""
     probability: NDArray[np.float64]
-    """Of each outcome."""
+    """Probability of each outcome."""
     exact: bool
-    """Whether all orders are in it, or some drawn at random and the one observed."""
+    """Whether it enumerates all orders; otherwise it has random ones and the observed one."""
 
     def tail(self, statistic: NDArray[np.int64], observed: int) -> float:
-        """The probability of a statistic (outcomes,) at least as large as the one observed."""
+        """The probability that a statistic (outcomes,) is at least as large as the observed one."""
         return min(1.0, float(self.probability[statistic >= observed].sum()))
 
 
 class Friedman(NamedTuple):
-    """Friedman's chi-squared, and the exact p of it.
+    """Friedman's chi-squared and its exact p.
 
-    The F of Iman & Davenport rises with it, so that its exact p is the same.
+    The F of Iman & Davenport is an increasing function of it, so its exact p is the same.
     """
 
     statistic: float
     p: float
     exact: bool
-    """Whether p counts every order, or orders drawn at random."""
+    """Whether p is from all orders, not from random ones."""
 
 
 def average_ranks(scores: ArrayLike) -> NDArray[np.float64]:
-    """The mean rank (methods,) over settings; the highest score has rank 1, ties their mean rank."""
+    """The mean rank (methods,) over settings; the highest score has rank 1, ties get their mean rank."""
     return _ranks(scores).mean(axis=0)
 
 
 def chance(scores: ArrayLike, rng: np.random.Generator) -> Chance:
-    """What the methods' rank sums are where none is better, with the ties that these scores have."""
+    """The null distribution of the methods' rank sums, given the ties in these scores."""
     doubled = np.round(2 * _ranks(scores)).astype(np.int64)
     return _counted(doubled) or _drawn(doubled, rng)
 
 
 def friedman(scores: ArrayLike, by_chance: Chance | None) -> Friedman:
-    """Whether the methods differ at all, from their ranks in every setting.
+    """Friedman's test: whether the methods differ at all, from their ranks in every setting.
 
-    Demšar's formula, without the correction for ties that scipy makes; p takes account of ties.
+    Demšar's formula, without scipy's correction for ties; p takes ties into account.
 
     Args:
         scores: Scores (settings, methods).
-        by_chance: What `chance` says of them; None where a score is missing, which makes all NaN.
+        by_chance: The result of `chance`; None if a score is missing, which gives NaN.
     """
     ranks = _ranks(scores)
     settings, methods = ranks.shape
@@ -93,10 +94,10 @@ def friedman(scores: ArrayLike, by_chance: Chance | None) -> Friedman:
 
 
 def critical_difference(settings: int, by_chance: Chance, alpha: float = 0.05) -> float:
-    """How far two average ranks must lie apart for the methods to differ (Nemenyi 1963, counted).
+    """The smallest significant difference of two average ranks (Nemenyi 1963, with the exact distribution).
 
-    The smallest difference that the best and the worst of all methods reach by chance with a probability of
-    alpha at most; infinite where none is that rare.
+    By chance, the best and the worst of all methods are at least this far apart with probability alpha at most;
+    infinite if no difference is that rare.
     """
     ranges = by_chance.sums.max(axis=1) - by_chance.sums.min(axis=1)
     for found in np.unique(ranges):
@@ -106,12 +107,12 @@ def critical_difference(settings: int, by_chance: Chance, alpha: float = 0.05) -
 
 
 def cliques(ranks: ArrayLike, critical_difference: float) -> list[tuple[int, ...]]:
-    """The largest groups of methods whose ranks lie less than the critical difference apart.
+    """The largest groups of methods whose ranks differ by less than the critical difference.
 
-    Positions in `ranks`, best first; only groups of two or more: the bars of the diagram.
+    Positions in `ranks`, best first; only groups of two or more, which are the bars of the diagram.
     """
     values = np.asarray(ranks, float)
-    near = critical_difference * (1 - SAME)  # as far apart as that is far enough, however means are rounded
+    near = critical_difference * (1 - SAME)  # a difference equal to it counts as significant, despite rounding
     order = np.argsort(values, kind="stable")
     groups: list[tuple[int, ...]] = []
     reached = 0
@@ -124,20 +125,20 @@ def cliques(ranks: ArrayLike, critical_difference: float) -> list[tuple[int, ...
 
 
 def holm_wilcoxon(scores: ArrayLike, baseline: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Holm's adjusted p-values (methods,) of each method against the baseline; NaN at itself.
+    """Holm-adjusted p-values (methods,) of each method against the baseline; NaN for the baseline itself.
 
-    Wilcoxon's signed-rank test over settings (Benavoli, Corani & Mangili 2016 prefer it to
-    mean ranks, which depend on the other methods), exact up to `SETTINGS_COUNTED`; beyond, from drawn
-    signs. A setting counts for a method if both it and the baseline have a score there, and not
-    both diverged.
+    Wilcoxon's signed-rank test over settings (Benavoli, Corani & Mangili 2016 prefer it to mean
+    ranks, which depend on the other methods). It is exact up to `SETTINGS_COUNTED` settings; beyond,
+    signs are drawn. A setting counts for a method if both it and the baseline have a score there and
+    did not both diverge.
 
     Args:
         scores: Scores (settings, methods).
-        baseline: Its column.
+        baseline: The baseline's column.
         rng: Draws signs.
     """
     columns = np.asarray(scores, float)
-    with np.errstate(invalid="ignore"):  # -inf - -inf: no difference to be seen
+    with np.errstate(invalid="ignore"):  # -inf - -inf gives NaN: both diverged
         differences = (np.delete(columns, baseline, axis=1) - columns[:, [baseline]]).T
     if len(columns) <= SETTINGS_COUNTED:
         p = wilcoxon_test(differences)
@@ -153,7 +154,7 @@ def _ranks(scores: ArrayLike) -> NDArray[np.float64]:
 
 
 def _signed_ranks(differences: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Ranks of sizes with the signs of the differences (lines, n), those of 0 left out."""
+    """Signed ranks of the absolute differences (lines, n), without zeros."""
     from scipy.stats import rankdata
 
     nonzero = np.where(differences == 0, np.nan, differences)
@@ -161,16 +162,16 @@ def _signed_ranks(differences: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _counted(doubled: Whole) -> Chance | None:
-    """All orders in all settings, from twice the ranks (settings, methods); None where they are too many.
+    """Enumerate all orders in all settings, from twice the ranks (settings, methods); None if there are too many.
 
-    By symmetry the order of the first setting may be held, and which method has which sum forgotten.
+    By symmetry, the order of the first setting can be fixed, and sums need not be assigned to methods.
     """
     methods = doubled.shape[1]
     if methods > METHODS_COUNTED or (doubled < 0).any():
         return None
     sums = np.sort(doubled[:1], axis=1)
     weights: NDArray[np.float64] = np.ones(1)
-    digits = int(doubled.max(axis=1).sum() + 1) ** np.arange(methods)  # one number an outcome
+    digits = int(doubled.max(axis=1).sum() + 1) ** np.arange(methods)  # one number per outcome
     for row in doubled[1:]:
         orders, counts = np.unique(np.array(list(permutations(row))), axis=0, return_counts=True)
         if len(sums) * orders.size > AT_ONCE:
@@ -184,7 +185,7 @@ def _counted(doubled: Whole) -> Chance | None:
 
 
 def _drawn(doubled: Whole, rng: np.random.Generator) -> Chance:
-    """Orders drawn at random, and the one observed, so that no p is 0 (Phipson & Smyth 2010)."""
+    """Random orders and the observed one, so that p is never 0 (Phipson & Smyth 2010)."""
     total = np.zeros((ORDERS, doubled.shape[1]), np.int64)
     for row in doubled:
         total += rng.permuted(np.tile(row, (ORDERS, 1)), axis=1)

@@ -1,4 +1,4 @@
-"""Challenger against baseline over test samples: noise of the test set beside that of the seeds."""
+"""Challenger against baseline over test samples: the noise of the test set in addition to that of the seeds."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from orchestrator.statistics.intervals import CONFIDENCE, Interval
 class TwoWay(NamedTuple):
     """The difference of two accuracies, for other seeds and another test set.
 
-    Of the variance of the difference, `seed_variance / seeds` is what more seeds would
-    remove, `sample_variance / samples` what more test samples would, and
-    `residual_variance / (seeds * samples)` what either would.
+    The variance of the difference has three parts: more seeds reduce `seed_variance / seeds`,
+    more test samples reduce `sample_variance / samples`, and either reduces
+    `residual_variance / (seeds * samples)`.
     """
 
     estimate: float
@@ -30,11 +30,16 @@ class TwoWay(NamedTuple):
 def mcnemar(challenger_correct: ArrayLike, baseline_correct: ArrayLike) -> float:
     """The exact two-sided p-value of McNemar's test (1947) that both are right equally often.
 
-    Only samples that one of the two gets right count; without any, p is 1.
+    Only samples that exactly one of the two gets right count; if there are none, p is 1.
 
     Args:
         challenger_correct: Whether each test sample (n,) is right, under one seed.
-        baseline_correct: Likewise, of the same samples.
+        baseline_correct: The same for the baseline, on the same samples.
+
+    Example:
+        >>> from orchestrator.statistics.samples import mcnemar
+        >>> mcnemar([1, 1, 1, 1, 1, 0], [0, 0, 0, 0, 0, 0])  # five to none: 2 / 2**5
+        0.0625
     """
     from scipy.special import bdtr
 
@@ -45,15 +50,15 @@ def mcnemar(challenger_correct: ArrayLike, baseline_correct: ArrayLike) -> float
 def paired_sample_interval(
     challenger_correct: ArrayLike, baseline_correct: ArrayLike, confidence: float = CONFIDENCE
 ) -> Interval:
-    """The difference of the accuracies under one seed, for another test set of this size.
+    """The difference of two accuracies under one seed, with an interval for other test sets of this size.
 
-    Bonett & Price 2012: Wald's interval with one more sample that each alone gets right.
-    Unlike a bootstrap it keeps a width where the two agree on every sample.
+    Bonett & Price 2012: Wald's interval after adding, for each of the two, one sample that it
+    alone gets right. Unlike a bootstrap interval, its width is not 0 if both agree on every sample.
 
     Args:
         challenger_correct: Whether each test sample (n,) is right.
-        baseline_correct: Likewise, of the same samples.
-        confidence: Of the interval.
+        baseline_correct: The same for the baseline, on the same samples.
+        confidence: Confidence level.
     """
     from scipy.special import ndtri
 
@@ -74,20 +79,20 @@ def two_way_interval(
     draws: int = 2_000,
     confidence: float = CONFIDENCE,
 ) -> TwoWay:
-    """The difference of the accuracies with seeds and test samples resampled at once.
+    """The difference of two accuracies, with seeds and test samples resampled together.
 
-    The pigeonhole bootstrap (Owen 2007) draws rows and columns independently. Its variance
-    is too small where few seeds decide and too large where neither does, so the percentiles
-    are taken where a normal bootstrap would give the t interval of the variance components
-    (Satterthwaite 1946), as Hesterberg 2015 widens those of a one-way bootstrap.
-    With fewer than two seeds or samples, or without any spread, there is no interval (NaN).
+    The pigeonhole bootstrap (Owen 2007) draws rows and columns independently. Its variance is too
+    small if seeds dominate and are few, and too large if neither dominates. So the percentile levels
+    are adjusted: for a normal bootstrap they would give the t interval of the variance components
+    (Satterthwaite 1946), as Hesterberg (2015) does for a one-way bootstrap. The interval is NaN with
+    fewer than two seeds or samples, or without any spread.
 
     Args:
-        challenger_correct: Whether each sample is right, (seeds, samples); scores will do.
-        baseline_correct: Likewise, of the same seeds and samples.
+        challenger_correct: Whether each sample is right, (seeds, samples); scores work too.
+        baseline_correct: The same for the baseline, with the same seeds and samples.
         rng: Draws seeds and samples.
         draws: Number of resamples.
-        confidence: Of the interval.
+        confidence: Confidence level.
     """
     from scipy.special import ndtr, stdtrit
 
@@ -119,7 +124,7 @@ def two_way_interval(
 
 
 def _mean_squares(values: NDArray[np.float64]) -> tuple[float, float, float]:
-    """Between rows, between columns, and of the rest: the two-way analysis of variance."""
+    """Mean squares of a two-way analysis of variance: rows, columns and residual."""
     rows, columns = values.shape
     row = values.mean(axis=1) - values.mean()
     column = values.mean(axis=0) - values.mean()
@@ -134,7 +139,7 @@ def _mean_squares(values: NDArray[np.float64]) -> tuple[float, float, float]:
 def _pigeonhole(values: NDArray[np.float64], rng: np.random.Generator, draws: int) -> NDArray[np.float64]:
     """Means of `values` with rows and columns drawn with replacement, (draws,)."""
     rows, columns = values.shape
-    # columns that look alike are drawn together: of 10 000 samples under 5 seeds a few hundred differ
+    # draw equal columns together: of 10 000 samples under 5 seeds, only a few hundred are distinct
     kinds, counts = np.unique(values, axis=1, return_counts=True)
     row_counts = rng.multinomial(rows, np.full(rows, 1 / rows), size=draws)
     kind_counts = rng.multinomial(columns, counts / columns, size=draws)
@@ -142,7 +147,7 @@ def _pigeonhole(values: NDArray[np.float64], rng: np.random.Generator, draws: in
 
 
 def _discordant(challenger_correct: ArrayLike, baseline_correct: ArrayLike) -> tuple[int, int]:
-    """How many samples only the challenger, and only the baseline, gets right."""
+    """Number of samples that only the challenger, and only the baseline, gets right."""
     challenger = np.asarray(challenger_correct, bool)
     baseline = np.asarray(baseline_correct, bool)
     return int((challenger & ~baseline).sum()), int((baseline & ~challenger).sum())

@@ -1,8 +1,8 @@
-"""One verdict on several settings: in all, in some, on their mean, or in a population of data sets.
+"""One verdict over several settings: in all, in some, on their mean, or for a population of data sets.
 
-A setting says three things of a claim: it supports it, it refutes it, or its difference is
-too small to matter. Each holds from some level of significance on (`Levels`). A verdict on
-several settings combines these levels, and what comes out is again `Levels`.
+A setting can support a claim, refute it, or show that its difference is too small to matter.
+Each of the three has a smallest significance level at which it holds (`Levels`). A verdict over
+several settings combines these levels into `Levels` again.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from orchestrator.statistics.intervals import CONFIDENCE, ENOUGH, Interval, mean
 from orchestrator.statistics.verdicts import Direction, Verdict
 
 FEWEST_DATASETS = 5
-"""Data sets from which something is said of a population of them."""
+"""Fewest data sets for a statement about a population of them."""
 
 
 class Levels(NamedTuple):
-    """The smallest two-sided level at which each verdict would be given; 1 where none would."""
+    """The smallest two-sided level at which each verdict would be given; 1 if it never would."""
 
     supported: float
     refuted: float
@@ -27,7 +27,7 @@ class Levels(NamedTuple):
 
     @property
     def p(self) -> float:
-        """The smallest of the three: how sure the verdict is, whichever it is."""
+        """The smallest of the three: the p-value of the verdict, whichever it is."""
         return min(self)
 
     def verdict(self, alpha: float) -> Verdict:
@@ -40,30 +40,30 @@ class Levels(NamedTuple):
 
 
 UNKNOWN = Levels(1.0, 1.0, 1.0)
-"""Of a setting that says nothing, such as one with two seeds."""
+"""A setting without information, such as one with two seeds."""
 
 
 Level = Callable[[float, int], float]
-"""The two-sided level at which a mean of so many values differs from one so many standard errors off."""
+"""From a distance in standard errors and a number of values to the two-sided level at which the mean differs."""
 
 
 def student(distance: float, n: int) -> float:
-    """Of Student's t, at one look."""
+    """The level of Student's t test at a single look."""
     from scipy.special import stdtr
 
     return float(2 * stdtr(n - 1, -distance))
 
 
 def levels(difference: Interval, direction: Direction, margin: float, level: Level = student) -> Levels:
-    """The levels of one setting, by default from Student's t at either end of the margin.
+    """The levels of one setting, by default from Student's t test at both ends of the margin.
 
-    Fewer than `ENOUGH` seeds, and differences without any spread, say nothing.
+    There is no verdict with fewer than `ENOUGH` seeds, or if the differences have no spread.
 
     Args:
-        difference: The mean difference with its 95 % t interval of n - 1 degrees of freedom.
-        direction: Of the claim.
+        difference: The mean difference with its 95 % t interval, n - 1 degrees of freedom.
+        direction: Direction of the claim.
         margin: Differences up to this size do not matter.
-        level: Of a distance in standard errors.
+        level: Gives the level of a distance in standard errors.
     """
     if difference.n < ENOUGH or not difference.high > difference.low:
         return UNKNOWN
@@ -80,7 +80,7 @@ def levels(difference: Interval, direction: Direction, margin: float, level: Lev
 
 
 def _beyond(difference: Interval, bound: float, level: Level) -> float:
-    """The smallest two-sided level at which the interval lies above a bound; 1 where its centre does not."""
+    """The smallest two-sided level at which the interval is above a bound; 1 if its centre is not."""
     from scipy.special import stdtrit
 
     distance = difference.estimate - bound
@@ -97,9 +97,9 @@ def _negated(difference: Interval) -> Interval:
 def in_all(settings: Sequence[Levels]) -> Levels:
     """The levels of a claim about all settings.
 
-    Supported where every setting supports it: the intersection–union test (Berger 1982), whose
-    level is the largest of the settings', whatever their dependence. Refuted where some setting
-    refutes it, which Holm over the settings has to find: the smallest level times their number.
+    Supported if every setting supports it: the intersection-union test (Berger 1982), whose level
+    is the largest of all settings, however they depend on each other. Refuted if some setting
+    refutes it after Holm's correction over settings: the smallest level times their number.
     """
     return Levels(
         supported=max((setting.supported for setting in settings), default=1.0),
@@ -109,7 +109,7 @@ def in_all(settings: Sequence[Levels]) -> Levels:
 
 
 def in_some(settings: Sequence[Levels]) -> Levels:
-    """The levels of a claim about at least one setting: what `in_all` says of its opposite."""
+    """The levels of a claim about at least one setting: those of `in_all` for the opposite claim."""
     refuted, supported, equivalent = in_all(
         [Levels(each.refuted, each.supported, each.equivalent) for each in settings]
     )
@@ -117,15 +117,15 @@ def in_some(settings: Sequence[Levels]) -> Levels:
 
 
 def combined(settings: Sequence[Mapping[int, float]], factors: Sequence[float]) -> dict[int, float]:
-    """A weighted sum over settings, seed by seed, of the seeds that all of them have.
+    """A weighted sum over settings for each seed that all of them have.
 
-    Mean, difference of two effects and trend are such sums. Since each seed gives one number,
-    Student's t over seeds holds however settings that share images or initial weights depend
-    on each other, and whatever their variances are.
+    Mean, difference of two effects and trend are such sums. Each seed gives one number, so
+    Student's t over seeds is valid even if settings share images or initial weights, and
+    whatever their variances are.
 
     Args:
         settings: Values of each setting by seed.
-        factors: One for each setting.
+        factors: One per setting.
     """
     shared = set[int].intersection(*(set(values) for values in settings)) if settings else set[int]()
     pairs = list(zip(settings, factors, strict=True))
@@ -153,23 +153,23 @@ def trend_factors(positions: Sequence[float]) -> list[float]:
 def population_interval(
     settings: Sequence[Mapping[int, float]], datasets: Sequence[Hashable], confidence: float = CONFIDENCE
 ) -> Interval:
-    """The mean over a population of data sets, of which those at hand are a sample.
+    """The mean over a population of data sets, of which these are a sample.
 
-    Means over seeds, then over the backbones of a data set, give one number for each data set;
-    the interval is Student's over these, with one degree of freedom less than data sets. It is
-    NaN below `FEWEST_DATASETS`, or where a setting has no value. Its n is the number of data sets.
+    Averaging over seeds, then over the backbones of a data set, gives one number per data set.
+    The interval is Student's t interval of these numbers. It is NaN with fewer than
+    `FEWEST_DATASETS` data sets, or if a setting has no value. Its n is the number of data sets.
 
     Args:
         settings: Values of each setting by seed.
         datasets: The data set of each setting.
-        confidence: Of the interval.
+        confidence: Confidence level.
     """
     found = mean_interval(dataset_means(settings, datasets), confidence)
     return found if found.n >= FEWEST_DATASETS else Interval(found.estimate, math.nan, math.nan, found.n)
 
 
 def dataset_means(settings: Sequence[Mapping[int, float]], datasets: Sequence[Hashable]) -> list[float]:
-    """One mean per data set, of its settings' means over seeds; NaN where a setting has no value."""
+    """One mean per data set, over its settings' means over seeds; NaN if a setting has no value."""
     means = dict[Hashable, list[float]]()
     for values, dataset in zip(settings, datasets, strict=True):
         means.setdefault(dataset, []).append(math.fsum(values.values()) / len(values) if values else math.nan)

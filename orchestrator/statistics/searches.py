@@ -1,8 +1,8 @@
-"""What the trials of two losses say of others: of other recipes of the space, and under other seeds.
+"""Compare the tuning trials of two losses, for other recipes of the search space and for other seeds.
 
-All trials share their seeds, so a seed that favours one loss may favour it in every trial, and trials alone
-are no sample of what another seed would give. Both are drawn here, and trial i of both losses has the same
-recipe. Arrays are (trials, seeds).
+All trials share their seeds, so a seed that favours one loss can favour it in every trial. Uncertainty
+therefore comes from both trials and seeds. Trial i has the same recipe for both losses. Arrays are
+(trials, seeds).
 """
 
 from __future__ import annotations
@@ -19,20 +19,21 @@ from orchestrator.statistics.intervals import CONFIDENCE, ENOUGH, Interval
 from orchestrator.statistics.proportions import clopper_pearson
 
 RESAMPLES = 500
-"""Of the trials: their standard deviation is then known to 3 %."""
+"""Resamples of the trials: the standard deviation is then accurate to 3 %."""
 
 Standing = Literal["ahead", "behind", "turns", "open"]
 
 
 def share_won(won: ArrayLike) -> Interval:
-    """The share of the space, and of seeds, in which a loss beats another.
+    """The share of the search space, and of seeds, in which one loss beats another.
 
-    A seed may favour one loss in every trial, or a recipe under every seed: the mean is then worth no more than
-    as many throws of a coin as there are seeds, or trials. The interval is Clopper and Pearson's (1934) for the
-    smaller of both, which bounds it whatever the two contribute; six seeds are the fewest that exclude one half.
+    A seed can favour one loss in every trial, and a recipe can favour it under every seed. In the worst case, the
+    mean has only as much information as one coin toss per seed, or per trial. So the interval is Clopper and
+    Pearson's (1934) with n the smaller of the two numbers, which is conservative. Excluding 1/2 takes at least six
+    seeds.
 
     Args:
-        won: 1 or 0, a half where both are level, (trials, seeds).
+        won: 1 or 0, and 1/2 for a tie, (trials, seeds).
 
     Returns:
         The share; its n is the number of trials.
@@ -44,19 +45,19 @@ def share_won(won: ArrayLike) -> Interval:
 
 
 def leads(mine: ArrayLike, theirs: ArrayLike, counts: Sequence[int]) -> list[Interval]:
-    """By how much the best of k trials of one loss is to be expected ahead of another's.
+    """The expected lead of the best of k trials of one loss over the best of k trials of another.
 
-    The variances over seeds and over trials are added, which overstates their sum a little; Student's t has the
-    smaller of both numbers - 1 degrees of freedom.
+    The variances over seeds and over trials are added, which slightly overestimates the total. The degrees of freedom
+    of Student's t are the smaller of the two numbers minus 1.
 
     Args:
-        mine: Scores of the one, (trials, seeds); higher is better.
-        theirs: Scores of the other under the same seeds; trial i has the same recipe, as far as both have its fields.
+        mine: Scores of the first loss, (trials, seeds); higher is better.
+        theirs: Scores of the second under the same seeds; trial i has the same recipe, as far as both have its fields.
         counts: Numbers of trials k.
 
     Returns:
-        One for each number, with the mean over seeds of each trial as its score. Bounds are NaN with fewer than
-        `ENOUGH` seeds or trials. Its n is the number of trials.
+        One interval per number k; a trial's score is its mean over seeds. Bounds are NaN with fewer than `ENOUGH`
+        seeds or trials. Its n is the number of trials.
     """
     both = np.stack([np.asarray(mine, float), np.asarray(theirs, float)])
     _, trials, seeds = both.shape
@@ -72,10 +73,10 @@ def leads(mine: ArrayLike, theirs: ArrayLike, counts: Sequence[int]) -> list[Int
 
 
 def standing(leads: Collection[Interval]) -> Standing:
-    """Who is ahead with any number of trials, or whether that turns with it.
+    """Which loss is ahead at every number of trials, or whether that depends on the number.
 
-    A loss is ahead with every number if it is with each (the intersection–union test, Berger 1982): no
-    correction for their number is needed.
+    A loss is ahead at every number if it is ahead at each one (the intersection-union test, Berger 1982), so no
+    correction for multiple tests is needed.
     """
     if all(lead.low > 0 for lead in leads):
         return "ahead"
@@ -85,7 +86,7 @@ def standing(leads: Collection[Interval]) -> Standing:
 
 
 def _lead(both: NDArray[np.float64], counts: Sequence[int]) -> NDArray[np.float64]:
-    """Of scores (2, ..., trials) the differences (..., counts)."""
+    """Differences (..., counts) of the expected best, from scores (2, ..., trials)."""
     mine, theirs = mean_best(both, counts)
     return mine - theirs
 

@@ -1,8 +1,8 @@
-"""How far the values of few seeds scatter: the one place that says how small a spread may be.
+"""The spread of few seeds, with a lower limit that is defined only here.
 
-An accuracy on N samples moves in steps of 1/N. Two or three seeds are then often equal, and an
-interval of equal values would be certain. Half a step is the least that a standard deviation is
-believed to be; measures without steps have no such floor, and equal values of them tell no spread.
+An accuracy on N samples moves in steps of 1/N. Two or three seeds then often have equal values,
+whose interval would have width 0. So a standard deviation is at least half a step. Continuous
+measures have no such limit; if their values are equal, the spread is unknown.
 """
 
 from __future__ import annotations
@@ -14,18 +14,23 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 SAME = 1e-12
-"""Sums this close, relative to their terms, differ by rounding alone."""
+"""Sums that differ by less than this, relative to their terms, differ only by rounding."""
 
 
 def spread(values: ArrayLike, step: ArrayLike = 0.0) -> NDArray[np.float64]:
     """The standard deviation (n - 1 degrees of freedom) of each line, at least half a step.
 
     Args:
-        values: Values (..., n); NaN is no value.
-        step: Between neighbouring values of the measure (...); 0 where it has no steps.
+        values: Values (..., n); NaN means a missing value.
+        step: Step size of the measure (...); 0 if it is continuous.
 
     Returns:
-        Deviations (...): NaN with fewer than two values, and where all are equal and there is no step.
+        Deviations (...); NaN with fewer than two values, or if all are equal and there is no step.
+
+    Example:
+        >>> from orchestrator.statistics.spread import spread
+        >>> float(spread([1, 2, 3])), float(spread([2, 2, 2])), float(spread([2, 2, 2], step=0.01))
+        (1.0, nan, 0.005)
     """
     array = np.asarray(values, float)
     there = ~np.isnan(array)
@@ -41,8 +46,8 @@ def spread(values: ArrayLike, step: ArrayLike = 0.0) -> NDArray[np.float64]:
 
 
 def step_of_sum(steps: Sequence[float], factors: Sequence[float]) -> float:
-    """The step whose half is the floor of a weighted sum's spread, if its terms scatter by half a step each.
+    """The step size of a weighted sum: half of it is the sum's spread if each term has a spread of half its step.
 
-    0 where a term has no steps.
+    0 if a term is continuous.
     """
     return math.hypot(*(factor * step for factor, step in zip(factors, steps, strict=True))) if all(steps) else 0.0

@@ -1,8 +1,8 @@
-"""How probable it is that a claim will be supported, before any cell is run.
+"""The probability that a claim will be supported, before any cell is run.
 
-`power` knows the two-sided test of a difference. Here the question is the claim's own: beyond a
-margin on one side, or inside it, in one setting or in several. Probabilities are for
-Gaussian differences of which mean, spread and correlation are given.
+`power` is about the two-sided test of a difference. Here the question is that of the claim: a
+difference beyond a margin on one side, or within it, in one setting or in several. Differences
+are Gaussian with given mean, spread and correlation.
 """
 
 from __future__ import annotations
@@ -20,43 +20,43 @@ from orchestrator.statistics.power import PRACTICAL, chances
 from orchestrator.statistics.verdicts import Direction
 
 POWER = 0.8
-"""The probability that is thought enough."""
+"""The usual target for power."""
 
 DRAWS = 2_000
-"""Simulated experiments: a probability of 80 % is known to within 2 points."""
+"""Simulated experiments: a probability of 80 % is then accurate to 2 percentage points."""
 
 
 class Assumed(NamedTuple):
-    """What several settings are taken to be."""
+    """Assumptions about several settings."""
 
     effects: Sequence[float]
-    """The true difference in each."""
+    """The true difference in each setting."""
     deviations: Sequence[float]
-    """The standard deviation of differences over seeds in each."""
+    """The standard deviation of differences over seeds in each setting."""
     correlation: float = 0.0
-    """Of the differences of two settings under one seed."""
+    """Correlation of the differences of two settings under the same seed."""
 
 
 class Asked(NamedTuple):
-    """What a claim asks of an interval."""
+    """What a claim requires of an interval."""
 
     direction: Direction
     margin: float
     alpha: float
-    """The two-sided level that its question has."""
+    """The two-sided significance level of the claim's question."""
 
 
 def probability(effect: float, deviation: float, n: int, asked: Asked) -> float:
-    """How probable it is that the t interval of n seeds supports a claim.
+    """The probability that the t interval of n seeds supports a claim.
 
-    Of `higher` the interval has to lie above the margin, of `lower` below its negative, of
+    For `higher` the interval must be above the margin, for `lower` below its negative, for
     `equal` within it (the two one-sided tests of Schuirmann 1987).
 
     Args:
         effect: The true mean difference.
         deviation: The standard deviation of the paired differences, above 0.
-        n: Seeds; fewer than `ENOUGH` decide nothing (0).
-        asked: Of the interval.
+        n: Number of seeds; with fewer than `ENOUGH` the probability is 0.
+        asked: The claim's requirement.
     """
     return chances(effect, deviation, n, asked.margin, asked.alpha).supports(asked.direction)
 
@@ -70,15 +70,15 @@ def simulated(
     rng: np.random.Generator,
     draws: int = DRAWS,
 ) -> float:
-    """How often all settings, or some, support a claim, in simulated experiments of n seeds.
+    """The share of simulated experiments with n seeds in which all settings, or some, support a claim.
 
     Args:
-        over: Whether every setting has to (at the level itself), or one (at its share of it).
+        over: `all`: every setting must support it, at the full level; `some`: one must, at its share of the level.
         assumed: The settings' effects, spreads and correlation.
-        n: Seeds.
-        asked: Of the intervals.
+        n: Number of seeds.
+        asked: The claim's requirement.
         rng: Draws the experiments.
-        draws: Their number.
+        draws: Number of simulated experiments.
     """
     if n < ENOUGH:
         return 0.0
@@ -100,10 +100,10 @@ def simulated(
 
 
 def correlation(values: ArrayLike) -> float | None:
-    """The mean correlation of settings under one seed, from differences (settings, seeds); NaN where one is missing.
+    """The mean correlation of settings under the same seed, from differences (settings, seeds), NaN where missing.
 
     The ratio of the mean covariance of two settings to the mean product of their standard
-    deviations, over the seeds both have. None where no two settings share three seeds.
+    deviations, over the seeds that both have. None if no two settings share three seeds.
     """
     array = np.asarray(values, float)
     covariances = list[float]()
@@ -120,12 +120,12 @@ def correlation(values: ArrayLike) -> float | None:
 
 
 def seeds_for(power: Callable[[int], float], enough: float = POWER, most: int = PRACTICAL) -> int | None:
-    """The smallest number of seeds from `ENOUGH` on whose power is enough; None where `most` are not.
+    """The smallest number of seeds, at least `ENOUGH`, with enough power; None if `most` are not enough.
 
     Args:
-        power: The power with a number of seeds, which more seeds never lessen.
-        enough: The power that is asked for.
-        most: More seeds are out of reach.
+        power: The power as a function of the number of seeds; it must not decrease.
+        enough: The required power.
+        most: The largest number of seeds to consider.
     """
     seeds = range(ENOUGH, most + 1)
     found = bisect_left(seeds, enough, key=power)
@@ -133,12 +133,12 @@ def seeds_for(power: Callable[[int], float], enough: float = POWER, most: int = 
 
 
 def smallest_effect(power: Callable[[float], float], scale: float, enough: float = POWER) -> float:
-    """The smallest effect whose power is enough, to four digits.
+    """The smallest effect with enough power, to four digits.
 
     Args:
-        power: The power at an effect above 0, which a larger effect never lessens.
-        scale: An effect of about the right size to start from, above 0.
-        enough: The power that is asked for.
+        power: The power as a function of an effect above 0; it must not decrease.
+        scale: A first guess of the effect, above 0.
+        enough: The required power.
     """
     low = 0.0
     high = scale

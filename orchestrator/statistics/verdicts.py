@@ -12,19 +12,28 @@ Direction = Literal["higher", "lower", "equal"]
 Verdict = Literal["supported", "refuted", "equivalent", "undecided"]
 
 ENOUGH_SIGNS = 6
-"""Pairs from which a sign test can go under 5 %."""
+"""Fewest pairs with which a sign test can be significant at 5 %."""
 
 ROUNDING = 1e-9
-"""A bound this close to the margin, relative to either, lies at it."""
+"""A bound this close to the margin, relative to the larger of the two, counts as equal to it."""
 
 
 def verdict(difference: Interval, direction: Direction, margin: float) -> Verdict:
-    """What an interval of the difference challenger - baseline says of a claim.
+    """The verdict on a claim from an interval of the difference challenger - baseline.
 
-    `supported`: the whole interval lies beyond the margin on the claimed side (for
-    `equal`: within it). `refuted`: it lies beyond the margin on the other side (for
-    `equal`: on either). `equivalent`: it lies within the margin, so the difference is
-    too small to matter. Otherwise, and without an interval of `ENOUGH` seeds, `undecided`.
+    `supported`: the whole interval is beyond the margin on the claimed side (for
+    `equal`: within it). `refuted`: it is beyond the margin on the other side (for
+    `equal`: on either side). `equivalent`: it is within the margin, so the difference is
+    too small to matter. `undecided`: anything else, or fewer than `ENOUGH` seeds.
+
+    Example:
+        >>> from orchestrator.statistics.intervals import Interval
+        >>> from orchestrator.statistics.verdicts import verdict
+        >>> difference = Interval(0.02, low=0.01, high=0.03, n=5)
+        >>> verdict(difference, "higher", margin=0.005), verdict(difference, "lower", margin=0.005)
+        ('supported', 'refuted')
+        >>> verdict(difference, "higher", margin=0.05), verdict(difference, "higher", margin=0.02)
+        ('equivalent', 'undecided')
     """
     low = difference.low
     high = difference.high
@@ -45,18 +54,24 @@ def verdict(difference: Interval, direction: Direction, margin: float) -> Verdic
 
 
 def sign_p(differences: Sequence[float], found: Verdict, direction: Direction, margin: float, lost: int = 0) -> float:
-    """The two-sided p of a sign test of a verdict: do most pairs say what their mean says?
+    """The two-sided p of a sign test of a verdict: do most pairs agree with their mean?
 
-    A pair speaks for a difference if it lies beyond the margin on the same side, and for equality if it
-    lies within. If one pair in two does by chance, as many or more do with half of this probability.
-    Unlike Student's t it assumes nothing about how differences are distributed. 1 for `undecided`.
+    A pair counts for a difference if it is beyond the margin on the same side, and for equality if it is
+    within the margin. Under the null hypothesis a pair counts with probability 1/2, and this is twice the
+    probability of as many or more. Unlike Student's t, the test makes no assumption about the distribution
+    of differences. 1 for `undecided`.
 
     Args:
-        differences: Challenger - baseline, one a pair.
+        differences: Challenger - baseline, one per pair.
         found: The verdict.
-        direction: Of the claim.
-        margin: Of the claim.
-        lost: Further pairs that have no difference; they speak against the verdict.
+        direction: Direction of the claim.
+        margin: Margin of the claim.
+        lost: Number of pairs without a difference; they count against the verdict.
+
+    Example:
+        >>> from orchestrator.statistics.verdicts import sign_p
+        >>> sign_p([0.1, 0.2, 0.3, 0.1, 0.2], "supported", "higher", margin=0.0)  # 2 / 2**5
+        0.0625
     """
     if found == "undecided":
         return 1.0

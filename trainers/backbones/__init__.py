@@ -11,7 +11,28 @@ __all__ = ["Backbone", "Extractor", "InputShape"]
 
 
 class Backbone(Plugin, ABC):
-    """A feature extractor: a classifier without its last linear layer."""
+    """A feature extractor: a classifier without its last linear layer.
+
+    Import torch inside methods, because planning imports this class and must not import torch.
+
+    Example:
+        >>> from trainers.backbones import Backbone
+        >>> class OneLayer(Backbone):
+        ...     name = "one_layer"
+        ...     width: int = 32
+        ...
+        ...     def build(self, shape):
+        ...         from torch import nn
+        ...         from trainers.networks import Extractor
+        ...
+        ...         layer = nn.LazyLinear(self.width)
+        ...         return Extractor(nn.Sequential(nn.Flatten(), layer, nn.ReLU()), self.width)
+        >>> import torch
+        >>> from trainers.networks import InputShape
+        >>> network, width = OneLayer(width=8).build(InputShape(3, 4, 4))
+        >>> network(torch.zeros(5, 3, 4, 4)).shape
+        torch.Size([5, 8])
+    """
 
     @abstractmethod
     def build(self, shape: InputShape) -> Extractor:

@@ -136,6 +136,25 @@ class Dataset(Plugin, ABC):
     """Labelled images with a fixed training and test split, optionally modified.
 
     Every dataset has the same modifiers. They are drawn from (dataset, seed) and applied in the order below.
+
+    Example:
+        >>> import numpy as np
+        >>> from trainers.datasets import Dataset, Images, TrainTest
+        >>> class BlackWhite(Dataset):
+        ...     name = "black_white"
+        ...
+        ...     def prepare(self, data_dir):
+        ...         pass  # nothing to download
+        ...
+        ...     def load(self, data_dir):
+        ...         labels = np.arange(20) % 2
+        ...         pixels = np.full((20, 1, 8, 8), 255 * labels[:, None, None, None], np.uint8)
+        ...         images = Images(pixels, labels)
+        ...         return TrainTest(train=images, test=images.take(np.arange(4)), classes=2)
+        >>> from pathlib import Path
+        >>> data = BlackWhite().load(Path("data"))
+        >>> data.test.labels.tolist(), data.test.pixels[:, 0, 0, 0].tolist()
+        ([0, 1, 0, 1], [0, 255, 0, 255])
     """
 
     official: ClassVar[str | None] = None

@@ -45,7 +45,24 @@ class Scores(Frozen):
 
 
 class Loss(Plugin, ABC):
-    """A per-sample loss on the scores of all classes, and the biases it learns."""
+    """A per-sample loss on the scores of all classes, and the biases it learns.
+
+    Import torch inside methods, because planning imports this class and must not import torch.
+
+    Example:
+        >>> from trainers.losses import Loss
+        >>> class Squared(Loss):
+        ...     name = "squared"
+        ...
+        ...     def per_sample(self, logits, labels):
+        ...         from torch.nn.functional import one_hot
+        ...
+        ...         return (logits - one_hot(labels, logits.shape[1])).square().sum(dim=1)
+        >>> import torch
+        >>> logits = torch.tensor([[0.0, 3.0], [2.0, 1.0]])
+        >>> Squared().per_sample(logits, labels=torch.tensor([1, 0]))  # 0² + (3 - 1)², (2 - 1)² + 1²
+        tensor([4., 2.])
+    """
 
     scores: Scores = Scores()
     """How scores are computed from features and class weights."""
@@ -87,6 +104,13 @@ class BiasedLoss(Loss, ABC):
 
     The bias is *subtracted* from the scores, so that it compares directly with a
     decision threshold (arXiv 2505.05813, `Wh - b`).
+
+    Example:
+        >>> from trainers.losses.bce import BCEUnified
+        >>> BCEUnified().initial_bias(classes=101)  # log 100
+        4.605170185988092
+        >>> BCEUnified(bias_init=0).initial_bias(classes=101)
+        0.0
     """
 
     bias_init: float | Literal["prior"] = "prior"
@@ -124,6 +148,13 @@ class DiverseLoss(BiasedLoss, ABC):
 
 def one_per_sample(loss: Loss, logits: Tensor, labels: Tensor) -> Tensor:
     """The losses (n,) of logits (n, K) and labels (n,), checked: another shape would silently change the step size.
+
+    Example:
+        >>> import torch
+        >>> from trainers.losses import one_per_sample
+        >>> from trainers.losses.bce import BCE
+        >>> one_per_sample(BCE(), torch.zeros(1, 3), torch.tensor([0]))  # 3 log 2
+        tensor([2.0794])
 
     Raises:
         TypeError: The loss does not return one floating-point number per sample, on the device of the labels and

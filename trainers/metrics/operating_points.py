@@ -4,6 +4,19 @@ Everything follows from `positive` and `rival`, and rates count samples, not sam
 at threshold t a sample is falsely accepted if *any* wrong class scores above t, and truly
 accepted if its true class does; both can happen to one sample. NaN scores count as errors:
 a NaN rival is always accepted, a NaN positive never.
+
+Example:
+    >>> from trainers.metrics.operating_points import cost_threshold, true_accept_rate
+    >>> positive = [3, 5, 4, 8]
+    >>> rival = [1, 2, 2, 6]
+    >>> cost_threshold(positive, rival, 1, 1)  # one sample of four is falsely accepted
+    Cheapest(cost=0.25, low=2.0, high=3.0)
+    >>> cost_threshold(positive, rival, 10, 1)  # cheaper to reject three of four
+    Cheapest(cost=0.75, low=6.0, high=8.0)
+    >>> true_accept_rate(positive, rival, false_accept_rate=0.25)  # all are above 2
+    1.0
+    >>> true_accept_rate(positive, rival, false_accept_rate=0.0)  # only 8 is above 6
+    0.25
 """
 
 from __future__ import annotations

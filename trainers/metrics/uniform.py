@@ -3,6 +3,29 @@
 All follow from two numbers per sample: `positive`, the score of its true class, and
 `rival`, the highest score of any other class. A sample is right at threshold t if
 `rival < t < positive`; ties and NaN count as errors.
+
+Example:
+    Four samples are right for t in (1, 3), (2, 5), (2, 4) and (6, 8).
+
+    >>> from trainers.metrics.uniform import accuracy_at, accuracy_curve, class_wise_accuracy
+    >>> from trainers.metrics.uniform import sample_wise_accuracy, uniform_accuracy
+    >>> positive = [3, 5, 4, 8]
+    >>> rival = [1, 2, 2, 6]
+    >>> sample_wise_accuracy(positive, rival)  # every rival is lower
+    1.0
+    >>> uniform_accuracy(positive, rival)  # the first three at any t in (2, 3)
+    Optimum(accuracy=0.75, low=2.0, high=3.0)
+    >>> uniform_accuracy(positive, rival).threshold
+    2.5
+    >>> accuracy_at(2.5, positive, rival)
+    0.75
+    >>> class_wise_accuracy(positive, rival, label=[0, 0, 0, 1])  # the last one has a threshold of its own
+    1.0
+    >>> thresholds, accuracy = accuracy_curve(positive, rival)
+    >>> thresholds.tolist()
+    [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0]
+    >>> accuracy.tolist()
+    [0.25, 0.75, 0.5, 0.25, 0.0, 0.25]
 """
 
 from __future__ import annotations
