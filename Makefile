@@ -3,13 +3,16 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test chaos bench results mutants check clean
+.PHONY: demo test docs chaos bench results mutants check clean
 
 demo: .venv/installed  ## a real benchmark on this machine, in a few minutes
 	$(BIN)/python -m orchestrator launch experiments/quickstart.yaml
 
 test: .venv/installed  ## the tests, a process per core
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+
+docs: .venv/installed  ## the documentation as a site in build/site; a warning is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 chaos: .venv/installed  ## break everything that can break while a grid runs; rewrites the table in docs/reliability.md
 	CHAOS_TABLE=docs/reliability.md $(BIN)/python -m pytest tests/chaos -m ''
@@ -24,13 +27,14 @@ mutants: .venv/installed  ## how many faults put into the code on purpose the te
 	$(BIN)/python -m pip install --quiet --quiet --constraint requirements.lock --editable '.[mutants]'
 	OMP_NUM_THREADS=1 $(BIN)/mutmut run --max-children 2
 
-check: .venv/installed  ## format, lint, import contracts, dependencies, types, spelling, tests
+check: .venv/installed  ## format, lint, import contracts, dependencies, types, spelling, documentation, tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports
 	$(BIN)/deptry orchestrator trainers
 	$(BIN)/codespell
 	$(BIN)/basedpyright
+	$(MAKE) docs
 	$(MAKE) test
 
 # The stamp is newer than what it depends on, so an unchanged checkout installs nothing.

@@ -92,7 +92,7 @@ def _line(kept: Kept) -> str:
     data = ", ".join(choice.label for choice in kept.file.datasets)
     decided = [_decided(finding) for finding in findings if finding.verdict != "undecided"]
     lines = [f"- [{kept.name}]({link}) — {kept.file.question} ({data}; {counted(kept)}.) Verdicts: {verdicts}."]
-    return "\n".join([*lines, *(f"  - {sentence}" for sentence in decided)])
+    return "\n".join([*lines, *(f"    - {sentence}" for sentence in decided)])
 
 
 def _decided(finding: Finding) -> str:

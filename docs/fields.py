@@ -1,0 +1,166 @@
+"""A pydantic model's fields as a table in Markdown: type, default, and what its code says below each."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from orchestrator.experiment import Choice, Experiment, Sequential
+from orchestrator.space import Domain
+from trainers.plugin import Frozen, Plugin
+
+Model = type[BaseModel]
+
+MANY = 12
+"""Options from which on a field's stand below the table."""
+
+ENTRY = ("entry", "entries-of-losses-backbones-and-datasets")
+RANGE = ("range", "values-of-space")
+BY_HAND: Mapping[Model, tuple[str, str]] = {Choice: ENTRY, Domain: RANGE}
+"""Models that a file writes otherwise than as a mapping of their fields: title and anchor of the text on each."""
+
+
+MAPPINGS: Mapping[tuple[Model, str], Sequence[Model]] = {(Experiment, "seeds"): [Sequential]}
+"""Models of a mapping that a file may have where the field holds a list."""
+
+
+def table(model: Model, names: Sequence[str] | None = None) -> str:
+    """The fields of a model, all or those named."""
+    told = docstrings(model)
+    fields = {name: model.model_fields[name] for name in (model.model_fields if names is None else names)}
+    rows = [[code(name), _type(field), _default(field), cell(told.get(name, ""))] for name, field in fields.items()]
+    below = [text for name, field in fields.items() if (text := _many_options(name, field))]
+    return "\n\n".join([grid(["field", "type", "default", "is"], rows), *below])
+
+
+def docstrings(model: Model) -> dict[str, str]:
+    """What stands below each field of a model in its code, or in that of a class that it inherits from."""
+    found: dict[str, str] = {}
+    for base in reversed(model.__mro__):
+        if issubclass(base, BaseModel) and base is not BaseModel:
+            found.update(_written_below(base))
+    return found
+
+
+def _written_below(model: Model) -> Iterator[tuple[str, str]]:
+    (definition,) = ast.parse(inspect.getsource(model)).body
+    for pair in pairwise(definition.body if isinstance(definition, ast.ClassDef) else []):
+        match pair:
+            case ast.AnnAssign(target=ast.Name(name)), ast.Expr(value=ast.Constant(value=str(text))):
+                yield name, inspect.cleandoc(text)
+
+
+def models(root: Model) -> dict[Model, str]:
+    """The models that the fields of a model have, and their fields in turn, each by the name of its first field."""
+    found: dict[Model, str] = {}
+    waiting = [root]
+    while waiting:
+        model = waiting.pop(0)
+        for name, field in model.model_fields.items():
+            used = [*_models_in(field.annotation), *MAPPINGS.get((model, name), ())]
+            new = [each for each in map(_general, used) if each not in {root, *found, *BY_HAND}]
+            found |= dict.fromkeys(new, name)
+            waiting += new
+    return found
+
+
+def _models_in(annotation: Any) -> Iterator[Model]:
+    if inspect.isclass(annotation) and issubclass(annotation, BaseModel):
+        yield annotation
+    for inner in get_args(annotation):
+        yield from _models_in(inner)
+
+
+def _general(model: Model) -> Model:
+    """The class that defines the fields of a model, where a subclass has other defaults only."""
+    return next(each for each in reversed(model.__mro__) if issubclass(each, Frozen) and each not in {Frozen, Plugin})
+
+
+def _many_options(name: str, field: FieldInfo) -> str:
+    options = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
+    return f"Values of `{name}`: {', '.join(map(code, options))}." if len(options) > MANY else ""
+
+
+def _type(field: FieldInfo) -> str:
+    return cell(f"{_words(field.annotation)}{_limits(field.metadata)}")
+
+
+def _words(annotation: Any) -> str:
+    """A type in words."""
+    origin = get_origin(annotation)
+    inner = [each for each in get_args(annotation) if each not in {NoneType, Ellipsis}]
+    if origin is Annotated:
+        return _words(inner[0]) + _limits(annotation.__metadata__)
+    if origin is Literal:
+        return f"one of {len(inner)} names" if len(inner) > MANY else " or ".join(code(_yaml(each)) for each in inner)
+    if origin in {Union, UnionType}:
+        return " or ".join(map(_words, inner))
+    if origin is tuple:
+        return f"list of {_words(inner[0])}" if len(inner) == 1 else f"list of {', '.join(map(_words, inner))}"
+    if origin in {dict, Mapping}:
+        return f"mapping of {' to '.join(map(_words, inner))}"
+    if inspect.isclass(annotation) and issubclass(annotation, BaseModel):
+        title, anchor = BY_HAND.get(annotation, (_general(annotation).__name__, _general(annotation).__name__.lower()))
+        return f"[{title}](#{anchor})"
+    return {str: "text", int: "whole number", float: "number", bool: "`true` or `false`"}.get(annotation, "any value")
+
+
+SIGNS = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤"}
+
+
+def _limits(metadata: Iterable[Any]) -> str:
+    """The limits of a number, such as ` ≥ 1 and < 10`."""
+    flat = [each for extra in metadata for each in (extra.metadata if isinstance(extra, FieldInfo) else [extra])]
+    limits = [
+        f"{sign} {_yaml(getattr(each, name))}" for each in flat for name, sign in SIGNS.items() if hasattr(each, name)
+    ]
+    return " " + " and ".join(limits) if limits else ""
+
+
+def _default(field: FieldInfo) -> str:
+    if field.is_required():
+        return "required"
+    default = field.get_default(call_default_factory=True)
+    if isinstance(default, BaseModel):
+        usual = _general(type(default)).model_fields
+        given = {name: value for name, value in default if value != usual[name].get_default()}
+        return code(_yaml(given)) if given else "its defaults"
+    return "none" if default is None else code(_yaml(default))
+
+
+def _yaml(value: Any) -> str:
+    """A value as a YAML file has it."""
+    match value:
+        case bool():
+            return str(value).lower()
+        case list() | tuple():
+            return f"[{', '.join(map(_yaml, value))}]"
+        case dict():
+            return "{" + ", ".join(f"{name}: {_yaml(entry)}" for name, entry in value.items()) + "}"
+        case float() if math.isfinite(value):
+            return f"{value:.12g}"
+        case _:
+            return str(value) if value != "" else '""'
+
+
+def grid(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table in Markdown."""
+    return "\n".join(f"| {' | '.join(line)} |" for line in [head, ["---"] * len(head), *rows])
+
+
+def cell(text: str) -> str:
+    """A text on one line, safe in a table."""
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def code(text: str) -> str:
+    """A text as code, safe in a table."""
+    return f"`{cell(text)}`" if text else ""
