@@ -36,9 +36,9 @@ def table(model: Model, names: Sequence[str] | None = None) -> str:
     """The fields of a model, all or those named."""
     told = docstrings(model)
     fields = {name: model.model_fields[name] for name in (model.model_fields if names is None else names)}
-    rows = [[code(name), _type(field), _default(field), cell(told.get(name, ""))] for name, field in fields.items()]
+    rows = [[code(name), cell(told.get(name, "")), _type(field), _default(field)] for name, field in fields.items()]
     below = [text for name, field in fields.items() if (text := _many_options(name, field))]
-    return "\n\n".join([grid(["field", "type", "default", "is"], rows), *below])
+    return "\n\n".join([grid(["field", "is", "type", "default"], rows), *below])
 
 
 def docstrings(model: Model) -> dict[str, str]:
@@ -152,8 +152,9 @@ def _yaml(value: Any) -> str:
 
 
 def grid(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table in Markdown."""
-    return "\n".join(f"| {' | '.join(line)} |" for line in [head, ["---"] * len(head), *rows])
+    """A table in Markdown, whose second column is the widest."""
+    lines = [f"| {' | '.join(line)} |" for line in [head, ["---"] * len(head), *rows]]
+    return "\n".join(['<div class="reference" markdown>', "", *lines, "", "</div>"])
 
 
 def cell(text: str) -> str:
@@ -162,5 +163,5 @@ def cell(text: str) -> str:
 
 
 def code(text: str) -> str:
-    """A text as code, safe in a table."""
-    return f"`{cell(text)}`" if text else ""
+    """A text as code; a bar in code is no end of a table's column."""
+    return f"`{text}`" if text else ""

@@ -45,7 +45,7 @@ def _verb(name: str, command: Any) -> str:
     if arguments:
         parts.append(grid(["argument", "is"], [[code(_argument(each)), cell(each.help or "")] for each in arguments]))
     if options:
-        parts.append(grid(["option", "default", "environment variable", "does"], map(_option, options)))
+        parts.append(grid(["option", "does", "default", "environment variable"], map(_option, options)))
     return "\n\n".join(parts)
 
 
@@ -58,7 +58,7 @@ def _option(parameter: Any) -> list[str]:
     names = ", ".join(parameter.opts)
     default = "" if parameter.default in {None, False} else str(parameter.default)
     written = names if parameter.is_flag else f"{names} {_value(parameter)}"
-    return [code(written), code(default), code(parameter.envvar or ""), cell(parameter.help or "")]
+    return [code(written), cell(parameter.help or ""), code(default), code(parameter.envvar or "")]
 
 
 def _value(parameter: Any) -> str:
