@@ -231,6 +231,15 @@ def test_the_command_line_takes_every_command_that_a_page_shows(name: str, argum
         assert verbs.commands[verb].make_context(verb, rest), name
 
 
+AXES = {"--loss", "--backbone", "--dataset", "--only", "--seeds"}
+
+
+@pytest.mark.parametrize("arguments", [arguments for _, arguments in commands() if AXES & {*arguments}], ids=" ".join)
+def test_an_experiment_takes_the_flags_that_a_page_shows(tmp_path: Path, arguments: list[str]) -> None:
+    (tmp_path / "first.yaml").write_text(blocks(DOCS / "tutorial.md", "yaml")[0][1], encoding="utf-8")
+    run(shlex.join(["python", "-m", "orchestrator", "plan", *arguments[1:]]), tmp_path)
+
+
 def test_every_experiment_that_a_page_shows_is_valid(tmp_path: Path) -> None:
     files = list[str]()
     for path in GUIDES:
@@ -270,6 +279,7 @@ def run(script: str, folder: Path) -> str:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # twenty cells on Ray
 def test_the_tutorial_prints_what_it_says(tmp_path: Path) -> None:
     page = DOCS / "tutorial.md"
     for title, text in blocks(page, "yaml"):
@@ -290,7 +300,7 @@ def test_the_plug_ins_of_the_guides_can_be_trained(tmp_path: Path, guide: str, e
         for title, text in blocks(DOCS / "howto" / f"{guide}.md", language):
             if title:
                 (tmp_path / title).write_text(text, encoding="utf-8")
-    run(f"python -m orchestrator launch {experiment}.yaml --executor inline", tmp_path)
+    run(f"python -m orchestrator launch {experiment}.yaml --executor inline --seeds 1", tmp_path)
 
 
 # ---- How to cite ----
