@@ -1,7 +1,7 @@
 """Every benchmark, one table: `python -W ignore -m benchmarks`, or `make bench`.
 
-`--quick` runs a small case of each in a few minutes. `--only training grid` runs some. `--json FILE` keeps the repeats
-themselves; `--markdown` rewrites the tables of docs/performance.md, and the picture of the growth, from this run.
+`--quick` runs a small case of each in a few minutes. `--only training grid` runs just these. `--json FILE` keeps every
+repeat; `--markdown` rewrites the tables of docs/performance.md and the growth plot from this run.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ from benchmarks.table import Row, arguments, machine, markdown, text
 from orchestrator import provenance
 
 NAMES = ("startup", "evaluation", "training", "grid", "launch", "records", "compare", "tracking", "growth")
-"""In this order, so that what is short and tells most comes first."""
+"""In the order of running: short and informative ones first."""
 PAGE = provenance.ROOT / "docs" / "performance.md"
 PICTURE = PAGE.parent / "images" / "growth.svg"
 MARKED = re.compile(r"(<!-- table -->\n).*(<!-- end -->)", re.DOTALL)
 
 
 def told(name: str, line: str) -> None:
-    """Say how far it is, apart from the table."""
+    """Print progress to another stream than the table."""
     print(f"{name}: {line}", file=sys.stderr, flush=True)
 
 
 def options(name: str, *, draws: bool) -> dict[str, Any]:
-    """What a benchmark is told beside `quick`."""
+    """Options of a benchmark besides `quick`."""
     return {"picture": PICTURE} if name == "growth" and draws else {}
 
 
 def everything(names: list[str], *, quick: bool, draws: bool) -> tuple[list[Row], list[str]]:
-    """The rows of some benchmarks, and which failed: one that does shall not cost the others their time."""
+    """The rows of some benchmarks, and those that failed: a failure must not waste the time of the others."""
     found = list[Row]()
     failed = list[str]()
     for name in names:
@@ -44,7 +44,7 @@ def everything(names: list[str], *, quick: bool, draws: bool) -> tuple[list[Row]
         try:
             measure = import_module(f"benchmarks.{name}").rows
             found += measure(quick=quick, **options(name, draws=draws), tell=partial(told, name))
-        except Exception as error:  # noqa: BLE001 - whatever it is, the others are measured
+        except Exception as error:  # noqa: BLE001 - whatever it is, go on with the others
             told(name, f"failed: {type(error).__name__}: {error}")
             failed.append(name)
         told(name, f"{time.monotonic() - began:.0f} s")
@@ -66,7 +66,7 @@ def main() -> None:
     parser.add_argument("--markdown", action="store_true", help=f"rewrite the tables of {PAGE.name}")
     asked = parser.parse_args()
     began = time.monotonic()
-    where = machine()  # now: the picture that is drawn is a change of the checkout
+    where = machine()  # before drawing, because the new picture changes the checkout
     rows, failed = everything(asked.only, quick=asked.quick, draws=asked.markdown)
     minutes = (time.monotonic() - began) / 60
     print(f"{text(rows)}\n\n{where} {minutes:.0f} minutes.")

@@ -1,10 +1,10 @@
-"""What the comparison of a large grid costs, beside scipy called line by line.
+"""The cost of comparing a large grid, compared with calling scipy line by line.
 
     python benchmarks/compare.py [--settings 1000] [--losses 10] [--seeds 20] [--lines 20]
 
-A grid of made-up scores is compared as `compare` does: every test of every difference with 10 000 resamples, the
-corrections, and all that is said across settings. scipy's BCa bootstrap is timed on a few of the differences, one
-call each, and extrapolated to all of them.
+A grid of synthetic scores is compared as by `compare`: every test of every difference with 10 000 resamples, the
+corrections, and all analyses across settings. scipy's BCa bootstrap is timed on a few of the differences, one call
+each, and extrapolated to all.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from orchestrator.statistics.paired import bca_interval
 
 
 def grid(settings: int, losses: int, seeds: int) -> Experiment:
-    """An experiment of that size; its settings are one and the same under many names."""
+    """An experiment of that size; all its settings are the same under different names."""
     entries = [{"name": "bce_unified", "as": f"loss-{place}", "bias_init": float(place)} for place in range(losses)]
     claim = {"id": "better", "metric": "uniform_accuracy", "challenger": "loss-1", "baseline": "loss-0"}
     document = {"name": "large", "losses": entries, "backbones": ["resnet8"], "datasets": ["digits"], "seeds": seeds}
@@ -77,7 +77,7 @@ def rows(
     lines: int = 20,
     tell: Callable[[str], None],
 ) -> list[Row]:
-    """Seconds of ours and of scipy for settings x losses x seeds; quickly: a tenth of the settings."""
+    """Seconds of ours and of scipy for settings x losses x seeds; with `quick`, a tenth of the settings."""
     settings, losses, seeds = (size[0] // 10, *size[1:]) if quick else size
     experiment = grid(settings, losses, seeds)
     values = scores(experiment)

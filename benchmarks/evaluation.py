@@ -1,9 +1,9 @@
-"""What the exact uniform accuracy of a matrix of scores costs, beside a bare maximum and beside sweeps of thresholds.
+"""The cost of exact uniform accuracy from a matrix of scores, compared with a plain maximum and with threshold sweeps.
 
     python benchmarks/evaluation.py [--samples 50000] [--classes 1000] [--repeats 7]
 
-Ours finds positive, rival and prediction of each sample, the uniform accuracy with its interval, and accuracy as a
-function of the threshold. The sweep over all scores is timed at a few of its thresholds and extrapolated to all.
+Ours computes positive, rival and prediction of each sample, the uniform accuracy with its interval, and accuracy as a
+function of the threshold. The sweep over all scores is timed at a few thresholds and extrapolated to all.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ TIMED = 5
 
 
 def drawn(samples: int, classes: int) -> tuple[Tensor, Tensor]:
-    """Scores (samples, classes), of which some three in four are highest where they should be, and labels."""
+    """Scores (samples, classes) with an accuracy of about 75 %, and labels."""
     draw = torch.Generator().manual_seed(0)
     labels = torch.randint(classes, (samples,), generator=draw)
     scores = torch.randn(samples, classes, generator=draw)
@@ -32,7 +32,7 @@ def drawn(samples: int, classes: int) -> tuple[Tensor, Tensor]:
 
 
 def exact(scores: Tensor, labels: Tensor) -> Optimum:
-    """All that ours finds."""
+    """Everything that ours computes."""
     _, positive, rival = decide(scores, labels)
     best = uniform_accuracy(positive.numpy(), rival.numpy())
     _, heights = accuracy_curve(positive.numpy(), rival.numpy())
@@ -41,34 +41,34 @@ def exact(scores: Tensor, labels: Tensor) -> Optimum:
 
 
 def bare(scores: Tensor) -> None:
-    """One pass for each sample's maximum and its place, and one sort of a number a sample: what cannot be spared."""
+    """The lower limit: one pass for each sample's maximum and argmax, and one sort of one number per sample."""
     highest, _ = scores.max(dim=1)
     highest.sort()
 
 
 def grid(scores: Tensor) -> Tensor:
-    """The thresholds that a sweep tries."""
+    """The thresholds of a sweep."""
     return torch.linspace(float(scores.min()), float(scores.max()), THRESHOLDS)
 
 
 def swept(scores: Tensor, own: Tensor, thresholds: Tensor) -> float:
-    """The best of these thresholds, each against all scores; `own` (samples, classes) is true at the labels."""
+    """The best of these thresholds, each compared with all scores; `own` (samples, classes) is true at the labels."""
     return max(share(((scores > threshold) == own).all(dim=1)) for threshold in thresholds)
 
 
 def swept_pairs(scores: Tensor, labels: Tensor, thresholds: Tensor) -> float:
-    """The best of these thresholds, each against positives and rivals."""
+    """The best of these thresholds, each compared with positives and rivals."""
     _, positive, rival = decide(scores, labels)
     return max(share((rival <= threshold) & (threshold < positive)) for threshold in thresholds)
 
 
 def share(right: Tensor) -> float:
-    """Of true ones."""
+    """Share of true values."""
     return int(right.count_nonzero()) / len(right)
 
 
 def check(scores: Tensor, labels: Tensor, own: Tensor, thresholds: Tensor) -> float:
-    """That all agree; returns how much accuracy the sweep misses."""
+    """Check that all agree; return how much accuracy the sweep misses."""
     best = exact(scores, labels)
     assert torch.equal(decide(scores, labels)[0], scores.argmax(dim=1))
     found = (scores.numpy() > np.float64(best.threshold)) == own.numpy()  # torch would round the threshold to float32
@@ -79,13 +79,13 @@ def check(scores: Tensor, labels: Tensor, own: Tensor, thresholds: Tensor) -> fl
 
 
 def in_batches(scores: Tensor, highest: Tensor) -> None:
-    """What a cell's file keeps beside positives and rivals, batch after batch as a pass does."""
+    """Everything that a cell's file keeps besides positives and rivals, batch by batch as in a real pass."""
     for part, best in zip(scores.split(BATCH), highest.split(BATCH), strict=True):
         ranked(part, best)
 
 
 def seconds(way: Callable[[], object]) -> float:
-    """That it takes."""
+    """Seconds that a function takes."""
     began = time.perf_counter()
     way()
     return time.perf_counter() - began
@@ -94,7 +94,7 @@ def seconds(way: Callable[[], object]) -> float:
 def rows(
     *, quick: bool = False, size: tuple[int, int] = (50_000, 1_000), repeats: int = 7, tell: Callable[[str], None]
 ) -> list[Row]:
-    """Milliseconds for samples x classes scores; quickly: 10 000 x 100."""
+    """Milliseconds for samples x classes scores; with `quick`, 10 000 x 100."""
     samples, classes = (10_000, 100) if quick else size
     scores, labels = drawn(samples, classes)
     own = torch.nn.functional.one_hot(labels, classes).bool()

@@ -1,11 +1,11 @@
-"""The quickstart's grid end to end: `launch` beside the ways in which people run forty cells.
+"""The quickstart's grid end to end: `launch` compared with other common ways to run forty cells.
 
     python -W ignore benchmarks/grid.py [--cells 40] [--sample 8] [--quick]
 
-All train the same cells by `trainers.fit`; what they take is the time of the whole command, start included. The slow
-ones run the first `--sample` cells, a whole seed at a time, so that every kind of cell is among them; Tune's start is
-taken apart, so that it weighs no more in few cells than it would in all. The last way trains by the loop that people
-write.
+All ways train the same cells with `trainers.fit` and are timed as whole commands, including the start. The slow ones
+run only the first `--sample` cells, in whole seeds, so that every kind of cell is included. Tune's start is measured
+separately, so that it does not weigh more in a sample than in the whole grid. The last way uses a typical
+hand-written training loop.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ CORES = os.cpu_count() or 1
 HERE = Path(__file__).parent
 QUICKSTART = HERE.parent / "experiments" / "quickstart.yaml"
 SEED = 8
-"""Cells of one seed."""
+"""Number of cells with the same seed."""
 
 PYTHON = [sys.executable, "-W", "ignore"]
 CELL = [*PYTHON, str(HERE / "grid_cell.py")]
@@ -60,7 +60,7 @@ Parallel(n_jobs=int(sys.argv[4]))(delayed(train)(number, *sys.argv[2:4]) for num
 """
 
 Way = Callable[[int, str], float]
-"""Trains so many cells and keeps their figures in a folder; returns the seconds."""
+"""Trains this many cells and stores their metrics in a folder; returns the seconds."""
 
 
 def command(line: Sequence[str], *, fed: str | None = None, **environment: str) -> tuple[float, str]:
@@ -74,18 +74,18 @@ def command(line: Sequence[str], *, fed: str | None = None, **environment: str) 
 
 
 def shell_loop(cells: int, folder: str) -> float:
-    """One process after another, each with all cores, as torch has it."""
+    """One process after another, each with all cores, which is torch's default."""
     return sum(command([*CELL, str(number), folder])[0] for number in range(cells))
 
 
 def xargs(cells: int, folder: str) -> float:
-    """As many processes at once as there are cores, of one thread each."""
+    """One process with one thread per core, in parallel."""
     numbers = "\n".join(map(str, range(cells)))
     return command(["xargs", f"-P{CORES}", "-I{}", *CELL, "{}", folder], fed=numbers, OMP_NUM_THREADS="1")[0]
 
 
 def joblib(cells: int, folder: str, training: str = "ours") -> float:
-    """Processes of joblib, which it uses again."""
+    """The processes of joblib, which it reuses."""
     return command([*PYTHON, "-c", JOBLIB, str(cells), folder, training, str(CORES)], OMP_NUM_THREADS="1")[0]
 
 
@@ -95,7 +95,7 @@ def plain_joblib(cells: int, folder: str) -> float:
 
 
 def hydra(cells: int, folder: str) -> float:
-    """Hydra's multirun, by its joblib launcher."""
+    """Hydra's multirun with its joblib launcher."""
     options = [
         "--multirun",
         "hydra/launcher=joblib",
@@ -108,7 +108,7 @@ def hydra(cells: int, folder: str) -> float:
 
 
 def tune(cells: int, folder: str) -> float:
-    """Ray Tune with its defaults; of its start and end, only these cells' share of the whole grid is counted."""
+    """Ray Tune with its defaults; its start and end count in proportion to these cells' share of the grid."""
     whole, told = command([*PYTHON, "-c", TUNE, str(cells), folder])
     started, ended = (float(told.partition(word)[2].split()[0]) for word in ("STARTED", "ENDED"))
     return (ended - started) + (whole - (ended - started)) * cells / len(plan(load(QUICKSTART)))
@@ -123,11 +123,11 @@ WAYS: dict[str, Way] = {
     "joblib, plain PyTorch loop": plain_joblib,
 }
 WHOLE = ("joblib", "Hydra, joblib launcher")
-"""Ways that use a process again: a sample would charge all of their start to few cells."""
+"""Ways that reuse processes: in a sample, the whole start would be charged to few cells."""
 
 
 def launch(workspace: str, seeds: int) -> tuple[float, dict[str, Any]]:
-    """Seconds of `launch`, and what it says of itself."""
+    """Seconds of `launch`, and its own output."""
     line = [sys.executable, "-m", "orchestrator", "launch", str(QUICKSTART), "--seeds", str(seeds), "--json"]
     seconds, told = command([*line, "--workspace", workspace])
     counts = json.loads(told.splitlines()[-1])
@@ -136,13 +136,13 @@ def launch(workspace: str, seeds: int) -> tuple[float, dict[str, Any]]:
 
 
 def accounts(workspace: str) -> list[Account]:
-    """What the cells' files say, in the order in which they began."""
+    """The provenance in the cells' files, in order of start."""
     found = [account for _, account in Evaluations(Path(workspace) / "evaluations").accounts()]
     return sorted((account for account in found if isinstance(account, Account)), key=lambda account: account.started)
 
 
 def efficiency(workspace: str, wall: float) -> list[Row]:
-    """What share of the cores' time the cells had: of the whole command, and while cells were running."""
+    """The share of the cores' time spent in cells: of the whole command, and while cells were running."""
     done = accounts(workspace)
     busy = sum(account.seconds for account in done)
     training = sum(account.train_seconds or 0.0 for account in done)
@@ -162,14 +162,14 @@ def percent(seconds: float, wall: float) -> float:
 
 
 def prediction(seeds: int) -> list[Row]:
-    """How long the rest of a grid takes, over what its first seed's cells let expect."""
+    """The time of the rest of a grid, relative to the prediction from the cells of its first seed."""
     with TemporaryDirectory() as workspace:
         first, _ = launch(workspace, 1)
         asked = plan(load(QUICKSTART))
         with Registry.open(f"sqlite:///{workspace}/registry.db") as registry:
             durations = registry.durations(asked.experiment.name)
         means = {kind: sum(seconds) / len(seconds) for kind, seconds in durations.items()}
-        # As `plan` predicts: the mean time of earlier cells of a kind, for each of the cells that wait.
+        # The prediction of `plan`: for each waiting cell, the mean time of earlier cells of its kind.
         waiting = [cell for cell in asked.cells if 0 < cell.seed < seeds]
         expected = sum(means[cell.kind] for cell in waiting) / CORES
         ran = accounts(workspace)
@@ -184,7 +184,7 @@ def prediction(seeds: int) -> list[Row]:
 
 
 def rows(*, quick: bool = False, cells: int = 5 * SEED, sample: int = SEED, tell: Callable[[str], None]) -> list[Row]:
-    """Cells an hour of all ways; quickly: one seed, and joblib alone."""
+    """Cells per hour of all ways; with `quick`, one seed, and joblib only."""
     cells = SEED if quick else cells
     with TemporaryDirectory() as workspace:
         wall, _ = launch(workspace, cells // SEED)

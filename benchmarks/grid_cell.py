@@ -1,4 +1,4 @@
-"""Train one cell of the quickstart and keep its figures: what people start from a shell loop, joblib or Hydra.
+"""Train one cell of the quickstart and store its metrics: the script behind the shell loop, joblib and Hydra.
 
 python -W ignore benchmarks/grid_cell.py NUMBER FOLDER [ours|plain]
 """
@@ -14,7 +14,7 @@ QUICKSTART = Path(__file__).parents[1] / "experiments" / "quickstart.yaml"
 
 
 def train(number: int, folder: str, training: str = "ours") -> float:
-    """Train a cell by `trainers.fit`, or its recipe by the loop of PyTorch's tutorials; returns the seconds it took."""
+    """Train a cell with `trainers.fit`, or with the loop of PyTorch's tutorials; return the seconds."""
     from benchmarks.peers import Case, plain
     from orchestrator.experiment import load
     from orchestrator.plan import plan

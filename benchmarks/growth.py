@@ -1,10 +1,10 @@
-"""What the work around training costs for 10², 10³, 10⁴ and 10⁵ cells: seconds and memory, and how fast they grow.
+"""The cost of the work around training for 10², 10³, 10⁴ and 10⁵ cells: seconds, memory, and how they grow.
 
     python -W ignore benchmarks/growth.py [--cap 250] [--largest 100000] [--picture docs/images/growth.svg]
 
-The grid grows as grids do: four losses and five seeds in ever more settings. Each step is a process of its own. One
-that would take longer than the cap, going by the size before, is left out and said to be. The slope is that of seconds
-over cells between the last two sizes, both logarithmic: 1 is linear.
+The grid has four losses and five seeds in a growing number of settings. Each step runs in a separate process. A step
+that is predicted from the previous size to exceed the cap is left out and reported as such. The slope is that of
+log(seconds) over log(cells) between the last two sizes; 1 is linear.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ from orchestrator.records.registry import Registry
 SEEDS = 5
 SIZES = (100, 1_000, 10_000, 100_000)
 STEEP = 1.1
-"""A slope above is worse than linear, measurement's error granted."""
+"""A slope above this is worse than linear, allowing for measurement error."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Of a step at a size: seconds that its process computed, and the most memory that it ever held.
+    """The cost of a step at one size: CPU seconds of its process, and its peak memory.
 
-    Other work on the machine lengthens the time on the clock and would bend the curves.
+    Not wall time, because other work on the machine would distort the curves.
     """
 
     cells: int
@@ -49,7 +49,7 @@ class Cost:
 
 
 def asked(cells: int) -> Experiment:
-    """An experiment of so many cells; its settings are shares of the digits, so that each cell has an id of its own."""
+    """An experiment of this many cells; its settings are fractions of the digits, so that each cell has its own id."""
     settings = cells // (len(LOSSES) * SEEDS)
     shares = [
         {"name": "digits", "as": f"d{place}", "train_fraction": 1 - place / settings / 2} for place in range(settings)
@@ -61,13 +61,13 @@ def asked(cells: int) -> Experiment:
 
 
 def planning(cells: int, folder: Path) -> Callable[[], object]:
-    """Expand an experiment, give each cell its id, and see which are done: none."""
+    """Expand an experiment, compute the ids of its cells, and look for finished ones: there are none."""
     experiment = asked(cells)
     return lambda: take_stock(plan(experiment), Evaluations(folder / "none"), None)
 
 
 def subtracting(cells: int, folder: Path) -> Callable[[], object]:
-    """The same where all are done, by files and registry."""
+    """The same if all cells are finished, according to files and registry."""
     experiment = asked(cells)
 
     def subtract() -> None:
@@ -78,8 +78,8 @@ def subtracting(cells: int, folder: Path) -> Callable[[], object]:
     return subtract
 
 
-def launching(cells: int, folder: Path) -> Callable[[], object]:  # noqa: ARG001 - it has a folder of its own
-    """Send trivial cells through Ray Tune and the registry: seconds from the first one's start, on the clock."""
+def launching(cells: int, folder: Path) -> Callable[[], object]:  # noqa: ARG001 - it uses another folder
+    """Run trivial cells through Ray Tune and the registry: wall seconds from the start of the first one."""
     from benchmarks.launch import ours
 
     return lambda: ours(cells)[1] * cells
@@ -98,7 +98,7 @@ def aggregating(cells: int, folder: Path) -> Callable[[], object]:
 
 
 def comparing(cells: int, folder: Path) -> Callable[[], object]:
-    """All differences, tests, claims, and what holds across settings, from the results table."""
+    """All differences, tests, claims and analyses across settings, from the results table."""
     from orchestrator.report import across
     from orchestrator.report.comparison import compare
 
@@ -113,7 +113,7 @@ def comparing(cells: int, folder: Path) -> Callable[[], object]:
 
 
 def reporting(cells: int, folder: Path) -> Callable[[], object]:
-    """The page, the comparison being there."""
+    """The report page, given the comparison."""
     from orchestrator.report import page
     from orchestrator.report.comparison import compare
 
@@ -147,13 +147,13 @@ def perform(step: str, cells: int, folder: Path) -> None:
     began = time.process_time()
     told = work()
     seconds = told if isinstance(told, float) else time.process_time() - began
-    # Not `ru_maxrss`, in which Linux counts what the parent held.
+    # Not `ru_maxrss`: on Linux it includes the memory of the parent.
     status = Path("/proc/self/status").read_text(encoding="ascii")
     print(json.dumps(asdict(Cost(cells, seconds, int(status.partition("VmHWM:")[2].split()[0]) / 1024))))
 
 
 def measured(step: str, cells: int, folder: Path, limit: float) -> Cost | None:
-    """What a step costs in a process of its own; None where it ran into the limit."""
+    """The cost of a step in a separate process; None if it hit the time limit."""
     command = [sys.executable, "-W", "ignore", __file__, "--step", json.dumps([step, cells, str(folder)])]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=limit)
@@ -165,7 +165,7 @@ def measured(step: str, cells: int, folder: Path, limit: float) -> Cost | None:
 
 
 def grow(steps: Sequence[str], sizes: Sequence[int], cap: float, tell: Callable[[str], None]) -> dict[str, list[Cost]]:
-    """The costs of each step at each size, as far as the cap allows; `compare` and `report` need `aggregate`."""
+    """The cost of each step at each size, as far as the cap allows; `compare` and `report` need `aggregate`."""
     found: dict[str, list[Cost]] = {step: [] for step in steps}
     for place, cells in enumerate(sizes):
         left = [step for step in steps if len(found[step]) == place and affordable(found[step], cells, cap)]
@@ -174,7 +174,7 @@ def grow(steps: Sequence[str], sizes: Sequence[int], cap: float, tell: Callable[
         with TemporaryDirectory() as folder:
             prepare(Path(folder), plan(asked(cells)))
             for step in left:
-                # What is prepared counts as well; a step on its own is seldom so much worse than its forecast.
+                # Preparation counts too. A single step rarely exceeds its prediction by this much.
                 cost = measured(step, cells, Path(folder), 60 + 2 * cap)
                 tell(
                     f"{step}, {cells} cells: "
@@ -186,18 +186,18 @@ def grow(steps: Sequence[str], sizes: Sequence[int], cap: float, tell: Callable[
 
 
 def affordable(costs: Sequence[Cost], cells: int, cap: float) -> bool:
-    """Whether a step is within the cap at this size, if it grows in proportion."""
+    """Whether a step is within the cap at this size, if it grows linearly."""
     return not costs or costs[-1].seconds * cells / costs[-1].cells <= cap
 
 
 def slope(costs: Sequence[Cost]) -> float:
-    """Of seconds over cells between the last two sizes, both logarithmic."""
+    """Slope of log(seconds) over log(cells) between the last two sizes."""
     before, last = costs[-2:]
     return math.log(last.seconds / before.seconds) / math.log(last.cells / before.cells)
 
 
 def draw(found: Mapping[str, Sequence[Cost]], target: Path) -> None:
-    """Seconds and memory over cells."""
+    """Plot seconds and memory over cells."""
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -226,7 +226,7 @@ def rows(
     steps: Sequence[str] = tuple(STEPS),
     tell: Callable[[str], None],
 ) -> list[Row]:
-    """Seconds and memory at each size, and slopes; quickly: the two smallest sizes, without launching."""
+    """Seconds and memory at each size, and slopes; with `quick`, the two smallest sizes without launching."""
     sizes = SIZES[:2] if quick else [size for size in SIZES if size <= largest]
     found = grow(steps, sizes, cap, tell)
     if picture:

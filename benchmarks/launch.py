@@ -1,8 +1,8 @@
-"""What scheduling a cell costs: ours against Ray Tune as it comes, Tune with reused actors, and a bare loop.
+"""The cost of scheduling a cell: ours, Ray Tune with its defaults, Tune with reused actors, and a plain loop.
 
 `python benchmarks/launch.py` prints the table for trivial cells; `--real` adds the quickstart's digits cells,
-`--grow N` runs N trivial cells and plots the driver's memory, `--plan N` times planning. All ways run side by
-side in one call, so that their ratios mean something on any machine.
+`--grow N` runs N trivial cells and plots the driver's memory, `--plan N` times planning. All ways are measured in the
+same call, so that their ratios are meaningful on any machine.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ CORES = os.cpu_count() or 1
 
 @dataclass(frozen=True)
 class Trivial:
-    """A worker that trains nothing, but imports what a real one does and tells what a real one tells."""
+    """A worker that trains nothing, but has the imports of a real one and reports the same events."""
 
     checkpoints: None = None
 
     def run(self, cell: Cell, tell: Any) -> Finished:
-        """Tell that the cell began, advanced and finished."""
-        import torch  # noqa: F401  # pyright: ignore[reportUnusedImport] - as for real cells; paid once a process
+        """Report that the cell started, progressed and finished."""
+        import torch  # noqa: F401  # pyright: ignore[reportUnusedImport] - as for real cells; paid once per process
 
         began = time.time()
         tell(Started(cell, "here", began))
@@ -53,13 +53,13 @@ class Trivial:
 
 
 def trivial(cells: int) -> Plan:
-    """A plan of so many cells."""
+    """A plan with this many cells."""
     fields = {"losses": ["softmax", "bce_unified"], "backbones": ["resnet8"], "datasets": ["digits"]}
     return plan(Experiment.model_validate({"name": "trivial", "seeds": cells // 2, "baseline": "softmax", **fields}))
 
 
 def ours(cells: int, watch: Any = None) -> tuple[float, float, float]:
-    """Seconds until the first cell ran; seconds a cell after that, and the driver's CPU seconds; registry included."""
+    """Seconds until the first cell, then seconds per cell, and the driver's CPU seconds; including the registry."""
     began = time.perf_counter()
     first = 0.0
     asked = trivial(cells)
@@ -104,7 +104,7 @@ print("SECONDS", time.perf_counter() - began)
 
 
 def plain_tune(cells: int, *, reuse: bool, quiet: bool = False) -> float:
-    """Seconds a cell of Ray Tune without us."""
+    """Seconds per cell of plain Ray Tune."""
     options = [str(cells), "reuse" if reuse else "fresh", str(int(quiet))]
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-W", "ignore", "-c", TUNE, *options, folder]
@@ -113,7 +113,7 @@ def plain_tune(cells: int, *, reuse: bool, quiet: bool = False) -> float:
 
 
 def bare_loop(cells: int) -> float:
-    """Seconds a cell of a loop that does what the trivial worker does."""
+    """Seconds per cell of a loop that does what the trivial worker does."""
     asked = trivial(cells)
     worker = Trivial()
     worker.run(asked.cells[0], lambda event: None)  # imports torch
@@ -124,9 +124,9 @@ def bare_loop(cells: int) -> float:
 
 
 def rows(*, quick: bool = False, cells: int = 200, tell: Callable[[str], None]) -> list[Row]:
-    """Milliseconds of a trivial cell in all ways."""
+    """Milliseconds per trivial cell, for all ways."""
     cells = 40 if quick else cells
-    few = max(CORES * 2, cells // 25)  # at 4 s a cell, more would teach nothing
+    few = max(CORES * 2, cells // 25)  # at 4 s per cell, more would tell nothing new
     start, each, busy = ours(cells)
     tell(f"ours: {1000 * each:.1f} ms a cell")
     peers = {
@@ -145,14 +145,14 @@ def rows(*, quick: bool = False, cells: int = 200, tell: Callable[[str], None]) 
 
 
 def real() -> None:
-    """The quickstart's cells: how much of two cores' time is training."""
+    """The quickstart's cells: the share of two cores' time spent in training."""
     with tempfile.TemporaryDirectory() as folder:
         wall, _ = grid.launch(folder, seeds=5)
         print(text(grid.efficiency(folder, wall)))
 
 
 def grow(cells: int, picture: Path | None) -> None:
-    """Run many trivial cells; show the driver's memory on the way."""
+    """Run many trivial cells and plot the driver's memory over time."""
     process = psutil.Process()
     points = list[tuple[int, float]]()
     done = 0

@@ -1,7 +1,7 @@
-"""How often a verdict is wrong where somebody looks, adds seeds and looks again: `python -m benchmarks.looks [RUNS]`.
+"""How often a verdict is wrong if someone looks, adds seeds and looks again: `python -m benchmarks.looks [RUNS]`.
 
-There is nothing to find in any of these experiments. Verdicts and their marks come from `report.comparison`, on rows as
-a results table has them. Writes the tables between two comments in docs/statistics.md. Everything is seeded.
+No experiment here has a true difference. Verdicts and their marks come from `report.comparison`, applied to rows of a
+results table. Writes the tables between two comments in docs/statistics.md. Everything is seeded.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ LOOKS = 4
 MOST = 100
 SPREAD = 0.005
 WRONG = {"supported", "refuted"}
-"""Without a margin a difference is never equivalent."""
+"""Verdicts that are wrong; without a margin there is no `equivalent`."""
 
 MEASURES = ("uniform_accuracy", "sample_wise_accuracy", "class_wise_accuracy", "accuracy_at_bias")
-"""Of as many claims; accuracies of few samples are rounded in all of them alike."""
+"""One per claim; accuracies on few samples are rounded in the same way in all of them."""
 
 
 class Kind(NamedTuple):
-    """What differences are like."""
+    """A distribution of differences."""
 
     name: str
     claims: int
     samples: int | None
-    """Test images; None for a measure without steps."""
+    """Test images; None for a continuous measure."""
 
 
 KINDS = (
@@ -57,7 +57,7 @@ KINDS = (
 
 
 def asked(claims: Sequence[dict[str, Any]], seeds: Any, backbones: Sequence[str] = ("resnet8",)) -> Experiment:
-    """Claims that BCE is better than SoftMax; what is None in one is left out."""
+    """Claims that BCE is better than SoftMax; fields that are None are left out."""
     common = {"challenger": "bce_unified", "baseline": "softmax", "direction": "higher", "margin": 0.0}
     return Experiment.model_validate(
         {
@@ -92,7 +92,7 @@ def rows(values: dict[tuple[str, str], Array], samples: int | None) -> dict[Key,
 
 
 def drawn(rng: Rng, kind: Kind) -> dict[tuple[str, str], Array]:
-    """As many seeds as anybody could ask for."""
+    """Differences for more seeds than any look needs."""
     shared = rng.normal(size=(1, MOST))
     own = rng.normal(size=(kind.claims, MOST))
     values = SPREAD * (math.sqrt(0.5) * shared + math.sqrt(0.5) * own)
@@ -104,22 +104,22 @@ def drawn(rng: Rng, kind: Kind) -> dict[tuple[str, str], Array]:
 # Seeds that are added after results
 
 Next = Callable[[Sequence[Finding], int], int | None]
-"""Given the findings at a number of seeds, the next number; None where nobody looks again."""
+"""From the findings at one number of seeds to the next number; None if there is no further look."""
 
 
 def as_many_again(found: Sequence[Finding], seeds: int) -> int | None:
-    """Five more, as long as something is undecided."""
+    """Five more seeds while something is undecided."""
     return seeds + 5 if any(finding.verdict == "undecided" for finding in found) else None
 
 
 def as_advised(found: Sequence[Finding], seeds: int) -> int | None:
-    """What the output says would decide the first of the claims that are open."""
+    """The number of seeds that the output recommends for the first undecided claim."""
     advice = [finding.seeds_needed for finding in found if finding.verdict == "undecided" and finding.seeds_needed]
     return min(*advice, MOST) if advice and seeds < MOST else None
 
 
 def look(kind: Kind, values: dict[tuple[str, str], Array], plans: Sequence[int]) -> list[Finding]:
-    """What the product says at the last of several plans of seeds, with the marks."""
+    """The findings at the last of several seed plans, with their marks."""
     experiment = asked([{"metric": measure} for _, measure in values], plans[-1])
     by_key = rows({key: each[: plans[-1]] for key, each in values.items()}, kind.samples)
     began = [Began(float(place), str(plan)) for place, plan in enumerate(plans) for _ in range(plan)]
@@ -128,18 +128,18 @@ def look(kind: Kind, values: dict[tuple[str, str], Array], plans: Sequence[int])
 
 
 class Seen(NamedTuple):
-    """What one experiment came to."""
+    """The errors in one experiment."""
 
     unmarked: bool
-    """Whether a verdict without a mark was wrong, at any look."""
+    """Whether an unmarked verdict was wrong at any look."""
     marked: tuple[bool, ...]
     """Whether a marked verdict was wrong, within two, three … looks."""
     astray: bool
-    """Whether a mark was missing at a further look, or there at the first."""
+    """Whether a mark was missing at a later look, or present at the first."""
 
 
 def looking(kind: Kind, further: Next) -> Callable[[Rng], Seen]:
-    """Somebody looks at five seeds, and again and again, as long as there is a reason to."""
+    """Look at five seeds, then repeatedly at more, as long as there is a reason to."""
 
     def run(rng: Rng) -> Seen:
         values = drawn(rng, kind)
@@ -166,13 +166,13 @@ def looking(kind: Kind, further: Next) -> Callable[[Rng], Seen]:
 
 
 class Final(NamedTuple):
-    """A rule follows a claim, and another is decided at its last look."""
+    """A rule adds seeds for one claim; another claim is decided at its last look."""
 
     name: str
     claims: tuple[dict[str, Any], ...]
-    """The first is followed."""
+    """The rule adds seeds for the first."""
     ahead: float
-    """The true difference of the claim that is followed, in spreads; the others have none."""
+    """True difference of the first claim, in standard deviations; the others have none."""
 
 
 OTHER = {"metric": "sample_wise_accuracy"}
@@ -194,9 +194,9 @@ BACKBONES = ("resnet8", "resnet20")
 
 
 def deciding(case: Final, samples: int | None) -> Callable[[Rng], bool]:
-    """Whether a verdict on a claim that does not differ is wrong at any look, seeds being added as the rule says.
+    """Whether a verdict on a claim without a true difference is wrong at any look, with seeds added by the rule.
 
-    The measures' differences correlate at 0.9, those of the two settings at 0.5.
+    The measures' differences have correlation 0.9, those of the two settings 0.5.
     """
     claims = [{"metric": MEASURES[0], **claim} for claim in case.claims]
     experiment = asked(claims, RULE, BACKBONES)
@@ -233,7 +233,7 @@ def deciding(case: Final, samples: int | None) -> Callable[[Rng], bool]:
 
 
 def bound(looks: int, runs: int) -> float:
-    """Looks x 5 % and three standard errors of the simulation."""
+    """5 % times the number of looks, plus three standard errors of the simulation."""
     share = looks * ALPHA
     return share + 3 * math.sqrt(share * (1 - share) / runs)
 
@@ -248,7 +248,7 @@ def _seeded(name: str) -> Rng:
 
 
 def added(runs: int) -> Iterator[str]:
-    """A row for each kind of differences, and way to look again."""
+    """One row per distribution and way of looking again."""
     heads = ["1 look, no mark", *(f"within {number} looks, exploratory" for number in range(2, LOOKS + 1))]
     yield f"| seeds | differences | {' | '.join(heads)} | wrongly marked | runs |"
     yield f"|---|---|{'---:|' * (len(heads) + 2)}"
@@ -265,7 +265,7 @@ def added(runs: int) -> Iterator[str]:
 
 
 def decided(runs: int) -> Iterator[str]:
-    """A row for each claim that is decided at the last look of a rule."""
+    """One row per claim that is decided at the last look of a rule."""
     yield "| decided at the last look of `until` | Gaussian | N = 797 | runs |"
     yield "|---|---:|---:|---:|"
     for case in FINALS:

@@ -1,4 +1,4 @@
-"""Tables that stand in documents between two comments, `<!-- NAME: begin -->` and `<!-- NAME: end -->`."""
+"""Tables in documents between two comments, `<!-- NAME: begin -->` and `<!-- NAME: end -->`."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ STATISTICS = Path(__file__).parent.parent / "docs" / "statistics.md"
 
 
 def filled(text: str, name: str, content: str) -> str:
-    """A document with another content of the block of that name.
+    """The document with the block of that name replaced.
 
     Raises:
-        ValueError: It has no such block.
+        ValueError: There is no such block.
     """
     begin = f"<!-- {name}: begin -->"
     end = f"<!-- {name}: end -->"

@@ -1,7 +1,7 @@
-"""The training loops that people write, beside ours: the same network, images, batches, optimiser and schedule.
+"""Common training loops, compared with ours: the same network, images, batches, optimiser and schedule.
 
-Each loop takes a case, the images and a function to call after each epoch, and returns the share of test images it gets
-right. What a library does by itself and a benchmark would pay for (checkpoints, loggers, progress bars) is off.
+Each loop takes a case, the images and a function to call after each epoch, and returns its test accuracy. Extras that
+would cost time in a benchmark (checkpoints, loggers, progress bars) are off.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ RATE, MOMENTUM, DECAY = 0.1, 0.9, 5e-4
 
 @dataclass(frozen=True)
 class Case:
-    """What is trained: all of a recipe's epochs, or only the first `stop` of them, where speed alone is asked for."""
+    """What to train: all epochs of a recipe, or only the first `stop` of them if only the speed matters."""
 
     loss: str = "softmax"
     backbone: str = "resnet8"
     dataset: str = "fashion_mnist"
     batch: int = 128
     images: int = 2560
-    """To train on. An incomplete last batch of an epoch is left out."""
+    """Training images. An incomplete last batch of an epoch is dropped."""
     tested: int = 2000
     epochs: int = 1000
-    """A recipe so long that whatever pays off in the long run is done."""
+    """Enough epochs for everything that pays off in the long run (compilation)."""
     stop: int = 2
     seed: int = 0
     device: str = "cpu"
@@ -47,12 +47,12 @@ class Case:
 
     @property
     def whole(self) -> bool:
-        """Whether the training comes to its end, so that its accuracy means something."""
+        """Whether training completes, so that its accuracy is meaningful."""
         return self.stop == self.epochs
 
     @property
     def recipe(self) -> Recipe:
-        """The case as ours has it."""
+        """The case as a recipe."""
         training = {
             "epochs": self.epochs,
             "batch_size": self.batch,
@@ -79,11 +79,11 @@ Loop = Callable[[Case, TrainTest, Tick], float]
 
 
 class EnoughError(Exception):
-    """The epochs that were asked for are over."""
+    """The requested epochs are done."""
 
 
 def ours(case: Case, data: TrainTest, tick: Tick) -> float:
-    """`trainers.fit`, as a cell runs it."""
+    """`trainers.fit`, as in a cell."""
     from trainers.fit import fit
 
     def observe(epoch: int, figures: dict[str, float]) -> None:
@@ -107,7 +107,7 @@ def plain(
     channels_last: bool = False,
     compiled: bool = False,
 ) -> float:
-    """The loop of PyTorch's own tutorials."""
+    """The loop of PyTorch's tutorials."""
     import torch
 
     model, train = network(case, data), loader(case, data, workers)
@@ -119,7 +119,7 @@ def plain(
         model.train()
         running = 0.0
         for images, labels in train:
-            images, labels = images.to(case.device), labels.to(case.device)  # noqa: PLW2901 - as people write it
+            images, labels = images.to(case.device), labels.to(case.device)  # noqa: PLW2901 - as people write it in tutorials
             if channels_last:
                 images = images.contiguous(memory_format=torch.channels_last)  # noqa: PLW2901
             optimizer.zero_grad()
@@ -174,10 +174,10 @@ def lightning(case: Case, data: TrainTest, tick: Tick, *, workers: int = 0) -> f
 
 
 def timm(case: Case, data: TrainTest, tick: Tick, *, workers: int = 0) -> float:
-    """The parts of timm's `train.py`, which the package does not carry: its loader, optimiser, scheduler and loop."""
+    """The loop of timm's `train.py`, which is not part of the package, with its loader, optimiser and scheduler."""
     optim, scheduling, utils = _timm("optim"), _timm("scheduler"), _timm("utils")
     model, train, criterion = network(case, data), _timm_loader(case, data, workers), objective(case)
-    # `momentum` is plain momentum (`sgd` means Nesterov's); decay falls on all weights, as everywhere here.
+    # `momentum` is plain momentum (`sgd` means Nesterov's); weight decay applies to all weights, as in all loops here.
     optimizer = optim.create_optimizer_v2(
         model, opt="momentum", lr=RATE, weight_decay=DECAY, momentum=MOMENTUM, filter_bias_and_bn=False
     )
@@ -204,7 +204,7 @@ def timm(case: Case, data: TrainTest, tick: Tick, *, workers: int = 0) -> float:
 
 
 def _timm(module: str) -> Any:
-    """A part of timm, which has no types to speak of."""
+    """A part of timm, which has hardly any types."""
     return import_module(f"timm.{module}")
 
 
@@ -228,7 +228,7 @@ def _timm_loader(case: Case, data: TrainTest, workers: int) -> Any:
 
 
 def torchvision(case: Case, data: TrainTest, tick: Tick, *, workers: int = 0) -> float:
-    """The references/classification of torchvision: presets of transforms v2, and meters of everything in each step."""
+    """The loop of torchvision's references/classification: transforms v2 presets, meters updated in every step."""
     import torch
     from torchvision.transforms import v2
 
@@ -249,7 +249,7 @@ def torchvision(case: Case, data: TrainTest, tick: Tick, *, workers: int = 0) ->
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-            scheduler.step()  # the reference's is by the epoch; here all have the same schedule
+            scheduler.step()  # the reference steps once per epoch; here all loops have the same schedule
             first, fifth = _top(output, labels)
             rate = optimizer.param_groups[0]["lr"]
             told = {"loss": loss.item(), "acc1": first, "acc5": fifth, "lr": rate}
@@ -260,7 +260,7 @@ def torchvision(case: Case, data: TrainTest, tick: Tick, *, workers: int = 0) ->
 
 
 def _top(output: torch.Tensor, labels: torch.Tensor) -> tuple[float, float]:
-    """The reference's `accuracy` in percent, among the first and the first five."""
+    """The reference's `accuracy`: top 1 and top 5, in percent."""
     import torch
 
     with torch.inference_mode():
@@ -274,7 +274,7 @@ def _top(output: torch.Tensor, labels: torch.Tensor) -> tuple[float, float]:
 
 
 def network(case: Case, data: TrainTest) -> nn.Module:
-    """Our network with its classifier, from the seed."""
+    """Our network with its classifier, initialised from the seed."""
     import torch
 
     from trainers.backbones import InputShape
@@ -292,7 +292,7 @@ def objective(case: Case) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor
 
 
 def optimization(model: nn.Module, case: Case) -> tuple[Any, Any]:
-    """SGD with momentum, and a cosine by the step."""
+    """SGD with momentum, and a cosine schedule per step."""
     from torch.optim import SGD
     from torch.optim.lr_scheduler import CosineAnnealingLR
 
@@ -306,7 +306,7 @@ def moments(data: TrainTest) -> tuple[float, float]:
 
 
 def _padding(data: TrainTest) -> int:
-    """Of a random crop: an eighth of the side."""
+    """Padding of a random crop: an eighth of the side."""
     return data.train.pixels.shape[-1] // 8
 
 
@@ -357,7 +357,7 @@ def _loader(case: Case, dataset: Dataset[Any], workers: int) -> DataLoader[Any]:
 
 
 def accuracy(model: nn.Module, case: Case, data: TrainTest) -> float:
-    """The share of test images that the model gets right; NaN where its training was cut short."""
+    """Test accuracy; NaN if training was cut short."""
     if not case.whole:
         return math.nan
     import torch
@@ -379,7 +379,7 @@ def _stretches(total: int, size: int) -> Iterator[slice]:
 
 @dataclass(frozen=True)
 class Peer:
-    """A loop, and the modules that it needs before it begins."""
+    """A loop, and the modules that it needs to import first."""
 
     loop: Loop
     modules: tuple[str, ...] = ()
@@ -402,4 +402,4 @@ PEERS: dict[str, Peer] = {
     "torchvision's reference": Peer(torchvision, (*_PLAIN, "torchvision.transforms.v2")),
 }
 USUAL = ("plain loop", "plain loop, 2 loading workers", "Lightning", "timm's parts", "torchvision's reference")
-"""Peers at their usual settings; the others have their speed flags set."""
+"""Peers with default settings; the others have their speed options on."""

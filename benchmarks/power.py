@@ -1,7 +1,7 @@
 """Whether claims are supported as often as `plan` says: `python -m benchmarks.power [RUNS]`.
 
-`plan` measures spread and correlation on 50,000 earlier seeds and takes the effect from `expect`; all three are true.
-Verdicts come from `report.comparison`. Writes the table between two comments in docs/statistics.md; seeded.
+`plan` estimates spread and correlation from 50,000 earlier seeds and takes the effect from `expect`, so all three are
+correct. Verdicts come from `report.comparison`. Writes the table between two comments in docs/statistics.md; seeded.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ MEASURE = "uniform_accuracy"
 
 
 class Case(NamedTuple):
-    """A claim, and what is true."""
+    """A claim and the truth."""
 
     name: str
     claim: dict[str, Any]
@@ -48,7 +48,7 @@ CASES = (
 
 
 def drawn(rng: Rng, case: Case, seeds: int) -> dict[tuple[str, str], Array]:
-    """Differences by backbone: settings correlate, since they share seeds."""
+    """Differences by backbone; settings are correlated because they share seeds."""
     shared = rng.normal(size=seeds)
     return {
         (backbone, MEASURE): case.effect
@@ -58,7 +58,7 @@ def drawn(rng: Rng, case: Case, seeds: int) -> dict[tuple[str, str], Array]:
 
 
 def experiment_of(case: Case) -> Experiment:
-    """The experiment; `expect` holds the true difference, or the true value for a claim about a value."""
+    """The experiment; `expect` is the true difference, or the true value for a claim about a value."""
     expected = 0.5 + case.effect if "within" in case.claim else case.effect
     claim = {"metric": MEASURE, **case.claim, "expect": {"effect": expected, "source": "true here"}}
     claim |= {"margin": None} if "within" in case.claim else {}
@@ -66,7 +66,7 @@ def experiment_of(case: Case) -> Experiment:
 
 
 def said(rng: Rng, case: Case, earlier: int = EARLIER) -> float:
-    """The power that `plan` prints once `earlier` seeds have cells."""
+    """The power that `plan` prints when the cells of `earlier` seeds exist."""
     known = [row for found in rows(drawn(rng, case, earlier), None).values() for row in found]
     (found,) = prospects(experiment_of(case), known)
     assert found.power is not None

@@ -1,7 +1,7 @@
 """Our losses and the published code's, on the same features, weights and labels: `python -m benchmarks.public FOLDER`.
 
-FOLDER holds clones of the repositories in `SOURCES`. What their code gives is kept in `public.json`, so that tests
-compare without a network; the table of differences is written into docs/theory.md.
+FOLDER holds clones of the repositories in `SOURCES`. The results of their code are stored in `public.json`, so that
+tests need no network; the table of differences is written into docs/theory.md.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Given(NamedTuple):
 
 
 def given(*, opposite: bool = False) -> Given:
-    """Features not far from the weights of their classes, or all but opposite to them."""
+    """Features close to the weights of their classes, or almost opposite to them."""
     draw = np.random.RandomState(0)
     weights = torch.from_numpy(draw.standard_normal((CLASSES, WIDTH)))
     noise = torch.from_numpy(draw.standard_normal((SAMPLES, WIDTH)))
@@ -61,7 +61,7 @@ def given(*, opposite: bool = False) -> Given:
 
 
 class Result(NamedTuple):
-    """The loss of each sample, and the gradients of their mean."""
+    """The loss of each sample, and the gradients of the mean loss."""
 
     losses: list[float]
     features: list[list[float]]
@@ -70,32 +70,32 @@ class Result(NamedTuple):
 
 
 class Case(NamedTuple):
-    """One of our losses beside one published."""
+    """One of our losses and its published counterpart."""
 
     loss: dict[str, Any]
     source: str
     theirs: str
     """The class in the source."""
     settings: dict[str, float] = {}  # noqa: RUF012 - never changed
-    """What it is made with."""
+    """Its constructor arguments."""
     note: str = ""
     opposite: bool = False
     bias: float | list[float] | None = None
 
     @property
     def ours(self) -> str:
-        """Our loss with its settings, for people."""
+        """Our loss with its settings, for the table."""
         first, *rest = self.loss.items()
         return ", ".join([f"`{first[1]}`", *(f"{name} {value}" for name, value in rest)]) + self._where
 
     @property
     def published(self) -> str:
-        """Theirs."""
+        """The published loss, for the table."""
         return f"{self.theirs}({', '.join(f'{name}={value}' for name, value in self.settings.items())})"
 
     @property
     def key(self) -> str:
-        """Which numbers of `public.json` are meant."""
+        """The key in `public.json`."""
         return f"{self.ours}: {self.source} {self.published}"
 
     @property
@@ -134,17 +134,17 @@ CASES = (
 
 
 class _Features(Backbone):
-    """Images that are features already."""
+    """A backbone for images that already are features."""
 
     name = "features"
 
     def build(self, shape: InputShape) -> Extractor:
-        """Flattens."""
+        """Flatten the images."""
         return Extractor(nn.Flatten(), width=shape.channels)
 
 
 def ours(case: Case) -> Result:
-    """What our code gives."""
+    """The result of our code."""
     found = resolve("losses", case.loss["name"], {name: each for name, each in case.loss.items() if name != "name"})
     assert isinstance(found, Loss)
     loss = found
@@ -168,11 +168,11 @@ def _result(losses: Tensor, features: Tensor, weights: Tensor, bias: Tensor | No
 
 
 def public(case: Case, module: ModuleType) -> Result:
-    """What the published code gives."""
+    """The result of the published code."""
     at = given(opposite=case.opposite)
     run = {"BvC": _of_bvc, "UniFace": _of_uniface, "insightface": _of_insightface}[case.source]
     leaves = run(case, module, at)
-    # Theirs return the mean over the samples: the loss of each comes from a batch of its own.
+    # It returns the mean over samples, so each sample's loss needs its own batch.
     losses = torch.stack([leaves.loss(slice(row, row + 1)) for row in range(SAMPLES)])
     leaves.loss(slice(None)).backward()
     return _result(losses, leaves.features, leaves.weights, leaves.bias)
@@ -192,7 +192,7 @@ def _of_bvc(case: Case, module: ModuleType, at: Given) -> _Leaves:
     bias = None if case.bias is None else torch.tensor(case.bias, dtype=torch.float64, requires_grad=True)
 
     def loss(rows: slice) -> Tensor:
-        scores = linear(features[rows], weights)  # as its `inner_product` does
+        scores = linear(features[rows], weights)  # as in its `inner_product`
         return criterion(scores if bias is None else scores - bias, at.labels[rows])
 
     return _Leaves(loss, features, weights, bias)
@@ -216,7 +216,7 @@ def _of_insightface(case: Case, module: ModuleType, at: Given) -> _Leaves:
     weights = at.weights.requires_grad_()
 
     def loss(rows: slice) -> Tensor:
-        # As its `partial_fc_v2.py` does, on a copy because the margin is written into the cosines.
+        # As in its `partial_fc_v2.py`, on a copy because it writes the margin into the cosines.
         cosines = linear(normalize(features[rows]), normalize(weights)).clamp(-1, 1).clone()
         return nn.functional.cross_entropy(margin(cosines, at.labels[rows]), at.labels[rows])
 
@@ -224,7 +224,7 @@ def _of_insightface(case: Case, module: ModuleType, at: Given) -> _Leaves:
 
 
 def difference(one: Any, other: Any) -> float:
-    """The largest difference, relative to the largest number of the second."""
+    """The largest difference, relative to the largest value of the second."""
     first = np.asarray(one, np.float64)
     second = np.asarray(other, np.float64)
     return float(np.abs(first - second).max() / np.abs(second).max()) if second.size else 0.0
@@ -246,7 +246,7 @@ def table(kept: dict[str, Any]) -> str:
 
 
 def said(found: float) -> str:
-    """A difference, by orders of magnitude that no machine's rounding changes."""
+    """A difference rounded so coarsely that it is the same on every machine."""
     for bound in (1e-12, 1e-6):
         if found < bound:
             return f"below {bound:.0e}"
@@ -254,12 +254,12 @@ def said(found: float) -> str:
 
 
 def page(text: str, kept: dict[str, Any]) -> str:
-    """A page with the table made anew."""
+    """The page with an updated table."""
     return filled(text, "public", table(kept))
 
 
 def _module(folder: Path, source: str) -> ModuleType:
-    """The published file, without what it imports of its own repository."""
+    """The published file as a module, without imports from its own repository."""
     text = _git(folder / source, "show", f"HEAD:{SOURCES[source][1]}")
     module = ModuleType(source)
     wanted = [line for line in text.splitlines() if not line.startswith("from scheduler")]
@@ -273,7 +273,7 @@ def _git(clone: Path, *arguments: str) -> str:
 
 
 def main(folder: Path) -> None:
-    """Ask the published code, keep what it says, and write the table."""
+    """Run the published code, store its results, and write the table."""
     modules = {source: _module(folder, source) for source in SOURCES}
     kept: dict[str, Any] = {"commits": {source: _git(folder / source, "rev-parse", "HEAD") for source in SOURCES}}
     kept |= {case.key: public(case, modules[case.source])._asdict() for case in CASES}

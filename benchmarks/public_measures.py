@@ -1,8 +1,8 @@
 """Our measures and those of public code, on the same numbers: `python -m benchmarks.public_measures FOLDER`.
 
-FOLDER holds clones of the repositories in `SOURCES`; scikit-learn, torchmetrics and pytorch-ood have to be importable.
-What they give is kept in `public_measures.json`, so that tests compare without them; the table of differences is
-written into docs/theory.md.
+FOLDER holds clones of the repositories in `SOURCES`; scikit-learn, torchmetrics and pytorch-ood must be importable.
+Their results are stored in `public_measures.json`, so that tests do not need them; the table of differences is written
+into docs/theory.md.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ Floats = NDArray[np.float64]
 
 
 class Given(NamedTuple):
-    """What is measured, in float64: scores and bias are numbers of float32, so that no code rounds them."""
+    """Inputs in float64; scores and bias are representable in float32, so that no code rounds them."""
 
     scores: Floats
     """Of known samples (n, K)."""
@@ -68,7 +68,7 @@ class Given(NamedTuple):
 
 @cache
 def given() -> Given:
-    """A fair model: two thirds of the samples right, classes of different sizes."""
+    """A mediocre model: two thirds of the samples are right, and classes have different sizes."""
     draw = np.random.RandomState(0)
     label = np.arange(KNOWN) % CLASSES
     trained = np.repeat(np.arange(CLASSES), [40, 30, 20, 15, 10, 5])
@@ -91,7 +91,7 @@ def given() -> Given:
 
 
 def ours() -> dict[str, float | None]:
-    """What our code gives."""
+    """The results of our code."""
     at = given()
     moments = Moments(CLASSES, WIDTH)
     moments.add(at.features, at.trained)
@@ -130,19 +130,19 @@ def _rows(scores: Floats, label: NDArray[np.int64]) -> Evaluation:
 
 
 class Case(NamedTuple):
-    """One of our measures beside one published."""
+    """One of our measures and its published counterpart."""
 
     name: str
     source: str
     theirs: str
-    """What of it."""
+    """The name of the published measure."""
     ask: Callable[[Any], float]
-    """Of the source's module."""
+    """Computes the measure, given the source's module."""
     note: str = ""
 
     @property
     def key(self) -> str:
-        """Which number of `public_measures.json` is meant."""
+        """The key in `public_measures.json`."""
         return f"{self.name}: {self.source} {self.theirs}"
 
 
@@ -162,7 +162,7 @@ def _tensor(values: NDArray[Any]) -> Any:
 
 
 def _known_first(known: NDArray[Any], unknown: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.int64]]:
-    """Both together, and 1 for the first and 0 for the second."""
+    """Both arrays concatenated, with label 1 for the first and 0 for the second."""
     return np.concatenate([known, unknown]), np.repeat([1, 0], [len(known), len(unknown)])
 
 
@@ -171,13 +171,13 @@ def _tops() -> tuple[Floats, NDArray[np.int64]]:
 
 
 def _within(curve: tuple[Floats, Floats, Floats], rate: float) -> float:
-    """The highest rate of true accepts at which false ones are within bounds."""
+    """The highest true accept rate within the limit on false accepts."""
     false, true, _ = curve
     return float(true[false <= rate].max())
 
 
 def _rivals() -> tuple[Floats, Floats]:
-    """Scores of own classes and of rivals."""
+    """Scores of the true class, and the highest other scores."""
     own = given().label[:, None] == np.arange(CLASSES)
     return given().scores[own], np.where(own, -np.inf, given().scores).max(axis=1)
 
@@ -192,7 +192,7 @@ def _verified(sklearn: Any) -> float:
 
 
 def _by_class(metric: Callable[[Any, Any], float]) -> float:
-    """A measure of yes-or-no answers, summed over the classes."""
+    """A binary measure, summed over classes."""
     wanted = given().label[:, None] == np.arange(CLASSES)
     return sum(float(metric(wanted[:, k], _sigmoids()[:, k])) for k in range(CLASSES))
 
@@ -207,7 +207,7 @@ def _top_sigmoid(torchmetrics: Any) -> float:
 
 
 def _outliers() -> tuple[Any, Any, Any]:
-    """Outlier scores, predictions and labels of known and unknown samples, the latter labelled -1."""
+    """Outlier scores, predictions and labels of known and unknown samples; unknown ones have label -1."""
     top, is_known = _tops()
     predicted = np.concatenate([given().scores, given().unknown]).argmax(axis=1)
     label = np.concatenate([given().label, np.full(UNKNOWN, -1)])
@@ -325,17 +325,17 @@ def _linked(case: Case, kept: Mapping[str, Any]) -> str:
 
 
 def page(text: str, kept: Mapping[str, Any]) -> str:
-    """A page with the table made anew."""
+    """The page with an updated table."""
     return filled(text, "public_measures", table(kept))
 
 
 def _functions(clone: Path, file: str) -> dict[str, Any]:
-    """The functions of a published file, without what it imports of its own repository."""
+    """The functions of a published file, without imports from its own repository."""
     import torch
 
     text = _git(clone, "show", f"HEAD:{file}")
     kept = ast.Module([node for node in ast.parse(text).body if isinstance(node, ast.FunctionDef)], [])
-    # Theirs moves everything to a GPU.
+    # The published code moves everything to a GPU.
     torch.Tensor.cuda = lambda self: self  # pyright: ignore[reportAttributeAccessIssue]
     torch.set_default_dtype(torch.float64)
     found: dict[str, Any] = {"torch": torch, "np": np}
@@ -352,7 +352,7 @@ PACKAGES = {SKLEARN: "scikit-learn", TORCHMETRICS: "torchmetrics", OOD: "pytorch
 
 
 def main(folder: Path) -> None:
-    """Ask the public code, keep what it says, and write the table."""
+    """Run the public code, store its results, and write the table."""
     modules: dict[str, Any] = {name: import_module(name) for name in PACKAGES}
     modules |= {name: _functions(folder / name, file) for name, (_, file) in SOURCES.items()}
     versions = {name: version(package) for name, package in PACKAGES.items()}

@@ -1,11 +1,11 @@
-"""What it costs to read the per-cell files: the results table from footers, and accuracy curves from rows.
+"""The cost of reading the per-cell files: the results table from footers, and accuracy curves from rows.
 
     python benchmarks/records.py [--cells 10000] [--rows 10000000]
 
-The files are made here, in a temporary folder, and lie in the page cache when they are read. Each figure comes from
-a fresh process; memory is the most that it ever held, with Python, pyarrow and the plan in it. The curves count
-scores between 16 384 thresholds in one scan; beside them stands how long DuckDB scans the same columns of the same
-files, to sum them by loss, with as many threads.
+The files are created in a temporary folder and are in the page cache when they are read. Each figure comes from a
+fresh process; memory is its peak, including Python, pyarrow and the plan. The curves count scores between 16 384
+thresholds in one scan. For comparison, DuckDB scans the same columns of the same files and sums them by loss, with
+the same number of threads.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ from trainers.metrics import MEASURES, from_rows
 LOSSES = ["softmax", "bce", "bce_unified", "bce_diverse"]
 EPOCHS = 20
 SAMPLES = 100
-"""Of a cell of the first part: its history, and its rows, which footers do not depend on."""
+"""Rows per cell in the first part; footers do not depend on their number."""
 FILE = 2**22
-"""Rows of a file of the second part."""
+"""Rows per file in the second part."""
 
 
 def grid(cells: int) -> Plan:
-    """An experiment of so many cells."""
+    """An experiment with this many cells."""
     fields = {"name": "benchmark", "losses": LOSSES, "backbones": ["resnet8", "resnet20"], "datasets": ["digits"]}
     seeds = -(-cells // (2 * len(LOSSES)))
     whole = plan(Experiment.model_validate({**fields, "seeds": seeds, "baseline": "softmax"}))
@@ -52,7 +52,7 @@ def grid(cells: int) -> Plan:
 
 
 def sampled(draw: np.random.Generator) -> Evaluation:
-    """What a model of ten classes says of the samples of a cell."""
+    """Scores of a model with ten classes for the samples of one cell."""
     scores = torch.from_numpy(draw.normal(size=(SAMPLES, 10)).astype(np.float32))
     label = draw.integers(0, 10, SAMPLES)
     prediction, positive, rival, logsumexp = summarise(scores, torch.from_numpy(label))
@@ -64,7 +64,7 @@ def sampled(draw: np.random.Generator) -> Evaluation:
 
 
 def make_cells(folder: Path, asked: Plan) -> None:
-    """Write the files of a plan's cells, true to their rows, without waiting for the disk as `publish` does."""
+    """Write realistic files for a plan's cells, without waiting for the disk as `publish` does."""
     draw = np.random.default_rng(0)
     evaluations = Evaluations(folder)
     rows = sampled(draw)
@@ -98,7 +98,7 @@ def make_cells(folder: Path, asked: Plan) -> None:
 
 
 def make_rows(folder: Path, rows: int) -> None:
-    """Write a dataset of samples as `compact` does."""
+    """Write a dataset of samples in the layout of `compact`."""
     draw = np.random.default_rng(0)
     for loss in LOSSES:
         partition = folder / "dataset=digits" / "backbone=resnet8" / f"loss={loss}"
@@ -131,13 +131,13 @@ def aggregate(folder: Path, size: int) -> Callable[[], object]:
     return table
 
 
-def curves(folder: Path, size: int) -> Callable[[], object]:  # noqa: ARG001 - the files tell the size
+def curves(folder: Path, size: int) -> Callable[[], object]:  # noqa: ARG001 - the size follows from the files
     """The curve of each loss over the second part's rows."""
     return lambda: results.accuracy_curves(folder)
 
 
-def scan(folder: Path, size: int) -> Callable[[], object]:  # noqa: ARG001 - the files tell the size
-    """DuckDB's scan of the columns that the curves need."""
+def scan(folder: Path, size: int) -> Callable[[], object]:  # noqa: ARG001 - the size follows from the files
+    """Scan the columns that the curves need with DuckDB."""
     source = f"read_parquet('{folder}/**/*.parquet', hive_partitioning=true)"
     query = f"SELECT loss, count(*), sum(positive), sum(rival) FROM {source} GROUP BY loss"  # noqa: S608 - our folder
     connection = duckdb.connect(config={"threads": pa.cpu_count()})
@@ -148,7 +148,7 @@ TASKS = {"aggregate": aggregate, "curves": curves, "scan": scan}
 
 
 def measured(task: str, folder: Path, size: int) -> tuple[float, float]:
-    """Seconds and MiB of a task in a process of its own."""
+    """Seconds and MiB of a task in a separate process."""
     command = [sys.executable, __file__, "--task", task, "--folder", str(folder), "--size", str(size)]
     seconds, mebibytes = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
     return float(seconds), float(mebibytes)
@@ -160,7 +160,7 @@ def perform(task: str, folder: Path, size: int) -> None:
     started = time.perf_counter()
     work()
     seconds = time.perf_counter() - started
-    # Not `ru_maxrss`, in which Linux counts what the parent held.
+    # Not `ru_maxrss`: on Linux it includes the memory of the parent.
     status = Path("/proc/self/status").read_text(encoding="ascii")
     print(seconds, int(status.partition("VmHWM:")[2].split()[0]) / 1024)
 
@@ -168,7 +168,7 @@ def perform(task: str, folder: Path, size: int) -> None:
 def rows(
     *, quick: bool = False, cells: int = 10_000, samples: int = 10_000_000, tell: Callable[[str], None]
 ) -> list[Row]:
-    """Both parts; quickly: a tenth of each."""
+    """Both parts; with `quick`, a tenth of each."""
     cells, samples = (cells // 10, samples // 10) if quick else (cells, samples)
     with TemporaryDirectory() as folder:
         place = Path(folder)
@@ -177,7 +177,7 @@ def rows(
         tell(f"results table of {cells} cells: {looked:.1f} s, and {aggregated:.1f} s once their rows are known")
         make_rows(place / "rows", samples)
         for task in ("curves", "scan"):
-            measured(task, place / "rows", samples)  # so that neither finds a colder cache than the other
+            measured(task, place / "rows", samples)  # warm the cache, so that the order does not matter
         repeats = [[measured(task, place / "rows", samples) for task in ("curves", "scan")] for _ in range(3)]
     (took, held), (scanned, _) = (zip(*each, strict=True) for each in zip(*repeats, strict=True))
     part = "records"

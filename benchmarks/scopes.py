@@ -1,7 +1,7 @@
 """How often a claim over several settings gets a wrong verdict: `python -m benchmarks.scopes [RUNS]`.
 
-Simulated differences of four settings with unequal spreads, under shared seeds, at truths where an error is most
-probable: no difference, or a large one in all settings but one. Writes the table of docs/statistics.md.
+Simulated differences of four settings with unequal spreads and shared seeds. The true differences are those for which
+errors are most likely: none, or a large one in all settings except one. Writes the table of docs/statistics.md.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from orchestrator.statistics.scopes import (
 
 Array = NDArray[np.float64]
 Judge = Callable[[Array, float], Levels]
-"""Of differences (settings, seeds) that move in steps."""
+"""From differences (settings, seeds) and their step size to levels."""
 
 RUNS = 4_000
 UNIT = 0.01
@@ -37,7 +37,7 @@ SPREADS = np.linspace(0.5, 2, 4)[:, None] * UNIT
 
 
 def by_seed(values: Array) -> list[dict[int, float]]:
-    """Settings (settings, seeds) as the functions take them."""
+    """Differences (settings, seeds) as mappings by seed."""
     return [dict(enumerate(map(float, row))) for row in values]
 
 
@@ -57,7 +57,7 @@ def weighted(factors: list[float]) -> Judge:
 
 
 def any_of(values: Array, step: float) -> Levels:
-    """A verdict in each setting, among all: the smallest level of any, times their number (Holm's first step)."""
+    """A verdict per setting, corrected for their number: the smallest level times the number (Holm's first step)."""
     found = each(values, step)
     return Levels(*(min(1.0, len(found) * min(one)) for one in zip(*found, strict=True)))
 
@@ -72,11 +72,11 @@ SCOPES: Mapping[str, tuple[Judge, tuple[float, ...]]] = {
     "difference of effects": (weighted([1, -1, 0, 0]), (2, 2, 0, 0)),
     "trend": (weighted(trend_factors([1, 2, 3, 4])), (2, 2, 2, 2)),
 }
-"""How each is judged, and true means in units of 1 point; where they are 0 any verdict is wrong."""
+"""How each scope is judged, and the true means in percentage points; if they are 0, any verdict is wrong."""
 
 
 def drawn(rng: np.random.Generator, truth: tuple[float, ...], seeds: int, correlation: float, samples: int) -> Array:
-    """Differences (settings, seeds); with `samples` they are rounded like accuracies on that many test images."""
+    """Differences (settings, seeds), rounded like accuracies on `samples` test images if given."""
     noise = math.sqrt(correlation) * rng.normal(size=(1, seeds)) + math.sqrt(1 - correlation) * rng.normal(
         size=(4, seeds)
     )
@@ -85,7 +85,7 @@ def drawn(rng: np.random.Generator, truth: tuple[float, ...], seeds: int, correl
 
 
 def wrong(name: str, seeds: int, correlation: float, samples: int, runs: int) -> float:
-    """The share of simulated experiments with a verdict that is not true."""
+    """The share of simulated experiments with a wrong verdict."""
     judge, truth = SCOPES[name]
     rng = np.random.default_rng(0)
     step = 1 / samples if samples else 0.0
@@ -94,7 +94,7 @@ def wrong(name: str, seeds: int, correlation: float, samples: int, runs: int) ->
 
 
 def population(seeds: int, runs: int) -> float:
-    """The same of five data sets with three backbones each, of which seeds correlate at 0.8."""
+    """The same for five data sets with three backbones each, whose seeds have correlation 0.8."""
     rng = np.random.default_rng(0)
     missed = 0
     for _ in range(runs):

@@ -1,9 +1,9 @@
-"""How often trials of equal losses are said to favour one: `python -m benchmarks.searches [RUNS]`.
+"""How often tuning trials of two equal losses are reported to favour one: `python -m benchmarks.searches [RUNS]`.
 
-Two losses are tried with the same recipes, drawn from a space, under the same seeds. Scores are the recipe's merit,
-which both losses share, and noise: of each loss with each recipe, of each loss under each seed, which is the same in
-all trials, and of each single training. Neither loss is better, so that every sentence that names one is wrong.
-Writes the table of docs/statistics.md.
+Both losses are trained with the same random recipes and the same seeds. A score is the recipe's quality, which both
+losses share, plus noise of three kinds: per loss and recipe, per loss and seed (the same in all trials), and per
+training run. Neither loss is better, so every statement that names one is wrong. Writes the table of
+docs/statistics.md.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ COUNTS = (1, 2, 5, 10, 20)
 
 
 class Noise(NamedTuple):
-    """Standard deviations; that of a recipe's merit is 1."""
+    """Standard deviations; that of a recipe's quality is 1."""
 
     of_recipe: float
-    """Of a loss with a recipe, whatever the seed."""
+    """Per loss and recipe, the same for all seeds."""
     of_seed: float
-    """Of a loss under a seed, whatever the recipe."""
+    """Per loss and seed, the same for all recipes."""
     of_cell: float
 
 
@@ -47,7 +47,7 @@ NOISES: Mapping[str, Noise] = {
 
 
 class Rates(NamedTuple):
-    """How often something is said that is wrong."""
+    """How often a statement is wrong."""
 
     ahead_before: float
     ahead: float
@@ -66,7 +66,7 @@ def drawn(rng: np.random.Generator, noise: Noise, trials: int, seeds: int) -> Ar
 
 
 def rates(noise: Noise, seeds: int, runs: int, trials: int = 20) -> Rates:
-    """How often one of two equal losses is named, by the rules before seeds counted and now."""
+    """How often one of two equal losses is named, by the old rule (trials only) and the new one (trials and seeds)."""
     rng = np.random.default_rng(0)
     found: list[tuple[bool, bool, bool, bool]] = []
     for _ in range(runs):

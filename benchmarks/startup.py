@@ -1,9 +1,9 @@
-"""How long one waits: for --help, for a large grid's plan, for the first cell, for a launch with nothing to do.
+"""Waiting times: --help, planning a large grid, the first cell, and a launch with nothing to do.
 
     python -W ignore benchmarks/startup.py [--repeats 5] [--quick]
 
-Each measurement is a whole command in a process of its own. Ray is started cold each time; beside each launch a bare
-Ray, with the options that ours has, is started and stopped.
+Each measurement is a whole command in a separate process. Ray is started cold each time. For comparison, plain Ray is
+started and stopped with the same options after each launch.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ ray.shutdown()
 
 
 def launched() -> tuple[float, float, float, float]:
-    """Seconds from the command to the first cell's start, to its end, and to the command's own; and of a relaunch."""
+    """Seconds until the first cell starts, until it ends, and until the command ends; and of a second launch."""
     with TemporaryDirectory() as folder:
         file = Path(folder) / "first.yaml"
         file.write_text(EXPERIMENT, encoding="utf-8")
@@ -51,7 +51,7 @@ def launched() -> tuple[float, float, float, float]:
 
 
 def rows(*, quick: bool = False, repeats: int = 5, tell: Callable[[str], None]) -> list[Row]:
-    """Medians of everything; quickly: once."""
+    """Medians of all measurements; with `quick`, one repeat."""
     repeats = 1 if quick else repeats
     part = "start-up"
     helped = repeated(3 if quick else 2 * repeats, lambda: command([*PROGRAM, "--help"])[0])

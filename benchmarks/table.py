@@ -1,4 +1,4 @@
-"""One table for all benchmarks: rows of repeated measurements, and the machine that they hold for."""
+"""One table for all benchmarks: rows of repeated measurements, and the machine they were made on."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ PACKAGES = ("torch", "torchvision", "ray", "lightning", "timm", "joblib", "hydra
 
 @dataclass(frozen=True)
 class Row:
-    """A figure, measured once or more often.
+    """A figure, measured once or several times.
 
-    `ratio` says how many times better ours is than the thing in this row, whatever is better for its unit;
-    it is the median of the ratios of repeats made beside each other. None where there is nothing to compare.
+    `ratio` says how many times better ours is than this row, in the better direction of the unit: the median of the
+    ratios of repeats that were made side by side. None if there is nothing to compare with.
     """
 
     part: str
@@ -33,24 +33,24 @@ class Row:
 
     @property
     def median(self) -> float:
-        """Of the repeats."""
+        """Median of the repeats."""
         return statistics.median(self.samples)
 
     def as_json(self) -> dict[str, Any]:
-        """For machines: with the repeats themselves."""
+        """As JSON, with all repeats."""
         figures = {"median": self.median, "low": min(self.samples), "high": max(self.samples), "n": len(self.samples)}
         named = {"part": self.part, "name": self.name, "unit": self.unit, "ratio": self.ratio, "note": self.note}
         return {**named, **figures, "samples": list(self.samples)}
 
     def cells(self) -> list[str]:
-        """For people: name, median, spread, repeats, ratio, note."""
+        """The cells of the table: name, median, spread, repeats, ratio, note."""
         spread = f"{short(min(self.samples))} – {short(max(self.samples))}" if len(self.samples) > 1 else ""
         ratio = "" if self.ratio is None else f"{self.ratio:.2f}"
         return [self.name, f"{short(self.median)} {self.unit}", spread, str(len(self.samples)), ratio, self.note]
 
 
 def ratio(ours: Sequence[float], theirs: Sequence[float], *, more_is_better: bool) -> float:
-    """How many times better ours is: the median over repeats that were made beside each other."""
+    """How many times better ours is: the median over repeats that were made side by side."""
     better = zip(ours, theirs, strict=True) if more_is_better else zip(theirs, ours, strict=True)
     return statistics.median(one / other for one, other in better)
 
@@ -58,7 +58,7 @@ def ratio(ours: Sequence[float], theirs: Sequence[float], *, more_is_better: boo
 def against(
     part: str, unit: str, found: Mapping[str, Sequence[float]], *, more_is_better: bool, notes: Mapping[str, str]
 ) -> list[Row]:
-    """A row for each way of doing the same thing; the first is ours."""
+    """One row per way of doing the same thing; the first is ours."""
     ours = next(iter(found.values()))
     return [
         Row(
@@ -74,7 +74,7 @@ def against(
 
 
 def repeated(times: int, measure: Callable[[], float]) -> tuple[float, ...]:
-    """A measurement, so many times."""
+    """Repeat a measurement."""
     return tuple(measure() for _ in range(times))
 
 
@@ -84,7 +84,7 @@ def short(number: float) -> str:
 
 
 def machine() -> str:
-    """What these figures hold for, as a sentence."""
+    """The machine and versions of these measurements, as a sentence."""
     known = provenance.machine()
     code = provenance.code()
     versions = ", ".join(f"{package} {version(package)}" for package in PACKAGES)
@@ -99,7 +99,7 @@ HEADINGS = ["", "median", "spread", "n", "ours is × better", ""]
 
 
 def text(rows: Sequence[Row]) -> str:
-    """The table for a terminal, a block for each part."""
+    """The table for a terminal, one block per part."""
     return "\n\n".join(_block(part, [row for row in rows if row.part == part]) for part in _parts(rows))
 
 
@@ -130,10 +130,10 @@ def _block(part: str, rows: Sequence[Row]) -> str:
 
 
 def arguments(document: str | None) -> argparse.ArgumentParser:
-    """A script's parser, described by the first line of its documentation."""
+    """A script's argument parser, described by the first line of its docstring."""
     return argparse.ArgumentParser(description=(document or "").partition("\n")[0])
 
 
 def progress(line: str) -> None:
-    """Say how far a script is, apart from its table."""
+    """Print a script's progress to another stream than its table."""
     print(line, file=sys.stderr, flush=True)

@@ -1,11 +1,11 @@
-"""What it costs to write cells' runs to MLflow, by the number of processes that write at once.
+"""The cost of writing cells' runs to MLflow, by the number of processes that write at the same time.
 
     python benchmarks/tracking.py [--runs 20] [--epochs 10] [--tracking URI]
 
-Each process writes its runs one after the other, as a worker does with short cells: parameters, epochs of ten
-figures, final metrics. Nothing is trained, so that nothing hides behind training. In seconds a run: what a cell waits
-for the store, from opening its run to the end of it; and what the store takes, the time from the start of the first
-process to the end of the last, divided by the runs.
+Each process writes its runs one after the other, as a worker does with short cells: parameters, ten metrics per epoch,
+final metrics. Nothing is trained, so writing cannot overlap with training. Two figures in seconds per run: the time a
+cell waits for the store, from opening its run to its end; and the time of the store, from the start of the first
+process to the end of the last, divided by the number of runs.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ FIGURES = 10
 
 @dataclass(frozen=True)
 class Written:
-    """One run: seconds it took, seconds of CPU, and whether the store had all of it in time."""
+    """One run: wall seconds, CPU seconds, and whether the store had everything in time."""
 
     waiting: float
     cpu: float
@@ -39,7 +39,7 @@ class Written:
 
 
 def a_cell(seed: int, epochs: int) -> Cell:
-    """A cell to tell of."""
+    """A cell to write about."""
     fields = {"loss": "bce_unified", "backbone": "resnet8", "dataset": "digits", "seed": seed}
     recipe = Recipe.model_validate({**fields, "training": Training(epochs=epochs)})
     return Cell(identity(recipe), "unified", "resnet8", "digits", seed, recipe, Resources())
@@ -67,7 +67,7 @@ def work(
 
 
 def measure(tracking: Tracking, processes: int, runs: int, epochs: int, first_seed: int) -> tuple[list[Written], float]:
-    """Every run, and the seconds of the whole."""
+    """All runs, and the total seconds."""
     context = multiprocessing.get_context("spawn")
     together = context.Barrier(processes + 1)
     told = context.Queue()
@@ -78,7 +78,7 @@ def measure(tracking: Tracking, processes: int, runs: int, epochs: int, first_se
     ]
     for worker in workers:
         worker.start()
-    together.wait(timeout=300)  # a process that died at its start would be waited for
+    together.wait(timeout=300)  # a timeout, because a process that died at its start never arrives
     started = time.perf_counter()
     written = [run for _ in workers for run in told.get()]
     whole = time.perf_counter() - started
@@ -88,7 +88,7 @@ def measure(tracking: Tracking, processes: int, runs: int, epochs: int, first_se
 
 
 def described(processes: int, written: Iterable[Written], whole: float) -> list[Row]:
-    """What so many processes that write at once wait for, and what the store takes a run."""
+    """The time that cells wait with this many concurrent processes, and the store's time per run."""
     runs = list(written)
     cpu = statistics.fmean(run.cpu for run in runs)
     late = sum(not run.in_time for run in runs)
@@ -103,7 +103,7 @@ def described(processes: int, written: Iterable[Written], whole: float) -> list[
 def rows(
     *, quick: bool = False, runs: int = 20, epochs: int = 10, uri: str | None = None, tell: Callable[[str], None]
 ) -> list[Row]:
-    """One, two and eight processes; quickly: one. A store of one's own, or a fresh SQLite file."""
+    """One, two and eight processes; with `quick`, one. Uses the given store, or a fresh SQLite file."""
     found = list[Row]()
     with TemporaryDirectory() as folder:
         store = uri or f"sqlite:///{Path(folder) / 'mlflow.db'}"

@@ -1,10 +1,10 @@
-"""One cell side by side: images a second, time from start to end, and accuracy, of our loop and of those people write.
+"""One cell side by side: images per second, total time and accuracy of our loop and of common ones.
 
     python -W ignore benchmarks/training.py [--quick] [--repeats 3] [--images 2560] [--threads 1 2]
 
-Each measurement is a process of its own, and the repeats of all ways are interleaved, so that whatever else the machine
-does falls on all of them. With one thread a process has one core, for its loading workers, too. The speed is that of
-the epochs after the first one of a long cell, for which compiling pays; whole short cells show what a start costs.
+Each measurement is a separate process, and the repeats of all ways are interleaved, so that other load on the machine
+affects all of them. With one thread, a process has one core, shared with its loading workers. The speed is that of a
+long cell after its first epoch, for which compiling pays; whole short cells show the cost of the start.
 """
 
 from __future__ import annotations
@@ -28,33 +28,33 @@ from benchmarks.table import Row, against, arguments, progress, text
 CORES = os.cpu_count() or 1
 AUGMENTED = ("ours", "plain loop", "torchvision's reference")
 LONG = Case(images=60_000, epochs=20)
-"""A whole cell on Fashion-MNIST, which is extrapolated."""
+"""A whole cell on Fashion-MNIST, whose time is extrapolated."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """One training."""
+    """One training run."""
 
     importing: float
-    """Seconds from the start of the process until all is imported …"""
+    """Seconds from the start of the process until everything is imported …"""
     reading: float
-    """… until the images are there …"""
+    """… until the images are loaded …"""
     first: float
-    """… until the first epoch is over, whatever is built and compiled included."""
+    """… until the end of the first epoch, including building and compiling."""
     seconds: float
-    """Of everything."""
+    """Total seconds."""
     speed: float
-    """Images a second after the first epoch."""
+    """Images per second after the first epoch."""
     accuracy: float
-    """The share of test images that are right."""
+    """Test accuracy."""
 
     def whole(self, case: Case) -> float:
-        """Seconds that another case would take from start to end, evaluation aside."""
+        """Seconds that another case would take from start to end, without evaluation."""
         return self.importing + self.reading + self.first + case.images * (case.epochs - 1) / self.speed
 
 
 def train(name: str, case: Case, born: float | None = None) -> Measured:
-    """Train in this process, which came to life at `born`."""
+    """Train in this process, which was started at `born`."""
     born = time.time() if born is None else born
     for module in PEERS[name].modules:
         import_module(module)
@@ -69,10 +69,10 @@ def train(name: str, case: Case, born: float | None = None) -> Measured:
 
 
 def measured(name: str, case: Case, threads: int, cache: str) -> Measured:
-    """Train in a process of its own."""
+    """Train in a separate process."""
     task = json.dumps([name, asdict(case), threads, time.time()])
-    # A compiler's cache of its own: nobody profits from what another one compiled, or from an earlier benchmark. No
-    # spaces: the compiler's command line is split at them.
+    # A fresh compiler cache, so that no run profits from another one or from an earlier benchmark. Its path has no
+    # spaces, because the compiler's command line is split at them.
     kept = f"{cache}/{list(PEERS).index(name)}-{threads}"
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "TORCHINDUCTOR_CACHE_DIR": kept}
     command = [sys.executable, "-W", "ignore", __file__, "--task", task]
@@ -83,14 +83,14 @@ def measured(name: str, case: Case, threads: int, cache: str) -> Measured:
 
 
 def perform(task: str) -> None:
-    """Do what `measured` asks for."""
+    """The child process of `measured`."""
     name, case, threads, born = json.loads(task)
     confine(threads)
     print(json.dumps(asdict(train(name, Case(**case), born))))
 
 
 def confine(threads: int) -> None:
-    """Compute with so many threads; where that is one, on one core."""
+    """Use this many threads; one thread is also pinned to one core."""
     if threads == 1:
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     import torch
@@ -101,7 +101,7 @@ def confine(threads: int) -> None:
 def interleaved(
     names: Iterable[str], case: Case, threads: int, repeats: int, *, cache: str, tell: Callable[[str], None]
 ) -> dict[str, list[Measured]]:
-    """The repeats of each way, in turn; each repeat with a seed of its own."""
+    """The repeats of each way, interleaved; each repeat has another seed."""
     found: defaultdict[str, list[Measured]] = defaultdict(list)
     for seed in range(repeats):
         for name in names:
@@ -112,7 +112,7 @@ def interleaved(
 
 
 def peak(threads: int) -> float:
-    """FLOP/s of this machine's own product of large float32 matrices."""
+    """FLOP/s of this machine for large float32 matrix products."""
     code = (
         "import time, torch; from benchmarks.training import confine; confine(%d)\n"
         "a, b = torch.randn(2, 2048, 2048); a @ b; best = 9e9\n"
@@ -124,7 +124,7 @@ def peak(threads: int) -> float:
 
 
 def flops(case: Case) -> float:
-    """Of one image's forward and backward pass, products and sums counted apart, convolutions and products alone."""
+    """FLOPs of one image's forward and backward pass: multiplications and additions of convolutions and products."""
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -136,8 +136,8 @@ def flops(case: Case) -> float:
 
 
 def speeds(case: Case, threads: int, repeats: int, *, cache: str, tell: Callable[[str], None]) -> list[Row]:
-    """Images a second of all ways, and what share of the machine's peak ours reaches."""
-    # On one core a loading worker would only stand in the way.
+    """Images per second of all ways, and the share of the machine's peak that ours reaches."""
+    # On one core, a loading worker would only compete with training.
     names = [name for name in PEERS if threads > 1 or "workers" not in name]
     found = interleaved(names, case, threads, repeats, cache=cache, tell=tell)
     part = f"training, {threads} thread{'s' * (threads > 1)}"
@@ -168,7 +168,7 @@ def speeds(case: Case, threads: int, repeats: int, *, cache: str, tell: Callable
 
 
 def best(part: str, rows: Sequence[Row], among: Iterable[str], name: str) -> Row:
-    """The row of the strongest peer, under a name of its own."""
+    """The row of the fastest peer, under another name."""
     chosen = max((row for row in rows if row.name in set(among)), key=lambda row: row.median)
     return Row(part, name, chosen.samples, chosen.unit, chosen.ratio, chosen.name)
 
@@ -187,7 +187,7 @@ def whole_cells(
         Row(part, f"{name}: accuracy", tuple(shares), "%", note=f"{sum(shares) / repeats - middle:+.1f} to ours")
         for name, shares in right.items()
     ]
-    # Seeds and test images alone make about so much: three standard errors of the difference of two shares.
+    # Noise from seeds and test images: three standard errors of the difference of two accuracies.
     noise = 300 * math.sqrt(2 * 0.25 / min(case.tested, 797) / repeats)
     assert all(abs(sum(shares) / repeats - middle) < noise for shares in right.values()), right
     return rows
@@ -196,7 +196,7 @@ def whole_cells(
 def rows(
     *, quick: bool = False, repeats: int | None = None, images: int = 2560, tell: Callable[[str], None]
 ) -> list[Row]:
-    """Everything; quickly: two ways, few images."""
+    """Everything; with `quick`, two ways and few images."""
     times = repeats or (1 if quick else 3)
     found = list[Row]()
     usual = ["ours", "plain loop"] if quick else ["ours", *USUAL]
@@ -221,7 +221,7 @@ def rows(
 
 
 def on_a_gpu(images: int, repeats: int, tell: Callable[[str], None]) -> list[Row]:
-    """The same on a GPU, where there is one."""
+    """The same on a GPU, if there is one."""
     import torch
 
     if not torch.cuda.is_available():

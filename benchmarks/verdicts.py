@@ -1,10 +1,10 @@
-"""How often a verdict is wrong where there is nothing to find, by the rules before and by those now.
+"""How often a verdict is wrong if there is no true difference, by the old rules and the current ones.
 
     python -m benchmarks.verdicts [--runs 2000] [--out verdicts.json]
 
-Each scenario draws experiments of which the truth is known, and counts those with any wrong verdict. The results are
-kept in a file as they come, so that a run which was interrupted goes on, and the table between two comments in
-docs/statistics.md is written from it. Everything is seeded.
+Each scenario simulates experiments with a known truth and counts those with any wrong verdict. Results are stored in a
+file as they come, so that an interrupted run can continue, and the table between two comments in docs/statistics.md is
+written from this file. Everything is seeded.
 """
 
 from __future__ import annotations
@@ -50,29 +50,29 @@ class Wrong(NamedTuple):
     before: bool
     now: bool
     doubted: bool = False
-    """Whether it is wrong now, and the output says that a sign test disagrees."""
+    """Whether a verdict is wrong by the current rules and the output warns that a sign test disagrees."""
 
 
 class Scenario(NamedTuple):
-    """A kind of experiment of which the truth is known."""
+    """A kind of experiment with a known truth."""
 
     name: str
     draw: Callable[[Rng], Wrong]
     may_exceed: bool = False
-    """Skew and rare collapse alone may."""
+    """Whether the error rate may exceed its bound; only for skew and rare collapse."""
     share: float = 1.0
-    """Of the runs, where one takes long."""
+    """Fraction of the runs to simulate, below 1 if one takes long."""
 
 
 # The rules before
 
 
 def verdict_before(values: Array, direction: Direction, margin: float) -> tuple[Verdict, float]:
-    """Student's t from two pairs on without a floor, where equal differences were certain."""
+    """Student's t from two pairs on, without a lower limit on the spread: equal differences gave width 0."""
     n = len(values)
     mean = float(values.mean())
     half = float(stdtrit(n - 1, 0.975) * values.std(ddof=1) / math.sqrt(n))
-    if half < 1e-15:  # noqa: PLR2004 - equal but for rounding
+    if half < 1e-15:  # noqa: PLR2004 - equal up to rounding
         half = 0.0
     low, high = (mean - half, mean + half) if direction != "lower" else (-mean - half, -mean + half)
     distance = min(abs(mean - margin), abs(mean + margin))
@@ -90,7 +90,7 @@ def verdict_before(values: Array, direction: Direction, margin: float) -> tuple[
 def family(
     differences: Array, margin: float, samples: int, wrong: set[Verdict], direction: Direction = "higher"
 ) -> Wrong:
-    """Differences (questions, seeds) of accuracies on `samples` test samples, 0 where there are no steps."""
+    """Differences (questions, seeds) of accuracies on `samples` test samples; 0 means a continuous measure."""
     old = [verdict_before(line, direction, margin) for line in differences]
     scale = Scale(0.0, 1.0, 1 / samples if samples else 0.0)
     new = [
@@ -108,12 +108,12 @@ def family(
 
 
 def on_samples(values: Array, samples: int) -> Array:
-    """Rounded to whole test samples."""
+    """Round to whole test samples."""
     return np.round(values * samples) / samples
 
 
 def discrete(questions: int, n: int, samples: int, spread: float, margin: float = 0.0) -> Callable[[Rng], Wrong]:
-    """Accuracies that differ by the margin on average, so that any verdict but *undecided* is wrong."""
+    """Accuracies whose mean difference is the margin, so that any verdict except *undecided* is wrong."""
     wrong: set[Verdict] = {"supported", "refuted", "equivalent"} if not margin else {"supported", "equivalent"}
 
     def draw(rng: Rng) -> Wrong:
@@ -124,7 +124,7 @@ def discrete(questions: int, n: int, samples: int, spread: float, margin: float 
 
 
 def gaussian(questions: int, n: int, correlation: float = 0.0) -> Callable[[Rng], Wrong]:
-    """A measure without steps; questions may share their seeds' noise."""
+    """A continuous measure; questions may share their seeds' noise."""
 
     def draw(rng: Rng) -> Wrong:
         shared = rng.normal(size=(1, n))
@@ -137,17 +137,17 @@ def gaussian(questions: int, n: int, correlation: float = 0.0) -> Callable[[Rng]
 
 
 def skewed(n: int, draw_values: Callable[[Rng, int], Array]) -> Callable[[Rng], Wrong]:
-    """One question about differences that are not normal, with a mean of 0."""
+    """One question about non-normal differences with mean 0."""
     return lambda rng: family(draw_values(rng, n)[None], 0.0, 0, {"supported", "refuted"})
 
 
 def exponential(rng: Rng, n: int) -> Array:
-    """Skewed to the right, with a mean of 0."""
+    """Skewed to the right, with mean 0."""
     return rng.exponential(size=n) - 1
 
 
 def collapsing(rng: Rng, n: int) -> Array:
-    """One seed in ten collapses by 40 points; the others are as much better as that the mean is 0."""
+    """One seed in ten collapses by 40 points; the others are better by so much that the mean is 0."""
     return 0.04 - 0.4 * (rng.random(n) < 0.1) + rng.normal(0, 0.005, n)  # noqa: PLR2004 - one in ten
 
 
@@ -155,7 +155,7 @@ def collapsing(rng: Rng, n: int) -> Array:
 
 
 def settings_that_finish(rng: Rng) -> Wrong:
-    """12 settings finish one after the other, and somebody looks each time."""
+    """12 settings finish one after the other, with a look after each."""
     lines = rng.normal(size=(QUESTIONS, 5))
     before = now = False
     p = np.array([verdict_before(line, "higher", 0.0)[1] for line in lines])
@@ -167,7 +167,7 @@ def settings_that_finish(rng: Rng) -> Wrong:
 
 
 def seeds_that_come(samples: int, spread: float) -> Callable[[Rng], Wrong]:
-    """`until: decided` from 5 to 12 seeds: the sequence as it was had no floor at its last look."""
+    """`until: decided` from 5 to 12 seeds; the old rule had no lower limit on the spread at its last look."""
 
     def draw(rng: Rng) -> Wrong:
         before = now = False
@@ -187,7 +187,7 @@ def seeds_that_come(samples: int, spread: float) -> Callable[[Rng], Wrong]:
 
 
 def diverging(rng: Rng) -> Wrong:
-    """The challenger diverges in four seeds of ten, and is a point better elsewhere: *higher* is wrong."""
+    """The challenger diverges in four seeds of ten and is a point better in the others: *higher* is wrong."""
     baseline = 0.9 + rng.normal(0, 0.002, 5)
     challenger = baseline + 0.01 + rng.normal(0, 0.002, 5)
     kept = rng.random(5) >= 0.4  # noqa: PLR2004
@@ -196,7 +196,7 @@ def diverging(rng: Rng) -> Wrong:
     scale = Scale(0.0, 1.0, 1 / 1000)
     values = [value if is_kept else None for value, is_kept in zip(challenger.tolist(), kept, strict=True)]
     found = judge(Pairs(values, baseline.tolist(), scale, scale), "higher", 0.0)
-    # with no seed lost the data cannot say it
+    # if no seed is lost, the data cannot show it
     return Wrong(before and not kept.all(), found.verdict == "supported" and not kept.all())
 
 
@@ -204,10 +204,10 @@ def diverging(rng: Rng) -> Wrong:
 
 
 def nested(datasets: int, backbones: int) -> Callable[[Rng], Wrong]:
-    """Backbones on one data set share most of their differences; no effect over data sets.
+    """Backbones on one data set share most of their differences; there is no effect over data sets.
 
-    Before, every setting was a unit of its own. Now fewer than five data sets speak of these settings as given, and
-    the interval is wrong if it misses their mean; more speak of others like them.
+    By the old rules, every setting was a separate unit. Now a verdict from fewer than five data sets is about exactly
+    these settings, and its interval is wrong if it misses their mean; from more, it is about the population.
     """
 
     def draw(rng: Rng) -> Wrong:
@@ -228,7 +228,7 @@ def nested(datasets: int, backbones: int) -> Callable[[Rng], Wrong]:
 
 
 def ranked(settings: int, losses: int) -> Callable[[Rng], Wrong]:
-    """Whether losses differ at all by their ranks: the F of Iman & Davenport, and the count of all orders."""
+    """Whether the ranks of losses differ at all: the F of Iman & Davenport, and the exact test over all orders."""
     by_chance = chance(np.tile(np.arange(losses, dtype=float), (settings, 1)), np.random.default_rng(0))
 
     def draw(rng: Rng) -> Wrong:
@@ -270,7 +270,7 @@ HERE = Environment.of({})
 
 
 def shifted(shifts: list[tuple[str, str, float]], noise: float = 0.003) -> Callable[[Rng], Wrong]:
-    """Anchors (loss, backbone, shift), with a margin of 0.01: it is wrong to let them pass."""
+    """Anchors (loss, backbone, shift), with a margin of 0.01: accepting them is wrong."""
 
     def draw(rng: Rng) -> Wrong:
         found = [shift + rng.normal(0, noise) for _, _, shift in shifts]
@@ -342,7 +342,7 @@ def _of_anchors() -> Iterator[Scenario]:
 
 
 class Rate(NamedTuple):
-    """Shares of experiments with a wrong verdict."""
+    """Fractions of experiments with a wrong verdict."""
 
     before: float
     now: float
@@ -351,12 +351,12 @@ class Rate(NamedTuple):
 
     @property
     def bound(self) -> float:
-        """5 % and three standard errors of the simulation."""
+        """5 % plus three standard errors of the simulation."""
         return ALPHA + 3 * math.sqrt(ALPHA * (1 - ALPHA) / self.runs)
 
 
 def measure(scenario: Scenario, runs: int) -> Rate:
-    """Simulate a scenario, always with the same draws."""
+    """Simulate a scenario, always with the same random draws."""
     runs = max(1, round(scenario.share * runs))
     rng = np.random.default_rng(zlib.crc32(scenario.name.encode()))
     found = np.array([scenario.draw(rng) for _ in range(runs)], float).mean(axis=0)
@@ -365,7 +365,7 @@ def measure(scenario: Scenario, runs: int) -> Rate:
 
 
 def table(found: dict[str, Rate]) -> str:
-    """Markdown; what exceeds its bound is in bold."""
+    """Markdown table; rates above their bound are in bold."""
     lines = ["| scenario | before | now | runs |", "|---|---:|---:|---:|"]
     for scenario in scenarios():
         rate = found.get(scenario.name)
@@ -380,7 +380,7 @@ def table(found: dict[str, Rate]) -> str:
 
 
 def main() -> None:
-    """Simulate what is not in the file yet, and write the table."""
+    """Simulate the scenarios that are not in the file yet, and write the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=RUNS)
     parser.add_argument("--out", type=Path, default=Path("verdicts.json"))
