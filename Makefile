@@ -2,14 +2,20 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
+TESTS := test
 
-.PHONY: demo test docs chaos bench results mutants check clean
+.PHONY: demo test test-all docs chaos bench results mutants check clean
 
 demo: .venv/installed  ## a real benchmark on this machine, in a few minutes
 	$(BIN)/python -m orchestrator launch experiments/quickstart.yaml
 
-test: .venv/installed  ## the tests, a process per core
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --no-loadscope-reorder
+
+test: .venv/installed  ## the tests that a person waits for, a process per core
+	$(PYTEST)
+
+test-all: .venv/installed  ## every test, also those that take long or break things
+	$(PYTEST) -m ''
 
 docs: .venv/installed  ## the documentation as a site in build/site; a warning is an error
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
@@ -27,15 +33,19 @@ mutants: .venv/installed  ## how many faults put into the code on purpose the te
 	$(BIN)/python -m pip install --quiet --quiet --constraint requirements.lock --editable '.[mutants]'
 	OMP_NUM_THREADS=1 $(BIN)/mutmut run --max-children 2
 
-check: .venv/installed  ## format, lint, import contracts, dependencies, types, spelling, documentation, tests
+check: .venv/installed  ## format, lint, import contracts, dependencies, types, spelling, documentation, tests (TESTS=test-all: all)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports
 	$(BIN)/deptry orchestrator trainers
 	$(BIN)/codespell
 	$(BIN)/basedpyright
+<<<<<<< HEAD
 	$(MAKE) docs
 	$(MAKE) test
+=======
+	$(MAKE) $(TESTS)
+>>>>>>> 1ea0bf5 (Tests share servers and a warm process; make test-all has everything; a run names the parts it did not test)
 
 # The stamp is newer than what it depends on, so an unchanged checkout installs nothing.
 .venv/installed: pyproject.toml requirements.lock

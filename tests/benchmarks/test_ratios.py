@@ -108,6 +108,7 @@ def test_planning_four_times_the_cells_costs_less_than_six_times_as_much() -> No
     assert times_cheaper(lambda: plan(small), lambda: plan(large), repeats=5) < 6
 
 
+@pytest.mark.slow
 def test_a_trivial_cell_costs_a_small_part_of_what_tune_by_its_defaults_takes() -> None:
     code = "from benchmarks.launch import ours, plain_tune; print(ours(40)[1], plain_tune(2, reuse=False))"
     told = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True)

@@ -23,6 +23,8 @@ import psutil
 import pyarrow.parquet as pq
 import pytest
 
+import services
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -111,6 +113,7 @@ class Scene:
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / "chaos.yaml").write_text(EXPERIMENT)
         (self.folder / "misfits.py").write_text(MISFITS)
+        services.put_store(self.workspace)
 
     @property
     def workspace(self) -> Path:

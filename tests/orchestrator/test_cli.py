@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import signal
@@ -13,7 +12,7 @@ import sys
 import threading
 import time
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +22,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+import program
+import services
 from orchestrator.records.tracking import Tracking
 
 if TYPE_CHECKING:
@@ -60,31 +61,21 @@ class Moody(Softmax):
         return super().per_sample(logits, labels)
 """
 
-HERS = ("ORCHESTRATOR_", "MLFLOW_", "RAY_", "TUNE_", "COLUMNS")
-"""Settings of whoever runs the tests, which must not reach them."""
-
 
 @dataclass
 class Desk:
     """A folder to work in, and the program."""
 
     folder: Path
-    environment: dict[str, str] = field(default_factory=dict)
 
     def start(self, *arguments: object, **options: Any) -> subprocess.Popen[str]:
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(HERS)}
-        return subprocess.Popen(
-            [sys.executable, "-m", "orchestrator", *map(str, arguments)],
-            cwd=self.folder, env={**kept, **self.environment}, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options,
-        )  # fmt: skip
+        return program.start(*arguments, folder=self.folder, **options)
 
     def run(self, *arguments: object, expect: int = 0, **environment: str) -> Run:
         began = time.monotonic()
-        desk = Desk(self.folder, {**self.environment, **environment})
-        with desk.start(*arguments) as process:
-            out, err = process.communicate(timeout=120)
-        assert process.returncode == expect, f"{arguments} ended with {process.returncode}:\n{out}\n{err}"
+        done = program.run(*arguments, folder=self.folder, **environment)
+        out, err = done.stdout, done.stderr
+        assert done.returncode == expect, f"{arguments} ended with {done.returncode}:\n{out}\n{err}"
         if "--debug" not in arguments:
             assert "Traceback" not in out + err
         return Run(out, err, time.monotonic() - began)
@@ -123,23 +114,13 @@ class Run:
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty MLflow store, whose tables take seconds to create."""
-    path = tmp_path_factory.mktemp("store") / "mlflow.db"
-    Tracking(f"sqlite:///{path}", "another", path.parent.as_uri()).prepare()
-    return path
-
-
-@pytest.fixture(scope="module")
-def set_up(tmp_path_factory: pytest.TempPathFactory, store: Path) -> Callable[[str], Desk]:
+def set_up(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Desk]:
     """A folder with an experiment file and a workspace that has an MLflow store."""
 
     def set_up(name: str) -> Desk:
         folder = tmp_path_factory.mktemp(name)
         (folder / "grid.yaml").write_text(GRID)
-        (folder / "runs").mkdir()
-        with closing(sqlite3.connect(store)) as source, closing(sqlite3.connect(folder / "runs/mlflow.db")) as target:
-            source.backup(target)
+        services.put_store(folder / "runs")
         return Desk(folder)
 
     return set_up

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+import services
 from orchestrator import processor
 
 LOSS = '''\
@@ -104,6 +105,7 @@ def launched(tmp_path_factory: pytest.TempPathFactory) -> Desk:
     desk = Desk(tmp_path_factory.mktemp("desk"))
     (desk.folder / "my_losses.py").write_text(LOSS)
     (desk.folder / "grid.yaml").write_text(GRID)
+    services.put_store(desk.folder / "runs")
     (said,) = desk.run(f"{LAUNCH} grid.yaml")
     assert "9 of 9 cells" in said or "Results:" in said
     return desk

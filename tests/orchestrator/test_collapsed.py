@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 
+import program
+import services
 from orchestrator.records.tracking import Tracking
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")
@@ -44,9 +43,6 @@ class Blind(Loss):
         return softplus(-logits[:, 3]) + softplus(logits).sum(1) - softplus(logits[:, 3])
 """
 
-HERS = ("ORCHESTRATOR_", "MLFLOW_", "RAY_", "TUNE_", "COLUMNS")
-"""Settings of whoever runs the tests, which must not reach them."""
-
 
 class Desk:
     """A folder with the experiment, and the program."""
@@ -55,13 +51,10 @@ class Desk:
         self.folder = folder
         (folder / "grid.yaml").write_text(GRID)
         (folder / "blind.py").write_text(BLIND)
+        services.put_store(folder / "runs")
 
     def run(self, *arguments: str) -> str:
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(HERS)}
-        done = subprocess.run(
-            [sys.executable, "-m", "orchestrator", *arguments],
-            cwd=self.folder, env=kept, capture_output=True, text=True, check=False, timeout=240,
-        )  # fmt: skip
+        done = program.run(*arguments, folder=self.folder)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout + done.stderr
 

@@ -6,8 +6,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+import program
+import services
 from orchestrator import wiring
 from orchestrator.experiment import load
 from orchestrator.workspace import Workspace
@@ -34,20 +34,13 @@ claims:
   - {id: better, metric: uniform_accuracy, challenger: bce_unified, baseline: softmax, direction: higher}
 """
 
-HERS = ("ORCHESTRATOR_", "MLFLOW_", "RAY_", "TUNE_", "COLUMNS")
-"""Settings of whoever runs the tests, which must not reach them."""
-
 
 @dataclass
 class Desk:
     folder: Path
 
     def run(self, *arguments: str, expect: int = 0, **environment: str) -> str:
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(HERS)}
-        command = [sys.executable, "-m", "orchestrator", *arguments]
-        done = subprocess.run(
-            command, cwd=self.folder, env=kept | environment, capture_output=True, text=True, timeout=240, check=False
-        )
+        done = program.run(*arguments, folder=self.folder, **environment)
         assert done.returncode == expect, done.stdout + done.stderr
         assert "Traceback" not in done.stdout + done.stderr
         return done.stdout + done.stderr
@@ -83,6 +76,7 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Desk:
     desk = Desk(tmp_path_factory.mktemp("lot"))
     (desk.folder / "asked.yaml").write_text(FOLDER)
     write_parts(desk.folder / "data" / "parts")
+    services.put_store(desk.folder / "runs")
     desk.launch()
     return desk
 
@@ -362,6 +356,7 @@ def test_one_flipped_label_in_a_parquet_file_is_named(tmp_path: Path) -> None:
             {"image": [file.read_bytes() for file in files], "label": [int("ok" in str(f)) for f in files]}
         )
         table.to_parquet(rows / f"{split}.parquet")
+    services.put_store(tmp_path / "runs")
     desk.launch("--seeds", "1")
     table.loc[3, "label"] = 1 - table.loc[3, "label"]
     table.to_parquet(rows / "test.parquet")

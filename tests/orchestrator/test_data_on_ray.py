@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
+import program
+
 PLUGIN = '''
 from pathlib import Path
 
@@ -83,19 +85,9 @@ recipe: {epochs: 1, batch_size: 16, learning_rate: 0.1}
 baseline: softmax
 """
 
-HERS = ("ORCHESTRATOR_", "MLFLOW_", "RAY_", "TUNE_", "COLUMNS")
-"""Settings of whoever runs the tests, which must not reach them."""
-
-
-def clean(**more: str) -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if not name.startswith(HERS)} | more
-
 
 def run(folder: Path, *arguments: str, expect: int = 0, **environment: str) -> str:
-    command = [sys.executable, "-m", "orchestrator", *arguments]
-    done = subprocess.run(
-        command, cwd=folder, env=clean(**environment), capture_output=True, text=True, timeout=280, check=False
-    )
+    done = program.run(*arguments, folder=folder, **environment)
     assert done.returncode == expect, done.stdout + done.stderr
     return done.stdout if "--json" in arguments else done.stdout + done.stderr
 
@@ -116,6 +108,7 @@ def theirs(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_arrays_are_hashed_by_a_task_on_a_worker_and_never_by_plan(theirs: Path) -> None:
     assert ids(theirs, DRIVER="1") == [None]
     run(theirs, "launch", "asked.yaml", "--max-concurrent", "1")
@@ -138,6 +131,7 @@ def test_a_digest_of_its_own_is_asked_by_plan(theirs: Path) -> None:
     assert before != after
 
 
+@pytest.mark.slow
 def test_a_worker_that_meets_other_data_than_planned_trains_nothing(theirs: Path) -> None:
     (theirs / "asked.yaml").write_text(ASKED % "moving")
     told = run(theirs, "launch", "asked.yaml", "--max-concurrent", "1", expect=1)
@@ -160,7 +154,7 @@ def cluster(tmp_path: Path) -> Iterator[tuple[str, Path]]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     ray = str(Path(sys.executable).with_name("ray"))
-    environment = clean(HOME=str(home), RAY_USAGE_STATS_ENABLED="0")
+    environment = program.variables(HOME=str(home), RAY_USAGE_STATS_ENABLED="0")
     start = [ray, "start", "--head", f"--port={port}", "--num-cpus=1", "--include-dashboard=false", "--block"]
     process = subprocess.Popen(
         start, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import sqlite3
 import subprocess
-import sys
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import program
 from orchestrator.diagnosis import machine, services
 from orchestrator.diagnosis.examination import examine
 from orchestrator.diagnosis.finding import Finding
@@ -46,14 +45,9 @@ baseline: softmax
 
 NOWHERE = "127.0.0.1:9"
 
-HERS = ("ORCHESTRATOR_", "MLFLOW_", "RAY_", "TUNE_", "COLUMNS")
-"""Settings of whoever runs the tests, which must not reach them."""
 
-
-def program(folder: Path, *arguments: str, expect: int = 0) -> subprocess.CompletedProcess[str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(HERS)}
-    command = [sys.executable, "-m", "orchestrator", *arguments]
-    done = subprocess.run(command, cwd=folder, env=kept, capture_output=True, text=True, timeout=120, check=False)
+def finished(folder: Path, *arguments: str, expect: int = 0) -> subprocess.CompletedProcess[str]:
+    done = program.run(*arguments, folder=folder)
     assert done.returncode == expect, done.stdout + done.stderr
     return done
 
@@ -116,7 +110,7 @@ class Desk:
 def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("launched")
     (folder / "grid.yaml").write_text(GRID)
-    program(folder, "launch", "grid.yaml", "--executor", "inline")
+    finished(folder, "launch", "grid.yaml", "--executor", "inline")
     return folder
 
 
@@ -315,7 +309,7 @@ def test_a_cell_with_two_runs_is_noticed(launched: Desk) -> None:
 
 def test_a_cell_another_experiment_ran_lacks_no_run(launched: Desk) -> None:
     (launched.folder / "grid.yaml").write_text(GRID.replace("name: grid", "name: twin"))
-    program(launched.folder, "launch", "grid.yaml")
+    finished(launched.folder, "launch", "grid.yaml")
     assert launched.trouble() == []
 
 
@@ -506,11 +500,11 @@ def test_the_verb_exits_with_1_where_there_is_a_problem_and_prints_text_as_it_is
     odd = launched.folder / "a[bold]b"
     launched.place.root.rename(odd)
     before = set(launched.folder.rglob("*"))
-    said = program(launched.folder, "doctor", "grid.yaml", "--workspace", odd.name)
+    said = finished(launched.folder, "doctor", "grid.yaml", "--workspace", odd.name)
     assert "a[bold]b" in said.stdout
     assert set(launched.folder.rglob("*")) == before
     next(Workspace(odd).evaluations.rglob("*.parquet")).unlink()
-    said = program(launched.folder, "doctor", "grid.yaml", "--workspace", odd.name, "--json", expect=1)
+    said = finished(launched.folder, "doctor", "grid.yaml", "--workspace", odd.name, "--json", expect=1)
     assert said.stderr == ""
     findings = json.loads(said.stdout)
     assert {tuple(finding) for finding in findings} == {("subject", "state", "found", "remedy")}

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import duckdb
 import pandas as pd
@@ -18,6 +16,8 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 
+import program
+import services
 from orchestrator import wiring
 from orchestrator.experiment import load
 from orchestrator.outcome import RESULTS
@@ -41,9 +41,6 @@ claims:
   - {id: P1, metric: uniform_accuracy, challenger: bce_unified, baseline: softmax, direction: higher, margin: 0.005}
 """
 
-HERS = ("ORCHESTRATOR_", "MLFLOW_", "RAY_", "TUNE_", "COLUMNS")
-"""Settings of whoever runs the tests, which must not reach them."""
-
 
 class Bench:
     """A folder with the experiment, and the program."""
@@ -54,17 +51,13 @@ class Bench:
         self.file.write_text(TUNED)
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(HERS)}
-        command = [sys.executable, "-m", "orchestrator", *arguments]
-        pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        return subprocess.Popen(command, cwd=self.folder, env=kept, text=True, **pipes)
+        return program.start(*arguments, folder=self.folder)
 
     def run(self, *arguments: str, expect: int = 0) -> str:
-        process = self.start(*arguments)
-        out, err = process.communicate(timeout=240)
-        assert process.returncode == expect, out + err
-        assert "Traceback" not in out + err
-        return out
+        done = program.run(*arguments, folder=self.folder)
+        assert done.returncode == expect, done.stdout + done.stderr
+        assert "Traceback" not in done.stdout + done.stderr
+        return done.stdout
 
     def launch(self, *options: str) -> str:
         return self.run("launch", self.file.name, "--executor", "inline", *options)
@@ -85,6 +78,7 @@ class Bench:
 def tuned(tmp_path_factory: pytest.TempPathFactory) -> Bench:
     """An experiment that was tuned and launched."""
     bench = Bench(tmp_path_factory.mktemp("tuned"))
+    services.put_store(bench.folder / "runs")
     bench.launch()
     return bench
 
@@ -134,6 +128,7 @@ def test_a_trial_that_fails_keeps_the_final_cells_waiting_until_it_is_retried(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench = Bench(tmp_path)
+    services.put_store(tmp_path / "runs")
     (tmp_path / "moods.py").write_text(MOODY)
     bench.file.write_text(f"plugins: [moods]\n{TUNED.replace('losses: [softmax,', 'losses: [softmax, moody,')}")
     launch = ("launch", "tuned.yaml", "--executor", "inline")
@@ -227,6 +222,7 @@ def test_the_winners_are_those_of_their_files_scores(tuned: Bench) -> None:
 
 def test_killed_while_tuning_and_launched_again_the_same_recipes_win(tuned: Bench, tmp_path: Path) -> None:
     bench = Bench(tmp_path)
+    services.put_store(tmp_path / "runs")
     process = bench.start("launch", "tuned.yaml", "--executor", "inline")
     deadline = time.monotonic() + 120
     while len(bench.files) < 2 and time.monotonic() < deadline:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,8 @@ from typing import Any
 import pytest
 from pydantic import Field
 
+import program
+import services
 from orchestrator import wiring
 from orchestrator.claims import Claim
 from orchestrator.experiment import Experiment, load
@@ -175,25 +175,18 @@ def test_a_measure_of_ones_own_is_stated_with_its_code(tmp_path: Path, monkeypat
     assert when(load(file).claims[2], now(), [first]).word == "after"
 
 
-HERS = ("ORCHESTRATOR_", "MLFLOW_", "RAY_", "TUNE_", "COLUMNS")
-"""Settings of whoever runs the tests, which must not reach them."""
-
-
 def test_cells_trained_before_and_after_a_claim_was_edited_differ_in_that_hash_alone(file: Path) -> None:
     file.write_text(FILE + "recipe: {epochs: 1, batch_size: 64, learning_rate: 0.1}\n")
-    own = {name: value for name, value in os.environ.items() if not name.startswith(HERS)}
 
     def run(verb: str, seeds: str) -> str:
         narrow = ["--executor", "inline"] if verb == "launch" else []
         narrow += ["--only", "--loss", "softmax", "--loss", "bce_unified", "--backbone", "resnet8", "--seeds", seeds]
-        command = [sys.executable, "-m", "orchestrator", verb, str(file), *narrow]
-        done = subprocess.run(
-            command, cwd=file.parent, env=own, capture_output=True, text=True, check=False, timeout=240
-        )
+        done = program.run(verb, file, *narrow, folder=file.parent)
         assert done.returncode == 0, done.stdout + done.stderr
         return " ".join(done.stdout.split())
 
     first = wiring.stated(file)
+    services.put_store(file.parent / "runs")
     run("launch", "1")
     second = _after(file, "margin: 0.02", "margin: 0.03")
     run("launch", "2")
@@ -214,8 +207,7 @@ def test_cells_trained_before_and_after_a_claim_was_edited_differ_in_that_hash_a
         "claim 'P1' was stated or edited after results: 0 of 4 cells carry it",
         "claim 'P2' was stated or edited after results: 1 of 2 cells carry it",
     ]
-    command = [sys.executable, "-m", "orchestrator", "doctor", str(file), "--json"]
-    done = subprocess.run(command, cwd=file.parent, env=own, capture_output=True, text=True, check=False, timeout=240)
+    done = program.run("doctor", file, "--json", folder=file.parent)
     assert [found["state"] for found in json.loads(done.stdout) if found["subject"] == "claims"] == ["warning"] * 2
 
 

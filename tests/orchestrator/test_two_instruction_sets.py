@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 import pyarrow.parquet as pq
 import pytest
 
+import program
+import services
 from orchestrator import processor
 from orchestrator.records.tracking import Tracking
 
@@ -31,15 +30,10 @@ baseline: softmax
 """
 
 LESS = {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41"}
-HERS = ("ORCHESTRATOR_", "MLFLOW_", "RAY_", "TUNE_", *LESS)
 
 
 def run(folder: Path, *arguments: str, **environment: str) -> str:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(HERS)}
-    command = [sys.executable, "-m", "orchestrator", *arguments]
-    done = subprocess.run(
-        command, cwd=folder, env={**kept, **environment}, capture_output=True, text=True, timeout=200, check=False
-    )
+    done = program.run(*arguments, folder=folder, **environment)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -47,6 +41,7 @@ def run(folder: Path, *arguments: str, **environment: str) -> str:
 @pytest.mark.skipif(processor.instruction_set() in (None, "DEFAULT"), reason="this processor has one set only")
 def test_a_loss_that_comes_later_is_compared_with_the_baseline_of_its_own_environment(tmp_path: Path) -> None:
     (tmp_path / "grid.yaml").write_text(GRID)
+    services.put_store(tmp_path / "runs")
     run(tmp_path, "launch", "grid.yaml", "--executor", "inline", **LESS)
     (tmp_path / "grid.yaml").write_text(GRID.replace("bce_unified", "bce_unified, focal"))
     planned = json.loads(run(tmp_path, "plan", "grid.yaml", "--json"))

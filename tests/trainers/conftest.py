@@ -1,4 +1,4 @@
-"""Tests that share a busy machine: one thread each, and no deadline for a hypothesis example."""
+"""Tests that share a busy machine: one thread each."""
 
 from __future__ import annotations
 
@@ -6,13 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
-from hypothesis import settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-settings.register_profile("unhurried", deadline=None)
-settings.load_profile("unhurried")
 
 
 @pytest.fixture(autouse=True, scope="session")

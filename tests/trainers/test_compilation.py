@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -80,7 +79,7 @@ def compiled(trained: Callable[[float], Fit]) -> Fit:
     return trained(0)
 
 
-@pytest.mark.skipif(not shutil.which("g++"), reason="NOT COMPILED: there is no g++ on this machine")
+@pytest.mark.needs("a C++ compiler")
 class TestATrainingThatIsCompiled:
     def test_it_says_so(self, compiled: Fit) -> None:
         assert compiled.compiled

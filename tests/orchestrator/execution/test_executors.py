@@ -236,6 +236,7 @@ TOLERANCE = 2e-5
 """Of scores of about 4: means of means round differently."""
 
 
+@pytest.mark.slow
 def test_a_cell_on_two_devices_learns_what_one_would_teach_it(place: Place) -> None:
     alone = a_cell("bce_unified", 0, batch_size=100)
     document = alone.recipe.model_dump(mode="json") | {"backbone": {"name": "vit_mini"}}  # without batch statistics
@@ -278,6 +279,7 @@ class Unknown:
     checkpoints = None
 
 
+@pytest.mark.slow
 def test_processes_that_cannot_begin_end_the_launch_with_the_reason(place: Place) -> None:
     with pytest.raises(RequestError, match=r"before they begin a cell \(AttributeError: .*'run'\): nothing was run"):
         RayTune(Unknown()).run(Queue(SOUND), lambda event: None)  # pyright: ignore[reportArgumentType]
@@ -306,6 +308,7 @@ def test_an_address_without_ray_is_told_within_seconds(place: Place, address: st
 # A head start
 
 
+@pytest.mark.slow
 def test_cells_run_on_the_ray_that_was_started_before_and_it_goes_on_until_the_end(place: Place) -> None:
     cells = [a_cell("softmax", seed) for seed in (7, 8)]
     sessions = set[str]()
@@ -350,7 +353,7 @@ def refuse(_: Event) -> NoReturn:
     raise DiskFullError("no room for another row")
 
 
-@pytest.mark.parametrize("kind", [Inline, RayTune])
+@pytest.mark.parametrize("kind", [Inline, pytest.param(RayTune, marks=pytest.mark.slow)])
 def test_what_a_listener_raises_reaches_the_caller_as_it_is(place: Place, kind: Any) -> None:
     with pytest.raises(DiskFullError, match="no room"):
         kind(place.worker).run(Queue(SOUND[:1]), refuse)

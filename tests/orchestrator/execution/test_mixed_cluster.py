@@ -36,6 +36,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
     pytest.mark.skipif(processor.instruction_set() in (None, "DEFAULT"), reason="this processor has one set only"),
     pytest.mark.timeout(400),
+    pytest.mark.slow,
 ]
 
 LESS = {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41"}

@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import itertools
 import os
-import shutil
-import socket
-import subprocess
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+import parts
+import services
 from orchestrator.workspace import Location, Remote
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-PASSWORD = "s3cret"
-"""Of the server below, which asks for it: a test can give a wrong one."""
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -35,6 +30,7 @@ def sqlite_url(tmp_path: Path) -> str:
 
 
 _numbers = itertools.count()
+_own = os.environ.get("PYTEST_XDIST_WORKER", "")
 
 
 @pytest.fixture
@@ -43,7 +39,7 @@ def postgresql_url(postgresql_server: str) -> Iterator[str]:
     import psycopg
     from psycopg.sql import SQL, Identifier
 
-    name = f"registry{next(_numbers)}"
+    name = f"registry{_own}{next(_numbers)}"
     with psycopg.connect(f"{postgresql_server}/postgres", autocommit=True) as server:
         server.execute(SQL("CREATE DATABASE {}").format(Identifier(name)))
         yield f"{postgresql_server}/{name}"
@@ -51,56 +47,9 @@ def postgresql_url(postgresql_server: str) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def postgresql_server() -> Iterator[str]:
-    """A PostgreSQL server of our own on a free loopback port, as `postgresql://USER:PASSWORD@HOST:PORT`."""
-    pytest.importorskip("psycopg", reason="NOT TESTED ON POSTGRESQL: psycopg is missing", exc_type=ImportError)
-    programs = _programs()
-    # Not pytest's folder, which is closed to other users: PostgreSQL refuses to run as root.
-    folder = Path(tempfile.mkdtemp(prefix="postgresql-"))
-    (folder / "password").write_text(PASSWORD)
-    _give_away(folder)
-    data = folder / "data"
-    port = _free_port()
-    try:
-        _run(programs / "initdb", "--pgdata", data, "--username=owner", "--pwfile", folder / "password",
-             "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--no-sync")  # fmt: skip
-        options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder} -c fsync=off"
-        _run(programs / "pg_ctl", "-D", data, "-l", folder / "log", "-w", "-o", options, "start")
-        yield f"postgresql://owner:{PASSWORD}@127.0.0.1:{port}"
-    finally:
-        if (data / "postmaster.pid").exists():
-            _run(programs / "pg_ctl", "-D", data, "-w", "-m", "immediate", "stop")
-        shutil.rmtree(folder)
-
-
-def _programs() -> Path:
-    """Where initdb and pg_ctl are; distributions keep them out of PATH."""
-    folders = [*sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)]
-    if config := shutil.which("pg_config"):
-        told = subprocess.run([config, "--bindir"], capture_output=True, text=True, check=True)
-        folders.insert(0, Path(told.stdout.strip()))
-    for folder in folders:
-        if (folder / "initdb").exists() and (folder / "pg_ctl").exists():
-            return folder
-    pytest.skip("NOT TESTED ON POSTGRESQL: no initdb and pg_ctl here; install the PostgreSQL server")
-
-
-def _give_away(folder: Path) -> None:
-    if os.geteuid() == 0:
-        for path in (folder, *folder.iterdir()):
-            shutil.chown(path, "postgres")
-
-
-def _run(*command: str | Path) -> None:
-    as_user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
-    # The server inherits the pipes of pg_ctl, so capturing its output would wait for the server to end.
-    subprocess.run([*as_user, *command], check=True, stdout=subprocess.DEVNULL, cwd="/")
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
+def postgresql_server() -> str:
+    """The run's PostgreSQL server, as `postgresql://USER:PASSWORD@HOST:PORT`."""
+    return services.postgresql(parts.need("PostgreSQL"))
 
 
 @pytest.fixture(params=["folder", "s3"])
@@ -122,7 +71,9 @@ SECRET = "s3cret-key"
 @pytest.fixture(scope="session")
 def s3_server() -> Iterator[str]:
     """An S3 server of our own on a free loopback port, as `HOST:PORT`."""
-    server = pytest.importorskip("moto.server").ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
     with pytest.MonkeyPatch.context() as environment:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
+import program
+import services
 from orchestrator.records.storage import Storage
 
 if TYPE_CHECKING:
@@ -35,19 +34,16 @@ def folder(tmp_path: Path) -> Path:
 
 
 def run(folder: Path, verb: str, place: Location, *options: str, expect: int = 0) -> str:
-    command = [sys.executable, "-m", "orchestrator", verb, *options, "--workspace", str(place)]
-    environment = {
-        name: value for name, value in os.environ.items() if not name.startswith(("ORCHESTRATOR_", "MLFLOW_"))
-    }
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    done = program.run(verb, *options, "--workspace", place, folder=folder)
     told = done.stdout + done.stderr
     assert done.returncode == expect, told
     assert "Traceback" not in told
     return told
 
 
-def services(folder: Path) -> list[str]:
-    return ["--registry", f"sqlite:///{folder}/elsewhere.db", "--tracking", f"sqlite:///{folder}/elsewhere-mlflow.db"]
+def elsewhere(folder: Path) -> list[str]:
+    store = services.put_store(folder / "elsewhere")
+    return ["--registry", f"sqlite:///{folder}/elsewhere.db", "--tracking", f"sqlite:///{store}"]
 
 
 def scores(place: Location) -> dict[str, bytes]:
@@ -64,15 +60,16 @@ def scores(place: Location) -> dict[str, bytes]:
 
 
 def test_a_launch_into_an_object_store_is_as_one_into_a_folder(folder: Path, s3_place: Remote) -> None:
-    told = run(folder, "launch", s3_place, "grid.yaml", "--executor", "inline", *services(folder))
+    told = run(folder, "launch", s3_place, "grid.yaml", "--executor", "inline", *elsewhere(folder))
     assert "2 cells, 0 already done, 2 to run" in told
+    services.put_store(folder / "runs")
     run(folder, "launch", folder / "runs", "grid.yaml", "--executor", "inline")
     assert scores(s3_place) == scores(folder / "runs")
     names = {stored.name.partition("/")[0] for stored in Storage(s3_place).list()}
     assert names == {"data", "evaluations", "validation", "results", "marks", "origin.key"}, (
         "neither states nor wishes are left"
     )
-    again = run(folder, "launch", s3_place, "grid.yaml", "--executor", "inline", *services(folder))
+    again = run(folder, "launch", s3_place, "grid.yaml", "--executor", "inline", *elsewhere(folder))
     assert "all 2 cells are already done" in again
     assert "report.html" not in again
     assert "Report: s3://" in run(folder, "report", s3_place, "grid.yaml")
@@ -88,6 +85,6 @@ def test_an_object_store_needs_services_elsewhere(folder: Path, s3_place: Remote
 
 
 def test_a_bucket_that_is_not_there_is_told_before_anything_runs(folder: Path, s3_place: Remote) -> None:
-    elsewhere = str(s3_place).replace("bucket", "no-such-bucket")
-    told = run(folder, "launch", elsewhere, "grid.yaml", *services(folder), expect=2)  # pyright: ignore[reportArgumentType]
+    absent = str(s3_place).replace("bucket", "no-such-bucket")
+    told = run(folder, "launch", absent, "grid.yaml", *elsewhere(folder), expect=2)  # pyright: ignore[reportArgumentType]
     assert "cannot be written" in told

@@ -588,7 +588,6 @@ def test_a_wrong_password_is_refused_without_showing_it(postgresql_url: str) -> 
 
 
 def test_an_unreachable_server_is_answered_in_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("psycopg", exc_type=ImportError)
     monkeypatch.setattr(database, "PATIENCE", 2)
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))

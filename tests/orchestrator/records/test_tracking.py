@@ -10,10 +10,9 @@ import os
 import shutil
 import signal
 import socket
-import sqlite3
 import threading
 import time
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -24,6 +23,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 
+import services
 from orchestrator.cluster import Resources
 from orchestrator.errors import UnreachableError
 from orchestrator.outcome import Attempt, Diverged, Failed, Finished
@@ -64,41 +64,24 @@ def a_cell(seed: int = 0) -> Cell:
     return Cell(identity(recipe), "unified", "resnet8", "digits", seed, recipe, Resources())
 
 
-@pytest.fixture(scope="session")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A SQLite store with its tables, which take seconds to create."""
-    path = tmp_path_factory.mktemp("mlflow") / "template.db"
-    Tracking(f"sqlite:///{path}", "template", str(path.parent)).prepare()
-    return path
-
-
-@pytest.fixture(scope="session")
-def server(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
+@pytest.fixture
+def server(mlflow_server: str) -> str:
     """The address of an MLflow server."""
-    folder = tmp_path_factory.mktemp("server")
-    with a_server(template, folder) as address:
-        yield address
-
-
-def copied(template: Path, folder: Path) -> Path:
-    store = folder / "mlflow.db"
-    with closing(sqlite3.connect(template)) as source, closing(sqlite3.connect(store)) as target:
-        source.backup(target)  # with what is not in the main file yet
-    return store
+    return mlflow_server
 
 
 @contextmanager
-def a_server(template: Path, folder: Path) -> Generator[str]:
+def a_server(folder: Path) -> Generator[str]:
     """A server on a store of its own in the folder."""
-    store = copied(template, folder)
+    store = services.put_store(folder)
     with serve(f"sqlite:///{store}", str(folder / "mlartifacts"), folder / "server.log") as address:
         yield address
 
 
 @pytest.fixture
-def local(template: Path, tmp_path: Path) -> Tracking:
+def local(tmp_path: Path) -> Tracking:
     """A store in a file, ready to be written."""
-    store = copied(template, tmp_path)
+    store = services.put_store(tmp_path)
     tracking = Tracking(f"sqlite:///{store}", "grid", str(tmp_path / "mlartifacts"))
     tracking.prepare()
     return tracking

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
+import parts
 from orchestrator.experiment import Experiment
 from orchestrator.looks import Looked
 from orchestrator.report import tables
@@ -20,7 +20,6 @@ from orchestrator.report.latex import LINES_A_PAGE
 if TYPE_CHECKING:
     from pathlib import Path
 
-ENGINE = next(filter(shutil.which, ("tectonic", "lualatex", "xelatex", "pdflatex")), None)
 
 HOSTILE = "[*$x_{1}^2$ & 5% #{|~<>}"
 ORDER = r"\input{/etc/passwd}"
@@ -125,15 +124,13 @@ def test_what_fits_no_page_goes_on_in_another_table_after_a_whole_setting() -> N
         assert len(lines) % 4 == 0
 
 
-@pytest.mark.skipif(not ENGINE, reason="NO LATEX TEST: there is no TeX engine on this machine")
 def test_it_compiles(tmp_path: Path) -> None:
+    engine = parts.need("TeX")
     body = text(settings=12, name=HOSTILE, question=ORDER)
     source = tmp_path / "paper.tex"
     preamble = "\\documentclass{article}\n\\usepackage{booktabs}\n\\begin{document}\n"
     source.write_text(f"{preamble}{body}\n\\end{{document}}\n", encoding="utf-8")
-    options: list[Any] = [] if ENGINE == "tectonic" else ["-interaction=nonstopmode", "-halt-on-error"]
-    done = subprocess.run(
-        [str(ENGINE), *options, source.name], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
+    options: list[Any] = [] if engine.name == "tectonic" else ["-interaction=nonstopmode", "-halt-on-error"]
+    done = subprocess.run([engine, *options, source.name], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-2000:]
     assert (tmp_path / "paper.pdf").stat().st_size > 10_000

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from playwright.sync_api import expect
 
+import program
 from orchestrator import wiring
 from orchestrator.plan import plan
 from orchestrator.records.evaluations import Evaluations
@@ -18,11 +17,6 @@ from orchestrator.records.mlflow_ui import serve
 from orchestrator.records.results import aggregate
 from orchestrator.workspace import Workspace
 
-playwright = pytest.importorskip("playwright.sync_api", reason="NO BROWSER TESTS: playwright is not installed")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(not CHROMIUM, reason="NO BROWSER TESTS: there is no Chromium on this machine")
-
-ROOT = Path(__file__).parents[3]
 ASKED = """\
 name: tiny
 losses: [softmax, bce_unified]
@@ -35,25 +29,24 @@ baseline: softmax
 
 
 class Launched(NamedTuple):
-    """A workspace with two cells, and their uniform accuracy by the names of their runs."""
+    """A server that has two runs, and their uniform accuracy by the names of their runs."""
 
-    place: Workspace
+    url: str
     uniform: dict[str, float]
 
 
 @pytest.fixture(scope="module")
-def launched(tmp_path_factory: pytest.TempPathFactory) -> Launched:
+def launched(mlflow_server: str, tmp_path_factory: pytest.TempPathFactory) -> Launched:
     folder = tmp_path_factory.mktemp("ui")
     file = folder / "tiny.yaml"
     workspace = folder / "runs"
     file.write_text(ASKED, encoding="utf-8")
-    options = ["--executor", "inline", "--workspace", str(workspace)]
-    command = [sys.executable, "-m", "orchestrator", "launch", str(file), *options]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    options = ["--executor", "inline", "--workspace", str(workspace), "--tracking", mlflow_server]
+    done = program.run("launch", file, *options, folder=folder)
     assert done.returncode == 0, done.stderr
     place = Workspace.at(str(workspace))
     rows = aggregate(plan(wiring.experiment(file)), Evaluations(place.evaluations)).rows()
-    return Launched(place, {f"{row['loss']}/resnet8/digits/s0": row["uniform_accuracy"] for row in rows})
+    return Launched(mlflow_server, {f"{row['loss']}/resnet8/digits/s0": row["uniform_accuracy"] for row in rows})
 
 
 def row(tab: Any, name: str) -> Any:
@@ -67,11 +60,9 @@ def show_column(tab: Any, metric: str) -> None:
     tab.keyboard.press("Escape")
 
 
-def test_runs_are_compared_by_name_and_by_uniform_accuracy(launched: Launched, tmp_path: Path) -> None:
-    runs = wiring.tracking(launched.place, None, "tiny")
-    with serve(runs.uri, runs.artifacts, tmp_path / "ui.log") as url, playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        tab = browser.new_page(viewport={"width": 1800, "height": 1000})
+def test_runs_are_compared_by_name_and_by_uniform_accuracy(launched: Launched, chromium: Any, tmp_path: Path) -> None:
+    with serve(launched.url, None, tmp_path / "ui.log") as url:
+        tab = chromium.new_page(viewport={"width": 1800, "height": 1000})
         faults = list[str]()
         strangers = list[str]()
         tab.on("pageerror", lambda error: faults.append(str(error)))
@@ -85,7 +76,7 @@ def test_runs_are_compared_by_name_and_by_uniform_accuracy(launched: Launched, t
         show_column(tab, "uniform_accuracy")
         for name, value in launched.uniform.items():
             identity = row(tab, name).first.get_attribute("row-id")
-            playwright.expect(tab.locator(f"[row-id='{identity}']", has_text=str(value))).to_be_visible()
+            expect(tab.locator(f"[row-id='{identity}']", has_text=str(value))).to_be_visible()
         tab.screenshot(path=tmp_path / "mlflow-runs.png")
         for name in launched.uniform:
             row(tab, name).get_by_role("checkbox").first.check()
@@ -94,7 +85,7 @@ def test_runs_are_compared_by_name_and_by_uniform_accuracy(launched: Launched, t
         for name in launched.uniform:
             tab.get_by_text(name, exact=True).first.wait_for()
         tab.screenshot(path=tmp_path / "mlflow-compared.png")
-        browser.close()
+        tab.close()
     assert faults == []
     assert strangers == []
     assert (tmp_path / "mlflow-runs.png").stat().st_size > 10_000

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,23 +15,11 @@ from orchestrator.report import page
 from orchestrator.report.comparison import compare
 from orchestrator.report.curves import Curve, gather
 
-playwright = pytest.importorskip("playwright.sync_api", reason="NO BROWSER TESTS: playwright is not installed")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(not CHROMIUM, reason="NO BROWSER TESTS: there is no Chromium on this machine")
-
 Finished = Callable[..., Any]
 PRICES = (5.0, 2.0)
 
 HOSTILE = "</script><script>alert(1)</script>"
 ATTRIBUTE = '"><img src=x onerror=alert(2)>'
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
@@ -251,7 +238,8 @@ def test_the_theme_follows_the_system_and_the_switch(
 def test_axe_finds_nothing_serious(
     scheme: str, done: Finished, small: dict[str, Any], opened: Callable[..., Any]
 ) -> None:
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed")
+    from axe_playwright_python import sync_playwright as axe
+
     lost = done(small, missing=lambda cell: cell.seed == 1 and cell.loss == "softmax", git_dirty=True)
     with opened(lost, scheme=scheme) as tab:
         tab.evaluate("document.querySelectorAll('details').forEach((each) => { each.open = true; })")

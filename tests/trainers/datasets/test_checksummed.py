@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import sys
 import tarfile
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+import drawn
 from trainers.datasets import MissingDataError
 from trainers.datasets.stl10 import STL10
 from trainers.datasets.svhn import SVHN
@@ -26,53 +26,14 @@ TRAIN = 12
 TEST = 7
 
 
-def _md5(path: Path) -> str:
-    return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
-
-
 @pytest.fixture
 def write_svhn(monkeypatch: pytest.MonkeyPatch) -> Write:
-    """Image i has red i, green 100 + i, blue 200 + i at row 3, and zeros elsewhere; its label is i mod 10 + 1."""
-    from scipy.io import savemat
-    from torchvision import datasets
-
-    def write(data_dir: Path) -> None:
-        data_dir.mkdir(exist_ok=True)
-        listed = dict(datasets.SVHN.split_list)
-        for split, count in (("train", TRAIN), ("test", TEST)):
-            pixels = np.zeros((32, 32, 3, count), np.uint8)
-            index = np.arange(count)
-            pixels[3] = np.stack([index, 100 + index, 200 + index])
-            url, file, _ = listed[split]
-            savemat(data_dir / file, {"X": pixels, "y": (index % 10 + 1).astype(np.uint8)[:, None]})
-            listed[split] = [url, file, _md5(data_dir / file)]
-        monkeypatch.setattr(datasets.SVHN, "split_list", listed)
-
-    return write
+    return lambda data_dir: drawn.svhn(data_dir, monkeypatch, TRAIN, TEST)
 
 
 @pytest.fixture
 def write_stl10(monkeypatch: pytest.MonkeyPatch) -> Write:
-    """Image i is zeros but for column 3, which has red i, green 100 + i, blue 200 + i; its label is i mod 10 + 1."""
-    from torchvision import datasets
-
-    def write(data_dir: Path) -> None:
-        folder = data_dir / "stl10_binary"
-        folder.mkdir(parents=True)
-        for part, count in (("train", TRAIN), ("test", TEST)):
-            pixels = np.zeros((count, 3, 96, 96), np.uint8)
-            index = np.arange(count)
-            pixels[:, :, 3] = np.stack([index, 100 + index, 200 + index], axis=1)[:, :, None]  # stored by columns
-            pixels.tofile(folder / f"{part}_X.bin")
-            (index % 10 + 1).astype(np.uint8).tofile(folder / f"{part}_y.bin")
-        unlabelled = datasets.STL10.train_list[2]
-        listed = {
-            part: [[f"{part}_{k}.bin", _md5(folder / f"{part}_{k}.bin")] for k in "Xy"] for part in ("train", "test")
-        }
-        monkeypatch.setattr(datasets.STL10, "train_list", [*listed["train"], unlabelled])
-        monkeypatch.setattr(datasets.STL10, "test_list", listed["test"])
-
-    return write
+    return lambda data_dir: drawn.stl10(data_dir, monkeypatch, TRAIN, TEST)
 
 
 def test_svhn_reads_both_files_with_channels_first_and_zero_for_the_digit_zero(
@@ -184,6 +145,6 @@ def test_an_archive_of_stl10_in_the_data_folder_saves_the_network(
     archive = data_dir / "stl10_binary.tar.gz"
     with tarfile.open(archive, "w:gz") as tar:
         tar.add(tmp_path / "elsewhere" / STL10.folder, STL10.folder)
-    monkeypatch.setattr(datasets.STL10, "tgz_md5", _md5(archive))
+    monkeypatch.setattr(datasets.STL10, "tgz_md5", drawn.md5(archive))
     assert len(STL10().load(data_dir).test) == TEST
     assert {path.name for path in data_dir.iterdir()} <= {archive.name, STL10.folder, ".stl10.lock", ".decoded"}

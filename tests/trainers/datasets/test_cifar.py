@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import pickle
 import tarfile
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
+import drawn
 from trainers.datasets import MissingDataError
 from trainers.datasets.cifar import CIFAR10, CIFAR100
 
@@ -20,44 +19,10 @@ if TYPE_CHECKING:
 PER_BATCH = 6
 
 
-def _md5(path: Path) -> str:
-    return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
-
-
-def _batch(number: int, labels_key: str) -> dict[str, Any]:
-    index = np.arange(number * PER_BATCH, (number + 1) * PER_BATCH)
-    red = index
-    green = 100 + index
-    blue = 200 + index
-    pixels = np.repeat(np.stack([red, green, blue], axis=1), 32 * 32, axis=1)
-    return {"data": pixels.astype(np.uint8), labels_key: (index % 10).tolist()}
-
-
-def _dump(value: object) -> bytes:
-    # The official batches were pickled by Python 2, where the booleans in a dtype were integers.
-    return pickle.dumps(value, protocol=2).replace(b"\x89\x88\x87", b"K\x00K\x01\x87")
-
-
 @pytest.fixture
 def write_batches(monkeypatch: pytest.MonkeyPatch) -> Callable[[CIFAR10 | CIFAR100, Path], None]:
-    """Write batches of six images, and let torchvision expect their checksums."""
-
-    def write(dataset: CIFAR10 | CIFAR100, data_dir: Path) -> None:
-        official = dataset._official()
-        folder = data_dir / dataset.folder
-        folder.mkdir(parents=True)
-        labels_key = "labels" if dataset.name == "cifar10" else "fine_labels"
-        files = [file for file, _ in (*official.train_list, *official.test_list)]
-        for number, file in enumerate(files):
-            (folder / file).write_bytes(_dump(_batch(number, labels_key)))
-        meta = folder / official.meta["filename"]
-        meta.write_bytes(_dump({official.meta["key"]: [f"class {k}" for k in range(dataset.classes)]}))
-        listed = [[file, _md5(folder / file)] for file in files]
-        monkeypatch.setattr(official, "train_list", listed[:-1])
-        monkeypatch.setattr(official, "test_list", listed[-1:])
-        monkeypatch.setattr(official, "meta", {**official.meta, "md5": _md5(meta)})
-
-    return write
+    """Write batches of six images."""
+    return lambda dataset, data_dir: drawn.cifar(dataset, data_dir, monkeypatch, PER_BATCH)
 
 
 @pytest.mark.parametrize(("dataset", "batches"), [(CIFAR10(), 5), (CIFAR100(), 1)], ids=["cifar10", "cifar100"])
@@ -106,7 +71,7 @@ def test_an_archive_in_the_data_folder_saves_the_network(
     archive = data_dir / "cifar-100-python.tar.gz"
     with tarfile.open(archive, "w:gz") as tar:
         tar.add(tmp_path / "elsewhere" / CIFAR100.folder, CIFAR100.folder)
-    monkeypatch.setattr(CIFAR100()._official(), "tgz_md5", _md5(archive))
+    monkeypatch.setattr(CIFAR100()._official(), "tgz_md5", drawn.md5(archive))
     assert len(CIFAR100().load(data_dir).train) == PER_BATCH
     assert {path.name for path in data_dir.iterdir()} <= {archive.name, CIFAR100.folder, ".cifar100.lock", ".decoded"}
 

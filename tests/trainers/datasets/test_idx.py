@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -68,7 +69,7 @@ def test_torch_takes_the_arrays_without_a_warning(
     assert not recwarn.list
 
 
-@pytest.mark.skipif(not DEBIAN.is_dir(), reason=f"NOT TESTED: no {DEBIAN}; apt-get install dataset-fashion-mnist")
+@pytest.mark.needs("Fashion-MNIST")
 def test_fashion_mnist_comes_from_debians_package_without_a_copy_of_its_files(tmp_path: Path) -> None:
     images = FashionMNIST().load(tmp_path)
     assert len(images.train) == 60_000
@@ -143,8 +144,8 @@ def test_every_image_needs_a_label(tmp_path: Path, write_mnist: WriteMNIST, writ
         MNIST().load(tmp_path)
 
 
-@pytest.mark.skipif(not DEBIAN.is_dir(), reason=f"NOT TESTED: no {DEBIAN}; apt-get install dataset-fashion-mnist")
-@pytest.mark.parametrize("pack", [bytes, gzip.compress], ids=["plain", "packed anew"])
+@pytest.mark.needs("Fashion-MNIST")
+@pytest.mark.parametrize("pack", [bytes, partial(gzip.compress, compresslevel=1)], ids=["plain", "packed anew"])
 def test_the_published_files_are_known_by_what_they_hold(pack: Callable[[bytes], bytes], tmp_path: Path) -> None:
     assert FashionMNIST().is_official(tmp_path)
     folder = tmp_path / FashionMNIST.folder
@@ -156,7 +157,7 @@ def test_the_published_files_are_known_by_what_they_hold(pack: Callable[[bytes],
     assert content_of(FashionMNIST(), tmp_path) is None
 
 
-@pytest.mark.skipif(not DEBIAN.is_dir(), reason=f"NOT TESTED: no {DEBIAN}; apt-get install dataset-fashion-mnist")
+@pytest.mark.needs("Fashion-MNIST")
 def test_one_flipped_label_makes_other_data_of_it(tmp_path: Path) -> None:
     folder = tmp_path / FashionMNIST.folder
     folder.mkdir(parents=True)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import sys
 import tarfile
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from PIL import Image
 
+from drawn import WNIDS, cub200, food101, imagenet, tiny_imagenet
 from trainers.datasets import MissingDataError, TrainTest
 from trainers.datasets.cub import CUB200
 from trainers.datasets.decoded import Decoded, Files
@@ -23,67 +22,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-WNIDS = ["n02124075", "n01443537", "n04067472"]
-"""As in the true `wnids.txt`, whose order is not that of the alphabet."""
-
-
-def _image(path: Path, level: int) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", (30, 20), (level, level, level)).save(path, "JPEG")
-
-
-def _imagenet(data_dir: Path) -> None:
-    for number, wnid in enumerate(sorted(WNIDS)):
-        for index in range(3):
-            _image(data_dir / "imagenet" / "train" / wnid / f"{wnid}_{index}.JPEG", 10 * number + index)
-        for index in range(2):
-            name = f"ILSVRC2012_val_0000000{2 * index + number}.JPEG"
-            _image(data_dir / "imagenet" / "val" / wnid / name, 100 + 10 * number + index)
-
-
-def _tiny_imagenet(data_dir: Path) -> None:
-    root = data_dir / "tiny-imagenet-200"
-    for number, wnid in enumerate(WNIDS):
-        for index in range(3):
-            _image(root / "train" / wnid / "images" / f"{wnid}_{index}.JPEG", 10 * number + index)
-        boxes = "".join(f"{wnid}_{index}.JPEG\t0\t0\t62\t62\n" for index in range(3))
-        (root / "train" / wnid / f"{wnid}_boxes.txt").write_text(boxes)
-    (root / "wnids.txt").write_text("\n".join(WNIDS))
-    lines: list[str] = []
-    for index in range(6):
-        _image(root / "val" / "images" / f"val_{index}.JPEG", 100 + index)
-        lines.append(f"val_{index}.JPEG\t{WNIDS[(index + 1) % 3]}\t0\t32\t44\t62\n")
-    (root / "val" / "val_annotations.txt").write_text("".join(lines))
-    _image(root / "test" / "images" / "test_0.JPEG", 250)
-
-
-def _cub200(data_dir: Path) -> None:
-    root = data_dir / "CUB_200_2011"
-    names = [f"00{k + 1}.{bird}/{bird}_{i}.jpg" for k, bird in enumerate(("Albatross", "Auk")) for i in (30, 7, 112, 5)]
-    for index, name in enumerate(names):
-        _image(root / "images" / name, 10 * index)
-    (root / "images.txt").write_text("".join(f"{i} {name}\n" for i, name in enumerate(names, 1)))
-    (root / "image_class_labels.txt").write_text("".join(f"{i} {1 + (i > 4)}\n" for i in range(1, 9)))
-    (root / "train_test_split.txt").write_text("".join(f"{i} {i % 2}\n" for i in range(1, 9)))
-
-
-def _food101(data_dir: Path) -> None:
-    root = data_dir / "food-101"
-    level = 0
-    for split, count in (("train", 3), ("test", 1)):
-        # The true lists name the classes in an order of their own.
-        listed = {dish: [f"{dish}/{split}{9 - i}" for i in range(count)] for dish in ("waffles", "apple_pie")}
-        for image in (image for images in listed.values() for image in images):
-            _image(root / "images" / f"{image}.jpg", level := level + 10)
-        (root / "meta").mkdir(exist_ok=True)
-        (root / "meta" / f"{split}.json").write_text(json.dumps(listed))
-
-
 WRITERS: dict[str, Callable[[Path], None]] = {
-    "imagenet": _imagenet,
-    "tiny_imagenet": _tiny_imagenet,
-    "cub200": _cub200,
-    "food101": _food101,
+    "imagenet": imagenet,
+    "tiny_imagenet": tiny_imagenet,
+    "cub200": cub200,
+    "food101": food101,
 }
 DATASETS: list[Decoded] = [ImageNet(), TinyImageNet(), CUB200(), Food101()]
 every_dataset = pytest.mark.parametrize("dataset", DATASETS, ids=lambda dataset: dataset.name)
@@ -193,7 +136,7 @@ class TestImageNet:
             assert all(np.array_equal(image, mine) for (image, _), mine in zip(official, ours.pixels, strict=True))
 
     def test_validation_images_that_were_not_sorted_into_classes_are_explained(self, tmp_path: Path) -> None:
-        _imagenet(tmp_path)
+        imagenet(tmp_path)
         val = tmp_path / "imagenet" / "val"
         for path in list(val.glob("*/*")):
             path.rename(val / path.name)
@@ -214,14 +157,14 @@ class TestTinyImageNet:
         assert images.test.labels.tolist() == [1, 2, 0, 1, 2, 0]
 
     def test_an_annotation_of_an_unknown_class_is_named_with_its_line(self, tmp_path: Path) -> None:
-        _tiny_imagenet(tmp_path)
+        tiny_imagenet(tmp_path)
         annotations = tmp_path / "tiny-imagenet-200" / "val" / "val_annotations.txt"
         annotations.write_text(annotations.read_text().replace(WNIDS[0], "n00000000"))
         with pytest.raises(MissingDataError, match=r"val_annotations.txt:3: class n00000000 is not in wnids.txt"):
             TinyImageNet().load(tmp_path)
 
     def test_a_class_without_images_is_named(self, tmp_path: Path) -> None:
-        _tiny_imagenet(tmp_path)
+        tiny_imagenet(tmp_path)
         for path in (tmp_path / "tiny-imagenet-200" / "train" / WNIDS[1] / "images").iterdir():
             path.unlink()
         with pytest.raises(MissingDataError, match=f"No images of class {WNIDS[1]}"):
@@ -237,21 +180,21 @@ class TestCUB200:
         assert images.classes == 2
 
     def test_a_split_without_images_is_named(self, tmp_path: Path) -> None:
-        _cub200(tmp_path)
+        cub200(tmp_path)
         path = tmp_path / "CUB_200_2011" / "train_test_split.txt"
         path.write_text(path.read_text().replace(" 0", " 1"))
         with pytest.raises(MissingDataError, match="No data for 'cub200': its test split lists no images"):
             CUB200().load(tmp_path)
 
     def test_an_image_without_a_label_is_named(self, tmp_path: Path) -> None:
-        _cub200(tmp_path)
+        cub200(tmp_path)
         path = tmp_path / "CUB_200_2011" / "image_class_labels.txt"
         path.write_text(path.read_text().replace("8 2\n", ""))
         with pytest.raises(MissingDataError, match=r"image_class_labels.txt does not give each image .*'8'"):
             CUB200().load(tmp_path)
 
     def test_a_line_cut_short_is_named(self, tmp_path: Path) -> None:
-        _cub200(tmp_path)
+        cub200(tmp_path)
         path = tmp_path / "CUB_200_2011" / "images.txt"
         path.write_text(path.read_text().rpartition(" ")[0])
         with pytest.raises(MissingDataError, match=r"images.txt:8: expected 2 fields, found 1"):
@@ -267,7 +210,7 @@ def _serve_food(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     def download(root: Path, *, download: bool) -> None:
         assert download
         asked.append(root)
-        _food101(root)
+        food101(root)
 
     monkeypatch.setattr(datasets, "Food101", download)
     return asked
@@ -313,7 +256,7 @@ class TestFood101:
         assert asked == []
 
     def test_a_damaged_list_is_named(self, tmp_path: Path) -> None:
-        _food101(tmp_path)
+        food101(tmp_path)
         (tmp_path / "food-101" / "meta" / "train.json").write_text('{"waffles": [')
         with pytest.raises(MissingDataError, match=r"meta/train.json cannot be read"):
             Food101().load(tmp_path)
@@ -325,7 +268,7 @@ class TestFood101:
     ) -> None:
         from torchvision import datasets
 
-        _food101(tmp_path / "elsewhere")
+        food101(tmp_path / "elsewhere")
         data_dir = tmp_path / "data"
         data_dir.mkdir()
         archive = data_dir / "food-101.tar.gz"
