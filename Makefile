@@ -40,12 +40,8 @@ check: .venv/installed  ## format, lint, import contracts, dependencies, types, 
 	$(BIN)/deptry orchestrator trainers
 	$(BIN)/codespell
 	$(BIN)/basedpyright
-<<<<<<< HEAD
 	$(MAKE) docs
-	$(MAKE) test
-=======
 	$(MAKE) $(TESTS)
->>>>>>> 1ea0bf5 (Tests share servers and a warm process; make test-all has everything; a run names the parts it did not test)
 
 # The stamp is newer than what it depends on, so an unchanged checkout installs nothing.
 .venv/installed: pyproject.toml requirements.lock
