@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Study:
-    """What an experiment has found so far, read from the cells' files; shows itself as its comparison."""
+    """What an experiment has found so far, read from the cells' files; in Jupyter it shows its comparison."""
 
     plan: Plan
     place: Workspace
@@ -36,7 +36,7 @@ class Study:
 
     @cached_property
     def rows(self) -> list[dict[str, Any]]:
-        """The results table, one dictionary a cell."""
+        """The results table, one dictionary per cell."""
         return self._results.rows()
 
     @cached_property
@@ -59,7 +59,7 @@ class Study:
         return wiring.compared(self._results, self.plan, self.place, self.file)
 
     def plot_differences(self) -> Figure:
-        """Paired differences to the baseline with their intervals, one row a loss."""
+        """Paired differences to the baseline with their intervals, one row per loss."""
         return figures.forest(self.compare().lines)
 
     def plot_thresholds(self, dataset: str, backbone: str) -> Figure:
@@ -98,6 +98,19 @@ def results(workspace: str | Path, experiment: str | Path, data_dir: str | Path 
 
     Raises:
         ExperimentError: There is no such file, or it is wrong.
+
+    Examples:
+        After `python -m orchestrator launch experiments/quickstart.yaml`:
+
+        >>> from orchestrator import results
+        >>> study = results("runs", "quickstart")
+        >>> frame = study.to_pandas()
+        >>> len(frame), sorted(frame["loss"].unique())
+        (40, ['bce', 'bce_diverse', 'bce_unified', 'softmax'])
+        >>> first = study.compare().findings[0]
+        >>> first.claim.id, first.backbone, first.verdict
+        ('uniform', 'resnet8', 'supported')
+        >>> study.plot_differences().write_html("differences.html")
     """
     given = Path(experiment)
     file = given if given.suffix in {".yaml", ".yml"} else Path("experiments") / f"{given}.yaml"

@@ -125,7 +125,7 @@ def resolve(axis: Axis, name: str, parameters: Mapping[str, Any] | None = None) 
         UnknownNameError: No plug-in has that name.
         pydantic.ValidationError: A parameter is misspelt or out of range.
 
-    Example:
+    Examples:
         >>> from trainers.catalogue import resolve
         >>> resolve("losses", "focal", {"gamma": 1.5}).gamma
         1.5

@@ -40,7 +40,7 @@ class Compiled(nn.Module):
         self.done = True
         # Without a GPU, torch warns about parts of CUDA that only extensions need.
         logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
-        # Launch a step's kernels in one go on GPUs, and keep the compiler on the cores of this cell.
+        # Submit all kernels of a step at once on GPUs, and keep the compiler on the cores of this cell.
         options: dict[str, Any] = {
             "triton.cudagraphs": device.type == "cuda",
             "compile_threads": torch.get_num_threads(),

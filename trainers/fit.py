@@ -110,7 +110,7 @@ def fit(
         StoppedError: Training was asked to stop; its state is saved.
         ValueError: The recipe does not fit the data or the number of processes.
 
-    Example:
+    Examples:
         >>> from pathlib import Path
         >>> from trainers.fit import fit
         >>> from trainers.recipe import Recipe, Training

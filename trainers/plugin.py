@@ -21,7 +21,7 @@ class Frozen(BaseModel):
 class Plugin(Frozen):
     """A named choice with parameters; the first line of its docstring is its description in catalogues.
 
-    Example:
+    Examples:
         >>> from trainers.plugin import Plugin
         >>> class Crop(Plugin):
         ...     \"\"\"A crop at a random place.\"\"\"

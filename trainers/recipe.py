@@ -45,14 +45,14 @@ class Training(Frozen):
     milestones: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = (0.5, 0.75)
     """Where the step schedule steps, as fractions of `epochs` (ResNet on CIFAR: 0.5 and 0.75)."""
     step_factor: float = Field(default=TENTH, gt=0, le=1, exclude_if=lambda factor: factor == TENTH)
-    """Factor of the step schedule; arXiv 2505.05813's `SOTA` setting has 0.2 at 0.3, 0.6 and 0.8. Left out of the
+    """Factor of the step schedule; arXiv 2505.05813's `SOTA` recipe has 0.2 at 0.3, 0.6 and 0.8. Left out of the
     cell's id at its default, as `precision` is, so that the ids of older cells do not change."""
     warmup_epochs: int = Field(default=0, ge=0)
     """Epochs of linear warm-up from 0; they are part of `epochs`."""
     augmentation: tuple[Literal["crop", "flip", "cutout", "rand_augment"], ...] = ()
     """Applied in this order. `crop`: a random crop after padding by an eighth of the side (4 pixels at 32);
     `flip`: horizontal; `cutout`: a square of zeros with a quarter of the side; `rand_augment`: 2 operations
-    at magnitude 9. arXiv 2505.05813's `SOTA` setting has crop and flip."""
+    at magnitude 9. arXiv 2505.05813's `SOTA` recipe has crop and flip."""
     mixing: tuple[Literal["mixup", "cutmix"], ...] = ()
     """Each batch is mixed by one of these, chosen at random. arXiv 2505.05813's `MIX` has both, with
     alpha 0.8 for mixup and 1.0 for cutmix, as here."""
@@ -96,7 +96,7 @@ def _resolved(axis: catalogue.Axis) -> BeforeValidator:
 class Recipe(Frozen):
     """One model: a loss, a backbone, a dataset, a seed, and how to train.
 
-    Example:
+    Examples:
         >>> from trainers.recipe import Recipe
         >>> loss = {"name": "bce_unified", "smoothing": 0.1}
         >>> recipe = Recipe(loss=loss, backbone="resnet8", dataset="digits", seed=0, training={"epochs": 5})

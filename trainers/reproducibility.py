@@ -21,7 +21,7 @@ def generator(purpose: str, *parts: object) -> torch.Generator:
 def deterministic(seed: int, device: torch.device, *, tf32: bool = False) -> Generator[None]:
     """Inside the block, torch's generators start from `seed`, its algorithms are deterministic, and rounding is fixed.
 
-    On exit, generators and settings are restored, so that a notebook is not affected.
+    On exit, generators and options are restored, so that a notebook is not affected.
 
     Args:
         seed: Seed of torch's global generators.

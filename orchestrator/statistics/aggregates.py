@@ -21,7 +21,7 @@ def interquartile_mean(scores: ArrayLike) -> Array:
 
     Scores (…, seeds, settings) to means (…).
 
-    Example:
+    Examples:
         >>> from orchestrator.statistics.aggregates import interquartile_mean
         >>> float(interquartile_mean([[0, 4], [6, 100]]))  # the mean of 4 and 6
         5.0

@@ -45,7 +45,7 @@ def signed_rank(
         step: Step size of the measure, 0 if it is continuous. A pair within half a step of the border
             votes half for each side.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from orchestrator.statistics.bayes import signed_rank
         >>> signed_rank([0.05, 0.04, 0.06, 0.05], rope=0.01, rng=np.random.default_rng(0)).higher > 0.95

@@ -37,7 +37,7 @@ def expected_best(scores: ArrayLike, trials: ArrayLike, confidence: float = CONF
     Raises:
         ValueError: There is no score, or one is not finite.
 
-    Example:
+    Examples:
         >>> from orchestrator.statistics.budget import expected_best
         >>> expected_best([0.5, 0.9], trials=[1, 2]).mean.tolist()  # the best of two is 0.5 in one case of four
         [0.7, 0.8]

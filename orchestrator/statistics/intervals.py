@@ -40,7 +40,7 @@ def mean_interval(values: Sequence[float], confidence: float = CONFIDENCE, step:
         confidence: Confidence level.
         step: Step size of the measure, 0 if it is continuous; half of it is the smallest spread.
 
-    Example:
+    Examples:
         >>> from orchestrator.statistics.intervals import mean_interval
         >>> mean, low, high, n = mean_interval([1, 2, 3])  # 2 ± 4.303 · 1 / √3
         >>> mean, round(low, 2), round(high, 2), n
@@ -72,7 +72,7 @@ def paired_interval(
         confidence: Confidence level.
         step: Step size of the measure, 0 if it is continuous.
 
-    Example:
+    Examples:
         >>> from orchestrator.statistics.intervals import paired_interval
         >>> mean, low, high, n = paired_interval({0: 5, 1: 7, 2: 9, 3: 9}, {0: 4, 1: 5, 2: 6})  # differences 1, 2, 3
         >>> mean, round(low, 2), round(high, 2), n

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 def holm(p: ArrayLike) -> NDArray[np.float64]:
     """P-values adjusted so that the family-wise error rate is at most alpha (Holm 1979).
 
-    Example:
+    Examples:
         >>> from orchestrator.statistics.multiplicity import holm
         >>> holm([0.01, 0.04, 0.03]).tolist()  # 3 · 0.01, then 2 · 0.03, then the maximum so far
         [0.03, 0.06, 0.06]

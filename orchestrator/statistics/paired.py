@@ -105,7 +105,7 @@ def sign_flip_test(differences: ArrayLike, rng: np.random.Generator, draws: int 
     sign. Up to `EXACT_UP_TO` seeds, all sign patterns are tried; beyond, `draws` random ones and
     the observed one, so that p is never 0 (Phipson & Smyth 2010).
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from orchestrator.statistics.paired import sign_flip_test
         >>> float(sign_flip_test([1, 2, 3, 4, 5], np.random.default_rng(0)))  # 2 of 32 patterns

@@ -36,7 +36,7 @@ def mcnemar(challenger_correct: ArrayLike, baseline_correct: ArrayLike) -> float
         challenger_correct: Whether each test sample (n,) is right, under one seed.
         baseline_correct: The same for the baseline, on the same samples.
 
-    Example:
+    Examples:
         >>> from orchestrator.statistics.samples import mcnemar
         >>> mcnemar([1, 1, 1, 1, 1, 0], [0, 0, 0, 0, 0, 0])  # five to none: 2 / 2**5
         0.0625

@@ -27,7 +27,7 @@ def spread(values: ArrayLike, step: ArrayLike = 0.0) -> NDArray[np.float64]:
     Returns:
         Deviations (...); NaN with fewer than two values, or if all are equal and there is no step.
 
-    Example:
+    Examples:
         >>> from orchestrator.statistics.spread import spread
         >>> float(spread([1, 2, 3])), float(spread([2, 2, 2])), float(spread([2, 2, 2], step=0.01))
         (1.0, nan, 0.005)

@@ -26,7 +26,7 @@ def verdict(difference: Interval, direction: Direction, margin: float) -> Verdic
     `equal`: on either side). `equivalent`: it is within the margin, so the difference is
     too small to matter. `undecided`: anything else, or fewer than `ENOUGH` seeds.
 
-    Example:
+    Examples:
         >>> from orchestrator.statistics.intervals import Interval
         >>> from orchestrator.statistics.verdicts import verdict
         >>> difference = Interval(0.02, low=0.01, high=0.03, n=5)
@@ -68,7 +68,7 @@ def sign_p(differences: Sequence[float], found: Verdict, direction: Direction, m
         margin: Margin of the claim.
         lost: Number of pairs without a difference; they count against the verdict.
 
-    Example:
+    Examples:
         >>> from orchestrator.statistics.verdicts import sign_p
         >>> sign_p([0.1, 0.2, 0.3, 0.1, 0.2], "supported", "higher", margin=0.0)  # 2 / 2**5
         0.0625

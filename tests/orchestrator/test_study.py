@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import doctest
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 import orchestrator
+import orchestrator.study
 from orchestrator.errors import ExperimentError, RequestError
 from orchestrator.records.evaluations import Evaluations
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from orchestrator.records.evaluations import Account
     from trainers.evaluation import Evaluation
@@ -25,6 +27,22 @@ def workspace(tmp_path: Path, an_account: Callable[..., Account], evaluation: Ev
         if cell.loss in ("softmax", "bce_unified"):
             Evaluations(tmp_path / "evaluations").publish(cell.recipe, an_account(cell), evaluation)
     return tmp_path
+
+
+def test_the_notebooks_example_gives_what_it_shows(
+    tmp_path: Path,
+    an_account: Callable[..., Account],
+    drawn: Callable[..., Evaluation],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "experiments").symlink_to(Path("experiments").resolve())
+    monkeypatch.chdir(tmp_path)
+    for cell in orchestrator.results("runs", "quickstart").plan.cells:
+        found = drawn(seed=cell.seed, skill=1.0 if cell.loss == "softmax" else 4.0)
+        Evaluations(tmp_path / "runs" / "evaluations").publish(cell.recipe, an_account(cell, found), found)
+    result = doctest.testmod(orchestrator.study, globs={})
+    assert not result.failed
+    assert result.attempted
 
 
 def test_results_are_a_data_frame_with_one_row_a_cell(workspace: Path) -> None:

@@ -15,7 +15,7 @@ class Backbone(Plugin, ABC):
 
     Import torch inside methods, because planning imports this class and must not import torch.
 
-    Example:
+    Examples:
         >>> from trainers.backbones import Backbone
         >>> class OneLayer(Backbone):
         ...     name = "one_layer"

@@ -137,7 +137,7 @@ class Dataset(Plugin, ABC):
 
     Every dataset has the same modifiers. They are drawn from (dataset, seed) and applied in the order below.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from trainers.datasets import Dataset, Images, TrainTest
         >>> class BlackWhite(Dataset):

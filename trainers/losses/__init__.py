@@ -49,7 +49,7 @@ class Loss(Plugin, ABC):
 
     Import torch inside methods, because planning imports this class and must not import torch.
 
-    Example:
+    Examples:
         >>> from trainers.losses import Loss
         >>> class Squared(Loss):
         ...     name = "squared"
@@ -105,7 +105,7 @@ class BiasedLoss(Loss, ABC):
     The bias is *subtracted* from the scores, so that it compares directly with a
     decision threshold (arXiv 2505.05813, `Wh - b`).
 
-    Example:
+    Examples:
         >>> from trainers.losses.bce import BCEUnified
         >>> BCEUnified().initial_bias(classes=101)  # log 100
         4.605170185988092
@@ -149,7 +149,7 @@ class DiverseLoss(BiasedLoss, ABC):
 def one_per_sample(loss: Loss, logits: Tensor, labels: Tensor) -> Tensor:
     """The losses (n,) of logits (n, K) and labels (n,), checked: another shape would silently change the step size.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from trainers.losses import one_per_sample
         >>> from trainers.losses.bce import BCE

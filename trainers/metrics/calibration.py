@@ -19,7 +19,7 @@ def expected_calibration_error(confidence: ArrayLike, correct: ArrayLike, bins: 
     Returns:
         A value in 0 ... 1; NaN if there are no samples or a confidence is NaN.
 
-    Example:
+    Examples:
         >>> from trainers.metrics.calibration import expected_calibration_error
         >>> expected_calibration_error([0.75, 0.75], [True, False])  # 75 % confident, 50 % right
         0.25

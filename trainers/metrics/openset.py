@@ -21,7 +21,7 @@ def auroc(known: ArrayLike, unknown: ArrayLike) -> float:
     Returns:
         The area under the ROC curve, 0 ... 1; NaN if either is empty.
 
-    Example:
+    Examples:
         >>> from trainers.metrics.openset import auroc
         >>> auroc(known=[2, 3], unknown=[1, 2])  # of four comparisons, three are won and one is a tie
         0.875

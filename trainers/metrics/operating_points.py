@@ -5,7 +5,7 @@ at threshold t a sample is falsely accepted if *any* wrong class scores above t,
 accepted if its true class does; both can happen to one sample. NaN scores count as errors:
 a NaN rival is always accepted, a NaN positive never.
 
-Example:
+Examples:
     >>> from trainers.metrics.operating_points import cost_threshold, true_accept_rate
     >>> positive = [3, 5, 4, 8]
     >>> rival = [1, 2, 2, 6]

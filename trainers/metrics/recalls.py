@@ -27,7 +27,7 @@ def recalls(positive: ArrayLike, rival: ArrayLike, label: NDArray[np.integer], c
 def macro_accuracy(positive: ArrayLike, rival: ArrayLike, label: NDArray[np.integer]) -> float:
     """Mean recall of the classes that occur; arguments as in `recalls`.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from trainers.metrics.recalls import macro_accuracy
         >>> macro_accuracy([2, 2, 2, 0], [1, 1, 1, 1], np.array([0, 0, 0, 1]))  # recalls are 1 and 0

@@ -4,7 +4,7 @@ All follow from two numbers per sample: `positive`, the score of its true class,
 `rival`, the highest score of any other class. A sample is right at threshold t if
 `rival < t < positive`; ties and NaN count as errors.
 
-Example:
+Examples:
     Four samples are right for t in (1, 3), (2, 5), (2, 4) and (6, 8).
 
     >>> from trainers.metrics.uniform import accuracy_at, accuracy_curve, class_wise_accuracy

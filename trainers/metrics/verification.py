@@ -110,7 +110,7 @@ def equal_error_rate(similarity: ArrayLike, genuine: ArrayLike) -> float:
     Returns:
         0 for perfect separation, 1/2 for chance; NaN without pairs of both kinds.
 
-    Example:
+    Examples:
         >>> from trainers.metrics.verification import equal_error_rate
         >>> equal_error_rate([0.9, 0.8, 0.7, 0.2], [True, False, True, False])  # at 0.8 either error is 1 of 2
         0.5
