@@ -14,8 +14,8 @@ from contextlib import contextmanager
 
 TRIM_THRESHOLD = -1
 MMAP_THRESHOLD = -3
-"""Parameter numbers of mallopt(3). The first sets how many free bytes are returned to the kernel, the second from
-which size on a block gets a mapping of its own, which is unmapped as soon as the block is freed."""
+"""Parameter numbers of mallopt(3). The first limits how many free bytes are kept before they are returned to the
+kernel; the second is the size from which a block gets its own mapping, which is unmapped once the block is freed."""
 
 MOST = 2**31 - 1
 LARGE = (2**30, 2**25)

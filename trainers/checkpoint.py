@@ -139,7 +139,7 @@ class Progress:
         checkpointing = self._checkpointing
         if checkpointing is None or (content := checkpointing.shelf.read()) is None:
             return
-        fresh = copy.deepcopy(self._state())
+        fresh = copy.deepcopy(self._state())  # loading can fail half-way
         try:
             self._take(_unpacked(content, self._about))
         except (MemoryError, torch.OutOfMemoryError, torch.AcceleratorError):
@@ -248,6 +248,7 @@ def _unpacked(content: bytes, about: str) -> dict[str, Any]:
     stored = memoryview(content)[DIGEST:]
     if hashlib.sha256(stored).digest() != content[:DIGEST]:
         raise ValueError("the state is damaged")
+    # weights_only: a file must not be able to run code.
     state = torch.load(io.BytesIO(stored), map_location="cpu", weights_only=True)
     if state["about"] != about:
         raise ValueError("the state was made by another recipe or under other conditions")

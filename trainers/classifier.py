@@ -81,7 +81,7 @@ class Classifier(nn.Module):
         if self.how.margin_kind == "cosine":
             return cosines.scatter(1, labels[:, None], own - margin)
         # cos(θ + m) rises again beyond θ = π - m; there ArcFace continues along a straight line.
-        sine = (1 - own.square()).clamp_min(1e-12).sqrt()
+        sine = (1 - own.square()).clamp_min(1e-12).sqrt()  # the root's gradient is infinite at 0
         turned = own * math.cos(margin) - sine * math.sin(margin)
         beyond = own - margin * math.sin(margin)
         return cosines.scatter(1, labels[:, None], torch.where(own > -math.cos(margin), turned, beyond))

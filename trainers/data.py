@@ -108,6 +108,7 @@ def split(data: TrainTest, recipe: Recipe, device: torch.device) -> Splits:
     chosen = rows(known, recipe)
     _, numbers = selection.relabel(data.train.labels, recipe.dataset.hold_out, data.classes)
     classes = data.classes - len(set(recipe.dataset.hold_out))
+    # Only of the images to train on: nothing held out may affect how images are normalised.
     mean, deviation = (moment.to(device) for moment in _moments(data.train.pixels, chosen.train))
     train = _placed(data.train.pixels, device)
 
@@ -241,6 +242,7 @@ def batches(train: Resident, recipe: Recipe, epoch: int, place: Place | None = N
 
     An incomplete last batch is dropped, so that every step averages over the same number of samples.
     """
+    # One generator per epoch, so that an epoch can be resumed without repeating the draws of earlier ones.
     draw = generator("batches", drawn_from(recipe.dataset), recipe.seed, epoch)
     size = recipe.training.batch_size
     order = torch.randperm(len(train), generator=draw).to(train.labels.device)

@@ -38,6 +38,7 @@ def rows(labels: Labels, recipe: Recipe) -> Rows:
     if dataset.imbalance > 1:
         draw = stable_random("long tail", *about)
         train = train[selection.long_tail(labels.train[train], dataset.imbalance, draw)]
+    # In random order, because `held_out` takes the first images of each class.
     train = train[permutation(len(train), "validation split", *about)]
     chosen = selection.held_out(labels.train[train], round(len(train) * recipe.training.validation_fraction))
     validation = train[chosen]

@@ -137,6 +137,7 @@ def fit(
         seconds = progress.seconds
         trained = look_back(model, recipe, splits.train)
         observed = observe(model, recipe, splits, trained)
+    # Finite weights can still give infinite scores.
     if not all(_finite(split) for split in (observed.test, observed.validation) if split):
         raise DivergedError(recipe.training.epochs)
     steps = len(splits.train) // recipe.training.batch_size

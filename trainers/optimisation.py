@@ -44,7 +44,7 @@ def schedule(training: Training, steps: int) -> Callable[[int], float]:
 
     def factor(step: int) -> float:
         if step < warmup:
-            return (step + 1) / warmup
+            return (step + 1) / warmup  # + 1: at a rate of 0 the first step would do nothing
         if training.schedule == "constant":
             return 1.0
         if training.schedule == "step":

@@ -81,6 +81,7 @@ class World:
         if self.size == 1 or checkpointing is None:
             return checkpointing
 
+        # All must stop after the same batch: a process that goes on would wait for the others for ever.
         def stop() -> bool:
             wish = torch.tensor(int(checkpointing.stop()), device=device)
             distributed.all_reduce(wish, op=distributed.ReduceOp.MAX)

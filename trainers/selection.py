@@ -113,6 +113,7 @@ def noisy_labels(labels: Labels, share: float, classes: int, rng: RandomState) -
         raise ValueError(f"share is {share:g}; it must lie between 0 and 1")
     if classes < 2:  # noqa: PLR2004
         raise ValueError(f"classes is {classes}; a label becomes another only where there are 2 or more")
+    # Draw for every label, changed or not, so that a larger share changes the same labels in the same way.
     changed = rng.random_sample(len(labels)) < share
     others = (labels + rng.randint(1, classes, len(labels))) % classes
     return np.where(changed, others, labels)

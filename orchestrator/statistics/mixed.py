@@ -97,11 +97,11 @@ def _variances(means: Array, n: NDArray[np.int_], squares: float) -> tuple[float
 
     datasets = len(n)
     total = int(n.sum())
-    if total == datasets:
+    if total == datasets:  # with one seed each, the two variances cannot be separated
         return math.nan, math.nan
     if datasets == 1:
         return math.nan, squares / (total - 1)
-    if squares <= total * (SAME * np.abs(means).max()) ** 2:
+    if squares <= total * (SAME * np.abs(means).max()) ** 2:  # seeds agree: all variance is between data sets
         return float(means.var(ddof=1)), 0.0
 
     def within(ratio: float) -> float:
@@ -113,5 +113,6 @@ def _variances(means: Array, n: NDArray[np.int_], squares: float) -> tuple[float
         spread = np.log1p(ratio * n).sum() + np.log((n / (1 + ratio * n)).sum())
         return float((total - 1) * math.log(within(ratio)) + spread)
 
+    # over the logarithm, because the ratio can have any order of magnitude
     ratio = math.exp(minimize_scalar(deviance, bounds=(-20, 20), method="bounded").x)
     return ratio * within(ratio), within(ratio)

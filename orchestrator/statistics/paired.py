@@ -84,8 +84,10 @@ def bca_interval(
         mean = lines.mean(axis=1, keepdims=True)
         centred = lines - mean
         sums = np.sort(centred.astype(np.float32) @ counts, axis=1)
+        # in single precision, sums that are 0 come out as nearly 0
         tie = n * np.float32(1e-6) * np.abs(centred).max(axis=1, keepdims=True).astype(np.float32)
         below = ((sums < -tie).sum(axis=1) + (sums <= tie).sum(axis=1)) / (2 * draws)
+        # clipped, so that the correction stays finite if all resamples are on one side
         bias = ndtri(np.clip(below, 1 / (2 * draws), 1 - 1 / (2 * draws)))[:, None]
         squares = (centred**2).sum(axis=1, keepdims=True)
         flat = squares <= n * (SAME * np.abs(lines).max(axis=1, keepdims=True)) ** 2
@@ -122,6 +124,7 @@ def sign_flip_test(differences: ArrayLike, rng: np.random.Generator, draws: int 
         return np.concatenate([p_value(chunk, signs.T.astype(float), exact) for chunk in _chunks(lines, len(signs))])
 
     def p_value(lines: Array, signs: Array, exact: bool) -> Array:
+        # equal sums can round differently
         observed = np.abs(lines.sum(axis=1)) - SAME * np.abs(lines).sum(axis=1)
         extreme = (np.abs(lines @ signs) >= observed[:, None]).sum(axis=1)
         return extreme / signs.shape[1] if exact else (1 + extreme) / (1 + signs.shape[1])
@@ -170,7 +173,7 @@ def wilcoxon_test(differences: ArrayLike) -> Array:
         for rank in np.abs(signed).T[:, :, None]:
             without = sums - rank
             moved = np.where(without >= 0, np.take_along_axis(chance, np.maximum(without, 0), axis=1), 0)
-            chance = (chance + moved) / 2
+            chance = (chance + moved) / 2  # a rank is positive or negative with equal probability
         plus = np.where(signed > 0, signed, 0).sum(axis=1, keepdims=True)
         minus = np.where(signed < 0, -signed, 0).sum(axis=1, keepdims=True)
         tail = np.where(sums <= np.minimum(plus, minus), chance, 0).sum(axis=1)

@@ -111,7 +111,7 @@ def chances(
     Returns:
         Probabilities; all 0 with fewer than `ENOUGH` seeds, because there is no verdict.
     """
-    if n < ENOUGH or not max(deviation, step):
+    if n < ENOUGH or not max(deviation, step):  # without a spread there is no interval
         return Chances(0.0, 0.0, 0.0)
     from scipy.special import chdtr, chdtri, ndtr, stdtrit
 
@@ -133,6 +133,7 @@ def chances(
     lower = ndtr((-margin - half - difference) / error)
     higher = ndtr((difference - margin - half) / error)
     inside = ndtr((margin - half - difference) / error) - ndtr((half - margin - difference) / error)
+    # `inside` is negative where the interval is wider than the margin
     return Chances(*(float(weight @ each) for each in (lower, np.maximum(inside, 0), higher)))
 
 

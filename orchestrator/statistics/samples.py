@@ -102,6 +102,7 @@ def two_way_interval(
     if min(seeds, samples) < 2:  # noqa: PLR2004 - one value has no spread
         return TwoWay(estimate, *[math.nan] * 5)
     between_seeds, between_samples, residual = squares = _mean_squares(difference)
+    # the estimated components can be negative; the variance is at least the residual part
     variance = max(between_seeds + between_samples - residual, residual) / difference.size
     resampled = _pigeonhole(difference, rng, draws)
     spread = float(resampled.std())

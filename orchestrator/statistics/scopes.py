@@ -69,6 +69,7 @@ def levels(difference: Interval, direction: Direction, margin: float, level: Lev
         return UNKNOWN
     above = _beyond(difference, margin, level)
     below = _beyond(_negated(difference), margin, level)
+    # two one-sided tests: both must reject
     inside = max(_beyond(_negated(difference), -margin, level), _beyond(difference, -margin, level))
     match direction:
         case "higher":
@@ -76,7 +77,7 @@ def levels(difference: Interval, direction: Direction, margin: float, level: Lev
         case "lower":
             return Levels(below, above, inside)
         case "equal":
-            return Levels(inside, min(above, below), 1.0)
+            return Levels(inside, min(above, below), 1.0)  # here, equivalence is what supports the claim
 
 
 def _beyond(difference: Interval, bound: float, level: Level) -> float:

@@ -63,6 +63,7 @@ def leads(mine: ArrayLike, theirs: ArrayLike, counts: Sequence[int]) -> list[Int
     _, trials, seeds = both.shape
     ahead = _lead(both.mean(axis=2), counts)
     by_seed = _lead(both.transpose(0, 2, 1), counts)
+    # a fixed seed: the same trials give the same interval
     again = np.random.default_rng(0).integers(trials, size=(RESAMPLES, trials))
     over_trials = _lead(both.mean(axis=2)[:, again], counts).std(axis=0, ddof=1)
     over_seeds = by_seed.std(axis=0, ddof=1) / math.sqrt(seeds) if seeds > 1 else np.full(len(counts), math.nan)

@@ -22,10 +22,10 @@ DRAWS = 9999
 """Permutations of the labels if p is not computed exactly."""
 
 IMAGES = 1024
-"""Number of training images to test, unless `EACH` per class is more."""
+"""Number of training images to check, unless `EACH` per class is more."""
 
 EACH = 2
-"""Minimum number of images per class to test."""
+"""Minimum number of images per class to check."""
 
 ROUNDING = 2.0**-18
 """Differences between features up to this share of the largest feature are rounding: 32 units of float32."""
@@ -34,7 +34,7 @@ Labels = NDArray[np.integer]
 
 
 def looked_at(labels: Labels, rng: RandomState) -> NDArray[np.int64]:
-    """Rows (m,), ascending, of the images to test: all if there are few, otherwise equally many per class.
+    """Rows (m,), ascending, of the images to check: all if there are few, otherwise equally many per class.
 
     A smaller class gives all its images and other classes make up for it, so that rare classes are included.
 

@@ -42,6 +42,7 @@ def level(rows: Evaluation) -> NDArray[np.float64]:
     """The logsumexp of each sample's scores (n,), computed from the log-odds if they are kept, which is more exact."""
     if rows.log_odds is None:
         return rows.logsumexp.astype(np.float64)
+    # The log-odds are top - logsumexp(others), so that logsumexp(all) = top + log(1 + exp(-log_odds)).
     top = np.maximum(rows.positive, rows.rival).astype(np.float64)
     return top + np.logaddexp(0, -rows.log_odds)
 

@@ -183,6 +183,7 @@ def _draw(
     first: NDArray[np.int64], partners: NDArray[np.int64], count: int, rng: np.random.Generator
 ) -> NDArray[np.int64]:
     """Draw distinct pairs (m, 2) of positions: j with one of the `partners[j]` positions from `first[j]` on."""
+    # Number all pairs in the order of their later sample, draw numbers, and turn them into pairs again.
     ends = np.cumsum(partners)
     total = int(partners.sum())
     chosen = rng.choice(total, min(count, total), replace=False, shuffle=False) if total else np.empty(0, np.int64)
