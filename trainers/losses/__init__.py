@@ -62,6 +62,10 @@ class Loss(Plugin, ABC):
         >>> logits = torch.tensor([[0.0, 3.0], [2.0, 1.0]])
         >>> Squared().per_sample(logits, labels=torch.tensor([1, 0]))  # 0² + (3 - 1)², (2 - 1)² + 1²
         tensor([4., 2.])
+        >>> from trainers.recipe import Recipe
+        >>> recipe = Recipe(loss=Squared(), backbone="resnet8", dataset="digits", seed=0)  # train it with trainers.fit
+        >>> recipe.loss.key
+        'squared'
     """
 
     scores: Scores = Scores()
