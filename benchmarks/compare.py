@@ -17,9 +17,9 @@ import numpy as np
 from scipy.stats import bootstrap
 
 from benchmarks.table import Row, arguments, progress, text
-from orchestrator.experiment import Experiment
-from orchestrator.report import across
-from orchestrator.report.comparison import DRAWS, compare, compared
+from orchestrator.analysis import across_settings
+from orchestrator.analysis.comparison import DRAWS, compare, compared
+from orchestrator.experiment.model import Experiment
 from orchestrator.statistics.paired import bca_interval
 
 
@@ -86,7 +86,7 @@ def rows(
     started = time.perf_counter()
     comparison = compare(experiment, made)
     tested = time.perf_counter()
-    overall = across.overall(experiment, made)
+    overall = across_settings.overall(experiment, made)
     ended = time.perf_counter()
     assert len(comparison.lines) == settings * losses
     assert overall.settings == settings

@@ -21,10 +21,10 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from benchmarks.table import Row, arguments, progress, text
-from orchestrator.experiment import load
-from orchestrator.plan import plan
-from orchestrator.records.evaluations import Account, Evaluations
-from orchestrator.records.registry import Registry
+from orchestrator.experiment.model import load
+from orchestrator.experiment.plan import plan
+from orchestrator.records.files.evaluations import Account, Evaluations
+from orchestrator.records.sql.registry import Registry
 
 CORES = os.cpu_count() or 1
 HERE = Path(__file__).parent

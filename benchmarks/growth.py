@@ -23,12 +23,12 @@ from typing import Any
 
 from benchmarks.records import LOSSES, make_cells
 from benchmarks.table import Row, arguments, progress, text
-from orchestrator.campaign import take_stock
-from orchestrator.experiment import Experiment
-from orchestrator.plan import Plan, plan
-from orchestrator.records import results
-from orchestrator.records.evaluations import Evaluations
-from orchestrator.records.registry import Registry
+from orchestrator.experiment.model import Experiment
+from orchestrator.experiment.plan import Plan, plan
+from orchestrator.launching.run_plan import take_stock
+from orchestrator.records.files import results
+from orchestrator.records.files.evaluations import Evaluations
+from orchestrator.records.sql.registry import Registry
 
 SEEDS = 5
 SIZES = (100, 1_000, 10_000, 100_000)
@@ -99,23 +99,23 @@ def aggregating(cells: int, folder: Path) -> Callable[[], object]:
 
 def comparing(cells: int, folder: Path) -> Callable[[], object]:
     """All differences, tests, claims and analyses across settings, from the results table."""
-    from orchestrator.report import across
-    from orchestrator.report.comparison import compare
+    from orchestrator.analysis import across_settings
+    from orchestrator.analysis.comparison import compare
 
     experiment = asked(cells)
 
     def comparison() -> None:
         rows = results.read(folder / "results.parquet")
         compare(experiment, rows)
-        across.overall(experiment, rows)
+        across_settings.overall(experiment, rows)
 
     return comparison
 
 
 def reporting(cells: int, folder: Path) -> Callable[[], object]:
     """The report page, given the comparison."""
-    from orchestrator.report import page
-    from orchestrator.report.comparison import compare
+    from orchestrator.analysis.comparison import compare
+    from orchestrator.report.web import page
 
     whole = plan(asked(cells))
     rows = results.read(folder / "results.parquet")

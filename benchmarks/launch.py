@@ -22,16 +22,16 @@ import psutil
 
 from benchmarks import grid
 from benchmarks.table import Row, arguments, progress, text
-from orchestrator.campaign import carry_out, take_stock
 from orchestrator.execution.queue import Queue
 from orchestrator.execution.ray_tune import RayTune
-from orchestrator.experiment import Experiment
+from orchestrator.experiment.model import Experiment
+from orchestrator.experiment.plan import Cell, Plan, plan
+from orchestrator.launching.run_plan import carry_out, take_stock
 from orchestrator.outcome import Advanced, Attempt, Event, Finished, Started
-from orchestrator.plan import Cell, Plan, plan
-from orchestrator.records.evaluations import Evaluations
-from orchestrator.records.leases import held
-from orchestrator.records.registry import Registry
-from orchestrator.records.tracking import Untracked
+from orchestrator.records.files.evaluations import Evaluations
+from orchestrator.records.sql.leases import held
+from orchestrator.records.sql.registry import Registry
+from orchestrator.records.tracking.runs import Untracked
 
 CORES = os.cpu_count() or 1
 

@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.page import fill
-from orchestrator.experiment import Experiment
-from orchestrator.looks import Began, Looked, planned
-from orchestrator.questions import Key
-from orchestrator.report.comparison import Finding, findings_of
+from orchestrator.analysis.comparison import Finding, findings_of
+from orchestrator.experiment.looks import Began, Looked, planned
+from orchestrator.experiment.model import Experiment
+from orchestrator.experiment.questions import Key
 
 Array = NDArray[np.float64]
 Rng = np.random.Generator

@@ -14,9 +14,9 @@ import numpy as np
 
 from benchmarks.looks import Array, Rng, asked, rows
 from benchmarks.page import fill
-from orchestrator.experiment import Experiment
-from orchestrator.report.comparison import findings_of
-from orchestrator.report.prospects import prospects
+from orchestrator.analysis.comparison import findings_of
+from orchestrator.analysis.prospects import prospects
+from orchestrator.experiment.model import Experiment
 
 RUNS = 2_000
 EARLIER = 50_000

@@ -26,11 +26,11 @@ import pyarrow.parquet as pq
 import torch
 
 from benchmarks.table import Row, arguments, progress, ratio, text
-from orchestrator.experiment import Experiment
-from orchestrator.plan import PROTOCOL, Plan, plan
-from orchestrator.records import cell_file, results
-from orchestrator.records.cell_file import Account, encoded
-from orchestrator.records.evaluations import Evaluations
+from orchestrator.experiment.model import Experiment
+from orchestrator.experiment.plan import PROTOCOL, Plan, plan
+from orchestrator.records.files import cell_file, results
+from orchestrator.records.files.cell_file import Account, encoded
+from orchestrator.records.files.evaluations import Evaluations
 from trainers.evaluation import Evaluation
 from trainers.inference import ranked, summarise
 from trainers.metrics import MEASURES, from_rows

@@ -20,10 +20,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from benchmarks.table import Row, arguments, progress, text
-from orchestrator.cluster import Resources
-from orchestrator.plan import Cell, identity
-from orchestrator.records.mlflow_store import connect
-from orchestrator.records.tracking import Tracking
+from orchestrator.experiment.plan import Cell, identity
+from orchestrator.experiment.resources import Resources
+from orchestrator.records.tracking.mlflow_store import connect
+from orchestrator.records.tracking.runs import Tracking
 from trainers.recipe import Recipe, Training
 
 FIGURES = 10

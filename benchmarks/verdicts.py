@@ -23,10 +23,10 @@ from scipy.special import fdtrc, stdtr, stdtrit
 from scipy.stats import rankdata
 
 from benchmarks.page import fill
-from orchestrator.drift.environment import Environment
-from orchestrator.drift.judgement import judge as judge_anchors
-from orchestrator.drift.ledger import Anchor, Entry
-from orchestrator.experiment import Experiment
+from orchestrator.experiment.model import Experiment
+from orchestrator.reproduction.anchor_log import Anchor, Entry
+from orchestrator.reproduction.equivalence import judge as judge_anchors
+from orchestrator.reproduction.finished_cells import Environment
 from orchestrator.statistics.intervals import mean_interval
 from orchestrator.statistics.mixed import effect_as_given, loss_effect
 from orchestrator.statistics.multiplicity import holm

@@ -13,8 +13,8 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from orchestrator.experiment import Choice, Experiment, Sequential
-from orchestrator.space import Domain
+from orchestrator.experiment.model import Choice, Experiment, Sequential
+from orchestrator.experiment.space import Domain
 from trainers.plugin import Frozen, Plugin
 
 Model = type[BaseModel]

@@ -9,9 +9,9 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 
-from orchestrator.experiment import load
-from orchestrator.plan import plan
-from orchestrator.records.evaluations import Evaluations
+from orchestrator.experiment.model import load
+from orchestrator.experiment.plan import plan
+from orchestrator.records.files.evaluations import Evaluations
 from orchestrator.workspace import Workspace
 from trainers.metrics.uniform import accuracy_curve, uniform_accuracy
 

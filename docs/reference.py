@@ -18,7 +18,7 @@ from fields import Model, cell, code, grid, models, table
 
 import orchestrator
 from orchestrator.cli import app
-from orchestrator.experiment import Experiment
+from orchestrator.experiment.model import Experiment
 from trainers import backbones as backbone_classes
 from trainers import catalogue
 from trainers import datasets as dataset_classes

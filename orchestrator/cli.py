@@ -24,11 +24,11 @@ from orchestrator.workspace import Workspace
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from orchestrator.plan import Plan
-    from orchestrator.records.registry import Status
-    from orchestrator.records.results import Results
-    from orchestrator.report.comparison import Comparison
-    from orchestrator.stages import Ended
+    from orchestrator.analysis.comparison import Comparison
+    from orchestrator.experiment.plan import Plan
+    from orchestrator.launching.launch import Ended
+    from orchestrator.records.files.results import Results
+    from orchestrator.records.sql.registry import Status
 
 FINE = 0
 SOME_FAILED = 1
@@ -145,9 +145,9 @@ def launch(
     as_json: Json = False,
 ) -> None:
     """Run what is missing, record it, and print the comparison."""
-    from orchestrator.notice import Webhook
-    from orchestrator.report import overview
-    from orchestrator.stages import Launch, StoppedLaunch
+    from orchestrator.launching.launch import Launch, StoppedLaunch
+    from orchestrator.launching.webhook import Webhook
+    from orchestrator.report.terminal import overview
 
     began = time.monotonic()
     console = wiring.console(stderr=as_json)
@@ -205,11 +205,11 @@ def show_plan(
     as_json: Json = False,
 ) -> None:
     """Print the grid and what of it is done; start nothing."""
-    from orchestrator import feasibility
-    from orchestrator.campaign import take_stock
+    from orchestrator.experiment import checks
+    from orchestrator.launching.run_plan import take_stock
     from orchestrator.outcome import is_done
-    from orchestrator.records.evaluations import Evaluations
-    from orchestrator.report import overview
+    from orchestrator.records.files.evaluations import Evaluations
+    from orchestrator.report.terminal import overview
     from trainers.datasets.hashes import forget
 
     place = Workspace.at(workspace)
@@ -226,9 +226,9 @@ def show_plan(
         states = take_stock(plan, Evaluations(place.evaluations), records)
         durations = records.durations(plan.experiment.name) if records else {}
     left = plan.pending({cell for cell, state in states.items() if is_done(state)})
-    counted = feasibility.labels_here(data_dir)
-    feasibility.check(left, counted)
-    cautions = feasibility.cautions(left, counted)
+    counted = checks.labels_here(data_dir)
+    checks.check(left, counted)
+    cautions = checks.cautions(left, counted)
     recorded = wiring.recorded(plan, place)
     pending = [cell for cell in left.cells if states[cell.id] != "failed"]
     again, why = ([], "") if trials and plan is trials.plan else wiring.replicas(plan, place, states)
@@ -266,9 +266,9 @@ def status(
     """Print what the registry knows: counts, launches, running cells, failures with their reason."""
     from rich.live import Live
 
-    from orchestrator.records import results
-    from orchestrator.report import overview
-    from orchestrator.report.imported import Imported
+    from orchestrator.analysis.imported import Imported
+    from orchestrator.records.files import results
+    from orchestrator.report.terminal import overview
 
     asked = wiring.experiment(file) if file else None
     wanted = [asked.name] if asked else None
@@ -332,8 +332,8 @@ def aggregate(
     seeds: Seeds = None,
 ) -> None:
     """(Re)build the experiment's results table from the per-cell files."""
-    from orchestrator.records import results as tables
-    from orchestrator.records.evaluations import Evaluations
+    from orchestrator.records.files import results as tables
+    from orchestrator.records.files.evaluations import Evaluations
 
     place = Workspace.at(workspace)
     console = wiring.console()
@@ -380,8 +380,9 @@ def compare(
     seeds: Seeds = None,
 ) -> None:
     """Compare every loss with the baseline, paired by seed, and judge the claims."""
-    from orchestrator.records.evaluations import Evaluations
-    from orchestrator.report import across, tables, validation, within
+    from orchestrator.analysis import across_settings, null_check, sample_noise
+    from orchestrator.records.files.evaluations import Evaluations
+    from orchestrator.report.terminal import tables
 
     del registry  # scripts pass it; the cells' files now tell what it was asked for
     place = Workspace.at(workspace)
@@ -390,13 +391,13 @@ def compare(
     comparison = wiring.compared(results, plan, place, file)
     counted = results.without(comparison.left_out)
     if null:
-        wiring.console().print(validation.table(plan.experiment, counted.rows()))
+        wiring.console().print(null_check.table(plan.experiment, counted.rows()))
         return
     if samples:
-        found = within.within(plan, Evaluations(place.evaluations), comparison.left_out)
-        wiring.console().print(within.table(found))
+        found = sample_noise.within(plan, Evaluations(place.evaluations), comparison.left_out)
+        wiring.console().print(sample_noise.table(found))
         return
-    overall = across.overall(plan.experiment, counted.all_rows())
+    overall = across_settings.overall(plan.experiment, counted.all_rows())
     match form:
         case "text":
             wiring.console().print(tables.terminal(comparison, overall))
@@ -420,9 +421,9 @@ def report(
     seeds: Seeds = None,
 ) -> None:
     """Write the report: one HTML page with verdicts, figures and a threshold to move."""
-    from orchestrator.records.evaluations import Evaluations
-    from orchestrator.records.storage import Storage
-    from orchestrator.report import page
+    from orchestrator.records.files.evaluations import Evaluations
+    from orchestrator.records.files.storage import Storage
+    from orchestrator.report.web import page
 
     place = Workspace.at(workspace)
     plan = wiring.plan(wiring.experiment(file, loss, backbone, dataset, only, seeds), place, data_dir)
@@ -443,7 +444,7 @@ def ui(
     port: Annotated[int | None, typer.Option("--port", min=1, max=65535, help="Default: any free port.")] = None,
 ) -> None:
     """Open the MLflow UI on this workspace, on this machine only, until Ctrl-C."""
-    from orchestrator.records.mlflow_ui import serve
+    from orchestrator.records.tracking.mlflow_ui import serve
 
     place = Workspace.at(workspace)
     place.create()
@@ -472,7 +473,7 @@ def export(
     seeds: Seeds = None,
 ) -> None:
     """Write a folder to publish: results, samples, experiment, provenance, a data card, checksums."""
-    from orchestrator.records.publication import export as exported
+    from orchestrator.records.files.publication import export as exported
 
     place = Workspace.at(workspace)
     console = wiring.console()
@@ -500,9 +501,9 @@ def import_cells(
 
     They then count as done, and as unverified until `verify` has rerun a sample with the same numbers.
     """
-    from orchestrator.records.contents import History
-    from orchestrator.records.evaluations import Evaluations, read_account
-    from orchestrator.records.publication import import_
+    from orchestrator.records.files.contents import History
+    from orchestrator.records.files.evaluations import Evaluations, read_account
+    from orchestrator.records.files.publication import import_
 
     place = wiring.prepared(Workspace.at(workspace))
     console = wiring.console()
@@ -529,10 +530,10 @@ def gc(
     ] = None,
 ) -> None:
     """List what the workspace can do without: old states, leftovers, files of no experiment."""
-    from orchestrator.records import garbage
-    from orchestrator.records.evaluations import Evaluations
-    from orchestrator.records.storage import Storage
-    from orchestrator.report import overview
+    from orchestrator.records.files import garbage
+    from orchestrator.records.files.evaluations import Evaluations
+    from orchestrator.records.files.storage import Storage
+    from orchestrator.report.terminal import overview
 
     place = Workspace.at(workspace)
     done = Evaluations(place.evaluations).ids()
@@ -560,8 +561,8 @@ def rebuild(
     mlflow: Annotated[bool, typer.Option("--mlflow", help="Rebuild these experiments' MLflow runs, too.")] = False,
 ) -> None:
     """Rebuild the registry, and with --mlflow the tracking store, from the per-cell files."""
-    from orchestrator.records.contents import History
-    from orchestrator.records.evaluations import Account, Evaluations
+    from orchestrator.records.files.contents import History
+    from orchestrator.records.files.evaluations import Account, Evaluations
     from orchestrator.records.rebuild import rebuild as rebuilt
 
     if mlflow and not files:
@@ -603,13 +604,13 @@ def verify(
     seeds: Seeds = None,
 ) -> None:
     """Rerun a sample of finished cells, imported ones first, and say whether they reproduce bit for bit."""
-    from orchestrator.campaign import note_rerun, prepare, repeat
     from orchestrator.execution.worker import Worker
-    from orchestrator.records.evaluations import Evaluations
+    from orchestrator.launching.run_plan import note_rerun, prepare, repeat
+    from orchestrator.records.files.evaluations import Evaluations
     from orchestrator.records.recorder import Recorder
-    from orchestrator.records.tracking import Untracked
-    from orchestrator.report import overview
-    from orchestrator.verification import choose, origins
+    from orchestrator.records.tracking.runs import Untracked
+    from orchestrator.report.terminal import overview
+    from orchestrator.reproduction.verification import choose, origins
 
     place = Workspace.at(workspace)
     evaluations = Evaluations(place.evaluations)
@@ -660,12 +661,12 @@ def doctor(
 ) -> None:
     """Say what is wrong with machine, services, data and records, and what to do."""
     from orchestrator.diagnosis.examination import examine
-    from orchestrator.report import health
+    from orchestrator.report.terminal import health
 
     place = Workspace.at(workspace)
     if fix:
         from orchestrator.diagnosis.mending import mend
-        from orchestrator.records.evaluations import Evaluations
+        from orchestrator.records.files.evaluations import Evaluations
 
         windows = partial(wiring.tracking, place, tracking)
         with wiring.registry(place, registry) as records:
@@ -699,7 +700,7 @@ def list_catalogue(
     as_json: Json = False,
 ) -> None:
     """List the losses, backbones or datasets an experiment can name, plug-ins included."""
-    from orchestrator.report import overview
+    from orchestrator.report.terminal import overview
     from trainers.catalogue import plugins
 
     known = plugins(axis)
@@ -726,7 +727,7 @@ def _conclude(
     console: Console, ended: Ended, place: Workspace, registry: str | None, file: Path
 ) -> tuple[int, Comparison | None]:
     """Aggregate, print the comparison and what to try next; return how many files were damaged, and the comparison."""
-    from orchestrator.report import overview, tables
+    from orchestrator.report.terminal import overview, tables
 
     plan = ended.plan
     comparison = None

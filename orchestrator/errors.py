@@ -12,6 +12,8 @@ OrchestratorError
 
 from __future__ import annotations
 
+import re
+
 
 class OrchestratorError(Exception):
     """Any error of ours."""
@@ -51,3 +53,8 @@ class DamagedFileError(OrchestratorError):
 
 class LostRowsError(DamagedFileError):
     """A cell's own file is whole, but the file of its validation rows is missing or another."""
+
+
+def masked(text: str) -> str:
+    """Hide user and password of the URLs in a text, and passwords in their queries."""
+    return re.sub(r"(password|token)=[^&\s]+", r"\1=***", re.sub(r"://\S*@", "://***@", text))

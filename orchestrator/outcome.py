@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeGuard, get_args
 
-from orchestrator.plan import Cell
+from orchestrator.experiment.plan import Cell
 
 Result = Literal["finished", "collapsed", "diverged"]
 """The states of a cell that is done: it has a file, and nothing of it is left to run."""

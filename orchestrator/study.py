@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from orchestrator import wiring
+from orchestrator.analysis import across_settings
+from orchestrator.analysis.comparison import Comparison
+from orchestrator.analysis.threshold_curves import Curve, gather
 from orchestrator.errors import RequestError
-from orchestrator.plan import Plan
-from orchestrator.records import results as table
-from orchestrator.records.evaluations import Evaluations
-from orchestrator.report import across, figures, tables
-from orchestrator.report.comparison import Comparison
-from orchestrator.report.curves import Curve, gather
+from orchestrator.experiment.plan import Plan
+from orchestrator.records.files import results as table
+from orchestrator.records.files.evaluations import Evaluations
 from orchestrator.report.styles import look
+from orchestrator.report.terminal import tables
+from orchestrator.report.web import figures
 from orchestrator.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -72,7 +74,7 @@ class Study:
 
     def plot_ranks(self, metric: str = "uniform_accuracy") -> Figure:
         """Average ranks over all settings, and which losses they cannot tell apart."""
-        ranking = across.ranking(self.plan.experiment, self._counted.all_rows(), metric)
+        ranking = across_settings.ranking(self.plan.experiment, self._counted.all_rows(), metric)
         if ranking is None:
             raise RequestError("Ranks need at least two losses, and five data sets without missing cells.")
         return figures.critical_difference(ranking)
@@ -83,7 +85,7 @@ class Study:
 
     def _repr_html_(self) -> str:
         console = Console(record=True, width=120, file=StringIO())
-        overall = across.overall(self.plan.experiment, self._counted.all_rows())
+        overall = across_settings.overall(self.plan.experiment, self._counted.all_rows())
         console.print(tables.terminal(self.compare(), overall))
         return console.export_html(inline_styles=True, code_format="<pre>{code}</pre>")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection
 
-from orchestrator.own_measures import trait
+from orchestrator.experiment.own_measures import trait
 from orchestrator.sentences import Sentence
 from orchestrator.statistics.intervals import Interval
 

@@ -19,25 +19,25 @@ from orchestrator.workspace import Location, Workspace
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from orchestrator.blocks import Group
-    from orchestrator.drift.sentinel import Outlook
-    from orchestrator.drift.since import Codes
-    from orchestrator.environment import Environment
+    from orchestrator.adaptive.seeds import Key, Spending
+    from orchestrator.adaptive.trials import Trials
+    from orchestrator.analysis.comparison import Comparison
     from orchestrator.execution.executor import Executor
     from orchestrator.execution.placement import Placement
-    from orchestrator.experiment import Axis, Experiment
-    from orchestrator.looks import Looked
-    from orchestrator.plan import Cell, Contents, Plan
-    from orchestrator.records.checkpoints import Checkpoints
-    from orchestrator.records.contents import Ask
-    from orchestrator.records.earlier import Data
-    from orchestrator.records.evaluations import Evaluations
-    from orchestrator.records.registry import Registry
-    from orchestrator.records.results import Results
-    from orchestrator.records.tracking import Tracking
-    from orchestrator.report.comparison import Comparison
-    from orchestrator.sequence import Key, Spending
-    from orchestrator.trials import Trials
+    from orchestrator.experiment.looks import Looked
+    from orchestrator.experiment.model import Axis, Experiment
+    from orchestrator.experiment.plan import Cell, Contents, Plan
+    from orchestrator.pairing.blocks import Group
+    from orchestrator.provenance.environment import Environment
+    from orchestrator.records.files.checkpoints import Checkpoints
+    from orchestrator.records.files.contents import Ask
+    from orchestrator.records.files.earlier import Data
+    from orchestrator.records.files.evaluations import Evaluations
+    from orchestrator.records.files.results import Results
+    from orchestrator.records.sql.registry import Registry
+    from orchestrator.records.tracking.runs import Tracking
+    from orchestrator.reproduction.anchors import Outlook
+    from orchestrator.reproduction.code_changes import Codes
     from trainers.datasets import Dataset
     from trainers.datasets.content import Content
 
@@ -61,8 +61,8 @@ def experiment(
     seeds: str | None = None,
 ) -> Experiment:
     """The experiment of a file, as the options change it."""
-    from orchestrator.experiment import load
-    from orchestrator.revision import revise
+    from orchestrator.experiment.model import load
+    from orchestrator.experiment.revision import revise
 
     named: dict[Axis, list[str]] = {"loss": loss or [], "backbone": backbone or [], "dataset": dataset or []}
     if only and not any(named.values()):
@@ -72,15 +72,15 @@ def experiment(
 
 def of_file(file: Path) -> Experiment:
     """The experiment of a file, whatever flags add or leave out."""
-    from orchestrator.experiment import load
+    from orchestrator.experiment.model import load
 
     return load(_located(file))
 
 
 def stated(file: Path, asked: Experiment | None = None) -> dict[str, Any]:
     """What the experiment's file states before there are results, and the seeds that are planned with its flags."""
-    from orchestrator.looks import planned
-    from orchestrator.stated import stated as hashes
+    from orchestrator.experiment.looks import planned
+    from orchestrator.experiment.stated import stated as hashes
 
     found = of_file(file)
     return {**hashes(found), "plan": planned(found, asked or found)}
@@ -88,7 +88,7 @@ def stated(file: Path, asked: Experiment | None = None) -> dict[str, Any]:
 
 def registered(file: Path) -> str:
     """A hash of what the experiment's file states, to be published before anything runs."""
-    from orchestrator.stated import register
+    from orchestrator.experiment.stated import register
 
     return register(of_file(file))
 
@@ -98,8 +98,8 @@ def contents(asked: Experiment, place: Workspace, data_dir: Path | None, ask: As
 
     Where no launch has recorded it, the newest cell tells.
     """
-    from orchestrator.records.contents import History, look
-    from orchestrator.records.evaluations import Evaluations
+    from orchestrator.records.files.contents import History, look
+    from orchestrator.records.files.evaluations import Evaluations
 
     newest = partial(_newest, Evaluations(place.evaluations))
     return look(asked, History(place.data), folder(asked, place, data_dir), ask, newest)
@@ -110,9 +110,9 @@ def _newest(evaluations: Evaluations, dataset: Dataset) -> Content | None:
 
     Of a published data set, a cell that was trained here tells: what others trained does not change what a name means.
     """
-    from orchestrator.records.cell_file import cell_in, partition
-    from orchestrator.records.contents import told
-    from orchestrator.records.origin import Origins
+    from orchestrator.records.files.cell_file import cell_in, partition
+    from orchestrator.records.files.contents import told
+    from orchestrator.records.files.origin import Origins
 
     files = [file for file in evaluations.storage.list(partition(dataset.key)) if cell_in(file.name)]
     if not dataset.is_published:
@@ -126,8 +126,8 @@ def _newest(evaluations: Evaluations, dataset: Dataset) -> Content | None:
 
 def folder(asked: Experiment, place: Workspace, data_dir: Path | None) -> Path:
     """The folder of the data sets: the one given, else the usual one, else where this machine last had them."""
-    from orchestrator.records.contents import History
-    from orchestrator.records.contents import folder as found
+    from orchestrator.records.files.contents import History
+    from orchestrator.records.files.contents import folder as found
 
     return found(asked, History(place.data)) if data_dir is None else data_dir
 
@@ -144,11 +144,11 @@ def plan(asked: Experiment, place: Workspace, data_dir: Path | None) -> Plan:
 
 def final(asked: Experiment, stage: Trials | None, known: Contents) -> Plan:
     """The cells of an experiment with the recipes that won in its tuning stage, where it has one; raises as `plan`."""
-    from orchestrator.plan import plan as planned
+    from orchestrator.experiment.plan import plan as planned
 
     if stage is None:
         return planned(asked, known)
-    from orchestrator.trials import settle
+    from orchestrator.adaptive.trials import settle
 
     return planned(settle(asked, stage.tuned), known)
 
@@ -166,17 +166,17 @@ def trials(asked: Experiment, place: Workspace, known: Contents | None = None) -
     """The tuning stage of an experiment as far as the workspace's files tell; None where it has none."""
     if asked.tuning is None:
         return None
-    from orchestrator.records.evaluations import Evaluations
-    from orchestrator.trials import Trials, recall
+    from orchestrator.adaptive.trials import Trials, recall
+    from orchestrator.records.files.evaluations import Evaluations
 
     return Trials(asked, recall(asked.tuning, Evaluations(place.evaluations)), known)
 
 
 def data(plan: Plan, place: Workspace) -> Data:
     """What there is to know of the data of a plan's cells, and of cells of other states of them."""
-    from orchestrator.records.contents import History
-    from orchestrator.records.earlier import Data, absent, earlier, unreadable
-    from orchestrator.records.evaluations import Evaluations
+    from orchestrator.records.files.contents import History
+    from orchestrator.records.files.earlier import Data, absent, earlier, unreadable
+    from orchestrator.records.files.evaluations import Evaluations
 
     history = History(place.data)
     return Data(
@@ -205,7 +205,7 @@ def _seeds(text: str | None) -> int | list[int] | None:
 
 def registry(place: Workspace, url: str | None) -> Registry:
     """The registry at the URL, or else the workspace's, created if absent."""
-    from orchestrator.records.registry import Registry
+    from orchestrator.records.sql.registry import Registry
 
     return Registry.open(url or place.registry)
 
@@ -217,7 +217,7 @@ def registry_if_any(place: Workspace, url: str | None) -> AbstractContextManager
 
 def tracking(place: Workspace, uri: str | None, experiment: str) -> Tracking:
     """An experiment's window at the URI, or else in the workspace's store."""
-    from orchestrator.records.tracking import Tracking
+    from orchestrator.records.tracking.runs import Tracking
 
     # What a store does not take is written down on this machine, whatever the workspace is.
     spool = place.spool if isinstance(place.spool, Path) else Path(tempfile.gettempdir()) / "orchestrator-spool"
@@ -228,7 +228,7 @@ def tracking(place: Workspace, uri: str | None, experiment: str) -> Tracking:
 
 def checkpoints(place: Workspace, experiment: Experiment, launch: str) -> Checkpoints:
     """Where the cells of a launch keep their states, as often as the experiment says."""
-    from orchestrator.records.checkpoints import Checkpoints
+    from orchestrator.records.files.checkpoints import Checkpoints
 
     epochs = experiment.checkpoint.epochs
     minutes = experiment.checkpoint.minutes
@@ -240,8 +240,8 @@ def origin(cell: Cell, address: str | None = None) -> dict[str, Any]:
 
     What only the machine that trains knows, is unknown: its instruction set, and the name of its GPU.
     """
-    from orchestrator import fingerprints, processor
-    from orchestrator.environment import SOME_GPU, gpu
+    from orchestrator.provenance import fingerprints, processor
+    from orchestrator.provenance.environment import SOME_GPU, gpu
 
     here = not address
     device = (gpu(provenance.nvml()) if here else SOME_GPU) if cell.resources.gpus else None
@@ -266,7 +266,7 @@ def origins(cell: Cell, places: Placement | None = None, address: str | None = N
 
 def codes(experiment: Experiment) -> Codes:
     """Today's code of an experiment's plug-ins, by axis and label, and of the training loop."""
-    from orchestrator import fingerprints
+    from orchestrator.provenance import fingerprints
 
     found = {
         (axis, choice.label): fingerprints.of_plugin(axis, type(choice.plugin))
@@ -278,7 +278,7 @@ def codes(experiment: Experiment) -> Codes:
 
 def codes_by_plugin(experiment: Experiment) -> Codes:
     """The same by the plug-ins' own names, which labels may differ from."""
-    from orchestrator import fingerprints
+    from orchestrator.provenance import fingerprints
 
     known = codes(experiment)
     names = {
@@ -291,8 +291,8 @@ def codes_by_plugin(experiment: Experiment) -> Codes:
 
 def recorded(plan: Plan, place: Workspace) -> list[dict[str, Any]]:
     """How the finished cells of a plan came about: from the results table, and from files that are younger than it."""
-    from orchestrator.drift.environment import told
-    from orchestrator.records.evaluations import Evaluations
+    from orchestrator.records.files.evaluations import Evaluations
+    from orchestrator.reproduction.finished_cells import told
 
     evaluations = Evaluations(place.evaluations)
     cells = {cell.id: cell for cell in plan.cells if cell.data_known}
@@ -310,7 +310,7 @@ def changed(plan: Plan, rows: list[dict[str, Any]]) -> list[str]:
     """Which finished cells a launch here would train by other code or elsewhere; sentences for people."""
     if not rows:  # then nobody needs to read today's code
         return []
-    from orchestrator.drift.since import elsewhere, since
+    from orchestrator.reproduction.code_changes import elsewhere, since
     from orchestrator.sentences import filled
 
     cells = {cell.id: cell for cell in plan.cells}
@@ -333,7 +333,7 @@ def outdated_of(names: Iterable[str], records: Registry | None, place: Workspace
     from contextlib import suppress
 
     from orchestrator.errors import OrchestratorError
-    from orchestrator.experiment import recalled
+    from orchestrator.experiment.model import recalled
 
     found: dict[str, list[str] | None] = {}
     for name in names:
@@ -346,8 +346,8 @@ def outdated_of(names: Iterable[str], records: Registry | None, place: Workspace
 
 def older(plan: Plan, place: Workspace) -> list[str]:
     """All that is to be known of finished cells of several environments or of other code; sentences for people."""
-    from orchestrator.drift.ledger import Ledger
-    from orchestrator.drift.pool import pooled
+    from orchestrator.reproduction.anchor_log import Ledger
+    from orchestrator.reproduction.pooling import pooled
 
     rows = recorded(plan, place)
     pool = pooled(plan.experiment, rows, Ledger(place.drift(plan.experiment.name)))
@@ -365,8 +365,8 @@ def whole(plan: Plan, asked: Experiment, place: Workspace, data_dir: Path | None
     """
     from dataclasses import replace
 
-    from orchestrator.drift.environment import at_other_seeds
-    from orchestrator.records.evaluations import Evaluations
+    from orchestrator.records.files.evaluations import Evaluations
+    from orchestrator.reproduction.finished_cells import at_other_seeds
 
     rest = _rest(plan, asked, place, data_dir)
     cells = {cell.id: cell for cell in (*rest.cells, *plan.cells)}
@@ -379,7 +379,7 @@ def _rest(plan: Plan, asked: Experiment, place: Workspace, data_dir: Path | None
     from contextlib import suppress
 
     from orchestrator.errors import RequestError
-    from orchestrator.experiment import AXES
+    from orchestrator.experiment.model import AXES
 
     if all(getattr(asked, axis) == getattr(plan.experiment, axis) for axis in AXES.values()):
         return plan
@@ -410,11 +410,11 @@ def outlook(
     rows = recorded(wide, place)
     if not rows:  # what judges old cells takes a while to import
         return None
-    from orchestrator.drift.environment import past
-    from orchestrator.drift.ledger import Ledger
-    from orchestrator.drift.sentinel import foresee, meetings
     from orchestrator.outcome import has_figures
-    from orchestrator.records.evaluations import Evaluations
+    from orchestrator.records.files.evaluations import Evaluations
+    from orchestrator.reproduction.anchor_log import Ledger
+    from orchestrator.reproduction.anchors import foresee, meetings
+    from orchestrator.reproduction.finished_cells import past
 
     cells = {cell.id: cell for cell in wide.cells}
     pasts = [past(cells[row["cell_id"]], row, 0.0) for row in rows if has_figures(row["state"])]
@@ -425,26 +425,26 @@ def outlook(
 
 def trust(plan: Plan, place: Workspace, say: Callable[[str], None]) -> None:
     """Let all finished cells be pooled because the user says so, and record it."""
-    from orchestrator.drift import pool
-    from orchestrator.drift.ledger import Ledger
-    from orchestrator.records.evaluations import Evaluations
-    from orchestrator.records.results import aggregate
+    from orchestrator.records.files.evaluations import Evaluations
+    from orchestrator.records.files.results import aggregate
+    from orchestrator.reproduction import pooling
+    from orchestrator.reproduction.anchor_log import Ledger
 
     found = aggregate(plan, Evaluations(place.evaluations))
     ledger = Ledger(place.drift(plan.experiment.name))
-    pool.trust(plan.experiment, found.rows(), found.replica_rows(), ledger, say)
+    pooling.trust(plan.experiment, found.rows(), found.replica_rows(), ledger, say)
 
 
 def has_known_code(cell: Cell, place: Workspace, experiment: Experiment) -> bool:
     """Whether a cell that is done, trained again now, may be pooled with others of its loss, as far as code goes."""
     from dataclasses import replace
 
-    from orchestrator.drift.ledger import Ledger
-    from orchestrator.drift.pool import admits
-    from orchestrator.environment import LossCode
     from orchestrator.errors import DamagedFileError
-    from orchestrator.plan import original
-    from orchestrator.records.evaluations import Evaluations
+    from orchestrator.experiment.plan import original
+    from orchestrator.provenance.environment import LossCode
+    from orchestrator.records.files.evaluations import Evaluations
+    from orchestrator.reproduction.anchor_log import Ledger
+    from orchestrator.reproduction.pooling import admits
 
     try:
         content = Evaluations(place.evaluations).content(replace(cell, id=original(cell.id)))
@@ -458,7 +458,7 @@ def has_known_code(cell: Cell, place: Workspace, experiment: Experiment) -> bool
 
 def environment(cell: Cell, address: str | None = None) -> Environment:
     """Under what a cell will be trained, as far as this machine knows."""
-    from orchestrator.environment import Environment
+    from orchestrator.provenance.environment import Environment
 
     return Environment.of(origin(cell, address))
 
@@ -468,9 +468,9 @@ def blocks(plan: Plan, place: Workspace) -> dict[str, set[str]]:
 
     The results table tells them, of files that are not younger; the others tell themselves.
     """
-    from orchestrator.plan import original
-    from orchestrator.records.evaluations import Evaluations
-    from orchestrator.records.results import environments
+    from orchestrator.experiment.plan import original
+    from orchestrator.records.files.evaluations import Evaluations
+    from orchestrator.records.files.results import environments
 
     table = place.results(plan.experiment.name)
     evaluations = Evaluations(place.evaluations)
@@ -488,7 +488,7 @@ def blocks(plan: Plan, place: Workspace) -> dict[str, set[str]]:
 
 def _written(table: Location) -> float:
     """When a results table was written, in seconds since 1970; 0 where there is none."""
-    from orchestrator.records.storage import Storage
+    from orchestrator.records.files.storage import Storage
 
     return {file.name: file.modified for file in Storage(table.parent).list()}.get(table.name, 0.0)
 
@@ -499,8 +499,8 @@ def placement(plan: Plan, found: Mapping[str, Iterable[str]], address: str | Non
     Raises:
         UnreachableError: There is no Ray at that address.
     """
-    from orchestrator.environment import Environment
     from orchestrator.execution.placement import Node, Placement, told
+    from orchestrator.provenance.environment import Environment
 
     def environment(cell: Cell, machine: Mapping[str, Any]) -> str:
         return Environment.of({**origin(cell, address), **machine}).id
@@ -537,9 +537,9 @@ def executor(
 ) -> Executor:
     """Where cells run, with the worker that runs and the recorder that records them, and what it was to state."""
     from orchestrator.execution.worker import Worker
-    from orchestrator.records.contents import History
-    from orchestrator.records.earlier import difference
-    from orchestrator.records.evaluations import Evaluations
+    from orchestrator.records.files.contents import History
+    from orchestrator.records.files.earlier import difference
+    from orchestrator.records.files.evaluations import Evaluations
     from orchestrator.records.recorder import Recorder
 
     code = provenance.code() | ({} if stated is None else {"stated": stated})
@@ -579,12 +579,12 @@ def spending(
         return None
     from dataclasses import replace
 
-    from orchestrator.drift.ledger import Ledger
-    from orchestrator.drift.pool import licences
-    from orchestrator.plan import Plan
-    from orchestrator.records import results
-    from orchestrator.records.evaluations import Evaluations
-    from orchestrator.sequence import Spending
+    from orchestrator.adaptive.seeds import Spending
+    from orchestrator.experiment.plan import Plan
+    from orchestrator.records.files import results
+    from orchestrator.records.files.evaluations import Evaluations
+    from orchestrator.reproduction.anchor_log import Ledger
+    from orchestrator.reproduction.pooling import licences
 
     evaluations = Evaluations(place.evaluations)
     ledger = Ledger(place.drift(plan.experiment.name))
@@ -617,8 +617,8 @@ def _room(plan: Plan, address: str | None) -> int:
 
 def aggregated(console: Console, plan: Plan, place: Workspace, data_dir: Path | None = None) -> Results:
     """The results table, built from the files and written; what is damaged is said."""
-    from orchestrator.records import results
-    from orchestrator.records.evaluations import Evaluations
+    from orchestrator.records.files import results
+    from orchestrator.records.files.evaluations import Evaluations
 
     prepared(place)
     tests = partial(_tests, folder(plan.experiment, place, data_dir))
@@ -638,8 +638,8 @@ def licensed(found: Results, plan: Plan, place: Workspace) -> Results:
     """Results whose rows tell which environments may be pooled with theirs."""
     from dataclasses import replace
 
-    from orchestrator.drift.ledger import Ledger
-    from orchestrator.drift.pool import licences
+    from orchestrator.reproduction.anchor_log import Ledger
+    from orchestrator.reproduction.pooling import licences
 
     known = licences(plan.experiment, found.all_rows(), Ledger(place.drift(plan.experiment.name)))
     return replace(found, licences=known)
@@ -649,8 +649,8 @@ def _tests(data_dir: Path, cell: Cell) -> tuple[int, str | None] | None:
     """How many test samples a cell's data have, and their digest where the data are here."""
     from contextlib import suppress
 
-    from orchestrator.feasibility import labels_here
-    from orchestrator.records.splits import expected, published_size
+    from orchestrator.experiment.checks import labels_here
+    from orchestrator.records.files.splits import expected, published_size
     from trainers.datasets import UnusableDataError
 
     dataset = cell.recipe.dataset.model_copy(update={"shift": None})
@@ -663,12 +663,12 @@ def _tests(data_dir: Path, cell: Cell) -> tuple[int, str | None] | None:
 
 def compared(results: Results, plan: Plan, place: Workspace, file: Path) -> Comparison:
     """What the results say, and when the file's claims were stated."""
-    from orchestrator.drift.ledger import Ledger
-    from orchestrator.drift.pool import pooled
-    from orchestrator.records.evaluations import Evaluations
-    from orchestrator.records.results import aggregate
-    from orchestrator.report.comparison import compare
-    from orchestrator.stated import dated
+    from orchestrator.analysis.comparison import compare
+    from orchestrator.experiment.stated import dated
+    from orchestrator.records.files.evaluations import Evaluations
+    from orchestrator.records.files.results import aggregate
+    from orchestrator.reproduction.anchor_log import Ledger
+    from orchestrator.reproduction.pooling import pooled
 
     rows = results.rows()
     ledger = Ledger(place.drift(plan.experiment.name))
@@ -694,9 +694,9 @@ def compared(results: Results, plan: Plan, place: Workspace, file: Path) -> Comp
 
 def _looked(file: Experiment, plan: Plan, results: Results, place: Workspace) -> Looked:
     """Under which plans of seeds the cells of an experiment began, and those of seeds that it has no longer."""
-    from orchestrator.drift.environment import at_other_seeds
-    from orchestrator.looks import Looked, began, planned
-    from orchestrator.records.evaluations import Evaluations
+    from orchestrator.experiment.looks import Looked, began, planned
+    from orchestrator.records.files.evaluations import Evaluations
+    from orchestrator.reproduction.finished_cells import at_other_seeds
 
     evaluations = Evaluations(place.evaluations)
     found = Looked(planned(file, plan.experiment))
@@ -715,8 +715,8 @@ def _looked(file: Experiment, plan: Plan, results: Results, place: Workspace) ->
 
 def edited(plan: Plan, place: Workspace, file: Path) -> list[str]:
     """Which claims some cells that are done began without, or with others of that name; sentences for people."""
-    from orchestrator.records.evaluations import Evaluations
-    from orchestrator.stated import dated
+    from orchestrator.experiment.stated import dated
+    from orchestrator.records.files.evaluations import Evaluations
 
     evaluations = Evaluations(place.evaluations)
     keys: dict[str, Key] = {cell.id: (cell.dataset, cell.backbone, cell.loss) for cell in plan.cells}
@@ -748,7 +748,7 @@ def replicas(plan: Plan, place: Workspace, states: Mapping[str, str]) -> tuple[l
         states: Of every cell, by id.
     """
     from orchestrator.outcome import is_done
-    from orchestrator.pairing import foreseen
+    from orchestrator.pairing.replicas import foreseen
 
     found = blocks(plan, place)
     waiting = {cell for cell, state in states.items() if not is_done(state)}
@@ -758,9 +758,9 @@ def replicas(plan: Plan, place: Workspace, states: Mapping[str, str]) -> tuple[l
 
 def changes(again: Iterable[Cell], found: Mapping[str, Collection[str]], plan: Plan, place: Workspace) -> str:
     """What this machine has not the same as those on which cells were trained that are to be trained again."""
-    from orchestrator.environment import change
-    from orchestrator.plan import original
-    from orchestrator.records.evaluations import Evaluations
+    from orchestrator.experiment.plan import original
+    from orchestrator.provenance.environment import change
+    from orchestrator.records.files.evaluations import Evaluations
 
     cells = {cell.id: cell for cell in plan.cells}
     evaluations = Evaluations(place.evaluations)
@@ -773,8 +773,8 @@ def changes(again: Iterable[Cell], found: Mapping[str, Collection[str]], plan: P
 
 def _owed(plan: Plan, results: Results) -> list[Cell]:
     """The replicas that a launch on this machine would train."""
-    from orchestrator.pairing import foreseen
-    from orchestrator.plan import original
+    from orchestrator.experiment.plan import original
+    from orchestrator.pairing.replicas import foreseen
 
     found: defaultdict[str, set[str]] = defaultdict(set)
     for table in (results.table, results.replicas):
@@ -806,9 +806,11 @@ def show(comparison: Comparison, results: Results, plan: Plan, place: Workspace,
     """Keep the comparison, and the report, as a run of the experiment's own, where a team looks for results."""
     from contextlib import suppress
 
+    from orchestrator.analysis import across_settings
     from orchestrator.errors import UnreachableError
-    from orchestrator.records.evaluations import Evaluations
-    from orchestrator.report import across, page, tables
+    from orchestrator.records.files.evaluations import Evaluations
+    from orchestrator.report.terminal import tables
+    from orchestrator.report.web import page
 
     metrics = {
         re.sub(r"[^\w\-. :/]", "_", f"{line.loss}/{line.backbone}/{line.dataset}/{name}"): interval.estimate
@@ -821,7 +823,7 @@ def show(comparison: Comparison, results: Results, plan: Plan, place: Workspace,
     }
     counted = results.without(comparison.left_out).all_rows()
     texts = {
-        "comparison.md": tables.text(comparison, "markdown", across.overall(plan.experiment, counted)),
+        "comparison.md": tables.text(comparison, "markdown", across_settings.overall(plan.experiment, counted)),
         "report.html": page.render(
             comparison, results.rows(), Evaluations(place.evaluations), plan, results.replica_rows()
         ),
@@ -849,8 +851,8 @@ def prepared(place: Workspace) -> Workspace:
     Raises:
         WorkspaceError: It is not.
     """
-    from orchestrator.records.origin import secret
-    from orchestrator.records.storage import Storage
+    from orchestrator.records.files.origin import secret
+    from orchestrator.records.files.storage import Storage
 
     place.create()
     Storage(place.root).probe()
@@ -860,7 +862,7 @@ def prepared(place: Workspace) -> Workspace:
 
 def known(place: Workspace, experiment: str) -> list[dict[str, Any]]:
     """What the results table that an experiment's last launch or `aggregate` left holds, if any, and its replicas."""
-    from orchestrator.records.results import of_replicas, read
+    from orchestrator.records.files.results import of_replicas, read
 
     table = place.results(experiment)
     return [*read(table), *read(table.parent / of_replicas(table.name))]

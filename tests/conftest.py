@@ -18,9 +18,9 @@ settings.register_profile("unhurried", deadline=None)  # the machine may be busy
 settings.load_profile("unhurried")
 
 IN_A_BROWSER = (
-    "tests/orchestrator/records/test_tracking.py",
-    "tests/orchestrator/report/test_mlflow_in_a_browser.py",
-    "tests/orchestrator/report/test_page_in_a_browser.py",
+    "tests/orchestrator/records/tracking/test_runs.py",
+    "tests/orchestrator/records/tracking/test_mlflow_in_a_browser.py",
+    "tests/orchestrator/report/web/test_page_in_a_browser.py",
 )
 """Files that share an MLflow server or a browser, and so a process."""
 
@@ -32,7 +32,7 @@ LONGEST = (
     "tests/orchestrator/test_cli.py",
     *IN_A_BROWSER,
     "tests/orchestrator/test_data.py",
-    "tests/orchestrator/test_stages.py",
+    "tests/orchestrator/launching/test_launch.py",
 )
 """Begun first, so that no process waits for another in the end."""
 
@@ -110,7 +110,7 @@ def chromium() -> Iterator[Any]:
 @pytest.fixture(scope="session")
 def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of the run's MLflow server; tests write to experiments of their own."""
-    from orchestrator.records.mlflow_ui import serve
+    from orchestrator.records.tracking.mlflow_ui import serve
 
     folder = tmp_path_factory.mktemp("mlflow")
     store = services.put_store(folder)

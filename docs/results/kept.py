@@ -17,16 +17,18 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from orchestrator import looks, trials, wiring
-from orchestrator.drift.ledger import Ledger
-from orchestrator.drift.pool import pooled
-from orchestrator.experiment import Experiment, load
+from orchestrator import wiring
+from orchestrator.adaptive import trials
+from orchestrator.analysis.comparison import Comparison, compare
+from orchestrator.experiment import looks
+from orchestrator.experiment.model import Experiment, load
+from orchestrator.experiment.plan import Plan
+from orchestrator.experiment.stated import dated, stated
 from orchestrator.outcome import has_figures
-from orchestrator.plan import Plan
-from orchestrator.records import results
-from orchestrator.records.evaluations import Evaluations
-from orchestrator.report.comparison import Comparison, compare
-from orchestrator.stated import dated, stated
+from orchestrator.records.files import results
+from orchestrator.records.files.evaluations import Evaluations
+from orchestrator.reproduction.anchor_log import Ledger
+from orchestrator.reproduction.pooling import pooled
 from orchestrator.workspace import Workspace
 
 ROOT = Path(__file__).parents[2]

@@ -1,4 +1,4 @@
-"""How far paired differences scatter over seeds, by the committed tables: what `orchestrator/report/spreads.csv` holds.
+"""How far paired differences scatter over seeds, by the committed tables: `analysis/spreads.csv`.
 
 Of every shipped claim whose losses are as the catalogue has them, and by every measure that a shipped claim is about,
 of BCE with a unified bias against SoftMax; in every setting that a table has.
@@ -13,9 +13,9 @@ from io import StringIO
 
 from kept import ROOT, Kept
 
-from orchestrator.claims import Claim
-from orchestrator.experiment import Experiment, load
-from orchestrator.report.comparison import by_seed
+from orchestrator.analysis.comparison import by_seed
+from orchestrator.experiment.claims import Claim
+from orchestrator.experiment.model import Experiment, load
 
 FILE = ROOT / "orchestrator" / "report" / "spreads.csv"
 HEADS = ("dataset", "backbone", "challenger", "baseline", "metric", "baseline_metric", "deviation", "pairs", "source")

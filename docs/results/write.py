@@ -13,9 +13,9 @@ from pathlib import Path
 import machine
 from kept import ROOT, TABLES, Kept, Row
 
-from orchestrator.report.audit import Audit
-from orchestrator.report.comparison import Finding, by_seed
-from orchestrator.report.tables import caption, setting, statement, text
+from orchestrator.analysis.comparison import Finding, by_seed
+from orchestrator.analysis.fairness import Audit
+from orchestrator.report.terminal.tables import caption, setting, statement, text
 from orchestrator.statistics.intervals import mean_interval
 
 HERE = Path(__file__).parent

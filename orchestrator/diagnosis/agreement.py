@@ -10,22 +10,22 @@ from typing import TYPE_CHECKING
 
 from orchestrator.diagnosis.finding import Finding, State, several
 from orchestrator.errors import DamagedFileError, LostRowsError
+from orchestrator.experiment.plan import Plan
 from orchestrator.outcome import is_done
-from orchestrator.plan import Plan
-from orchestrator.records.cell_file import cell_in
-from orchestrator.records.contents import History
-from orchestrator.records.earlier import earlier, unreadable
-from orchestrator.records.evaluations import Account, Evaluations
-from orchestrator.records.origin import Origin, Origins
+from orchestrator.records.files.cell_file import cell_in
+from orchestrator.records.files.contents import History
+from orchestrator.records.files.earlier import earlier, unreadable
+from orchestrator.records.files.evaluations import Account, Evaluations
+from orchestrator.records.files.origin import Origin, Origins
+from orchestrator.records.files.soundness import check
+from orchestrator.records.files.splits import Tested, of_rows, strangers
+from orchestrator.records.files.storage import in_parallel
 from orchestrator.records.reconciliation import tells_all
-from orchestrator.records.soundness import check
-from orchestrator.records.splits import Tested, of_rows, strangers
-from orchestrator.records.storage import in_parallel
 from orchestrator.sentences import filled
 
 if TYPE_CHECKING:
-    from orchestrator.records.registry import Registry
-    from orchestrator.records.tracking import RunSummary, Tracking
+    from orchestrator.records.sql.registry import Registry
+    from orchestrator.records.tracking.runs import RunSummary, Tracking
 
 REBUILD = "python -m orchestrator rebuild"
 

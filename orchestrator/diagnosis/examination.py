@@ -8,17 +8,16 @@ from typing import TYPE_CHECKING
 
 from orchestrator.diagnosis import agreement, machine, request, services
 from orchestrator.diagnosis.finding import Finding, refused
-from orchestrator.errors import OrchestratorError
-from orchestrator.plan import Plan
-from orchestrator.records.contents import DATA, History
-from orchestrator.records.contents import folder as folder_of
-from orchestrator.records.evaluations import Evaluations
-from orchestrator.records.mlflow_store import masked
-from orchestrator.records.storage import Storage
+from orchestrator.errors import OrchestratorError, masked
+from orchestrator.experiment.plan import Plan
+from orchestrator.records.files.contents import DATA, History
+from orchestrator.records.files.contents import folder as folder_of
+from orchestrator.records.files.evaluations import Evaluations
+from orchestrator.records.files.storage import Storage
 from orchestrator.workspace import Location
 
 if TYPE_CHECKING:
-    from orchestrator.records.tracking import Tracking
+    from orchestrator.records.tracking.runs import Tracking
 
 
 def examine(
@@ -97,7 +96,7 @@ def _ray(address: str | None, plan: Plan | None) -> Iterable[Finding]:
 def _records(
     plan: Plan | None, evaluations: Location, registry: str, tracking: Callable[[str], Tracking]
 ) -> Iterable[Finding]:
-    from orchestrator.records.registry import Registry
+    from orchestrator.records.sql.registry import Registry
 
     finding, known = services.registry(registry)
     yield finding

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from orchestrator.plan import SHOWN
+from orchestrator.experiment.plan import SHOWN
 
 State = Literal["ok", "warning", "problem"]
 

@@ -6,15 +6,15 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from orchestrator.diagnosis.finding import several
+from orchestrator.experiment.plan import Plan
 from orchestrator.outcome import is_done
-from orchestrator.plan import Plan
-from orchestrator.records.evaluations import Evaluations
+from orchestrator.records.files.evaluations import Evaluations
 from orchestrator.records.rebuild import rebuild
 from orchestrator.records.reconciliation import reconcile
 
 if TYPE_CHECKING:
-    from orchestrator.records.registry import Registry
-    from orchestrator.records.tracking import Tracking
+    from orchestrator.records.sql.registry import Registry
+    from orchestrator.records.tracking.runs import Tracking
 
 
 def mend(

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from orchestrator.cluster import shortage
 from orchestrator.diagnosis.finding import Finding, refused
 from orchestrator.errors import ExperimentError
-from orchestrator.experiment import Choice
-from orchestrator.plan import Plan
+from orchestrator.experiment.model import Choice
+from orchestrator.experiment.plan import Plan
+from orchestrator.experiment.resources import shortage
 from trainers import catalogue
 from trainers.datasets import Dataset, MissingDataError
 from trainers.datasets.content import Content

@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 
 from orchestrator.diagnosis.finding import Finding, refused
 from orchestrator.errors import RequestError, UnreachableError
-from orchestrator.records.storage import Storage
+from orchestrator.records.files.storage import Storage
 
 
 def registry(url: str) -> tuple[Finding, bool]:
     """What is to be said of the registry, and whether it can be asked."""
-    from orchestrator.records.migrations import HEAD
-    from orchestrator.records.registry import Registry, schema
+    from orchestrator.records.sql.migrations import HEAD
+    from orchestrator.records.sql.registry import Registry, schema
 
     remedy = "name another with --registry, or leave it out"
     try:
@@ -31,7 +31,7 @@ def registry(url: str) -> tuple[Finding, bool]:
 
 def tracking(uri: str) -> tuple[Finding, bool]:
     """What is to be said of the tracking store, and whether it can be asked."""
-    from orchestrator.records import mlflow_store
+    from orchestrator.records.tracking import mlflow_store
 
     name = mlflow_store.masked(uri)
     try:

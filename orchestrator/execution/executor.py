@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from orchestrator.execution.queue import Queue
+from orchestrator.experiment.plan import Cell
 from orchestrator.outcome import Attempt, Event
-from orchestrator.plan import Cell
 
 if TYPE_CHECKING:
     from trainers.checkpoint import Shelf

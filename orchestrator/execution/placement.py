@@ -16,12 +16,13 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator import processor, provenance
-from orchestrator.blocks import Group
-from orchestrator.cluster import Resources
-from orchestrator.environment import gpu
+from orchestrator import provenance
 from orchestrator.execution.queue import Place
-from orchestrator.plan import Cell
+from orchestrator.experiment.plan import Cell
+from orchestrator.experiment.resources import Resources
+from orchestrator.pairing.blocks import Group
+from orchestrator.provenance import processor
+from orchestrator.provenance.environment import gpu
 
 GRACE = 60.0
 """Seconds that a group with finished cells waits for machines that are gone."""

@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from itertools import count
 from typing import Literal, Protocol
 
-from orchestrator.cluster import Resources
+from orchestrator.experiment.plan import Cell
+from orchestrator.experiment.resources import Resources
 from orchestrator.outcome import Adopted, Attempt, Diverged, Ending, Failed, Fault, Finished, Lost, Result
-from orchestrator.plan import Cell
 
 RETRIES: Mapping[Fault, int] = {"process": 3, "node": 20, "memory": 1, "storage": 5, "hang": 1}
 """How often a cell is tried again after each kind of fault. Each is counted apart, so that machines

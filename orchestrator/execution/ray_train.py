@@ -12,8 +12,8 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from ray.util.queue import Empty, Queue
 
 from orchestrator.execution.worker import Worker
+from orchestrator.experiment.plan import Cell
 from orchestrator.outcome import Diverged, Ending, Event, Failed, Finished, Lost, Stopped
-from orchestrator.plan import Cell
 
 ENDINGS = (Finished, Diverged, Failed, Lost, Stopped)
 

@@ -55,14 +55,14 @@ from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from orchestrator.cluster import shortage
 from orchestrator.errors import RequestError, UnreachableError
 from orchestrator.execution.executor import Listener
 from orchestrator.execution.placement import Kind, Node, Placement, told
 from orchestrator.execution.queue import Places, Queue, Ticket
 from orchestrator.execution.worker import Worker
+from orchestrator.experiment.plan import Cell
+from orchestrator.experiment.resources import shortage
 from orchestrator.outcome import Attempt, Diverged, Ending, Event, Failed, Fault, Finished, Lost, Started, Stopped
-from orchestrator.plan import Cell
 
 Result = TypeVar("Result")
 

@@ -16,9 +16,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, cast
 
-from orchestrator import fingerprints, processor
 from orchestrator.execution.executor import Checkpoints, Log, Recorder
-from orchestrator.fingerprints import Code
+from orchestrator.experiment.plan import Cell
 from orchestrator.outcome import (
     Advanced,
     Alive,
@@ -34,7 +33,8 @@ from orchestrator.outcome import (
     Started,
     Stopped,
 )
-from orchestrator.plan import Cell
+from orchestrator.provenance import fingerprints, processor
+from orchestrator.provenance.fingerprints import Code
 from trainers.datasets import Dataset, MissingDataError, TrainTest, fingerprint
 from trainers.datasets.content import ArraysError, ChangedDataError, Content, content
 from trainers.datasets.hashes import forget

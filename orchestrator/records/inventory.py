@@ -6,13 +6,13 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 
-from orchestrator.plan import Plan
-from orchestrator.records.cell_file import cell_in
-from orchestrator.records.evaluations import Evaluations
-from orchestrator.records.registry import Artefact, Registry
-from orchestrator.records.results import of_replicas
-from orchestrator.records.schema import ArtefactKind
-from orchestrator.records.storage import Storage, Stored
+from orchestrator.experiment.plan import Plan
+from orchestrator.records.files.cell_file import cell_in
+from orchestrator.records.files.evaluations import Evaluations
+from orchestrator.records.files.results import of_replicas
+from orchestrator.records.files.storage import Storage, Stored
+from orchestrator.records.sql.registry import Artefact, Registry
+from orchestrator.records.sql.schema import ArtefactKind
 from orchestrator.workspace import Location, Workspace
 
 

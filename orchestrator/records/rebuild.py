@@ -6,12 +6,12 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 
 from orchestrator.errors import DamagedFileError
-from orchestrator.plan import Cell, Plan
-from orchestrator.records.evaluations import Evaluations
+from orchestrator.experiment.plan import Cell, Plan
+from orchestrator.records.files.evaluations import Evaluations
 from orchestrator.records.inventory import take_inventory
 from orchestrator.records.reconciliation import reconcile
-from orchestrator.records.registry import Registry
-from orchestrator.records.tracking import Tracking
+from orchestrator.records.sql.registry import Registry
+from orchestrator.records.tracking.runs import Tracking
 from orchestrator.workspace import Workspace
 
 

@@ -6,19 +6,19 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from orchestrator.errors import DamagedFileError
+from orchestrator.errors import DamagedFileError, masked
+from orchestrator.experiment.plan import Cell
 from orchestrator.outcome import has_figures
-from orchestrator.plan import Cell
-from orchestrator.records.artefacts import artefacts
-from orchestrator.records.delivery import Delivery, Point, drawn
-from orchestrator.records.evaluations import Account, Evaluations
-from orchestrator.records.mlflow_store import SHOWN, actionable, connect, masked, sentence
-from orchestrator.records.run import collapsing, divergence, finite, opening
-from orchestrator.records.spool import Attached, Ended, Entry, Figures
-from orchestrator.records.tracking import RunSummary, Tracking
+from orchestrator.records.files.evaluations import Account, Evaluations
+from orchestrator.records.tracking.artefacts import artefacts
+from orchestrator.records.tracking.mlflow_store import SHOWN, actionable, connect, sentence
+from orchestrator.records.tracking.run import collapsing, divergence, finite, opening
+from orchestrator.records.tracking.run_writer import Delivery, Point, drawn
+from orchestrator.records.tracking.runs import RunSummary, Tracking
+from orchestrator.records.tracking.spool import Attached, Ended, Entry, Figures
 
 if TYPE_CHECKING:
-    from orchestrator.records.registry import Registry
+    from orchestrator.records.sql.registry import Registry
     from trainers.evaluation import Evaluation
 
 NO_FILE = "no file tells of its result"

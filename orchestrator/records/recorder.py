@@ -9,16 +9,17 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from orchestrator import fingerprints, provenance
-from orchestrator.environment import Environment
+from orchestrator import provenance
 from orchestrator.errors import RequestError
+from orchestrator.experiment.plan import PROTOCOL, Cell
 from orchestrator.outcome import Attempt
-from orchestrator.plan import PROTOCOL, Cell
-from orchestrator.records import models
-from orchestrator.records.artefacts import artefacts
+from orchestrator.provenance import fingerprints
+from orchestrator.provenance.environment import Environment
 from orchestrator.records.energy import Meter
-from orchestrator.records.evaluations import Account, Evaluations
-from orchestrator.records.tracking import Run, Tracking
+from orchestrator.records.files.evaluations import Account, Evaluations
+from orchestrator.records.tracking import models
+from orchestrator.records.tracking.artefacts import artefacts
+from orchestrator.records.tracking.runs import Run, Tracking
 
 if TYPE_CHECKING:  # it imports torch, which the driver does without
     from trainers.fit import Fit

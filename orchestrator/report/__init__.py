@@ -1,1 +1,1 @@
-"""What people read: comparisons, tables, live progress. Reads results only."""
+"""What people read, in three media. Reads results only."""

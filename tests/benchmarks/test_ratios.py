@@ -20,7 +20,7 @@ from benchmarks.growth import asked
 from benchmarks.peers import Case
 from benchmarks.table import Row, markdown, ratio, text
 from benchmarks.training import train
-from orchestrator.plan import plan
+from orchestrator.experiment.plan import plan
 from trainers.inference import summarise
 from trainers.metrics.uniform import uniform_accuracy
 

@@ -179,7 +179,7 @@ class Scene:
 
     def tracked(self) -> dict[str, list[str]]:
         """The states of MLflow's runs by cell."""
-        from orchestrator.records.tracking import Tracking
+        from orchestrator.records.tracking.runs import Tracking
 
         found: dict[str, list[str]] = {}
         for run in Tracking(f"sqlite:///{self.workspace / 'mlflow.db'}", "chaos").runs():

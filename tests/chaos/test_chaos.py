@@ -396,7 +396,7 @@ def test_a_tracking_server(
             for member in server.family():
                 member.resume()
         scene.launch()
-        from orchestrator.records.tracking import Tracking
+        from orchestrator.records.tracking.runs import Tracking
 
         def tracked() -> dict[str, list[str]]:
             found: dict[str, list[str]] = {}

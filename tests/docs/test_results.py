@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.plan import PROTOCOL
+from orchestrator.experiment.plan import PROTOCOL
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "docs" / "results"

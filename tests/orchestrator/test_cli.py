@@ -24,7 +24,7 @@ import pytest
 
 import program
 import services
-from orchestrator.records.tracking import Tracking
+from orchestrator.records.tracking.runs import Tracking
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -11,7 +11,7 @@ import pytest
 
 import program
 import services
-from orchestrator.records.tracking import Tracking
+from orchestrator.records.tracking.runs import Tracking
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")
 

@@ -17,7 +17,7 @@ from PIL import Image
 import program
 import services
 from orchestrator import wiring
-from orchestrator.experiment import load
+from orchestrator.experiment.model import load
 from orchestrator.workspace import Workspace
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")
@@ -220,7 +220,7 @@ def test_data_that_change_between_planning_and_training_are_refused(desk: Desk) 
     place = Workspace.at(str(desk.folder / "runs"))
     asked = wiring.plan(load(desk.folder / "asked.yaml"), place, desk.folder / "data")
     paint(desk.folder / "data" / "parts" / "train" / "hole" / "40.bmp", 40)
-    from orchestrator.records.tracking import Untracked
+    from orchestrator.records.tracking.runs import Untracked
 
     runner = wiring.executor("inline", None, place, Untracked(), desk.folder / "data", None, asked.experiment)
     (ending,) = run(runner, asked.cells[0])
@@ -326,9 +326,9 @@ def test_where_nothing_tells_the_data_the_table_and_the_registry_stay(
 def test_a_cell_that_does_not_say_its_data_is_no_cell_of_the_plan(
     desk: Desk, monkeypatch: pytest.MonkeyPatch, an_account: Any
 ) -> None:
-    from orchestrator.campaign import take_stock
-    from orchestrator.records import results
-    from orchestrator.records.evaluations import Evaluations
+    from orchestrator.launching.run_plan import take_stock
+    from orchestrator.records.files import results
+    from orchestrator.records.files.evaluations import Evaluations
 
     asked, place = asked_here(monkeypatch, desk)
     for left in ("data", "runs"):

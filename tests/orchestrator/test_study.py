@@ -11,12 +11,12 @@ import pytest
 import orchestrator
 import orchestrator.study
 from orchestrator.errors import ExperimentError, RequestError
-from orchestrator.records.evaluations import Evaluations
+from orchestrator.records.files.evaluations import Evaluations
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from orchestrator.records.evaluations import Account
+    from orchestrator.records.files.evaluations import Account
     from trainers.evaluation import Evaluation
 
 

@@ -131,7 +131,7 @@ def mlflow_store() -> Path:
     """An empty MLflow store, which takes seconds to make: `put_store` puts copies of it where a launch looks."""
 
     def make(folder: Path) -> dict[str, Any]:
-        from orchestrator.records.tracking import Tracking
+        from orchestrator.records.tracking.runs import Tracking
 
         Tracking(f"sqlite:///{folder / 'mlflow.db'}", "template", folder.as_uri()).prepare()
         return {"path": str(folder / "mlflow.db")}

@@ -18,7 +18,7 @@ import sys
 import threading
 from pathlib import Path
 
-AFTERWARDS = ("orchestrator.execution.ray", "orchestrator.records.migrations")
+AFTERWARDS = ("orchestrator.execution.ray", "orchestrator.records.sql.migrations")
 """Modules that change the environment when they are imported, or that only Alembic can import."""
 
 VENDORS = [

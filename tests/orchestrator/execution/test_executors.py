@@ -17,19 +17,19 @@ import pytest
 import ray
 from ray.util import debug
 
-from orchestrator.cluster import Resources
 from orchestrator.errors import RequestError, UnreachableError
 from orchestrator.execution import ray_tune
 from orchestrator.execution.inline import Inline
 from orchestrator.execution.queue import RETRIES, Queue
 from orchestrator.execution.ray_tune import RayTune
 from orchestrator.execution.worker import Worker
+from orchestrator.experiment.plan import Cell, identity
+from orchestrator.experiment.resources import Resources
 from orchestrator.outcome import Advanced, Diverged, Event, Failed, Finished, Lost, Started
-from orchestrator.plan import Cell, identity
-from orchestrator.records.checkpoints import Checkpoints
-from orchestrator.records.evaluations import Evaluations
+from orchestrator.records.files.checkpoints import Checkpoints
+from orchestrator.records.files.evaluations import Evaluations
 from orchestrator.records.recorder import Recorder
-from orchestrator.records.tracking import Tracking
+from orchestrator.records.tracking.runs import Tracking
 from trainers.datasets import fingerprint
 from trainers.recipe import Recipe
 

@@ -16,15 +16,16 @@ import pytest
 from ray.cluster_utils import Cluster
 from rich.console import Console
 
-from orchestrator import processor, wiring
-from orchestrator.drift.ledger import Ledger
-from orchestrator.environment import Environment
+from orchestrator import wiring
 from orchestrator.errors import RequestError
 from orchestrator.execution import placement
-from orchestrator.plan import Plan, plan
-from orchestrator.records.evaluations import Evaluations
-from orchestrator.records.results import aggregate
-from orchestrator.stages import Ended, Launch
+from orchestrator.experiment.plan import Plan, plan
+from orchestrator.launching.launch import Ended, Launch
+from orchestrator.provenance import processor
+from orchestrator.provenance.environment import Environment
+from orchestrator.records.files.evaluations import Evaluations
+from orchestrator.records.files.results import aggregate
+from orchestrator.reproduction.anchor_log import Ledger
 from orchestrator.workspace import Workspace
 
 if TYPE_CHECKING:

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from orchestrator.cluster import Resources
 from orchestrator.execution.placement import GRACE, Node, Placement, told
 from orchestrator.execution.queue import LOOK_AGAIN, Queue, Ticket
+from orchestrator.experiment.plan import Cell, identity
+from orchestrator.experiment.resources import Resources
 from orchestrator.outcome import Adopted, Attempt, Failed, Finished, Lost
-from orchestrator.plan import Cell, identity
 from trainers.recipe import Recipe
 
 if TYPE_CHECKING:

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.cluster import Resources
 from orchestrator.execution.queue import ASK_AGAIN, LONGEST_PAUSE, RETRIES, SHORTEST_LIMIT, Queue, Ticket
+from orchestrator.experiment.plan import Cell, identity
+from orchestrator.experiment.resources import Resources
 from orchestrator.outcome import Adopted, Attempt, Diverged, Failed, Fault, Finished, Lost, Stopped
-from orchestrator.plan import Cell, identity
 from trainers.recipe import Recipe
 
 if TYPE_CHECKING:

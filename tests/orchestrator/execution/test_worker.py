@@ -10,17 +10,18 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from PIL import Image
 
-from orchestrator import fingerprints, processor, wiring
+from orchestrator import wiring
 from orchestrator.execution import worker
 from orchestrator.execution.worker import Worker
-from orchestrator.experiment import Experiment
-from orchestrator.fingerprints import Code
+from orchestrator.experiment.model import Experiment
+from orchestrator.experiment.plan import Cell, plan
 from orchestrator.outcome import Advanced, Event, Failed, Finished, Stopped
-from orchestrator.plan import Cell, plan
-from orchestrator.records.checkpoints import Checkpoints
-from orchestrator.records.evaluations import Evaluations
+from orchestrator.provenance import fingerprints, processor
+from orchestrator.provenance.fingerprints import Code
+from orchestrator.records.files.checkpoints import Checkpoints
+from orchestrator.records.files.evaluations import Evaluations
 from orchestrator.records.recorder import Recorder
-from orchestrator.records.tracking import Untracked
+from orchestrator.records.tracking.runs import Untracked
 from trainers.datasets import MissingDataError
 from trainers.datasets.image_folder import ImageFolder
 

@@ -9,21 +9,21 @@ from typing import TYPE_CHECKING
 import pytest
 from rich.console import Console
 
-from orchestrator.experiment import load
+from orchestrator.experiment.model import load
+from orchestrator.experiment.plan import Plan, plan
 from orchestrator.outcome import Attempt, Finished, Lost
-from orchestrator.plan import Plan, plan
-from orchestrator.records.evaluations import Evaluations
+from orchestrator.records.files.evaluations import Evaluations
+from orchestrator.records.files.storage import Storage
 from orchestrator.records.inventory import documents, take_inventory
-from orchestrator.records.registry import Registry
-from orchestrator.records.storage import Storage
-from orchestrator.report import overview
+from orchestrator.records.sql.registry import Registry
+from orchestrator.report.terminal import overview
 from orchestrator.workspace import Workspace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from orchestrator.records.evaluations import Account
+    from orchestrator.records.files.evaluations import Account
     from orchestrator.workspace import Location
     from trainers.evaluation import Evaluation
 

@@ -11,19 +11,19 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from orchestrator.experiment import load
+from orchestrator.experiment.model import load
+from orchestrator.experiment.plan import Plan, plan
 from orchestrator.outcome import Attempt, Failed
-from orchestrator.plan import Plan, plan
-from orchestrator.records.evaluations import Evaluations
+from orchestrator.records.files.evaluations import Evaluations
 from orchestrator.records.rebuild import rebuild
-from orchestrator.records.registry import Registry
-from orchestrator.records.tracking import Tracking
+from orchestrator.records.sql.registry import Registry
+from orchestrator.records.tracking.runs import Tracking
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from orchestrator.records.evaluations import Account
+    from orchestrator.records.files.evaluations import Account
     from trainers.evaluation import Evaluation
 
 # MLflow's own use of SQLAlchemy; an error there would leave its tables unusable for the whole process.

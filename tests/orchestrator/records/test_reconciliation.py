@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from orchestrator.experiment import load
+from orchestrator.experiment.model import load
+from orchestrator.experiment.plan import Plan, plan
 from orchestrator.outcome import Attempt, Failed
-from orchestrator.plan import Plan, plan
-from orchestrator.records.delivery import drawn
-from orchestrator.records.evaluations import Evaluations
-from orchestrator.records.mlflow_store import connect
+from orchestrator.records.files.evaluations import Evaluations
 from orchestrator.records.reconciliation import NO_FILE, reconcile, tells_all
-from orchestrator.records.registry import Registry
-from orchestrator.records.tracking import RunSummary, Tracking
+from orchestrator.records.sql.registry import Registry
+from orchestrator.records.tracking.mlflow_store import connect
+from orchestrator.records.tracking.run_writer import drawn
+from orchestrator.records.tracking.runs import RunSummary, Tracking
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from mlflow.entities import Run as StoredRun
 
-    from orchestrator.plan import Cell
-    from orchestrator.records.evaluations import Account
+    from orchestrator.experiment.plan import Cell
+    from orchestrator.records.files.evaluations import Account
     from trainers.evaluation import Evaluation
 
 # MLflow's own use of SQLAlchemy; an error there would leave its tables unusable for the whole process.

@@ -13,15 +13,15 @@ import pytest
 import torch
 
 from orchestrator import provenance
-from orchestrator.cluster import Resources
-from orchestrator.experiment import load
+from orchestrator.experiment.model import load
+from orchestrator.experiment.plan import plan
+from orchestrator.experiment.resources import Resources
 from orchestrator.outcome import Attempt
-from orchestrator.plan import plan
-from orchestrator.records.evaluations import Evaluations
+from orchestrator.records.files.evaluations import Evaluations
+from orchestrator.records.files.soundness import check
 from orchestrator.records.recorder import Recorder
-from orchestrator.records.soundness import check
-from orchestrator.records.tracking import Tracking, Untracked
-from orchestrator.verification import Left, compare
+from orchestrator.records.tracking.runs import Tracking, Untracked
+from orchestrator.reproduction.verification import Left, compare
 from trainers.data import split
 from trainers.datasets import Images, TrainTest
 from trainers.evaluation import ALL
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from orchestrator.plan import Cell
-    from orchestrator.records.evaluations import Account
+    from orchestrator.experiment.plan import Cell
+    from orchestrator.records.files.evaluations import Account
     from trainers.evaluation import Evaluation
     from trainers.fit import Fit
 

@@ -12,31 +12,31 @@ import pyarrow.parquet as pq
 import pytest
 
 from orchestrator import wiring
-from orchestrator.campaign import enlist, take_stock
 from orchestrator.diagnosis.agreement import agree
-from orchestrator.environment import Environment
 from orchestrator.errors import DamagedFileError
-from orchestrator.experiment import load
+from orchestrator.experiment.model import load
+from orchestrator.experiment.plan import Plan, plan
+from orchestrator.launching.run_plan import enlist, take_stock
 from orchestrator.outcome import Attempt, Finished
-from orchestrator.plan import Plan, plan
-from orchestrator.records import results
-from orchestrator.records.evaluations import Evaluations
-from orchestrator.records.garbage import garbage
-from orchestrator.records.leases import held
-from orchestrator.records.publication import export, import_
+from orchestrator.provenance.environment import Environment
+from orchestrator.records.files import results
+from orchestrator.records.files.evaluations import Evaluations
+from orchestrator.records.files.garbage import garbage
+from orchestrator.records.files.publication import export, import_
+from orchestrator.records.files.storage import Storage
 from orchestrator.records.rebuild import rebuild
-from orchestrator.records.registry import Registry
-from orchestrator.records.run import opening
-from orchestrator.records.storage import Storage
-from orchestrator.records.tracking import Tracking
-from orchestrator.verification import choose
+from orchestrator.records.sql.leases import held
+from orchestrator.records.sql.registry import Registry
+from orchestrator.records.tracking.run import opening
+from orchestrator.records.tracking.runs import Tracking
+from orchestrator.reproduction.verification import choose
 from orchestrator.workspace import Workspace
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from orchestrator.plan import Cell
-    from orchestrator.records.evaluations import Account
+    from orchestrator.experiment.plan import Cell
+    from orchestrator.records.files.evaluations import Account
     from trainers.evaluation import Evaluation
 
 # MLflow's own use of SQLAlchemy; an error there would leave its tables unusable for the whole process.

@@ -1,0 +1,246 @@
+"""Within a seed, over test samples: whether the noise of the seeds or that of the test set is in the way of a claim.
+
+A sample is right sample-wise when its own class scores highest, and uniformly when its model's own
+best threshold parts it from every rival. That threshold was chosen on the same samples, and is taken as given.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from functools import reduce
+from itertools import groupby, product
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from orchestrator.analysis.comparison import ALPHA
+from orchestrator.errors import DamagedFileError
+from orchestrator.experiment.model import Claim
+from orchestrator.experiment.plan import Cell, Plan
+from orchestrator.pairing.blocks import Row, met
+from orchestrator.provenance.environment import Environment
+from orchestrator.records.files.evaluations import Evaluations
+from orchestrator.report.terminal.tables import statement
+from orchestrator.statistics.intervals import ENOUGH, Interval
+from orchestrator.statistics.multiplicity import holm
+from orchestrator.statistics.samples import TwoWay, mcnemar, paired_sample_interval, two_way_interval
+from trainers.evaluation import Evaluation
+from trainers.metrics.uniform import uniform_accuracy
+
+Right = NDArray[np.bool_]
+Source = Literal["seeds", "samples", "both"]
+
+
+class BySeed(NamedTuple):
+    """What the test samples say of the two models of one seed."""
+
+    seed: int
+    difference: Interval
+    """For another test set of this size; its n is the number of samples."""
+    mcnemar: float
+    """p of McNemar's exact test, adjusted by Holm over the seeds."""
+
+
+class Sampled(NamedTuple):
+    """A claim in one setting, for other seeds and another test set at once."""
+
+    claim: Claim
+    dataset: str
+    backbone: str
+    samples: int
+    seeds: tuple[BySeed, ...]
+    both: TwoWay
+
+    @property
+    def noise(self) -> Mapping[Source, float]:
+        """Standard deviation of the difference from each source, in its own unit.
+
+        More seeds lessen the first, more test samples the second, and either the third.
+        """
+        s = len(self.seeds)
+        n = self.samples
+        both = self.both
+        variances = (both.seed_variance / s, both.sample_variance / n, both.residual_variance / (s * n))
+        return dict(zip(("seeds", "samples", "both"), map(math.sqrt, variances), strict=True))
+
+    @property
+    def dominant(self) -> Source | None:
+        """The greatest source; None where it is unknown or there is no noise at all."""
+        noise = self.noise
+        most = max(noise, key=lambda source: noise[source])
+        return most if noise[most] > 0 else None
+
+
+def within(
+    plan: Plan, evaluations: Evaluations, left: Collection[str] = (), rng: np.random.Generator | None = None
+) -> tuple[Sampled, ...]:
+    """Every claim about sample-wise or uniform accuracy in each setting, from the per-sample files there.
+
+    Seeds count that both losses have finished in one environment, and samples that all of them were tested on.
+    Settings without any are left out, and so are files that cannot be read.
+
+    Args:
+        plan: The experiment and its cells.
+        evaluations: The cells' files.
+        left: The ids of cells and replicas that are left out.
+        rng: Draws seeds and samples; by default always the same ones.
+    """
+    rng = np.random.default_rng(0) if rng is None else rng
+    claims = plan.experiment.claims
+    return tuple(sorted(_sampled(plan, evaluations, left, rng), key=lambda found: claims.index(found.claim)))
+
+
+def _sampled(
+    plan: Plan, evaluations: Evaluations, left: Collection[str], rng: np.random.Generator
+) -> Iterator[Sampled]:
+    asked = plan.experiment
+    cells = defaultdict[tuple[str, str, str], list[Cell]](list)
+    for cell in evaluations.with_replicas(plan).pending(left).cells:
+        cells[cell.dataset, cell.backbone, cell.loss].append(cell)
+    claims = [
+        claim
+        for claim in asked.claims
+        if not claim.is_combined and claim.baseline and {claim.metric, _other(claim)} <= RIGHT.keys()
+    ]
+    for dataset, backbone in product(asked.datasets, asked.backbones):
+        setting = dataset.label, backbone.label
+        here = [claim for claim in claims if claim.where.matches(claim.challenger, backbone.label, dataset.label)]
+        losses = {loss for claim in here for loss in (claim.challenger, claim.baseline or "")}
+        rows = {loss: list(_rows(cells[*setting, loss], evaluations)) for loss in losses}
+        for claim in here:
+            found = _compared(claim, *setting, *met(rows[claim.challenger], rows[claim.baseline or ""]), rng=rng)
+            yield from [found] if found else []
+
+
+def _other(claim: Claim) -> str:
+    return claim.baseline_metric or claim.metric
+
+
+def _rows(cells: Iterable[Cell], evaluations: Evaluations) -> Iterator[Row]:
+    """The samples of each cell that has any, with what pairs them."""
+    for cell in cells:
+        try:
+            content = evaluations.content(cell)
+            found = evaluations.evaluation(cell, scores=False)
+        except (FileNotFoundError, DamagedFileError):
+            continue
+        if found.sample.size:
+            environment = Environment.of(content["provenance"]).id
+            yield {"model": found, "seed": cell.seed, "environment": environment, "started": content["started"]}
+
+
+def _compared(
+    claim: Claim, dataset: str, backbone: str, mine: list[Row], theirs: list[Row], *, rng: np.random.Generator
+) -> Sampled | None:
+    """What the samples say of a claim in one setting; the rows of both losses, a pair at each place."""
+    if not mine:
+        return None
+    seeds = [row["seed"] for row in mine]
+    samples = reduce(np.intersect1d, [row["model"].sample for row in (*mine, *theirs)])
+    if not samples.size:
+        return None
+    challenger, baseline = (
+        np.stack([_answers(row["model"], metric, samples) for row in rows])
+        for rows, metric in ((mine, claim.metric), (theirs, _other(claim)))
+    )
+    p = holm([mcnemar(*pair) for pair in zip(challenger, baseline, strict=True)])
+    return Sampled(
+        claim,
+        dataset,
+        backbone,
+        len(samples),
+        tuple(
+            BySeed(seed, paired_sample_interval(*pair), float(adjusted))
+            for seed, adjusted, *pair in zip(seeds, p, challenger, baseline, strict=True)
+        ),
+        two_way_interval(challenger, baseline, rng),
+    )
+
+
+def _answers(model: Evaluation, metric: str, samples: NDArray[np.int32]) -> Right:
+    """Whether a model is right about each of these samples, all of which it was tested on."""
+    order = np.argsort(model.sample, kind="stable")
+    return RIGHT[metric](model)[order[np.searchsorted(model.sample, samples, sorter=order)]]
+
+
+def _sample_wise(model: Evaluation) -> Right:
+    return np.less(model.rival, model.positive)
+
+
+def _uniform(model: Evaluation) -> Right:
+    threshold = np.float64(uniform_accuracy(model.positive, model.rival).threshold)
+    return np.less(model.rival, threshold) & np.less(threshold, model.positive)
+
+
+RIGHT: Mapping[str, Callable[[Evaluation], Right]] = {
+    "sample_wise_accuracy": _sample_wise,
+    "uniform_accuracy": _uniform,
+}
+"""Whether a model is right about each sample, by the measure that counts it."""
+
+
+GREATEST: Mapping[Source, str] = {
+    "seeds": "the greatest noise is that of the seeds",
+    "samples": "the greatest noise is that of the test set",
+    "both": "the greatest noise is that of single samples under single seeds",
+}
+
+
+def advice(found: Sampled) -> Iterator[tuple[str, dict[str, str]]]:
+    """Which noise is the greatest: sentences, and values in their braces.
+
+    The verdict, and how many seeds would decide, is said beside the claim, once.
+    """
+    if found.dominant:
+        yield GREATEST[found.dominant], {}
+    if len(found.seeds) < ENOUGH:
+        yield "fewer than {enough} seeds do not tell how much seeds differ", {"enough": str(ENOUGH)}
+
+
+HEADS = ("seeds × samples", "difference", "one seed", "McNemar", "seeds", "test set", "both")
+"""The columns of `cells`; the last three are noise."""
+
+
+def cells(found: Sampled) -> list[str]:
+    """A setting of a claim under `HEADS`, in points."""
+    both = found.both
+    interval = "" if math.isnan(both.low) else f" [{100 * both.low:+.1f}, {100 * both.high:+.1f}]"
+    half = statistics.median((seed.difference.high - seed.difference.low) / 2 for seed in found.seeds)
+    significant = sum(seed.mcnemar <= ALPHA for seed in found.seeds)
+    return [
+        f"{len(found.seeds)} × {found.samples}",
+        f"{100 * both.estimate:+.1f}{interval}",
+        f"±{100 * half:.1f}",
+        f"{significant}/{len(found.seeds)}",
+        *("–" if math.isnan(noise) else f"{100 * noise:.2f}" for noise in found.noise.values()),
+    ]
+
+
+EXPLANATION = "Points. Difference: with its 95 % interval for other seeds and another test set (two-way bootstrap). One seed: half of the median interval for another test set alone. McNemar: seeds whose own samples show a difference (exact, 5 %, Holm over seeds). Seeds, test set, both: noise, as standard deviation of the difference; more seeds lessen the first, more samples the second, either the third; 0.00 is too little to tell. Thresholds are each model's best on these samples. Not corrected for the number of claims."  # noqa: E501 - one key of words.json
+
+
+def table(found: Sequence[Sampled]) -> RenderableType:
+    """All of it for a terminal."""
+    if not found:
+        return Text("No claim about sample-wise or uniform accuracy has a pair of finished cells.")
+    parts: list[RenderableType] = []
+    for claim, group in groupby(found, key=lambda each: each.claim):
+        shown = Table(box=None, padding=(0, 1, 0, 0))
+        remarks = Text(style="dim")
+        for head in ("setting", *HEADS):
+            own = head == "setting"
+            shown.add_column(head, justify="left" if own else "right", no_wrap=not own)
+        for each in group:
+            name = f"{each.backbone} on {each.dataset}"
+            sentences = "; ".join(sentence.format(**values) for sentence, values in advice(each))
+            shown.add_row(*(Text(cell) for cell in (name, *cells(each))))
+            remarks.append(f"{name}: {sentences}\n" if sentences else "")
+        parts += [Text(statement(claim), style="bold"), shown, remarks]
+    return Group(*parts, Text(EXPLANATION, style="dim"))

@@ -1,0 +1,1 @@
+"""What is asked: an experiment file, its claims, and the cells that follow from them."""

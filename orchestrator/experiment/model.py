@@ -1,0 +1,554 @@
+"""The experiment: what is asked. A YAML file, checked whole, with every problem at its line."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import product
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar, cast
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PlainSerializer,
+    SerializeAsAny,
+    ValidationError,
+    ValidationInfo,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from orchestrator.errors import ExperimentError
+from orchestrator.experiment import yaml_lines
+from orchestrator.experiment.claims import Axis, Claim, Name, Where, unknown
+from orchestrator.experiment.resources import Resources
+from orchestrator.experiment.space import Domain
+from orchestrator.experiment.tuning import Tuning
+from orchestrator.experiment.yaml_lines import Problem
+from orchestrator.statistics.scopes import FEWEST_DATASETS
+from trainers import catalogue
+from trainers.losses import Loss
+from trainers.metrics import MEASURES, ON_VALIDATION
+from trainers.plugin import Frozen, Plugin
+from trainers.recipe import Training
+
+AXES: Mapping[Axis, catalogue.Axis] = {"loss": "losses", "backbone": "backbones", "dataset": "datasets"}
+"""One value of an axis, and the axis."""
+
+Model = TypeVar("Model", bound=Frozen)
+
+TimeLimit = Annotated[float, Field(gt=0)]
+"""Seconds after which an attempt at a cell is ended."""
+
+Threshold = Literal["validation", "bias", "test"]
+"""How the threshold is chosen of a model that is deployed."""
+
+Label = Annotated[str, Field(pattern=r"^[^\x00-\x1f/\\]+$", max_length=100)]
+
+
+class Choice(Frozen):
+    """One value of an axis: a plug-in with its parameters, and what this experiment calls it."""
+
+    label: Label
+    plugin: SerializeAsAny[Plugin]
+
+
+class Override(Frozen):
+    """Recipe fields, parameters of the loss, resources or a time limit for the selected cells; the last one wins."""
+
+    where: Where
+    """The cells that it is for."""
+    recipe: dict[str, Any] = Field(default_factory=dict)
+    """Fields of the recipe."""
+    loss: dict[str, Any] = Field(default_factory=dict)
+    """Parameters of the loss."""
+    resources: Resources | None = None
+    """What one of these cells occupies."""
+    time_limit: TimeLimit | None = None
+    """Seconds that one attempt at such a cell may take."""
+
+
+class Checkpointing(Frozen):
+    """How often a cell saves the state from which another attempt can go on: by epochs or by time."""
+
+    epochs: int | None = Field(default=None, ge=1)
+    """Epochs from one saved state to the next."""
+    minutes: float | None = Field(default=None, gt=0)
+    """Minutes from one saved state to the next."""
+
+    @model_validator(mode="after")
+    def _is_either(self) -> Checkpointing:
+        if (self.epochs is None) == (self.minutes is None):
+            raise ValueError("'checkpoint' is either {epochs: N} or {minutes: M}")
+        return self
+
+
+class Settled(NamedTuple):
+    """What an experiment says of the cells of one combination, with all overrides applied."""
+
+    loss: Loss
+    training: Training
+    resources: Resources
+    time_limit: float | None
+
+
+def chosen(axis: catalogue.Axis) -> Callable[[Any], Any]:
+    """A validator from `name` or `{name: …, as: …, parameters …}` to a `Choice`."""
+
+    def choose(value: Any) -> Any:
+        if isinstance(value, Choice):
+            return value
+        if isinstance(value, str):
+            value = {"name": value}
+        if not isinstance(value, dict) or not isinstance(value.get("name"), str):
+            text = f"An entry of '{axis}' is a name, or a mapping with a 'name' and parameters; found {value!r:.60}."
+            raise PydanticCustomError("unknown", "{text}", {"text": text})
+        parameters = {str(key): entry for key, entry in value.items()}
+        name = parameters.pop("name")
+        label = parameters.pop("as", None)
+        try:
+            plugin = catalogue.resolve(axis, name, parameters)
+        except catalogue.UnknownNameError as error:
+            raise PydanticCustomError("unknown", "{text}", {"text": str(error)}) from None
+        except ValidationError as error:
+            family = catalogue.plugins(axis)[name.partition(":")[0]]
+            raise yaml_lines.nested(list(yaml_lines.problems(error, family))) from None
+        return _validated(Choice, {"label": plugin.key if label is None else label, "plugin": plugin})
+
+    return choose
+
+
+def _validated(model: type[Model], fields: Any) -> Model:
+    try:
+        return model.model_validate(fields)
+    except ValidationError as error:
+        raise yaml_lines.nested(list(yaml_lines.problems(error, model))) from None
+
+
+def _each(entries: Any, validate: Callable[[Any], Any]) -> Any:
+    """Validate every entry of a list, so that the problems of all are reported together."""
+    if not isinstance(entries, (list, tuple)):
+        return entries
+    valid = []
+    found = list[Problem]()
+    for position, entry in enumerate(entries):
+        try:
+            valid.append(validate(entry))
+        except PydanticCustomError as error:
+            below = (error.context or {}).get("problems") or [((), str(error))]
+            found += [((position, *location), sentence) for location, sentence in below]
+    if found:
+        raise yaml_lines.nested(found)
+    return valid
+
+
+def _distinct(values: Sequence[object], noun: str) -> None:
+    for value, count in Counter(values).items():
+        if count > 1:
+            raise PydanticCustomError("repeated", "{text}", {"text": f"The {noun} '{value}' is given {count} times."})
+
+
+def _distinct_labels(choices: tuple[Choice, ...]) -> tuple[Choice, ...]:
+    _distinct([choice.label for choice in choices], "entry")
+    return choices
+
+
+def _all_seeds(value: Any) -> Any:
+    if not isinstance(value, int) or isinstance(value, bool):
+        return value
+    if value < 1:
+        raise PydanticCustomError("unknown", "{text}", {"text": f"At least 1 seed is needed; found {value}."})
+    if value > MOST_SEEDS:
+        raise PydanticCustomError("unknown", "{text}", {"text": f"At most {MOST_SEEDS} seeds; found {value}."})
+    return tuple(range(value))
+
+
+MOST_SEEDS = 1_000_000
+"""More is a slip of the keyboard."""
+
+
+def _distinct_seeds(seeds: tuple[int, ...]) -> tuple[int, ...]:
+    _distinct(seeds, "seed")
+    return tuple(sorted(seeds))
+
+
+class Sequential(Frozen):
+    """As many seeds as the claims need: `min` at first, then more where one is undecided, up to `max`."""
+
+    min: int = Field(ge=2, strict=True)
+    """Seeds that are run in any case."""
+    max: int = Field(le=MOST_SEEDS, strict=True)
+    """Seeds that are run at most."""
+    until: Literal["decided"]
+    """Every claim that seeds are added for has a verdict."""
+
+    @model_validator(mode="after")
+    def _leaves_a_choice(self) -> Sequential:
+        if self.min >= self.max:
+            raise ValueError("'max' must be above 'min'; a fixed number of seeds is written as such, as in 'seeds: 5'")
+        return self
+
+
+class Reserve(tuple[int, ...]):  # noqa: SLOT001 - a tuple has slots for nothing but its entries
+    """The seeds 0 … max - 1, of which only as many are run as a rule asks for."""
+
+    rule: Sequential
+
+    @classmethod
+    def by(cls, rule: Sequential) -> Reserve:
+        """All seeds that the rule may come to ask for."""
+        seeds = cls(range(rule.max))
+        seeds.rule = rule
+        return seeds
+
+
+def _sequential(value: Any, validate: ValidatorFunctionWrapHandler) -> tuple[int, ...]:
+    if isinstance(value, Reserve):
+        return value
+    return Reserve.by(_validated(Sequential, value)) if isinstance(value, dict) else validate(value)
+
+
+def _written(seeds: tuple[int, ...]) -> dict[str, Any] | list[int]:
+    """Seeds as a file would ask for them."""
+    return seeds.rule.model_dump() if isinstance(seeds, Reserve) else list(seeds)
+
+
+def _imported(modules: tuple[str, ...]) -> tuple[str, ...]:
+    for module in modules:
+        try:
+            catalogue.add(module)
+        except ImportError as error:
+            raise ValueError(f"The plug-in module '{module}' cannot be imported: {error}") from None
+        except TypeError as error:
+            raise ValueError(f"The plug-in module '{module}' cannot be used: {error}") from None
+    return modules
+
+
+Chosen = Annotated[tuple[Choice, ...], Field(min_length=1), AfterValidator(_distinct_labels)]
+Seed = Annotated[int, Field(ge=0, lt=2**31, strict=True)]
+
+
+class Experiment(Frozen):
+    """A question, and the grid losses x backbones x datasets x seeds that is to answer it."""
+
+    name: Name
+    """Names its results table, its report and its MLflow experiment: letters, digits, `.`, `_` and `-`."""
+    question: str = ""
+    """What the experiment is to answer, in a sentence; it heads the report."""
+    plugins: Annotated[tuple[str, ...], AfterValidator(_imported)] = ()
+    """Modules of one's own that define plug-ins; imported before names are looked up."""
+    losses: Chosen
+    """The losses to compare."""
+    backbones: Chosen
+    """The networks that each loss trains."""
+    datasets: Chosen
+    """The data sets that each network is trained and tested on."""
+    seeds: Annotated[
+        tuple[Seed, ...],
+        BeforeValidator(_all_seeds),
+        Field(min_length=1),
+        AfterValidator(_distinct_seeds),
+        WrapValidator(_sequential),
+        PlainSerializer(_written),
+    ] = (0, 1, 2, 3, 4)
+    """A number N stands for 0 … N - 1; a mapping of `min`, `max` and `until` lets the claims decide their number."""
+    recipe: Training = Training()
+    """How all networks are trained, unless an override says otherwise."""
+    tuning: Tuning | None = None
+    """Finds a recipe for each combination of labels, beyond `recipe` and `overrides`."""
+    threshold: Threshold = "validation"
+    """By which one a model would be deployed, and so judged: chosen on validation images, the bias it learnt, or the
+    best on the test images, which nobody can know."""
+    overrides: tuple[Override, ...] = ()
+    """Other values for some cells; of several that select a cell, the last wins."""
+    resources: Resources = Resources()
+    """What one cell occupies while it runs."""
+    time_limit: TimeLimit | None = None
+    """Seconds that one attempt at a cell may take. Without it: ten times what earlier cells of its kind
+    took, and at least ten minutes."""
+    checkpoint: Checkpointing = Checkpointing(minutes=1)
+    """How often a cell saves its state."""
+    log_models: bool = False
+    """Whether trained models are kept in MLflow, with their signature."""
+    baseline: str
+    """The label of the loss that all others are compared with."""
+    claims: tuple[Claim, ...] = ()
+    """Hypotheses, stated before the run; each gets a verdict."""
+
+    @field_validator("losses", "backbones", "datasets", mode="before")
+    @classmethod
+    def _choose(cls, entries: Any, info: ValidationInfo) -> Any:
+        axis: Any = info.field_name
+        return _each(entries, chosen(axis))
+
+    @field_validator("overrides", mode="before")
+    @classmethod
+    def _overrides_apply(cls, overrides: Any, info: ValidationInfo) -> Any:
+        return _each(overrides, lambda entry: _applying(_validated(Override, entry), info))
+
+    @field_validator("baseline")
+    @classmethod
+    def _baseline_is_a_loss(cls, baseline: str, info: ValidationInfo) -> str:
+        if complaint := _stranger("loss", baseline, info):
+            raise PydanticCustomError("unknown", "{text}", {"text": f"'baseline': {complaint}"})
+        return baseline
+
+    @field_validator("claims", mode="before")
+    @classmethod
+    def _claims_are_about_losses(cls, claims: Any, info: ValidationInfo) -> Any:
+        return _each(claims, lambda entry: _deciding(_validated(Claim, entry), info))
+
+    @field_validator("claims")
+    @classmethod
+    def _claims_are_distinct(cls, claims: tuple[Claim, ...]) -> tuple[Claim, ...]:
+        _distinct([claim.id for claim in claims], "claim")
+        return claims
+
+    @model_validator(mode="after")
+    def _recipes_are_valid_and_distinct(self) -> Experiment:
+        seen: dict[object, tuple[str, str, str]] = {}
+        for loss, backbone, dataset in product(self.losses, self.backbones, self.datasets):
+            labels = (loss.label, backbone.label, dataset.label)
+            try:
+                settled = self.settled(*labels)
+            except ValidationError as error:
+                model = Training if error.title == Training.__name__ else type(loss.plugin)
+                sentences = " ".join(text for _, text in yaml_lines.problems(error, model))
+                raise yaml_lines.nested([(("overrides",), f"For {'/'.join(labels)}: {sentences}")]) from None
+            if settled.loss.decide_by == "calibrated" and not settled.training.validation_fraction:
+                text = f"{'/'.join(labels)} is calibrated on a validation split: 'validation_fraction' must be above 0."
+                raise yaml_lines.nested([(("losses",), text)])
+            known = _without_tuned(settled, self.tuning)
+            first = seen.setdefault((known.loss, backbone.plugin, dataset.plugin, known.training), labels)
+            if first != labels:
+                axis = next(axis for axis, a, b in zip(AXES.values(), first, labels, strict=True) if a != b)
+                text = f"{'/'.join(first)} and {'/'.join(labels)} are the same recipe: leave out one."
+                raise yaml_lines.nested([((axis,), text)])
+        return self
+
+    @model_validator(mode="after")
+    def _more_seeds_have_something_to_decide(self) -> Experiment:
+        if self.sequence and not any(claim.is_followed for claim in self.claims):
+            text = (
+                "There is no claim that seeds could be added for: 'until' follows primary claims about one setting "
+                "each, without 'than' and 'trend', by measures of the catalogue. State one, or give a number of seeds."
+            )
+            raise yaml_lines.nested([(("seeds",), text)])
+        return self
+
+    @model_validator(mode="after")
+    def _tuning_fits(self) -> Experiment:
+        if self.tuning and (found := [(("tuning", *where), text) for where, text in _misfits(self, self.tuning)]):
+            raise yaml_lines.nested(found)
+        return self
+
+    @property
+    def sequence(self) -> Sequential | None:
+        """The rule that asks for seeds, where their number is not fixed."""
+        return self.seeds.rule if isinstance(self.seeds, Reserve) else None
+
+    def loss(self, label: str) -> Loss:
+        """The loss of that label."""
+        return cast("Loss", next(choice.plugin for choice in self.losses if choice.label == label))
+
+    def settled(self, loss: str, backbone: str, dataset: str) -> Settled:
+        """How the cells of these labels are trained, on what, and for how long at most."""
+        fields = self.recipe.model_dump()
+        resources = self.resources
+        time_limit = self.time_limit
+        parameters: dict[str, Any] = {}
+        for override in self.overrides:
+            if override.where.matches(loss, backbone, dataset):
+                fields |= override.recipe
+                parameters |= override.loss
+                resources = override.resources or resources
+                time_limit = override.time_limit or time_limit
+        return Settled(given(self.loss(loss), parameters), Training.model_validate(fields), resources, time_limit)
+
+
+def given(loss: Loss, parameters: Mapping[str, Any]) -> Loss:
+    """The loss with some of its parameters given other values.
+
+    Raises:
+        ValidationError: It has none of that name, or none of that value.
+    """
+    if not parameters:
+        return loss
+    return type(loss).model_validate({name: getattr(loss, name) for name in type(loss).model_fields} | {**parameters})
+
+
+def own_space(loss: Loss, tuning: Tuning) -> dict[str, Domain]:
+    """What of a tuning's space a loss has: the shared part, and its own parameters."""
+    own = type(loss).model_fields
+    return {name: domain for name, domain in tuning.space.items() if name in tuning.shared or name in own}
+
+
+def _without_tuned(settled: Settled, tuning: Tuning | None) -> Settled:
+    """What is known of a recipe before it is tuned: what will be found is the same for all."""
+    if tuning is None:
+        return settled
+    sought = {name: domain.at(0.0) for name, domain in own_space(settled.loss, tuning).items()}
+    shared = {name: value for name, value in sought.items() if name in tuning.shared}
+    own = {name: value for name, value in sought.items() if name not in shared}
+    loss = settled.loss.model_copy(update=own)
+    training = settled.training.model_copy(update=shared)
+    return settled._replace(loss=loss, training=training)
+
+
+def _misfits(experiment: Experiment, tuning: Tuning) -> Iterator[Problem]:
+    """What of a tuning stage does not fit the experiment."""
+    if complaint := unknown(tuning.metric, MEASURES, "measure"):
+        yield ("metric",), complaint
+    elif tuning.metric in ON_VALIDATION:
+        text = "A trial is scored on its validation split, so that no other images are left to choose a threshold or"
+        yield ("metric",), f"{text} temperature on, as '{tuning.metric}' needs: tune by another measure."
+    if shared := set(tuning.seeds) & set(experiment.seeds):
+        yield ("seeds",), f"Seed {min(shared)} is one of the final cells': a recipe must not be chosen by them."
+    losses = [experiment.loss(choice.label) for choice in experiment.losses]
+    parameters = {name for loss in losses for name in type(loss).model_fields} - {"scores"}
+    known = [*Training.model_fields, *sorted(parameters)]
+    for name, domain in tuning.space.items():
+        if complaint := unknown(name, known, "field of the recipe, or parameter of a loss here,"):
+            yield ("space", name), complaint
+            continue
+        try:
+            _try_ends(experiment.recipe, losses, name, domain)
+        except ValidationError as error:
+            yield from ((("space", name), text) for _, text in yaml_lines.problems(error, Training))
+    labels = product(experiment.losses, experiment.backbones, experiment.datasets)
+    settled = [experiment.settled(*(choice.label for choice in choices)) for choices in labels]
+    if not all(each.training.validation_fraction for each in settled):
+        yield (), "Tuning scores recipes on a validation split: 'validation_fraction' must be above 0 for all cells."
+
+
+def _try_ends(recipe: Training, losses: Iterable[Loss], name: str, domain: Domain) -> None:
+    """Give a field its outermost values, wherever there is one of that name."""
+    for end in domain.ends:
+        if name in Training.model_fields:
+            Training.model_validate(recipe.model_dump() | {name: end})
+        else:
+            for loss in losses:
+                given(loss, {name: end} if name in type(loss).model_fields else {})
+
+
+def _stranger(axis: Axis, label: str | None, info: ValidationInfo) -> str | None:
+    """The complaint when a label is not on its axis; none when the axis itself is wrong."""
+    choices = info.data.get(AXES[axis])
+    if label is None or choices is None:
+        return None
+    return unknown(label, [choice.label for choice in choices], f"{axis} in this experiment is")
+
+
+def _strangers(where: Where, info: ValidationInfo) -> list[Problem]:
+    complaints = {axis: _stranger(axis, getattr(where, axis), info) for axis in AXES}
+    return [((axis,), complaint) for axis, complaint in complaints.items() if complaint]
+
+
+def _applying(override: Override, info: ValidationInfo) -> Override:
+    """The override, if it selects what is there and every one of its fields is valid alone."""
+    found = [(("where", *rest), text) for rest, text in _strangers(override.where, info)]
+    try:
+        Training.model_validate(override.recipe)
+    except ValidationError as error:
+        # What concerns several fields at once is judged after merging, in `_recipes_are_valid`.
+        found += [(("recipe", *rest), text) for rest, text in yaml_lines.problems(error, Training) if rest]
+    if found:
+        raise yaml_lines.nested(found)
+    return override
+
+
+def _deciding(claim: Claim, info: ValidationInfo) -> Claim:
+    """The claim, if it is about losses, and settings, that are there."""
+    found = [(("where", *rest), text) for rest, text in _strangers(claim.where, info)]
+    for field in ("challenger", "baseline"):
+        complaint = _stranger("loss", getattr(claim, field), info)
+        found += [((field,), complaint)] if complaint else []
+    if claim.challenger == claim.baseline and claim.baseline_metric in (None, claim.metric):
+        found.append((("challenger",), f"Claim '{claim.id}' compares a loss with itself."))
+    found += [*_strange_effects(claim, info), *_out_of_scope(claim, info)]
+    if found:
+        raise yaml_lines.nested(found)
+    return claim
+
+
+def _strange_effects(claim: Claim, info: ValidationInfo) -> Iterator[Problem]:
+    """What 'than' and 'trend' name that is not there."""
+    if than := claim.than:
+        axes: dict[str, Axis] = {"challenger": "loss", "baseline": "loss", "backbone": "backbone", "dataset": "dataset"}
+        for field, axis in axes.items():
+            if complaint := _stranger(axis, getattr(than, field), info):
+                yield ("than", field), complaint
+        if than.baseline is not None and claim.baseline is None:
+            yield ("than", "baseline"), "The claim itself has no baseline."
+    if trend := claim.trend:
+        for label in trend.positions:
+            if complaint := _stranger(trend.axis, label, info):
+                yield ("trend", trend.axis, label), complaint
+
+
+def _out_of_scope(claim: Claim, info: ValidationInfo) -> Iterator[Problem]:
+    """Why a claim cannot have the verdict that it asks for."""
+    if not claim.population or info.data.get("datasets") is None:
+        return
+    matching = [choice for choice in info.data["datasets"] if claim.where.dataset in (None, choice.label)]
+    if (count := len({identity(choice) for choice in matching})) < FEWEST_DATASETS:
+        yield (
+            ("population",),
+            (
+                f"A sentence about a population needs at least {FEWEST_DATASETS} data sets; this claim has {count}. "
+                "Entries with the same images count once, and backbones do not count. Leave out 'population' to speak "
+                "of these settings as given."
+            ),
+        )
+
+
+def identity(dataset: Choice) -> tuple[str, str | None]:
+    """Which images an entry of 'datasets' has: the catalogue's name, and the folder where they are one's own."""
+    return dataset.plugin.name, getattr(dataset.plugin, "path", None)
+
+
+def recalled(document: Mapping[str, Any]) -> Experiment:
+    """The experiment that was written down as JSON by `model_dump`.
+
+    Raises:
+        ExperimentError: It cannot be read here: a plug-in is not there, say.
+    """
+    given = _without_none(document)
+    for axis in AXES.values():
+        given[axis] = [{**choice["plugin"], "as": choice["label"]} for choice in given[axis]]
+    try:
+        return Experiment.model_validate(given)
+    except ValidationError as error:
+        raise ExperimentError([sentence for _, sentence in yaml_lines.problems(error, Experiment)]) from None
+
+
+def _without_none(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Without what is not given, which stands for a default."""
+    return {
+        name: _without_none(cast("dict[str, Any]", value)) if isinstance(value, dict) else value
+        for name, value in document.items()
+        if value is not None
+    }
+
+
+def load(path: Path) -> Experiment:
+    """Read an experiment file.
+
+    Raises:
+        ExperimentError: With every problem of the file, each at its line.
+    """
+    text = yaml_lines.read(path)
+    if not isinstance(text.document, dict):
+        found = "nothing" if text.document is None else f"a {type(text.document).__name__}"
+        needed = ", ".join(name for name, field in Experiment.model_fields.items() if field.is_required())
+        sentence = f"{path}:1: An experiment is a mapping with at least {needed}; found {found}."
+        raise ExperimentError([sentence])
+    try:
+        return Experiment.model_validate(text.document)
+    except ValidationError as error:
+        raise text.error(error, Experiment) from None

@@ -1,0 +1,98 @@
+"""An experiment, changed on the command line: axis values added or left out, other seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import PydanticCustomError
+
+from orchestrator.errors import ExperimentError
+from orchestrator.experiment import yaml_lines
+from orchestrator.experiment.model import AXES, Axis, Choice, Claim, Experiment, Where, chosen, unknown
+from orchestrator.experiment.questions import parts
+from orchestrator.experiment.tuning import Tuning
+
+
+def revise(
+    experiment: Experiment,
+    named: Mapping[Axis, Sequence[str]],
+    *,
+    only: bool = False,
+    seeds: Sequence[int] | int | None = None,
+) -> Experiment:
+    """The experiment with axis values added — or, with `only`, narrowed to those named.
+
+    Narrowed, it loses the claims, overrides and tuned parameters that speak of what was left out.
+
+    Raises:
+        ExperimentError: An unknown name; the message names the option.
+    """
+    fields: dict[str, Any] = {name: getattr(experiment, name) for name in Experiment.model_fields}
+    found: list[str] = []
+    for axis, names in named.items():
+        choose = _narrowed if only else _extended
+        try:
+            fields[AXES[axis]] = choose(axis, fields[AXES[axis]], names)
+        except ExperimentError as error:
+            found += error.problems
+    if found:
+        raise ExperimentError(found)
+    if only:
+        labels: dict[Axis, set[str]] = {axis: {choice.label for choice in fields[AXES[axis]]} for axis in AXES}
+        if experiment.baseline not in labels["loss"]:
+            name = experiment.baseline
+            raise ExperimentError(
+                [f"--only leaves out the baseline '{name}', which all are compared with: add --loss {name}."]
+            )
+        fields["claims"] = [claim for claim in experiment.claims if _speaks_of(claim, labels, experiment)]
+        fields["overrides"] = [override for override in experiment.overrides if _selects(override.where, labels)]
+        fields["tuning"] = experiment.tuning and _of_losses(experiment.tuning, fields["losses"])
+    if seeds is not None:
+        fields["seeds"] = seeds
+    try:
+        return Experiment.model_validate(fields)
+    except ValidationError as error:
+        raise ExperimentError([sentence for _, sentence in yaml_lines.problems(error, Experiment)]) from None
+
+
+def _extended(axis: Axis, present: tuple[Choice, ...], names: Sequence[str]) -> tuple[Choice, ...]:
+    labels = {choice.label for choice in present}
+    try:
+        fresh = [chosen(AXES[axis])(name) for name in names if name not in labels]
+    except PydanticCustomError as error:
+        raise ExperimentError([f"--{axis}: {error}"]) from None
+    return (*present, *dict.fromkeys(fresh))
+
+
+def _narrowed(axis: Axis, present: tuple[Choice, ...], names: Sequence[str]) -> tuple[Choice, ...]:
+    known = [choice.label for choice in present]
+    found = [complaint for name in names if (complaint := unknown(name, known, f"{axis} in this experiment is"))]
+    if found:
+        raise ExperimentError([f"--{axis}: {complaint}" for complaint in found])
+    return tuple(choice for choice in present if choice.label in names) if names else present
+
+
+def _of_losses(tuning: Tuning, losses: Sequence[Choice]) -> Tuning | None:
+    """The tuning stage without the parameters that none of these losses has; none where nothing is left to tune."""
+    own = {name for choice in losses for name in type(choice.plugin).model_fields}
+    space = {name: domain for name, domain in tuning.space.items() if name in own or name in tuning.shared}
+    return tuning.model_copy(update={"space": space}) if space else None
+
+
+def _speaks_of(claim: Claim, labels: Mapping[Axis, set[str]], experiment: Experiment) -> bool:
+    """Whether all that a claim is about is left."""
+    if claim.is_combined:
+        asked = [question for part in parts(claim, experiment) for question in part.questions]
+        return all(
+            {question.claim.challenger, question.claim.baseline or question.claim.challenger} <= labels["loss"]
+            and question.dataset in labels["dataset"]
+            and question.backbone in labels["backbone"]
+            for question in asked
+        )
+    return {claim.challenger, claim.baseline or claim.challenger} <= labels["loss"] and _selects(claim.where, labels)
+
+
+def _selects(where: Where, labels: Mapping[Axis, set[str]]) -> bool:
+    return all(getattr(where, axis) in {None, *labels[axis]} for axis in AXES)

@@ -1,0 +1,132 @@
+"""Where a result comes from: code, versions, machine. Recorded beside a result, never part of its identity."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import socket
+import subprocess
+from contextlib import suppress
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from orchestrator.provenance.processor import onednn_isa
+
+ROOT = Path(__file__).resolve().parents[2]
+"""The checkout, or the folder this package is installed in."""
+
+COSTS = frozenset({"gpu_seconds", "gpu_joules", "cpu_joules"})
+"""What a cell took. No two trainings agree on it, and nothing follows from that."""
+
+PACKAGES = ("loss-orchestrator", "torch", "torchvision", "numpy", "scikit-learn", "ray", "mlflow", "pyarrow")
+
+
+@cache
+def code() -> dict[str, str | bool | None]:
+    """The commit of this code, whether the tree was dirty, and the hash of the lock file."""
+    commit = _git("rev-parse", "HEAD") if (ROOT / ".git").exists() else None
+    lock = ROOT / "requirements.lock"
+    return {
+        "git_commit": commit,
+        "git_dirty": bool(_git("status", "--porcelain")) if commit else None,
+        "lock_sha256": hashlib.sha256(lock.read_bytes()).hexdigest() if lock.exists() else None,
+    }
+
+
+def _git(*arguments: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, timeout=10, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+@cache
+def machine() -> dict[str, str | int | None]:
+    """This machine and the versions of what computes on it."""
+    versions = {f"{package}_version": _version(package) for package in PACKAGES}
+    return {
+        "node": socket.gethostname(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "platform": platform.platform(),
+        "python_version": platform.python_version(),
+        "gpu_driver": driver(nvml()),
+        **versions,
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+
+
+@cache
+def nvml() -> Any:
+    """NVIDIA's management library, opened; None where there is no driver of theirs."""
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:  # it is what pynvml makes of an absent library, too
+        return None
+    return pynvml
+
+
+def driver(nvml: Any) -> str | None:
+    """The version of NVIDIA's driver."""
+    if nvml is None:
+        return None
+    with suppress(nvml.NVMLError):
+        return nvml.nvmlSystemGetDriverVersion()
+    return None
+
+
+def computing(*, gpu: bool) -> dict[str, str | int | None]:
+    """What torch computes on in this process, and with which libraries. Imports torch: for workers."""
+    import torch
+
+    return {
+        "instruction_set": torch.backends.cpu.get_cpu_capability(),
+        "onednn_isa": onednn_isa(),
+        "device": torch.cuda.get_device_name() if gpu else "cpu",
+        "cuda_version": torch.version.cuda,
+        "cudnn_version": torch.backends.cudnn.version(),
+    }
+
+
+def switches() -> dict[str, bool]:
+    """What torch is told of determinism and precision at this moment. Imports torch."""
+    import torch
+
+    backends: Any = torch.backends  # whose switches have no types
+    return {
+        "deterministic_algorithms": torch.are_deterministic_algorithms_enabled(),
+        "deterministic_warn_only": torch.is_deterministic_algorithms_warn_only_enabled(),
+        "cudnn_benchmark": backends.cudnn.benchmark,
+        "tf32_matmul": backends.cuda.matmul.fp32_precision == "tf32",
+        "tf32_convolutions": backends.cudnn.conv.fp32_precision == "tf32",
+    }
+
+
+def gpu_uuid() -> str | None:
+    """The name that NVIDIA's library has for the GPU that torch computes on; None where it has none. Imports torch."""
+    import torch
+
+    uuid = getattr(torch.cuda.get_device_properties(torch.cuda.current_device()), "uuid", None)
+    return None if uuid is None else f"GPU-{uuid}"

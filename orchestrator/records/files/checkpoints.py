@@ -1,0 +1,71 @@
+"""Where cells keep the state from which another attempt goes on, and where running cells are asked to stop."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.experiment.plan import Cell
+from orchestrator.records.files.storage import Storage
+from orchestrator.workspace import Location
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """The states below one place of the workspace; a plain value, so that it crosses to worker processes."""
+
+    place: Location
+    launch: str
+    """The id of the launch, under which its cells are asked to stop."""
+    every_epochs: int | None = None
+    every_seconds: float | None = None
+
+    def shelf(self, cell: Cell) -> Shelf:
+        """Where the cell's state lies."""
+        return Shelf(Storage(self.place / cell.id))
+
+    def last_words(self, cell: Cell) -> Path | None:
+        """The file for the stack of a process that had to be ended; None in an object store."""
+        return self.place / cell.id / "last-words.txt" if isinstance(self.place, Path) else None
+
+    def clear(self, cell: Cell) -> None:
+        """Remove the state of a cell that is done."""
+        storage = Storage(self.place)
+        for stored in list(storage.list(cell.id)):
+            storage.delete(stored.name)
+
+    def ask_to_stop(self) -> None:
+        """Ask every running cell of this launch to save its state and stop."""
+        Storage(self.place).write(self._wish, b"")
+
+    def is_stopping(self) -> bool:
+        """Whether running cells shall save their state and stop."""
+        return Storage(self.place).read(self._wish) is not None
+
+    def forget_stop(self) -> None:
+        """The launch has ended: nobody is left to be asked."""
+        Storage(self.place).delete(self._wish)
+
+    @property
+    def _wish(self) -> str:
+        return f".stop-{self.launch}"
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """One cell's state in a place of its own."""
+
+    storage: Storage
+
+    def read(self) -> bytes | None:
+        """The state, if there is one."""
+        return self.storage.read("state")
+
+    def write(self, content: bytes) -> None:
+        """Put a state in the place of the one before, whole or not at all."""
+        self.storage.write("state", content)
+
+    def set_aside(self) -> None:
+        """Keep a state that cannot be used where a person may look at it."""
+        self.storage.move("state", f"unusable-{time.time_ns()}")

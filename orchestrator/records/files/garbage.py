@@ -1,0 +1,112 @@
+"""What a workspace can do without: states of finished cells, leftovers, and what no experiment refers to."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from orchestrator.experiment.plan import original
+from orchestrator.records.files.cell_file import cell_in
+from orchestrator.records.files.storage import Storage, Stored
+from orchestrator.workspace import Workspace
+
+DAY = 86_400.0
+"""Seconds after which nobody writes on at a file."""
+
+_LEFT = re.compile(r"checkpoints/(\.stop-[^/]+|[^/]+/state\.\d+)|drift/anchors-[^/]+/.*|\.probe-\d+")
+"""What a launch removes by itself unless it is killed, beside what `Stored` knows of."""
+
+_FOREIGN = ("mlartifacts",)
+"""Folders that are MLflow's to clean."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """A file that can go: its name below the workspace, its bytes, and why."""
+
+    name: str
+    size: int
+    reason: str
+
+
+def garbage(
+    files: Iterable[Stored],
+    experiments: Mapping[str, Collection[str]] | None,
+    now: float,
+    cells: Collection[str] = (),
+) -> list[Item]:
+    """Which files of a workspace can go, in their order.
+
+    Args:
+        files: All that `Storage(workspace.root).list()` tells.
+        experiments: The ids of the cells of every experiment in the registry; None where it cannot be asked,
+            and then nothing goes for lack of an experiment.
+        now: Seconds since 1970.
+        cells: Ids of finished cells whose files are to go as well, with their replicas; without them, none does.
+    """
+    there = list(files)
+    done = {cell for file in there if (cell := _cell(file))}
+    reasons = [(file, _reason(file, done, experiments, now, cells)) for file in there]
+    return [Item(file.name, file.size, reason) for file, reason in reasons if reason]
+
+
+def remove(place: Workspace, items: Sequence[Item]) -> int:
+    """Delete the files; return how many bytes they had."""
+    storage = Storage(place.root)
+    for item in items:
+        storage.delete(item.name)
+    return sum(item.size for item in items)
+
+
+def _cell(file: Stored) -> str | None:
+    kind, _, rest = file.name.partition("/")
+    return cell_in(rest) if kind == "evaluations" else None
+
+
+def _of_validation(file: Stored, name: str, done: Collection[str], now: float, cells: Collection[str]) -> str | None:
+    """Validation rows go with their cell; those of one that is not done may just have been written."""
+    cell = cell_in(name)
+    if cell and original(cell) in cells:
+        return "validation rows of a cell asked for by its id"
+    return "validation rows of no cell that is done" if cell not in done and now - file.modified > DAY else None
+
+
+def _reason(
+    file: Stored,
+    done: Collection[str],
+    experiments: Mapping[str, Collection[str]] | None,
+    now: float,
+    cells: Collection[str],
+) -> str | None:
+    kind, _, rest = file.name.partition("/")
+    if kind in _FOREIGN:
+        return None
+    if file.is_half_written or _LEFT.fullmatch(file.name):
+        return "left half-written" if now - file.modified > DAY else None
+    subject = rest.partition("/")[0]
+    match kind:
+        case "evaluations" if file.name.endswith(".damaged"):
+            return "set aside, because it could not be trusted"
+        case "evaluations":
+            return _of_cells(file, experiments, cells)
+        case "validation":
+            return _of_validation(file, rest, done, now, cells)
+        case "checkpoints" if ".unusable-" in file.name:
+            return "set aside, because it could not be used"
+        case "checkpoints" if subject in done:
+            return "state of a cell that is done"
+        case "checkpoints" if experiments is not None and not any(subject in asked for asked in experiments.values()):
+            return "state of a cell that no experiment asks for"
+        case "results" | "reports" | "compacted" | "compacted-validation" if experiments is not None:
+            known = subject.removesuffix(".parquet").removesuffix(".replicas") if kind == "results" else subject
+            return None if known in experiments else "of no experiment in the registry"
+        case _:
+            return None
+
+
+def _of_cells(file: Stored, experiments: Mapping[str, Collection[str]] | None, cells: Collection[str]) -> str | None:
+    cell = _cell(file)
+    if cell is not None:
+        return "a cell's file, asked for by its id" if {cell, original(cell)} & set(cells) else None
+    return None if experiments is None else "no cell's file"

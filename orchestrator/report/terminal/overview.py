@@ -1,0 +1,309 @@
+"""What a launch is about to do and how far it is: the plan, the status, the catalogue."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from itertools import chain
+from pathlib import Path
+from shlex import quote
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from orchestrator.analysis import prospects
+from orchestrator.experiment.model import Choice, Experiment
+from orchestrator.experiment.plan import SHOWN, Cell, Plan
+from orchestrator.experiment.tuning import Tuning
+from orchestrator.outcome import RESULTS, is_done
+from orchestrator.report.terminal.progress import duration
+from orchestrator.reproduction.verification import Verdict
+from orchestrator.workspace import Location
+from trainers.plugin import Plugin
+
+if TYPE_CHECKING:  # they import what a plan does without
+    from orchestrator.analysis.comparison import Comparison
+    from orchestrator.records.files.garbage import Item
+    from orchestrator.records.sql.registry import Running, Status
+
+Kind = tuple[str, str, str]
+
+
+def as_json(
+    experiment: Experiment, plan: Plan, states: Mapping[str, str], replicas: Sequence[Cell] = ()
+) -> dict[str, Any]:
+    """The plan for machines; while recipes are sought, the trials are a plan apart, and cells have no ids yet."""
+    if plan.experiment.name != experiment.name:
+        total = len(experiment.losses) * len(experiment.backbones) * len(experiment.datasets) * len(experiment.seeds)
+        later = {
+            "experiment": experiment.name,
+            "cells": [],
+            "total": total,
+            "done": 0,
+            "pending": total,
+            "replicas": [],
+        }
+        return {**later, "tuning": as_json(plan.experiment, plan, states)}
+    axes = ("loss", "backbone", "dataset", "seed")
+    cells = [
+        {
+            "id": cell.id if cell.data_known else None,
+            **{axis: getattr(cell, axis) for axis in axes},
+            "state": states[cell.id],
+        }
+        for cell in plan.cells
+    ]
+    done = sum(map(is_done, states.values()))
+    counts = {"total": len(plan), "done": done, "pending": len(plan) - done}
+    again = [{axis: getattr(cell, axis) for axis in ("id", *axes, "environment")} for cell in replicas]
+    return {"experiment": plan.experiment.name, "cells": cells, **counts, "replicas": again}
+
+
+def grid(
+    plan: Plan,
+    states: Mapping[str, str],
+    durations: Mapping[Kind, Sequence[float]],
+    rows: Sequence[Mapping[str, Any]],
+    data: Sequence[str] = (),
+    *,
+    cautions: Sequence[str] = (),
+    older: Sequence[str] = (),
+    replicas: Sequence[Cell] = (),
+    why: str = "",
+) -> RenderableType:
+    """Axes, counts, replicas, what is known of data, starts and older cells, the cost, what the grid can conclude."""
+    experiment = plan.experiment
+    table = _facts()
+    table.add_row("experiment", Text(experiment.name, style="bold"))
+    if experiment.question:
+        table.add_row("question", Text(experiment.question))
+    for axis in ("losses", "backbones", "datasets"):
+        table.add_row(axis, Text(", ".join(_described(choice) for choice in getattr(experiment, axis))))
+    table.add_row("seeds", Text(", ".join(map(str, experiment.seeds))))
+    if tuning := experiment.tuning:
+        table.add_row("tuning", Text(_tuning(tuning)))
+    is_trial = any(cell.trial is not None for cell in plan.cells)
+    table.add_row("trials" if is_trial else "cells", Text(_counts(plan, states)))
+    waiting = [cell for cell in plan.cells if not is_done(states[cell.id])]
+    if replicas:
+        table.add_row("replicas", again(replicas, why))
+    table.add_row("cost", Text(cost([*waiting, *replicas], durations)))
+    for number, sentence in enumerate(data):
+        table.add_row("" if number else "data", Text(sentence))
+    for number, sentence in enumerate(cautions):
+        table.add_row("" if number else "caution", Text(sentence, style="yellow"))
+    for number, sentence in enumerate(older):
+        table.add_row("" if number else "older cells", Text(sentence))
+    if is_trial or not experiment.claims:
+        return table
+    notes = [Text(f"Note: {sentence}.", style="dim") for sentence in prospects.caution(experiment)]
+    return Group(table, Text(), prospects.table(experiment, rows), *notes)
+
+
+def _tuning(tuning: Tuning) -> str:
+    space = ", ".join(f"{name} {domain}" for name, domain in tuning.space.items())
+    size = f"{tuning.trials} trials of {len(tuning.seeds)} seed{'s' if len(tuning.seeds) > 1 else ''} each"
+    return f"{size} by {tuning.metric} on {tuning.on}, {tuning.searcher}: {space}"
+
+
+def _described(choice: Choice) -> str:
+    return choice.label if choice.label == choice.plugin.key else f"{choice.label} ({choice.plugin.key})"
+
+
+def _counts(plan: Plan, states: Mapping[str, str]) -> str:
+    counted = Counter(states.values())
+    done = _done(counted)
+    details = [f"{counted[state]} {state}" for state in (*_NAMED, "running") if counted[state]]
+    text = f"{len(plan)} in all, {done} done, {len(plan) - done} to run"
+    return f"{text} ({', '.join(details)})" if details else text
+
+
+_NAMED = ("failed", "diverged", "collapsed")
+"""Ends that are told apart from the number of cells that are done."""
+
+
+def _done(tally: Mapping[str, int]) -> int:
+    return sum(tally.get(state, 0) for state in RESULTS)
+
+
+def cost(waiting: Sequence[Cell], durations: Mapping[Kind, Sequence[float]]) -> str:
+    """Core-hours of the cells that wait, from the mean time of earlier cells of the same kind."""
+    if not waiting:
+        return "nothing left to run"
+    known = {kind: sum(seconds) / len(seconds) for kind, seconds in durations.items()}
+    kinds = [(cell.recipe.loss.key, cell.recipe.backbone.key, cell.recipe.dataset.key) for cell in waiting]
+    measured = [known[kind] for kind in kinds if kind in known]
+    if not measured:
+        return "unknown until a first cell of this experiment has run"
+    total = sum(measured) / len(measured) * len(waiting)
+    basis = f"from the measured time of {len(measured)} of them" if len(measured) < len(waiting) else "as measured"
+    return f"about {duration(total)} of one worker in all, {basis}"
+
+
+def left(plan: Plan, waiting: Plan, tally: Mapping[str, int]) -> RenderableType:
+    """What a launch will and will not run."""
+    done = _done(tally)
+    text = f"{plan.experiment.name}: {len(plan)} cells, {done} already done, {len(waiting)} to run."
+    if not waiting.cells and not tally.get("failed"):
+        text = f"{plan.experiment.name}: all {len(plan)} cells are already done; nothing is rerun."
+    if tally.get("failed"):
+        text += f" {tally['failed']} failed earlier and are left alone; --retry-failed runs them again."
+    return Text(text)
+
+
+def again(replicas: Sequence[Cell], why: str = "") -> RenderableType:
+    """Which cells are trained again, so that pairs meet in one environment, and why."""
+    number = f"{len(replicas)} cells are" if len(replicas) > 1 else "1 cell is"
+    named = ", ".join(cell.name for cell in replicas[:NAMED])
+    more = f" and {len(replicas) - NAMED} more" if len(replicas) > NAMED else ""
+    because = f" ({why})" if why else ""
+    return Text(f"{number} trained again beside partners of another environment{because}: {named}{more}.")
+
+
+NAMED = 3
+"""Replicas named one by one."""
+
+
+def counts(plan: Plan, tally: Mapping[str, int], comparison: Comparison | None, damaged: int) -> dict[str, int]:
+    """How a launch ended, for machines."""
+    done = _done(tally) - damaged
+    # Seeds that the claims did not ask for are none that a launch owes.
+    total = sum(line.planned for line in comparison.lines) if comparison and comparison.sequence else len(plan)
+    found = {state: tally.get(state, 0) for state in _NAMED}
+    return {"total": total, "done": done, "pending": total - done, **found}
+
+
+def ended(counts: Mapping[str, int]) -> str:
+    """How a launch ended, in a few words."""
+    named = [f"{counts[state]} {state}" for state in (*_NAMED, "pending") if counts[state]]
+    return ", ".join([f"{counts['done']} of {counts['total']} cells done", *named])
+
+
+UNTIL = "seeds: {min: 5, max: 30, until: decided}"
+"""As a file may ask for seeds."""
+
+
+def next_commands(file: Path, workspace: Location, results: Location, *, is_fixed: bool) -> Text:
+    """What to try next, ready to be copied; where the number of seeds is fixed, what to state in its place."""
+    program = "python -m orchestrator"
+    options = "" if workspace == Path("runs") else f" --workspace {quote(str(workspace))}"
+    target = f"{quote(str(file))}{options}"
+    lines = [
+        (f"{program} ui{options}", "compare runs in MLflow"),
+        (f"{program} launch {target} --backbone resnet18", "add a backbone; only new cells run"),
+        (f"{program} report {target}", "the page to read and to show"),
+        (f"{program} compare {target} --format latex", "the table for a paper"),
+    ]
+    hints = (Text.assemble("  ", (command, "bold"), (f"  # {purpose}", "dim")) for command, purpose in lines)
+    told = [Text(f"\nResults: {results}. Next:"), *hints]
+    if is_fixed:
+        told.append(
+            Text.assemble("More seeds, as claims need them: ", (UNTIL, "bold"), (f" in {file}. {LATER}", "dim"))
+        )
+    return Text("\n").join(told)
+
+
+LATER = "Stated before the first launch it costs no look; stated now, verdicts are exploratory."
+
+
+def statuses(states: Sequence[Status], nothing: str) -> RenderableType:
+    """What the registry knows of each experiment, or a sentence where it knows none."""
+    return Group(*(_status(status) for status in states)) if states else Text(nothing)
+
+
+def outdated(changed: Mapping[str, Sequence[str] | None], *, of_one: bool) -> list[str]:
+    """Which finished cells of each experiment came from other code or elsewhere; None where that cannot be told.
+
+    Args:
+        changed: By the names of the experiments.
+        of_one: Whether one was asked for, which need not be named.
+    """
+    untold = ["whether its code has changed cannot be told without its file (status FILE.yaml)."]
+    return [
+        sentence if of_one else f"{name}: {sentence}"
+        for name, sentences in changed.items()
+        for sentence in (untold if sentences is None else sentences)
+    ]
+
+
+def _status(status: Status) -> RenderableType:
+    from orchestrator.records.sql.events import ROUTINE
+
+    counts = ", ".join(f"{count} {state}" for state, count in status.counts.items() if count)
+    if status.replicas:
+        counts += f"; {status.replicas} replica{'s' if status.replicas > 1 else ''}"
+    launches = (
+        Text(f"  launched by process {launch.pid} on {launch.host}, heard of {_ago(launch.seen)}")
+        for launch in status.launches
+    )
+    running = (Text(f"  {_running(cell)}") for cell in status.running)
+    failed = (
+        Text(f"  failed: {cell.name} ({cell.cell[:SHOWN]}): {cell.error}", style="red") for cell in status.failures
+    )
+    told = (
+        Text(f"  {event.time:%Y-%m-%d %H:%M:%S} UTC: {event.sentence}", style="dim")
+        for event in status.events
+        if event.kind not in ROUTINE
+    )
+    left = (Text(f"  {document.kind}: {document.uri}", style="dim") for document in status.documents)
+    heading = Text.assemble((status.experiment, "bold"), f": {counts or 'no cells'}")
+    return Group(heading, *launches, *running, *failed, *told, *left)
+
+
+def _running(cell: Running) -> str:
+    if not cell.node:
+        return f"waiting for a worker: {cell.name}"
+    heard = f", heard of {_ago(cell.seen)}" if cell.seen else ""
+    return (
+        f"running since {cell.since:%Y-%m-%d %H:%M:%S} UTC on {cell.node}, {cell.progress} epochs{heard}: {cell.name}"
+    )
+
+
+def _ago(moment: datetime) -> str:
+    return f"{duration(max(0.0, (datetime.now(UTC) - moment).total_seconds()))} ago"
+
+
+def status_json(status: Status) -> dict[str, Any]:
+    """A status for machines; times in ISO 8601."""
+    content = asdict(status)
+    for entry in chain.from_iterable(part for part in content.values() if isinstance(part, tuple)):
+        entry |= {name: value.isoformat() for name, value in entry.items() if isinstance(value, datetime)}
+    return content
+
+
+def verdict(cell: Cell, found: Verdict | str) -> RenderableType:
+    """Whether a cell reproduced, and where it did not; or why that is not known."""
+    name = f"{cell.name} ({cell.id[:SHOWN]})"
+    if isinstance(found, str):
+        return Text(f"not verified  {name}\n  {found}", style="red")
+    heading = Text(f"identical  {name}") if found.identical else Text(f"different  {name}", style="red")
+    return Text("\n  ").join([heading, *map(Text, found.sentences())])
+
+
+def garbage(items: Sequence[Item], *, removed: bool) -> RenderableType:
+    """What a workspace can do without."""
+    if not items:
+        return Text("Nothing to remove.")
+    table = _facts()
+    for item in items:
+        table.add_row(Text(item.name), Text(f"{item.size:,} bytes"), Text(item.reason))
+    total = f"{sum(item.size for item in items):,} bytes in {len(items)} files"
+    return Group(table, Text(f"{total} {'removed' if removed else 'can go: --remove removes them'}."))
+
+
+def catalogue(known: Mapping[str, type[Plugin]]) -> RenderableType:
+    """Names with one line each."""
+    table = _facts()
+    for name, plugin in known.items():
+        table.add_row(name, Text(plugin.summary()))
+    return table
+
+
+def _facts() -> Table:
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    table.add_column(style="bold")
+    return table

@@ -1,0 +1,142 @@
+"""One live table of a launch: progress with an ETA, and the cells under way."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Self
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from orchestrator.experiment.plan import Cell
+from orchestrator.outcome import (
+    Adopted,
+    Advanced,
+    Alive,
+    Collapsed,
+    Diverged,
+    Event,
+    Failed,
+    Finished,
+    Lost,
+    Outcome,
+    Started,
+    Stopped,
+)
+
+LISTED = 10
+"""Running cells shown; a cluster runs more than a terminal has lines."""
+
+
+class LiveTable:
+    """Shows a launch as it goes; without a terminal, one plain line for each outcome."""
+
+    def __init__(self, cells: Sequence[Cell], console: Console, clock: Callable[[], float] = time.monotonic) -> None:
+        self._console = console
+        self._clock = clock
+        self._running: dict[str, tuple[Cell, str, int, float]] = {}
+        self._work = sum(cell.recipe.training.epochs for cell in cells)
+        self._worked = 0
+        self._began: float | None = None
+        self._ends = Counter[str]()
+        self._bar = Progress(
+            TextColumn("{task.description}"), BarColumn(40), MofNCompleteColumn(), TimeElapsedColumn(), console=console
+        )
+        self._total = len(cells)
+        self._task = self._bar.add_task("cells", total=self._total)
+        self._live = Live(get_renderable=self.render, console=console, refresh_per_second=4, transient=True)
+
+    def expect(self, cells: Sequence[Cell]) -> None:
+        """Further cells are going to run."""
+        self._work += sum(cell.recipe.training.epochs for cell in cells)
+        self._total += len(cells)
+        self._bar.update(self._task, total=self._total)
+
+    def __enter__(self) -> Self:
+        if self._console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._live.stop()
+
+    def __call__(self, event: Event) -> None:
+        """Take note of an event."""
+        cell = event.cell
+        match event:
+            case Started(node=node):
+                self._began = self._began or self._clock()
+                self._running[cell.id] = (cell, node, 0, self._clock())
+            case Advanced(epoch=epoch):
+                _, node, before, since = self._running.get(cell.id, (cell, "", 0, self._clock()))
+                self._worked += epoch - before
+                self._running[cell.id] = (cell, node, epoch, since)
+            case Alive():
+                pass
+            case Stopped() | Lost():
+                self._running.pop(cell.id, None)
+                if isinstance(event, Lost):
+                    again = f"{cell.name}  lost after {event.attempt.seconds:.1f} s, is tried again: {event.error}"
+                    self._console.print(Text(again), soft_wrap=True)
+            case _:
+                _, _, before, _ = self._running.pop(cell.id, (cell, "", 0, 0.0))
+                self._worked += cell.recipe.training.epochs - before
+                self._bar.advance(self._task)
+                if not isinstance(event, Adopted):
+                    self._ended(event)
+
+    def _ended(self, outcome: Outcome) -> None:
+        self._ends[type(outcome).__name__.lower()] += 1
+        match outcome:
+            case Collapsed(reason=reason):
+                told = f"collapsed: {reason}"
+            case Finished(metrics=metrics):
+                uniform = metrics.get("uniform_accuracy")
+                sample_wise = metrics.get("sample_wise_accuracy")
+                told = (
+                    f"uniform {uniform:.4f}, sample-wise {sample_wise:.4f}"
+                    if uniform is not None and sample_wise is not None
+                    else ""
+                )
+            case Diverged(epoch=epoch):
+                told = f"diverged in epoch {epoch}"
+            case Failed(error=error):
+                told = f"failed: {error}"
+        if not self._console.is_terminal or isinstance(outcome, (Collapsed, Diverged, Failed)):
+            self._console.print(Text(f"{outcome.cell.name}  {outcome.attempt.seconds:.1f} s  {told}"), soft_wrap=True)
+
+    def eta(self) -> float | None:
+        """Seconds left, from the epochs done per second since the first cell started; None if unknown."""
+        if self._began is None or not self._worked:
+            return None
+        elapsed = self._clock() - self._began
+        return elapsed / self._worked * (self._work - self._worked)
+
+    def render(self) -> RenderableType:
+        """The table as it stands."""
+        left = self.eta()
+        summary = "starting" if self._began is None else f"about {duration(left)} left" if left is not None else ""
+        for end in ("collapsed", "diverged", "failed"):
+            summary += f", {self._ends[end]} {end}" if self._ends[end] else ""
+        self._bar.update(self._task, description=f"cells ({summary})")
+        table = Table(box=None, padding=(0, 2, 0, 2), show_header=False)
+        for cell, node, epoch, since in list(self._running.values())[:LISTED]:
+            epochs = f"epoch {epoch}/{cell.recipe.training.epochs}"
+            table.add_row(Text(cell.name), epochs, duration(self._clock() - since), Text(node))
+        more = len(self._running) - LISTED
+        return Group(self._bar, table, *([Text(f"  … and {more} more")] if more > 0 else []))
+
+
+def duration(seconds: float) -> str:
+    """`45 s`, `3 min 20 s` or `2 h 05 min`."""
+    whole = round(seconds)
+    minutes = whole // 60
+    hours = whole // 3600
+    if hours:
+        return f"{hours} h {minutes % 60:02d} min"
+    return f"{minutes} min {whole % 60:02d} s" if minutes else f"{whole} s"

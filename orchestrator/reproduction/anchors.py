@@ -1,0 +1,304 @@
+"""Before new cells stand beside old ones: train a few of the old ones, the anchors, where the new ones will be."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from itertools import zip_longest
+from typing import Any
+
+from orchestrator.errors import RequestError
+from orchestrator.experiment.model import Experiment
+from orchestrator.experiment.plan import Cell, Plan, original
+from orchestrator.outcome import has_figures
+from orchestrator.provenance.environment import SOME_GPU, Environment, LossCode, Origin, change
+from orchestrator.records.files.evaluations import Evaluations
+from orchestrator.reproduction.anchor_log import Anchor, Entry, Ledger
+from orchestrator.reproduction.equivalence import PASSED, Outcome, judge, told
+from orchestrator.reproduction.finished_cells import Past, Setting, finished
+from orchestrator.reproduction.pooling import TRUSTED
+from orchestrator.reproduction.verification import Left, compare
+from orchestrator.sentences import filled
+
+ANCHORS = 3
+"""Old cells that are trained again at a time, or one a setting where there are more of these."""
+
+
+Foresight = Callable[[Cell], Sequence[Mapping[str, Any]]]
+"""What a cell about to be trained may record of its environment and code, as far as it is known beforehand: of a
+cluster, what each kind of its machines would have it record."""
+
+
+@dataclass(frozen=True)
+class Meeting:
+    """An older environment, or older code of a loss, whose cells new ones are about to stand beside."""
+
+    old: Origin
+    expected: Origin
+    settings: tuple[Setting, ...]
+    """Where they meet."""
+    entries: tuple[Entry, ...]
+    """Earlier tests of the same two."""
+
+    @property
+    def untested(self) -> list[Setting]:
+        """Settings in which no anchor was trained again."""
+        return [setting for setting in self.settings if not any(setting in entry.settings for entry in self.entries)]
+
+    def outcome(self, experiment: Experiment) -> Outcome | None:
+        """What is known; None where nothing is, or the new environment turned out to be the old one."""
+        return judge(experiment, [entry for entry in self.entries if entry.old != entry.new])
+
+    def needs(self, experiment: Experiment) -> Sequence[Setting]:
+        """The settings in which anchors have to be trained: those untested, or all while it is undecided."""
+        found = self.outcome(experiment)
+        if found and found.found == "shifted":
+            return ()
+        return self.untested or (self.settings if found and found.found == "undecided" else ())
+
+    def passes(self, experiment: Experiment) -> bool:
+        """Whether nothing speaks against pooling the two."""
+        found = self.outcome(experiment)
+        return found is None or found.found in PASSED
+
+    def said(self, experiment: Experiment) -> str:
+        """What the anchors say; empty where the new environment turned out to be the old one."""
+        found = self.outcome(experiment)
+        if found is None:
+            return ""
+        new = self.entries[-1].new
+        return filled(told(self.old, self.expected if new == self.old else new, found))
+
+
+def meetings(
+    pasts: Iterable[Past], pending: Iterable[Cell], here: Foresight, entries: Collection[Entry]
+) -> list[Meeting]:
+    """Every older environment, and older code of a loss, beside whose cells new ones of it are about to be trained.
+
+    Cells of a loss are pooled, over seeds; those of two losses are compared within one environment only. A replica is
+    trained where its partner was, so that its code alone may be another.
+
+    Args:
+        pasts: Finished cells.
+        pending: Cells about to be trained.
+        here: What such a cell may record of its environment and code, as far as it is known.
+        entries: Earlier tests.
+    """
+    arriving: defaultdict[tuple[str, ...], set[Origin]] = defaultdict(set)
+    for cell in pending:
+        for each in here(cell):
+            if not cell.environment:
+                arriving[cell.dataset, cell.backbone, cell.loss].add(Environment.of(each))
+            arriving[cell.loss,].add(LossCode.of(cell.loss, each))
+    met: defaultdict[tuple[Origin, Origin], set[Setting]] = defaultdict(set)
+    for past in pasts:
+        origins: Sequence[tuple[tuple[str, ...], Origin]] = (
+            ((*past.setting, past.cell.loss), past.environment),
+            ((past.cell.loss,), past.loss),
+        )
+        for where, old in origins:
+            for expected in arriving.get(where, set()) - {old}:
+                if past.setting not in met.get((expected, old), ()):  # one test answers for both directions
+                    met[old, expected].add(past.setting)
+    return [
+        Meeting(old, expected, tuple(sorted(settings)), _about(entries, old, expected))
+        for (old, expected), settings in met.items()
+    ]
+
+
+def _about(entries: Collection[Entry], old: Origin, expected: Origin) -> tuple[Entry, ...]:
+    """The tests of two origins, whichever of them was the older; an environment that is not known has none.
+
+    Of a GPU whose name only a cell's process knows, those count that were made under the same expectation.
+    """
+    if isinstance(expected, Environment) and not expected.is_of_a_machine:
+        return ()
+    tests = [entry for entry in entries if not entry.trusted]
+    if isinstance(expected, Environment) and expected.device == SOME_GPU:
+        return tuple(entry for entry in tests if (entry.old, entry.expected) == (old, expected))
+    forth = tuple(entry for entry in tests if entry.old == old and expected in (entry.new, _else_expected(entry)))
+    return forth or tuple(entry for entry in tests if (entry.old, entry.new) == (expected, old))
+
+
+def _else_expected(entry: Entry) -> Origin | None:
+    """What was expected, where the anchors turned out to be where, or by what code, the old cells were."""
+    return entry.expected if entry.new == entry.old else None
+
+
+def anchors(experiment: Experiment, pasts: Iterable[Past], settings: Collection[Setting]) -> list[Cell]:
+    """Which cells of one older environment or code to train again: the cheapest, settings and losses taking turns.
+
+    Every setting has one; within it the losses that claims compare come first, and each setting begins with
+    another loss. Always the same for the same cells.
+    """
+    named = [loss for claim in experiment.claims for loss in (claim.challenger, claim.baseline) if loss]
+    known = [*named, experiment.baseline, *(choice.label for choice in experiment.losses)]
+    order = {loss: place for place, loss in enumerate(dict.fromkeys(known))}
+    by_setting: defaultdict[Setting, defaultdict[str, list[Cell]]] = defaultdict(lambda: defaultdict(list))
+    for past in sorted(pasts, key=lambda past: (past.seconds, past.cell.id)):
+        if past.setting in settings:
+            by_setting[past.setting][past.cell.loss].append(past.cell)
+    lines = [_in_turn(by_setting[setting], order, turn) for turn, setting in enumerate(sorted(by_setting))]
+    return _alternating(lines)[: max(ANCHORS, len(lines))]
+
+
+def _in_turn(by_loss: Mapping[str, Sequence[Cell]], order: Mapping[str, int], turn: int) -> list[Cell]:
+    losses = sorted(by_loss, key=order.__getitem__)
+    first = turn % len(losses)
+    return _alternating([by_loss[loss] for loss in losses[first:] + losses[:first]])
+
+
+def _alternating(lines: Sequence[Sequence[Cell]]) -> list[Cell]:
+    return [cell for row in zip_longest(*lines) for cell in row if cell]
+
+
+def admit(
+    plan: Plan,
+    pending: Sequence[Cell],
+    evaluations: Evaluations,
+    ledger: Ledger,
+    *,
+    here: Foresight,
+    retrain: Callable[[list[Cell]], AbstractContextManager[Evaluations]],
+    say: Callable[[str], None],
+    trust: bool,
+) -> None:
+    """Let new cells stand beside old ones, if anchors say so or the user does.
+
+    Args:
+        plan: The experiment and all cells that may be pooled with new ones.
+        pending: Those about to be trained, replicas among them.
+        evaluations: The cells' files.
+        ledger: What was found before, and takes what is found now.
+        here: What a cell about to be trained may record of its environment and code, as far as it is known.
+        retrain: Trains cells where the new ones will be; within, the files that they left.
+        say: Told what goes on.
+        trust: Pool without asking the anchors.
+
+    Raises:
+        RequestError: The anchors say no, or not yet.
+    """
+    experiment = plan.experiment
+    pasts = finished(_beside(plan, pending), evaluations)
+
+    def met() -> list[Meeting]:
+        return meetings(pasts, pending, here, ledger.entries())
+
+    if trust:
+        trusted = [each for each in met() if each.needs(experiment) or not each.passes(experiment)]
+        for each in trusted:
+            say(TRUSTED.format(change=change(each.old, each.expected)))
+        if trusted:
+            ledger.add(Entry.of_trust(each.old, each.expected, each.settings) for each in trusted)
+        return
+    chosen = [(each, _chosen(experiment, each, pasts, here)) for each in met()]
+    if cells := {cell.id: cell for _, cells in chosen for cell in cells}:
+        changes = "; ".join(change(each.old, each.expected) for each, cells in chosen if cells)
+        again = "1 of them is" if len(cells) == 1 else f"{len(cells)} of them are"
+        say(f"Some cells are of another environment or code ({changes}): {again} trained again first.")
+        with retrain([*cells.values()]) as copies:
+            ledger.add([entry for each, cells in chosen for entry in _entries(each, cells, evaluations, copies)])
+        for each in met():
+            if each.passes(experiment) and (said := each.said(experiment)):
+                say(said)
+    if refused := [each for each in met() if not each.passes(experiment)]:
+        raise RequestError(_refusal(experiment, refused))
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What a launch would do about old cells before it trains new ones."""
+
+    anchors: tuple[Cell, ...] = ()
+    """Cells that it would train again."""
+    changes: tuple[str, ...] = ()
+    """Why."""
+    refusals: tuple[str, ...] = ()
+    """What earlier anchors said against pooling, which it would refuse to do."""
+
+    def sentences(self) -> Iterator[str]:
+        """The same for people."""
+        if self.anchors:
+            names = ", ".join(cell.name for cell in self.anchors)
+            count = "1 finished cell" if len(self.anchors) == 1 else f"{len(self.anchors)} finished cells"
+            why = "; ".join(self.changes)
+            yield f"A launch would first train {count} again ({why}): {names}. --trust-old pools without."
+        for said in self.refusals:
+            yield f"A launch would refuse to pool old cells with new ones. {said}"
+
+
+def foresee(plan: Plan, pending: Sequence[Cell], evaluations: Evaluations, ledger: Ledger, here: Foresight) -> Outlook:
+    """What `admit` would do; its arguments are the same."""
+    experiment = plan.experiment
+    pasts = finished(_beside(plan, pending), evaluations)
+    met = meetings(pasts, pending, here, ledger.entries())
+    chosen = [(each, _chosen(experiment, each, pasts, here)) for each in met]
+    cells = {cell.id: cell for _, cells in chosen for cell in cells}
+    changes = dict.fromkeys(change(each.old, each.expected) for each, cells in chosen if cells)
+    refusals = tuple(each.said(experiment) for each in met if not each.passes(experiment))
+    return Outlook(tuple(cells.values()), tuple(changes), refusals)
+
+
+def _beside(plan: Plan, pending: Sequence[Cell]) -> list[Cell]:
+    """The other cells of a plan that share a setting or a loss with those about to be trained."""
+    waiting = {cell.id for cell in pending}
+    losses = {cell.loss for cell in pending}
+    settings = {(cell.dataset, cell.backbone) for cell in pending}
+    others = (cell for cell in plan.cells if cell.id not in waiting)
+    return [cell for cell in others if (cell.dataset, cell.backbone) in settings or cell.loss in losses]
+
+
+def _chosen(experiment: Experiment, meeting: Meeting, pasts: Iterable[Past], here: Foresight) -> list[Cell]:
+    """Anchors of a meeting; where there are any, those of which nothing else has changed."""
+    tried = {anchor.cell for entry in meeting.entries for anchor in entry.anchors}
+    fresh = [past for past in pasts if meeting.old in (past.environment, past.loss) and past.cell.id not in tried]
+    clear = [past for past in fresh if _is_same_beside(past, meeting.old, here(past.cell))]
+    settled = {past.setting for past in clear}
+    rest = (past for past in fresh if past.setting not in settled)
+    chosen = anchors(experiment, [*clear, *rest], meeting.needs(experiment))
+    return [_placed(cell, meeting.expected, here) for cell in chosen]
+
+
+def _placed(cell: Cell, expected: Origin, here: Foresight) -> Cell:
+    """An anchor; on a cluster of several environments a replica, which is trained in the one that is asked about."""
+    if isinstance(expected, Environment) and expected.is_of_a_machine and len(here(cell)) > 1:
+        return cell.again_in(expected.id)
+    return cell
+
+
+def _is_same_beside(past: Past, old: Origin, told: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether a cell would have the same code of its loss under another environment, or the reverse."""
+    if isinstance(old, Environment):
+        return any(past.loss == LossCode.of(past.cell.loss, each) for each in told)
+    return any(Environment.of(each).may_be(past.environment) for each in told)
+
+
+def _entries(meeting: Meeting, cells: Sequence[Cell], evaluations: Evaluations, copies: Evaluations) -> Iterator[Entry]:
+    """What some cells' files and copies say, by the environment or code that the copies are from."""
+    found: defaultdict[Origin, list[Anchor]] = defaultdict(list)
+    for again in cells:
+        cell = replace(again, id=original(again.id))
+        then = evaluations.account(cell)
+        now = copies.account(again)
+        same = compare(Left.of(cell, evaluations), Left.of(again, copies)).identical
+        metrics = now.metrics if has_figures(now.state) else None
+        anchor = Anchor(cell.id, cell.name, (cell.dataset, cell.backbone), then.metrics, metrics, same, now.samples)
+        is_loss = isinstance(meeting.old, LossCode)
+        new = LossCode.of(cell.loss, now.provenance) if is_loss else Environment.of(now.provenance)
+        found[new].append(anchor)
+    for new, tried in found.items():
+        settings = tuple(sorted({anchor.setting for anchor in tried}))
+        yield Entry(time.time(), meeting.old, meeting.expected, new, settings, tuple(tried))
+
+
+def _refusal(experiment: Experiment, refused: Iterable[Meeting]) -> str:
+    remedies = (
+        "Remove the old cells, which trains them anew (gc --remove --cells ID), or name another --workspace; or raise "
+        "the claim's margin in the experiment file; or, where they only may differ, launch again, which tries up to "
+        f"{ANCHORS} further ones. --trust-old pools old and new nevertheless, and every comparison will say so."
+    )
+    said = [meeting.said(experiment) for meeting in refused]
+    return "\n".join(["Old cells cannot be pooled with new ones, so none was added.", *said, remedies])

@@ -1,0 +1,81 @@
+"""Which finished cells were trained by other code than today's."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from orchestrator.outcome import has_figures
+from orchestrator.provenance.environment import CODES, SHARED, Environment, change, fingerprint, sources
+from orchestrator.provenance.fingerprints import Code
+from orchestrator.sentences import Sentence
+
+Codes = Mapping[tuple[str, str], Code]
+"""Today's code by axis and by what the experiment calls the plug-in; the training loop has no name."""
+
+OTHER_CODE = {
+    "loss": "{cells} of loss '{name}' came from other code ({reason}).",
+    "backbone": "{cells} of backbone '{name}' came from other code ({reason}).",
+    "dataset": "{cells} of dataset '{name}' came from other code ({reason}).",
+    "loop": "{cells} came from another training loop ({reason}).",
+}
+"""What people are told, by axis."""
+
+ELSEWHERE = "{cells} came from another environment than a launch here would have: {change}."
+
+
+def since(rows: Iterable[Mapping[str, Any]], now: Codes) -> list[Sentence]:
+    """What has changed since cells were trained, and how many they are.
+
+    Args:
+        rows: Of the results table.
+        now: Today's code.
+    """
+    changed: Counter[tuple[str, str, tuple[str | None, str]]] = Counter()
+    for row in rows:
+        if not has_figures(row["state"]):
+            continue
+        for axis in CODES:
+            name = row.get(axis, "") if axis != "loop" else ""
+            code = now.get((axis, name))
+            if code and fingerprint(row, axis) != code.sha256:
+                changed[axis, name, (sources(row).get(axis), code.source)] += 1
+    return [
+        (OTHER_CODE[axis], {"cells": _cells(count), "name": name, "reason": _reason(*reason)})
+        for (axis, name, reason), count in sorted(changed.items(), key=lambda item: CODES.index(item[0][0]))
+    ]
+
+
+def elsewhere(rows: Iterable[Mapping[str, Any]], here: Mapping[str, Environment]) -> list[Sentence]:
+    """Which finished cells were trained on another machine, or under other settings of it, than they would be here.
+
+    Args:
+        rows: Of the results table.
+        here: The environment of each cell, by its id, if it were trained here.
+    """
+    changed: Counter[str] = Counter()
+    for row in rows:
+        expected = here.get(row["cell_id"])
+        if expected is None or not has_figures(row["state"]):
+            continue
+        code = {name: getattr(expected, name) for name in SHARED}
+        then = replace(Environment.of(row), **code)
+        if not expected.may_be(then):
+            changed[change(then, expected)] += 1
+    return [(ELSEWHERE, {"cells": _cells(count), "change": text}) for text, count in changed.items()]
+
+
+def _reason(then: str | None, now: str) -> Sentence:
+    if then is None:
+        return "nothing recorded it", {}
+    return (
+        ("{now} has changed since", {"now": now})
+        if then == now
+        else ("{then} then, {now} now", {"then": then, "now": now})
+    )
+
+
+def _cells(count: int) -> Sentence:
+    return ("1 finished cell", {}) if count == 1 else ("{count} finished cells", {"count": count})

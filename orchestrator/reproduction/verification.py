@@ -1,0 +1,213 @@
+"""Whether cells reproduce: which to train again, and how the second result compares with the first."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from secrets import SystemRandom
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from orchestrator.errors import DamagedFileError, LostRowsError, RequestError
+from orchestrator.experiment.plan import AT, SHOWN, Cell, Plan
+from orchestrator.outcome import has_figures
+from orchestrator.provenance import COSTS
+from orchestrator.records.files.evaluations import Account, Evaluations
+from orchestrator.records.files.origin import Origin, Origins
+from orchestrator.records.files.storage import in_parallel
+from orchestrator.sentences import filled
+from orchestrator.units import amount
+from trainers.evaluation import Evaluation
+from trainers.metrics import MEASURES
+
+Kind = Literal["columns", "metrics", "curves"]
+
+
+class Left(NamedTuple):
+    """What one training of a cell left."""
+
+    account: Account
+    rows: Evaluation
+    validation: Evaluation | None = None
+
+    @classmethod
+    def of(cls, cell: Cell, evaluations: Evaluations) -> Left:
+        """Read from its files, without validation rows where these are lost; otherwise raises as those do."""
+        with suppress(LostRowsError):
+            return cls(evaluations.account(cell), evaluations.evaluation(cell), evaluations.validation(cell))
+        return cls(evaluations.account(cell), evaluations.evaluation(cell))
+
+
+Numbers = Mapping[Kind, Mapping[str, NDArray[Any]]]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How a cell, trained again, compares with its file."""
+
+    states: tuple[str, str]
+    """Finished, collapsed or diverged: then and now."""
+    differences: Mapping[Kind, Mapping[str, float]]
+    """The largest |difference| in what is not equal bit for bit; infinite where lengths or names differ."""
+    changed: int
+    """Samples that are right now and were wrong, or the reverse; all, where their number is another."""
+    provenance: Mapping[str, tuple[Any, Any]]
+    """What was not the same: then and now."""
+
+    @property
+    def identical(self) -> bool:
+        """Whether every number is the same bit for bit."""
+        return self.states[0] == self.states[1] and not any(self.differences.values())
+
+    def sentences(self) -> list[str]:
+        """What to tell of the differences."""
+        told: list[str] = []
+        if self.states[0] != self.states[1]:
+            told.append(f"it {self.states[0]} then, and {self.states[1]} now")
+        for kind, found in self.differences.items():
+            if found:
+                largest = ", ".join(f"{name} {_size(kind, name, size)}" for name, size in found.items())
+                told.append(f"largest |difference| in {kind}: {largest}")
+        if not self.identical:
+            told.append(f"samples whose correctness changed: {self.changed}")
+        if self.provenance:
+            pairs = ", ".join(f"{name} {then} → {now}" for name, (then, now) in self.provenance.items())
+            told.append(f"then → now: {pairs}")
+        return told
+
+
+def _size(kind: Kind, name: str, size: float) -> str:
+    """Of a difference: of measures in their unit."""
+    measure = name.rpartition(".")[2]  # of a shift, behind its name
+    return filled(amount(size, [measure], 3)) if kind == "metrics" and measure in MEASURES else f"{size:.3g}"
+
+
+def compare(then: Left, now: Left) -> Verdict:
+    """Compare what two trainings of one cell left: their accounts and their samples' rows, test and validation."""
+    states = (then.account.state, now.account.state)
+    if then.validation is None and then.account.validation_sha256 is not None:
+        now = now._replace(validation=None)  # those of the first training are lost
+    before = _numbers(*then)
+    after = _numbers(*now)
+    # One that diverged has no numbers to compare with those of one that did not.
+    kinds = before if has_figures(states[0]) == has_figures(states[1]) else ()
+    return Verdict(
+        states,
+        differences={kind: _differences(before[kind], after[kind]) for kind in kinds},
+        changed=_changed(then.rows, now.rows),
+        provenance=_unlike(then.account.provenance, now.account.provenance),
+    )
+
+
+def _numbers(account: Account, rows: Evaluation, validation: Evaluation | None) -> Numbers:
+    shifts = {f"{shift}.{name}": value for shift, found in account.shifts.items() for name, value in found.items()}
+    metrics = {name: [value] for name, value in {**account.metrics, **shifts}.items()}
+    metrics["fitted temperature"] = [account.temperature]
+    curves = dict.fromkeys(name for epoch in account.history for name in epoch)
+    return {
+        "columns": {**_columns(rows), **_columns(validation, "validation ")},
+        "metrics": _arrays({**metrics, "bias of each class": account.learned_bias}),
+        "curves": _arrays({name: [epoch.get(name) for epoch in account.history] for name in curves}),
+    }
+
+
+def _columns(rows: Evaluation | None, prefix: str = "") -> dict[str, NDArray[Any]]:
+    return {prefix + name: column for name, column in vars(rows).items() if column is not None} if rows else {}
+
+
+def _arrays(values: Mapping[str, Sequence[float | None]]) -> dict[str, NDArray[np.float64]]:
+    return {name: np.array(value, dtype=np.float64) for name, value in values.items()}  # None becomes NaN
+
+
+def _differences(then: Mapping[str, NDArray[Any]], now: Mapping[str, NDArray[Any]]) -> dict[str, float]:
+    names = dict.fromkeys([*then, *now])
+    pairs = {name: (then.get(name), now.get(name)) for name in names}
+    largest = {name: _largest_difference(*pair) for name, pair in pairs.items()}
+    return {name: difference for name, difference in largest.items() if difference is not None}
+
+
+def _largest_difference(then: NDArray[Any] | None, now: NDArray[Any] | None) -> float | None:
+    """None if both are the same bits."""
+    if then is None or now is None or then.shape != now.shape:
+        return math.inf
+    # As bits, NaN equals itself, and 0 is not -0.
+    bits = f"u{then.itemsize}"
+    apart = then.view(bits) != now.view(bits)
+    if not apart.any():
+        return None
+    return float(np.abs(then[apart].astype(np.float64) - now[apart]).max())
+
+
+def _changed(then: Evaluation, now: Evaluation) -> int:
+    before = then.prediction == then.label
+    after = now.prediction == now.label
+    return int((before != after).sum()) if before.shape == after.shape else max(len(before), len(after))
+
+
+def _unlike(then: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    pairs = {name: (then.get(name), now.get(name)) for name in sorted({*then, *now} - COSTS - {"stated"})}
+    return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+
+
+def origins(plan: Plan, evaluations: Evaluations) -> dict[str, Origin]:
+    """Where the cells of a plan that are done come from, by id; those with a damaged file are left out."""
+    known = Origins.of(evaluations.folder.parent)
+
+    def origin(cell: Cell) -> tuple[str, Origin] | None:
+        try:
+            footer = evaluations.footer(cell)
+        except (DamagedFileError, FileNotFoundError):
+            return None
+        return cell.id, known.origin(footer.seal, footer.signed)
+
+    return dict(filter(None, in_parallel(origin, plan.cells, evaluations.storage.readers)))
+
+
+def choose(
+    plan: Plan,
+    done: Collection[str],
+    prefixes: Sequence[str],
+    sample: int | None,
+    unverified: Collection[str] = (),
+) -> Plan:
+    """The cells to train again: those named, or a sample of those done.
+
+    Of unverified cells a sample is drawn at random, before any others: who sent them must not know which it will be.
+
+    Args:
+        plan: The experiment's cells, and replicas, which only their names choose.
+        done: Ids of those that have a file.
+        prefixes: Ids, or as many of their first digits as tell them apart; none for a sample. Of a replica, the
+            environment behind them, as in `0a1b@2c3d`.
+        sample: How many at most; by default all that are named, or one.
+        unverified: Ids of cells that were imported, and of which nothing was rerun here yet.
+
+    Raises:
+        RequestError: Nothing is done, or a prefix is of none or of several of the cells done.
+    """
+    there = sorted((cell for cell in plan.cells if cell.id in done), key=lambda cell: cell.id)
+    if not there:
+        raise RequestError(f"No cell of '{plan.experiment.name}' is done here: launch it first.")
+    named = dict.fromkeys(_named(prefix, there) for prefix in prefixes)
+    # Ids are hashes, so of one's own cells the lowest are as good as drawn at random, and always the same.
+    cells = [cell for cell in there if not cell.environment]
+    foreign = [cell for cell in cells if cell.id in unverified]
+    SystemRandom().shuffle(foreign)
+    chosen = list(named or dict.fromkeys([*foreign, *cells]))[: sample or len(named) or 1]
+    return Plan(plan.experiment, tuple(chosen))
+
+
+def _named(prefix: str, there: Sequence[Cell]) -> Cell:
+    own, at, environment = prefix.partition(AT)
+    near = [cell for cell in there if cell.id.startswith(own) and bool(at) == bool(cell.environment)]
+    found = [cell for cell in near if (cell.environment or "").startswith(environment)]
+    if not found:
+        raise RequestError(f"No finished cell has an id that begins with '{prefix}'.")
+    if len(found) > 1:
+        ids = ", ".join(cell.id[:SHOWN] for cell in found[:5])
+        raise RequestError(f"{len(found)} finished cells have ids that begin with '{prefix}' ({ids} …).")
+    return found[0]

@@ -1,0 +1,158 @@
+"""Bytes below a folder or in an object store: the same of either, whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from orchestrator.errors import WorkspaceError
+from orchestrator.records.files.storage import Storage, Stored, in_parallel
+from orchestrator.workspace import Remote
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from orchestrator.workspace import Location
+
+NAME = "loss=a%3Ab/an odd näme+&?#=1.parquet"
+"""Whatever a plug-in is called, its file has its own name."""
+
+
+@pytest.fixture
+def storage(place: Location) -> Storage:
+    return Storage(place)
+
+
+def names(storage: Storage) -> list[str]:
+    return [file.name for file in storage.list()]
+
+
+def test_what_is_written_is_read_back(storage: Storage) -> None:
+    assert storage.read(NAME) is None
+    for content in (b"first", b"second", b""):
+        storage.write(NAME, content)
+        assert storage.read(NAME) == content
+    assert names(storage) == [NAME]
+
+
+def test_a_location_leads_to_the_same_file(storage: Storage) -> None:
+    storage.write(NAME, b"content")
+    path = storage.root / NAME
+    assert path.name == NAME.rpartition("/")[2]
+    assert Storage(path.parent).read(path.name) == b"content"
+    assert names(Storage(path.parent)) == [path.name]
+
+
+def test_the_end_of_a_file_is_read_alone(storage: Storage) -> None:
+    storage.write("file", b"0123456789")
+    assert storage.tail("file", 3) == b"789"
+    assert storage.tail("file", 30) == b"0123456789"
+    assert storage.tail("none", 3) is None
+
+
+def test_large_files_are_written_whole(storage: Storage) -> None:
+    content = os.urandom(25_000_000)
+    storage.write("large", content)
+    assert storage.read("large") == content
+
+
+def test_files_are_listed_with_their_sizes(storage: Storage) -> None:
+    assert list(storage.list()) == list(storage.list("below")) == []
+    for name in ("below/b", "below/a", "beside"):
+        storage.write(name, b"123")
+    assert [(file.name, file.size) for file in storage.list("below")] == [("below/a", 3), ("below/b", 3)]
+    assert sorted(names(storage)) == ["below/a", "below/b", "beside"]
+    assert all(file.modified > 1.7e9 for file in storage.list())
+
+
+def test_a_file_is_moved_in_the_place_of_another(storage: Storage) -> None:
+    storage.write("below/one", b"1")
+    storage.write("below/two", b"2")
+    storage.move("below/one", "below/two")
+    assert (storage.read("below/one"), storage.read("below/two")) == (None, b"1")
+
+
+def test_to_delete_twice_is_to_delete(storage: Storage) -> None:
+    storage.write("below/file", b"1")
+    storage.write("other", b"1")
+    for _ in range(2):
+        storage.delete("below/file")
+    assert names(storage) == ["other"]
+
+
+def test_no_empty_folder_stays(tmp_path: Path) -> None:
+    storage = Storage(tmp_path)
+    storage.write("a/b/file", b"1")
+    storage.delete("a/b/file")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_it_crosses_to_another_process(storage: Storage) -> None:
+    storage.write("file", b"1")
+    assert pickle.loads(pickle.dumps(storage)).read("file") == b"1"  # noqa: S301 - our own
+
+
+def test_where_nothing_can_be_written_it_says_so(tmp_path: Path, s3_place: Remote) -> None:
+    (tmp_path / "file").touch()
+    other = Remote(s3_place.uri.replace("s3://", "s3://no-"))
+    for storage in (Storage(tmp_path / "file" / "runs"), Storage(other)):
+        with pytest.raises(WorkspaceError, match=r"cannot be written \(.*Choose another with --workspace"):
+            storage.probe()
+    for storage in (Storage(tmp_path / "runs"), Storage(s3_place)):
+        storage.probe()
+        assert names(storage) == []
+
+
+def test_a_store_that_does_not_answer_is_not_an_empty_one(s3_place: Remote) -> None:
+    nobody = Storage(Remote("s3://bucket/runs?endpoint_override=127.0.0.1:9&scheme=http&region=us-east-1"))
+    for ask in (lambda: nobody.read("file"), lambda: list(nobody.list())):
+        with pytest.raises(OSError, match=r"127\.0\.0\.1"):
+            ask()
+
+
+def test_a_uri_that_pyarrow_refuses_is_named(s3_place: Remote) -> None:
+    with pytest.raises(WorkspaceError, match="surplus"):
+        Storage(Remote(f"{s3_place.uri}&surplus=1")).read("file")
+
+
+def test_what_fits_into_a_request_is_one_request(s3_place: Remote) -> None:
+    """Without `allow_delayed_open` a writer that is killed would leave parts that nobody lists."""
+    program = f"""
+import os
+from orchestrator.records.files import storage
+from orchestrator.workspace import Remote
+files, path = storage.Storage(Remote({s3_place.uri!r})).filesystem
+stream = files.open_output_stream(path + "/half")
+stream.write(b"half")
+os.kill(os.getpid(), 9)
+"""
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == -9
+    assert names(Storage(s3_place)) == []
+
+
+def test_a_writer_killed_midway_leaves_only_what_is_known_as_half_written(tmp_path: Path) -> None:
+    program = f"""
+import os
+from pathlib import Path
+from orchestrator.records.files.storage import Storage
+os.fsync = lambda file: os.kill(os.getpid(), 9)
+Storage(Path({str(tmp_path)!r})).write("below/file", b"content")
+"""
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == -9
+    (left,) = Storage(tmp_path).list()
+    assert left.is_half_written
+    assert left.name.startswith("below/.file.")
+
+
+@pytest.mark.parametrize("name", ["file.parquet", ".hidden", "a/.gitignore", ".config.yaml", "a.4711", "x/.mlflow.db"])
+def test_other_files_are_not_half_written(name: str) -> None:
+    assert not Stored(name, 0, 0).is_half_written
+
+
+def test_work_in_parallel_keeps_the_order() -> None:
+    assert list(in_parallel(lambda number: number * number, range(1000), 2)) == [n * n for n in range(1000)]

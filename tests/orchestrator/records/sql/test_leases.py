@@ -1,0 +1,272 @@
+"""Which launch is alive and which cells are its own, on SQLite and on PostgreSQL."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from sqlalchemy import update
+
+from orchestrator.errors import RequestError
+from orchestrator.experiment.plan import Cell, Plan, identity
+from orchestrator.experiment.resources import Resources
+from orchestrator.outcome import Attempt, Collapsed, Diverged, Failed, Finished, Lost
+from orchestrator.records.sql import leases
+from orchestrator.records.sql.leases import EXPIRY, held
+from orchestrator.records.sql.registry import Registry
+from orchestrator.records.sql.schema import AttemptRow, LeaseRow
+from trainers.recipe import Recipe
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ATTEMPT = Attempt("gpu-1", 1_700_000_000.0, 2.5)
+
+
+def cell(seed: int = 0) -> Cell:
+    document = {"loss": "softmax", "backbone": "resnet8", "dataset": "digits", "seed": seed}
+    recipe = Recipe.model_validate(document)
+    return Cell(identity(recipe), "softmax", "resnet8", "digits", seed, recipe, Resources())
+
+
+CELLS = [cell(seed) for seed in range(3)]
+
+
+def plan(name: str = "first") -> Plan:
+    document = {"name": name, "question": "Which?", "claims": []}
+    experiment: Any = SimpleNamespace(name=name, question="Which?", model_dump=lambda *, mode: document)
+    return Plan(experiment, tuple(CELLS))
+
+
+@pytest.fixture
+def index(url: str) -> Iterator[Registry]:
+    with Registry.open(url) as registry:
+        yield registry
+
+
+def pretend(index: Registry, owner: str, **values: object) -> None:
+    """Change a lease, as if another process or machine held it."""
+    with index.writing() as session:
+        session.execute(update(LeaseRow).where(LeaseRow.owner == owner).values(**values))
+
+
+def test_an_experiment_under_way_is_not_launched_twice(index: Registry) -> None:
+    with held(index, plan()), pytest.raises(RequestError, match=rf"by process {os.getpid()} on .* Add --join"):
+        held(index, plan()).__enter__()
+    with held(index, plan()):
+        pass
+
+
+def test_a_refused_launch_changes_nothing(index: Registry) -> None:
+    with held(index, plan()):
+        wider = plan()
+        wider = Plan(wider.experiment, (*wider.cells, cell(9)))
+        with pytest.raises(RequestError):
+            held(index, wider).__enter__()
+        assert cell(9).id not in index.states("first")
+
+
+def test_another_experiment_may_be_launched_meanwhile(index: Registry) -> None:
+    with held(index, plan("first")), held(index, plan("second")):
+        assert [launch.pid for name in ("first", "second") for launch in index.status(name).launches] == [
+            os.getpid(),
+            os.getpid(),
+        ]
+    assert index.status("first").launches == ()
+
+
+@pytest.mark.parametrize("other", ["first", "second"])
+def test_a_cell_is_claimed_by_one_launch_only(index: Registry, other: str) -> None:
+    with held(index, plan()) as mine, held(index, plan(other), join=True) as theirs:
+        assert mine.claim(CELLS[0]) == "mine"
+        assert theirs.claim(CELLS[0]) == "taken"
+        assert theirs.claim(CELLS[1]) == "mine"
+
+
+@pytest.mark.parametrize(
+    ("outcome", "state"),
+    [
+        (Finished(CELLS[0], ATTEMPT, {}), "finished"),
+        (Collapsed(CELLS[0], ATTEMPT, {}, "why"), "collapsed"),
+        (Diverged(CELLS[0], ATTEMPT, 1), "diverged"),
+        (Failed(CELLS[0], ATTEMPT, "It broke.", ""), "failed"),
+    ],
+)
+def test_what_another_launch_has_settled_is_adopted(index: Registry, outcome: Any, state: str) -> None:
+    with held(index, plan()) as mine, held(index, plan(), join=True) as theirs:
+        mine.claim(CELLS[0])
+        index.record(outcome, "first")
+        assert theirs.claim(CELLS[0]) == state
+
+
+def test_a_cell_that_failed_in_an_earlier_launch_may_be_claimed(index: Registry) -> None:
+    with held(index, plan()) as earlier:
+        earlier.claim(CELLS[0])
+        index.record(Failed(CELLS[0], ATTEMPT, "It broke.", ""), "first")
+    with held(index, plan()) as lease:
+        assert lease.claim(CELLS[0]) == "mine"
+
+
+def test_a_lost_cell_may_be_claimed_again(index: Registry) -> None:
+    with held(index, plan()) as lease:
+        lease.claim(CELLS[0])
+        index.record(Lost(CELLS[0], ATTEMPT, "node", "It went.", ""), "first")
+        assert lease.claim(CELLS[0]) == "mine"
+
+
+def test_a_claim_is_the_attempt_that_then_starts(index: Registry) -> None:
+    with held(index, plan()) as lease:
+        lease.claim(CELLS[0])
+        index.started(CELLS[0], "first", node="gpu-1", started=ATTEMPT.started)
+        (running,) = index.status("first").running
+        assert running.node == "gpu-1"
+        with index.reading() as session:
+            assert session.query(AttemptRow).count() == 1
+
+
+def test_a_killed_launch_on_this_machine_is_taken_over_at_once(index: Registry) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    dead = held(index, plan())
+    lease = dead.__enter__()
+    lease.claim(CELLS[0])
+    pretend(index, lease.owner, pid=gone.pid)
+    with held(index, plan()) as heir:
+        assert heir.left == {CELLS[0].id}
+        assert index.states("first")[CELLS[0].id] == "planned"
+        assert heir.claim(CELLS[0]) == "mine"
+    dead.__exit__(None, None, None)
+
+
+def test_a_reused_process_id_does_not_keep_a_dead_launch_alive(index: Registry) -> None:
+    dead = held(index, plan())
+    pretend(index, dead.__enter__().owner, process="long ago")
+    with held(index, plan()):
+        pass
+    dead.__exit__(None, None, None)
+
+
+def test_a_launch_elsewhere_is_dead_only_after_it_was_silent_for_long(index: Registry) -> None:
+    other = held(index, plan())
+    owner = other.__enter__().owner
+    pretend(index, owner, machine="elsewhere", pid=1, process="?", seen=datetime.now(UTC) - EXPIRY / 2)
+    with pytest.raises(RequestError, match="being launched"):
+        held(index, plan()).__enter__()
+    pretend(index, owner, seen=datetime.now(UTC) - EXPIRY - timedelta(seconds=1))
+    with held(index, plan()):
+        pass
+    other.__exit__(None, None, None)
+
+
+def test_a_launch_that_stood_still_too_long_takes_no_more_cells(index: Registry) -> None:
+    frozen = held(index, plan())
+    lease = frozen.__enter__()
+    pretend(index, lease.owner, machine="elsewhere", seen=datetime.now(UTC) - 2 * EXPIRY)
+    with held(index, plan()):
+        lease.renew()
+        assert lease.lost
+        assert lease.claim(CELLS[0]) == "taken"
+    frozen.__exit__(None, None, None)
+
+
+def test_a_launch_knows_what_others_run_and_where(index: Registry) -> None:
+    with held(index, plan()) as mine, held(index, plan(), join=True) as theirs:
+        assert mine.claim(cell(0)) == theirs.claim(cell(1)) == theirs.claim(cell(2)) == "mine"
+        index.started(cell(1), "first", node="far", started=1.0)
+        assert mine.others() == {cell(1).id: "far", cell(2).id: socket.gethostname()}
+        assert theirs.others() == {cell(0).id: socket.gethostname()}
+    with held(index, plan()) as mine:
+        assert mine.others() == {}
+
+
+def test_a_lease_is_renewed_while_it_is_held(index: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leases, "RENEWAL", 0.05)
+    with held(index, plan()) as lease:
+        pretend(index, lease.owner, seen=datetime.now(UTC) - EXPIRY / 2)
+        deadline = datetime.now(UTC) + timedelta(seconds=20)
+        while datetime.now(UTC) < deadline:
+            (launch,) = index.status("first").launches
+            if datetime.now(UTC) - launch.seen < EXPIRY / 4:
+                return
+        pytest.fail("nobody renewed it")
+
+
+def test_what_a_launch_leaves_open_is_planned_again(index: Registry) -> None:
+    with held(index, plan()) as lease:
+        lease.claim(CELLS[0])
+    assert index.states("first")[CELLS[0].id] == "planned"
+
+
+def test_many_launches_at_once_share_every_cell_between_them(index: Registry, url: str) -> None:
+    won: Counter[str] = Counter()
+
+    def launch() -> None:
+        with Registry.open(url) as registry, held(registry, plan(), join=True) as lease:
+            barrier.wait()
+            for one in CELLS:
+                if lease.claim(one) == "mine":
+                    won[one.id] += 1
+            barrier.wait()
+
+    barrier = threading.Barrier(6)
+    threads = [threading.Thread(target=launch) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert won == dict.fromkeys([one.id for one in CELLS], 1)
+
+
+def story_of(index: Registry) -> list[tuple[str, str]]:
+    return [(event.kind, event.sentence) for event in index.events("first")]
+
+
+def test_a_launch_is_told_from_its_begin_to_its_end(index: Registry) -> None:
+    who = f"process {os.getpid()} on {socket.gethostname()}"
+    with held(index, plan()):
+        pass
+    with pytest.raises(KeyboardInterrupt), held(index, plan()):
+        raise KeyboardInterrupt
+    begun = ("begun", f"A launch of 3 cells begins by {who}.")
+    ended = ("ended", f"The launch by {who} ended.")
+    stopped = ("stopped", f"The launch by {who} stopped.")
+    assert story_of(index) == [begun, ended, begun, stopped]
+
+
+def test_a_dead_launch_is_told_once_with_what_it_was_running(index: Registry) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    dead = held(index, plan())
+    lease = dead.__enter__()
+    for one in CELLS[:2]:
+        lease.claim(one)
+    pretend(index, lease.owner, pid=gone.pid)
+    with held(index, plan()):
+        pass
+    with held(index, plan()):
+        pass
+    told = [sentence for kind, sentence in story_of(index) if kind == "taken_over"]
+    assert told == [f"The launch by process {gone.pid} on {socket.gethostname()} is dead; it was running 2 cells."]
+    dead.__exit__(None, None, None)
+
+
+def test_a_cell_taken_from_a_dead_launch_is_told(index: Registry) -> None:
+    mine = held(index, plan())
+    theirs = held(index, plan(), join=True)
+    lease = mine.__enter__()
+    other = theirs.__enter__()
+    other.claim(CELLS[0])
+    pretend(index, other.owner, seen=datetime.now(UTC) - 2 * EXPIRY, host="elsewhere")
+    assert lease.claim(CELLS[0]) == "mine"
+    taken = [(event.cell, event.sentence) for event in index.events("first") if event.kind == "taken_over"]
+    assert taken == [(CELLS[0].id, "softmax/resnet8/digits/s0 was left running by a launch that is dead.")]
+    for launch in (theirs, mine):
+        launch.__exit__(None, None, None)

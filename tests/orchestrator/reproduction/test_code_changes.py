@@ -1,0 +1,190 @@
+"""What happens where code, or the processor, is another than that of finished cells: the whole program at work."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+import services
+from orchestrator.provenance import processor
+
+LOSS = '''\
+"""A loss of one's own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from trainers.losses import Loss
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class Squared(Loss):
+    """Squared distance to the one-hot label, summed over classes."""
+
+    name: ClassVar[str] = "squared"
+
+    def per_sample(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """The loss of each sample."""
+        import torch
+
+        wanted = torch.nn.functional.one_hot(labels, logits.shape[1])
+        return (logits - wanted).square().sum(1)
+'''
+GRID = """\
+name: grid
+plugins: [my_losses]
+losses: [softmax, bce_unified, squared]
+backbones: [resnet8]
+datasets: [digits]
+seeds: 3
+recipe: {epochs: 1, batch_size: 64, learning_rate: 0.1}
+baseline: softmax
+"""
+LAUNCH = "launch --executor inline"
+AVX2 = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"}
+
+
+VERBS = """
+import contextlib, io, json, sys
+import typer
+from orchestrator.cli import app
+from orchestrator.errors import OrchestratorError
+
+def said(arguments):
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
+        try:
+            app(arguments, prog_name="orchestrator", standalone_mode=False)
+        except (OrchestratorError, typer.Exit) as error:
+            print(error or "")
+    return out.getvalue()
+
+sys.path.insert(0, "")
+print(json.dumps([said(arguments) for arguments in json.loads(sys.argv[1])]))
+"""
+"""Runs verbs, one after the other, in one process, which imports everything once."""
+
+
+@dataclass
+class Desk:
+    """A folder with an experiment and a plug-in, in which the program is run as people run it."""
+
+    folder: Path
+
+    def run(self, *verbs: str, **variables: str) -> list[str]:
+        """What some verbs print, with their options; line breaks are spaces."""
+        arguments = json.dumps([shlex.split(verb) for verb in verbs])
+        cores = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[3])}
+        environment = {**os.environ, **cores, **variables}
+        command = [sys.executable, "-c", VERBS, arguments]
+        run = subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True, check=False)
+        assert not run.returncode, run.stderr
+        return [" ".join(text.split()) for text in json.loads(run.stdout.splitlines()[-1])]
+
+    def edit(self, old: str, new: str) -> None:
+        file = self.folder / "my_losses.py"
+        text = file.read_text()
+        assert old in text
+        file.write_text(text.replace(old, new))
+
+
+@pytest.fixture(scope="module")
+def launched(tmp_path_factory: pytest.TempPathFactory) -> Desk:
+    """A grid that was launched."""
+    desk = Desk(tmp_path_factory.mktemp("desk"))
+    (desk.folder / "my_losses.py").write_text(LOSS)
+    (desk.folder / "grid.yaml").write_text(GRID)
+    services.put_store(desk.folder / "runs")
+    (said,) = desk.run(f"{LAUNCH} grid.yaml")
+    assert "9 of 9 cells" in said or "Results:" in said
+    return desk
+
+
+@pytest.fixture
+def done(launched: Desk, tmp_path: Path) -> Desk:
+    """A copy of it."""
+    shutil.copytree(launched.folder, tmp_path / "desk")
+    return Desk(tmp_path / "desk")
+
+
+CHANGED = "3 finished cells of loss 'squared' came from other code (my_losses.py has changed since)."
+
+
+def test_an_edited_loss_is_noticed_everywhere_and_is_not_pooled(done: Desk) -> None:
+    done.edit("A loss of one's own.", "A loss of my own.")
+    done.edit("        wanted", "        # The label as a vector.\n        wanted")
+    (told,) = done.run("plan grid.yaml")
+    assert "came from other code" not in told
+    done.edit(".square()", ".abs()")
+    *every, others, older, anchors, refused, trusted, pooled, said, _ = done.run(
+        "plan grid.yaml",
+        "status grid.yaml",
+        "status",
+        "compare grid.yaml",
+        "compare grid.yaml --format markdown",
+        "doctor grid.yaml",
+        f"{LAUNCH} grid.yaml",
+        "plan grid.yaml --seeds 3,4",
+        "plan grid.yaml --seeds 5",
+        "plan grid.yaml --seeds 5 --json",
+        f"{LAUNCH} grid.yaml --seeds 5",
+        f"{LAUNCH} grid.yaml --seeds 5 --trust-old",
+        "compare grid.yaml --seeds 5 --format json",
+        "compare grid.yaml --seeds 5",
+        "report grid.yaml --seeds 5",
+    )
+    for told in every:
+        assert CHANGED in told
+    assert f"grid: {CHANGED}" in every[2]
+    change = "code of loss 'squared' (my_losses.py) changed"
+    for told in (older, others):
+        assert f"A launch would first train 3 finished cells again ({change}): squared/resnet8/digits/s" in told
+    asked = json.loads(anchors)
+    assert {anchor["name"] for anchor in asked["anchors"]} == {f"squared/resnet8/digits/s{seed}" for seed in range(3)}
+    assert "Old cells cannot be pooled with new ones, so none was added." in refused
+    assert f"{change}: 3 old cells trained again" in refused
+    assert f"{change}: pooled without a further test, as --trust-old says." in trusted
+    (pair,) = json.loads(pooled)["pool"]["pairs"]
+    assert (pair["trusted"], pair["old"]["loss"]) == (True, "squared")
+    assert f"{change}: pooled because --trust-old said so" in said
+    page = (done.folder / "runs" / "reports" / "grid" / "index.html").read_text()
+    assert "my_losses.py has changed since" in page
+    assert "pooled because --trust-old said so" in page
+
+
+@pytest.mark.skipif(processor.instruction_set() != "AVX512", reason="this processor, or this shell, has no AVX-512")
+def test_another_instruction_set_is_noticed_everywhere(done: Desk) -> None:
+    change = "instruction set AVX512 → AVX2, oneDNN "
+    older, doctor, trusted = done.run(
+        "plan grid.yaml --seeds 4", "doctor grid.yaml", f"{LAUNCH} grid.yaml --seeds 4 --trust-old", **AVX2
+    )
+    elsewhere = f"9 finished cells came from another environment than a launch here would have: {change}"
+    assert elsewhere in older
+    assert f"A launch would first train 3 finished cells again ({change}" in older
+    assert elsewhere in doctor
+    assert change in trusted
+    here, pooled, doctor, _ = done.run(
+        "plan grid.yaml --seeds 4",
+        "compare grid.yaml --seeds 4 --format json",
+        "doctor grid.yaml",
+        "report grid.yaml --seeds 4",
+    )
+    assert "3 finished cells came from another environment" in here
+    pool = json.loads(pooled)["pool"]
+    assert [part["environment"]["instruction_set"] for part in pool["parts"]] == ["AVX512", "AVX2"]
+    assert [part["cells"] for part in pool["parts"]] == [9, 3]
+    assert pool["changed"] == []
+    assert "9 finished cells" not in doctor
+    page = (done.folder / "runs" / "reports" / "grid" / "index.html").read_text()
+    assert "instruction set AVX512 → AVX2" in page
