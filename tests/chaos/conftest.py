@@ -26,7 +26,7 @@ import pytest
 import services
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -108,6 +108,7 @@ class Scene:
     folder: Path
     environment: dict[str, str] = field(default_factory=dict)
     options: list[str] = field(default_factory=list)
+    started: list[subprocess.Popen[str]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -127,7 +128,7 @@ class Scene:
         command = [sys.executable, "-m", "orchestrator", *(arguments or ("launch", "chaos.yaml", *self.options))]
         path = os.pathsep.join([str(self.folder), str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
         environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", **self.environment}
-        return subprocess.Popen(
+        process = subprocess.Popen(
             command,
             cwd=self.folder,
             env=environment,
@@ -136,6 +137,15 @@ class Scene:
             text=True,
             preexec_fn=hearing_ctrl_c,  # noqa: PLW1509 - the child has one thread
         )
+        self.started.append(process)
+        return process
+
+    def end(self) -> None:
+        """Kill what a test that failed has left running: the machine is needed for the next one."""
+        for process in self.started:
+            if process.poll() is None:
+                process.kill()
+                process.communicate()
 
     def launch(self, expect: int = 0) -> str:
         process = self.start()
@@ -192,8 +202,10 @@ class Scene:
 
 
 @pytest.fixture
-def scene(tmp_path: Path) -> Scene:
-    return Scene(tmp_path / "scene")
+def scene(tmp_path: Path) -> Iterator[Scene]:
+    scene = Scene(tmp_path / "scene")
+    yield scene
+    scene.end()
 
 
 @pytest.fixture(scope="session")
