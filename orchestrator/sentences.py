@@ -8,6 +8,12 @@ Sentence = tuple[str, dict[str, Any]]
 """A text, and the values in its braces: sentences and lists of them among these."""
 
 
+def counted(number: float, noun: str) -> str:
+    """`1 cell`, `2 cells`, `0.5 GPUs`."""
+    text = f"{number:g}" if isinstance(number, float) else str(number)
+    return f"{text} {noun}" if number == 1 else f"{text} {noun}s"
+
+
 def filled(sentence: Sentence) -> str:
     """The sentence in English."""
     text, values = sentence

@@ -7,12 +7,13 @@ import platform
 import re
 import shutil
 import tempfile
-import warnings
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from orchestrator import provenance
 from orchestrator.diagnosis.finding import Finding, few
+from orchestrator.execution import gpus
+from orchestrator.sentences import counted
 
 GIB = 2**30
 
@@ -91,32 +92,17 @@ def _memory() -> tuple[int, int]:
 def devices() -> Finding:
     """What torch can compute on."""
     try:
-        import torch
+        seen = gpus.seen()
     except (ImportError, OSError) as error:  # OSError: a library of CUDA's is missing or of another version
         return Finding("devices", "problem", f"torch cannot be imported ({error})", "install torch again")
-    with warnings.catch_warnings(record=True) as told:
-        warnings.simplefilter("always")  # torch says why it sees no GPU in a warning only
-        present = torch.cuda.is_available()
-    if present:
-        known = [torch.cuda.get_device_properties(number) for number in range(torch.cuda.device_count())]
-        gpus = ", ".join(f"{gpu.name} ({gpu.total_memory / GIB:.0f} GiB)" for gpu in known)
-        return Finding("devices", "ok", f"CPU and {len(known)} GPU: {gpus}")
-    if told or Path("/dev/nvidia0").exists():
-        reason = str(told[0].message).partition("\n")[0] if told else "no reason was given"
+    if seen.gpus:
+        names = ", ".join(f"{gpu.name} ({gpu.memory / GIB:.0f} GiB)" for gpu in seen.gpus)
+        return Finding("devices", "ok", f"CPU and {counted(len(seen.gpus), 'GPU')}: {names}")
+    if seen.warning or Path("/dev/nvidia0").exists():
+        reason = seen.warning or "no reason was given"
         remedy = "install a torch built for the driver's CUDA, or correct CUDA_VISIBLE_DEVICES"
         return Finding("devices", "warning", f"CPU only, though there is a GPU or its driver ({reason})", remedy)
     return Finding("devices", "ok", "CPU only; torch sees no GPU")
-
-
-def gpus() -> int:
-    """How many GPUs torch sees; none where it cannot be imported, which `devices` tells."""
-    try:
-        import torch
-    except (ImportError, OSError):
-        return 0
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return torch.cuda.device_count()
 
 
 def workspace(root: Path) -> Finding:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 
 from orchestrator.diagnosis.finding import Finding, refused
 from orchestrator.errors import RequestError, UnreachableError
+from orchestrator.execution import gpus
 from orchestrator.records.files.storage import Storage
+from orchestrator.sentences import counted
 
 
 def registry(url: str) -> tuple[Finding, bool]:
@@ -53,23 +56,22 @@ def store(storage: Storage) -> Finding:
 
 
 def ray(address: str | None) -> tuple[Finding, Sequence[Mapping[str, float]]]:
-    """What is to be said of Ray, and the machines it offers; a Ray of our own is not started."""
-    from importlib.metadata import version
-
-    from orchestrator.diagnosis.machine import gpus
-
+    """Whether Ray answers, and the machines that it offers; a local Ray is not started."""
     try:
         from orchestrator.execution import ray_tune
 
         if address in (None, ray_tune.LOCAL):
-            here = {"CPU": float(ray_tune.cores()), "GPU": float(gpus())}
-            found = f"Ray {version('ray')} would find {here['CPU']:g} CPUs and {here['GPU']:g} GPUs here; not started"
+            here = {"CPU": float(ray_tune.cores()), "GPU": float(gpus.count())}
+            offer = f"{counted(here['CPU'], 'CPU')} and {counted(here['GPU'], 'GPU')}"
+            found = f"Ray {version('ray')} would find {offer} here; not started"
             return Finding("ray", "ok", found), [here]
         nodes = ray_tune.capacity(address)
     except UnreachableError as error:
         return refused("ray", error, "correct --address or RAY_ADDRESS, or leave both out to use this machine"), []
     except (ImportError, OSError) as error:
         return Finding("ray", "problem", f"Ray cannot be imported ({error})", "install ray[tune] again"), []
-    cpus, cards = (sum(node.get(kind, 0) for node in nodes) for kind in ("CPU", "GPU"))
-    found = f"Ray at '{address}' answers: {cpus:g} CPUs and {cards:g} GPUs on {len(nodes)} nodes"
+    cpus = float(sum(node.get("CPU", 0) for node in nodes))
+    cards = float(sum(node.get("GPU", 0) for node in nodes))
+    offer = f"{counted(cpus, 'CPU')} and {counted(cards, 'GPU')} on {counted(len(nodes), 'node')}"
+    found = f"Ray at '{address}' answers: {offer}"
     return Finding("ray", "ok", found), nodes

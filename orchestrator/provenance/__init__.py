@@ -13,8 +13,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from orchestrator.provenance.processor import onednn_isa
-
 ROOT = Path(__file__).resolve().parents[2]
 """The checkout, or the folder this package is installed in."""
 
@@ -95,38 +93,3 @@ def driver(nvml: Any) -> str | None:
     with suppress(nvml.NVMLError):
         return nvml.nvmlSystemGetDriverVersion()
     return None
-
-
-def computing(*, gpu: bool) -> dict[str, str | int | None]:
-    """What torch computes on in this process, and with which libraries. Imports torch: for workers."""
-    import torch
-
-    return {
-        "instruction_set": torch.backends.cpu.get_cpu_capability(),
-        "onednn_isa": onednn_isa(),
-        "device": torch.cuda.get_device_name() if gpu else "cpu",
-        "cuda_version": torch.version.cuda,
-        "cudnn_version": torch.backends.cudnn.version(),
-    }
-
-
-def switches() -> dict[str, bool]:
-    """What torch is told of determinism and precision at this moment. Imports torch."""
-    import torch
-
-    backends: Any = torch.backends  # whose switches have no types
-    return {
-        "deterministic_algorithms": torch.are_deterministic_algorithms_enabled(),
-        "deterministic_warn_only": torch.is_deterministic_algorithms_warn_only_enabled(),
-        "cudnn_benchmark": backends.cudnn.benchmark,
-        "tf32_matmul": backends.cuda.matmul.fp32_precision == "tf32",
-        "tf32_convolutions": backends.cudnn.conv.fp32_precision == "tf32",
-    }
-
-
-def gpu_uuid() -> str | None:
-    """The name that NVIDIA's library has for the GPU that torch computes on; None where it has none. Imports torch."""
-    import torch
-
-    uuid = getattr(torch.cuda.get_device_properties(torch.cuda.current_device()), "uuid", None)
-    return None if uuid is None else f"GPU-{uuid}"

@@ -41,15 +41,19 @@ class Recorder:
         """A log for this cell; leaving it by an exception ends the cell's run as failed."""
         if cell.environment and cell.environment != (here := self.environment(cell)):
             raise RequestError(f"It was to be trained in environment {cell.environment}, and this machine is {here}.")
-        meter = Meter(provenance.gpu_uuid() if cell.resources.gpus else None, provenance.nvml())
+        from orchestrator.provenance import torch_state  # it imports torch, which the driver does without
+
+        meter = Meter(torch_state.gpu_uuid() if cell.resources.gpus else None, provenance.nvml())
         with self.tracking.run(cell, commit=self.code.get("git_commit")) as run, meter:
             yield CellLog(self, cell, run, meter)
 
     def origin(self, cell: Cell) -> dict[str, Any]:
         """What a cell that is trained in this process records of machine and code."""
+        from orchestrator.provenance import torch_state
+
         return {
             **provenance.machine(),
-            **provenance.computing(gpu=cell.resources.gpus > 0),
+            **torch_state.computing(gpu=cell.resources.gpus > 0),
             **self.code,
             **fingerprints.recorded(cell.recipe),
             "threads": cell.resources.cpus,
@@ -83,8 +87,10 @@ class CellLog:
 
     def epoch(self, epoch: int, figures: Mapping[str, float]) -> None:
         """The figures of an epoch, counted from 1."""
+        from orchestrator.provenance import torch_state
+
         # Asked here, because they are back to what they were once the model is trained.
-        self.switches = self.switches or provenance.switches()
+        self.switches = self.switches or torch_state.switches()
         self.history.append(dict(figures))
         self.run.epoch(epoch, figures)
 

@@ -58,8 +58,11 @@ def connect(uri: str) -> MlflowClient:
     from mlflow.tracking import MlflowClient
 
     if uri.startswith("sqlite"):
+        # Imported here, because sqlalchemy takes half a second and a server needs none.
+        from orchestrator.records.sql.database import relax_commits
+
         _make(_file(uri))
-        _hasten(_file(uri))
+        relax_commits(_file(uri))
     return MlflowClient(tracking_uri=uri)
 
 
@@ -101,19 +104,6 @@ def _make(path: Path) -> None:
 def _has_tables(path: Path) -> bool:
     with closing(sqlite3.connect(path, timeout=PATIENCE)) as store:
         return bool(store.execute("SELECT count(*) FROM sqlite_master").fetchone()[0])
-
-
-def _hasten(path: Path) -> None:
-    """Spare a SQLite store the wait for the disk at each commit; it holds copies, and stays whole anyway."""
-    from sqlalchemy import Engine, event
-
-    # MLflow's engine has no public door; this one is opened to every engine, and taken for one file.
-    @event.listens_for(Engine, "connect")
-    def relax(connection: object, _record: object) -> None:  # pyright: ignore[reportUnusedFunction]
-        if isinstance(connection, sqlite3.Connection):
-            databases = connection.execute("PRAGMA database_list").fetchall()
-            if any(file and Path(file).resolve() == path.resolve() for _, _, file in databases):
-                connection.execute("PRAGMA synchronous = NORMAL")
 
 
 @contextmanager
@@ -173,13 +163,9 @@ def is_there(uri: str) -> bool:
     if not is_sqlite:
         probe(uri)
     with actionable(uri):
-        from sqlalchemy import create_engine, inspect
+        from orchestrator.records.sql.database import has_table
 
-        database = create_engine(uri)
-        try:
-            return inspect(database).has_table("runs")
-        finally:
-            database.dispose()
+        return has_table(uri, "runs")
 
 
 def answer(uri: str) -> int:

@@ -17,7 +17,7 @@ from orchestrator.experiment.model import Claim, Threshold
 from orchestrator.experiment.stated import When
 from orchestrator.report.wording import assumption, difference, kinds, looked
 from orchestrator.report.wording import doubts as sentences
-from orchestrator.sentences import filled
+from orchestrator.sentences import counted, filled
 from orchestrator.statistics import power
 from orchestrator.statistics.intervals import ENOUGH as ENOUGH_PAIRS
 from orchestrator.statistics.intervals import Interval
@@ -317,11 +317,6 @@ def _of_bootstrap(seeds: int) -> str:
     if seeds >= ENOUGH_SEEDS:
         return " with bootstrap interval"
     return f" (its bootstrap interval holds from {ENOUGH_SEEDS} seeds on)"
-
-
-def counted(number: int, noun: str) -> str:
-    """`1 cell`, `2 cells`."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 NAMED = 5

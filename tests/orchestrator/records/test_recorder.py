@@ -128,7 +128,7 @@ def test_of_many_classes_what_the_kept_scores_do_not_tell_is_as_stated(
 
 SWITCHING = """
 import sys, torch
-from orchestrator.provenance import switches
+from orchestrator.provenance.torch_state import switches
 for step in sys.argv[1:]:
     exec(step)
     print(*(name for name, on in switches().items() if on and name.startswith("tf32")))

@@ -26,7 +26,7 @@ from orchestrator.execution import worker
 from orchestrator.experiment.model import Experiment
 from orchestrator.experiment.plan import Cell, Plan, plan
 from orchestrator.launching.launch import Launch
-from orchestrator.provenance import fingerprints
+from orchestrator.provenance import fingerprints, torch_state
 from orchestrator.provenance.environment import SOME_GPU, Environment, LossCode, change, gpu
 from orchestrator.provenance.fingerprints import Code
 from orchestrator.records.files import splits
@@ -170,7 +170,7 @@ def test_files_that_do_not_say_what_the_trainers_were_are_told_apart_by_commit()
 def test_what_is_recorded_now_is_what_is_expected_of_a_cell_here(a_cell: Callable[..., Cell]) -> None:
     here = a_cell()
     on_gpu = replace(a_cell(), resources=a_cell().resources.model_copy(update={"gpus": 1.0}))
-    told = {**provenance.machine(), **provenance.computing(gpu=False), **fingerprints.recorded(here.recipe)}
+    told = {**provenance.machine(), **torch_state.computing(gpu=False), **fingerprints.recorded(here.recipe)}
     recorded = Environment.of({**told, "threads": here.resources.cpus, "devices": here.resources.devices})
     assert wiring.environment(here) == recorded
     elsewhere = replace(recorded, device=SOME_GPU, instruction_set=None, onednn=None)
