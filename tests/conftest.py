@@ -50,6 +50,7 @@ class ByFile(LoadFileScheduling):
         return "browser" if file in IN_A_BROWSER else file
 
 
+@pytest.hookimpl(optionalhook=True)  # xdist may be switched off
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:
     return ByFile(config, log)
 

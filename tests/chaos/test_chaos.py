@@ -1,7 +1,6 @@
 """Whatever fails while a grid runs, the end is as if nothing had happened.
 
-The launches, processes and faults are real. One test runs with all others, the rest with
-`make chaos` and `make test-all`.
+The launches, processes and faults are real.
 """
 
 from __future__ import annotations
@@ -30,11 +29,10 @@ if TYPE_CHECKING:
     Scene = Any
 
 pytestmark = [
+    pytest.mark.chaos,
     pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning"),
     pytest.mark.timeout(600),
 ]
-chaos = pytest.mark.chaos
-
 CELLS = 6
 
 KILLS = 20 if "CHAOS_TABLE" in os.environ else 5
@@ -67,7 +65,6 @@ def test_a_killed_worker(scene: Scene, as_if_nothing_had_happened: Check) -> Non
     as_if_nothing_had_happened(scene, "worker killed")
 
 
-@chaos
 def test_a_frozen_worker(scene: Scene, as_if_nothing_had_happened: Check) -> None:
     scene.edit("seeds: 2", "seeds: 2\ntime_limit: 40")
     process = scene.start()
@@ -77,7 +74,6 @@ def test_a_frozen_worker(scene: Scene, as_if_nothing_had_happened: Check) -> Non
     as_if_nothing_had_happened(scene, "worker frozen (SIGSTOP)")
 
 
-@chaos
 def test_a_hanging_loss_leaves_its_stack(scene: Scene, as_if_nothing_had_happened: Check, tmp_path: Path) -> None:
     scene.edit("seeds: 2", "seeds: 2\ntime_limit: 40")
     mood = tmp_path / "mood"
@@ -89,7 +85,6 @@ def test_a_hanging_loss_leaves_its_stack(scene: Scene, as_if_nothing_had_happene
     as_if_nothing_had_happened(scene, "hang in user code")
 
 
-@chaos
 def test_user_code_that_raises(scene: Scene, as_if_nothing_had_happened: Check, tmp_path: Path) -> None:
     mood = tmp_path / "mood"
     mood.write_text("raise")
@@ -106,7 +101,6 @@ def test_user_code_that_raises(scene: Scene, as_if_nothing_had_happened: Check, 
     as_if_nothing_had_happened(scene, "user code raises")
 
 
-@chaos
 def test_a_cell_that_exhausts_memory(scene: Scene, as_if_nothing_had_happened: Check, tmp_path: Path) -> None:
     memory = psutil.virtual_memory()
     # Ray ends the process that eats when the machine has less than this left.
@@ -128,7 +122,6 @@ def test_a_cell_that_exhausts_memory(scene: Scene, as_if_nothing_had_happened: C
 # The driver
 
 
-@chaos
 def test_a_killed_driver(scene: Scene, as_if_nothing_had_happened: Check) -> None:
     process = scene.start()
     scene.until(lambda: scene.count("finished") >= 1 and scene.epochs() >= 2, process)
@@ -140,7 +133,6 @@ def test_a_killed_driver(scene: Scene, as_if_nothing_had_happened: Check) -> Non
 
 
 @pytest.mark.timeout(1200)
-@chaos
 def test_a_driver_that_is_killed_again_and_again(scene: Scene, as_if_nothing_had_happened: Check) -> None:
     draw = random.Random(0)
     kills = 0
@@ -163,7 +155,6 @@ def test_a_driver_that_is_killed_again_and_again(scene: Scene, as_if_nothing_had
     as_if_nothing_had_happened(scene, "driver killed at random moments", kills)
 
 
-@chaos
 def test_ctrl_c_saves_the_state_of_running_cells_and_a_damaged_state_is_set_aside(
     scene: Scene, as_if_nothing_had_happened: Check, tmp_path: Path
 ) -> None:
@@ -186,7 +177,6 @@ def test_ctrl_c_saves_the_state_of_running_cells_and_a_damaged_state_is_set_asid
     as_if_nothing_had_happened(scene, "Ctrl-C, one checkpoint damaged", calm=longer)
 
 
-@chaos
 def test_two_launches_that_share_the_work_one_of_which_is_killed(
     scene: Scene, as_if_nothing_had_happened: Check, tmp_path: Path
 ) -> None:
@@ -230,7 +220,6 @@ def joining(scene: Scene, cluster: Any) -> Scene:
 
 
 @pytest.mark.filterwarnings("ignore")
-@chaos
 def test_a_killed_node(scene: Scene, as_if_nothing_had_happened: Check, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(scene.folder), str(Path.cwd())]))
     with a_cluster() as cluster:
@@ -243,7 +232,6 @@ def test_a_killed_node(scene: Scene, as_if_nothing_had_happened: Check, monkeypa
 
 
 @pytest.mark.filterwarnings("ignore")
-@chaos
 def test_a_node_that_is_cut_off_and_heals(
     scene: Scene, as_if_nothing_had_happened: Check, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -292,7 +280,6 @@ def a_small_disk(folder: Path, size: str) -> Iterator[Path]:
         subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
-@chaos
 def test_a_full_disk(scene: Scene, as_if_nothing_had_happened: Check) -> None:
     with a_small_disk(scene.workspace / "checkpoints", "64m") as disk:
         process = scene.start()
@@ -310,7 +297,6 @@ def test_a_full_disk(scene: Scene, as_if_nothing_had_happened: Check) -> None:
         as_if_nothing_had_happened(scene, "disk full")
 
 
-@chaos
 def test_a_locked_registry(scene: Scene, as_if_nothing_had_happened: Check) -> None:
     process = scene.start()
     scene.until(lambda: scene.epochs() >= 1, process)
@@ -322,7 +308,6 @@ def test_a_locked_registry(scene: Scene, as_if_nothing_had_happened: Check) -> N
     as_if_nothing_had_happened(scene, "registry locked for 15 s")
 
 
-@chaos
 def test_a_file_that_is_half_there(scene: Scene, as_if_nothing_had_happened: Check) -> None:
     process = scene.start()
     scene.until(lambda: scene.count("finished") >= 1, process)
@@ -374,7 +359,6 @@ class Server:
         self.process.wait()
 
 
-@chaos
 @pytest.mark.parametrize("way", ["refuses", "stalls"])
 def test_a_tracking_server(
     scene: Scene, as_if_nothing_had_happened: Check, tmp_path: Path, way: str, monkeypatch: pytest.MonkeyPatch

@@ -273,6 +273,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
     return {**kept, **home}
 
 
+@pytest.mark.slow
 def test_symmetric_run_with_a_token_starts_ray_runs_the_command_and_passes_its_exit_code_on(
     apart: list[str], environment: dict[str, str]
 ) -> None:
