@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import Counter, deque
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from orchestrator.experiment.model import Experiment
 from orchestrator.experiment.plan import Cell, Plan, plan
 from orchestrator.experiment.questions import questions
 from orchestrator.outcome import Adopted, Attempt, Diverged, Ending, Failed, Finished, Lost, Started, Stopped
+from orchestrator.statistics.power import seeds_to_decide
 from trainers.metrics import MEASURES
 
 if TYPE_CHECKING:
@@ -223,6 +225,21 @@ def test_what_is_undecided_at_the_last_seed_would_need_more(launch: Any) -> None
     assert needed is None or needed > MOST
 
 
+def test_the_advice_at_a_look_is_at_the_share_of_alpha_that_the_last_look_has() -> None:
+    """Half of alpha is for the last look, and it is divided among two claims."""
+    experiment = asked(claims=[BETTER, {**BETTER, "id": "other", "challenger": "c"}], backbones=["resnet8"])
+    cells = [cell for cell in plan(experiment).cells if cell.seed < 9]
+    rows = [row(cell, 0.8 + 0.01 * noise(cell) + (0.006 if cell.loss == "b" else 0)) for cell in cells]
+    finding = compare(experiment, rows).findings[0]
+    value = {(each["loss"], each["seed"]): each["uniform_accuracy"] for each in rows}
+    differences = [value["b", seed] - value["a", seed] for seed in range(9)]
+    mean = float(np.mean(differences))
+    deviation = float(np.std(differences, ddof=1))
+    expected, at_half, at_twice = (seeds_to_decide(mean, deviation, alpha=ALPHA / parts) for parts in (4, 8, 2))
+    assert (finding.verdict, finding.seeds_needed) == ("undecided", expected)
+    assert expected not in {None, at_half, at_twice}
+
+
 # What is asked for
 
 
@@ -326,15 +343,25 @@ def test_what_is_lost_or_stopped_is_followed_by_nothing() -> None:
     assert rule.heard(Stopped(cell, Attempt("here", 0.0, 1.0))) == []
 
 
-def test_what_another_launch_has_settled_counts() -> None:
+def test_what_another_launch_has_settled_counts_as_if_it_had_run_here() -> None:
     def recall(cell: Cell) -> dict[str, float | None]:
         return measures(clear_on_resnet8(cell))
 
-    rule = spending(plan(EVERYWHERE), recall=recall)
-    *rest, last = rule.first()
-    for cell in rest:
-        rule.heard(Adopted(cell, "finished"))
-    assert [cell.seed for cell in rule.heard(Adopted(last, "collapsed"))] in ([5, 5], [])
+    here = spending(plan(EVERYWHERE))
+    there = spending(plan(EVERYWHERE), recall=recall)
+    waiting = deque(here.first())
+    assert there.first() == list(waiting)
+    states = itertools.cycle(["finished", "collapsed"])
+    while waiting:
+        cell = waiting.popleft()
+        further = here.heard(finished(cell, clear_on_resnet8(cell)))
+        assert there.heard(Adopted(cell, next(states))) == further
+        waiting += further
+    assert list(there.sentences()) == list(here.sentences())
+    assert [sentence.rpartition(", ")[2] for sentence in here.sentences()] == ["decided", "undecided: better"]
+
+
+def test_a_cell_that_diverged_in_another_launch_is_followed_by_nothing() -> None:
     told = spending(plan(EVERYWHERE), recall=lambda _: {})
     answers = [told.heard(Adopted(cell, "diverged")) for cell in told.first()]
     assert answers == [[]] * 30

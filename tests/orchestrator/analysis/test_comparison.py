@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from rich.console import Console
+from scipy.stats import ttest_1samp
 
 from orchestrator.analysis.comparison import Comparison, compare
 from orchestrator.experiment.looks import Looked
@@ -373,6 +374,17 @@ def test_json_has_no_nan_and_names_everything(comparison: Comparison) -> None:
     assert document["lines"][0]["differences"] is None
     assert document["claims"][0]["verdict"] == "undecided"
     assert document["claims"][0]["difference"]["n"] == 2
+
+
+def test_json_holds_every_test_of_every_difference() -> None:
+    document = json.loads(json.dumps(of_two(BETTER, BASE).to_json(), allow_nan=False))
+    told = document["lines"][1]["tests"]["uniform_accuracy"]
+    differences = np.subtract(BETTER, BASE)
+    p = ttest_1samp(differences, 0).pvalue
+    assert [told[name] for name in ("t", "holm", "fdr")] == pytest.approx([p, 3 * p, 3 * p])  # of three measures
+    assert (told["sign_flip"], told["win"], told["tie"], told["loss"]) == (2 / 32, 5, 0, 0)
+    bias_free = math.gamma(2) / math.gamma(1.5) / math.sqrt(2)
+    assert told["effect"] == pytest.approx(bias_free * differences.mean() / differences.std(ddof=1))
 
 
 def shown(comparison: Comparison) -> str:

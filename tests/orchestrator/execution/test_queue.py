@@ -73,6 +73,26 @@ def test_of_every_kind_that_is_not_measured_one_is_sent_ahead() -> None:
     assert {taken(queue).cell.loss for _ in losses} == set(losses)
 
 
+def test_of_kinds_that_are_not_measured_the_one_with_most_epochs_goes_first() -> None:
+    epochs = {"softmax": 2, "bce_unified": 9, "focal": 4}
+    queue = Queue(a_cell(loss, seed, epochs=number) for loss, number in epochs.items() for seed in range(2))
+    ahead = [taken(queue).cell.loss for _ in epochs]
+    assert ahead == [taken(queue).cell.loss for _ in epochs] == ["bce_unified", "focal", "softmax"]
+
+
+def test_what_is_not_measured_goes_before_what_is_however_long_that_takes() -> None:
+    long = a_cell("softmax")
+    queue = Queue([long, a_cell("focal", epochs=1)], durations={long.kind: [1e6]})
+    assert [cell.loss for cell in drained(queue)] == ["focal", "softmax"]
+
+
+def test_what_its_like_took_is_their_mean_with_those_that_ended_on_the_way() -> None:
+    first = a_cell(seed=0)
+    queue = Queue([first, a_cell(seed=1)], durations={first.kind: [100.0, 200.0]})
+    queue.ended(Finished(taken(queue).cell, Attempt("here", 0.0, 600.0), {}))
+    assert taken(queue).time_limit == 3000.0
+
+
 def test_what_is_measured_on_the_way_decides_the_order_of_the_rest() -> None:
     cells = [a_cell(loss, seed) for loss in ("softmax", "bce_unified") for seed in range(3)]
     order = drained(Queue(cells), lambda cell: 9.0 if cell.loss == "bce_unified" else 1.0)
@@ -88,6 +108,12 @@ def test_cells_of_equal_resources_follow_each_other_so_that_processes_are_used_a
     ]
     needed = [cell.resources for cell in drained(Queue(cells))]
     assert sum(before != after for before, after in itertools.pairwise(needed)) == 1
+
+
+def test_what_needs_most_of_a_gpu_goes_first_and_then_what_needs_most_cpus() -> None:
+    needs = [Resources(cpus=8), Resources(gpus=0.5), Resources(cpus=2, gpus=1), Resources(cpus=1), Resources(gpus=1)]
+    queue = Queue(a_cell(seed=seed, resources=needed) for seed, needed in enumerate(needs))
+    assert [cell.seed for cell in drained(queue)] == [2, 4, 1, 0, 3]
 
 
 @given(st.lists(st.tuples(st.sampled_from(["softmax", "bce_unified", "focal"]), st.integers(0, 9)), unique=True))
@@ -136,9 +162,11 @@ def test_a_lost_cell_is_tried_again_as_often_as_its_fault_allows_and_then_has_fa
         clock.now += LONGEST_PAUSE
     assert ticket.cell == cell
     taken(queue)
-    ending = queue.ended(lost(cell, fault))
-    assert isinstance(ending, Failed)
-    assert fault in ending.error
+    attempt = Attempt("there", 5.0, 2.0)
+    ending = queue.ended(Lost(cell, attempt, fault, "it went", "line 1"))
+    times = RETRIES[fault] + 1
+    error = f"it went ({times} attempts ended by this kind of fault: {fault})"
+    assert ending == Failed(cell, attempt, error, "line 1")
     assert queue.over
 
 
@@ -158,18 +186,14 @@ def test_pauses_double_up_to_the_longest() -> None:
     cell = a_cell()
     pauses = list[float]()
     queue = Queue([cell], clock=clock)
+    taken(queue)
     for _ in range(8):
-        taken(queue)
         queue.ended(lost(cell, "node"))
         began = clock.now
         while queue.take() is None:
             clock.now += 0.5
         pauses.append(clock.now - began)
-        queue.ended(lost(cell, "node"))
-        clock.now += LONGEST_PAUSE
-    assert pauses[0] == 1.0
-    assert pauses == sorted(pauses)
-    assert pauses[-1] == LONGEST_PAUSE
+    assert pauses == [1, 2, 4, 8, 16, 32, 60, 60]
 
 
 def test_a_cell_whose_memory_ran_out_is_tried_again_alone() -> None:
@@ -185,6 +209,29 @@ def test_a_cell_whose_memory_ran_out_is_tried_again_alone() -> None:
     assert queue.take() is None, "others would keep the machine busy for ever"
     queue.started(big)
     assert taken(queue).cell == small
+
+
+def test_a_cell_whose_memory_ran_out_stays_alone_after_another_fault() -> None:
+    clock = Clock()
+    cell = a_cell()
+    queue = Queue([cell], clock=clock)
+    for fault in ("memory", "node", "process"):
+        taken(queue)
+        queue.ended(lost(cell, fault))
+        clock.now += LONGEST_PAUSE
+    assert taken(queue).alone
+
+
+def test_a_cell_that_is_alone_and_ends_before_it_starts_keeps_nobody_waiting() -> None:
+    clock = Clock()
+    big = a_cell(seed=0)
+    queue = Queue([big, a_cell(seed=1)], clock=clock)
+    taken(queue)
+    queue.ended(lost(big, "memory"))
+    clock.now += LONGEST_PAUSE
+    assert taken(queue).alone
+    queue.ended(Stopped(big, ATTEMPT))
+    assert taken(queue).cell.seed == 1
 
 
 def test_a_lost_cell_waits_while_others_run() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.experiment.model import load
-from orchestrator.experiment.plan import PROTOCOL, Plan, identity, plan
+from orchestrator.experiment.plan import PROTOCOL, Plan, digest, identity, plan
 from trainers.data import drawn_from
 from trainers.datasets.content import Content
 from trainers.recipe import Recipe, Training
@@ -54,6 +56,18 @@ def test_the_ids_of_committed_recipes_stay(golden: dict[str, Any]) -> None:
     # where it is not, a default, a field or its spelling has changed by accident.
     assert GOLDEN["protocol"] == PROTOCOL
     assert identity(Recipe.model_validate(golden["recipe"])) == golden["id"]
+
+
+@pytest.mark.parametrize("protocol", [1, 2])
+def test_an_id_is_the_sha_256_of_the_canonical_json_of_protocol_and_recipe(protocol: int) -> None:
+    canonical = f'{{"protocol":{protocol},"recipe":{{"loss":"\\u00e4","seed":1}}}}'
+    assert digest({"seed": 1, "loss": "ä"}, protocol) == hashlib.sha256(canonical.encode()).hexdigest()
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf])
+def test_what_json_has_no_number_for_has_no_id(number: float) -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        digest({"seed": number}, PROTOCOL)
 
 
 def test_an_id_is_64_hexadecimal_digits(grid: Plan) -> None:
@@ -231,11 +245,11 @@ def test_a_large_grid_is_planned_in_a_blink_without_torch_or_ray(tmp_path: Path)
     options = ["--seeds", str(-(-540 // a_seed))]
     program = f"""
 import sys, time
-began = time.monotonic()
+began = time.process_time()
 from orchestrator.cli import app
 app(["plan", {str(file)!r}, "--json", *{options!r}, "--workspace", {str(tmp_path)!r}], standalone_mode=False)
 heavy = {{"torch", "torchvision", "ray", "mlflow", "sklearn"}} & set(sys.modules)
-print(heavy or "light", time.monotonic() - began, file=sys.stderr)
+print(heavy or "light", time.process_time() - began, file=sys.stderr)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout)["total"] >= 540

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import time
@@ -185,6 +186,28 @@ def test_a_cell_that_diverges_at_once_has_its_provenance_too(cell: Cell, tmp_pat
     assert (told["git_commit"], told["device"], told["gpu_seconds"]) == ("abc", "cpu", 0)
 
 
+def test_a_resumed_cell_has_the_history_of_both_attempts(cell: Cell, tmp_path: Path) -> None:
+    recorder = Recorder(Evaluations(tmp_path), Untracked(), {})
+    with recorder.open(cell) as log:
+        log.resumed([{"loss": 4.0}, {"loss": 3.0}])
+        log.epoch(3, {"loss": 2.0})
+        log.diverged(4, Attempt("here", time.time(), 2.0))
+    account = recorder.evaluations.account(cell)
+    assert [figures["loss"] for figures in account.history] == [4, 3, 2]
+    assert account.epochs == 3
+
+
+@pytest.mark.parametrize(("cpus", "is_shared"), [(1, True), (3, True), (4, False), (5, False)])
+def test_processors_are_shared_where_a_cell_does_not_need_all(
+    cell: Cell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cpus: int, *, is_shared: bool
+) -> None:
+    recorder = Recorder(Evaluations(tmp_path), Untracked(), {})
+    with recorder.open(cell) as log:
+        monkeypatch.setattr("os.cpu_count", lambda: 4)
+        costs = replace(log, cell=replace(cell, resources=Resources(cpus=cpus)))._costs(10.0)
+    assert costs["cpu_shared"] == is_shared
+
+
 def test_what_a_cell_took_is_no_difference_to_verify(
     cell: Cell, an_account: Callable[..., Account], evaluation: Evaluation
 ) -> None:
@@ -224,6 +247,33 @@ def tracking(tmp_path: Path) -> Tracking:
     )
     store.prepare()
     return store
+
+
+def test_a_finished_run_keeps_where_it_comes_from_and_its_curve(cell: Cell, tracking: Tracking, tmp_path: Path) -> None:
+    recorder = Recorder(Evaluations(tmp_path / "evaluations"), tracking, {"git_commit": "abc"})
+    found = trained(recorder, cell, tmp_path)
+    kept = {path.name: path for path in (tmp_path / "mlartifacts").rglob("*") if path.is_file()}
+    assert kept.keys() == {"recipe.json", "environment.json", "accuracy_curve.csv", "accuracy_curve.svg"}
+    assert json.loads(kept["environment.json"].read_text())["git_commit"] == "abc"
+    _, *rows = kept["accuracy_curve.csv"].read_text().splitlines()
+    best = max(float(row.split(",")[1]) for row in rows)
+    assert best == pytest.approx(found.metrics["uniform_accuracy"])
+    (run,) = tracking.runs()
+    assert run.metrics["uniform_accuracy"] == found.metrics["uniform_accuracy"]
+
+
+def test_a_run_that_diverged_says_in_which_epoch_and_keeps_where_it_comes_from(
+    cell: Cell, tracking: Tracking, tmp_path: Path
+) -> None:
+    recorder = Recorder(Evaluations(tmp_path / "evaluations"), tracking, {"git_commit": "abc"})
+    with recorder.open(cell) as log:
+        log.epoch(1, {"loss": 2.5})
+        log.diverged(2, Attempt("here", time.time(), 2.0))
+    (run,) = tracking.runs()
+    assert (run.tags["outcome"], run.tags["diverged_epoch"], run.metrics["loss"]) == ("diverged", "2", 2.5)
+    kept = {path.name: path for path in (tmp_path / "mlartifacts").rglob("*") if path.is_file()}
+    assert kept.keys() == {"recipe.json", "environment.json"}
+    assert json.loads(kept["environment.json"].read_text())["git_commit"] == "abc"
 
 
 def test_a_kept_model_gives_the_scores_of_the_cells_file(

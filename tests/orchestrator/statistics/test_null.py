@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
 import pytest
+from scipy import stats
 
-from orchestrator.statistics.null import false_positive_rates, rate_deviation
+from orchestrator.statistics.null import _lines, false_positive_rates, rate_deviation
 
 
 def rng() -> np.random.Generator:
@@ -22,6 +24,26 @@ def test_over_many_configurations_each_test_errs_as_often_as_it_should() -> None
     for test in ("sign_flip", "t", "wilcoxon"):
         assert 0.02 < rates[test] < 0.07
     assert 0.06 < rates["bca"] < 0.14
+
+
+@pytest.mark.parametrize("alpha", [0.1, 0.4])
+def test_a_rate_is_the_share_of_halves_in_which_the_test_is_significant(alpha: float) -> None:
+    values = rng().normal(size=(2, 13))
+    rates = false_positive_rates(values, rng(), splits=60, alpha=alpha)
+    halves = _lines(values, rng(), 60)
+    assert halves.shape == (120, 6)
+    signs = np.array(list(itertools.product([1, -1], repeat=6)))
+    flipped = np.abs(halves @ signs.T)
+    p = {
+        "sign_flip": (flipped >= flipped[:, :1] - 1e-9).mean(axis=1),
+        "t": stats.ttest_1samp(halves, 0, axis=1).pvalue,
+        "wilcoxon": stats.wilcoxon(halves, axis=1, method="exact").pvalue,
+    }
+    for name, values_of_p in p.items():
+        assert rates[name] == np.mean(values_of_p <= alpha), name
+    bounds = [stats.bootstrap((half,), np.mean, confidence_level=1 - alpha, rng=rng()) for half in halves]
+    outside = [not bound.confidence_interval.low <= 0 <= bound.confidence_interval.high for bound in bounds]
+    assert rates["bca"] == pytest.approx(np.mean(outside), abs=0.04)
 
 
 def test_few_pairs_can_never_be_significant_by_an_exact_test() -> None:

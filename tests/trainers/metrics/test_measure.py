@@ -500,6 +500,14 @@ def test_a_rate_that_the_samples_cannot_carry_does_not_exist(samples: int, absen
         assert (measured[name] is None) == (name in absent or name.removeprefix("true_accept_rate_") in absent)
 
 
+def test_of_a_thousand_samples_ten_or_one_may_be_accepted_falsely() -> None:
+    """The highest rivals but ten and but one are 989 and 998; 11 and 2 positives lie above."""
+    rivals = np.arange(1000.0)
+    measured = measure(_evaluation(list(rivals + 0.5), list(rivals)), FEATURES, [])
+    assert measured["true_accept_rate_1"] == 0.011
+    assert measured["true_accept_rate_01"] == 0.002
+
+
 def test_a_fixed_bias_is_judged_as_a_learnt_one() -> None:
     fixed = measure_observed(Observed(SEPARABLE, bias=[3.0]))
     assert fixed["learned_bias"] is None
