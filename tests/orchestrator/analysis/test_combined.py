@@ -86,6 +86,18 @@ def test_a_single_undecided_setting_leaves_all_undecided() -> None:
     assert verdicts({**EVERYWHERE, "cifar10": 0.0005}, {"over": "all"}) == ["undecided"]
 
 
+def test_the_cells_of_all_settings_that_collapsed_or_diverged_are_counted() -> None:
+    experiment = asked({"over": "mean"})
+    found = rows(experiment, EVERYWHERE)
+    states = {("digits", "softmax", 0): "diverged", ("cifar100", "bce_unified", 2): "diverged"}
+    states |= {("cifar10", "softmax", 1): "collapsed", ("cifar10", "bce", 1): "diverged"}
+    for each in found:
+        each["state"] = states.get((each["dataset"], each["loss"], each["seed"]), "finished")
+    (finding,) = compare(experiment, found).findings
+    assert (finding.diverged, finding.collapsed, finding.parts) == (2, 1, 3)
+    assert finding.cells == 2 * 3 * len(experiment.seeds)
+
+
 def test_an_effect_is_compared_with_that_of_another_data_set() -> None:
     claim = {"where": {"dataset": "cifar100"}, "than": {"dataset": "cifar10"}}
     experiment = asked(claim, {**claim, "direction": "lower"}, {**claim, "direction": "equal", "margin": 0.2})

@@ -255,6 +255,21 @@ def test_a_verdict_has_to_stand_with_diverged_cells_at_their_worst(side: str) ->
     assert (document["lost"], document["withheld"], document["at_worst"]["n"]) == (2, "lost", 5)
 
 
+@pytest.mark.parametrize(("a", "b"), [(0, 1), (1, 2), (2, 1)])
+def test_at_a_look_the_lost_cells_of_both_losses_are_counted_and_withhold_the_verdict(a: int, b: int) -> None:
+    rows = [row("a", seed, *lose(value, seed < a), samples=100) for seed, value in enumerate(BASE * 2)]
+    rows += [row("b", seed, *lose(value, seed >= 10 - b), samples=100) for seed, value in enumerate(BETTER * 2)]
+    experiment = asked("a", "b", seeds={"min": 5, "max": 20, "until": "decided"}, claims=[CLAIM])
+    (finding,) = compare(experiment, rows).findings
+    assert (finding.cells, finding.diverged, finding.lost) == (20, a + b, a + b)
+    assert (finding.verdict, finding.withheld) == ("undecided", "lost")
+
+
+def lose(value: float | None, is_lost: bool) -> tuple[float | None, str]:
+    """A value and state of a cell."""
+    return (None, "diverged") if is_lost else (value, "finished")
+
+
 def test_a_loss_that_always_diverged_is_worse_than_one_that_did_not() -> None:
     (finding,) = of_two([None] * 5, BASE).findings
     assert (finding.verdict, finding.lost, finding.difference.n) == ("refuted", 5, 0)
@@ -374,6 +389,26 @@ def test_json_has_no_nan_and_names_everything(comparison: Comparison) -> None:
     assert document["lines"][0]["differences"] is None
     assert document["claims"][0]["verdict"] == "undecided"
     assert document["claims"][0]["difference"]["n"] == 2
+
+
+def test_json_has_these_names(comparison: Comparison) -> None:
+    document = comparison.to_json()
+    assert set(document) == {
+        "experiment", "question", "baseline", "missing", "diverged", "collapsed", "threshold", "decide_by", "unpaired",
+        "owed", "stated", "looks", "sequence", "pool", "audit", "data", "machines", "imported", "lines", "published",
+        "claims",
+    }  # fmt: skip
+    assert set(document["lines"][0]) == {
+        "dataset", "backbone", "loss", "planned", "finished", "diverged", "means", "differences", "tests", "collapsed",
+        "unpaired", "is_fixed",
+    }  # fmt: skip
+    assert set(document["claims"][0]) >= {
+        "id", "metric", "challenger", "baseline", "direction", "margin", "dataset", "backbone", "difference", "verdict",
+        "alone", "p", "seeds_needed", "cells", "collapsed", "diverged", "lost", "at_worst", "withheld", "signs",
+        "doubted", "bound", "unequal", "parts", "decisive", "is_last", "calibrated", "too_few", "waits", "looks",
+        "stated",
+    }  # fmt: skip
+    assert document["looks"].keys() == document["claims"][0]["looks"].keys()
 
 
 def test_json_holds_every_test_of_every_difference() -> None:
