@@ -282,7 +282,6 @@ def compare(
     data: Data | None = None,
     looked: Looked | None = None,
     whole: Experiment | None = None,
-    rng: np.random.Generator | None = None,
 ) -> Comparison:
     """Compare all losses of an experiment from its results table.
 
@@ -300,7 +299,6 @@ def compare(
         looked: Under which plans of seeds cells began; not known without it.
         whole: The experiment as its file has it, where flags change it: what they leave out counts among the
             questions nevertheless, and without seeds that are planned there is no verdict.
-        rng: Draws resamples; by default always the same ones.
     """
     everything = (*rows, *replicas)
     left = pool.left_out if pool else ()
@@ -311,7 +309,7 @@ def compare(
     seen = _Seen(looked, experiment)
     narrowed = leaves_out(whole, experiment)
     fixed = frozenset() if narrowed or experiment.sequence else seen.fixed()
-    tests = _tests(experiment, by_key, fixed, whole, np.random.default_rng(0) if rng is None else rng)
+    tests = _tests(experiment, by_key, fixed, whole, np.random.default_rng(0))
     contest = audit(experiment, rows, tuned, trial_rows)
     findings = tuple(
         _limited(_marked(finding, experiment, contest), experiment, by_key)

@@ -17,6 +17,7 @@ from orchestrator.analysis.comparison import Comparison, compare
 from orchestrator.experiment.looks import Looked
 from orchestrator.experiment.model import Experiment
 from orchestrator.experiment.stated import When
+from orchestrator.records.files.earlier import Data
 from orchestrator.report.terminal import tables
 from orchestrator.statistics.power import seeds_to_decide
 
@@ -409,6 +410,13 @@ def test_json_has_these_names(comparison: Comparison) -> None:
         "stated",
     }  # fmt: skip
     assert document["looks"].keys() == document["claims"][0]["looks"].keys()
+
+
+def test_what_there_is_to_know_of_the_data_is_told() -> None:
+    data = Data(absent=(("{name} is not here", {"name": "digits"}),))
+    experiment = asked("a", "b")
+    assert compare(experiment, [], data=data).to_json()["data"]["absent"] == ["digits is not here"]
+    assert compare(experiment, []).to_json()["data"] == {"absent": [], "earlier": []}
 
 
 def test_json_holds_every_test_of_every_difference() -> None:
