@@ -1,0 +1,114 @@
+"""What the verbs share: arguments, options and exit codes."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from functools import wraps
+from inspect import Parameter
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+
+import typer
+
+from orchestrator import wiring
+
+if TYPE_CHECKING:
+    from orchestrator.experiment.model import Experiment
+
+FINE = 0
+SOME_FAILED = 1
+WRONG = 2
+INTERRUPTED = 130
+"""Exit codes: every cell finished; some cell failed; the request is wrong; interrupted by the user."""
+
+RUNS = "runs"
+
+File = Annotated[Path, typer.Argument(metavar="FILE.yaml", help="The experiment file.", show_default=False)]
+Root = Annotated[
+    str,
+    typer.Option(
+        "--workspace",
+        metavar="DIR|URI",
+        envvar="ORCHESTRATOR_WORKSPACE",
+        help="The folder, or s3://BUCKET/PREFIX, for all that a launch leaves.",
+    ),
+]
+RegistryURL = Annotated[
+    str | None,
+    typer.Option("--registry", metavar="URL", envvar="ORCHESTRATOR_REGISTRY", help="Default: SQLite in the workspace."),
+]
+TrackingURI = Annotated[
+    str | None,
+    typer.Option("--tracking", metavar="URI", envvar="MLFLOW_TRACKING_URI", help="Default: SQLite in the workspace."),
+]
+DataDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--data-dir",
+        metavar="DIR",
+        envvar="ORCHESTRATOR_DATA",
+        help="The folder that holds or receives datasets. Default: data, else where the last launch here had them.",
+    ),
+]
+Address = Annotated[
+    str | None,
+    typer.Option("--address", envvar="RAY_ADDRESS", help="A Ray cluster to join. Default: a Ray of our own."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+Rehash = Annotated[
+    bool, typer.Option("--rehash", help="Read all data again, also where sizes and dates say they are unchanged.")
+]
+
+
+@dataclass(frozen=True)
+class Axes:
+    """The five options that change which cells an experiment has."""
+
+    loss: Annotated[list[str] | None, typer.Option("--loss", metavar="NAME", help="Add a loss; repeatable.")] = None
+    backbone: Annotated[
+        list[str] | None, typer.Option("--backbone", metavar="NAME", help="Add a backbone; repeatable.")
+    ] = None
+    dataset: Annotated[
+        list[str] | None, typer.Option("--dataset", metavar="NAME", help="Add a dataset; repeatable.")
+    ] = None
+    only: Annotated[
+        bool, typer.Option("--only", help="Narrow the axes to the names given, instead of adding them.")
+    ] = False
+    seeds: Annotated[
+        str | None, typer.Option("--seeds", metavar="N|LIST", help="5 for 0…4, or a list such as 0,3,7.")
+    ] = None
+
+    def experiment(self, file: Path) -> Experiment:
+        """The experiment of a file, as the options change it."""
+        return wiring.experiment(file, self.loss, self.backbone, self.dataset, self.only, self.seeds)
+
+    def whole(self, file: Path) -> Experiment:
+        """The experiment of a file with the values that the options add, and nothing left out."""
+        return wiring.experiment(file, self.loss, self.backbone, self.dataset)
+
+
+ALL = Axes()
+
+
+def with_axes(verb: Callable[..., None]) -> Callable[..., None]:
+    """The verb, with the options of `Axes` in place of its parameter `axes`."""
+    hints = get_type_hints(Axes, include_extras=True)
+    options = [
+        Parameter(field.name, Parameter.KEYWORD_ONLY, default=field.default, annotation=hints[field.name])
+        for field in fields(Axes)
+    ]
+
+    @wraps(verb)
+    def run(**given: Any) -> None:
+        axes = Axes(**{option.name: given.pop(option.name) for option in options})
+        verb(**given, axes=axes)
+
+    signature = inspect.signature(verb, eval_str=True)
+    parameters = list[Parameter]()
+    for parameter in signature.parameters.values():
+        parameters += options if parameter.name == "axes" else [parameter]
+    # typer reads the options from here
+    run.__signature__ = signature.replace(parameters=parameters)  # pyright: ignore[reportAttributeAccessIssue]
+    return run

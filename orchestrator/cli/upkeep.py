@@ -1,0 +1,214 @@
+"""Keep a workspace in order: remove, rebuild, verify, examine; and list what experiments can name."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated, Literal
+
+import typer
+
+from orchestrator import provenance, wiring
+from orchestrator.cli.options import (
+    ALL,
+    RUNS,
+    SOME_FAILED,
+    Address,
+    Axes,
+    DataDir,
+    File,
+    Json,
+    RegistryURL,
+    Root,
+    TrackingURI,
+    with_axes,
+)
+from orchestrator.errors import RequestError
+from orchestrator.workspace import Workspace
+
+
+def gc(
+    *,
+    workspace: Root = RUNS,
+    registry: RegistryURL = None,
+    remove: Annotated[bool, typer.Option("--remove", help="Remove what is listed.")] = False,
+    cells: Annotated[
+        list[str] | None, typer.Option("--cells", metavar="ID", help="Also these finished cells; repeatable.")
+    ] = None,
+) -> None:
+    """List what the workspace can do without: old states, leftovers, files of no experiment."""
+    from orchestrator.records.files import garbage
+    from orchestrator.records.files.evaluations import Evaluations
+    from orchestrator.records.files.storage import Storage
+    from orchestrator.report.terminal import overview
+
+    place = Workspace.at(workspace)
+    done = Evaluations(place.evaluations).ids()
+    asked = {prefix: [cell for cell in done if cell.startswith(prefix)] for prefix in cells or []}
+    if strangers := [prefix for prefix, found in asked.items() if len(found) != 1]:
+        raise RequestError(f"Not exactly one cell of {workspace} begins with '{strangers[0]}'.")
+    with wiring.registry_if_any(place, registry) as records:
+        known = {name: set(records.states(name)) for name in records.experiments()} if records else None
+    items = garbage.garbage(Storage(place.root).list(), known, time.time(), [cell for (cell,) in asked.values()])
+    wiring.console().print(overview.garbage(items, removed=remove))
+    if remove:
+        garbage.remove(place, items)
+
+
+def rebuild(
+    files: Annotated[
+        list[Path] | None, typer.Argument(metavar="FILE.yaml", help="Experiments to give their cells back to.")
+    ] = None,
+    *,
+    workspace: Root = RUNS,
+    registry: RegistryURL = None,
+    tracking: TrackingURI = None,
+    data_dir: DataDir = None,
+    mlflow: Annotated[bool, typer.Option("--mlflow", help="Rebuild these experiments' MLflow runs, too.")] = False,
+) -> None:
+    """Rebuild the registry, and with --mlflow the tracking store, from the per-cell files."""
+    from orchestrator.records.files.contents import History
+    from orchestrator.records.files.evaluations import Account, Evaluations
+    from orchestrator.records.rebuild import rebuild as rebuilt
+
+    if mlflow and not files:
+        raise RequestError("--mlflow needs the experiments whose runs to rebuild: add FILE.yaml.")
+    place = Workspace.at(workspace)
+    console = wiring.console()
+    evaluations = Evaluations(place.evaluations)
+    experiments = [wiring.experiment(file) for file in files or []]
+    if not evaluations.ids():
+        raise RequestError(f"Workspace {workspace} has no per-cell files to rebuild from.")
+    History(place.data).learn(account for _, account in evaluations.accounts() if isinstance(account, Account))
+    plans = [plan for experiment in experiments for plan in wiring.plans(experiment, place, data_dir)]
+    names = [plan.experiment.name for plan in plans] if mlflow else []
+    windows = {name: wiring.tracking(place, tracking, name) for name in names}
+    for runs in windows.values():
+        runs.prepare()
+    with wiring.registry(place, registry) as records:
+        cells, damaged = rebuilt(evaluations, records, plans, windows, partial(wiring.complain, console))
+    console.print(f"Cells put back: {cells}. Damaged files, passed over: {damaged}.")
+
+
+@with_axes
+def verify(
+    file: File,
+    *,
+    cells: Annotated[
+        list[str] | None,
+        typer.Option("--cells", metavar="ID,…", help="Which cells, by the first digits of their ids; repeatable."),
+    ] = None,
+    sample: Annotated[
+        int | None, typer.Option("--sample", metavar="N", min=1, help="How many. Default: all named, or 1.")
+    ] = None,
+    workspace: Root = RUNS,
+    data_dir: DataDir = None,
+    axes: Axes = ALL,
+) -> None:
+    """Rerun a sample of finished cells, imported ones first, and say whether they reproduce bit for bit."""
+    from orchestrator.execution.worker import Worker
+    from orchestrator.launching.run_plan import note_rerun, prepare, repeat
+    from orchestrator.records.files.evaluations import Evaluations
+    from orchestrator.records.recorder import Recorder
+    from orchestrator.records.tracking.runs import Untracked
+    from orchestrator.report.terminal import overview
+    from orchestrator.reproduction.verification import choose, origins
+
+    place = Workspace.at(workspace)
+    evaluations = Evaluations(place.evaluations)
+    experiment = axes.experiment(file)
+    data_dir = wiring.folder(experiment, place, data_dir)
+    asked = wiring.plan(experiment, place, data_dir)
+    plan = evaluations.with_replicas(asked)
+    prefixes = [prefix for given in cells or [] for prefix in given.split(",")]
+    try:
+        found = origins(plan, evaluations)
+        unverified = {cell for cell, origin in found.items() if origin == "unverified"}
+        chosen = choose(plan, evaluations.ids(replicas=True), prefixes, sample, unverified)
+    except RequestError as error:
+        raise RequestError("\n".join([str(error), *wiring.data(asked, place).told()])) from None
+    prepare(chosen, data_dir)
+    console = wiring.console()
+    identical = 0
+    with TemporaryDirectory() as folder:
+        copies = Evaluations(Path(folder) / "evaluations")
+        worker = Worker(Recorder(copies, Untracked(), provenance.code()), data_dir.resolve())
+        for cell in chosen.cells:
+            verdict = repeat(cell, evaluations, worker, copies)
+            if found.get(cell.id) != "here":  # a cell that was trained here needs no such mark
+                note_rerun(cell, evaluations, verdict)
+            console.print(overview.verdict(cell, verdict), soft_wrap=True)
+            identical += not isinstance(verdict, str) and verdict.identical
+    console.print(f"{identical} of {len(chosen)} cells reproduce bit for bit.")
+    if imported := {cell for cell, origin in found.items() if origin != "here"}:
+        rerun = sum(cell.id in imported for cell in chosen.cells)
+        console.print(f"{rerun} of {len(imported)} imported cell{'' if len(imported) == 1 else 's'} rerun.")
+    if identical < len(chosen):
+        raise typer.Exit(SOME_FAILED)
+
+
+def doctor(
+    file: Annotated[Path | None, typer.Argument(metavar="[FILE.yaml]", help="Default: every experiment.")] = None,
+    *,
+    workspace: Root = RUNS,
+    registry: RegistryURL = None,
+    tracking: TrackingURI = None,
+    address: Address = None,
+    data_dir: DataDir = None,
+    fix: Annotated[
+        bool, typer.Option("--fix", help="First make registry and MLflow tell what the cells' files tell.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Say what is wrong with machine, services, data and records, and what to do."""
+    from orchestrator.diagnosis.examination import examine
+    from orchestrator.report.terminal import health
+
+    place = Workspace.at(workspace)
+    if fix:
+        from orchestrator.diagnosis.mending import mend
+        from orchestrator.records.files.evaluations import Evaluations
+
+        windows = partial(wiring.tracking, place, tracking)
+        with wiring.registry(place, registry) as records:
+            plan = wiring.plan(wiring.experiment(file), place, data_dir) if file else None
+            done = mend(plan, Evaluations(place.evaluations), records, windows)
+        for sentence in done or ["Nothing to mend."]:
+            wiring.console(stderr=as_json).print(sentence, markup=False, emoji=False, soft_wrap=True)
+    findings = examine(
+        (lambda: wiring.plan(wiring.experiment(file), place, data_dir)) if file else None,
+        root=place.root,
+        evaluations=place.evaluations,
+        registry=registry or place.registry,
+        tracking=lambda experiment: wiring.tracking(place, tracking, experiment),
+        address=address,
+        data_dir=data_dir,
+        older=lambda plan: wiring.older(plan, place),
+        edited=lambda plan: wiring.edited(plan, place, file) if file else [],
+    )
+    if as_json:
+        print(json.dumps([asdict(finding) for finding in findings]))
+    else:
+        wiring.console().print(health.findings(findings))
+    if any(finding.state == "problem" for finding in findings):
+        raise typer.Exit(SOME_FAILED)
+
+
+def list_catalogue(
+    axis: Annotated[Literal["losses", "backbones", "datasets"], typer.Argument(show_default=False)],
+    *,
+    as_json: Json = False,
+) -> None:
+    """List the losses, backbones or datasets an experiment can name, plug-ins included."""
+    from orchestrator.report.terminal import overview
+    from trainers.catalogue import plugins
+
+    known = plugins(axis)
+    if as_json:
+        print(json.dumps({name: plugin.summary() for name, plugin in known.items()}))
+    else:
+        wiring.console().print(overview.catalogue(known))
