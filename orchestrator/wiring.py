@@ -534,6 +534,7 @@ def executor(
     log_models: bool = False,
     stated: Mapping[str, Any] | None = None,
     rehash: bool = False,
+    debug: bool = False,
 ) -> Executor:
     """Where cells run, with the worker that runs and the recorder that records them, and what it was to state."""
     from orchestrator.execution.worker import Worker
@@ -545,7 +546,8 @@ def executor(
     code = provenance.code() | ({} if stated is None else {"stated": stated})
     recorder = Recorder(Evaluations(place.evaluations), runs, code, log_models)
     differs = partial(difference, History(place.data))
-    worker = Worker(recorder, data_dir.resolve(), states, differs, codes_by_plugin(experiment), rehash)
+    raises = debug and kind == "inline"  # a debugger reaches this process only
+    worker = Worker(recorder, data_dir.resolve(), states, differs, codes_by_plugin(experiment), rehash, raises)
     if kind == "inline":
         from orchestrator.execution.inline import Inline
 

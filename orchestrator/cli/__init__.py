@@ -13,7 +13,7 @@ from pathlib import Path
 import typer
 
 from orchestrator.cli import launch, results, upkeep
-from orchestrator.cli.options import SOME_FAILED, WRONG
+from orchestrator.cli.options import DEBUG, SOME_FAILED, WRONG
 from orchestrator.errors import OrchestratorError, RequestError
 
 app = typer.Typer(
@@ -50,8 +50,9 @@ def main() -> None:
     # A batch system's polite end is a Ctrl-C, also where a background job ignores the keyboard's.
     for polite in (signal.SIGINT, signal.SIGTERM):
         signal.signal(polite, signal.default_int_handler)
+    words = [argument for argument in arguments if argument != "--debug"]
     try:
-        app([argument for argument in arguments if argument != "--debug"], prog_name="orchestrator")
+        app(words, prog_name="orchestrator", obj=DEBUG if debug else None)
     except Exception as error:
         if debug:
             raise

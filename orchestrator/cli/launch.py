@@ -12,6 +12,7 @@ import typer
 from orchestrator import wiring
 from orchestrator.cli.options import (
     ALL,
+    DEBUG,
     INTERRUPTED,
     RUNS,
     SOME_FAILED,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
 @with_axes
 def launch(
+    context: typer.Context,
     file: File,
     *,
     workspace: Root = RUNS,
@@ -91,6 +93,7 @@ def launch(
         rehash=rehash,
         hook=hook,
         console=console,
+        debug=context.obj is DEBUG,
     )
     try:
         ended = stages.run(experiment)

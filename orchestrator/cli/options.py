@@ -25,6 +25,9 @@ INTERRUPTED = 130
 
 RUNS = "runs"
 
+DEBUG = "debug"
+"""The object of a verb's context where the user gave --debug."""
+
 File = Annotated[Path, typer.Argument(metavar="FILE.yaml", help="The experiment file.", show_default=False)]
 Root = Annotated[
     str,

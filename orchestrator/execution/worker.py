@@ -70,9 +70,11 @@ class Worker:
     """The code that the launch has, by axis and name of a plug-in: a node with other code trains nothing."""
     rehash: bool = False
     """Whether to read all files of the data again, whatever this machine has noted of them."""
+    raises: bool = False
+    """Whether a fault of the cell itself is raised, for a debugger, where it would become `Failed`."""
 
     def run(self, cell: Cell, tell: Callable[[Event], None], world: World | None = None) -> Ending:
-        """Train and record one cell; every exception but a user's interruption becomes an ending.
+        """Train and record one cell; every exception but a user's interruption becomes an ending, unless it `raises`.
 
         Args:
             cell: The cell.
@@ -92,10 +94,12 @@ class Worker:
 
         try:
             return self._recorded(cell, tell, attempt, world)
-        except Exception as error:  # noqa: BLE001 - the fault boundary: whatever it is, the other cells go on
+        except Exception as error:  # the fault boundary: whatever it is, the other cells go on
             sentence = f"{type(error).__name__}: {error}".partition("\n")[0]
             if fault := fault_of(error):
                 return Lost(cell, attempt(), fault, sentence, traceback.format_exc())
+            if self.raises:
+                raise
             return Failed(cell, attempt(), sentence, traceback.format_exc())
 
     def _recorded(

@@ -89,6 +89,8 @@ class Launch:
     """Read all data again, also where nothing says that they changed."""
     hook: Webhook | None
     console: Console
+    debug: bool = False
+    """Whether the inline executor raises the fault of a cell where it is."""
 
     def run(self, experiment: Experiment) -> Ended:
         """Run what of an experiment is missing, and record it.
@@ -220,6 +222,7 @@ class Launch:
             log_models=kept,
             stated=self.stated,
             rehash=self.rehash,
+            debug=self.debug,
         )
         with runner.starting():
             runs.prepare()

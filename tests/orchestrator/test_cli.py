@@ -504,6 +504,18 @@ def failed(set_up: Callable[[str], Desk]) -> tuple[Desk, Run]:
     return desk, desk.run("launch", "grid.yaml", "--executor", "inline", "--json", expect=1)
 
 
+def test_inline_and_debug_raise_a_fault_of_a_loss_where_it_is(set_up: Callable[[str], Desk]) -> None:
+    desk = broken(set_up("debugged"))
+    moody = ("launch", "grid.yaml", "--executor", "inline", "--loss", "moody", "--loss", "softmax", "--only")
+    run = desk.run(*moody, "--seeds", "1", "--debug", expect=1)
+    assert "moods.py" in run.err, "the traceback leads to the line of the loss"
+    assert run.err.endswith("RuntimeError: not [today]\n")
+    assert "failed" not in desk.states.values(), "so the same command tries it again"
+    again = desk.run(*moody, "--seeds", "1", "--debug", MOOD="good")
+    assert "Traceback" not in again.err
+    assert set(desk.states.values()) == {"finished", "diverged"}
+
+
 def test_failed_cells_are_told_and_the_others_kept(failed: tuple[Desk, Run]) -> None:
     desk, run = failed
     told = json.loads(run.out.splitlines()[-1])

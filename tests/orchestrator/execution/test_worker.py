@@ -15,7 +15,7 @@ from orchestrator.execution import worker
 from orchestrator.execution.worker import Worker
 from orchestrator.experiment.model import Experiment
 from orchestrator.experiment.plan import Cell, plan
-from orchestrator.outcome import Advanced, Event, Failed, Finished, Stopped
+from orchestrator.outcome import Advanced, Event, Failed, Finished, Lost, Stopped
 from orchestrator.provenance import fingerprints, processor
 from orchestrator.provenance.fingerprints import Code
 from orchestrator.records.files.checkpoints import Checkpoints
@@ -93,6 +93,24 @@ def test_a_node_with_other_code_refuses_the_cell_by_name(
     assert isinstance(ending, Failed)
     assert f"this node has other code of {said} than the launch that asked for {CELL.name}" in ending.error
     assert "--retry-failed" in ending.error
+
+
+def test_a_worker_that_raises_lets_the_fault_of_a_cell_through(
+    working: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fingerprints, "of", changed("loss"))
+    with pytest.raises(worker.OtherCodeError):
+        replace(working, raises=True).run(CELL, lambda _: None)
+
+
+def test_a_worker_that_raises_still_makes_a_fault_of_the_machinery_an_ending(
+    working: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(*_: Any, **__: Any) -> None:
+        raise ConnectionError("storage went away")
+
+    monkeypatch.setattr(worker, "loaded", gone)
+    assert isinstance(replace(working, raises=True).run(CELL, lambda _: None), Lost)
 
 
 def test_a_state_is_resumed_by_the_same_code_only(working: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
