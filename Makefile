@@ -9,7 +9,7 @@ TESTS := test
 demo: .venv/installed  ## a real benchmark on this machine, in a few minutes
 	$(BIN)/python -m orchestrator launch experiments/quickstart.yaml
 
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --no-loadscope-reorder
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --no-loadscope-reorder --durations=10
 
 test: .venv/installed  ## the tests that a person waits for, a process per core
 	$(PYTEST)
