@@ -113,13 +113,15 @@ def _newest(evaluations: Evaluations, dataset: Dataset) -> Content | None:
     from orchestrator.records.files.cell_file import cell_in, partition
     from orchestrator.records.files.contents import told
     from orchestrator.records.files.origin import Origins
+    from orchestrator.records.files.summaries import Summaries
 
     files = [file for file in evaluations.storage.list(partition(dataset.key)) if cell_in(file.name)]
+    summaries = Summaries.of(evaluations, [file.name for file in files])
     if not dataset.is_published:
-        return told(dataset, evaluations.contents([file.name for file in files]))
+        return told(dataset, summaries.contents([file.name for file in files]))
     latest_first = sorted(files, key=lambda file: -file.modified)
     origins = Origins.of(evaluations.folder.parent)
-    footers = (footer for _, footer in evaluations.footers(file.name for file in latest_first))
+    footers = summaries.footers(file.name for file in latest_first)
     own = (footer.content for footer in footers if origins.origin(footer.seal, footer.signed) == "here")
     return next(filter(None, (told(dataset, [account]) for account in own)), None)
 
@@ -698,6 +700,7 @@ def _looked(file: Experiment, plan: Plan, results: Results, place: Workspace) ->
     """Under which plans of seeds the cells of an experiment began, and those of seeds that it has no longer."""
     from orchestrator.experiment.looks import Looked, began, planned
     from orchestrator.records.files.evaluations import Evaluations
+    from orchestrator.records.files.summaries import Summaries
     from orchestrator.reproduction.finished_cells import at_other_seeds
 
     evaluations = Evaluations(place.evaluations)
@@ -706,8 +709,10 @@ def _looked(file: Experiment, plan: Plan, results: Results, place: Workspace) ->
         key = (row["dataset"], row["backbone"], row["loss"])
         record = results.stated.get(row["cell_id"])
         found.cells[key].append(began(file.name, row["started"], record, is_foreign=row["origin"] != "here"))
-    for cell in at_other_seeds(plan, evaluations):
-        content = evaluations.content(cell)
+    others = at_other_seeds(plan, evaluations)
+    summaries = Summaries.of_cells(evaluations, others)
+    for cell in others:
+        content = summaries.content(cell)
         record = content["provenance"].get("stated")
         if record is None or record["experiment"] == file.name:  # else others asked for those seeds
             key = cell.dataset, cell.backbone, cell.loss

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -22,6 +23,7 @@ from orchestrator.experiment.tuning import Search, Trial, Tuning, Values
 from orchestrator.outcome import Adopted, Diverged, Ending, Finished
 from orchestrator.records.files.evaluations import Evaluations
 from orchestrator.records.files.storage import in_parallel
+from orchestrator.records.files.summaries import Summaries
 from trainers.recipe import Recipe, Training
 from trainers.seeds import stable_random
 
@@ -204,14 +206,15 @@ class Trials:
 def recall(tuning: Tuning, evaluations: Evaluations) -> Recall:
     """Looks up the scores of cells in their files; a file that is absent or damaged has none."""
 
-    def score(cell: Cell) -> float | None:
+    def score(summaries: Summaries, cell: Cell) -> float | None:
         try:
-            return scored(tuning, evaluations.content(cell)["metrics"])
+            return scored(tuning, summaries.content(cell)["metrics"])
         except (DamagedFileError, FileNotFoundError):
             return None
 
     def look(cells: Sequence[Cell]) -> dict[str, float]:
-        found = zip(cells, in_parallel(score, cells, evaluations.storage.readers), strict=True)
+        work = partial(score, Summaries.of_cells(evaluations, cells))
+        found = zip(cells, in_parallel(work, cells, evaluations.storage.readers), strict=True)
         return {cell.id: known for cell, known in found if known is not None}
 
     return look

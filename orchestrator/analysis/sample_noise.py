@@ -27,11 +27,11 @@ from orchestrator.experiment.plan import Cell, Plan
 from orchestrator.pairing.blocks import Row, met
 from orchestrator.provenance.environment import Environment
 from orchestrator.records.files.evaluations import Evaluations
+from orchestrator.records.files.summaries import Rows, Summaries
 from orchestrator.report.terminal.tables import statement
 from orchestrator.statistics.intervals import ENOUGH, Interval
 from orchestrator.statistics.multiplicity import holm
 from orchestrator.statistics.samples import TwoWay, mcnemar, paired_sample_interval, two_way_interval
-from trainers.evaluation import Evaluation
 from trainers.metrics.uniform import uniform_accuracy
 
 Right = NDArray[np.bool_]
@@ -81,7 +81,7 @@ class Sampled(NamedTuple):
 def within(
     plan: Plan, evaluations: Evaluations, left: Collection[str] = (), rng: np.random.Generator | None = None
 ) -> tuple[Sampled, ...]:
-    """Every claim about sample-wise or uniform accuracy in each setting, from the per-sample files there.
+    """Every claim about sample-wise or uniform accuracy in each setting, from the summaries of the cells there.
 
     Seeds count that both losses have finished in one environment, and samples that all of them were tested on.
     Settings without any are left out, and so are files that cannot be read.
@@ -101,6 +101,7 @@ def _sampled(
     plan: Plan, evaluations: Evaluations, left: Collection[str], rng: np.random.Generator
 ) -> Iterator[Sampled]:
     asked = plan.experiment
+    summaries = Summaries.of_cells(evaluations, plan.cells)
     cells = defaultdict[tuple[str, str, str], list[Cell]](list)
     for cell in evaluations.with_replicas(plan).pending(left).cells:
         cells[cell.dataset, cell.backbone, cell.loss].append(cell)
@@ -113,7 +114,7 @@ def _sampled(
         setting = dataset.label, backbone.label
         here = [claim for claim in claims if claim.where.matches(claim.challenger, backbone.label, dataset.label)]
         losses = {loss for claim in here for loss in (claim.challenger, claim.baseline or "")}
-        rows = {loss: list(_rows(cells[*setting, loss], evaluations)) for loss in losses}
+        rows = {loss: list(_rows(cells[*setting, loss], summaries)) for loss in losses}
         for claim in here:
             found = _compared(claim, *setting, *met(rows[claim.challenger], rows[claim.baseline or ""]), rng=rng)
             yield from [found] if found else []
@@ -123,12 +124,12 @@ def _other(claim: Claim) -> str:
     return claim.baseline_metric or claim.metric
 
 
-def _rows(cells: Iterable[Cell], evaluations: Evaluations) -> Iterator[Row]:
+def _rows(cells: Iterable[Cell], summaries: Summaries) -> Iterator[Row]:
     """The samples of each cell that has any, with what pairs them."""
     for cell in cells:
         try:
-            content = evaluations.content(cell)
-            found = evaluations.evaluation(cell, scores=False)
+            content = summaries.content(cell)
+            found = summaries.rows(cell)
         except (FileNotFoundError, DamagedFileError):
             continue
         if found.sample.size:
@@ -164,22 +165,22 @@ def _compared(
     )
 
 
-def _answers(model: Evaluation, metric: str, samples: NDArray[np.int32]) -> Right:
+def _answers(model: Rows, metric: str, samples: NDArray[np.int32]) -> Right:
     """Whether a model is right about each of these samples, all of which it was tested on."""
     order = np.argsort(model.sample, kind="stable")
     return RIGHT[metric](model)[order[np.searchsorted(model.sample, samples, sorter=order)]]
 
 
-def _sample_wise(model: Evaluation) -> Right:
+def _sample_wise(model: Rows) -> Right:
     return np.less(model.rival, model.positive)
 
 
-def _uniform(model: Evaluation) -> Right:
+def _uniform(model: Rows) -> Right:
     threshold = np.float64(uniform_accuracy(model.positive, model.rival).threshold)
     return np.less(model.rival, threshold) & np.less(threshold, model.positive)
 
 
-RIGHT: Mapping[str, Callable[[Evaluation], Right]] = {
+RIGHT: Mapping[str, Callable[[Rows], Right]] = {
     "sample_wise_accuracy": _sample_wise,
     "uniform_accuracy": _uniform,
 }

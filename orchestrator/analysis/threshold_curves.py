@@ -21,6 +21,7 @@ from orchestrator.errors import DamagedFileError
 from orchestrator.experiment.plan import Cell, Plan
 from orchestrator.outcome import has_figures
 from orchestrator.records.files.evaluations import Evaluations
+from orchestrator.records.files.summaries import Rows, Summaries
 from trainers.evaluation import Evaluation
 from trainers.metrics.uniform import Optimum, uniform_accuracy
 
@@ -42,7 +43,7 @@ class Model(NamedTuple):
     """One trained model of a loss in a setting."""
 
     seed: int
-    evaluation: Evaluation
+    evaluation: Evaluation | Rows
     bias: float | None
     """The learnt bias; the mean of one a class; None where the loss learns none."""
 
@@ -213,7 +214,7 @@ def _or(scores: Floats, instead: float) -> Floats:
 def gather(
     plan: Plan, rows: Sequence[Mapping[str, Any]], evaluations: Evaluations
 ) -> tuple[tuple[Curve, ...], tuple[str, ...]]:
-    """The curves of all losses in all settings, from one file at a time.
+    """The curves of all losses in all settings, from the summary of one cell at a time.
 
     Returns:
         The curves, in the order of the experiment's axes; and a sentence for each file that cannot be read.
@@ -222,6 +223,7 @@ def gather(
     found = list[Curve]()
     unreadable = list[str]()
     by_key: defaultdict[tuple[str, str, str], list[Cell]] = defaultdict(list)
+    summaries = Summaries.of_cells(evaluations, plan.cells)
     for cell in plan.cells:
         if cell.id in finished:
             by_key[cell.dataset, cell.backbone, cell.loss].append(cell)
@@ -231,7 +233,7 @@ def gather(
         models = list[Model]()
         for cell in by_key[key]:
             try:
-                models.append(Model(cell.seed, evaluations.evaluation(cell, scores=False), finished[cell.id]))
+                models.append(Model(cell.seed, summaries.rows(cell), finished[cell.id]))
             except (FileNotFoundError, DamagedFileError) as error:
                 unreadable.append(f"{cell.name}: {error}")
         curve = summarise(*key, models)

@@ -14,6 +14,7 @@ from orchestrator.outcome import has_figures
 from orchestrator.provenance.environment import Environment, LossCode
 from orchestrator.records.files.evaluations import Evaluations
 from orchestrator.records.files.storage import in_parallel
+from orchestrator.records.files.summaries import Summaries
 
 __all__ = ["Environment", "Past", "Setting", "finished"]
 
@@ -58,7 +59,8 @@ def at_other_seeds(plan: Plan, evaluations: Evaluations) -> list[Cell]:
     folders = {_folder(evaluations.name(cell)) for cell in kinds.values()}
     here = [(name, cell) for name, cell in evaluations.cells() if cell == original(cell) and cell not in own]
     found = list[Cell]()
-    for content in evaluations.contents([name for name, _ in here if _folder(name) in folders]):
+    names = [name for name, _ in here if _folder(name) in folders]
+    for content in Summaries.of(evaluations, names).contents(names):
         recipe = content["recipe"]
         like = kinds.get(_but_for_the_seed(recipe)) if content["protocol"] == PROTOCOL else None
         if like:

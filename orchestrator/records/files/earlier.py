@@ -16,6 +16,7 @@ from orchestrator.experiment.plan import PROTOCOL, Plan, original
 from orchestrator.records.files.cell_file import cell_in
 from orchestrator.records.files.contents import History
 from orchestrator.records.files.evaluations import Evaluations
+from orchestrator.records.files.summaries import Summaries
 from orchestrator.sentences import Sentence, filled
 from trainers.datasets import Dataset
 from trainers.datasets.content import Content
@@ -160,7 +161,7 @@ def earlier(plan: Plan, evaluations: Evaluations, history: History) -> list[Earl
         return []
     asked = {_request(cell.recipe.model_dump(mode="json")): cell for cell in plan.cells}
     found: defaultdict[tuple[str, int, str | None], list[str]] = defaultdict(list)
-    for content in evaluations.contents(names):
+    for content in Summaries.of(evaluations, names).contents(names):
         recipe = content["recipe"]
         protocol = content["protocol"]
         cell = asked.get(_request(recipe) if protocol == PROTOCOL else _resolved(recipe))

@@ -17,11 +17,10 @@ from typing import Any
 import pyarrow as pa
 
 from orchestrator.errors import DamagedFileError, WorkspaceError
-from orchestrator.experiment.plan import AT, PROTOCOL, Cell, Plan, original
+from orchestrator.experiment.plan import AT, Cell, Plan, original
 from orchestrator.provenance.environment import Environment
 from orchestrator.records.files import cell_file
 from orchestrator.records.files.cell_file import Account, Footer, cell_in, name_of, parsed
-from orchestrator.records.files.marks import Marks
 from orchestrator.records.files.origin import secret
 from orchestrator.records.files.storage import Storage, Stored, in_parallel
 from orchestrator.workspace import Location
@@ -58,11 +57,6 @@ class Evaluations:
         return Storage(self.folder)
 
     @property
-    def checked_marks(self) -> Marks:
-        """Which files were found to state what their rows say, by today's measures, and the digests of their splits."""
-        return Marks(self.folder.parent / "marks", f"checked-{PROTOCOL}")
-
-    @property
     def validations(self) -> Storage:
         """Where the files of validation rows lie."""
         return Storage(self.folder.parent / "validation")
@@ -87,9 +81,13 @@ class Evaluations:
         """The files of all cells and replicas that are done, by id."""
         return {cell: file for file in self.storage.list() if (cell := cell_in(file.name))}
 
-    def stamps(self, cells: Iterable[Cell]) -> dict[str, str]:
-        """What differs, by the name of a cell's file, whenever that or the file of its validation rows may differ."""
-        folders = sorted({self.name(cell).rpartition("/")[0] for cell in cells})
+    def stamps(self, names: Iterable[str]) -> dict[str, str]:
+        """What differs, by the name of a cell's file, whenever that or the file of its validation rows may differ.
+
+        Args:
+            names: Of cells' files; the stamps are of all files in the folders of these.
+        """
+        folders = sorted({name.rpartition("/")[0] for name in names})
         beside = {file.name: file.stamp for folder in folders for file in self.validations.list(folder)}
         files = (file for folder in folders for file in self.storage.list(folder))
         return {file.name: f"{file.stamp}, {beside.get(file.name, '')}" for file in files}
@@ -283,12 +281,20 @@ def _name(recipe: Recipe, cell_id: str) -> str:
 
 
 def _footer(storage: Storage, name: str) -> Footer:
+    return parsed(footer_bytes(storage, name), storage.root / name)
+
+
+def footer_bytes(storage: Storage, name: str) -> bytes:
+    """The last bytes of a Parquet file, with its whole footer.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        WorkspaceError: It cannot be read at present.
+    """
     path = storage.root / name
     end = _read(path, lambda: storage.tail(name, _FOOTER))
     size = int.from_bytes(end[-8:-4], "little") + 8
-    if size > len(end) == _FOOTER:
-        end = _read(path, lambda: storage.tail(name, size))
-    return parsed(end, path)
+    return _read(path, lambda: storage.tail(name, size)) if size > len(end) == _FOOTER else end
 
 
 def _read(path: Location, read: Callable[[], bytes | None]) -> bytes:

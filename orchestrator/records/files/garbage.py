@@ -20,6 +20,9 @@ _LEFT = re.compile(r"checkpoints/(\.stop-[^/]+|[^/]+/state\.\d+)|drift/anchors-[
 _FOREIGN = ("mlartifacts",)
 """Folders that are MLflow's to clean."""
 
+_PARTS = {"validation": "validation rows", "summaries": "summary"}
+"""Folders of what lies beside cells' files, and what it is."""
+
 
 @dataclass(frozen=True)
 class Item:
@@ -64,12 +67,12 @@ def _cell(file: Stored) -> str | None:
     return cell_in(rest) if kind == "evaluations" else None
 
 
-def _of_validation(file: Stored, name: str, done: Collection[str], now: float, cells: Collection[str]) -> str | None:
-    """Validation rows go with their cell; those of one that is not done may just have been written."""
-    cell = cell_in(name)
+def _of_part(file: Stored, what: str, done: Collection[str], now: float, cells: Collection[str]) -> str | None:
+    """What lies beside a cell's file goes with it; where the cell is not done, it may just have been written."""
+    cell = cell_in(file.name.partition("/")[2])
     if cell and original(cell) in cells:
-        return "validation rows of a cell asked for by its id"
-    return "validation rows of no cell that is done" if cell not in done and now - file.modified > DAY else None
+        return f"{what} of a cell asked for by its id"
+    return f"{what} of no cell that is done" if cell not in done and now - file.modified > DAY else None
 
 
 def _reason(
@@ -90,8 +93,8 @@ def _reason(
             return "set aside, because it could not be trusted"
         case "evaluations":
             return _of_cells(file, experiments, cells)
-        case "validation":
-            return _of_validation(file, rest, done, now, cells)
+        case "validation" | "summaries":
+            return _of_part(file, _PARTS[kind], done, now, cells)
         case "checkpoints" if ".unusable-" in file.name:
             return "set aside, because it could not be used"
         case "checkpoints" if subject in done:

@@ -14,7 +14,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import pyarrow as pa
@@ -29,7 +28,6 @@ from orchestrator.outcome import RESULTS
 from orchestrator.records.files import cell_file, origin, results, splits
 from orchestrator.records.files.croissant import croissant
 from orchestrator.records.files.evaluations import Evaluations, Whole, set_aside
-from orchestrator.records.files.marks import Marks
 from orchestrator.records.files.results import Results
 from orchestrator.records.files.soundness import check
 from orchestrator.records.files.storage import Storage
@@ -68,8 +66,7 @@ def export(
         raise RequestError(f"{folder} is not empty: name a new folder, so that nothing in it is mixed up or lost.")
     target = Storage(folder)
     damaged = _copy_cells((plan, trials), Evaluations(place.evaluations), folder)
-    with TemporaryDirectory() as scratch:  # what was read of these copies is of no use later
-        found = results.aggregate(plan, Evaluations(folder / "evaluations"), Marks(Path(scratch), "exported"))
+    found = results.aggregate(plan, Evaluations(folder / "evaluations"), anew=True)
     damaged += _copy_earlier(earlier, Evaluations(place.evaluations), folder / "earlier")
     if not found.table.num_rows and earlier:  # the folder of them is whole by itself
         return Exported(0, len(found.missing), damaged)

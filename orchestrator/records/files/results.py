@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -22,11 +21,12 @@ from orchestrator.outcome import has_figures
 from orchestrator.pairing.blocks import POOLS
 from orchestrator.provenance.environment import CODES, Environment, sources
 from orchestrator.records.files import cell_file, splits
-from orchestrator.records.files.evaluations import Evaluations, set_aside
-from orchestrator.records.files.marks import Marks, stamped
+from orchestrator.records.files.cell_file import Footer
+from orchestrator.records.files.evaluations import Evaluations, Whole, set_aside
 from orchestrator.records.files.origin import Origins
 from orchestrator.records.files.soundness import check
 from orchestrator.records.files.storage import Storage, in_parallel
+from orchestrator.records.files.summaries import Summaries
 from orchestrator.workspace import Location
 from trainers.metrics import MEASURES
 
@@ -133,10 +133,12 @@ class Results:
         return rows
 
 
-def aggregate(
-    plan: Plan, evaluations: Evaluations, marks: Marks | None = None, known: Known = lambda _: None
-) -> Results:
-    """Build the results table of a plan from the footers of the cells' files.
+def aggregate(plan: Plan, evaluations: Evaluations, known: Known = lambda _: None, *, anew: bool = False) -> Results:
+    """Build the results table of a plan from the cells' files, each of which is read once.
+
+    What this table, the report, `compare` and other readers need of a file is kept as its summary, beside the table:
+    only files that are new, or that changed since, are opened. Measures of one's own are the exception: they may need
+    any column, and their code may be another each time, so they are computed from the cells' files each time.
 
     A file that cannot be trusted is renamed to `….damaged`, so that its cell counts as
     missing and the next launch trains it again.
@@ -144,20 +146,18 @@ def aggregate(
     Args:
         plan: The experiment's cells.
         evaluations: Their files.
-        marks: Which of these were found to state what their rows say; by default the workspace's. The rows of
-            all others are read, and those found sound are marked.
         known: How many test samples a cell's data have, and the digest of these where the data are here.
+        anew: Whether to read every file, and to keep nothing.
     """
-    marks = marks or evaluations.checked_marks
-    seen = _Seen(marks.notes(), evaluations.stamps(plan.cells), Origins.of(evaluations.folder.parent))
-    parts = _parts(plan.experiment.name, evaluations, seen, plan.cells)
+    summaries = None if anew else Summaries.of_cells(evaluations, plan.cells)
+    read = _Reader(plan.experiment.name, evaluations, summaries, Origins.of(evaluations.folder.parent))
+    parts = read.parts(plan.cells)
     gone = {cell.id for part in parts for cell in part.missing}
     table = _with_trials(pa.Table.from_batches([part.rows for part in parts], SCHEMA), plan)
     table, spoilt = _with_own_measures(table, plan, evaluations)
     gone |= spoilt.keys()
     again = [cell for cell in evaluations.replicas(plan.cells) if original(cell.id) not in gone]
-    replicas = _parts(plan.experiment.name, evaluations, seen, again)
-    marks.add({mark: split for part in (*parts, *replicas) for mark, split in part.sound.items()})
+    replicas = read.parts(again)
     other = pa.Table.from_batches([part.rows for part in replicas], SCHEMA)
     other, spoilt_replicas = _with_own_measures(other, Plan(plan.experiment, tuple(again)), evaluations)
     damaged = [sentence for part in (*parts, *replicas) for sentence in part.damaged]
@@ -187,28 +187,6 @@ def _excluded(cell: Cell, stranger: splits.Stranger, evaluations: Evaluations) -
     if stranger.is_settled:
         return _set_aside(cell, evaluations, DamagedFileError(f"{path} {stranger.why}."))
     return f"{path} {stranger.why}. It is left out: `verify` reruns cells, and tells which are right."
-
-
-@dataclass(frozen=True)
-class _Seen:
-    """What is known of the files before any is opened."""
-
-    splits: Mapping[str, str]
-    """Of files whose rows were read, by their marks: the digests of their splits."""
-    stamps: Mapping[str, str]
-    """By the names of the files."""
-    origins: Origins
-
-    def mark(self, name: str, seal: str | None) -> str | None:
-        """What stands for a file; None of one that is too new, or without checksums."""
-        stamp = self.stamps.get(name)
-        return None if seal is None or stamp is None else stamped(seal, stamp)
-
-
-def _parts(experiment: str, evaluations: Evaluations, seen: _Seen, cells: Sequence[Cell]) -> list[_Part]:
-    stretches = [cells[start : start + _STRETCH] for start in range(0, len(cells), _STRETCH)]
-    work = partial(_part, experiment, evaluations, seen)
-    return list(in_parallel(work, stretches, evaluations.storage.readers))
 
 
 def _with_trials(table: pa.Table, plan: Plan) -> pa.Table:
@@ -267,65 +245,87 @@ class _Part(NamedTuple):
     missing: list[Cell]
     damaged: list[str]
     stated: dict[str, Mapping[str, Any]]
-    sound: dict[str, str]
-    """Marks of files whose rows were read and agree, with the digests of their splits."""
     lost: list[str]
     tested: list[splits.Tested]
     """The cells with rows."""
 
 
-def _part(experiment: str, evaluations: Evaluations, seen: _Seen, cells: Sequence[Cell]) -> _Part:
-    origin = list[str]()
-    tested = list[splits.Tested]()
-    done = list[Cell]()
-    found = list[dict[str, Any]]()
-    missing = list[Cell]()
-    damaged = list[str]()
-    sound = dict[str, str]()
-    lost = list[str]()
-    for cell in cells:
-        if not cell.data_known:  # a file of this name says not which data it is of
-            missing.append(cell)
-            continue
-        try:
-            footer = evaluations.footer(cell)
-            name = evaluations.name(cell)
-            mark = seen.mark(name, footer.seal)
-            if not (split := seen.splits.get(mark or "")):
-                split, reason = _read(evaluations, name)
+@dataclass(frozen=True)
+class _Reader:
+    """Reads the cells of an experiment, and keeps their summaries."""
+
+    experiment: str
+    evaluations: Evaluations
+    summaries: Summaries | None
+    origins: Origins
+
+    def parts(self, cells: Sequence[Cell]) -> list[_Part]:
+        """The table in parts, in the order of the cells."""
+        stretches = [cells[start : start + _STRETCH] for start in range(0, len(cells), _STRETCH)]
+        return list(in_parallel(self._part, stretches, self.evaluations.storage.readers))
+
+    def _part(self, cells: Sequence[Cell]) -> _Part:
+        origin = list[str]()
+        tested = list[splits.Tested]()
+        done = list[Cell]()
+        found = list[dict[str, Any]]()
+        missing = list[Cell]()
+        damaged = list[str]()
+        lost = list[str]()
+        for cell in cells:
+            if not cell.data_known:  # a file of this name says not which data it is of
+                missing.append(cell)
+                continue
+            try:
+                footer, split, reason = self._read(cell)
+            except FileNotFoundError:
+                missing.append(cell)
+            except DamagedFileError as error:
+                missing.append(cell)
+                damaged.append(_set_aside(cell, self.evaluations, error))
+            else:
                 lost += [reason] if reason else []
-                sound |= {mark: split} if mark and not reason else {}
-        except FileNotFoundError:
-            missing.append(cell)
-        except DamagedFileError as error:
-            missing.append(cell)
-            damaged.append(_set_aside(cell, evaluations, error))
-        else:
-            found.append(footer.content)
-            done.append(cell)
-            origin.append(whence := seen.origins.origin(footer.seal, footer.signed))
-            if samples := footer.content["samples"]:
-                tested.append(splits.Tested(cell.id, footer.content["recipe"], whence, samples, split))
-    columns = {**_columns(experiment, done, found), "origin": origin}
-    records = (account["provenance"].get("stated") for account in found)
-    stated = {cell.id: record for cell, record in zip(done, records, strict=True) if record}
-    batch = pa.record_batch([columns[name] for name in SCHEMA.names], SCHEMA)
-    return _Part(batch, missing, damaged, stated, sound, lost, tested)
+                found.append(footer.content)
+                done.append(cell)
+                origin.append(whence := self.origins.origin(footer.seal, footer.signed))
+                if samples := footer.content["samples"]:
+                    tested.append(splits.Tested(cell.id, footer.content["recipe"], whence, samples, split))
+        columns = {**_columns(self.experiment, done, found), "origin": origin}
+        records = (account["provenance"].get("stated") for account in found)
+        stated = {cell.id: record for cell, record in zip(done, records, strict=True) if record}
+        batch = pa.record_batch([columns[name] for name in SCHEMA.names], SCHEMA)
+        return _Part(batch, missing, damaged, stated, lost, tested)
+
+    def _read(self, cell: Cell) -> tuple[Footer, str, str | None]:
+        """The footer of a cell's file, the digest of its split, and why its validation rows cannot be read, if so.
+
+        Raises:
+            DamagedFileError: The cell's own file cannot be trusted.
+        """
+        name = self.evaluations.name(cell)
+        if self.summaries and (known := self.summaries.find(name)):
+            footer, split = known
+            return footer.of(cell), split, None
+        whole, reason = _checked(self.evaluations, name)
+        footer = whole.footer.of(cell)
+        split = splits.of_rows(whole.rows)
+        if self.summaries and not reason:
+            self.summaries.write(name, whole, split)
+        return footer, split, reason
 
 
-def _read(evaluations: Evaluations, name: str) -> tuple[str, str | None]:
-    """Check a cell's files; return the digest of its split, and why its validation rows could not be asked, if so.
+def _checked(evaluations: Evaluations, name: str) -> tuple[Whole, str | None]:
+    """A cell's files, found sound; and why its validation rows cannot be read, if so.
 
     Raises:
         DamagedFileError: The cell's own file cannot be trusted.
     """
-    reason = None
     try:
         check(whole := evaluations.checked(name))
     except LostRowsError as error:
-        reason = str(error)
         check(whole := evaluations.checked(name, validation=False))
-    return splits.of_rows(whole.rows), reason
+        return whole, str(error)
+    return whole, None
 
 
 def _set_aside(cell: Cell, evaluations: Evaluations, error: DamagedFileError) -> str:

@@ -8,7 +8,6 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from orchestrator.errors import masked
 from orchestrator.experiment.plan import PROTOCOL, Cell
@@ -17,9 +16,6 @@ from orchestrator.records.tracking.background_sender import Courier
 from orchestrator.records.tracking.mlflow_store import SHOWN, load, sentence
 from orchestrator.records.tracking.run_writer import Delivery
 from orchestrator.records.tracking.spool import Attached, Described, Ended, Entry, Figures, Modelled, Opened, Terminal
-
-if TYPE_CHECKING:
-    from orchestrator.records.tracking.runs import Tracking
 
 _log = logging.getLogger("orchestrator.tracking")
 
@@ -32,11 +28,20 @@ class Run:
 
     """
 
-    def __init__(self, tracking: Tracking, cell: Cell) -> None:
+    def __init__(self, cell: Cell, uri: str, experiment: str, outbox: Path | None) -> None:
+        """A run that is not open yet.
+
+        Args:
+            cell: Whose run it is.
+            uri: MLflow's store.
+            experiment: The MLflow experiment that holds it.
+            outbox: Where what the store does not take waits; without it, that is lost.
+        """
         self.ended = False
-        self._tracking = tracking
         self._cell = cell
-        self._delivery = Delivery(tracking.uri, tracking.experiment)
+        self._uri = uri
+        self._outbox = outbox
+        self._delivery = Delivery(uri, experiment)
         self._courier: Courier | None = None
         self._room: Path | None = None
         self._trouble: Exception | str | None = None
@@ -58,7 +63,7 @@ class Run:
     def open(self, commit: str | None) -> None:
         """Find the cell's run and mark it running, or create it."""
         try:
-            load(self._tracking.uri)  # here, because imports in two threads at once can meet half a module
+            load(self._uri)  # here, because imports in two threads at once can meet half a module
         except ImportError as error:
             self._note(error)
             return
@@ -130,16 +135,16 @@ class Run:
 
     def _journal(self, opened: Opened) -> spool.Journal | None:
         try:
-            return spool.Journal(self._tracking.outbox, opened) if self._tracking.outbox else None
+            return spool.Journal(self._outbox, opened) if self._outbox else None
         except OSError as error:
             self._trouble = error
             return None
 
     def _note(self, error: Exception | str) -> None:
         self._trouble = self._trouble or error
-        kept = f"; what it lacks waits in {self._tracking.outbox}" if self._tracking.outbox else ""
+        kept = f"; what it lacks waits in {self._outbox}" if self._outbox else ""
         message = "MLflow's run of %s is incomplete (%s: %s); the cell itself goes on%s."
-        _log.warning(message, self._cell.name, masked(self._tracking.uri), sentence(error), kept)
+        _log.warning(message, self._cell.name, masked(self._uri), sentence(error), kept)
 
     def _now(self) -> int:
         """Milliseconds since 1970, each later than the one before: of two values at a step, the later is shown."""

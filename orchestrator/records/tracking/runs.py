@@ -112,7 +112,7 @@ class Tracking:
             commit: The git commit this attempt runs.
 
         """
-        run = Run(self, cell)
+        run = Run(cell, self.uri, self.experiment, self.outbox)
         try:
             run.open(commit)
             yield run
@@ -279,7 +279,7 @@ class Untracked(Tracking):
     def run(self, cell: Cell, commit: str | None = None) -> Generator[Run]:
         """A run that is nowhere."""
         del commit
-        yield Run(self, cell)
+        yield Run(cell, self.uri, self.experiment, self.outbox)
 
 
 def _whole(entries: Sequence[Entry]) -> list[Entry]:

@@ -28,6 +28,7 @@ from orchestrator.experiment.stated import When
 from orchestrator.outcome import has_figures
 from orchestrator.pairing.evidence import step
 from orchestrator.records.files.evaluations import Account, Evaluations
+from orchestrator.records.files.summaries import Summaries
 from orchestrator.report.styles import COLOURS, Look, look
 from orchestrator.report.terminal import tables
 from orchestrator.report.web import figures
@@ -167,10 +168,11 @@ def render(
 
 def _accounts(plan: Plan, rows: Sequence[Row], evaluations: Evaluations) -> Iterator[Account]:
     done = {row["cell_id"] for row in rows}
+    summaries = Summaries.of_cells(evaluations, plan.cells)
     for cell in plan.cells:
         if cell.id in done:
             try:
-                yield evaluations.account(cell)
+                yield summaries.account(cell)
             except (FileNotFoundError, DamagedFileError):  # `gather` says so
                 continue
 

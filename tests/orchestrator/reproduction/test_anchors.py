@@ -31,8 +31,8 @@ from orchestrator.provenance.environment import SOME_GPU, Environment, LossCode,
 from orchestrator.provenance.fingerprints import Code
 from orchestrator.records.files import splits
 from orchestrator.records.files.evaluations import Evaluations
-from orchestrator.records.files.marks import stamped
 from orchestrator.records.files.results import aggregate
+from orchestrator.records.files.summaries import Summaries
 from orchestrator.records.tracking.runs import Tracking
 from orchestrator.report.terminal import tables
 from orchestrator.report.web import page
@@ -676,10 +676,9 @@ class Bench:
             shifted = replace(account, metrics={**account.metrics, "uniform_accuracy": lower}, provenance=recorded)
             self.evaluations.publish(past.cell.recipe, shifted, rows, self.evaluations.validation(past.cell))
             # Else the rows would be asked, which tell the old figures.
-            seal = self.evaluations.footer(past.cell).seal or ""
             name = self.evaluations.name(past.cell)
-            mark = stamped(seal, self.evaluations.stamps([past.cell])[name])
-            self.evaluations.checked_marks.add({mark: splits.digest(rows.sample, rows.label)})
+            summaries = Summaries.of(self.evaluations, [name])
+            summaries.write(name, self.evaluations.checked(name), splits.digest(rows.sample, rows.label))
 
     def contents(self) -> dict[str, bytes | None]:
         return {name: self.evaluations.storage.read(name) for name in self.evaluations.names()}

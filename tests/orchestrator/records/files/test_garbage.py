@@ -49,6 +49,7 @@ def told(*names: str, age: float = 2 * DAY, experiments: Any = EXPERIMENTS, cell
         "results/.known.parquet.0a1b2c3d",
         "reports/unknown/index.html",
         "compacted/unknown/dataset=d/part-00000.parquet",
+        "summaries/dataset=d/backbone=b/loss=l/waiting.parquet",
         ".probe.0a1b2c3d",
         ".probe-4711",
     ],
@@ -61,6 +62,7 @@ def test_it_can_go(name: str) -> None:
     "name",
     [
         f"{CELL}/waiting.parquet",
+        "summaries/dataset=d/backbone=b/loss=l/done.parquet",
         "checkpoints/waiting/state",
         "checkpoints/waiting/last-words.txt",
         "results/known.parquet",

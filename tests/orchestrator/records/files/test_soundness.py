@@ -424,32 +424,6 @@ def test_a_forged_cell_is_set_aside_by_aggregate_and_its_name_told(
     assert cell.id not in ours.ids()
 
 
-def test_rows_are_read_once_and_again_where_no_mark_says_so(
-    folder: Path, asked: Plan, ours: Evaluations, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import_(folder, ours)
-    read = list[str]()
-    checked = Evaluations.checked
-
-    def noted(self: Evaluations, name: str) -> Any:
-        read.append(name)
-        return checked(self, name)
-
-    monkeypatch.setattr(Evaluations, "checked", noted)
-    first = aggregate(asked, ours)
-    again = None
-    assert len(read) == CELLS
-    again = aggregate(asked, ours)
-    assert len(read) == CELLS
-    assert again.table.equals(first.table)
-    seals = ours.checked_marks.seals()
-    assert len(seals) == CELLS
-    marks = Path(str(ours.folder.parent)) / "marks" / f"{ours.checked_marks.kind}.txt"
-    marks.write_text("nonsense\n" + max(marks.read_text().splitlines()))
-    aggregate(asked, ours)
-    assert len(read) == 2 * CELLS - 1
-
-
 @pytest.mark.parametrize("folder_of", ["evaluations", "validation"])
 def test_a_file_that_changed_after_it_was_checked_is_read_again(
     folder: Path, asked: Plan, ours: Evaluations, folder_of: str
@@ -467,7 +441,7 @@ def test_a_file_that_changed_after_it_was_checked_is_read_again(
     assert len(found.damaged if folder_of == "evaluations" else found.lost) == 1
 
 
-def test_a_mark_is_of_one_account_and_its_rows(
+def test_a_seal_is_of_one_account_and_its_rows(
     asked: Plan, ours: Evaluations, drawn: Rows, an_account: Accounts
 ) -> None:
     cell = asked.cells[0]
@@ -479,12 +453,12 @@ def test_a_mark_is_of_one_account_and_its_rows(
 
 
 def test_marks_are_added_to_those_that_are_there(tmp_path: Path) -> None:
-    marks = Marks(tmp_path / "marks", "checked-1")
+    marks = Marks(tmp_path / "marks", "identical")
     assert marks.seals() == set()
     marks.add(["a" * 64])
     marks.add(["b" * 64, "a" * 64])
     assert marks.seals() == {"a" * 64, "b" * 64}
-    assert Marks(tmp_path / "marks", "checked-2").seals() == set()
+    assert Marks(tmp_path / "marks", "different").seals() == set()
 
 
 def test_measures_of_another_protocol_are_not_recomputed(
