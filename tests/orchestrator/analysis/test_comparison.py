@@ -507,4 +507,5 @@ def test_an_accuracy_at_the_border_has_the_test_sets_interval_and_never_none_at_
     assert (interval.estimate, interval.n) == (accuracy, 3)
     # Wilson's interval of 0 of 100 ends at z² / (100 + z²).
     width = 1.959964**2 / (100 + 1.959964**2)
-    assert interval.high - interval.low == pytest.approx(width, rel=1e-5)
+    ends = (0, width) if accuracy == 0 else (1 - width, 1)
+    assert (interval.low, interval.high) == pytest.approx(ends, rel=1e-5)
