@@ -18,7 +18,8 @@ from scipy.stats import bootstrap
 
 from benchmarks.table import Row, arguments, progress, text
 from orchestrator.analysis import across_settings
-from orchestrator.analysis.comparison import DRAWS, compare, compared
+from orchestrator.analysis.comparison import compare
+from orchestrator.analysis.lines import DRAWS, compared
 from orchestrator.experiment.model import Experiment
 from orchestrator.statistics.paired import bca_interval
 

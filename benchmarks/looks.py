@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.page import fill
-from orchestrator.analysis.comparison import Finding, findings_of
+from orchestrator.analysis.findings import Finding, findings_of
 from orchestrator.experiment.looks import Began, Looked, planned
 from orchestrator.experiment.model import Experiment
 from orchestrator.experiment.questions import Key

@@ -14,7 +14,7 @@ import numpy as np
 
 from benchmarks.looks import Array, Rng, asked, rows
 from benchmarks.page import fill
-from orchestrator.analysis.comparison import findings_of
+from orchestrator.analysis.findings import findings_of
 from orchestrator.analysis.prospects import prospects
 from orchestrator.experiment.model import Experiment
 

@@ -19,7 +19,7 @@ from orchestrator.experiment.plan import Plan
 from orchestrator.records.files import results as table
 from orchestrator.records.files.evaluations import Evaluations
 from orchestrator.report.styles import look
-from orchestrator.report.terminal import tables
+from orchestrator.report.terminal import comparison as terminal
 from orchestrator.report.web import figures
 from orchestrator.workspace import Workspace
 
@@ -86,7 +86,7 @@ class Study:
     def _repr_html_(self) -> str:
         console = Console(record=True, width=120, file=StringIO())
         overall = across_settings.overall(self.plan.experiment, self._counted.all_rows())
-        console.print(tables.terminal(self.compare(), overall))
+        console.print(terminal.table(self.compare(), overall))
         return console.export_html(inline_styles=True, code_format="<pre>{code}</pre>")
 
 

@@ -816,7 +816,7 @@ def show(comparison: Comparison, results: Results, plan: Plan, place: Workspace,
     from orchestrator.analysis import across_settings
     from orchestrator.errors import UnreachableError
     from orchestrator.records.files.evaluations import Evaluations
-    from orchestrator.report.terminal import tables
+    from orchestrator.report.markdown import markdown
     from orchestrator.report.web import page
 
     metrics = {
@@ -830,7 +830,7 @@ def show(comparison: Comparison, results: Results, plan: Plan, place: Workspace,
     }
     counted = results.without(comparison.left_out).all_rows()
     texts = {
-        "comparison.md": tables.text(comparison, "markdown", across_settings.overall(plan.experiment, counted)),
+        "comparison.md": markdown(comparison, across_settings.overall(plan.experiment, counted)),
         "report.html": page.render(
             comparison, results.rows(), Evaluations(place.evaluations), plan, results.replica_rows()
         ),

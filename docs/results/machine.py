@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from kept import Kept, Row
 
-from orchestrator.analysis.comparison import Finding
-from orchestrator.report.terminal.tables import setting, statement
+from orchestrator.analysis.findings import Finding
+from orchestrator.report.rows import setting, statement
 from orchestrator.statistics.intervals import mean_interval
 
 SHOWN = {

@@ -13,7 +13,7 @@ from io import StringIO
 
 from kept import ROOT, Kept
 
-from orchestrator.analysis.comparison import by_seed
+from orchestrator.adaptive.seeds import by_seed
 from orchestrator.experiment.claims import Claim
 from orchestrator.experiment.model import Experiment, load
 

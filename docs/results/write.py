@@ -13,9 +13,12 @@ from pathlib import Path
 import machine
 from kept import ROOT, TABLES, Kept, Row
 
-from orchestrator.analysis.comparison import Finding, by_seed
+from orchestrator.adaptive.seeds import by_seed
 from orchestrator.analysis.fairness import Audit
-from orchestrator.report.terminal.tables import caption, setting, statement, text
+from orchestrator.analysis.findings import Finding
+from orchestrator.report.markdown import markdown
+from orchestrator.report.paragraphs import caption
+from orchestrator.report.rows import setting, statement
 from orchestrator.statistics.intervals import mean_interval
 
 HERE = Path(__file__).parent
@@ -65,7 +68,7 @@ def page(kept: Kept) -> str:
         f"{counted(kept)} on {kept.machine}; {kept.hours:.2f} core hours; commit {kept.commits}. "
         f"Made by `launch experiments/{kept.name}.yaml`, written by `docs/results/write.py`."
     )
-    parts = [f"# {kept.name}", kept.file.question, made, text(comparison, "markdown")]
+    parts = [f"# {kept.name}", kept.file.question, made, markdown(comparison)]
     if measures := FURTHER.get(kept.name):
         parts.append(_further(kept.of("cell"), measures))
     if comparison.audit and comparison.audit.asked:
@@ -107,7 +110,7 @@ def quickstart(kept: Kept) -> str:
     )
     runs = [Kept.read("quickstart", table=run, seeds=len(kept.file.seeds)) for run in RUNS]
     other = next(run for run in runs if run.instruction_set != kept.instruction_set)
-    table, *_ = text(kept.comparison, "markdown").split("\n\n")
+    table, *_ = markdown(kept.comparison).split("\n\n")
     return "\n\n".join([made, table, caption(kept.comparison), machine.agreed(kept, other)])
 
 

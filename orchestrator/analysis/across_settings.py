@@ -11,7 +11,6 @@ first. From five data sets on something is said of others like them; below, only
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +19,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.analysis.comparison import ALPHA, ALWAYS, ENOUGH_SEEDS, compared
+from orchestrator.adaptive.seeds import ALPHA
+from orchestrator.analysis.lines import ALWAYS, ENOUGH_SEEDS, compared
+from orchestrator.analysis.settings import settings_of
 from orchestrator.experiment.model import Experiment
 from orchestrator.outcome import has_figures
 from orchestrator.pairing.blocks import Row, is_cell, together
@@ -170,8 +171,8 @@ def overall(experiment: Experiment, rows: Sequence[Row]) -> Overall:
     common = {metric: _common(experiment, values) for metric, values in found.items()}
     whole = _whole(np.concatenate([common[metric] for metric in ALWAYS]))
     lacking = tuple(metric for metric, values in common.items() if not _whole(values)[whole].all())
-    names = [f"{backbone} on {dataset}" for dataset, backbone in _settings(experiment)]
-    kept = [dataset for (dataset, _), is_whole in zip(_settings(experiment), whole, strict=True) if is_whole]
+    names = [f"{backbone} on {dataset}" for dataset, backbone in settings_of(experiment)]
+    kept = [dataset for (dataset, _), is_whole in zip(settings_of(experiment), whole, strict=True) if is_whole]
     several = len(kept) > 1 and len(experiment.losses) > 1
     return Overall(
         baseline=experiment.baseline,
@@ -187,7 +188,7 @@ def overall(experiment: Experiment, rows: Sequence[Row]) -> Overall:
             (*setting, metric): leaders
             for metric, values in found.items()
             for setting, leaders in zip(
-                _settings(experiment), _leaders(experiment, values, _step(rows, metric)), strict=True
+                settings_of(experiment), _leaders(experiment, values, _step(rows, metric)), strict=True
             )
             if leaders
         },
@@ -197,7 +198,7 @@ def overall(experiment: Experiment, rows: Sequence[Row]) -> Overall:
 
 def scores(experiment: Experiment, rows: Iterable[Row], metric: str, diverged: float = 0.0) -> Array:
     """The accuracy of each cell, shape (losses, seeds, settings): 0 where it diverged, NaN where it is missing."""
-    place = {setting: index for index, setting in enumerate(_settings(experiment))}
+    place = {setting: index for index, setting in enumerate(settings_of(experiment))}
     loss = {choice.label: index for index, choice in enumerate(experiment.losses)}
     seed = {number: index for index, number in enumerate(experiment.seeds)}
     found = np.full((len(loss), len(seed), len(place)), np.nan)
@@ -211,11 +212,6 @@ def scores(experiment: Experiment, rows: Iterable[Row], metric: str, diverged: f
 def _step(rows: Sequence[Row], metric: str) -> float:
     """The largest step between neighbouring values of a measure in any setting."""
     return max((TRAITS[metric].step(row.get("samples")) for row in rows), default=0.0)
-
-
-def _settings(experiment: Experiment) -> Iterator[tuple[str, str]]:
-    for dataset, backbone in itertools.product(experiment.datasets, experiment.backbones):
-        yield dataset.label, backbone.label
 
 
 def _common(experiment: Experiment, found: Array) -> Array:
@@ -346,7 +342,7 @@ def ranking(experiment: Experiment, rows: Sequence[Row], metric: str) -> Ranking
     """Average ranks over the data sets of which no cell is missing; None where they say nothing of others."""
     found = _common(experiment, scores(experiment, together(rows), metric))
     whole = _whole(found)
-    kept = [dataset for (dataset, _), is_whole in zip(_settings(experiment), whole, strict=True) if is_whole]
+    kept = [dataset for (dataset, _), is_whole in zip(settings_of(experiment), whole, strict=True) if is_whole]
     if len(set(kept)) < FEWEST_DATASETS or len(experiment.losses) < 2:  # noqa: PLR2004 - one has no order
         return None
     means = _by_dataset(found[:, :, whole], kept).mean(axis=1).T

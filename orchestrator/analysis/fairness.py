@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from orchestrator.adaptive.seeds import Key, Row
 from orchestrator.analysis.budget import Budget, Lead, budgets, leads
 from orchestrator.analysis.sensitivity import Sensitivity, sensitivities, unknown
+from orchestrator.analysis.settings import rows_by_key
 from orchestrator.experiment.model import Experiment, Sequential
 from orchestrator.experiment.space import Value
 from orchestrator.sentences import Sentence, filled
@@ -234,8 +235,8 @@ def audit(
         return None
     tuned = tuple(tuned)
     found = {tuple(each.competitor): each for each in tuned}
-    final = _by_key(rows)
-    trials = _by_key(trial_rows)
+    final = rows_by_key(rows)
+    trials = rows_by_key(trial_rows)
 
     def entrants(dataset: str, backbone: str) -> list[Entrant]:
         keys = [(dataset, backbone, loss.label) for loss in experiment.losses]
@@ -258,13 +259,6 @@ def audit(
         sensitivity=sensitivities(experiment, tuned),
         unknown=unknown(experiment) if tuned else None,
     )
-
-
-def _by_key(rows: Iterable[Row]) -> defaultdict[Key, list[Row]]:
-    found: defaultdict[Key, list[Row]] = defaultdict(list)
-    for row in rows:
-        found[row["dataset"], row["backbone"], row["loss"]].append(row)
-    return found
 
 
 def _entrant(

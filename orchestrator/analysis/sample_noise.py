@@ -1,26 +1,22 @@
-"""Within a seed, over test samples: whether the noise of the seeds or that of the test set is in the way of a claim.
+"""Within a seed, over test samples: whether the noise of the seeds or that of the test set hides a claim.
 
-A sample is right sample-wise when its own class scores highest, and uniformly when its model's own
-best threshold parts it from every rival. That threshold was chosen on the same samples, and is taken as given.
+A sample is right sample-wise when its true class scores highest, and uniformly when its model's
+best threshold separates the true class from every other. That threshold was chosen on the same samples; it is taken
+as given.
 """
 
 from __future__ import annotations
 
 import math
-import statistics
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import reduce
-from itertools import groupby, product
+from itertools import product
 from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Group, RenderableType
-from rich.table import Table
-from rich.text import Text
 
-from orchestrator.analysis.comparison import ALPHA
 from orchestrator.errors import DamagedFileError
 from orchestrator.experiment.model import Claim
 from orchestrator.experiment.plan import Cell, Plan
@@ -28,8 +24,7 @@ from orchestrator.pairing.blocks import Row, met
 from orchestrator.provenance.environment import Environment
 from orchestrator.records.files.evaluations import Evaluations
 from orchestrator.records.files.summaries import Rows, Summaries
-from orchestrator.report.terminal.tables import statement
-from orchestrator.statistics.intervals import ENOUGH, Interval
+from orchestrator.statistics.intervals import Interval
 from orchestrator.statistics.multiplicity import holm
 from orchestrator.statistics.samples import TwoWay, mcnemar, paired_sample_interval, two_way_interval
 from trainers.metrics.uniform import uniform_accuracy
@@ -62,7 +57,7 @@ class Sampled(NamedTuple):
     def noise(self) -> Mapping[Source, float]:
         """Standard deviation of the difference from each source, in its own unit.
 
-        More seeds lessen the first, more test samples the second, and either the third.
+        More seeds reduce the first, more test samples the second, and either the third.
         """
         s = len(self.seeds)
         n = self.samples
@@ -185,63 +180,3 @@ RIGHT: Mapping[str, Callable[[Rows], Right]] = {
     "uniform_accuracy": _uniform,
 }
 """Whether a model is right about each sample, by the measure that counts it."""
-
-
-GREATEST: Mapping[Source, str] = {
-    "seeds": "the greatest noise is that of the seeds",
-    "samples": "the greatest noise is that of the test set",
-    "both": "the greatest noise is that of single samples under single seeds",
-}
-
-
-def advice(found: Sampled) -> Iterator[tuple[str, dict[str, str]]]:
-    """Which noise is the greatest: sentences, and values in their braces.
-
-    The verdict, and how many seeds would decide, is said beside the claim, once.
-    """
-    if found.dominant:
-        yield GREATEST[found.dominant], {}
-    if len(found.seeds) < ENOUGH:
-        yield "fewer than {enough} seeds do not tell how much seeds differ", {"enough": str(ENOUGH)}
-
-
-HEADS = ("seeds × samples", "difference", "one seed", "McNemar", "seeds", "test set", "both")
-"""The columns of `cells`; the last three are noise."""
-
-
-def cells(found: Sampled) -> list[str]:
-    """A setting of a claim under `HEADS`, in points."""
-    both = found.both
-    interval = "" if math.isnan(both.low) else f" [{100 * both.low:+.1f}, {100 * both.high:+.1f}]"
-    half = statistics.median((seed.difference.high - seed.difference.low) / 2 for seed in found.seeds)
-    significant = sum(seed.mcnemar <= ALPHA for seed in found.seeds)
-    return [
-        f"{len(found.seeds)} × {found.samples}",
-        f"{100 * both.estimate:+.1f}{interval}",
-        f"±{100 * half:.1f}",
-        f"{significant}/{len(found.seeds)}",
-        *("–" if math.isnan(noise) else f"{100 * noise:.2f}" for noise in found.noise.values()),
-    ]
-
-
-EXPLANATION = "Points. Difference: with its 95 % interval for other seeds and another test set (two-way bootstrap). One seed: half of the median interval for another test set alone. McNemar: seeds whose own samples show a difference (exact, 5 %, Holm over seeds). Seeds, test set, both: noise, as standard deviation of the difference; more seeds lessen the first, more samples the second, either the third; 0.00 is too little to tell. Thresholds are each model's best on these samples. Not corrected for the number of claims."  # noqa: E501 - one key of words.json
-
-
-def table(found: Sequence[Sampled]) -> RenderableType:
-    """All of it for a terminal."""
-    if not found:
-        return Text("No claim about sample-wise or uniform accuracy has a pair of finished cells.")
-    parts: list[RenderableType] = []
-    for claim, group in groupby(found, key=lambda each: each.claim):
-        shown = Table(box=None, padding=(0, 1, 0, 0))
-        remarks = Text(style="dim")
-        for head in ("setting", *HEADS):
-            own = head == "setting"
-            shown.add_column(head, justify="left" if own else "right", no_wrap=not own)
-        for each in group:
-            name = f"{each.backbone} on {each.dataset}"
-            sentences = "; ".join(sentence.format(**values) for sentence, values in advice(each))
-            shown.add_row(*(Text(cell) for cell in (name, *cells(each))))
-            remarks.append(f"{name}: {sentences}\n" if sentences else "")
-        parts += [Text(statement(claim), style="bold"), shown, remarks]
-    return Group(*parts, Text(EXPLANATION, style="dim"))

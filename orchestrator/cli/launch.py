@@ -239,7 +239,8 @@ def _conclude(
     console: Console, ended: Ended, place: Workspace, registry: str | None, file: Path
 ) -> tuple[int, Comparison | None]:
     """Aggregate, print the comparison and what to try next; return how many files were damaged, and the comparison."""
-    from orchestrator.report.terminal import overview, tables
+    from orchestrator.report.terminal import comparison as terminal
+    from orchestrator.report.terminal import overview
 
     plan = ended.plan
     comparison = None
@@ -247,7 +248,7 @@ def _conclude(
     wiring.inventoried(plan, place, registry, results)
     if results.table.num_rows:
         comparison = wiring.compared(results, plan, place, file)
-        console.print(tables.terminal(comparison))
+        console.print(terminal.table(comparison))
         if ended.runs:
             wiring.show(comparison, results, plan, place, ended.runs)
     console.print(

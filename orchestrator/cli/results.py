@@ -87,9 +87,13 @@ def compare(
     axes: Axes = ALL,
 ) -> None:
     """Compare every loss with the baseline, paired by seed, and judge the claims."""
-    from orchestrator.analysis import across_settings, null_check, sample_noise
+    from orchestrator.analysis import across_settings, sample_noise
     from orchestrator.records.files.evaluations import Evaluations
-    from orchestrator.report.terminal import tables
+    from orchestrator.report.document import document
+    from orchestrator.report.markdown import markdown
+    from orchestrator.report.paper.latex import latex
+    from orchestrator.report.terminal import comparison as terminal
+    from orchestrator.report.terminal import noise, null_rates
 
     del registry  # scripts pass it; the cells' files now tell what it was asked for
     place = Workspace.at(workspace)
@@ -98,20 +102,22 @@ def compare(
     comparison = wiring.compared(results, plan, place, file)
     counted = results.without(comparison.left_out)
     if null:
-        wiring.console().print(null_check.table(plan.experiment, counted.rows()))
+        wiring.console().print(null_rates.table(plan.experiment, counted.rows()))
         return
     if samples:
         found = sample_noise.within(plan, Evaluations(place.evaluations), comparison.left_out)
-        wiring.console().print(sample_noise.table(found))
+        wiring.console().print(noise.table(found))
         return
     overall = across_settings.overall(plan.experiment, counted.all_rows())
     match form:
         case "text":
-            wiring.console().print(tables.terminal(comparison, overall))
+            wiring.console().print(terminal.table(comparison, overall))
         case "json":
-            print(json.dumps(tables.document(comparison, overall), indent=2, allow_nan=False))
-        case _:
-            print(tables.text(comparison, form, overall))
+            print(json.dumps(document(comparison, overall), indent=2, allow_nan=False))
+        case "markdown":
+            print(markdown(comparison, overall))
+        case "latex":
+            print(latex(comparison, overall))
 
 
 @with_axes

@@ -199,7 +199,7 @@ def test_a_launch_says_what_it_does_and_found(launched: Launched) -> None:
     assert "grid: 4 cells, 0 already done, 4 to run." in out
     assert len(re.findall(r"^\w+/resnet8/digits/s\d  [\d.]+ s  uniform 0\.\d{4}", out, re.MULTILINE)) == 4
     assert "Is [bold]this[/bold] calm?" in out
-    assert "uniform: uniform_accuracy of bce_unified above softmax" in out
+    assert "uniform: uniform_accuracy of bce_unified is above that of softmax" in out
     assert launched.run.err == ""
 
 

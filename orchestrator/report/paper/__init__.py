@@ -1,1 +1,1 @@
-"""What a paper takes: LaTeX tables and figures by matplotlib."""
+"""What a paper takes: LaTeX tables."""

@@ -6,76 +6,84 @@ import re
 from collections.abc import Iterator, Sequence
 
 from orchestrator.analysis.across_settings import Overall
-from orchestrator.analysis.comparison import Comparison, Line
-from orchestrator.report.terminal import tables
+from orchestrator.analysis.comparison import Comparison
+from orchestrator.analysis.lines import Line
+from orchestrator.report import paragraphs, rows
+from orchestrator.sentences import counted
 
 
 def latex(comparison: Comparison, overall: Overall | None = None) -> str:
     """The comparison as tables in the style of booktabs, with captions that say how it was tested."""
     name = re.sub(r"[^A-Za-z0-9.-]", "-", comparison.experiment)
-    parts = [r"% \usepackage{booktabs}"]
-    heads = tables.headings(comparison)
-    for page, groups in enumerate(_pages(_compared(comparison, overall))):
-        told = rf"Continued from Table~\ref{{tab:{name}}}." if page else _escaped(_paper_caption(comparison, overall))
-        columns = ["l", *["r"] * (len(heads) - 1)]
-        parts.append(_float(f"{name}-{page + 1}" if page else name, told, columns, heads, groups))
+    parts = [r"% \usepackage{booktabs}", *_lines(name, comparison, overall)]
     if overall and overall.standings:
-        told = _escaped(f"Across {overall.settings} settings. {tables.across_caption(overall)}")
-        heads = tables.across_heads(overall)
-        groups = [
-            [
-                _heading(tables.across_heading(each), len(heads)),
-                *_rows([tables.across_cells(standing, overall) for standing in each.losses]),
-            ]
-            for each in overall.standings
-        ]
-        parts.append(_float(f"{name}-across", told, ["l", *["r"] * (len(heads) - 1)], heads, groups))
+        parts.append(_across(name, overall))
     if comparison.findings:
-        robust = [f"{tables.ROBUST}.", *tables.robust(comparison)] if tables.robust(comparison) else []
-        told = _escaped(
-            " ".join(
-                [
-                    f"{tables.claims_heading(comparison)}. {_n(comparison)}",
-                    *tables.assumed(comparison),
-                    *tables.unproved(comparison),
-                    *robust,
-                ]
-            )
-        )
-        columns = [r"p{.4\linewidth}", r"p{.15\linewidth}", "l", r"p{.15\linewidth}"]
-        parts.append(_float(f"{name}-claims", told, columns, tables.JUDGED, [_rows(tables.judged_rows(comparison))]))
+        parts.append(_claims(name, comparison))
     if comparison.published:
-        told = "Published figures for the same data, backbones and losses, and in what our networks and recipes differ."
-        columns = [*["l"] * 6, r"p{.15\linewidth}", r"p{.3\linewidth}"]
-        parts.append(
-            _float(f"{name}-published", told, columns, tables.PUBLISHED, [_rows(tables.published_rows(comparison))])
-        )
+        parts.append(_published(name, comparison))
     return "\n\n".join(parts)
 
 
-def _paper_caption(comparison: Comparison, overall: Overall | None) -> str:
-    marks = (
-        "Bold: the best mean of a setting; underlined: not shown to be worse than it (paired t test, 5 %, Holm over "
-        "the losses of the setting), which fewer than 3 seeds, and seeds not fixed beforehand, cannot show of any."
+def _lines(name: str, comparison: Comparison, overall: Overall | None) -> Iterator[str]:
+    heads = rows.headings(comparison)
+    columns = ["l", *["r"] * (len(heads) - 1)]
+    for page, groups in enumerate(_pages(_compared(comparison, overall))):
+        again = rf"Continued from Table~\ref{{tab:{name}}}."
+        caption = again if page else _escaped(_caption(comparison, overall))
+        yield _float(f"{name}-{page + 1}" if page else name, caption, columns, heads, groups)
+
+
+def _across(name: str, overall: Overall) -> str:
+    heads = rows.across_heads(overall)
+    groups = [
+        [_heading(heading, len(heads)), *_rows([rows.across(standing, overall) for standing in standings.losses])]
+        for heading, standings in zip(paragraphs.across_headings(overall), overall.standings, strict=True)
+    ]
+    caption = _escaped(f"Across {overall.settings} settings. {paragraphs.across_caption(overall)}")
+    return _float(f"{name}-across", caption, ["l", *["r"] * (len(heads) - 1)], heads, groups)
+
+
+def _claims(name: str, comparison: Comparison) -> str:
+    sentences = [f"{paragraphs.claims_heading(comparison)}. {_n(comparison)}", *paragraphs.assumptions(comparison)]
+    if robust := paragraphs.robust(comparison):
+        sentences += [f"{paragraphs.ROBUST}.", *robust]
+    columns = [r"p{.4\linewidth}", r"p{.15\linewidth}", "l", r"p{.15\linewidth}"]
+    return _float(
+        f"{name}-claims", _escaped(" ".join(sentences)), columns, rows.JUDGED, [_rows(rows.judged(comparison))]
     )
-    told = [comparison.question, tables.caption(comparison), *tables.fairness(comparison), _n(comparison)]
-    return " ".join([*told, marks if overall else ""]).strip()
+
+
+def _published(name: str, comparison: Comparison) -> str:
+    caption = "Published figures for the same data, backbones and losses, and how our networks and recipes differ."
+    columns = [*["l"] * 6, r"p{.15\linewidth}", r"p{.3\linewidth}"]
+    return _float(f"{name}-published", caption, columns, rows.PUBLISHED, [_rows(rows.published(comparison))])
+
+
+def _caption(comparison: Comparison, overall: Overall | None) -> str:
+    sentences = [comparison.question, paragraphs.caption(comparison), *paragraphs.conditions(comparison)]
+    return " ".join([*sentences, _n(comparison), MARKS if overall else ""]).strip()
+
+
+MARKS = (
+    "Bold: the best mean of a setting; underlined: not shown to be worse than it (paired t test, 5 %, Holm over "
+    "the losses of the setting). With fewer than 3 seeds, or seeds not fixed beforehand, no loss can be shown to be "
+    "worse."
+)
 
 
 def _n(comparison: Comparison) -> str:
     counts = sorted({line.finished for line in comparison.lines})
-    return (
-        f"n = {tables.counted(counts[0], 'seed')}." if len(counts) == 1 else f"n = {counts[0]} to {counts[-1]} seeds."
-    )
+    return f"n = {counted(counts[0], 'seed')}." if len(counts) == 1 else f"n = {counts[0]} to {counts[-1]} seeds."
 
 
 def _compared(comparison: Comparison, overall: Overall | None) -> Iterator[list[str]]:
     """The lines of each setting under its name, as LaTeX, with the best and what is level with it marked."""
-    for name, lines in tables.by_setting(comparison):
+    for name, lines in rows.by_setting(comparison):
         here = list(lines)
         is_tested = all(line.is_fixed for line in here)
-        rows = [_row(_marked(line, overall, is_tested=is_tested)) for line in here]
-        yield [_heading(name, len(tables.headings(comparison))), *rows]
+        marked = [_row(_marked(line, overall, is_tested=is_tested)) for line in here]
+        yield [_heading(name, len(rows.headings(comparison))), *marked]
 
 
 def _heading(text: str, columns: int) -> str:
@@ -84,7 +92,7 @@ def _heading(text: str, columns: int) -> str:
 
 def _marked(line: Line, overall: Overall | None, *, is_tested: bool) -> list[str]:
     """The best in bold; underlined what is not shown to be worse: whatever has no valid test of one look."""
-    shown = [_escaped(cell) for cell in tables.cells(line)]
+    shown = [_escaped(cell) for cell in rows.cells(line)]
     for column, metric in enumerate(line.means, start=2):
         leaders = overall and overall.leaders.get((line.dataset, line.backbone, metric))
         if leaders and line.loss == leaders.best:
@@ -108,14 +116,16 @@ def _pages(groups: Iterator[list[str]]) -> Iterator[list[list[str]]]:
     yield page
 
 
-def _float(label: str, told: str, columns: Sequence[str], head: Sequence[str], groups: Sequence[Sequence[str]]) -> str:
+def _float(
+    label: str, caption: str, columns: Sequence[str], head: Sequence[str], groups: Sequence[Sequence[str]]
+) -> str:
     """A table of its own, of groups of rows that are LaTeX already."""
     body = "\n\\midrule\n".join("\n".join(group) for group in groups)
     return "\n".join(
         [
             r"\begin{table}[tp]",
             r"\centering\small",
-            rf"\caption{{{told}}}",
+            rf"\caption{{{caption}}}",
             rf"\label{{tab:{label}}}",
             rf"\begin{{tabular}}{{@{{}}{''.join(columns)}@{{}}}}",
             r"\toprule",
@@ -129,8 +139,8 @@ def _float(label: str, told: str, columns: Sequence[str], head: Sequence[str], g
     )
 
 
-def _rows(rows: Sequence[Sequence[str]]) -> list[str]:
-    return [_row([_escaped(cell) for cell in row]) for row in rows]
+def _rows(body: Sequence[Sequence[str]]) -> list[str]:
+    return [_row([_escaped(cell) for cell in row]) for row in body]
 
 
 def _row(row: Sequence[str]) -> str:

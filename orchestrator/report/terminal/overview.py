@@ -15,12 +15,13 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.analysis import prospects
 from orchestrator.experiment.model import Choice, Experiment
 from orchestrator.experiment.plan import SHOWN, Cell, Plan
 from orchestrator.experiment.tuning import Tuning
 from orchestrator.outcome import RESULTS, is_done
+from orchestrator.report.terminal import prospects
 from orchestrator.report.terminal.progress import duration
+from orchestrator.report.wording.prospects import caution
 from orchestrator.reproduction.verification import Verdict
 from orchestrator.workspace import Location
 from trainers.plugin import Plugin
@@ -100,7 +101,7 @@ def grid(
         table.add_row("" if number else "older cells", Text(sentence))
     if is_trial or not experiment.claims:
         return table
-    notes = [Text(f"Note: {sentence}.", style="dim") for sentence in prospects.caution(experiment)]
+    notes = [Text(f"Note: {sentence}.", style="dim") for sentence in caution(experiment)]
     return Group(table, Text(), prospects.table(experiment, rows), *notes)
 
 

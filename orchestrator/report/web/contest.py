@@ -6,13 +6,13 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 from orchestrator.analysis.budget import Budget, Lead
 from orchestrator.analysis.fairness import Audit, Entrant
 from orchestrator.analysis.sensitivity import Sensitivity
-from orchestrator.report.web.translations import Said, say
-from orchestrator.sentences import Sentence
+from orchestrator.report.web.settings import Setting
+from orchestrator.report.web.translations import Said, said, say
 from orchestrator.statistics.intervals import Interval
 from orchestrator.units import in_points
 
@@ -21,24 +21,6 @@ Thing = TypeVar("Thing")
 FINAL = ("seeds", "epochs", "parameters", "training seconds", "training data")
 TUNING = ("trials", "without a score", "epochs of trials", "tuning seconds", "recipe found", "at the end of its space")
 """The columns of `Contest.rows`; texts of `words`."""
-
-
-class Setting(NamedTuple):
-    """A dataset and a backbone."""
-
-    dataset: str
-    backbone: str
-
-    @property
-    def name(self) -> Said:
-        """As people read it."""
-        return say("{backbone} on {dataset}", backbone=self.backbone, dataset=self.dataset)
-
-
-def told_of(sentence: Sentence) -> Said:
-    """A sentence of the audit, in both languages, whose values may be sentences, too."""
-    text, values = sentence
-    return say(text, **{name: told_of(value) if isinstance(value, tuple) else value for name, value in values.items()})
 
 
 @dataclass(frozen=True)
@@ -65,13 +47,13 @@ class Contest:
 
     def reasons(self) -> list[Said]:
         """What was unequal, and where if that is not everywhere."""
-        told = [(told_of(each.sentence), place) for each, place in self.audit.reasons]
-        return [Said(said.en + place, said.ja + place) for said, place in told]
+        reasons = [(said(each.sentence), place) for each, place in self.audit.reasons]
+        return [Said(reason.en + place, reason.ja + place) for reason, place in reasons]
 
     def remarks(self) -> list[Said]:
         """What else differs, and where."""
         return [
-            say("{what} ({where})", what=told_of(each.sentence), where=Setting(each.dataset, each.backbone).name)
+            say("{what} ({where})", what=said(each.sentence), where=Setting(each.dataset, each.backbone).name)
             for each in self.audit.remarks
         ]
 

@@ -1,4 +1,4 @@
-"""The figures of a report in Plotly, and for papers by `save`: numbers in, pictures out.
+"""The figures of a report in Plotly: numbers in, pictures out.
 
 Texts that are not data are keys of `words`, so that a page can show them in another
 language. Colours are those of `styles`, so that a page can change them with its theme.
@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import plotly.graph_objects as go
@@ -17,7 +16,7 @@ from plotly.subplots import make_subplots
 
 from orchestrator.analysis.across_settings import Profile, Ranking
 from orchestrator.analysis.budget import Budget
-from orchestrator.analysis.comparison import Line
+from orchestrator.analysis.lines import Line
 from orchestrator.analysis.sensitivity import Bin, Sensitivity, labels
 from orchestrator.analysis.threshold_curves import Curve
 from orchestrator.experiment.space import Domain
@@ -478,30 +477,6 @@ def _mean_by_epoch(runs: Sequence[Sequence[Mapping[str, float]]], key: str) -> t
             epochs.append(epoch + 1)
             means += _rounded([math.fsum(values) / len(values)])
     return epochs, means
-
-
-def save(
-    name: Literal["forest", "threshold-curves", "critical-difference"], path: Path, subject: Any, look: Look
-) -> Path:
-    """Write a figure for a paper, by matplotlib, as the path's ending says: .pdf, .svg, .png.
-
-    Args:
-        name: Which figure.
-        path: Where to write it.
-        subject: What the function of that name above takes first.
-        look: Styles by loss.
-
-    Returns:
-        The path.
-    """
-    from orchestrator.report.paper import printed
-
-    drawn = {
-        "forest": printed.forest,
-        "threshold-curves": printed.threshold_curves,
-        "critical-difference": printed.critical_difference,
-    }[name](subject, look)
-    return printed.write(drawn, path)
 
 
 def _arrange(figure: go.Figure, height: int, x: str | None = None, y: str | None = None) -> None:

@@ -10,6 +10,9 @@ from typing import Any, NamedTuple
 
 from markupsafe import Markup, escape
 
+from orchestrator.report.wording.names import Loss, Measure, SameMeasure
+from orchestrator.sentences import Sentence
+
 FOLDER = Path(__file__).parent
 
 
@@ -57,6 +60,28 @@ def measure(name: str) -> Said:
     """What people call a measure; one unknown here goes by its own name."""
     plain = escape(name.replace("_", " "))
     return measures().get(name, Said(plain, plain))
+
+
+def said(sentence: Sentence) -> Said:
+    """A sentence of `wording`, whose values may be sentences, too."""
+    text, values = sentence
+    return say(text, **{name: _part(value) for name, value in values.items()})
+
+
+def _part(value: Any) -> Any:
+    match value:
+        case Measure():
+            return measure(value)
+        case SameMeasure():
+            return Said(escape(str(value)), measure(value.name).ja)
+        case Loss():
+            return Markup("<b>{}</b>").format(str(value))
+        case list():
+            return joined(map(said, value), ", ")
+        case tuple():
+            return said(value)
+        case _:
+            return value
 
 
 def _in(language: str, values: dict[str, Any]) -> dict[str, Any]:

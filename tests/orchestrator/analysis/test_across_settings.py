@@ -17,7 +17,14 @@ from orchestrator.analysis import across_settings
 from orchestrator.analysis.across_settings import Overall, overall
 from orchestrator.analysis.comparison import compare
 from orchestrator.experiment.model import Experiment
-from orchestrator.report.terminal import tables
+from orchestrator.report import paragraphs
+from orchestrator.report import rows as texts
+from orchestrator.report.document import document
+from orchestrator.report.markdown import markdown
+from orchestrator.report.paper.latex import latex
+from orchestrator.report.terminal import comparison as terminal
+from orchestrator.report.wording import across
+from orchestrator.sentences import filled
 from orchestrator.statistics import ranks
 from orchestrator.statistics.aggregates import interquartile_mean, optimality_gap
 from orchestrator.statistics.intervals import mean_interval
@@ -111,8 +118,8 @@ def test_fewer_than_five_data_sets_say_nothing_of_others(datasets: int) -> None:
     assert last.given is not None
     assert last.given.n == 3
     assert last.given.low > -1
-    assert ("Nothing is said of other data sets" in tables.across_caption(found)) == (datasets < 5)
-    assert ("Friedman" in tables.across_heading(measure)) == (datasets == 5)
+    assert ("Nothing is said of other data sets" in paragraphs.across_caption(found)) == (datasets < 5)
+    assert ("Friedman" in filled(across.heading(measure))) == (datasets == 5)
 
 
 def test_backbones_on_one_data_set_are_one_unit() -> None:
@@ -142,8 +149,8 @@ def test_a_bootstrap_interval_that_would_not_hold_is_not_given(seeds: int) -> No
     assert math.isfinite(estimate)
     enough = seeds == across_settings.ENOUGH_SEEDS
     assert (low < estimate < high) == enough
-    assert ("[" in tables.across_cells(standing(found, "b"), found)[-2]) == enough
-    assert ("holds from 20 seeds on" in tables.across_caption(found)) == (not enough)
+    assert ("[" in texts.across(standing(found, "b"), found)[-2]) == enough
+    assert ("a bootstrap interval needs 20 seeds" in paragraphs.across_caption(found)) == (not enough)
     _, profiles = across_settings.profiles(experiment, table, UNIFORM)
     assert (profiles["b"].low != profiles["b"].high) == enough
 
@@ -171,14 +178,14 @@ def test_a_setting_with_a_missing_cell_is_left_out_and_named() -> None:
     found = overall(experiment, rows(experiment, lambda k, s, d: float(values[k, s, d])))
     assert (found.settings, found.left_out) == (3, ("resnet8 on d3",))
     np.testing.assert_allclose(standing(found, "c").rank, ranks.average_ranks(values[:, :, :3].mean(axis=1).T)[2])
-    assert "Left out for a missing cell or replica: resnet8 on d3." in tables.across_caption(found)
+    assert "Left out for a missing cell or replica: resnet8 on d3." in paragraphs.across_caption(found)
 
 
 def test_fewer_than_two_whole_settings_say_nothing_and_that() -> None:
     experiment = asked(2)
     found = overall(experiment, rows(experiment, lambda k, s, d: math.nan if k == d == 1 else 0.5))
     assert found.standings == ()
-    assert "Nothing is said across settings" in tables.across_caption(found)
+    assert "Nothing is said across settings" in paragraphs.across_caption(found)
 
 
 @pytest.mark.parametrize(("settings", "losses"), [(1, "abc"), (3, "a")])
@@ -186,7 +193,7 @@ def test_with_one_setting_or_one_loss_there_is_no_across(settings: int, losses: 
     experiment = asked(settings, losses)
     found = overall(experiment, rows(experiment, lambda *_: 0.5))
     assert found.standings == ()
-    assert tables.across_caption(found) == ""
+    assert paragraphs.across_caption(found) == ""
 
 
 def test_a_loss_that_diverged_everywhere_is_last_and_got_nothing_right() -> None:
@@ -199,8 +206,8 @@ def test_a_loss_that_diverged_everywhere_is_last_and_got_nothing_right() -> None
     assert last.effect.estimate == pytest.approx(-0.51)
     assert last.given is not None
     assert (last.given.estimate, last.given.n) == (pytest.approx(-0.51), 3)
-    assert "nan" not in " ".join(tables.across_cells(last, found))
-    assert json.dumps(tables.document(compare(experiment, []), found), allow_nan=False)
+    assert "nan" not in " ".join(texts.across(last, found))
+    assert json.dumps(document(compare(experiment, []), found), allow_nan=False)
 
 
 def test_one_run_that_diverged_is_no_better_than_one_that_got_nothing_right() -> None:
@@ -264,7 +271,7 @@ def test_equal_seeds_of_an_accuracy_lead_by_the_floor_of_its_spread() -> None:
 
 def shown(experiment: Experiment, table: list[dict[str, Any]], width: int) -> str:
     console = Console(file=io.StringIO(), width=width, highlight=False)
-    console.print(tables.terminal(compare(experiment, table), overall(experiment, table)))
+    console.print(terminal.table(compare(experiment, table), overall(experiment, table)))
     return console.file.getvalue()
 
 
@@ -273,7 +280,7 @@ def test_the_terminal_shows_it_in_80_columns() -> None:
     experiment = asked(5, losses=("softmax", "bce_unified", "bce_diverse"))
     text = shown(experiment, rows(experiment, lambda k, s, d: float(values[k, s, d])), 80)
     assert "Across 5 settings" in text
-    assert "With 5 data sets no p of Wilcoxon's can be below 0.0625" in " ".join(text.split())
+    assert "With 5 data sets, Wilcoxon's p cannot be below 0.0625" in " ".join(text.split())
     assert max(map(len, text.splitlines())) <= 80
     assert not any("…" in line for line in text.splitlines())
 
@@ -284,7 +291,7 @@ def test_the_texts_show_it(form: Any) -> None:
     experiment = asked()
     table = rows(experiment, lambda k, s, d: float(values[k, s, d]))
     found = overall(experiment, table)
-    text = tables.text(compare(experiment, table), form, found)
+    text = {"markdown": markdown, "latex": latex}[form](compare(experiment, table), found)
     assert "Across" in text
     assert f"{standing(found, 'c').rank:.2f}" in text
     assert "Friedman" in text
@@ -294,12 +301,11 @@ def test_the_texts_show_it(form: Any) -> None:
 def test_json_is_complete_and_finite() -> None:
     experiment = asked()
     table = rows(experiment, lambda k, s, d: 0.5 + 0.1 * k)  # equal differences have no spread
-    document = json.loads(
-        json.dumps(tables.document(compare(experiment, table), overall(experiment, table)), allow_nan=False)
-    )
-    measures = [each["metric"] for each in document["across"]["measures"]]
+    told = document(compare(experiment, table), overall(experiment, table))
+    content = json.loads(json.dumps(told, allow_nan=False))
+    measures = [each["metric"] for each in content["across"]["measures"]]
     assert measures == ["sample_wise_accuracy", UNIFORM, "accuracy_at_validation_threshold"]
-    assert document["across"]["measures"][1]["losses"][2].keys() >= {
+    assert content["across"]["measures"][1]["losses"][2].keys() >= {
         "rank",
         "wilcoxon",
         "given",
@@ -308,5 +314,5 @@ def test_json_is_complete_and_finite() -> None:
         "middle",
         "gap",
     }
-    assert document["across"]["leaders"][0]["best"] == "c"
+    assert content["across"]["leaders"][0]["best"] == "c"
     assert len(document["lines"]) == 18

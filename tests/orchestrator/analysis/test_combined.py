@@ -14,8 +14,14 @@ from orchestrator.analysis.comparison import Comparison, compare
 from orchestrator.experiment.looks import Looked
 from orchestrator.experiment.model import Experiment
 from orchestrator.experiment.revision import revise
-from orchestrator.report.terminal import tables
+from orchestrator.report import paragraphs
+from orchestrator.report import rows as texts
+from orchestrator.report.markdown import markdown
+from orchestrator.report.paper.latex import latex
+from orchestrator.report.terminal import comparison as terminal
 from orchestrator.report.web import page
+from orchestrator.report.web.translations import said
+from orchestrator.report.wording import claims
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -221,14 +227,14 @@ def test_a_secondary_claim_that_waits_says_so_and_takes_nothing_from_the_primary
     found = compare(experiment, rows(experiment, effects)).findings
     alone = compare(asked({"over": "all"}), rows(experiment, effects)).findings
     assert found[0].p == alone[0].p
-    assert "secondary: waits until every primary claim has a verdict" in tables.doubts(found[1])
+    assert "secondary: waits until every primary claim has a verdict" in texts.doubts(found[1])
     assert all(finding.waits == (finding.claim.family == "secondary") for finding in found)
-    assert not any("seeds" in doubt for finding in found[1:] for doubt in tables.doubts(finding))
+    assert not any("seeds" in doubt for finding in found[1:] for doubt in texts.doubts(finding))
 
 
 def test_the_heading_says_which_verdicts_hold_at_once(every_kind: Comparison) -> None:
-    held = "verdicts hold for all 13 primary at once, then for 1 secondary (Holm)"
-    assert tables.claims_heading(every_kind).endswith(held)
+    held = "The verdicts hold for all 13 primary claims at once, then for the 1 secondary ones (Holm)"
+    assert paragraphs.claims_heading(every_kind).endswith(held)
 
 
 def test_the_order_of_families_in_the_file_does_not_matter() -> None:
@@ -261,15 +267,15 @@ SAID = [
     ("in at least one setting", "some of 5 settings; shown: the most favourable, resnet8 on "),
     ("on the mean of these settings", "mean over 5 settings as given"),
     ("on the mean of all data sets like these", "mean over 5 data sets, as a sample"),
-    ("larger than with dataset cifar10 (margin 0 points)", "resnet8 on cifar100"),
-    ("equal to with dataset cifar10 (margin 2 points)", "resnet8 on cifar100"),
+    ("larger than with data set cifar10 (margin 0 points)", "resnet8 on cifar100"),
+    ("as large as with data set cifar10 (margin 2 points)", "resnet8 on cifar100"),
     ("smaller than with challenger bce (margin 0 points)", "resnet8 on cifar100"),
-    ("falls along digits at 1, cifar100 at 2", "resnet8"),
-    ("does not change along digits at 1, cifar100 at 2 (margin 10 points for each step of 1)", "resnet8"),
-    ("rises along digits at 1, cifar100 at 2", "resnet8"),
-    ("rises more along digits at 1, cifar100 at 2 than with challenger bce (margin", "resnet8"),
-    ("rises less along digits at 1, cifar100 at 2 than with challenger bce (margin", "resnet8"),
-    ("changes as much along digits at 1, cifar100 at 2 as with metric nc1 (margin", "resnet8"),
+    ("falls along digits: 1, cifar100: 2", "resnet8"),
+    ("does not change along digits: 1, cifar100: 2 (margin 10 points for each step of 1)", "resnet8"),
+    ("rises along digits: 1, cifar100: 2", "resnet8"),
+    ("rises more along digits: 1, cifar100: 2 than with challenger bce (margin", "resnet8"),
+    ("rises less along digits: 1, cifar100: 2 than with challenger bce (margin", "resnet8"),
+    ("changes as much along digits: 1, cifar100: 2 as with measure nc1 (margin", "resnet8"),
     ("in at least one setting", "some of 5 settings"),
 ]
 
@@ -283,15 +289,15 @@ def every_kind() -> Comparison:
 
 def test_every_kind_of_claim_is_said_with_what_its_verdict_is_on(every_kind: Comparison) -> None:
     for finding, (statement, place) in zip(every_kind.findings, SAID, strict=True):
-        assert statement in tables.statement(finding.claim)
-        assert tables.setting(finding).startswith(place)
+        assert statement in texts.statement(finding.claim)
+        assert texts.setting(finding).startswith(place)
 
 
 def test_every_kind_is_in_the_terminal_in_markdown_latex_and_json(every_kind: Comparison) -> None:
     console = Console(file=io.StringIO(), width=200)
-    console.print(tables.terminal(every_kind))
+    console.print(terminal.table(every_kind))
     shown = console.file.getvalue()  # type: ignore[attr-defined]
-    for text in (shown, tables.text(every_kind, "markdown"), tables.text(every_kind, "latex")):
+    for text in (shown, markdown(every_kind), latex(every_kind)):
         assert "mean over 5 settings as given" in text
         assert "all 5 settings; shown: the least favourable" in text
     document = every_kind.to_json()["claims"]
@@ -302,9 +308,9 @@ def test_every_kind_is_in_the_terminal_in_markdown_latex_and_json(every_kind: Co
 
 def test_the_page_says_every_kind_in_both_languages(every_kind: Comparison) -> None:
     for finding in every_kind.findings:
-        for said in (page.statement(finding.claim), page.place(finding)):
-            assert said.en
-            assert said.ja
+        for text in (said(claims.statement(finding.claim)), said(claims.scope(finding))):
+            assert text.en
+            assert text.ja
 
 
 def test_the_page_shows_the_verdict_of_a_claim_over_all(done: Callable[..., Any]) -> None:

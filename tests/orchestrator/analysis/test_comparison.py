@@ -18,8 +18,16 @@ from orchestrator.experiment.looks import Looked
 from orchestrator.experiment.model import Experiment
 from orchestrator.experiment.stated import When
 from orchestrator.records.files.earlier import Data
-from orchestrator.report.terminal import tables
+from orchestrator.report import paragraphs
+from orchestrator.report import rows as texts
+from orchestrator.report.markdown import markdown
+from orchestrator.report.numbers import percent, points
+from orchestrator.report.paper.latex import latex
+from orchestrator.report.terminal import comparison as terminal
+from orchestrator.report.wording import verdicts
 from orchestrator.statistics.power import seeds_to_decide
+
+FORMS = {"markdown": markdown, "latex": latex}
 
 HOSTILE = ["[bold]x", "[@click=x]", "<script>", "a&b", "50%", "under_score", "#1", "$x^2$", "~{}", ":smile:"]
 
@@ -94,21 +102,21 @@ def test_missing_and_diverged_cells_are_counted(comparison: Comparison) -> None:
 @pytest.mark.parametrize(
     ("when", "said", "word"),
     [
-        (When(6, 0, 0), "stated before these cells ran (cells that carry it: 6 of 6)", "before"),
-        (When(4, 2, 0), "STATED AFTER RESULTS (cells that carry it: 4 of 6)", "after"),
-        (When(4, 0, 2), "time of statement unknown (cells that carry it: 4 of 6)", "unknown"),
-        (When(0, 1, 0), "STATED AFTER RESULTS (cells that carry it: 0 of 1)", "after"),
-        (None, "time of statement unknown (cells that carry it: 0 of 0)", "unknown"),
+        (When(6, 0, 0), "Stated before these cells ran (6 of 6 cells record it).", "before"),
+        (When(4, 2, 0), "Stated after results (4 of 6 cells record it).", "after"),
+        (When(4, 0, 2), "Not known when it was stated (4 of 6 cells record it).", "unknown"),
+        (When(0, 1, 0), "Stated after results (0 of 1 cells record it).", "after"),
+        (None, "Not known when it was stated (0 of 0 cells record it).", "unknown"),
     ],
 )
 def test_when_a_claim_was_stated_is_said_beside_it(when: When | None, said: str, word: str) -> None:
     rows = [row(loss, seed, 0.5 + seed / 100) for loss in "ab" for seed in range(3)]
     found = compare(asked("a", "b", claims=[CLAIM]), rows, stated=None if when is None else {"better": when})
-    for text in (shown(found), tables.text(found, "markdown"), tables.text(found, "latex")):
+    for text in (shown(found), markdown(found), latex(found)):
         flat = " ".join(text.split())
         assert said in flat
         assert ("is no proof" in flat) == (word == "before")
-        assert flat.count("stated before these cells ran") == 2 * (word == "before")
+        assert flat.lower().count("stated before these cells ran") == 2 * (word == "before")
     told = found.to_json()
     carried, cells = (when.carried, when.cells) if when else (0, 0)
     assert (told["stated"], told["claims"][0]["stated"]) == (word, {"when": word, "carried": carried, "cells": cells})
@@ -128,7 +136,9 @@ def test_the_heading_says_whether_all_claims_or_some_were_stated_after_results(
 ) -> None:
     rows = [row(loss, seed, 0.5 + seed / 100) for loss in "ab" for seed in range(3)]
     experiment = asked("a", "b", claims=[CLAIM, {**CLAIM, "id": "again"}])
-    assert tables.claims_heading(compare(experiment, rows, stated={"better": first, "again": second})).startswith(said)
+    assert paragraphs.claims_heading(compare(experiment, rows, stated={"better": first, "again": second})).startswith(
+        said
+    )
 
 
 def test_collapsed_cells_are_named_everywhere_and_count_as_they_are() -> None:
@@ -143,13 +153,13 @@ def test_collapsed_cells_are_named_everywhere_and_count_as_they_are() -> None:
     (finding,) = found.findings
     (same,) = sound.findings
     assert (finding.difference, finding.verdict, finding.p) == (same.difference, same.verdict, same.p)
-    assert tables.cells(found.lines[1])[1] == "3 (1 collapsed)"
-    assert "1 of 6 cells collapsed" in tables.doubts(finding)
-    for text in (shown(found), tables.text(found, "markdown"), tables.text(found, "latex")):
+    assert texts.cells(found.lines[1])[1] == "3 (1 collapsed)"
+    assert "1 of 6 cells collapsed" in texts.doubts(finding)
+    for text in (shown(found), markdown(found), latex(found)):
         flat = " ".join(text.split())
         assert "3 (1 collapsed)" in flat
         assert "1 of 6 cells collapsed" in flat
-        assert "1 cell collapsed (no better than a guess on their own training images)" in flat
+        assert "Collapsed cells: 1; no better than a guess on their own training images." in flat
     told = found.to_json()
     assert (told["collapsed"], told["lines"][1]["collapsed"], told["claims"][0]["collapsed"]) == (1, 1, 1)
 
@@ -181,7 +191,7 @@ def test_two_seeds_have_an_interval_and_no_verdict() -> None:
     assert (finding.verdict, finding.alone, finding.withheld) == ("undecided", "undecided", "few")
     assert finding.difference.low > 0
     (line,) = (line for line in of_two(BETTER[:2], BASE[:2]).lines if line.loss == "b")
-    assert not any("*" in cell for cell in tables.cells(line))
+    assert not any("*" in cell for cell in texts.cells(line))
     assert math.isnan((line.tests or {})["uniform_accuracy"].t)
 
 
@@ -192,15 +202,15 @@ def test_equal_seeds_have_the_spread_of_half_a_sample_in_all_figures() -> None:
     assert (finding.difference.low, finding.difference.high) == pytest.approx((0.01 - half, 0.01 + half), abs=1e-6)
     assert (finding.verdict, finding.alone) == ("undecided", "undecided")
     line = comparison.lines[1]
-    assert tables.cells(line)[3] == "61.0 ± 0.6"
-    assert "+1.0 ± 0.6 *" in tables.cells(line)
+    assert texts.cells(line)[3] == "61.0 ± 0.6"
+    assert "+1.0 ± 0.6 *" in texts.cells(line)
     assert (line.tests or {})["uniform_accuracy"].t == pytest.approx(0.0111, abs=1e-3)
 
 
 def test_without_a_margin_and_without_a_difference_nothing_is_decided_alone_either() -> None:
     (finding,) = of_two([0.6] * 5, [0.6] * 5, claims=[{**CLAIM, "margin": 0.0}]).findings
     assert (finding.verdict, finding.alone, finding.p) == ("undecided", "undecided", pytest.approx(1))
-    assert "only question" not in tables.text(of_two([0.6] * 5, [0.6] * 5), "markdown")
+    assert "only question" not in markdown(of_two([0.6] * 5, [0.6] * 5))
 
 
 def test_questions_that_have_no_answer_yet_count_in_the_family() -> None:
@@ -227,16 +237,16 @@ def test_there_is_no_verdict_while_planned_cells_are_missing(missing: int, side:
     (finding,) = comparison.findings
     assert (finding.verdict, finding.withheld, finding.difference.n) == ("undecided", "missing", 4)
     assert finding.seeds_needed is None
-    assert "no verdict while planned cells are missing" in tables.text(comparison, "markdown")
+    assert "no verdict while planned cells are missing" in markdown(comparison)
 
 
 @pytest.mark.parametrize("lost", [None, NONE])
 def test_there_is_no_star_where_a_planned_pair_is_missing_or_lost(lost: float | None) -> None:
     whole = of_two(BETTER, BASE)
     cut = of_two([lost, *BETTER[1:]], BASE)
-    assert any("*" in cell for cell in tables.cells(whole.lines[1]))
-    assert not any("*" in cell for cell in tables.cells(cut.lines[1]))
-    assert tables.cells(cut.lines[1])[5] == "4"
+    assert any("*" in cell for cell in texts.cells(whole.lines[1]))
+    assert not any("*" in cell for cell in texts.cells(cut.lines[1]))
+    assert texts.cells(cut.lines[1])[5] == "4"
 
 
 @pytest.mark.parametrize("side", ["b", "a"])
@@ -251,7 +261,7 @@ def test_a_verdict_has_to_stand_with_diverged_cells_at_their_worst(side: str) ->
         if side == "b"
         else (sum(BETTER) - sum(v or 0 for v in cut)) / 5
     )
-    assert "2 of 5 pairs lost; at their worst" in tables.text(comparison, "markdown")
+    assert "2 of 5 pairs lost; at their worst" in markdown(comparison)
     document = json.loads(json.dumps(comparison.to_json(), allow_nan=False))["claims"][0]
     assert (document["lost"], document["withheld"], document["at_worst"]["n"]) == (2, "lost", 5)
 
@@ -290,9 +300,9 @@ def test_a_measure_that_some_cells_lack_counts_as_lost_there_and_n_says_so() -> 
     comparison = compare(asked("a", "b", seeds=5, claims=[CLAIM]), rows)
     (finding,) = comparison.findings
     assert (finding.lost, finding.withheld) == (2, "lost")
-    assert "60.9 ± 2.4 (n=3)" not in tables.cells(comparison.lines[0])
-    assert any(cell.endswith("(n=3)") for cell in tables.cells(comparison.lines[1]))
-    assert tables.cells(comparison.lines[1])[1] == "5"
+    assert "60.9 ± 2.4 (n=3)" not in texts.cells(comparison.lines[0])
+    assert any(cell.endswith("(n=3)") for cell in texts.cells(comparison.lines[1]))
+    assert texts.cells(comparison.lines[1])[1] == "5"
 
 
 def test_a_measure_that_a_loss_never_has_is_not_lost() -> None:
@@ -311,7 +321,7 @@ def test_a_measure_without_bounds_needs_a_sign_test_that_counts_the_lost() -> No
     (finding,) = compare(experiment, rows).findings
     assert (finding.verdict, finding.lost, finding.at_worst) == ("supported", 1, None)
     assert finding.p == pytest.approx(2 * 13 / 2**12)
-    assert "a sign test counts them against" in tables.text(compare(experiment, rows), "markdown")
+    assert "a sign test counts them against" in markdown(compare(experiment, rows))
     rows[-5:] = [row("b", seed, None, "diverged") for seed in range(7, 12)]
     (finding,) = compare(experiment, rows).findings
     assert (finding.verdict, finding.withheld) == ("undecided", "lost")
@@ -322,7 +332,7 @@ def test_equal_values_of_a_measure_without_steps_show_no_spread_and_no_verdict()
     rows = [row(loss, seed, 0.5, nc1=value) for loss, value in (("a", 2.0), ("b", 1.0)) for seed in range(5)]
     comparison = compare(asked("a", "b", seeds=5, claims=[claim]), rows)
     assert comparison.findings[0].withheld == "no spread"
-    assert "no spread seen" in tables.text(comparison, "markdown")
+    assert "so its spread is unknown" in markdown(comparison)
 
 
 def test_the_advice_is_the_seeds_for_a_verdict_at_the_corrected_level() -> None:
@@ -344,19 +354,17 @@ def test_a_verdict_against_which_most_pairs_speak_is_doubted() -> None:
     (finding,) = comparison.findings
     assert finding.verdict == "supported"
     assert finding.doubted
-    assert "a sign test disagrees (p = 1.00)" in tables.text(comparison, "markdown")
+    assert "a sign test disagrees (p = 1.00)" in markdown(comparison)
 
 
 @pytest.mark.parametrize("form", ["markdown", "latex"])
 def test_the_assumption_of_a_verdict_is_named_with_the_rate_at_which_it_is_wrong_without(form: Any) -> None:
-    text = tables.text(of_two(BETTER, BASE), form).replace("\\%", "%")
-    assert (
-        "with 5 seeds: 12 % of experiments with one claim get a wrong verdict where differences are exponential" in text
-    )
-    assert "58 % where one" in text
-    assert "5 seeds without a collapse leave it possible in up to 45 % of seeds" in text
-    assert "are about normal" in shown(of_two(BETTER, BASE))
-    assert "are about normal" not in tables.text(of_two(BASE, BASE, claims=[{**CLAIM, "margin": 0.0}]), form)
+    text = FORMS[form](of_two(BETTER, BASE)).replace("\\%", "%")
+    assert "with 5 seeds, 12 % of experiments with one claim get a wrong verdict if differences are exponential" in text
+    assert "58 % if one" in text
+    assert "5 seeds without a collapse do not exclude collapses in up to 45 % of seeds" in text
+    assert "are approximately normal" in shown(of_two(BETTER, BASE))
+    assert "are approximately normal" not in FORMS[form](of_two(BASE, BASE, claims=[{**CLAIM, "margin": 0.0}]))
 
 
 def test_data_sets_of_a_population_are_not_counted_as_seeds() -> None:
@@ -365,8 +373,9 @@ def test_data_sets_of_a_population_are_not_counted_as_seeds() -> None:
     claim = finding.claim.model_copy(update={"population": True})
     difference = finding.difference._replace(n=3)
     population = replace(finding, claim=claim, difference=difference)
-    assert "with 5 seeds:" in tables.assumed(replace(found, findings=(finding, population)))[0]
-    assert not tables.assumed(replace(found, findings=(population,)))
+    ((_, values),) = verdicts.assumed(replace(found, findings=(finding, population)))
+    assert values["n"] == 5
+    assert not verdicts.assumed(replace(found, findings=(population,)))
 
 
 @pytest.mark.parametrize("seeds", [19, 20])
@@ -432,13 +441,13 @@ def test_json_holds_every_test_of_every_difference() -> None:
 
 def shown(comparison: Comparison) -> str:
     console = Console(file=io.StringIO(), width=200, force_terminal=False, highlight=False)
-    console.print(tables.terminal(comparison))
+    console.print(terminal.table(comparison))
     return console.file.getvalue()
 
 
 @pytest.mark.parametrize("form", ["markdown", "latex"])
 def test_every_line_claim_and_count_is_in_the_text(comparison: Comparison, form: Any) -> None:
-    text = tables.text(comparison, form)
+    text = FORMS[form](comparison)
     for part in (
         "60.5",
         "2/3 (1 diverged)",
@@ -452,14 +461,14 @@ def test_every_line_claim_and_count_is_in_the_text(comparison: Comparison, form:
 
 def test_the_terminal_shows_them_too(comparison: Comparison) -> None:
     text = shown(comparison)
-    for part in ("60.5", "2/3 (1 diverged)", "+10.0", "better: uniform_accuracy of b above a", "undecided"):
+    for part in ("60.5", "2/3 (1 diverged)", "+10.0", "better: uniform_accuracy of b is above that of a", "undecided"):
         assert part in text
-    assert "1 cell diverged, in no mean." in text
+    assert "Diverged cells: 1; their loss became NaN or infinite." in text
 
 
 def test_the_terminal_table_fits_80_columns(comparison: Comparison) -> None:
     console = Console(file=io.StringIO(), width=80, highlight=False)
-    console.print(tables.terminal(comparison))
+    console.print(terminal.table(comparison))
     assert max(map(len, console.file.getvalue().splitlines())) <= 80
 
 
@@ -468,7 +477,7 @@ def test_a_hostile_label_is_shown_as_it_is(label: str) -> None:
     experiment = asked("a", label, question=f"Is {label} better?", claims=[{**CLAIM, "challenger": label}])
     text = shown(compare(experiment, [row(label, 0, 0.5)]))
     assert f"Is {label} better?" in text
-    assert f"of {label} above a" in text
+    assert f"of {label} is above that of a" in text
     assert any(line.startswith(label) for line in text.splitlines())
 
 
@@ -477,14 +486,14 @@ def test_a_hostile_label_is_shown_as_it_is(label: str) -> None:
     [("a&b", r"a\&b"), ("50%", r"50\%"), ("under_score", r"under\_score"), ("#1", r"\#1"), ("$x$", r"\$x\$")],
 )
 def test_latex_escapes_what_it_would_execute(label: str, escaped: str) -> None:
-    text = tables.text(compare(asked("a", label, claims=[{**CLAIM, "challenger": label}]), []), "latex")
+    text = latex(compare(asked("a", label, claims=[{**CLAIM, "challenger": label}]), []))
     assert escaped in text
     assert label not in text.replace(escaped, "")
 
 
 @pytest.mark.parametrize("label", ["a|b", *HOSTILE])
 def test_a_markdown_row_has_as_many_columns_as_its_head(label: str) -> None:
-    lines = tables.text(compare(asked("a", label), []), "markdown").splitlines()
+    lines = markdown(compare(asked("a", label), [])).splitlines()
     counts = {line.replace(r"\|", "").count("|") for line in lines if line.startswith("|")}
     assert len(counts) == 1
 
@@ -492,11 +501,11 @@ def test_a_markdown_row_has_as_many_columns_as_its_head(label: str) -> None:
 def test_numbers_are_rounded_alike_everywhere() -> None:
     from orchestrator.statistics.intervals import Interval
 
-    assert tables.percent(Interval(0.9125, 0.9085, 0.9165, 5)) == "91.2 ± 0.4"
-    assert tables.percent(Interval(0.9125, math.nan, math.nan, 1)) == "91.2"
-    assert tables.percent(Interval(math.nan, math.nan, math.nan, 0)) == "–"
-    assert tables.points(Interval(0.012, 0.008, 0.016, 5)) == "+1.2 ± 0.4"
-    assert tables.points(None) == "–"
+    assert percent(Interval(0.9125, 0.9085, 0.9165, 5)) == "91.2 ± 0.4"
+    assert percent(Interval(0.9125, math.nan, math.nan, 1)) == "91.2"
+    assert percent(Interval(math.nan, math.nan, math.nan, 0)) == "–"
+    assert points(Interval(0.012, 0.008, 0.016, 5)) == "+1.2 ± 0.4"
+    assert points(None) == "–"
 
 
 @pytest.mark.parametrize("accuracy", [0.0, 1.0])

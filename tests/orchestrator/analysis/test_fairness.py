@@ -16,7 +16,15 @@ from orchestrator.analysis.across_settings import overall
 from orchestrator.analysis.comparison import Comparison, compare
 from orchestrator.analysis.fairness import Audit, audit
 from orchestrator.experiment.model import Experiment
-from orchestrator.report.terminal import tables
+from orchestrator.report import paragraphs
+from orchestrator.report import rows as texts
+from orchestrator.report.document import document
+from orchestrator.report.markdown import markdown
+from orchestrator.report.paper.latex import latex
+from orchestrator.report.terminal import comparison as terminal
+from orchestrator.report.wording import verdicts
+from orchestrator.report.wording.comparison import PROTOCOLS
+from orchestrator.report.wording.names import SHORT
 
 TUNING = {
     "space": {"learning_rate": "loguniform(1e-3, 1)", "weight_decay": "uniform(0, 0.1)", "bias_init": "uniform(-5, 5)"},
@@ -213,22 +221,22 @@ def unequal() -> Comparison:
 
 
 def test_only_a_verdict_about_losses_that_were_not_given_the_same_is_marked(unequal: Comparison) -> None:
-    marked = {(finding.claim.id, finding.backbone): tables.marked(finding)[-1] for finding in unequal.findings}
-    assert {where for where, last in marked.items() if last == tables.MARK} == {("C1", "resnet20")}
-    (doubt,) = [doubt for finding in unequal.findings for doubt in tables.doubts(finding) if tables.MARK in doubt]
-    assert doubt == "† unequal contest: learning_rate, by hand: 0.3 (bce), 0.1 (softmax)"
+    marked = {(finding.claim.id, finding.backbone): texts.marked(finding)[-1] for finding in unequal.findings}
+    assert {where for where, last in marked.items() if last == verdicts.MARK} == {("C1", "resnet20")}
+    (doubt,) = [doubt for finding in unequal.findings for doubt in texts.doubts(finding) if verdicts.MARK in doubt]
+    assert doubt == "† unequal conditions: learning_rate, by hand: 0.3 (bce), 0.1 (softmax)"
 
 
 def everywhere(comparison: Comparison, experiment: Experiment | None = None) -> dict[str, str]:
     """The comparison in each form."""
     console = Console(file=io.StringIO(), width=2000)
-    console.print(tables.terminal(comparison))
+    console.print(terminal.table(comparison))
     across = overall(experiment or asked(), [])
     return {
         "terminal": console.file.getvalue(),  # type: ignore[attr-defined]
-        "markdown": tables.text(comparison, "markdown"),
-        "latex": tables.text(comparison, "latex"),
-        "json": json.dumps(tables.document(comparison, across), allow_nan=False, ensure_ascii=False),
+        "markdown": markdown(comparison),
+        "latex": latex(comparison),
+        "json": json.dumps(document(comparison, across), allow_nan=False, ensure_ascii=False),
     }
 
 
@@ -246,8 +254,8 @@ def test_every_form_says_whether_the_contest_was_equal_and_how_the_threshold_was
             continue
         plain = text.replace(r"\_", "_").replace("--", "–")
         assert line in plain, form
-        assert tables.PROTOCOLS["validation"] in plain, form
-        assert {"latex": r"\dag{} unequal contest"}.get(form, "† unequal contest") in text
+        assert PROTOCOLS["validation"] in plain, form
+        assert {"latex": r"\dag{} unequal conditions"}.get(form, "† unequal conditions") in text
 
 
 @pytest.mark.parametrize(
@@ -265,10 +273,10 @@ def test_the_protocol_says_which_accuracy_is_compared_and_tested(protocol: Any, 
     assert all(tuple(line.tests or measures) == measures for line in comparison.lines)
     for form, text in everywhere(comparison, experiment).items():
         if form != "json":
-            assert tables.PROTOCOLS[protocol] in text.replace("--", "–"), form
-    assert tables.headings(comparison) == [
-        *("loss", "n", *(tables.MEANS[name] for name in measures)),
-        *("pairs", *(f"Δ {tables.MEANS[name]}" for name in measures)),
+            assert PROTOCOLS[protocol] in text.replace("--", "–"), form
+    assert texts.headings(comparison) == [
+        *("loss", "n", *(SHORT[name] for name in measures)),
+        *("pairs", *(f"Δ {SHORT[name]}" for name in measures)),
     ]
 
 
@@ -276,9 +284,9 @@ def test_a_loss_without_a_bias_has_no_accuracy_at_it_and_gets_no_other() -> None
     experiment = asked(threshold="bias", datasets=["digits", "mnist"])
     table = rows(experiment)
     comparison = compare(experiment, table)
-    shown = {line.loss: tables.cells(line)[4] for line in comparison.lines}
+    shown = {line.loss: texts.cells(line)[4] for line in comparison.lines}
     assert shown == {"softmax": "–", "bce": "–", "bce_unified": "80.0 ± 1.2"}
     across = overall(experiment, table)
     assert [each.metric for each in across.standings] == ["sample_wise_accuracy", "uniform_accuracy"]
     assert across.lacking == ("accuracy_at_bias",)
-    assert "Nothing at the bias: some loss has no such accuracy." in tables.across_caption(across)
+    assert "which some loss does not have: at the bias." in paragraphs.across_caption(across)

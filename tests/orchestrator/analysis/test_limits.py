@@ -9,10 +9,11 @@ import pytest
 from orchestrator.analysis.comparison import Comparison, compare
 from orchestrator.analysis.limits import NAMED
 from orchestrator.experiment.model import Experiment
+from orchestrator.report.markdown import markdown
 from orchestrator.report.paper.latex import latex
-from orchestrator.report.terminal.tables import markdown, terminal
-from orchestrator.report.web import page
-from orchestrator.report.wording import doubts
+from orchestrator.report.terminal.comparison import table as terminal
+from orchestrator.report.web.verdicts import difference
+from orchestrator.report.wording.verdicts import doubts
 
 SEEDS = 5
 
@@ -135,7 +136,7 @@ def test_a_rate_that_the_images_cannot_carry_is_not_printed_but_how_many_it_need
 
 def test_the_page_says_so_in_both_languages() -> None:
     comparison = compared(asked(metric="true_accept_rate_01"), {"true_accept_rate_01": None})
-    told = page.difference(comparison.findings[0])
+    told = difference(comparison.findings[0])
     assert told.en == "needs 1,000 test images, there are 797"
     assert "1,000 枚" in told.ja
 

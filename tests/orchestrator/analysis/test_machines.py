@@ -16,8 +16,8 @@ from orchestrator.analysis.machines import ALONE, HEARD, NOISE, OTHERWISE, SAME,
 from orchestrator.experiment.looks import Looked
 from orchestrator.experiment.model import Experiment
 from orchestrator.pairing.blocks import POOLS
-from orchestrator.report.terminal import tables
-from orchestrator.report.web.page import UNPAIRED
+from orchestrator.report import paragraphs
+from orchestrator.report.markdown import markdown
 from orchestrator.report.web.translations import words
 
 if TYPE_CHECKING:
@@ -68,10 +68,8 @@ def test_a_difference_across_environments_counts_nowhere() -> None:
     assert (found.unpaired, found.lines[1].finished, found.missing) == (3, 3, 0)
     assert found.lines[1].tests
     assert math.isnan(found.lines[1].tests["uniform_accuracy"].t)
-    assert (
-        "3 pairs of a seed are of two environments, or of one that is not pooled with that of most pairs, and in no "
-        "difference: launch trains 3 replicas." in tables.caption(found)
-    )
+    caption = paragraphs.caption(found)
+    assert "from one that is not pooled with that of most pairs: 3. Replicas that launch will train: 3." in caption
     assert json.loads(json.dumps(found.to_json(), allow_nan=False))["unpaired"] == 3
 
 
@@ -178,7 +176,7 @@ def test_every_form_of_the_comparison_tells_it() -> None:
         r"\(\+10\.10 \[\+9\.85, \+10\.35\] points, n = 3\), refuted with instruction set AVX512 "
         r"\(-9\.90 \[-10\.15, -9\.65\] points, n = 3\)\."
     )
-    for text in (tables.text(found, "markdown"), "\n".join(tables.fairness(found))):
+    for text in (markdown(found), "\n".join(paragraphs.conditions(found))):
         assert re.search(sentence, text), text
         assert "as if it were the only question" in text
     (answer,) = json.loads(json.dumps(found.to_json(), allow_nan=False))["machines"]["answers"]
@@ -219,4 +217,4 @@ def test_a_claim_over_settings_rests_on_pairs_of_one_environment_each(over: str)
 
 
 def test_the_page_can_say_it_in_japanese() -> None:
-    assert {NOISE, SAME, OTHERWISE, UNTOLD, HEARD, ALONE, UNPAIRED} <= words().keys()
+    assert {NOISE, SAME, OTHERWISE, UNTOLD, HEARD, ALONE} <= words().keys()

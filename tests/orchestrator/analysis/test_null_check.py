@@ -10,6 +10,7 @@ from rich.console import Console
 
 from orchestrator.analysis import null_check
 from orchestrator.experiment.model import Experiment
+from orchestrator.report.terminal import null_rates
 
 
 def asked(seeds: int) -> Experiment:
@@ -34,7 +35,7 @@ def test_sound_tests_find_about_as_little_as_they_promise() -> None:
 
 def test_a_measure_without_values_has_no_rates() -> None:
     shown = io.StringIO()
-    Console(file=shown, width=160).print(null_check.table(asked(20), rows(20)))
+    Console(file=shown, width=160).print(null_rates.table(asked(20), rows(20)))
     student = next(line for line in shown.getvalue().splitlines() if line.startswith("Student t"))
     assert "–" in student
     assert "two halves of 10, 1,000 times" in " ".join(shown.getvalue().split())
@@ -42,7 +43,7 @@ def test_a_measure_without_values_has_no_rates() -> None:
 
 def test_how_far_rates_scatter_is_printed_beside_them() -> None:
     shown = io.StringIO()
-    Console(file=shown, width=160).print(null_check.table(asked(20), rows(20)))
+    Console(file=shown, width=160).print(null_rates.table(asked(20), rows(20)))
     sound = next(line for line in shown.getvalue().splitlines() if line.startswith("a sound test"))
     scattered = null_check.scatter(asked(20), rows(20))["uniform_accuracy"]
     assert f"5 ± {200 * scattered:.1f} %" in sound
@@ -63,7 +64,7 @@ def test_halves_are_of_one_environment_and_what_was_compared_is_counted() -> Non
     found, expected = (null_check.rates(asked(10), each)["uniform_accuracy"] for each in (mixed, alone))
     assert found == expected
     shown = io.StringIO()
-    Console(file=shown, width=160).print(null_check.table(asked(10), mixed))
+    Console(file=shown, width=160).print(null_rates.table(asked(10), mixed))
     assert "two halves of 3, 1,000 times" in " ".join(shown.getvalue().split())
     compared = next(line for line in shown.getvalue().splitlines() if line.startswith("comparisons"))
     assert compared.split() == ["comparisons", "0", "2,000", "0"]

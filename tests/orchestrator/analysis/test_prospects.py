@@ -12,6 +12,7 @@ import pytest
 from benchmarks import power
 from orchestrator.analysis import prospects, spreads
 from orchestrator.experiment.model import Experiment
+from orchestrator.report.wording.prospects import advice, caution, cells
 from orchestrator.statistics.support import Asked, probability
 
 CLAIM = {"id": "better", "metric": "uniform_accuracy", "challenger": "bce_unified", "baseline": "softmax"}
@@ -69,7 +70,7 @@ def test_earlier_cells_tell_the_spread_and_the_file_the_effect() -> None:
     assert found.noise.deviations == pytest.approx([DEVIATION])
     assert found.noise.basis == "4 pairs here"
     assert found.power == pytest.approx(probability(0.04, DEVIATION, 5, Asked("higher", 0.01, 0.05)))
-    assert prospects.cells(found)[2] == "4 points (arXiv 2505.05813)"
+    assert cells(found)[2] == "4 points (arXiv 2505.05813)"
 
 
 def test_equal_pairs_of_a_measure_with_steps_scatter_by_half_a_step() -> None:
@@ -99,27 +100,29 @@ def test_what_number_of_seeds_is_enough() -> None:
     found = only(asked(expecting(0.02)), EARLIER)
     assert found.power is not None
     assert found.power < 0.8
-    needed = int(found.advice.partition(" seeds")[0])
+    needed = int(advice(found).partition(" seeds")[0])
     sign = Asked("higher", 0, 0.05)
     assert probability(0.02, DEVIATION, needed, sign) >= 0.8 > probability(0.02, DEVIATION, needed - 1, sign)
-    assert only(asked(expecting(0.2)), EARLIER).advice == "enough (3 seeds would do)"
+    assert advice(only(asked(expecting(0.2)), EARLIER)) == "enough (3 seeds would do)"
 
 
 def test_beyond_100_seeds_the_difference_that_they_show_is_named() -> None:
     found = only(asked(expecting(0.002)), EARLIER)
-    assert found.advice.startswith("no practical number of seeds decides: 100 seeds show a difference of 0.52 points")
-    smallest = float(found.advice.removesuffix(" points 4 times in 5").rpartition(" ")[2]) / 100
+    assert advice(found).startswith(
+        "no practical number of seeds decides it: 100 have 80 % power to detect 0.52 points"
+    )
+    smallest = float(advice(found).removesuffix(" points").rpartition(" ")[2]) / 100
     assert probability(smallest, DEVIATION, 100, Asked("higher", 0, 0.05)) == pytest.approx(0.8, abs=0.05)
     equal = only(asked({"direction": "equal", "margin": 0.001}), EARLIER)
-    assert equal.advice == "no practical number of seeds decides: the spread is too large for ±0.1 points"
+    assert advice(equal) == "no practical number of seeds decides it: the spread is too large for ±0.1 points"
 
 
 def test_without_an_expectation_the_difference_that_could_be_seen_is_said() -> None:
     found = only(asked({"margin": 0.01}), EARLIER)
     assert found.power is None
-    smallest = float(found.advice.removesuffix(" points 4 times in 5").rpartition(" ")[2]) / 100
+    smallest = float(advice(found).removesuffix(" points").rpartition(" ")[2]) / 100
     assert probability(smallest, DEVIATION, 5, Asked("higher", 0.01, 0.05)) == pytest.approx(0.8, abs=0.05)
-    assert only(asked({"direction": "lower"}, seeds=1), EARLIER).advice == (
+    assert advice(only(asked({"direction": "lower"}, seeds=1), EARLIER)) == (
         "no power: there is no verdict from fewer than 3 seeds"
     )
 
@@ -128,8 +131,8 @@ def test_no_spread_is_made_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spreads, "measured", lambda: ())
     found = only(asked(expecting(0.04)))
     assert (found.noise, found.power) == (None, None)
-    assert found.advice == "no power: no spread of this measure is known; a first run of a few seeds tells it"
-    assert prospects.cells(found)[3:5] == ["unknown", "–"]
+    assert advice(found) == "no power: the spread of this measure is not known; a first run of a few seeds measures it"
+    assert cells(found)[3:5] == ["unknown", "–"]
 
 
 def test_a_spread_from_elsewhere_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -172,7 +175,7 @@ def test_a_population_needs_more_data_sets_and_not_more_seeds() -> None:
     datasets = ["digits", "mnist", "fashion_mnist", "cifar10", "cifar100"]
     found = only(asked(expecting(0.05, over="mean", population=True), datasets=datasets), EARLIER)
     assert found.power is None
-    assert "more of them, not more seeds, would help" in found.advice
+    assert "more of them, not more seeds, would help" in advice(found)
 
 
 def test_the_power_for_a_population_is_that_of_its_data_sets() -> None:
@@ -188,7 +191,7 @@ def test_the_power_for_a_population_is_that_of_its_data_sets() -> None:
     assert found.noise is not None
     assert found.noise.deviations == pytest.approx([deviation])
     assert found.power == pytest.approx(probability(0.05, deviation, 5, Asked("higher", 0, 0.05)))
-    assert found.advice.endswith(" data sets would do)") or found.advice.endswith(" data sets")
+    assert advice(found).endswith(" data sets would do)") or advice(found).endswith(" data sets")
 
 
 def test_sequential_seeds_have_half_of_alpha_at_the_last_look() -> None:
@@ -198,7 +201,7 @@ def test_sequential_seeds_have_half_of_alpha_at_the_last_look() -> None:
 
 @pytest.mark.parametrize(("seeds", "said"), [(5, True), (6, False)])
 def test_a_sign_flip_test_that_cannot_succeed_is_named(seeds: int, said: bool) -> None:
-    assert any("cannot go under p = 0.0625" in sentence for sentence in prospects.caution(asked(seeds=seeds))) == said
+    assert any("cannot reach a p below 0.0625" in sentence for sentence in caution(asked(seeds=seeds))) == said
 
 
 LOSSES = ["softmax", "bce_unified", "bce", "focal", "hinge", "poly1"]
@@ -206,22 +209,22 @@ SIX = ["digits", "mnist", "fashion_mnist", "cifar10", "cifar100", "svhn"]
 
 
 def test_six_data_sets_cannot_show_one_of_five_losses_better_by_ranks() -> None:
-    found = list(prospects.caution(asked(seeds=20, datasets=SIX, losses=LOSSES)))
-    assert any("across 6 data sets a signed-rank test cannot go under p = 0.0312" in sentence for sentence in found)
+    found = list(caution(asked(seeds=20, datasets=SIX, losses=LOSSES)))
+    assert any("across 6 data sets a signed-rank test cannot reach a p below 0.0312" in sentence for sentence in found)
 
 
 def test_nothing_can_be_said_of_other_data_sets_below_five_however_many_settings_there_are() -> None:
     """Or backbones, and entries with the same images, would count as data sets."""
     tail = {"name": "cifar10", "as": "tail", "imbalance": 10}
     for datasets, k in ((SIX[:4], 4), (["digits"], 1), ([*SIX[:4], tail], 4)):
-        found = list(prospects.caution(asked(seeds=20, backbones=6, datasets=datasets, losses=LOSSES)))
+        found = list(caution(asked(seeds=20, backbones=6, datasets=datasets, losses=LOSSES)))
         assert f"nothing can be said of other data sets: that takes 5, and this grid has {k}" in found
         assert not any("signed-rank" in sentence for sentence in found)
 
 
 def test_secondary_claims_are_no_part_of_what_primary_ones_need() -> None:
     claims = [{"family": "secondary"}] * 9
-    assert list(prospects.caution(asked({}, *claims, seeds=6))) == list(prospects.caution(asked(seeds=6)))
+    assert list(caution(asked({}, *claims, seeds=6))) == list(caution(asked(seeds=6)))
 
 
 def test_the_committed_spreads_are_read_and_say_where_they_are_from() -> None:
@@ -231,7 +234,7 @@ def test_the_committed_spreads_are_read_and_say_where_they_are_from() -> None:
 
 
 def test_more_seeds_than_planned_are_a_new_look_once_results_are_there() -> None:
-    fresh = only(asked(expecting(0.01), seeds=3)).advice
+    fresh = advice(only(asked(expecting(0.01), seeds=3)))
     assert re.fullmatch(r"\d+ seeds", fresh)
-    begun = only(asked(expecting(0.02)), EARLIER).advice
+    begun = advice(only(asked(expecting(0.02)), EARLIER))
     assert re.fullmatch(r"\d+ seeds \(more than planned: a new look, exploratory\)", begun)

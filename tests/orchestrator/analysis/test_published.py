@@ -13,7 +13,7 @@ from orchestrator import analysis
 from orchestrator.analysis.comparison import compare
 from orchestrator.analysis.published import beside, settings
 from orchestrator.experiment.model import Experiment
-from orchestrator.report.terminal.tables import text
+from orchestrator.report.markdown import markdown
 from orchestrator.report.web.translations import words
 from trainers.catalogue import plugins, resolve
 from trainers.recipe import Training
@@ -232,7 +232,7 @@ def test_figures_of_the_same_cells_stand_beside_ours_and_no_others() -> None:
     comparison = compare(experiment, [])
     assert len(comparison.published) == 16
     assert {(figure.dataset, figure.backbone) for figure in comparison.published} == {("cifar10", "resnet18")}
-    assert "85.2" in text(comparison, "markdown")
+    assert "85.2" in markdown(comparison)
     assert comparison.to_json()["published"][1]["value"] == 0.852
 
 
@@ -248,4 +248,4 @@ def test_where_nothing_is_published_nothing_is_said() -> None:
     )
     comparison = compare(experiment, [])
     assert comparison.published == ()
-    assert "published" not in text(comparison, "markdown")
+    assert "published" not in markdown(comparison)

@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from orchestrator.analysis.sample_noise import GREATEST, Sampled, advice, table, within
+from orchestrator.analysis.sample_noise import Sampled, within
 from orchestrator.experiment.model import Experiment
 from orchestrator.experiment.plan import plan
 from orchestrator.records.files.evaluations import Evaluations
+from orchestrator.report.terminal.noise import table
+from orchestrator.report.wording.noise import GREATEST, advice
 from orchestrator.statistics.samples import TwoWay, mcnemar, two_way_interval
 from trainers.evaluation import Evaluation
 from trainers.metrics.uniform import uniform_accuracy
@@ -206,8 +208,8 @@ def test_the_terminal_shows_each_claim_once_and_fits_80_columns(written: Callabl
     )
     assert [each.claim.id for each in found] == ["P1", "P1", "P2", "P2"]
     text = shown(found)
-    assert text.count("P1: uniform_accuracy of bce_unified above softmax") == 1
-    assert "the greatest noise is that of" in " ".join(text.split())
+    assert text.count("P1: uniform_accuracy of bce_unified is above that of softmax") == 1
+    assert "most noise" in " ".join(text.split())
     assert "3/3" in text
     assert max(map(len, text.splitlines())) <= 80
 
@@ -215,7 +217,7 @@ def test_the_terminal_shows_each_claim_once_and_fits_80_columns(written: Callabl
 def test_one_seed_says_so(written: Callable[..., Any]) -> None:
     (found,) = within(*written(models(1.05), seeds=1))
     assert [sentence for sentence, _ in advice(found)] == [
-        "fewer than {enough} seeds do not tell how much seeds differ"
+        "fewer than {enough} seeds do not show how much seeds differ"
     ]
     assert "–" in shown((found,))
 

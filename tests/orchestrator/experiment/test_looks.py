@@ -18,7 +18,12 @@ from orchestrator import wiring
 from orchestrator.analysis.across_settings import overall
 from orchestrator.experiment.looks import Began, Looked, Looks, began, leaves_out, planned
 from orchestrator.records.files.evaluations import Evaluations
-from orchestrator.report.terminal import overview, tables
+from orchestrator.report import paragraphs
+from orchestrator.report import rows as texts
+from orchestrator.report.document import document
+from orchestrator.report.markdown import markdown
+from orchestrator.report.paper.latex import latex
+from orchestrator.report.terminal import overview
 from orchestrator.report.web import page
 from orchestrator.study import Study
 from orchestrator.workspace import Workspace
@@ -193,7 +198,7 @@ def told(found: Comparison) -> list[tuple[str, tuple[str, ...]]]:
 
 def stars(found: Comparison) -> int:
     """In the table."""
-    return sum("*" in cell for line in found.lines for cell in tables.cells(line))
+    return sum("*" in cell for line in found.lines for cell in texts.cells(line))
 
 
 class TestOneLook:
@@ -205,8 +210,8 @@ class TestOneLook:
         found = lab.compare(file)
         assert told(found) == [("supported", ("5",))] * 2
         assert stars(found) == 2
-        assert "xploratory" not in tables.text(found, "markdown")
-        assert "ooks" not in tables.text(found, "markdown")
+        assert "xploratory" not in markdown(found)
+        assert "ooks" not in markdown(found)
 
     def test_narrowing_first_is_no_look_and_shows_no_verdict(self, lab: Lab) -> None:
         file = lab.write(5)
@@ -217,7 +222,7 @@ class TestOneLook:
             assert {finding.marked for finding in narrow.findings} == {"undecided"}
             assert {finding.alone for finding in narrow.findings} == {"undecided"}
             assert stars(narrow) == 0
-            assert "no verdict while flags leave out planned seeds" in tables.text(narrow, "markdown")
+            assert "no verdict while flags leave out planned seeds" in markdown(narrow)
         lab.launch(file)
         assert told(lab.compare(file)) == [("supported", ("5",))] * 2
 
@@ -348,8 +353,8 @@ def test_every_output_marks_what_is_exploratory(lab: Lab) -> None:
     study = lab.study(file)
     found = study.compare()
     shown = [
-        tables.text(found, "markdown"),
-        tables.text(found, "latex"),
+        markdown(found),
+        latex(found),
         study._repr_html_(),  # pyright: ignore[reportPrivateUsage]  # as a notebook does
         page.render(found, study.rows, Evaluations(lab.place.evaluations), study.plan),
     ]
@@ -360,11 +365,11 @@ def test_every_output_marks_what_is_exploratory(lab: Lab) -> None:
         assert re.search("2 looks", text)
         assert re.search(r"10\s\\?%", text)
     assert "支持（探索的）" in shown[-1]
-    assert "EXPLORATORY (2 looks, error up to 10 %)" in tables.claims_heading(found)
-    document = tables.document(found, overall(study.plan.experiment, study.rows))
-    assert document["looks"]["standing"] == "exploratory"
+    assert "EXPLORATORY (2 looks, error up to 10 %)" in paragraphs.claims_heading(found)
+    content = document(found, overall(study.plan.experiment, study.rows))
+    assert content["looks"]["standing"] == "exploratory"
     looks = {"plans": ["5", "8"], "unknown": 0, "number": 2, "standing": "exploratory", "error": 0.1}
-    assert [claim["looks"] for claim in document["claims"]] == [looks] * 2
+    assert [claim["looks"] for claim in content["claims"]] == [looks] * 2
 
 
 def test_hints_after_a_launch_point_to_a_rule_and_not_to_seeds_that_are_added_on_sight() -> None:

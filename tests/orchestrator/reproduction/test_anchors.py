@@ -34,7 +34,10 @@ from orchestrator.records.files.evaluations import Evaluations
 from orchestrator.records.files.results import aggregate
 from orchestrator.records.files.summaries import Summaries
 from orchestrator.records.tracking.runs import Tracking
-from orchestrator.report.terminal import tables
+from orchestrator.report.document import document
+from orchestrator.report.markdown import markdown
+from orchestrator.report.paper.latex import latex
+from orchestrator.report.terminal import comparison as terminal
 from orchestrator.report.web import page
 from orchestrator.report.web.translations import words
 from orchestrator.reproduction import equivalence
@@ -520,12 +523,12 @@ def test_every_form_of_a_comparison_says_what_was_found(sentence: str) -> None:
         "8 of torch 2.14.0, AVX2, oneDNN AVX2, 1 thread, code aa."
     )
     console = Console(file=io.StringIO(), width=1000)
-    console.print(tables.terminal(compared))
-    for text in (console.file.getvalue(), tables.text(compared, "markdown")):  # pyright: ignore[reportAttributeAccessIssue]
+    console.print(terminal.table(compared))
+    for text in (console.file.getvalue(), markdown(compared)):  # pyright: ignore[reportAttributeAccessIssue]
         assert first in text
         assert sentence in text
-    assert r"torch 2.13.0 $\to$ 2.14.0" in tables.text(compared, "latex")
-    (pair,) = tables.document(compared, across_settings.overall(asked(), []))["pool"]["pairs"]
+    assert r"torch 2.13.0 $\to$ 2.14.0" in latex(compared)
+    (pair,) = document(compared, across_settings.overall(asked(), []))["pool"]["pairs"]
     assert pair["found"] == (PAIRS[sentence].outcome and PAIRS[sentence].outcome.found)
 
 

@@ -12,7 +12,8 @@ from orchestrator.experiment.model import Experiment
 from orchestrator.experiment.plan import plan
 from orchestrator.provenance.environment import Environment, LossCode, Origin
 from orchestrator.records.files.evaluations import Evaluations
-from orchestrator.report.terminal import tables
+from orchestrator.report import paragraphs
+from orchestrator.report.markdown import markdown
 from orchestrator.report.web import page
 from orchestrator.report.web.translations import words
 from orchestrator.reproduction import left_out
@@ -152,10 +153,10 @@ def test_every_form_says_how_many_are_left_out(ledger: Ledger, tmp_path: Path) -
     found = compared(rows, ledger)
     code = "Left out of every figure and verdict: 3 of the cells of loss 'bce_unified', trained by other code."
     elsewhere = "1 of the cells, trained in another environment (torch 2.13.0 → 2.14.0)."
-    told = " ".join(tables.fairness(found))
+    told = " ".join(paragraphs.conditions(found))
     assert code in told
     assert elsewhere in told
-    assert code in tables.text(found, "markdown")
+    assert code in markdown(found)
     left = {len(each["cells"]) for each in found.to_json()["pool"]["left"]}
     assert left == {1, 3}
     planned = plan(asked())

@@ -14,8 +14,7 @@ from orchestrator.analysis.across_settings import overall
 from orchestrator.analysis.comparison import compare
 from orchestrator.experiment.looks import Looked
 from orchestrator.experiment.model import Experiment
-from orchestrator.report.paper.latex import LINES_A_PAGE
-from orchestrator.report.terminal import tables
+from orchestrator.report.paper.latex import LINES_A_PAGE, latex
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -46,7 +45,7 @@ def text(
         for seed in range(seeds)
     ]  # fmt: skip
     looked = Looked(str(seeds)) if planned else None
-    return tables.text(compare(asked, rows, looked=looked), "latex", overall(asked, rows))
+    return latex(compare(asked, rows, looked=looked), overall(asked, rows))
 
 
 def test_every_table_has_a_caption_a_label_and_the_rules_of_booktabs() -> None:

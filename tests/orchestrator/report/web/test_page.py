@@ -21,9 +21,13 @@ from orchestrator.analysis.comparison import compare
 from orchestrator.experiment.model import Experiment
 from orchestrator.experiment.stated import When
 from orchestrator.records.files.storage import Storage
-from orchestrator.report.terminal import tables
+from orchestrator.report import rows as texts
 from orchestrator.report.web import page
-from orchestrator.report.web.translations import measures, say, words
+from orchestrator.report.web.translations import measures, said, say, words
+from orchestrator.report.web.verdicts import doubts
+from orchestrator.report.wording import across
+from orchestrator.report.wording.comparison import PROTOCOLS
+from orchestrator.report.wording.noise import advice
 from trainers.metrics import MEASURES
 
 SECTIONS = [
@@ -86,7 +90,7 @@ def test_verdicts_come_first_in_words_with_their_evidence(done: Finished, small:
     assert "Is one better?" in top
     for finding in finished.comparison.findings:
         assert finding.verdict in top
-        assert all(doubt.en in top for doubt in page.doubts(finding))
+        assert all(doubt.en in top for doubt in doubts(finding))
         assert f"{100 * finding.difference.estimate:+.2f} [" in top
     assert "points, n = 3" in top
 
@@ -100,13 +104,13 @@ def test_a_claim_stated_after_results_is_said_to_be(done: Finished, small: dict[
         return read(finished._replace(comparison=dated)).text
 
     assert "Some claims were stated or edited after results." in told(When(3, 1, 0))
-    assert "Stated after results (3 of 4 cells carry it)." in told(When(3, 1, 0))
-    assert "Stated before these cells ran (4 of 4 cells carry it)." in told(When(4, 0, 0))
+    assert "Stated after results (3 of 4 cells record it)." in told(When(3, 1, 0))
+    assert "Stated before these cells ran (4 of 4 cells record it)." in told(When(4, 0, 0))
     assert "is no proof" in told(When(4, 0, 0))
     assert "is no proof" not in told(When(3, 1, 0))
-    assert "Not known when it was stated (3 of 4 cells carry it)." in told(When(3, 0, 1))
+    assert "Not known when it was stated (3 of 4 cells record it)." in told(When(3, 0, 1))
     assert "stated or edited after results" not in told(When(4, 0, 0)) + read(finished).text
-    assert "Not known when it was stated (0 of 0 cells carry it)." in read(finished).text
+    assert "Not known when it was stated (0 of 0 cells record it)." in read(finished).text
 
 
 def test_a_claim_about_one_loss_alone_is_a_sentence(done: Finished, small: dict[str, Any]) -> None:
@@ -169,7 +173,7 @@ def test_a_verdict_of_an_unequal_contest_is_marked_and_says_why(done: Finished, 
     text = read(done(small | {"overrides": [unified]})).text
     assert "The contest is UNEQUAL" in text
     assert "learning_rate, by hand: 0.01 (softmax), 0.3 (bce_unified) [resnet20/digits]" in text
-    assert text.count("unequal contest: learning_rate, by hand: 0.3 (bce_unified), 0.01 (softmax)") == 1
+    assert text.count("unequal conditions: learning_rate, by hand: 0.3 (bce_unified), 0.01 (softmax)") == 1
     assert "†" in text
     assert "†" not in read(done(small)).text
 
@@ -177,7 +181,7 @@ def test_a_verdict_of_an_unequal_contest_is_marked_and_says_why(done: Finished, 
 @pytest.mark.parametrize("protocol", ["validation", "bias", "test"])
 def test_how_the_threshold_was_chosen_is_said(done: Finished, small: dict[str, Any], protocol: Any) -> None:
     text = read(done(small | {"threshold": protocol})).text
-    assert tables.PROTOCOLS[protocol] in text
+    assert PROTOCOLS[protocol] in text
     assert ("at the bias" in text) == (protocol == "bias")
 
 
@@ -187,17 +191,17 @@ def test_how_losses_stand_across_settings_is_told_with_what_it_rests_on(done: Fi
     overall = across_settings.overall(finished.plan.experiment, finished.rows)
     assert "Nothing is said of other data sets: that takes 5" in text
     for standings in overall.standings:
-        assert page.across_heading(standings).en in text
+        assert said(across.heading(standings)).en in text
         for standing in standings.losses:
-            assert " ".join(tables.across_cells(standing, overall)) in text
+            assert " ".join(texts.across(standing, overall)) in text
     five = done(small | {"datasets": ["digits", "mnist", "fashion_mnist", "cifar10", "svhn"]})
     text = read(five).text
     overall = across_settings.overall(five.plan.experiment, five.rows)
-    assert "with a data set as the unit (n = 5)" in text
+    assert "with the data set as unit (n = 5)" in text
     for standings in overall.standings:
-        assert page.across_heading(standings).en in text
+        assert said(across.heading(standings)).en in text
         for standing in standings.losses:
-            assert " ".join(tables.across_cells(standing, overall)) in text
+            assert " ".join(texts.across(standing, overall)) in text
     lost = done(
         small | {"backbones": ["resnet8", "resnet20", "resnet18"]}, missing=lambda cell: cell.backbone == "resnet18"
     )
@@ -210,8 +214,8 @@ def test_which_noise_is_in_the_way_is_told(done: Finished, small: dict[str, Any]
     found = sample_noise.within(finished.plan, finished.evaluations)
     assert len(found) == 2
     for each in found:
-        assert " ".join(sample_noise.cells(each)) in text
-        assert all(sentence.en in text for sentence in page.advice(each))
+        assert " ".join(texts.sampled(each)) in text
+        assert all(said(sentence).en in text for sentence in advice(each))
 
 
 def test_seeds_that_no_claim_needed_are_not_missing(done: Finished, small: dict[str, Any]) -> None:
@@ -393,7 +397,7 @@ def test_no_word_is_left_over() -> None:
 
 def test_a_report_needs_neither_torch_nor_ray_nor_mlflow_nor_sqlalchemy() -> None:
     program = (
-        "import sys, orchestrator.report.web.page, orchestrator.report.paper.printed;"
+        "import sys, orchestrator.report.web.page, orchestrator.report.paper.latex;"
         "print([name for name in ('torch', 'ray', 'mlflow', 'sqlalchemy') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

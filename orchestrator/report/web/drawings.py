@@ -1,0 +1,67 @@
+"""What the page's scripts read: figures by name, and the curves of the threshold explorer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from orchestrator.analysis import across_settings
+from orchestrator.analysis.lines import Line
+from orchestrator.report.web import figures
+from orchestrator.report.web.settings import Setting
+from orchestrator.report.web.view import View
+
+
+def drawn(view: View) -> dict[str, Any]:
+    """What the scripts read: figures by name, one for each setting or one alone, and the explorer's curves."""
+    styles = view.styles
+    by_setting = [
+        [curve for curve in view.curves if (curve.dataset, curve.backbone) == setting] for setting in view.settings
+    ]
+    several = {
+        "forest": [_figure(figures.forest, _compared(view.lines(setting))) for setting in view.settings],
+        "threshold-curves": [_figure(figures.threshold_curves, own, styles) for own in by_setting],
+        "histograms": [_figure(figures.histograms, own, styles) for own in by_setting],
+        "training": [_figure(figures.training, _histories(view, setting), styles) for setting in view.settings],
+    }
+    if contest := view.contest:
+        several["budget"] = [_figure(figures.budget, own, contest.metric, styles) for own in contest.budgets()]
+        several["sensitivity"] = [_figure(figures.sensitivity, own) for own in contest.sensitivity()]
+    ranking = across_settings.ranking(view.experiment, (*view.rows, *view.replicas), "uniform_accuracy")
+    scores, profiles = across_settings.profiles(view.experiment, view.rows, "uniform_accuracy")
+    biased = [curve for curve in view.curves if any(bias is not None for bias in curve.biases)]
+    single = {
+        "critical-difference": [_figure(figures.critical_difference, ranking)],
+        "performance-profile": [_figure(figures.performance_profile, profiles, scores, styles)],
+        "bias-scatter": [_figure(figures.bias_scatter, biased, styles)],
+    }
+    return {
+        "ranking": ranking,
+        "figures": {name: parts for name, parts in (several | single).items() if any(parts)},
+        "curves": [[curve.to_json() for curve in own] for own in by_setting],
+    }
+
+
+def _figure(draw: Callable[..., Any], subject: Any, *rest: Any) -> dict[str, Any] | None:
+    """A figure as plain data; None where there is nothing to draw."""
+    if not subject:
+        return None
+    figure = draw(subject, *rest).to_plotly_json()
+    del figure["layout"]["template"]
+    return figure
+
+
+def _compared(lines: Sequence[Line]) -> Sequence[Line]:
+    """The lines, if any of them has a difference."""
+    known = any(interval.n for line in lines for interval in (line.differences or {}).values())
+    return lines if known else ()
+
+
+def _histories(view: View, setting: Setting) -> dict[str, list[list[dict[str, float]]]]:
+    losses = {cell.id: cell.loss for cell in view.plan.cells if (cell.dataset, cell.backbone) == setting}
+    found = dict[str, list[list[dict[str, float]]]]()
+    for loss in view.losses:
+        runs = [account.history for account in view.accounts if losses.get(account.cell_id) == loss and account.history]
+        if runs:
+            found[loss] = runs
+    return found

@@ -1,0 +1,19 @@
+"""Settings as a page names them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from orchestrator.report.web.translations import Said, say
+
+
+class Setting(NamedTuple):
+    """A dataset and a backbone."""
+
+    dataset: str
+    backbone: str
+
+    @property
+    def name(self) -> Said:
+        """As people read it."""
+        return say("{backbone} on {dataset}", backbone=self.backbone, dataset=self.dataset)

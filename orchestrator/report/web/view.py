@@ -1,0 +1,112 @@
+"""What every section of the page reads: the experiment, its results, and what was gathered from the cells' files."""
+
+from __future__ import annotations
+
+import itertools
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+
+from orchestrator.analysis import across_settings
+from orchestrator.analysis.comparison import Comparison
+from orchestrator.analysis.lines import Line
+from orchestrator.analysis.sample_noise import Sampled
+from orchestrator.analysis.threshold_curves import Curve
+from orchestrator.experiment.claims import Claim
+from orchestrator.experiment.model import Experiment
+from orchestrator.experiment.plan import Plan
+from orchestrator.outcome import has_figures
+from orchestrator.pairing.blocks import Row
+from orchestrator.records.files.evaluations import Account
+from orchestrator.report.styles import Look, look
+from orchestrator.report.web.contest import Contest
+from orchestrator.report.web.settings import Setting
+
+
+@dataclass(frozen=True)
+class View:
+    """What the sections share."""
+
+    plan: Plan
+    comparison: Comparison
+    rows: Sequence[Row]
+    replicas: Sequence[Row]
+    curves: Sequence[Curve]
+    unreadable: Sequence[str]
+    accounts: Sequence[Account]
+    sampled: Sequence[Sampled]
+
+    @property
+    def experiment(self) -> Experiment:
+        """What was asked."""
+        return self.plan.experiment
+
+    @property
+    def losses(self) -> list[str]:
+        """Their labels, in the order of the file."""
+        return [choice.label for choice in self.experiment.losses]
+
+    @property
+    def styles(self) -> Look:
+        """By loss."""
+        return look(self.losses)
+
+    @property
+    def settings(self) -> list[Setting]:
+        """In the order of the file."""
+        pairs = itertools.product(self.experiment.datasets, self.experiment.backbones)
+        return [Setting(dataset.label, backbone.label) for dataset, backbone in pairs]
+
+    @cached_property
+    def overall(self) -> across_settings.Overall:
+        """How the losses stand over all settings."""
+        return across_settings.overall(self.experiment, (*self.rows, *self.replicas))
+
+    @property
+    def finished(self) -> list[Row]:
+        """Rows with figures."""
+        return [row for row in self.rows if has_figures(row["state"])]
+
+    @cached_property
+    def by_key(self) -> defaultdict[tuple[str, ...], list[Row]]:
+        """The finished cells of each dataset, backbone and loss."""
+        found: defaultdict[tuple[str, ...], list[Row]] = defaultdict(list)
+        for row in self.finished:
+            found[row["dataset"], row["backbone"], row["loss"]].append(row)
+        return found
+
+    @property
+    def cells(self) -> int:
+        """Cells that were asked for, as far as the results tell."""
+        return sum(line.planned for line in self.comparison.lines)
+
+    @property
+    def seeds(self) -> str:
+        """How many seeds there are, or may be."""
+        rule = self.experiment.sequence
+        return f"{rule.min}–{rule.max}" if rule else str(len(self.experiment.seeds))
+
+    @property
+    def period(self) -> tuple[str, str] | None:
+        """When the first cell started and the last ended."""
+        if not self.accounts:
+            return None
+        ends = min(a.started for a in self.accounts), max(a.started + a.seconds for a in self.accounts)
+        first, last = (f"{datetime.fromtimestamp(end, UTC):%Y-%m-%d %H:%M}" for end in ends)
+        return first, last
+
+    def lines(self, setting: Setting) -> list[Line]:
+        """The comparison's lines of a setting."""
+        return [line for line in self.comparison.lines if (line.dataset, line.backbone) == setting]
+
+    def by_claim(self) -> Iterator[tuple[Claim, list[Sampled]]]:
+        """What the test samples say of each claim."""
+        for claim, group in itertools.groupby(self.sampled, lambda found: found.claim):
+            yield claim, list(group)
+
+    @property
+    def contest(self) -> Contest | None:
+        """What each loss was given; None where there is one alone."""
+        return self.comparison.audit and Contest(self.comparison.audit, self.settings)

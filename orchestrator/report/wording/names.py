@@ -1,0 +1,36 @@
+"""Names that stand in sentences: the terminal prints them as they are, a page writes them its own way."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+class Measure(str):
+    """The name of a measure; a page has what people call it."""
+
+    __slots__ = ()
+
+
+class Loss(str):
+    """The label of a loss; a page has it in bold."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True)
+class SameMeasure:
+    """A measure that was named just before: `that` in English; Japanese repeats it."""
+
+    name: Measure
+
+    def __str__(self) -> str:
+        return "that"
+
+
+SHORT = {
+    "sample_wise_accuracy": "sample-wise",
+    "uniform_accuracy": "uniform",
+    "accuracy_at_validation_threshold": "deployable",
+    "accuracy_at_bias": "at the bias",
+}
+"""The measures that every comparison may show, as the head of a column has them."""
