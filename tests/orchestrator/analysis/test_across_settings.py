@@ -315,4 +315,4 @@ def test_json_is_complete_and_finite() -> None:
         "gap",
     }
     assert content["across"]["leaders"][0]["best"] == "c"
-    assert len(document["lines"]) == 18
+    assert len(content["lines"]) == 18
