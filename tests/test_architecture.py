@@ -34,6 +34,9 @@ FORBIDDEN = [
         "orchestrator/provenance/fingerprints.py",
         "import orchestrator.provenance.environment",
     ),
+    ("The floors of records", "orchestrator/records/energy.py", "import orchestrator.records.files.pages"),
+    ("The floors of records.files", "orchestrator/records/files/pages.py", "import orchestrator.records.files.storage"),
+    ("The floors of records.sql", "orchestrator/records/sql/schema.py", "import orchestrator.records.sql.database"),
     ("The floors of report", "orchestrator/report/rows.py", "import orchestrator.report.markdown"),
     (
         "The floors of report.terminal",
@@ -46,9 +49,6 @@ FORBIDDEN = [
         "orchestrator/report/wording/claims.py",
         "import orchestrator.report.wording.verdicts",
     ),
-    ("The floors of records", "orchestrator/records/energy.py", "import orchestrator.records.files.pages"),
-    ("The floors of records.files", "orchestrator/records/files/pages.py", "import orchestrator.records.files.storage"),
-    ("The floors of records.sql", "orchestrator/records/sql/schema.py", "import orchestrator.records.sql.database"),
     (
         "The floors of reproduction",
         "orchestrator/reproduction/left_out.py",
