@@ -335,13 +335,18 @@ def test_equal_values_of_a_measure_without_steps_show_no_spread_and_no_verdict()
     assert "so its spread is unknown" in markdown(comparison)
 
 
-def test_the_advice_is_the_seeds_for_a_verdict_at_the_corrected_level() -> None:
+@pytest.mark.parametrize("count", [1, 3])
+def test_the_advice_is_the_seeds_for_a_verdict_at_the_corrected_level(count: int) -> None:
     values = [0.012, 0.028, -0.006, 0.020, 0.011]
-    comparison = of_two([0.5 + each for each in values], [0.5] * 5, claims=[{**CLAIM, "margin": 0.0}])
-    (finding,) = comparison.findings
-    deviation = float(np.std(values, ddof=1))
+    claims = [{**CLAIM, "id": f"claim-{number}", "margin": 0.0} for number in range(count)]
+    (finding, *_) = of_two([0.5 + each for each in values], [0.5] * 5, claims=claims).findings
+    found = [seeds_to_decide(float(np.mean(values)), float(np.std(values, ddof=1)), alpha=0.05 / k) for k in (1, 3)]
     assert finding.verdict == "undecided"
-    assert finding.seeds_needed == seeds_to_decide(float(np.mean(values)), deviation)
+    assert finding.seeds_needed == dict(zip((1, 3), found, strict=True))[count]
+    assert found[0] != found[1]
+
+
+def test_where_no_practical_number_of_seeds_would_decide_the_bound_is_told() -> None:
     hopeless = of_two([0.50, 0.52, 0.48, 0.5001, 0.4999], [0.5] * 5, claims=[{**CLAIM, "margin": 0.0}]).findings[0]
     assert hopeless.seeds_needed is None
     assert hopeless.bound == pytest.approx(max(-hopeless.difference.low, hopeless.difference.high))
