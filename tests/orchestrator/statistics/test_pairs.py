@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import t as student_t
+from scipy.stats import ttest_1samp
 
 from orchestrator.statistics.intervals import Interval, mean_interval
-from orchestrator.statistics.pairs import Pairs, Scale, judge, judge_at_look
+from orchestrator.statistics.pairs import Pairs, Rule, Scale, judge, judge_at_look
 from orchestrator.statistics.sequential import interval
 from orchestrator.statistics.verdicts import Direction, sign_p, verdict
 
@@ -210,3 +211,56 @@ def test_at_the_last_look_the_lost_make_no_further_pair() -> None:
     baseline: Values = [*rng.normal(0.9, 0.004, 6)]
     challenger: Values = [*rng.normal(0.2, 0.004, 5), None]
     assert judge_at_look(accuracies(challenger, baseline), "higher", 0.005, least=5, most=6, alpha=0.05) == "refuted"
+
+
+@pytest.mark.parametrize(("least", "most"), [(5, 12), (5, 6), (4, 8)])
+def test_where_results_decide_the_number_of_seeds_the_last_look_is_at_the_pairs_that_are_not_lost(
+    least: int, most: int
+) -> None:
+    """It has half of alpha, since there were looks before it, even where the lost leave the first number of seeds."""
+    rng = np.random.default_rng(5)
+    baseline: Values = [*rng.normal(0.9, 0.02, most)]
+    challenger: Values = [*rng.normal(0.3, 0.02, most - 1), None]
+    found = judge(accuracies(challenger, baseline), "higher", 0.0, Rule(least, most))
+    filled = np.subtract([value or 0.0 for value in challenger], baseline)
+    readings = [filled[:-1], filled]
+    expected = [2 * ttest_1samp(each, 0).pvalue for each in readings]
+    assert (found.verdict, found.lost) == ("refuted", 1)
+    assert found.p == pytest.approx(max(expected))
+    half = student_t(most - 2).ppf(1 - 0.05 / 4) * np.std(readings[0], ddof=1) / math.sqrt(most - 1)
+    assert found.difference.high - found.difference.estimate == pytest.approx(half)
+    assert found.difference.n == most - 1
+    assert math.isnan(found.signs)
+
+
+def test_where_results_decide_the_number_of_seeds_what_is_lost_without_a_bound_leaves_no_verdict() -> None:
+    rng = np.random.default_rng(6)
+    challenger: Values = [*rng.normal(2, 0.1, 11), None]
+    found = judge(Pairs(challenger, [0.0] * 12, GAP, GAP), "higher", 0.5, Rule(5, 12))
+    assert (found.verdict, found.withheld) == ("undecided", "lost")
+    assert judge(Pairs(challenger[:11], [0.0] * 11, GAP, GAP), "higher", 0.5, Rule(5, 12)).verdict == "supported"
+
+
+def test_equal_pairs_have_the_spread_of_half_a_step_at_a_look_as_well() -> None:
+    same = accuracies([0.92] * 12, [0.9] * 12)
+    found = judge(same, "higher", 0.005, Rule(5, 12))
+    half = student_t(11).ppf(1 - 0.05 / 4) * 0.0005 / math.sqrt(12)
+    assert (found.difference.low, found.difference.high) == pytest.approx((0.02 - half, 0.02 + half))
+    assert judge_at_look(same, "higher", 0.005, least=5, most=12, alpha=0.05) == "supported"
+
+
+@pytest.mark.parametrize("direction", get_args(Direction))
+def test_at_a_look_what_is_lost_is_no_evidence_of_equality(direction: Direction) -> None:
+    """Two losses that always get 0.001 differ by nothing, and one that diverged in the worst case by no more."""
+    low: Values = [0.001] * 11
+    pairs = accuracies([*low, None], [*low, 0.001])
+    assert judge_at_look(pairs, direction, 0.05, least=5, most=12, alpha=0.05) == "undecided"
+    whole = judge_at_look(accuracies(low, low), direction, 0.05, least=5, most=11, alpha=0.05)
+    assert whole == ("supported" if direction == "equal" else "equivalent")
+
+
+def test_a_sign_test_counts_lost_pairs_at_their_worst() -> None:
+    better: Values = [0.95, 0.94, 0.96, 0.95, 0.94, 0.96]
+    found = judge(accuracies([*better, *better], [0.6] * 10 + [None] * 2), "higher", 0.0)
+    assert found.verdict == "supported"
+    assert found.signs == pytest.approx(2 / 2**12)
