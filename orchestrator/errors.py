@@ -1,4 +1,4 @@
-"""The exception tree. Every message is one a person can act on.
+"""The exception tree. Every message says what a person can do.
 
 OrchestratorError
 ├── RequestError               the request is wrong, nothing was started (exit code 2)
@@ -16,7 +16,7 @@ import re
 
 
 class OrchestratorError(Exception):
-    """Any error of ours."""
+    """Any error that this program raises on purpose."""
 
 
 class RequestError(OrchestratorError):
@@ -40,7 +40,7 @@ class WorkspaceError(RequestError):
 
 
 class NewerFormatError(RequestError):
-    """A file was written by a newer version of this program, and is left as it is."""
+    """A newer version of this program wrote a file, which is left unchanged."""
 
 
 class UnreachableError(RequestError):
@@ -48,11 +48,11 @@ class UnreachableError(RequestError):
 
 
 class DamagedFileError(OrchestratorError):
-    """A cell's file is truncated, altered or of a foreign schema."""
+    """A cell's file is truncated, altered or has an unknown schema."""
 
 
 class LostRowsError(DamagedFileError):
-    """A cell's own file is whole, but the file of its validation rows is missing or another."""
+    """A cell's own file is intact, but the file of its validation rows is missing or does not match."""
 
 
 def masked(text: str) -> str:

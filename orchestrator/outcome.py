@@ -1,4 +1,4 @@
-"""What a cell tells: how an attempt at it goes, how it ends, and what came of the cell."""
+"""The events of a cell: how an attempt proceeds and ends, and the outcome of the cell."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Literal, TypeGuard, get_args
 from orchestrator.experiment.plan import Cell
 
 Result = Literal["finished", "collapsed", "diverged"]
-"""The states of a cell that is done: it has a file, and nothing of it is left to run."""
+"""The states of a cell that is done: it has a file and needs no further run."""
 
 RESULTS: tuple[Result, ...] = get_args(Result)
 
@@ -20,7 +20,7 @@ def is_done(state: object) -> TypeGuard[Result]:
 
 
 def has_figures(state: object) -> bool:
-    """Whether a cell in this state has measures and rows; those of a collapsed one count as they are."""
+    """Whether a cell in this state has measures and rows. Those of a collapsed cell count unchanged."""
     return state in {"finished", "collapsed"}
 
 
@@ -41,12 +41,12 @@ class Finished:
     attempt: Attempt
     metrics: Mapping[str, float | None]
     environment: str | None = field(default=None, kw_only=True)
-    """The id of what trained it, as its file says."""
+    """The id of the environment that trained it, as recorded in its file."""
 
 
 @dataclass(frozen=True)
 class Collapsed(Finished):
-    """Trained and published, but no better than a guess on its own training images: a result with a name."""
+    """Trained and published, but no better than chance on its own training images: a result, recorded and counted."""
 
     reason: str
 
@@ -63,7 +63,7 @@ class Diverged:
 
 @dataclass(frozen=True)
 class Failed:
-    """Something broke; `error` is one sentence, `traceback` the whole story."""
+    """An exception ended the cell; `error` is one sentence, `traceback` has the details."""
 
     cell: Cell
     attempt: Attempt
@@ -72,19 +72,19 @@ class Failed:
 
 
 Outcome = Finished | Collapsed | Diverged | Failed
-"""What came of a cell."""
+"""How a cell ended."""
 
 Fault = Literal["process", "node", "memory", "storage", "hang"]
-"""What ended an attempt through no fault of the cell's code.
+"""What ended an attempt without any fault of the cell's code.
 
-`process`: its process died. `node`: the machine went, or was taken. `memory`: none was left.
-`storage`: files or services did not answer. `hang`: it overran its time, or stood still.
+`process`: its process died. `node`: the machine failed or was taken away. `memory`: none was left.
+`storage`: files or services did not answer. `hang`: it exceeded its time limit or froze.
 """
 
 
 @dataclass(frozen=True)
 class Lost:
-    """The attempt ended by a fault of the machinery; the cell is tried again."""
+    """An infrastructure fault ended the attempt; the cell is retried."""
 
     cell: Cell
     attempt: Attempt
@@ -95,7 +95,7 @@ class Lost:
 
 @dataclass(frozen=True)
 class Stopped:
-    """The user stopped the launch; the cell's state is saved, and the next launch goes on from it."""
+    """The user stopped the launch; the cell's state is saved, and the next launch continues from it."""
 
     cell: Cell
     attempt: Attempt
@@ -116,7 +116,7 @@ class Started:
 
 @dataclass(frozen=True)
 class Advanced:
-    """A cell has completed `epoch` of its epochs."""
+    """A cell has completed epoch number `epoch`, counted from 1."""
 
     cell: Cell
     epoch: int
@@ -125,18 +125,18 @@ class Advanced:
 
 @dataclass(frozen=True)
 class Alive:
-    """A cell computes: told every few seconds between epochs that take long."""
+    """A cell is still computing: sent every few seconds during long epochs."""
 
     cell: Cell
 
 
 @dataclass(frozen=True)
 class Adopted:
-    """Another launch has meanwhile settled the cell."""
+    """Another launch has completed the cell in the meantime."""
 
     cell: Cell
     state: Literal[Result, "failed"]
 
 
 Event = Started | Advanced | Alive | Ending | Adopted
-"""Everything that is told of a cell."""
+"""Everything that happens to a cell."""

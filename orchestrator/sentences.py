@@ -1,11 +1,11 @@
-"""Sentences with places for values, which a page has in other languages, too."""
+"""Sentences with placeholders, so that a page can translate them before the values are filled in."""
 
 from __future__ import annotations
 
 from typing import Any
 
 Sentence = tuple[str, dict[str, Any]]
-"""A text, and the values in its braces: sentences and lists of them among these."""
+"""A text, and the values for its braces, which may be sentences or lists of sentences."""
 
 
 def counted(number: float, noun: str) -> str:

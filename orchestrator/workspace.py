@@ -1,4 +1,4 @@
-"""The workspace: the folder, or the place in an object store, that holds everything a launch leaves behind."""
+"""The workspace: the folder, or the location in an object store, where a launch stores everything."""
 
 from __future__ import annotations
 
@@ -12,39 +12,39 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit
 from orchestrator.errors import RequestError, WorkspaceError
 
 SCHEMES = ("s3", "gs", "gcs", "abfs", "abfss")
-"""Object stores that pyarrow speaks to."""
+"""The schemes of the object stores that pyarrow supports."""
 
 _SECRET = re.compile(r"secret|token|password|key|sas", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class Remote:
-    """A place in an object store, joined by `/` as paths are.
+    """A location in an object store, joined with `/` like a path.
 
-    It holds no credentials, so that it may stand in any message and file: pyarrow finds
-    them where the store's own tools do, in the environment or the machine's role.
+    It holds no credentials, so it may appear in any message and file. Pyarrow finds credentials where the
+    store's own tools do: in the environment or the machine's role.
     """
 
     uri: str
-    """`SCHEME://BUCKET/PREFIX?QUERY`; the query is pyarrow's, e.g. `endpoint_override=HOST:PORT&scheme=http`."""
+    """`SCHEME://BUCKET/PREFIX?QUERY`; pyarrow reads the query, such as `endpoint_override=HOST:PORT&scheme=http`."""
 
     @classmethod
     def at(cls, uri: str) -> Self:
-        """The place of a URI as a user gives it.
+        """The location of a URI that a user gives.
 
         Raises:
-            WorkspaceError: The URI names no bucket, or credentials.
+            WorkspaceError: The URI names no bucket, or contains credentials.
         """
         parts = urlsplit(uri)
         if parts.scheme not in SCHEMES:
             raise WorkspaceError(f"A workspace is a folder or begins with {', '.join(f'{s}://' for s in SCHEMES)}.")
         if "@" in parts.netloc + parts.query or any(_SECRET.search(name) for name, _ in parse_qsl(parts.query)):
             raise WorkspaceError(
-                "The workspace's URI holds credentials, which would end up in logs: leave them out, "
-                "and put them into the environment (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY for s3://)."
+                "The workspace's URI contains credentials, which would appear in logs: remove them, "
+                "and set them in the environment (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY for s3://)."
             )
         if not parts.netloc or parts.fragment:
-            raise WorkspaceError(f"{uri} is no place in an object store: write {parts.scheme}://BUCKET/PREFIX.")
+            raise WorkspaceError(f"{uri} is not a location in an object store: write {parts.scheme}://BUCKET/PREFIX.")
         return cls(parts._replace(path=parts.path.rstrip("/")).geturl())
 
     def __truediv__(self, name: str) -> Remote:
@@ -61,22 +61,22 @@ class Remote:
 
     @property
     def parent(self) -> Remote:
-        """What it lies in."""
+        """The location that contains it."""
         parts = urlsplit(self.uri)
         return Remote(parts._replace(path=parts.path.rpartition("/")[0]).geturl())
 
     def as_uri(self) -> str:
-        """The URI, by the name that `Path` has for it."""
+        """The URI; named as in `Path`."""
         return self.uri
 
 
 Location = Path | Remote
-"""Where something lies: on this machine, or in an object store."""
+"""A path on this machine, or a location in an object store."""
 
 
 @dataclass(frozen=True)
 class Workspace:
-    """Where each kind of file lies below one place."""
+    """Where each kind of file is stored below one location."""
 
     root: Location
     """Absolute, because worker processes may run elsewhere."""
@@ -92,17 +92,17 @@ class Workspace:
 
     @property
     def evaluations(self) -> Location:
-        """The per-cell files: the truth."""
+        """The folder of the cells' files, from which everything else can be rebuilt."""
         return self.root / "evaluations"
 
     @property
     def validation(self) -> Location:
-        """The validation rows of the same cells, apart, so that a scan of the truth meets test rows only."""
+        """The validation rows of the same cells, apart from the files, so that scans of these read test rows only."""
         return self.root / "validation"
 
     @property
     def data(self) -> Location:
-        """What the data sets held whenever a launch looked."""
+        """The recorded contents of the data sets, from each launch."""
         return self.root / "data"
 
     def results(self, experiment: str) -> Location:
@@ -114,7 +114,7 @@ class Workspace:
         return self.root / "compacted" / experiment
 
     def compacted_validation(self, experiment: str) -> Location:
-        """The same of the validation splits: apart, so that a scan of either meets rows of one kind."""
+        """The same for the validation splits, in a separate folder, so that a scan of either reads rows of one kind."""
         return self.root / "compacted-validation" / experiment
 
     def report(self, experiment: str) -> Location:
@@ -123,25 +123,25 @@ class Workspace:
 
     @property
     def checkpoints(self) -> Location:
-        """The states from which attempts go on, in a folder for each cell."""
+        """The saved states from which attempts continue, one folder per cell."""
         return self.root / "checkpoints"
 
     def drift(self, experiment: str) -> Location:
-        """What was found of an experiment's cells of older environments."""
+        """The anchor log of an experiment: how its cells from older environments compare."""
         return self.root / "drift" / f"{experiment}.json"
 
     def anchors(self, launch: str) -> Workspace:
-        """Where a launch trains cells of older environments again; it is gone afterwards."""
+        """The scratch workspace in which a launch retrains cells of older environments; deleted afterwards."""
         return Workspace(self.root / "drift" / f"anchors-{launch}")
 
     @property
     def spool(self) -> Location:
-        """What the tracking server could not be told yet."""
+        """Updates that the tracking server has not accepted yet."""
         return self.root / "spool"
 
     @property
     def artifacts(self) -> Location:
-        """MLflow's artefacts, where its store is the default one."""
+        """MLflow's artifacts, if its store is the default one."""
         return self.root / "mlartifacts"
 
     def has_registry(self) -> bool:
@@ -153,7 +153,7 @@ class Workspace:
         """The default registry's URL.
 
         Raises:
-            RequestError: The workspace is in an object store, where there is none.
+            RequestError: The workspace is in an object store, which has no default registry.
         """
         return self._sqlite("registry.db")
 
@@ -166,15 +166,15 @@ class Workspace:
         if isinstance(self.root, Remote):
             raise RequestError(
                 f"The workspace {self.root} is in an object store, which cannot hold a database: "
-                "name a registry and a tracking store that all machines reach, with --registry and --tracking."
+                "pass --registry and --tracking with a registry and a tracking store that all machines reach."
             )
         return f"sqlite:///{self.root / name}"
 
     def create(self) -> None:
-        """Make sure that the folder exists and can be written; in an object store there is nothing to make.
+        """Create the folder if needed and check that it can be written; an object store needs no folder.
 
         Raises:
-            WorkspaceError: It cannot.
+            WorkspaceError: It cannot be written.
         """
         if isinstance(self.root, Remote):
             return

@@ -1,1 +1,1 @@
-"""Which cells come next, where results decide it: more seeds, and trials of a tuning stage."""
+"""Which cells come next, if results decide it: more seeds, and trials of a tuning stage."""

@@ -1,6 +1,6 @@
-"""Trials that learn from those before: Optuna's sampler (a tree-structured Parzen estimator, Bergstra et al. 2011).
+"""Trials that learn from earlier ones: Optuna's sampler (a tree-structured Parzen estimator, Bergstra et al. 2011).
 
-It is what Ray Tune's OptunaSearch wraps; taken directly, because planning must not import ray.
+Ray Tune's OptunaSearch wraps the same sampler; it is used directly, because planning must not import ray.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
 ROUND = 5
-"""Trials that are asked for at once. A fixed number: what is tried must not depend on how many run at a time."""
+"""Trials per round. The number is fixed, so that the trials do not depend on how many cells run at once."""
 
 LOWEST = -1e9
-"""Told of a recipe that has no score: Optuna takes an infinite value for a failure, and would try its like again."""
+"""The score reported for a recipe without one. Optuna would take -inf for a failed trial and try similar ones again."""
 
 
 def learning(space: Mapping[str, Domain], tuning: Tuning, epochs: int) -> Search:
-    """Rounds of trials, each chosen knowing the scores of all rounds before.
+    """Rounds of trials, each chosen from the scores of all earlier rounds.
 
     Raises:
         RequestError: Optuna is not installed.
@@ -56,5 +56,5 @@ def _distribution(domain: Domain) -> BaseDistribution:
 
 
 def _point(space: Mapping[str, Domain], suggested: Mapping[str, Value]) -> dict[str, Value]:
-    """What was suggested, rounded as values that are drawn are."""
+    """The suggested values, rounded in the same way as drawn ones."""
     return {name: domain.near(suggested[name]) for name, domain in space.items()}

@@ -1,11 +1,10 @@
-"""Which seeds to run next where the claims decide how many there are: no more than they need.
+"""Which seeds to run next if the claims decide their number: as few as they need.
 
-Each claim in each setting (dataset x backbone) is a question. Claims that are made of several, secondary ones
-and those about measures of one's own ask for no seeds: they are decided once, when no more are to come. A question
-is looked at whenever a
-pair of seeds is complete, with an interval that holds at all looks together and, because
-alpha is divided beforehand (Bonferroni), for all questions together. Holm's correction
-compares p-values of one look, and there is more than one.
+Each claim in each setting (dataset x backbone) is a question. Combined claims, secondary claims and claims about
+user-defined measures request no seeds: they are decided once, after the last seed. A question is looked at whenever a
+pair of seeds is complete. Its interval holds at all looks together and, because alpha is divided beforehand
+(Bonferroni), for all questions together. Holm's correction does not apply here, because it compares the p-values of
+a single look.
 """
 
 from __future__ import annotations
@@ -25,13 +24,13 @@ from orchestrator.statistics.pairs import judge_at_look
 from orchestrator.statistics.verdicts import Verdict
 
 ALPHA = 0.05
-"""How often any of all verdicts may be wrong."""
+"""The probability that any of the verdicts is wrong."""
 
 Setting = tuple[str, str]
 
 
 def by_seed(rows: Iterable[Row], metric: str) -> dict[int, float]:
-    """A measure of the cells with figures by seed; cells where it does not exist are left out."""
+    """A measure of the cells with figures, by seed; cells for which it is undefined are left out."""
     return {row["seed"]: row[metric] for row in rows if _has(row, metric)}
 
 
@@ -40,14 +39,14 @@ def _has(row: Row | None, metric: str) -> bool:
 
 
 def partners(question: Question, rows: Mapping[Key, Collection[Row]]) -> tuple[list[Row], list[Row]]:
-    """The results that a question is answered by: of the challenger, and of the baseline in the same blocks.
+    """The results that answer a question: those of the challenger, and those of the baseline in the same blocks.
 
-    With them are cells whose partner has no result yet: one that diverged makes no pair whatever its partner does.
-    Where the claim is about the challenger alone, its cells answer, and there is no baseline.
+    Cells whose partner has no result yet are included, because a diverged cell makes no pair in any case. If the claim
+    is about the challenger alone, there are no results of a baseline.
 
     Args:
         question: A claim in a setting.
-        rows: The results, of replicas, too.
+        rows: The results, including those of replicas.
     """
     setting = (question.dataset, question.backbone)
     claim = question.claim
@@ -67,50 +66,49 @@ def _alone(rows: Iterable[Row], others: Iterable[Row]) -> list[Row]:
 def look(
     claim: Claim, challenger: Collection[Row], baseline: Collection[Row], rule: Sequential, alpha: float = ALPHA
 ) -> Interval:
-    """The mean of what a claim is about, with an interval that holds at all looks together.
+    """The mean of the claim's measure or difference, with an interval that holds at all looks together.
 
-    A seed whose cell diverged, or lacks the measure, never makes a pair, so that the last
-    look, at which there are no more seeds to come, is at fewer pairs.
+    A seed whose cell diverged or lacks the measure never makes a pair, so the last look has fewer pairs than there are
+    seeds.
 
     Args:
         claim: What is asked.
         challenger: The challenger's results in one setting, as `partners` finds them.
         baseline: The baseline's there; none if the claim is about the challenger alone.
-        rule: How many seeds there may be.
-        alpha: How often any look may mislead.
+        rule: The least and the most seeds.
+        alpha: The probability that any look misleads.
     """
     pairs = evidence(claim, challenger, baseline, ())
     most = rule.max - pairs.lost
-    # The rule for one look alone is no rule for the last of several.
+    # The last of several looks needs the rule for several, so at least two looks are assumed.
     return sequential.interval(pairs.complete, min(rule.min, most - 1), most, alpha, pairs.step)
 
 
 def decided(
     claim: Claim, challenger: Collection[Row], baseline: Collection[Row], rule: Sequential, alpha: float = ALPHA
 ) -> Verdict:
-    """The verdict at a look, which stands with lost cells at their worst, too; arguments as of `look`."""
+    """The verdict at a look; it must also hold with lost cells at their worst value. For arguments see `look`."""
     pairs = evidence(claim, challenger, baseline, ())
     return judge_at_look(pairs, claim.direction, claim.tolerance, least=rule.min, most=rule.max, alpha=alpha)
 
 
 class Spending:
-    """Asks for the cells of an experiment, of which the results decide how many are needed.
+    """Requests cells seed by seed, until the results decide the claims.
 
-    The first seeds of all cells are asked for at once. After them a question that is
-    undecided asks for its next pair when the one before is complete; where that leaves
-    room, pairs beyond it are asked for, lowest seeds first. The intervals hold at every
-    look, so running ahead may cost cells but misleads nobody. Whoever starts again with
-    the results so far gets the same answers. Not safe to use from several threads; a queue
-    asks one at a time.
+    The first seeds of all cells are requested at once. After that, an undecided question
+    requests its next pair when the previous one is complete. If workers are free, further
+    pairs are requested, lowest seeds first. The intervals hold at every look, so running
+    ahead may cost cells but never misleads. A restart with the results so far requests the
+    same cells. Not safe to use from several threads; a queue calls it one at a time.
 
     Args:
-        left: The cells that can be run; those of its experiment that are neither here nor in
+        left: The cells that can be run; cells of its experiment that are neither here nor in
             `rows` have failed.
         rows: The results so far, as in the results table.
         room: How many cells run at once.
-        recall: What the results table would say of a cell that is done: its state, its measures, its environment.
-        replicas: The results so far of cells that were trained again.
-        whole: The experiment as its file has it, where flags leave out questions: among all of them alpha is divided.
+        recall: Returns the results table's row of a done cell: its state, measures and environment.
+        replicas: The results of replicas so far.
+        whole: The experiment as in its file; alpha is divided among all its questions, even if flags leave some out.
 
     Raises:
         ValueError: The experiment's number of seeds is fixed.
@@ -127,7 +125,7 @@ class Spending:
         whole: Experiment | None = None,
     ) -> None:
         if left.experiment.sequence is None:
-            raise ValueError(f"Experiment '{left.experiment.name}' asks for a fixed number of seeds")
+            raise ValueError(f"Experiment '{left.experiment.name}' has a fixed number of seeds")
         self._rule = left.experiment.sequence
         self._room = room
         self._recall = recall
@@ -150,16 +148,16 @@ class Spending:
         self._undecided = {setting: self._judged(setting) for setting in self._questions}
 
     def first(self) -> list[Cell]:
-        """The cells to start with; none where everything is decided."""
+        """The cells to start with; none if everything is decided."""
         given = self._give(self._first)
         self._first = []
         return given + self._asked(self._undecided)
 
     def heard(self, event: Ending | Adopted) -> list[Cell]:
-        """Take note of what came of a cell; the cells to run besides those that were asked for."""
+        """Record how a cell ended; return the further cells to run."""
         match event:
             case Lost() | Stopped():
-                return []  # tried again, or not to be followed by any
+                return []  # it will be retried, or the launch is stopping
             case Finished(metrics=measures):
                 found = {"state": "finished", **measures, **_where(event)}
             case Diverged():
@@ -181,7 +179,7 @@ class Spending:
         return self._asked([setting])
 
     def sentences(self) -> Iterator[str]:
-        """How many seeds each setting has taken so far, and what is undecided there."""
+        """How many seeds each setting has used so far, and which claims are undecided there."""
         for setting, undecided in self._undecided.items():
             keys = {key for question in self._questions[setting] for key in question.measures}
             seeds = len({seed for key in keys for seed in self._rows[key]})
@@ -217,7 +215,7 @@ class Spending:
         return cells
 
     def _is_waiting(self, question: Question) -> bool:
-        """Whether a pair is under way."""
+        """Whether a pair of this question is being trained."""
         for seed in set[int]().union(*(self._out[key] for key in question.measures)):
             lacking = self._lacking(question, seed)
             if lacking and not any(seed in self._left[key] for key in lacking):
@@ -225,9 +223,9 @@ class Spending:
         return False
 
     def _next(self, question: Question) -> list[Cell]:
-        """The cells that complete the pair of the lowest seed not asked for; none where there is no such pair.
+        """The cells that complete the pair of the lowest seed not yet requested; none if there is no such pair.
 
-        Where none of the first seeds can make a pair of which nothing is lost, later ones would not either.
+        If none of the first seeds can make a complete pair, later seeds are not tried: they would be lost as well.
         """
         if not any(self._can_pair(question, seed) for seed in range(self._rule.min)):
             return []
@@ -238,14 +236,14 @@ class Spending:
         return []
 
     def _can_pair(self, question: Question, seed: int) -> bool:
-        """Whether a seed makes a pair, or still may, of which nothing is lost."""
+        """Whether a seed has, or may still get, a pair with both values."""
         if self._lacking(question, seed) is None:
             return False
         found = [(self._rows[key].get(seed), metrics) for key, metrics in question.measures.items()]
         return all(_has(row, metric) for row, metrics in found if row is not None for metric in metrics)
 
     def _lacking(self, question: Question, seed: int) -> list[Key] | None:
-        """The cells without which a seed makes no pair; None where one of them will never give what is needed."""
+        """The cells that a seed still needs to make a pair; None if one of them can no longer be trained."""
         lacking = [key for key in question.measures if seed not in self._rows[key]]
         return lacking if all(seed in self._left[key] or seed in self._out[key] for key in lacking) else None
 

@@ -1,8 +1,8 @@
 """The tuning stage: which recipes to try for each loss, backbone and dataset, and which of them won.
 
-A trial is a cell that is scored on its validation split, with a file like any other. So nothing is kept of a stage but
-its cells' files: whoever asks again with the same files gets the same trials and the same winners. A searcher sees
-scores in the order of its trials, whatever the order in which they came, and so depends on nothing else.
+A trial is a cell that is scored on its validation split, with a file like any other. The stage keeps no other state:
+the same files give the same trials and the same winners. A searcher sees scores in the order of its trials, not in the
+order in which they finished, so its choices do not depend on timing.
 """
 
 from __future__ import annotations
@@ -24,23 +24,24 @@ from orchestrator.outcome import Adopted, Diverged, Ending, Finished
 from orchestrator.records.files.evaluations import Evaluations
 from orchestrator.records.files.storage import in_parallel
 from orchestrator.records.files.summaries import Summaries
+from orchestrator.sentences import counted
 from trainers.recipe import Recipe, Training
 from trainers.seeds import stable_random
 
 REDUCTION = 3
-"""`asha` trains the better one in so many for so many times as long."""
+"""`asha` keeps the best third of the recipes and trains it three times longer."""
 
 RUNGS = 3
-"""`asha` looks so often, the last time at the full number of epochs."""
+"""The number of rungs of `asha`; the last one has the full number of epochs."""
 
 Recall = Callable[[Sequence[Cell]], Mapping[str, float]]
 
 WORST = -math.inf
-"""The score of a recipe that diverged, or for which the measure does not exist."""
+"""The score of a recipe that diverged or for which the measure is undefined."""
 
 
 class Competitor(NamedTuple):
-    """What is tuned: a loss on a backbone and a dataset, by their labels."""
+    """What is tuned: a loss on a backbone and a dataset, given by their labels."""
 
     loss: str
     backbone: str
@@ -48,7 +49,7 @@ class Competitor(NamedTuple):
 
 
 class Tried(NamedTuple):
-    """A trial with its score: higher is better, whatever the measure; `WORST` where it diverged."""
+    """A trial with its score. Higher is better for every measure; `WORST` if it diverged."""
 
     number: int
     values: Values
@@ -56,29 +57,29 @@ class Tried(NamedTuple):
     score: float
     """The mean over seeds."""
     by_seed: tuple[float, ...]
-    """The score under each seed, in their order."""
+    """The score for each seed, in the order of seeds."""
 
 
 @dataclass(frozen=True)
 class Tuned:
-    """How one competitor was tuned; all trials that have been scored, in the order they were asked for."""
+    """How one competitor was tuned: all scored trials, in the order in which they were proposed."""
 
     competitor: Competitor
     space: Mapping[str, Domain]
     tried: tuple[Tried, ...]
     winner: Tried | None
-    """None as long as trials are to come."""
+    """None while trials are missing."""
 
     @property
     def whole(self) -> tuple[Tried, ...]:
-        """The trials that were trained for as long as any."""
+        """The trials that were trained for the most epochs."""
         most = max((tried.epochs for tried in self.tried), default=0)
         return tuple(tried for tried in self.tried if tried.epochs == most)
 
 
 @dataclass
 class _Contest:
-    """The search for one competitor's recipe, as far as it has come."""
+    """The search for one competitor's recipe, and its state so far."""
 
     competitor: Competitor
     space: Mapping[str, Domain]
@@ -88,7 +89,7 @@ class _Contest:
     tried: list[Tried] = field(default_factory=list)
 
     def go_on(self, scores: Mapping[str, float]) -> list[Cell]:
-        """As far as scores by cell id allow; the cells that are asked for on the way."""
+        """Continue the search as far as the known scores (by cell id) allow; return the cells that it needs next."""
         asked: list[Cell] = []
         told: list[float] | None = None
         while True:
@@ -112,18 +113,18 @@ class _Contest:
             asked += [cell for _, cells in self.batch for cell in cells]
 
     def ended(self) -> Tuned:
-        """The outcome; of equally good trials the first wins."""
+        """The outcome; of equally good trials, the first wins."""
         tuned = Tuned(self.competitor, self.space, tuple(self.tried), None)
         over = not self.batch and tuned.whole
         return replace(tuned, winner=max(tuned.whole, key=lambda tried: tried.score)) if over else tuned
 
 
 class Trials:
-    """Asks for the cells of an experiment's tuning stage. Not safe to use from several threads.
+    """Proposes the cells of an experiment's tuning stage. Not safe to use from several threads.
 
     Args:
         experiment: With `tuning`.
-        recall: The scores of those of some cells that are done, by id.
+        recall: Returns the scores of the given cells that are done, by id.
         contents: What the data sets hold.
     """
 
@@ -144,7 +145,7 @@ class Trials:
 
     @property
     def plan(self) -> Plan:
-        """All cells that have been asked for so far, done or not."""
+        """All cells proposed so far, done or not."""
         cells = sorted(self._asked.values(), key=lambda cell: (cell.trial, cell.seed, cell.name))
         return Plan(self.experiment, tuple(cells), self._contents)
 
@@ -159,21 +160,22 @@ class Trials:
         return all(tuned.winner for tuned in self.tuned)
 
     def sentences(self) -> Iterator[str]:
-        """What each competitor's search has come to."""
+        """The state of each competitor's search."""
         for tuned in self.tuned:
             name = "/".join(tuned.competitor)
             scores = [tried.score for tried in tuned.whole]
             if tuned.winner is None:
-                yield f"{name}: {len(tuned.tried)} trials scored, no recipe yet"
+                yield f"{name}: {counted(len(tuned.tried), 'trial')} scored, no recipe yet"
                 continue
             diverged = scores.count(WORST)
             values = ", ".join(f"{field} {value}" for field, value in tuned.winner.values.items())
             value = tuned.winner.score if self._tuning.direction == "higher" else -tuned.winner.score
             best = f"{value:.4f} with {values}" if tuned.winner.score > WORST else "none has a score"
-            yield f"{name}: best of {len(tuned.tried)} trials{f' ({diverged} diverged)' if diverged else ''}: {best}"
+            lost = f" ({diverged} diverged)" if diverged else ""
+            yield f"{name}: best of {counted(len(tuned.tried), 'trial')}{lost}: {best}"
 
     def heard(self, event: Ending | Adopted) -> list[Cell]:
-        """Take note of what came of a cell; the further cells to run."""
+        """Record how a cell ended; return the further cells to run."""
         match event:
             case Finished(metrics=measures):
                 score = scored(self._tuning, measures)
@@ -182,7 +184,7 @@ class Trials:
             case Adopted(state="finished" | "collapsed"):
                 score = self._recall([event.cell]).get(event.cell.id)
             case _:
-                score = None  # tried again, or without a score until somebody asks to retry it
+                score = None  # it will be retried, or has no score until the user passes --retry-failed
         if score is None:
             return []
         self._scores[event.cell.id] = score
@@ -190,11 +192,11 @@ class Trials:
         return self._settle(contest for contest in self._contests if contest.competitor == labels)
 
     def _settle(self, contests: Iterable[_Contest]) -> list[Cell]:
-        """Ask for what comes next in these; return what of it has to run."""
+        """Continue these searches; return the cells that have to run."""
         missing: list[Cell] = []
         for contest in contests:
             while asked := contest.go_on(self._scores):
-                # A recipe may be drawn again.
+                # The same recipe may be drawn twice.
                 fresh = {cell.id: cell for cell in asked if cell.id not in self._asked}
                 self._asked |= fresh
                 found = self._recall(list(fresh.values()))
@@ -204,7 +206,7 @@ class Trials:
 
 
 def recall(tuning: Tuning, evaluations: Evaluations) -> Recall:
-    """Looks up the scores of cells in their files; a file that is absent or damaged has none."""
+    """A function that reads the scores of cells from their files; an absent or damaged file has none."""
 
     def score(summaries: Summaries, cell: Cell) -> float | None:
         try:
@@ -227,8 +229,8 @@ def scored(tuning: Tuning, measures: Mapping[str, float | None]) -> float:
 
 
 def stage(experiment: Experiment) -> Experiment:
-    """The tuning stage as an experiment of its own, in registry, MLflow and files, so that nobody pools the two."""
-    assert experiment.tuning is not None  # noqa: S101 - asked for by those who know
+    """The tuning stage as a separate experiment in registry, MLflow and files, so that the two are never pooled."""
+    assert experiment.tuning is not None  # noqa: S101 - callers have checked it
     name = f"{experiment.name}.tuning"
     question = f"Which recipes are best for '{experiment.name}'?"
     return experiment.model_copy(
@@ -240,15 +242,15 @@ def settle(experiment: Experiment, tuned: Sequence[Tuned]) -> Experiment:
     """The experiment with each competitor's winning recipe.
 
     Raises:
-        RequestError: Some competitor has none yet.
+        RequestError: Some competitor has no recipe yet.
     """
     overrides: list[Override] = []
     for each in tuned:
         if each.winner is None:
             done = f"{sum(other.winner is not None for other in tuned)} of {len(tuned)}"
             raise RequestError(
-                f"'{experiment.name}' is still being tuned: {done} recipes are found, and the one of "
-                f"{'/'.join(each.competitor)} is not. Launch it first."
+                f"'{experiment.name}' is still being tuned: {done} recipes are found, and the recipe of "
+                f"{'/'.join(each.competitor)} is missing. Launch it first."
             )
         recipe, loss = _parts(each.winner.values)
         overrides.append(Override(where=Where(**each.competitor._asdict()), recipe=recipe, loss=loss))
@@ -256,7 +258,7 @@ def settle(experiment: Experiment, tuned: Sequence[Tuned]) -> Experiment:
 
 
 def _parts(values: Values) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The fields of the recipe among some values, and the parameters of the loss."""
+    """The values split into fields of the recipe and parameters of the loss."""
     recipe = {name: value for name, value in values.items() if name in Training.model_fields}
     return recipe, {name: value for name, value in values.items() if name not in recipe}
 
@@ -266,7 +268,7 @@ def _contest(experiment: Experiment, tuning: Tuning, contents: Contents, competi
     space = own_space(experiment.loss(competitor.loss), tuning)
     backbone = next(choice.plugin for choice in experiment.backbones if choice.label == competitor.backbone)
     dataset = next(choice for choice in experiment.datasets if choice.label == competitor.dataset)
-    # Shifts are made from the test split.
+    # Shifts are made from the test split, which tuning must not see.
     data = dataset.plugin.model_copy(update={"shift": None})
     held, known = digest_in(contents, dataset)
 
@@ -302,7 +304,7 @@ def _search(space: Mapping[str, Domain], tuning: Tuning, epochs: int) -> Search:
 def points(space: Mapping[str, Domain], tuning: Tuning) -> Iterator[Values]:
     """The recipes that are drawn beforehand.
 
-    Each field has a stream of its own, so that all losses try the same values of what they share.
+    Each field has a random stream of its own, so that all losses try the same values of the fields that they share.
     """
     shares = {name: stable_random("tuning", name, *tuning.seeds).random_sample(tuning.trials) for name in space}
     for number in range(tuning.trials):
@@ -314,9 +316,9 @@ def _at_once(trials: list[Trial]) -> Search:
 
 
 def _halving(drawn: Sequence[Values], epochs: int) -> Search:
-    """Successive halving (Jamieson & Talwalkar 2016), by thirds: the rungs of ASHA, each waited for.
+    """Successive halving (Jamieson & Talwalkar 2016), by thirds: the rungs of ASHA, but each rung is completed first.
 
-    A rung is trained from the start, with a schedule of its own length.
+    Each rung trains from scratch, with a schedule of its own length.
     """
     left = list(range(len(drawn)))
     budgets = sorted({max(1, epochs // REDUCTION**rung) for rung in range(RUNGS)})

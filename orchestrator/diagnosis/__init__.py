@@ -1,1 +1,1 @@
-"""What is wrong here, and what to do: the checks behind `doctor`. They create, change and start nothing."""
+"""The checks behind `doctor`: what is wrong here, and what to do. They create, change and start nothing."""

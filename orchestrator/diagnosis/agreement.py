@@ -1,4 +1,4 @@
-"""Whether files, registry and MLflow tell the same story. The files are right where they differ."""
+"""Whether files, registry and MLflow agree. Where they differ, the files are right."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from orchestrator.records.files.soundness import check
 from orchestrator.records.files.splits import Tested, of_rows, strangers
 from orchestrator.records.files.storage import in_parallel
 from orchestrator.records.reconciliation import tells_all
-from orchestrator.sentences import filled
+from orchestrator.sentences import counted, filled
 
 if TYPE_CHECKING:
     from orchestrator.records.sql.registry import Registry
@@ -44,10 +44,10 @@ def agree(
     """Where the three differ.
 
     Args:
-        plan: Whose cells to look at; all there are without one.
+        plan: The plan whose cells are checked; without one, all cells.
         evaluations: The cells' files.
-        registry: Absent where there is none, or none that can be asked.
-        tracking: The store by the name of an experiment; absent likewise.
+        registry: None if there is none, or it does not answer.
+        tracking: Returns the store of an experiment, by name; None if there is none, or it does not answer.
     """
     files = evaluations.ids(replicas=True)
     plan = plan and evaluations.with_replicas(plan)
@@ -64,9 +64,11 @@ def agree(
         findings += by_values(_accounts(plan, evaluations, done), told)
         findings += by_spool([tracking(name) for name in own])
     elif done:
-        findings += [_differ("warning", done, "done, and there is no tracking store to show them", FIX)]
+        findings += [_differ("warning", done, "done, but there is no tracking store to show them", FIX)]
     findings += by_rows(evaluations, _names(plan, evaluations, done))
-    agreed = f"files, registry and MLflow agree on what is done: {len(done)}" if done else "nothing is done yet"
+    agreed = (
+        f"files, registry and MLflow agree on {counted(len(done), 'finished cell')}" if done else "nothing is done yet"
+    )
     return findings or [Finding("records", "ok", agreed)]
 
 
@@ -75,8 +77,8 @@ def _cells(registry: Registry | None, names: Iterable[str]) -> set[str]:
 
 
 def by_data(plan: Plan, evaluations: Evaluations, history: History) -> list[Finding]:
-    """Cells of the same request that are of other data or of an earlier protocol."""
-    remedy = "none is needed: they are pooled with nothing; launch trains the cells of today"
+    """Cells of the same experiment with different data or an earlier protocol."""
+    remedy = "nothing to do: they are never pooled with others; launch trains the current cells"
     damaged = [Finding("data", "problem", filled(each), "remove it") for each in unreadable(plan, history)]
     found = [
         Finding("data", "warning", filled(each.sentence()), remedy) for each in earlier(plan, evaluations, history)
@@ -87,8 +89,8 @@ def by_data(plan: Plan, evaluations: Evaluations, history: History) -> list[Find
 def by_registry(done: Collection[str], states: Mapping[str, str] | None) -> list[Finding]:
     """Where the registry differs from the files of the same cells."""
     if states is None:
-        what = "done by their files, and there is no registry that can be asked"
-        return [_differ("warning", done, what, f"{REBUILD}; launch also takes them over")] if done else []
+        what = "done by their files, but no registry answers"
+        return [_differ("warning", done, what, f"{REBUILD}; launch also records them")] if done else []
     unrecorded = [cell for cell in done if not is_done(states.get(cell))]
     lost = [cell for cell, state in states.items() if is_done(state) and cell not in done]
     running = [cell for cell, state in states.items() if state == "running" and cell not in done]
@@ -98,20 +100,25 @@ def by_registry(done: Collection[str], states: Mapping[str, str] | None) -> list
             "problem",
             lost,
             "done in the registry, but their files are gone",
-            "launch runs them again; or put the files back",
+            "restore the files, or launch, which runs the cells again",
         ),
-        ("warning", running, "running, or were when their launch died", "if no launch is under way, launch again"),
+        (
+            "warning",
+            running,
+            "running, or were running when their launch died",
+            "if no launch is running, launch again",
+        ),
     ]
     return [_differ(*case) for case in cases if case[1]]
 
 
 def by_runs(done: Collection[str], own: Iterable[RunSummary], told: Told) -> list[Finding]:
-    """Where a cell that is done has no run that says so, or a cell has several.
+    """Cells that are done without a run that says so, and cells with several runs.
 
     Args:
-        done: Cells by their files.
-        own: The runs of the experiments that are looked at.
-        told: Those of every experiment, because cells are shared and the run is with whoever ran them.
+        done: The ids of cells that have a file.
+        own: The runs of the experiments that are checked.
+        told: The runs of every experiment: cells are shared, and a run belongs to the experiment that trained its cell.
     """
     statuses: defaultdict[str, set[str]] = defaultdict(set)
     for _, run in told:
@@ -119,7 +126,7 @@ def by_runs(done: Collection[str], own: Iterable[RunSummary], told: Told) -> lis
     looked_at = {run.run_id for run in own}
     counts = Counter((name, run.cell_id) for name, run in told if run.run_id in looked_at)
     missing = [cell for cell in done if cell not in statuses]
-    # A run that still claims to be running is told by `by_status`.
+    # `by_status` reports runs that still claim to be running.
     untrue = [cell for cell in done if cell in statuses and not statuses[cell] & {"FINISHED", "RUNNING"}]
     doubled = [cell for (_, cell), count in counts.items() if count > 1]
     cases: list[tuple[State, Collection[str], str, str]] = [
@@ -131,7 +138,7 @@ def by_runs(done: Collection[str], own: Iterable[RunSummary], told: Told) -> lis
 
 
 def by_status(files: Collection[str], states: Mapping[str, str] | None, runs: Iterable[RunSummary]) -> list[Finding]:
-    """Where a run claims what neither files nor registry know."""
+    """Runs whose status neither the files nor the registry confirm."""
     ended = [(run.cell_id, run.status) for run in runs]
     stale = [
         cell
@@ -152,7 +159,7 @@ def by_status(files: Collection[str], states: Mapping[str, str] | None, runs: It
 
 
 def by_values(accounts: Iterable[Account], told: Told) -> list[Finding]:
-    """Where runs are finished and none says the same as the cell's file."""
+    """Cells of which no finished run has the same values as the file."""
     finished: defaultdict[str, list[RunSummary]] = defaultdict(list)
     for _, run in told:
         if run.status == "FINISHED":
@@ -162,12 +169,12 @@ def by_values(accounts: Iterable[Account], told: Told) -> list[Finding]:
         for account in accounts
         if (runs := finished[account.cell_id]) and not any(tells_all(run, account) for run in runs)
     ]
-    what = "finished in MLflow with other values than in their files, or not all of them"
+    what = "finished in MLflow with values that differ from their files or are incomplete"
     return [_differ("problem", differing, what, FIX)] if differing else []
 
 
 def by_rows(evaluations: Evaluations, names: Sequence[str]) -> list[Finding]:
-    """Which files are not what they say they are, all that they hold being read, and which are unverified."""
+    """Which files contradict themselves, after reading them whole, and which are unverified."""
     work = partial(_looked_at, evaluations, Origins.of(evaluations.folder.parent))
     told = list(in_parallel(work, names, evaluations.storage.readers))
     remedy = "gc --remove --cells ID removes such a cell, and launch trains it again"
@@ -178,7 +185,7 @@ def by_rows(evaluations: Evaluations, names: Sequence[str]) -> list[Finding]:
     origins = [found.origin if isinstance(found, Tested) else found for found in told]
     if unverified := [name for name, found in zip(names, origins, strict=True) if found == "unverified"]:
         cells = [cell for name in unverified if (cell := cell_in(name))]
-        what = "not trained here, and no sample was rerun with the same numbers: unverified"
+        what = "unverified: not trained here, and no rerun of a sample has given the same numbers"
         findings.append(_differ("warning", cells, what, "verify FILE.yaml --sample N reruns some of them"))
     return findings
 
@@ -196,7 +203,7 @@ def _looked_at(evaluations: Evaluations, origins: Origins, name: str) -> Damaged
         return _damage(evaluations, name) or error
     except DamagedFileError as error:
         return error
-    except FileNotFoundError:  # somebody has just set it aside
+    except FileNotFoundError:  # another process has just set it aside
         return None
     origin = origins.origin(whole.footer.seal, whole.footer.signed)
     content = whole.footer.content
@@ -208,7 +215,7 @@ def _looked_at(evaluations: Evaluations, origins: Origins, name: str) -> Damaged
 
 
 def _damage(evaluations: Evaluations, name: str) -> DamagedFileError | None:
-    """What is wrong with a cell's own file."""
+    """What is wrong with a cell's own file, without its validation rows; None if nothing is."""
     try:
         check(evaluations.checked(name, validation=False))
     except DamagedFileError as error:
@@ -217,14 +224,14 @@ def _damage(evaluations: Evaluations, name: str) -> DamagedFileError | None:
 
 
 def by_spool(windows: Iterable[Tracking]) -> list[Finding]:
-    """What MLflow was not told when it should have been."""
+    """Attempts that MLflow has not recorded yet."""
     left = sum(len(window.waiting()) for window in windows)
-    found = f"attempts with news that MLflow did not take in time, wait in the spool: {left}"
+    found = f"{counted(left, 'attempt')} in the spool with updates that MLflow did not accept in time"
     return [Finding("records", "warning", found, f"launch again, or {FIX}")] if left else []
 
 
 def _accounts(plan: Plan | None, evaluations: Evaluations, done: Collection[str]) -> Iterator[Account]:
-    """Of the cells that are looked at; who reads a damaged file says so."""
+    """The accounts of the cells that are checked; damaged files are skipped, because `by_rows` reports them."""
     if plan is None:
         yield from (account for _, account in evaluations.accounts() if isinstance(account, Account))
         return

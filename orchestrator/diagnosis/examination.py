@@ -1,4 +1,4 @@
-"""Every check, one after the other; what one of them meets keeps no other from being made."""
+"""Every check, one after the other; an error in one does not stop the others."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ def examine(
     """All findings.
 
     Args:
-        ask: Reads the experiment file, where one is given.
+        ask: Reads the experiment file; None if none is given.
         root: The workspace.
         evaluations: The folder of the cells' files.
-        registry: Its URL.
-        tracking: The store by the name of an experiment.
-        address: Of a Ray cluster.
-        data_dir: The folder that holds or receives datasets; None for the usual one, or where a launch had them.
-        older: Says which finished cells of a plan are of another environment or of other code.
-        edited: Says which claims were stated or edited after cells of a plan had run.
+        registry: The registry's URL.
+        tracking: Returns the store of an experiment, by name.
+        address: The address of a Ray cluster.
+        data_dir: The folder that holds or receives datasets; None for that of the last launch, or the default.
+        older: Returns sentences about finished cells of a plan with another environment or other code.
+        edited: Returns sentences about claims that were stated or edited after cells of a plan had run.
     """
     findings: list[Finding] = []
     plan = None
@@ -68,21 +68,23 @@ def examine(
         findings += _made("data", lambda: agreement.by_data(asked, Evaluations(evaluations), states))
         findings += _made("environments", lambda: request.environments(older(asked)))
         findings += _made("claims", lambda: request.claims(edited(asked)))
-    if not ask or plan:  # of cells that cannot be known, nothing is said
+    if not ask or plan:  # without a valid file, the cells are unknown
         findings += _made("records", lambda: _records(plan, evaluations, registry, tracking))
     return findings
 
 
 def _made(subject: str, check: Callable[[], Iterable[Finding]]) -> list[Finding]:
-    """What a check finds, up to whatever breaks it."""
+    """What a check finds before it ends or breaks."""
     findings: list[Finding] = []
     try:
         findings.extend(check())
     except OrchestratorError as error:
         findings.append(refused(subject, error, "see the message"))
-    except Exception as error:  # noqa: BLE001  a sick machine raises anything; the other checks tell why
+    except Exception as error:  # noqa: BLE001  a broken machine may raise anything; the other checks may say why
         found = f"the check itself broke ({type(error).__name__}: {masked(str(error))})"
-        findings.append(Finding(subject, "problem", found, "report it, with what the other checks say"))
+        findings.append(
+            Finding(subject, "problem", found, "report this as a bug, with the findings of the other checks")
+        )
     return findings
 
 

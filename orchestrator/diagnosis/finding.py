@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 from orchestrator.experiment.plan import SHOWN
+from orchestrator.sentences import counted
 
 State = Literal["ok", "warning", "problem"]
 
 FEW = 3
-"""Things named where there are many."""
+"""How many names a list shows before it says how many more there are."""
 
 
 @dataclass(frozen=True)
@@ -23,16 +24,16 @@ class Finding:
     state: State
     found: str
     remedy: str = ""
-    """What to do; empty where all is well."""
+    """What to do; empty if all is well."""
 
 
 def refused(subject: str, error: Exception | str, remedy: str) -> Finding:
-    """A problem in the words of one of our errors.
+    """A problem, from an error's message.
 
     Args:
         subject: What was checked.
-        error: Of the form `PROBLEM (REASON): REMEDY.`, as those about services are.
-        remedy: For an error of another form.
+        error: A message of the form `PROBLEM (REASON): REMEDY.`, as errors about services have.
+        remedy: The remedy if the message has another form.
     """
     parts = re.fullmatch(r"(.+\))[:.] (.+)", str(error), re.DOTALL)
     found, advice = parts.groups() if parts else (str(error), remedy)
@@ -47,5 +48,4 @@ def few(names: Sequence[str]) -> str:
 
 def several(ids: Sequence[str]) -> str:
     """`2 cells (0123456789abcdef, fedcba9876543210)`."""
-    plural = "" if len(ids) == 1 else "s"
-    return f"{len(ids)} cell{plural} ({few([cell[:SHOWN] for cell in ids])})"
+    return f"{counted(len(ids), 'cell')} ({few([cell[:SHOWN] for cell in ids])})"

@@ -18,21 +18,21 @@ from orchestrator.sentences import counted
 GIB = 2**30
 
 LITTLE_DISK = 5 * GIB
-"""Less than this is soon full: a store, checkpoints and Ray's own files grow while cells run."""
+"""With less space, a warning: stores, checkpoints and Ray's own files grow while cells run."""
 
 LITTLE_MEMORY = 2 * GIB
-"""Less than this: a worker process takes about half a GiB before it has any data, and Ray as much."""
+"""With less memory, a warning: a worker process takes about half a GiB before it loads data, and so does Ray."""
 
 
 def packages(lock: Path = provenance.ROOT / "requirements.lock") -> Finding:
-    """Python and what is installed, against the versions that the tests have run with."""
+    """Python and the installed packages, compared with the versions that the tests ran with."""
     absent = [name for name in provenance.PACKAGES[1:] if _installed(name) is None]
     if absent:
         return Finding("packages", "problem", f"{', '.join(absent)} not installed", _install(lock))
     main = ", ".join(f"{name} {_installed(name)}" for name in ("torch", "ray", "mlflow"))
     summary = f"Python {platform.python_version()}, {main}"
     if not lock.exists():
-        return Finding("packages", "ok", f"{summary}; there is no requirements.lock to compare with")
+        return Finding("packages", "ok", f"{summary}; no requirements.lock to compare with")
     differing = [
         f"{name} {found} instead of {pinned}"
         for name, pinned in _pinned(lock).items()
@@ -57,7 +57,7 @@ def _pinned(lock: Path) -> dict[str, str]:
 
 
 def _install(lock: Path) -> str:
-    # A wheel comes without the lock, and names what it needs itself.
+    # A wheel comes without the lock and declares its own requirements.
     if not lock.exists():
         return "pip install --upgrade loss-orchestrator"
     return f"in {lock.parent}: pip install --constraint requirements.lock --editable ."
@@ -66,7 +66,7 @@ def _install(lock: Path) -> str:
 def memory() -> Finding:
     """Cores and memory."""
     whole, free = _memory()
-    found = f"{cores()} CPU cores, {whole / GIB:.1f} GiB of memory, {free / GIB:.1f} GiB of it free"
+    found = f"{counted(cores(), 'CPU core')}, {whole / GIB:.1f} GiB of memory, {free / GIB:.1f} GiB of it free"
     if free < LITTLE_MEMORY:
         remedy = "end other programs, or lower --max-concurrent: a worker without memory is killed"
         return Finding("machine", "warning", found, remedy)
@@ -74,17 +74,17 @@ def memory() -> Finding:
 
 
 def cores() -> int:
-    """The cores that this process may use."""
+    """The number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _memory() -> tuple[int, int]:
-    """Bytes in all, and bytes free or given up on demand."""
+    """Bytes in total, and bytes available."""
     try:
         lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
         kibibytes = {name: int(rest.split()[0]) for name, _, rest in (line.partition(":") for line in lines)}
         return 1024 * kibibytes["MemTotal"], 1024 * kibibytes["MemAvailable"]
-    except (OSError, KeyError, ValueError, IndexError):  # no Linux, or an old one
+    except (OSError, KeyError, ValueError, IndexError):  # not Linux, or an old kernel
         whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         return whole, whole
 
@@ -106,18 +106,18 @@ def devices() -> Finding:
 
 
 def workspace(root: Path) -> Finding:
-    """Whether a launch can write its workspace, which need not be there yet."""
+    """Whether a launch can write its workspace, which may not exist yet."""
     folder = _nearest(root)
     remedy = "choose another with --workspace or ORCHESTRATOR_WORKSPACE"
     if not folder.is_dir():
-        return Finding("workspace", "problem", f"{root} cannot be made: {folder} is no folder", remedy)
+        return Finding("workspace", "problem", f"{root} cannot be created: {folder} is not a folder", remedy)
     try:
-        # Tried, because permissions say nothing about a full or read-only file system; it leaves no trace.
+        # Try it, because permissions do not show a full or read-only file system. The file is deleted at once.
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
         return Finding("workspace", "problem", f"{folder} cannot be written ({error.strerror})", remedy)
-    state = "can be written" if folder == root else "is not there yet and can be made"
+    state = "can be written" if folder == root else "does not exist yet and can be created"
     return Finding("workspace", "ok", f"{root} {state}")
 
 
@@ -126,7 +126,7 @@ def disk(root: Path) -> Finding:
     free = shutil.disk_usage(_nearest(root)).free
     found = f"{free / GIB:.1f} GiB free for {root}"
     if free < LITTLE_DISK:
-        return Finding("disk", "warning", found, "make room, or choose another folder with --workspace")
+        return Finding("disk", "warning", found, "free some space, or choose another folder with --workspace")
     return Finding("disk", "ok", found)
 
 

@@ -1,4 +1,4 @@
-"""What `doctor --fix` does: registry and MLflow are made to tell what the files tell. No file is changed."""
+"""What `doctor --fix` does: it makes registry and MLflow agree with the files. No file is changed."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from orchestrator.outcome import is_done
 from orchestrator.records.files.evaluations import Evaluations
 from orchestrator.records.rebuild import rebuild
 from orchestrator.records.reconciliation import reconcile
+from orchestrator.sentences import counted
 
 if TYPE_CHECKING:
     from orchestrator.records.sql.registry import Registry
@@ -20,25 +21,25 @@ if TYPE_CHECKING:
 def mend(
     plan: Plan | None, evaluations: Evaluations, registry: Registry, tracking: Callable[[str], Tracking]
 ) -> list[str]:
-    """Put right what can be, and say what that was; doing it again finds nothing more to do.
+    """Repair what can be repaired, and say what was done; a second call finds nothing to do.
 
     Args:
-        plan: Whose cells to look at. Without it, all cells are put right in the registry, and what waits
-            in the spool is told; but only a plan says under which labels a cell's run belongs.
-        evaluations: The cells' files, which are right where something differs.
-        registry: An open one, which may be empty.
+        plan: The plan whose cells are repaired. Without it, all cells are repaired in the registry, and the spool is
+            sent to MLflow; but only a plan says under which labels a cell's run belongs.
+        evaluations: The cells' files, which are right if something differs.
+        registry: An open registry, which may be empty.
         tracking: The store by the name of an experiment.
 
     Raises:
-        UnreachableError: A store does not answer; what was done until then stays done.
-        NewerFormatError: A file is of a newer version.
-        WorkspaceError: A file cannot be opened at present.
+        UnreachableError: A store does not answer; earlier repairs stay done.
+        NewerFormatError: A newer version wrote a file.
+        WorkspaceError: A file cannot be opened.
 
     Returns:
-        A sentence for each kind of thing that was done, or could not be.
+        One sentence for each kind of repair that was made or failed.
     """
     if plan and not plan.is_told:
-        return ["Nothing is mended: which cells are the experiment's cannot be told without its data. Pass --data-dir."]
+        return ["Nothing was fixed: without its data, the cells of the experiment are unknown. Pass --data-dir."]
     plan = plan and evaluations.with_replicas(plan)
     said = list(_registry(plan, evaluations, registry))
     for name in [plan.experiment.name] if plan else registry.experiments():
@@ -59,9 +60,9 @@ def _registry(plan: Plan | None, evaluations: Evaluations, registry: Registry) -
     after = registry.states_of(asked)
     if lost := [cell for cell, state in registry.states_of(known).items() if is_done(state) and cell not in files]:
         registry.adopt(dict.fromkeys(lost, "planned"))
-        yield f"{several(sorted(lost))} done in the registry, without a file: to be run again."
+        yield f"{several(sorted(lost))} done in the registry but without a file: the next launch runs them again."
     if put_right := [cell for cell, state in after.items() if is_done(state) and before.get(cell) != state]:
-        yield f"{several(sorted(put_right))} done by their files: now in the registry, too."
+        yield f"{several(sorted(put_right))} done by their files: now done in the registry, too."
     yield from damaged
 
 
@@ -72,7 +73,7 @@ def _cells(registry: Registry) -> set[str]:
 def _spool(runs: Tracking) -> Iterator[str]:
     caught_up = runs.catch_up()
     if caught_up.told:
-        yield f"Attempts told to MLflow's '{runs.experiment}' that had waited in the spool: {caught_up.told}."
+        yield f"Sent {counted(caught_up.told, 'attempt')} from the spool to MLflow's '{runs.experiment}'."
     yield from caught_up.troubles
 
 

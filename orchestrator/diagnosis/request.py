@@ -1,4 +1,4 @@
-"""What is asked for: an experiment file, the data it needs, and whether the machines have room."""
+"""The experiment file, the data it needs, and whether the machines are large enough."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from orchestrator.errors import ExperimentError
 from orchestrator.experiment.model import Choice
 from orchestrator.experiment.plan import Plan
 from orchestrator.experiment.resources import shortage
+from orchestrator.sentences import counted
 from trainers import catalogue
 from trainers.datasets import Dataset, MissingDataError
 from trainers.datasets.content import Content
@@ -27,36 +28,37 @@ def experiment(ask: Callable[[], Plan]) -> tuple[list[Finding], Plan | None]:
         plan = ask()
     except ExperimentError as error:
         return [Finding("experiment", "problem", problem, CORRECT) for problem in error.problems], None
-    found = f"{plan.experiment.name} is valid: {len(plan)} cells"
+    found = f"{plan.experiment.name} is valid: {counted(len(plan), 'cell')}"
     return [Finding("experiment", "ok", found)], plan
 
 
 def room(plan: Plan, nodes: Sequence[Mapping[str, float]]) -> Finding:
-    """Whether every cell fits some machine."""
+    """Whether every cell fits on some machine."""
     wanted = {cell.resources for cell in plan.cells}
     if problem := shortage(wanted, nodes):
         found, _, remedy = problem.partition("). ")
         return Finding("resources", "problem", f"{found})", remedy)
     cpus = max(need.cpus for need in wanted)
     gpus = max(need.gpus for need in wanted)
-    return Finding("resources", "ok", f"every cell fits: the largest needs {cpus} CPUs and {gpus:g} GPUs")
+    need = f"{counted(cpus, 'CPU')} and {counted(float(gpus), 'GPU')}"
+    return Finding("resources", "ok", f"every cell fits: the largest needs {need}")
 
 
 def environments(older: Iterable[str]) -> Iterator[Finding]:
-    """Whether all finished cells are of one environment, and of the code and machine that there are today."""
-    remedy = "launch trains some of them again before it adds cells, or pools them by --trust-old; gc removes cells"
+    """Whether all finished cells come from one environment, and from today's code and machine."""
+    remedy = "launch retrains some of them before it adds cells; --trust-old pools them untested; gc removes cells"
     findings = [Finding("environments", "warning", sentence, remedy) for sentence in older]
-    yield from findings or [Finding("environments", "ok", "all finished cells are of today's code and machine")]
+    yield from findings or [Finding("environments", "ok", "all finished cells come from today's code and machine")]
 
 
 def claims(edited: Iterable[str]) -> Iterator[Finding]:
     """Which claims were stated or edited after cells had run."""
-    remedy = "none for these cells, of which it is no test; state it before others run"
+    remedy = "for these cells it is no test; state the claim before further cells run"
     return (Finding("claims", "warning", sentence, remedy) for sentence in edited)
 
 
 def data(plan: Plan | None, data_dir: Path) -> Iterator[Finding]:
-    """Whether files are there: those of the plan, or else those of `digits` and whatever else is found."""
+    """Whether the data files of the plan are there; without a plan, those of `digits` and any others that are found."""
     if plan is not None:
         for choice in {choice.plugin: choice for choice in plan.experiment.datasets}.values():
             assert isinstance(choice.plugin, Dataset)  # noqa: S101  for the type checker; the catalogue has checked it
@@ -79,17 +81,17 @@ def data(plan: Plan | None, data_dir: Path) -> Iterator[Finding]:
 
 
 def _recorded(held: Content, choice: Choice) -> Finding:
-    """Of data that are not here and were seen elsewhere."""
+    """The finding about data that are not on this machine but were recorded by an earlier launch."""
     day = f"{datetime.fromtimestamp(held.recorded or 0, UTC):%Y-%m-%d %H:%M} UTC"
-    state = f"cells are those of the state recorded on {day}"
+    state = f"cells are planned for the state recorded on {day}"
     if held.by_cells:
-        state = f"cells are of the same data as the newest one, begun on {day}"
+        state = f"cells are planned for the data of the newest cell, started on {day}"
     subject = f"data {choice.plugin.key}"
     if held.needs_loading:
-        found = f"not checked: only a launch can tell what they hold now; {state}"
-        return Finding(subject, "warning", found, "launch tells, and trains new cells if they changed")
-    found = f"not checked here, where they are not; {state}"
-    return Finding(subject, "warning", found, "launch where they are, or pass --data-dir")
+        found = f"not checked: only a launch can read their present content; {state}"
+        return Finding(subject, "warning", found, "launch reads them, and trains new cells if they changed")
+    found = f"not checked, because they are not on this machine; {state}"
+    return Finding(subject, "warning", found, "launch where the data are, or pass --data-dir")
 
 
 def _looked_for(dataset: Dataset, data_dir: Path) -> Finding:
@@ -97,10 +99,12 @@ def _looked_for(dataset: Dataset, data_dir: Path) -> Finding:
     try:
         dataset.find(data_dir)
     except NotImplementedError:
-        return Finding(subject, "warning", "not checked: it offers no way to look", "launch says whether it is there")
+        return Finding(
+            subject, "warning", "not checked: the plug-in cannot look for it", "launch says whether it is there"
+        )
     except MissingDataError as error:
         found, _, remedy = str(error).partition(". ")
-        # What a launch fetches by itself is no problem, unless there is no network.
+        # A launch downloads these by itself, so their absence is a problem only without a network.
         state = "warning" if isinstance(dataset, Fetched) else "problem"
         return Finding(subject, state, found, remedy or "put the files there, or pass --data-dir")
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Registry, tracking store and Ray: whether they answer. What is not there yet stays so."""
+"""Whether registry, tracking store and Ray answer. Nothing is created."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from orchestrator.sentences import counted
 
 
 def registry(url: str) -> tuple[Finding, bool]:
-    """What is to be said of the registry, and whether it can be asked."""
+    """The state of the registry, and whether it can be queried."""
     from orchestrator.records.sql.migrations import HEAD
     from orchestrator.records.sql.registry import Registry, schema
 
@@ -24,7 +24,7 @@ def registry(url: str) -> tuple[Finding, bool]:
             return Finding("registry", "ok", f"none yet; a launch creates {name}"), False
         if revision < HEAD:
             found = f"{name} has schema {revision}; {HEAD} is current"
-            return Finding("registry", "warning", found, "launch or status brings it up to date"), False
+            return Finding("registry", "warning", found, "launch and status upgrade it"), False
         with Registry.open(url) as opened:
             count = len(opened.experiments())
     except RequestError as error:
@@ -33,7 +33,7 @@ def registry(url: str) -> tuple[Finding, bool]:
 
 
 def tracking(uri: str) -> tuple[Finding, bool]:
-    """What is to be said of the tracking store, and whether it can be asked."""
+    """The state of the tracking store, and whether it can be queried."""
     from orchestrator.records.tracking import mlflow_store
 
     name = mlflow_store.masked(uri)

@@ -1,4 +1,4 @@
-"""What an executor does, and what it needs from those who record."""
+"""What an executor does, and what it needs from the recorders."""
 
 from __future__ import annotations
 
@@ -16,60 +16,60 @@ if TYPE_CHECKING:
     from trainers.fit import Fit
 
 Listener = Callable[[Event], None]
-"""Told of every event, in the driver's process, one at a time."""
+"""Called with every event, one at a time, in the driver's process."""
 
 
 class Log(Protocol):
-    """Takes what one cell tells while it runs, in the worker's process."""
+    """Receives what one cell reports while it runs, in the worker's process."""
 
     def loaded(self, fingerprint: str) -> None:
-        """What the dataset's images and labels hash to."""
+        """Record the hash of the dataset's images and labels."""
         ...
 
     def resumed(self, history: Sequence[Mapping[str, float]]) -> None:
-        """An earlier attempt did these epochs; this one goes on from there."""
+        """Record the epochs that an earlier attempt completed; this one continues from there."""
         ...
 
     def epoch(self, epoch: int, figures: Mapping[str, float]) -> None:
-        """The figures of an epoch, counted from 1."""
+        """Record the figures of an epoch, counted from 1."""
         ...
 
     def finished(self, fit: Fit, attempt: Attempt) -> str | None:
-        """Publish the trained model's account; only after this is the cell done. The id of the environment."""
+        """Publish the trained model's account, which makes the cell done; return the id of the environment."""
         ...
 
     def diverged(self, epoch: int, attempt: Attempt) -> str | None:
-        """Publish that the loss became NaN or infinite in `epoch`. The id of the environment."""
+        """Publish that the loss became NaN or infinite in `epoch`; return the id of the environment."""
         ...
 
     def stopped(self) -> None:
-        """The user stopped the launch; another attempt will go on."""
+        """Record that the user stopped the launch; another attempt will continue."""
         ...
 
 
-class Recorder(Protocol):
-    """Opens a log for each cell. Crosses to the worker's process, so it must pickle."""
+class LogOpener(Protocol):
+    """Opens a log for each cell. It is sent to the worker's process, so it must pickle."""
 
     def open(self, cell: Cell) -> AbstractContextManager[Log]:
-        """A log for this cell; an exception inside closes it as failed."""
+        """Open a log for this cell; an exception in the block closes it as failed."""
         ...
 
 
-class Checkpoints(Protocol):
-    """Where cells keep the state from which another attempt can go on. Must pickle, too."""
+class CheckpointStore(Protocol):
+    """Where cells save the state from which another attempt can continue. It must pickle."""
 
     @property
     def every_epochs(self) -> int | None:
-        """Epochs between two saves, unless time decides."""
+        """Epochs between two saves; None if time decides."""
         ...
 
     @property
     def every_seconds(self) -> float | None:
-        """Seconds between two saves, unless epochs decide."""
+        """Seconds between two saves; None if epochs decide."""
         ...
 
     def shelf(self, cell: Cell) -> Shelf:
-        """Where the cell's state lies."""
+        """Where the cell's state is saved."""
         ...
 
     def clear(self, cell: Cell) -> None:
@@ -77,19 +77,19 @@ class Checkpoints(Protocol):
         ...
 
     def is_stopping(self) -> bool:
-        """Whether running cells shall save their state and stop."""
+        """Whether running cells should save their state and stop."""
         ...
 
     def last_words(self, cell: Cell) -> Path | None:
-        """The file for the stack of a process that had to be ended; None where storage is no folder."""
+        """The file for the stacks of a process that is killed; None if the storage is not a folder."""
         ...
 
 
 class Executor(Protocol):
-    """Runs every cell of a queue and tells the listener what happens."""
+    """Runs every cell of a queue and reports events to the listener."""
 
     def starting(self) -> AbstractContextManager[None]:
-        """Within: what `run` needs starts beside what the caller does; optional, and it fails only in `run`."""
+        """Start what `run` needs while the block runs. Optional; if it fails, `run` raises the error."""
         ...
 
     def run(self, queue: Queue, listen: Listener) -> None:
@@ -97,6 +97,6 @@ class Executor(Protocol):
 
         Raises:
             RequestError: The cells cannot be run here at all; none was started.
-            KeyboardInterrupt: The user stopped it at once; cells under way told no outcome.
+            KeyboardInterrupt: The user stopped it at once; running cells report no outcome.
         """
         ...

@@ -14,7 +14,7 @@ from orchestrator.outcome import Failed
 
 @dataclass(frozen=True)
 class Inline:
-    """Runs cells here; nothing is parallel, so a debugger works. Time limits are not enforced."""
+    """Runs cells in this process; nothing is parallel, so a debugger works. Time limits are not enforced."""
 
     worker: Worker
 
@@ -24,10 +24,10 @@ class Inline:
 
     def run(self, queue: Queue, listen: Listener) -> None:
         """Run the cells in the order of the queue."""
-        # A replica that is not to be had fails without a start.
+        # A replica whose environment is gone fails without being started.
         queue.adopted = lambda event: listen(queue.ended(event) if isinstance(event, Failed) else event)
         while not queue.over:
             if ticket := queue.take():
                 listen(queue.ended(self.worker.run(ticket.cell, listen)))
             else:
-                time.sleep(0.1)  # another launch runs what is left, or a pause is not over
+                time.sleep(0.1)  # another launch runs the remaining cells, or a retry delay is not over

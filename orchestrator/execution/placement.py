@@ -1,9 +1,9 @@
 """Which machine of a mixed cluster a cell runs on: all losses of one data set, backbone and seed in one environment.
 
-Where all machines are alike, a cell runs on any. Otherwise the first cell of a group goes where there is most room, and
-the others follow it. A group whose machines are gone moves to others: at once, or, where some of it is done there,
-after a while in which they may come back, because then that part is to be trained again. A group that another launch
-is at work on goes where that is, and is left to it where that is none of these machines.
+If all machines are alike, a cell runs on any. Otherwise the first cell of a group goes where there is most room, and
+the others follow it. If the machines of a group are gone, the group moves to others. It moves at once if none of its
+cells is done; otherwise those cells would have to be trained again, so it first waits for the machines to come back.
+A group that another launch is training follows that launch to its machines, and waits if this launch has none of them.
 """
 
 from __future__ import annotations
@@ -25,36 +25,36 @@ from orchestrator.provenance import processor
 from orchestrator.provenance.environment import gpu
 
 GRACE = 60.0
-"""Seconds that a group with finished cells waits for machines that are gone."""
+"""Seconds that a group with finished cells waits for lost machines to come back."""
 
 ASK = 2.0
-"""Seconds for which it is believed what other launches run."""
+"""Seconds between two queries of what other launches run."""
 
 AHEAD = 1
-"""Cells that may wait in an environment for one that runs there to end, so that its process is used again."""
+"""Cells that may wait in a full environment, so that a process that becomes free there is reused at once."""
 
 ANYWHERE: tuple[str, ...] = ()
-"""Any machine will do."""
+"""Any machine."""
 
 
-Kind = tuple[tuple[str, str | int | None], ...]
+MachineKind = tuple[tuple[str, str | int | None], ...]
 
 
 @dataclass(frozen=True)
 class Node:
-    """A machine of the cluster that is alive."""
+    """A live machine of the cluster."""
 
     id: str
     resources: Mapping[str, float]
-    """As Ray counts them: `CPU` and `GPU`."""
-    kind: Kind
-    """What the cells that are trained there record of it; machines of one kind are alike."""
+    """Ray's counts of `CPU` and `GPU`."""
+    kind: MachineKind
+    """What cells trained there record about it; machines with equal kinds are interchangeable."""
     host: str = ""
     """Its name in the network."""
 
 
-def told() -> Kind:
-    """What cells that are trained on this machine record of it, without importing torch."""
+def told() -> MachineKind:
+    """What cells trained on this machine record about it, found without importing torch."""
     nvml = provenance.nvml()
     return (
         ("torch_version", provenance.machine()["torch_version"]),
@@ -65,10 +65,10 @@ def told() -> Kind:
 
 
 class Placement:
-    """Gives every group of cells its environment. Safe to use from several threads.
+    """Assigns an environment to every group of cells. Safe to use from several threads.
 
     Args:
-        environment: The id of the environment of a cell that is trained on a machine which tells this of itself.
+        environment: Gives the id of a cell's environment on a machine, from what the machine records.
         done: The environments of the finished cells of each group.
         clock: Seconds that only ever grow.
     """
@@ -82,24 +82,24 @@ class Placement:
         self._ask = environment
         self._clock = clock
         self._lock = threading.RLock()
-        self._known: dict[tuple[Kind, tuple[str, ...], Resources], str] = {}
+        self._known: dict[tuple[MachineKind, tuple[str, ...], Resources], str] = {}
         self._done = defaultdict[Group, list[str]](list, {group: list(found) for group, found in (done or {}).items()})
         self._begun: dict[Group, str] = {}
         self._running: dict[str, tuple[str, Cell]] = {}
         self._nodes: tuple[Node, ...] = ()
-        self._left: dict[Kind, float] = {}
+        self._left: dict[MachineKind, float] = {}
         self._elsewhere: Mapping[Group, Collection[str]] = {}
         self._asked = -math.inf
         self.others: Callable[[], Mapping[Group, Collection[str]]] = dict
-        """Asks which groups other launches are at work on, and the names of the machines on which they are."""
+        """Returns the groups that other launches are training, each with the names of their machines."""
 
     @property
     def alive(self) -> set[str]:
-        """The ids of the machines that are there."""
+        """The ids of the live machines."""
         return {node.id for node in self._nodes}
 
     def found(self, nodes: Iterable[Node]) -> None:
-        """The machines that are there now, and no others are."""
+        """Set the machines that are there now."""
         with self._lock:
             before = {node.kind for node in self._nodes}
             self._nodes = tuple(nodes)
@@ -108,13 +108,13 @@ class Placement:
             self._left = {kind: when for kind, when in self._left.items() if kind not in now}
 
     def can(self, cell: Cell) -> list[str]:
-        """The environments in which a cell can be trained now, the largest first."""
+        """The environments in which a cell can be trained now, the one with most room first."""
         with self._lock:
             choices = self._choices(cell)
             return sorted(choices, key=lambda name: (-_room(cell, choices[name]), name))
 
     def kinds(self, cell: Cell) -> list[dict[str, Any]]:
-        """What the machines tell of themselves on which a cell can be trained now, each environment once."""
+        """What the machines that can train a cell now record about themselves, each environment once."""
         with self._lock:
             choices = self._choices(cell)
             return [_told(cell, choices[name][0].kind) for name in sorted(choices)]
@@ -137,7 +137,7 @@ class Placement:
                 return "wait"
             if home is None and cell.environment:
                 return "gone"
-            if len(choices) < 2:  # noqa: PLR2004 - one is no choice
+            if len(choices) < 2:  # noqa: PLR2004 - with one environment there is no choice
                 return ANYWHERE
             free = {name: self._free(name, cell, choices[name]) for name in ([home] if home else choices)}
             best = max(free, key=lambda name: (free[name], name))
@@ -160,10 +160,10 @@ class Placement:
             if environment and not cell.environment:
                 self._done[group].append(environment)
             elif not any(_group(other) == group for _, other in self._running.values()):
-                self._begun.pop(group, None)  # where none of its cells is, the next may begin elsewhere
+                self._begun.pop(group, None)  # none of its cells is there, so the next may begin elsewhere
 
     def _hosts(self, group: Group) -> set[str]:
-        """The machines on which other launches are at work on a group that has not begun here."""
+        """The machines on which other launches train a group, if it has not begun here."""
         if group in self._begun:
             return set()
         if self._clock() - self._asked > ASK:
@@ -172,7 +172,7 @@ class Placement:
         return set(self._elsewhere.get(group, ()))
 
     def _choices(self, cell: Cell) -> dict[str, list[Node]]:
-        """The machines with room for a cell when nothing else runs there, by environment."""
+        """The machines large enough for a cell, by environment."""
         found = defaultdict[str, list[Node]](list)
         for node in self._nodes:
             if _fitting(cell, node):
@@ -180,11 +180,11 @@ class Placement:
         return found
 
     def _leaving(self, cell: Cell) -> set[str]:
-        """The environments of machines that are gone, but not for long."""
+        """The environments whose machines disappeared less than `GRACE` seconds ago."""
         now = self._clock()
         return {self._environment(cell, kind) for kind, when in self._left.items() if now - when < GRACE}
 
-    def _environment(self, cell: Cell, kind: Kind) -> str:
+    def _environment(self, cell: Cell, kind: MachineKind) -> str:
         told = _told(cell, kind)
         key = tuple(told.items()), cell.kind[1:], cell.resources
         if key not in self._known:
@@ -192,12 +192,12 @@ class Placement:
         return self._known[key]
 
     def _free(self, name: str, cell: Cell, nodes: Iterable[Node]) -> float:
-        """Cells like this one for which an environment has room beside what runs there; below 0, that many wait."""
+        """How many more cells like this one fit into an environment now; below 0, that many wait there."""
         return _room(cell, nodes) - sum(_size(other, cell) for where, other in self._running.values() if where == name)
 
 
-def _told(cell: Cell, kind: Kind) -> dict[str, Any]:
-    """What a machine tells, without its GPU where a cell needs none."""
+def _told(cell: Cell, kind: MachineKind) -> dict[str, Any]:
+    """What a machine records about itself, without its GPU if the cell needs none."""
     return {name: value for name, value in kind if name != "device" or cell.resources.gpus}
 
 
@@ -210,12 +210,12 @@ def _ids(nodes: Iterable[Node]) -> tuple[str, ...]:
 
 
 def _room(cell: Cell, nodes: Iterable[Node]) -> float:
-    """How many cells like this one run at once on machines that nothing else uses."""
+    """How many cells like this one fit on idle machines at once."""
     return sum(_fitting(cell, node) for node in nodes) / cell.resources.devices
 
 
 def _fitting(cell: Cell, node: Node) -> float:
-    """How many devices for a cell like this one a machine has."""
+    """For how many devices of a cell like this one a machine has room."""
     need = cell.resources
     fitting = node.resources.get("CPU", 0) // need.cpus
     if need.gpus:
@@ -224,7 +224,7 @@ def _fitting(cell: Cell, node: Node) -> float:
 
 
 def _size(cell: Cell, unit: Cell) -> float:
-    """How much of a machine one cell takes, in cells like another."""
+    """How many cells like `unit` would fit in the room that a cell takes."""
     mine = cell.resources
     its = unit.resources
     gpus = mine.gpus / its.gpus if its.gpus else 0.0

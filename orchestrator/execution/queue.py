@@ -1,4 +1,4 @@
-"""The cells that wait: which is next, which must wait longer, and whether one that was lost is tried again."""
+"""The waiting cells: which is next, which must wait, and whether a lost one is retried."""
 
 from __future__ import annotations
 
@@ -17,64 +17,64 @@ from orchestrator.experiment.resources import Resources
 from orchestrator.outcome import Adopted, Attempt, Diverged, Ending, Failed, Fault, Finished, Lost, Result
 
 RETRIES: Mapping[Fault, int] = {"process": 3, "node": 20, "memory": 1, "storage": 5, "hang": 1}
-"""How often a cell is tried again after each kind of fault. Each is counted apart, so that machines
-that are taken away cost a cell none of its other chances; a cell that ends every machine must end, too."""
+"""How often a cell is retried after each kind of fault. Kinds are counted separately, so that lost machines use up
+none of a cell's other retries. Every count is finite, because a cell may itself be what kills its machines."""
 
 PAUSE = 1.0
 LONGEST_PAUSE = 60.0
-"""Seconds before the first new attempt; doubled for each further one, up to the second."""
+"""First and longest delay before a retry, in seconds; the delay doubles each time."""
 
 ASK_AGAIN = 2.0
-"""Seconds until another launch's cell is asked for again."""
+"""Seconds until a cell that another launch runs is claimed again."""
 
 LOOK_AGAIN = 0.5
-"""Seconds until cells that wait for their machines are looked through again, unless one ends before."""
+"""Seconds until the cells that wait for machines are checked again, unless a cell ends before."""
 
 GENEROSITY = 10
 SHORTEST_LIMIT = 600.0
-"""Where the experiment sets no limit, an attempt may take so many times as long as its like did, and never less
-than so many seconds."""
+"""Without a time limit in the experiment, an attempt may take `GENEROSITY` times as long as earlier cells of its kind
+did on average, and at least `SHORTEST_LIMIT` seconds."""
 
-Claim = Literal["mine", "taken", Result, "failed"]
-"""Whether this launch may run a cell, another one is running it, or what came of it there."""
+Permission = Literal["mine", "taken", Result, "failed"]
+"""This launch may run the cell; or another launch is running it; or how it ended there."""
 
 Place = tuple[str, ...] | Literal["wait", "gone"]
-"""The ids of the machines that a cell may run on, any if there are none; or it has to wait; or there will be none."""
+"""The ids of the machines that a cell may run on (empty: any), or that it must wait, or that its machines are gone."""
 
-Kind = tuple[str, str, str]
+CellKind = tuple[str, str, str]
 
 
 @dataclass(frozen=True)
 class Ticket:
-    """Leave to make one attempt at a cell."""
+    """Permission for one attempt at a cell."""
 
     cell: Cell
     time_limit: float | None = None
-    """Seconds after which its process is ended."""
+    """Seconds after which its process is killed."""
     alone: bool = False
-    """On a machine of its own, because memory ran out beside others."""
+    """Whether it needs a machine to itself, because memory ran out when it shared one."""
     nodes: tuple[str, ...] = ()
-    """The ids of the machines that it may run on; any if empty."""
+    """The ids of the machines that it may run on; empty for any."""
 
     def __deepcopy__(self, memo: object) -> Ticket:
-        """Itself: nothing can change it, and Tune copies whatever it is given, for milliseconds."""
+        """Return itself: it is immutable, and Tune copies all it is given, which takes milliseconds."""
         del memo
         return self
 
 
 class Places(Protocol):
-    """Says on which machines cells may run."""
+    """Decides on which machines cells may run."""
 
     def place(self, cell: Cell) -> Place:
         """Where a cell may run now."""
         ...
 
     def taken(self, cell: Cell, nodes: tuple[str, ...]) -> None:
-        """A cell was handed out to run on these machines."""
+        """Record that a cell was handed out to these machines."""
         ...
 
     def ended(self, cell: Cell, environment: str | None = None) -> None:
-        """An attempt at a cell has ended; if the cell is done, in which environment."""
+        """Record that an attempt has ended; if the cell is done, in which environment."""
         ...
 
 
@@ -83,7 +83,7 @@ def _lost_home(cell: Cell) -> Failed:
     return Failed(cell, Attempt("", time.time(), 0.0), error, "")
 
 
-def _unclaimed(cell: Cell) -> Claim:
+def _unclaimed(cell: Cell) -> Permission:
     del cell
     return "mine"
 
@@ -93,7 +93,7 @@ def _unheard(adopted: Adopted | Failed) -> None:
 
 
 class _Anywhere:
-    """Any machine will do for any cell."""
+    """Allows any machine for any cell."""
 
     def place(self, cell: Cell) -> Place:
         """Anywhere."""
@@ -113,32 +113,32 @@ def _no_more(event: Ending | Adopted) -> Iterable[Cell]:
 
 
 class Queue:
-    """Hands out cells, the longest first, so that no long one is left for the end.
+    """Hands out cells, the longest first, so that no long one runs alone at the end.
 
-    Cells of equal resources follow each other, because a worker process can only be used
-    again for a cell that needs the same. Of each kind that has not been measured yet, one
-    is sent ahead. Safe to use from several threads.
+    Cells with equal resources follow each other, because a worker process can be reused only
+    for a cell that needs the same. One cell of each kind that has no duration yet runs first,
+    to measure it. Safe to use from several threads.
 
     Args:
-        cells: What has to run.
-        claim: Asked before a cell is handed out.
-        adopted: Called with each cell that another launch has settled, and each replica whose environment is gone.
-        more: Called with the end of every attempt and with each cell that another launch has settled, one at a
-            time; the further cells that it answers with are there before the queue can seem to be over.
-        durations: Seconds that earlier cells took, by kind.
-        most: Cells to run at once, at most.
-        places: Says on which machines a cell may run; by default on any.
-        clock: Seconds that only ever grow.
+        cells: The cells to run.
+        claim: Called before a cell is handed out, to claim it for this launch.
+        adopted: Called with each cell that another launch has completed, and each replica whose environment is gone.
+        more: Called, one at a time, with the end of every attempt and with each cell that another launch has
+            completed; returns further cells, which are added before the queue can appear to be over.
+        durations: Seconds that earlier cells took, by kind of cell.
+        most: The most cells to run at once.
+        places: Decides on which machines a cell may run; by default any.
+        clock: A monotonic clock, in seconds.
     """
 
     def __init__(
         self,
         cells: Iterable[Cell],
         *,
-        claim: Callable[[Cell], Claim] = _unclaimed,
+        claim: Callable[[Cell], Permission] = _unclaimed,
         adopted: Callable[[Adopted | Failed], None] = _unheard,
         more: Callable[[Ending | Adopted], Iterable[Cell]] = _no_more,
-        durations: Mapping[Kind, Sequence[float]] | None = None,
+        durations: Mapping[CellKind, Sequence[float]] | None = None,
         most: int | None = None,
         places: Places | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -151,19 +151,19 @@ class Queue:
         self._clock = clock
         self._lock = threading.RLock()
         self._order = count()
-        self._fresh: defaultdict[Resources, dict[Kind, deque[Cell]]] = defaultdict(dict)
+        self._fresh: defaultdict[Resources, dict[CellKind, deque[Cell]]] = defaultdict(dict)
         self.add(cells)
         self._postponed: list[tuple[float, int, Ticket]] = []
         self._running: dict[str, Ticket] = {}
         self._clearing: str | None = None
-        self._sent: set[Kind] = set()
+        self._sent: set[CellKind] = set()
         self._sums = {kind: (sum(seconds), len(seconds)) for kind, seconds in (durations or {}).items()}
         self._lost: Counter[tuple[str, Fault]] = Counter()
         self._homeless = set[str]()
         self._closed = False
 
     def add(self, cells: Iterable[Cell]) -> None:
-        """Further cells to run, none of which was added before."""
+        """Add cells to run, none of which was added before."""
         with self._lock:
             self._barren = -math.inf
             for cell in cells:
@@ -192,7 +192,7 @@ class Queue:
         return self._closed
 
     def take(self) -> Ticket | None:
-        """The next cell to run; None where there is none, or none at present."""
+        """Hand out the next cell to run; None if there is none, or none at present."""
         with self._lock:
             while not (self._closed or self._is_full()):
                 ticket = self._next()
@@ -217,16 +217,16 @@ class Queue:
             return None
 
     def started(self, cell: Cell) -> None:
-        """Take note that a cell has found its machine."""
+        """Record that a cell has started on its machine."""
         with self._lock:
             if self._clearing == cell.id:
                 self._clearing = None
 
     def ended(self, ending: Ending) -> Ending:
-        """Take note of how an attempt ended.
+        """Record how an attempt ended.
 
         Returns:
-            What is to be told of it: a cell that was lost once too often has failed.
+            The ending to report: a cell that was lost once too often has failed.
         """
         with self._lock:
             ticket = self._running.pop(ending.cell.id)
@@ -245,7 +245,7 @@ class Queue:
             return set(self._running)
 
     def _is_full(self) -> bool:
-        # A machine never becomes free for a cell that needs it alone while others keep taking parts of it.
+        # While other cells keep taking parts of a machine, it never becomes free for a cell that needs all of it.
         return self._clearing is not None or (self._most is not None and len(self._running) >= self._most)
 
     def _next(self) -> Ticket | None:
@@ -271,15 +271,15 @@ class Queue:
         return None
 
     def _placed(self, ticket: Ticket) -> Ticket | None:
-        """The ticket with its machines; None where it has to wait for them."""
+        """The ticket with its machines; None if it has to wait for them."""
         place = self.places.place(ticket.cell)
         if place == "gone":
             self._homeless.add(ticket.cell.id)
             return ticket
         return None if place == "wait" else replace(ticket, nodes=place)
 
-    def _drop(self, resources: Resources, kind: Kind, cell: Cell) -> None:
-        """Take a cell out of those that were never handed out."""
+    def _drop(self, resources: Resources, kind: CellKind, cell: Cell) -> None:
+        """Remove a cell from those that were never handed out."""
         kinds = self._fresh[resources]
         kinds[kind].remove(cell)
         self._sent.add(kind)
@@ -288,11 +288,11 @@ class Queue:
         if not kinds:
             del self._fresh[resources]
 
-    def _urgency(self, kind: Kind, cell: Cell) -> tuple[bool, bool, float]:
+    def _urgency(self, kind: CellKind, cell: Cell) -> tuple[bool, bool, float]:
         expected = self._expected(kind)
         return kind not in self._sent, expected is None, expected or cell.recipe.training.epochs
 
-    def _expected(self, kind: Kind) -> float | None:
+    def _expected(self, kind: CellKind) -> float | None:
         total, number = self._sums.get(kind, (0.0, 0))
         return total / number if number else None
 

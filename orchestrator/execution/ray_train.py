@@ -1,4 +1,4 @@
-"""Train one cell by several processes at once, by Ray Train. With `ray_tune` the only door to ray."""
+"""Train one cell by several processes at once, with Ray Train."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ ENDINGS = (Finished, Diverged, Failed, Lost, Stopped)
 def run_together(
     worker: Worker, cell: Cell, tell: Callable[[Event], None], labels: dict[str, str] | None = None
 ) -> Ending:
-    """Run a cell data-parallel on as many devices as it asks for; called in the process of its trial.
+    """Train a cell data-parallel on as many devices as it asks for; called in the process of its trial.
 
-    The first process records and tells; NCCL joins GPUs and Gloo CPUs.
+    Only the first process records and reports. NCCL connects GPUs, Gloo CPUs.
 
     Args:
         worker: What each process runs.
         cell: The cell.
-        tell: Called with its events.
-        labels: Of the machines that the processes may run on.
+        tell: Called with each of its events.
+        labels: The labels of the machines that the processes may run on.
 
     Raises:
         Exception: A process could not be started, or died.
@@ -71,12 +71,12 @@ def run_together(
             else:
                 tell(event)
     if ending is None:
-        raise trouble[0] if trouble else RuntimeError("the processes ended without a word")
+        raise trouble[0] if trouble else RuntimeError("the processes ended and reported nothing")
     return ending
 
 
 def _rank(config: dict[str, Any]) -> None:
-    """One of the processes: all train, and the first one speaks."""
+    """Train as one of the processes; only the first one reports."""
     from trainers.parallel import World
 
     world = World.here()

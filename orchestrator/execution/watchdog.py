@@ -1,10 +1,10 @@
-"""A process beside a worker that ends it: when a cell overruns its time, or the worker stands still.
+"""A second process per worker that kills the worker when a cell exceeds its time limit or the worker freezes.
 
-Ending is done from outside and by SIGKILL, because a process that hangs can be asked in
-vain. Before, its stacks are written down, if it is still able to. The watchdog reads
-lines from its standard input: `limit SECONDS FILE` (a cell begins; an empty file name for
-none), `beat` (the worker lives) and `rest` (the cell has ended). The worker's own end closes
-the input, and the watchdog goes, too.
+It kills from outside and with SIGKILL, because a hung process cannot respond. Before that,
+the worker writes its stacks to a file, if it still can. The watchdog reads lines from its
+standard input: `limit SECONDS FILE` (a cell begins; an empty file name for none), `beat`
+(the worker is alive) and `rest` (the cell has ended). When the worker exits, the input
+closes and the watchdog exits, too.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ from contextlib import contextmanager
 from pathlib import Path
 
 SILENCE = 300.0
-"""Seconds without a beat after which a worker counts as frozen. Beats come from a thread of their own, so
-only a stopped process, or one that holds the interpreter's lock for so long, is silent."""
+"""Seconds without a beat after which a worker counts as frozen. Beats come from a separate thread, so only a
+stopped process, or one that holds the interpreter's lock all that time, is silent."""
 
 BEAT = 5.0
 """Seconds between two beats."""
 
 LAST_WORDS = 2.0
-"""Seconds that a worker gets to write down its stacks."""
+"""Seconds that a worker gets to write its stacks."""
 
 
 class Watchdog:
-    """The watchdog of this process, which it starts; one serves all cells that run here."""
+    """Starts the watchdog of this process; one serves all cells that run here."""
 
     def __init__(self, silence: float = SILENCE) -> None:
-        self._stacks = tempfile.NamedTemporaryFile(prefix="stacks-", buffering=0)  # noqa: SIM115 - as long as we live
+        self._stacks = tempfile.NamedTemporaryFile(prefix="stacks-", buffering=0)  # noqa: SIM115 - open as long as this process
         faulthandler.register(signal.SIGUSR1, file=self._stacks, all_threads=True)
         command = [sys.executable, "-I", "-S", __file__, str(os.getpid()), self._stacks.name, str(silence)]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
@@ -47,11 +47,11 @@ class Watchdog:
 
     @contextmanager
     def watching(self, limit: float | None, last_words: Path | None) -> Generator[None]:
-        """Within: this process is ended if it takes longer than `limit` seconds, or stands still.
+        """Have this process killed if the block takes longer than `limit` seconds, or the process freezes.
 
         Args:
-            limit: Seconds; None for any time.
-            last_words: The file that gets the reason and the stacks.
+            limit: Seconds; None for no limit.
+            last_words: The file to which the reason and the stacks are written.
         """
         self._tell(f"limit {'inf' if limit is None else limit} {last_words or ''}")
         try:
@@ -70,13 +70,13 @@ class Watchdog:
             try:
                 pipe.write(f"{line}\n".encode())
                 pipe.flush()
-            except OSError:  # it is gone: cells then run unwatched rather than not at all
+            except OSError:  # the watchdog is gone: cells run unwatched rather than not at all
                 return False
             return True
 
 
 def watch(worker: int, stacks: Path, silence: float) -> None:
-    """The watchdog's own loop."""
+    """Run the watchdog's loop."""
     os.set_blocking(sys.stdin.fileno(), False)
     selector = selectors.DefaultSelector()
     selector.register(sys.stdin, selectors.EVENT_READ)
@@ -115,7 +115,7 @@ def watch(worker: int, stacks: Path, silence: float) -> None:
 
 
 def _received() -> bytes | None:
-    """What has arrived; None if nothing has, and nothing at all if nothing will."""
+    """The bytes that have arrived; None if there are none yet, empty if the input is closed."""
     try:
         return os.read(sys.stdin.fileno(), 65536)
     except BlockingIOError:
@@ -128,7 +128,7 @@ def _end(worker: int, stacks: Path, reason: str, last_words: str) -> None:
         deadline = time.monotonic() + LAST_WORDS
         while not stacks.stat().st_size and time.monotonic() < deadline:
             time.sleep(0.05)
-    told = stacks.read_text(errors="replace") or "It could not write down its stacks: it was stopped."
+    told = stacks.read_text(errors="replace") or "It could not write its stacks, because it was stopped."
     if last_words:
         with contextlib.suppress(OSError):
             path = Path(last_words)

@@ -1,6 +1,6 @@
-"""Run one cell in this process: the one place where a fault becomes an outcome.
+"""Run one cell in this process: the one place where an exception becomes an outcome.
 
-Torch is imported when the first cell runs, so the driver of a cluster never pays for it.
+Torch is imported when the first cell runs, so that the driver of a cluster never imports it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, cast
 
-from orchestrator.execution.executor import Checkpoints, Log, Recorder
+from orchestrator.execution.executor import CheckpointStore, Log, LogOpener
 from orchestrator.experiment.plan import Cell
 from orchestrator.outcome import (
     Advanced,
@@ -47,44 +47,44 @@ if TYPE_CHECKING:
     from trainers.parallel import World
 
 ASK = 1.0
-"""Seconds between two looks for a user's wish to stop."""
+"""Seconds between two checks whether the user has asked to stop."""
 
 BEAT = 10.0
 """Seconds between two signs of life."""
 
 
 class OtherCodeError(Exception):
-    """A node would train by other code than was planned."""
+    """The code on this node differs from the code of the launch."""
 
 
 @dataclass(frozen=True)
 class Worker:
-    """What a process needs to run cells: where data lies, who records, and where states are kept."""
+    """What a process needs to run cells: the data folder, the recorder, and where states are saved."""
 
-    recorder: Recorder
+    recorder: LogOpener
     data_dir: Path
-    checkpoints: Checkpoints | None = None
+    checkpoints: CheckpointStore | None = None
     differs: Callable[[Dataset, str | None, Content | None], str] | None = None
-    """Says what differs between the data that a cell was planned for and those that it met."""
+    """Says how the data found here differ from those that a cell was planned for."""
     planned: Mapping[tuple[str, str], Code] = field(default_factory=dict[tuple[str, str], Code])
-    """The code that the launch has, by axis and name of a plug-in: a node with other code trains nothing."""
+    """The launch's code, by axis and name of a plug-in; a node with other code trains nothing."""
     rehash: bool = False
-    """Whether to read all files of the data again, whatever this machine has noted of them."""
+    """Whether to hash all data files again, even if this machine has recorded their hashes."""
     raises: bool = False
-    """Whether a fault of the cell itself is raised, for a debugger, where it would become `Failed`."""
+    """Whether an exception of the cell itself is raised, for a debugger, instead of becoming `Failed`."""
 
     def run(self, cell: Cell, tell: Callable[[Event], None], world: World | None = None) -> Ending:
-        """Train and record one cell; every exception but a user's interruption becomes an ending, unless it `raises`.
+        """Train and record one cell; unless it `raises`, every exception but the user's interruption becomes an ending.
 
         Args:
             cell: The cell.
-            tell: Told of its events.
+            tell: Called with each of its events.
             world: The processes that train it together, if this is one of several: the first records.
         """
         node = socket.gethostname()
         started = time.time()
         clock = time.perf_counter()
-        # Several processes agree on stopping after a batch; one that left before would be waited for.
+        # Several processes agree to stop after a batch; the others would wait for one that left earlier.
         if world is None and self.checkpoints is not None and self.checkpoints.is_stopping():
             return Stopped(cell, Attempt(node, started, 0.0))
         tell(Started(cell, node, started))
@@ -94,7 +94,7 @@ class Worker:
 
         try:
             return self._recorded(cell, tell, attempt, world)
-        except Exception as error:  # the fault boundary: whatever it is, the other cells go on
+        except Exception as error:  # the fault boundary: no exception of one cell stops the others
             sentence = f"{type(error).__name__}: {error}".partition("\n")[0]
             if fault := fault_of(error):
                 return Lost(cell, attempt(), fault, sentence, traceback.format_exc())
@@ -109,15 +109,15 @@ class Worker:
 
         if other := fingerprints.unlike(cell.recipe, self.planned):
             raise OtherCodeError(
-                f"this node has other code of {other} than the launch that asked for {cell.name}: "
-                "give all nodes the same code, and launch again with --retry-failed"
+                f"the code of {other} on this node differs from that of the launch that planned {cell.name}: "
+                "install the same code on all nodes and launch again with --retry-failed"
             )
 
         from trainers.checkpoint import StoppedError
         from trainers.fit import DivergedError, fit
         from trainers.parallel import ALONE
 
-        # The thread count is fixed because sums split among threads round differently.
+        # The number of threads is fixed, because sums split differently among threads round differently.
         torch.set_num_threads(cell.resources.cpus)
         device = _device(cell)
         leads = world is None or world.rank == 0
@@ -128,7 +128,7 @@ class Worker:
                 tell(Advanced(cell, epoch, figures))
 
             try:
-                # Shifts are made from the test split; without them, datasets that differ in nothing else are one.
+                # Shifts are made from the test split, so datasets that differ only in their shift are loaded once.
                 plain = cell.recipe.dataset.model_copy(update={"shift": None})
                 found = loaded(plain, self.data_dir, rehash=self.rehash)  # pyright: ignore[reportArgumentType]  # it hashes
                 self._check(cell, found.content)
@@ -151,10 +151,10 @@ class Worker:
             return replace(finished, environment=environment)
 
     def _check(self, cell: Cell, found: Content | None) -> None:
-        """Refuse data other than those that the cell's id stands for.
+        """Refuse data that differ from those in the cell's id.
 
         Raises:
-            ChangedDataError: The data are others.
+            ChangedDataError: The data differ.
         """
         dataset = cell.recipe.dataset
         planned = cell.recipe.data_digest
@@ -164,9 +164,9 @@ class Worker:
         nameless = "that of the published dataset" if dataset.is_published else "none"
         now, then = (digest[:16] if digest else nameless for digest in (found and found.digest, planned))
         raise ChangedDataError(
-            f"the data of '{dataset.key}' on {socket.gethostname()} are not those that the cell was planned for"
+            f"the data of '{dataset.key}' on {socket.gethostname()} differ from those that the cell was planned for"
             f"{f': {what}' if what else ''} (digest {now}, planned for {then}). They changed after the launch began, "
-            "or other machines have others: make them the same everywhere and launch again."
+            "or machines have different data: make them the same everywhere and launch again."
         )
 
     def _clear(self, cell: Cell, *, leads: bool) -> None:
@@ -176,7 +176,7 @@ class Worker:
     def _checkpointing(
         self, cell: Cell, log: Log, tell: Callable[[Event], None], device: torch.device, data: str
     ) -> Checkpointing | None:
-        """How this attempt saves its state, is asked to stop, and shows that it lives."""
+        """How this attempt saves its state, checks whether to stop, and reports that it is alive."""
         import torch
 
         from trainers.checkpoint import Checkpointing
@@ -211,16 +211,16 @@ def _trained(cell: Cell, attempt: Attempt, fit: Fit) -> Finished:
 
 
 class _Mute:
-    """The log of a process that only helps."""
+    """The log of a process that is not the first of several: it records nothing."""
 
     def __getattr__(self, name: str) -> Callable[..., None]:
         return lambda *_: None
 
 
 class _Pulse:
-    """Called after every batch: now and then shows that the cell lives, and looks whether it shall stop."""
+    """Called after every batch: reports from time to time that the cell is alive, and checks whether to stop."""
 
-    def __init__(self, checkpoints: Checkpoints, beat: Callable[[], None]) -> None:
+    def __init__(self, checkpoints: CheckpointStore, beat: Callable[[], None]) -> None:
         self._checkpoints = checkpoints
         self._beat = beat
         self._looked = self._told = time.monotonic()
@@ -247,13 +247,13 @@ _UNREACHABLE = {
     errno.EHOSTUNREACH,
     errno.ENOTCONN,
 }
-"""Errors of files that are there and cannot be had at present; a missing file or permission stays missing."""
+"""Errors of storage that may pass. A missing file or permission is not among them, since a retry would not help."""
 
 
 def fault_of(error: BaseException) -> Fault | None:
-    """Which fault of the machinery an exception tells of; None where it is the cell's own."""
+    """The infrastructure fault behind an exception; None if the cell itself is at fault."""
     kinds = {kind.__name__ for kind in type(error).__mro__}
-    # By name, because torch need not be imported; CUDA's libraries say it in words only.
+    # By name, because torch may not be imported here; CUDA's libraries report it in the message only.
     if kinds & {"MemoryError", "OutOfMemoryError"} or "out of memory" in str(error).lower():
         return "memory"
     if "AcceleratorError" in kinds:
@@ -264,7 +264,7 @@ def fault_of(error: BaseException) -> Fault | None:
 
 
 class Loaded(NamedTuple):
-    """A dataset in memory, what its arrays hash to, and what it held while it was read."""
+    """A dataset in memory, the hash of its arrays, and its content when it was read."""
 
     data: TrainTest
     fingerprint: str
@@ -273,12 +273,12 @@ class Loaded(NamedTuple):
 
 @lru_cache(maxsize=2)
 def loaded(dataset: Dataset, data_dir: Path, *, rehash: bool = False) -> Loaded:
-    """A dataset, read once a process, however many cells train on it.
+    """Load a dataset, once per process, however many cells train on it.
 
     Args:
         dataset: The dataset.
-        data_dir: Folder that holds its files.
-        rehash: Whether to hash all files again, whatever this machine has noted of them.
+        data_dir: The folder with its files.
+        rehash: Whether to hash all files again, even if this machine has recorded their hashes.
 
     Raises:
         ChangedDataError: Its files changed while they were read.
@@ -286,7 +286,7 @@ def loaded(dataset: Dataset, data_dir: Path, *, rehash: bool = False) -> Loaded:
     if rehash:
         forget(data_dir)
     before = None
-    with suppress(MissingDataError, ArraysError):  # it may be downloaded now, or its arrays alone tell
+    with suppress(MissingDataError, ArraysError):  # it may be downloaded by `load`, or only its arrays can be hashed
         before = content(dataset, data_dir)
     data = dataset.load(data_dir)
     after = content(dataset, data_dir, data)

@@ -1,4 +1,4 @@
-"""Whether the cells of a plan can be trained on their data, as far as labels tell: asked before anything starts."""
+"""Whether the cells of a plan can be trained on their data, judged from the labels before anything starts."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from trainers.losses import BiasedLoss, Loss, prior
 from trainers.metrics import NEEDED, ON_VALIDATION
 from trainers.plugin import Plugin
 
-Counted = Callable[[Dataset], Labels | None]
-"""The labels of a dataset; None where they cannot be had here.
+LabelSource = Callable[[Dataset], Labels | None]
+"""Returns the labels of a dataset; None if they are not available here.
 
 Raises:
-    UnusableDataError: The files make no dataset.
+    UnusableDataError: The files are not a valid dataset.
 """
 
 
-def labels_here(data_dir: Path) -> Counted:
-    """Labels of datasets whose files are here and which tell them without reading an image."""
+def labels_here(data_dir: Path) -> LabelSource:
+    """A function for the labels of datasets whose files are here and can be listed without reading an image."""
     known: dict[Plugin, Labels | None] = {}
 
-    def counted(dataset: Dataset) -> Labels | None:
+    def labels_of(dataset: Dataset) -> Labels | None:
         if dataset not in known:
             known[dataset] = look(dataset)
         return known[dataset]
@@ -44,31 +44,31 @@ def labels_here(data_dir: Path) -> Counted:
         except (OSError, ValueError) as error:
             raise UnusableDataError(f"The data of '{dataset.key}' cannot be used: {error}.") from None
 
-    return counted
+    return labels_of
 
 
-def check(plan: Plan, counted: Counted) -> None:
+def check(plan: Plan, labels_of: LabelSource) -> None:
     """Refuse what cannot be trained.
 
     Args:
-        plan: The cells that are left to run.
-        counted: Gives the labels of a dataset.
+        plan: The cells that remain to be trained.
+        labels_of: Returns the labels of a dataset.
 
     Raises:
-        RequestError: With all problems of all cells.
+        RequestError: Some cells cannot be trained; the message has every problem.
     """
-    if found := problems(plan, counted):
+    if found := problems(plan, labels_of):
         raise RequestError("\n".join(found))
 
 
-def problems(plan: Plan, counted: Counted) -> list[str]:
-    """Why cells of a plan cannot be trained, a sentence each and each once."""
+def problems(plan: Plan, labels_of: LabelSource) -> list[str]:
+    """Why cells of a plan cannot be trained: one sentence per problem, without repetitions."""
     found: dict[str, None] = {}
     claimed = _claimed(plan.experiment)
     for cell in _kinds(plan.cells):
         dataset = cell.recipe.dataset.model_copy(update={"shift": None})
         try:
-            labels = counted(dataset)  # pyright: ignore[reportArgumentType]  # it hashes
+            labels = labels_of(dataset)  # pyright: ignore[reportArgumentType]  # it hashes
         except UnusableDataError as error:
             found[str(error)] = None
             continue
@@ -82,35 +82,35 @@ def problems(plan: Plan, counted: Counted) -> list[str]:
 
 
 STEEPEST = 20
-"""Classes that may push a score down for each that pushes it up, at a first step that is not worth a warning.
+"""The largest ratio of downward to upward gradient on a score at the first step that causes no warning.
 
-Measured with resnet8 on drawn images, learning rate 0.1: at 30 BCE learns and hinge does not, at 60 BCE learns slowly,
-at 300 its features end at 0.
+Measured with resnet8 on drawn images and a learning rate of 0.1: at 30, BCE learns and hinge does not; at 60, BCE
+learns slowly; at 300, its features end at 0.
 """
 
 
-def cautions(plan: Plan, counted: Counted) -> list[str]:
-    """Where a loss starts from a bias that does not fit the number of classes, a sentence each and each once."""
+def cautions(plan: Plan, labels_of: LabelSource) -> list[str]:
+    """One sentence per loss whose initial bias does not fit the number of classes, without repetitions."""
     found: dict[str, None] = {}
     for cell in _kinds(plan.cells):
         loss = cell.recipe.loss
-        classes = _classes(cell.recipe.dataset, counted)
-        if not loss.one_vs_rest or classes < 2:  # noqa: PLR2004 - no start is wrong, or nothing is known
+        classes = _classes(cell.recipe.dataset, labels_of)
+        if not loss.one_vs_rest or classes < 2:  # noqa: PLR2004 - every bias fits, or the number of classes is unknown
             continue
         start = loss.initial_bias(classes)
         fitting = prior(classes)
         if (ratio := math.exp(fitting - start)) > STEEPEST:
-            what = f"{cell.loss} starts from a bias of {start:g}, and {cell.dataset} has {classes} classes"
-            harm = f"{ratio:.0f} times as much pushes a score down as up, which can end with all features 0"
+            what = f"{cell.loss} starts from a bias of {start:g}, but {cell.dataset} has {classes} classes"
+            harm = f"the gradient down is {ratio:.0f} times the gradient up, which can drive all features to 0"
             found[f"{what}: at the first step {harm}. {_remedy(loss)}"] = None
     return list(found)
 
 
-def _classes(dataset: Dataset, counted: Counted) -> int:
-    """How many known classes a dataset has; 0 where that is not known."""
+def _classes(dataset: Dataset, labels_of: LabelSource) -> int:
+    """The number of known classes of a dataset; 0 if it cannot be determined."""
     try:
-        labels = counted(dataset.model_copy(update={"shift": None}))
-    except UnusableDataError:  # which `problems` says
+        labels = labels_of(dataset.model_copy(update={"shift": None}))
+    except UnusableDataError:  # `problems` reports it
         return 0
     every = dataset.classes if labels is None else labels.classes
     return max(0, every - len(set(dataset.hold_out)))
@@ -118,18 +118,18 @@ def _classes(dataset: Dataset, counted: Counted) -> int:
 
 def _remedy(loss: Loss) -> str:
     if isinstance(loss, BiasedLoss):
-        return "'bias_init: prior' is log(K - 1), which fits."
-    return "The default bias of bce_fixed and bce_unified is log(K - 1), which fits."
+        return "Use 'bias_init: prior', which is log(K - 1)."
+    return "Use the default bias of bce_fixed and bce_unified, which is log(K - 1)."
 
 
 def _kinds(cells: Sequence[Cell]) -> Iterator[Cell]:
-    """One cell of each kind for which the answer may differ; seeds and backbones change none."""
+    """One cell of each kind for which the answer may differ; seeds make no difference."""
     seen: set[tuple[object, ...]] = set()
     for cell in cells:
         training = cell.recipe.training
         loss = cell.recipe.loss
         sizes = training.batch_size, training.validation_fraction
-        # By its identity, because a million cells share few datasets, and comparing those takes long.
+        # By object identity: a million cells share a few dataset objects, and comparing their values is slow.
         kind = id(cell.recipe.dataset), *sizes, cell.recipe.scored_on, loss.decide_by, cell.loss, cell.backbone
         if kind not in seen:
             seen.add(kind)
@@ -137,7 +137,7 @@ def _kinds(cells: Sequence[Cell]) -> Iterator[Cell]:
 
 
 Claimed = Mapping[Key, Mapping[str, str]]
-"""The measures that claims are about, of each dataset, backbone and loss, each with the first claim about it."""
+"""The measures that claims are about, by dataset, backbone and loss, each with the first claim about it."""
 
 
 def _claimed(experiment: Experiment) -> Claimed:
@@ -151,7 +151,7 @@ def _claimed(experiment: Experiment) -> Claimed:
 
 
 def _too_few(labels: Labels, cell: Cell, claimed: Claimed) -> Iterator[str]:
-    """That claims are about a rate of errors at which so few test images allow none."""
+    """Claims about an error rate so low that there are too few test images to measure it."""
     test = len(rows(labels, cell.recipe).test)
     for metric, claim in claimed.get((cell.dataset, cell.backbone, cell.loss), {}).items():
         if metric.startswith("true_accept_rate") and test < NEEDED[metric]:
@@ -162,7 +162,7 @@ def _too_few(labels: Labels, cell: Cell, claimed: Claimed) -> Iterator[str]:
 
 
 def _need(plan: Plan, cell: Cell, claimed: Claimed) -> str | None:
-    """What of the experiment needs validation images of a cell, beside its own loss."""
+    """Why a cell needs validation images apart from its loss; None if it does not."""
     experiment = plan.experiment
     if cell.trial is not None:
         return None
@@ -170,5 +170,5 @@ def _need(plan: Plan, cell: Cell, claimed: Claimed) -> str | None:
         if metric in ON_VALIDATION:
             return f"claim '{claim}' is about {metric}"
     if experiment.threshold == "validation":
-        return "the threshold is chosen on it ('threshold: bias' or 'threshold: test' would not be)"
+        return "the threshold is chosen on it (unlike with 'threshold: bias' or 'threshold: test')"
     return None

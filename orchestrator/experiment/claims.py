@@ -21,7 +21,7 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=
 
 
 class Where(Frozen):
-    """Selects cells by axis values, as the experiment calls them; what is not given matches all."""
+    """Selects cells by the labels of axis values; an axis that is not given matches all."""
 
     loss: str | None = None
     """The label of a loss."""
@@ -37,17 +37,17 @@ class Where(Frozen):
 
 
 def unknown(word: str, known: Collection[str], noun: str) -> str | None:
-    """The complaint about a word that is not known; none where it is."""
+    """The error message for an unknown word; None if it is known."""
     if word in known:
         return None
     return f"No {noun} named '{word}'.{catalogue.nearest(word, list(known))} Known: {', '.join(known)}."
 
 
 def measured(metric: str | None) -> str | None:
-    """The name of a measure, if it is one.
+    """Return the name of a measure, if there is such a measure.
 
     Raises:
-        PydanticCustomError: There is none of that name; the message has the nearest.
+        PydanticCustomError: There is none; the message names the nearest.
     """
     if metric and is_own(metric):
         try:
@@ -55,12 +55,14 @@ def measured(metric: str | None) -> str | None:
         except RequestError as error:
             raise PydanticCustomError("unknown", "{text}", {"text": str(error)}) from None
     elif metric and (complaint := unknown(metric, MEASURES, "measure")):
-        raise PydanticCustomError("unknown", "{text}", {"text": f"{complaint} One's own is 'MODULE:FUNCTION'."})
+        raise PydanticCustomError(
+            "unknown", "{text}", {"text": f"{complaint} Name your own measure as 'MODULE:FUNCTION'."}
+        )
     return metric
 
 
 class Than(Frozen):
-    """The effect that a claim's own is compared with; what is not given is as in the claim."""
+    """The effect with which a claim's effect is compared; what is not given is as in the claim."""
 
     metric: str | None = None
     """Another measure."""
@@ -83,12 +85,12 @@ class Than(Frozen):
     @model_validator(mode="after")
     def _is_another(self) -> Than:
         if not self.model_dump(exclude_none=True):
-            raise ValueError("'than' says in what the other effect differs, as in 'than: {dataset: cifar10}'")
+            raise ValueError("'than' must say how the other effect differs, as in 'than: {dataset: cifar10}'")
         return self
 
 
 class Trend(Frozen):
-    """Where data sets, or backbones, lie along a line on which an effect is to rise or to fall."""
+    """The positions of data sets or backbones on a line along which an effect should rise or fall."""
 
     dataset: dict[str, float] | None = None
     """The position of each data set, by its label."""
@@ -99,13 +101,13 @@ class Trend(Frozen):
     def _is_along_one_axis(self) -> Trend:
         if (self.dataset is None) == (self.backbone is None):
             raise ValueError("'trend' is either {dataset: {NAME: POSITION, …}} or {backbone: {NAME: POSITION, …}}")
-        if len(set(self.positions.values())) < 2:  # noqa: PLR2004 - a line has two ends
+        if len(set(self.positions.values())) < 2:  # noqa: PLR2004 - a slope needs two points
             raise ValueError("A trend needs at least two different positions")
         return self
 
     @property
     def axis(self) -> Literal["dataset", "backbone"]:
-        """What is ordered."""
+        """The axis whose values are ordered."""
         return "backbone" if self.dataset is None else "dataset"
 
     @property
@@ -115,19 +117,19 @@ class Trend(Frozen):
 
 
 class Expected(Frozen):
-    """How large an effect is thought to be before any run, and where that is from."""
+    """How large an effect is expected to be before any run, and the source of that."""
 
     effect: float
     """Challenger minus baseline, in the unit of the measure: 0.01 is one percentage point of an accuracy."""
     source: str = Field(min_length=1)
-    """Where that is from, such as a paper."""
+    """The source, such as a paper."""
 
 
 class Claim(Frozen):
     """A hypothesis stated before the run.
 
-    Either a paired difference of a measure between two losses, or, with `within`, that a
-    measure of one loss lies so close to 0.
+    It is about the paired difference of a measure between two losses or, with `within`, about
+    the distance of one loss's measure from 0.
     """
 
     id: Name
@@ -139,28 +141,28 @@ class Claim(Frozen):
     baseline: str | None = None
     """The label of the loss that it is compared with; required unless `within` is given."""
     baseline_metric: str | None = None
-    """The baseline's measure where it is another: a calibrated probability against a raw score."""
+    """The baseline's measure if it differs, such as a calibrated probability against a raw score."""
     direction: Literal["higher", "lower", "equal"] = "equal"
-    """Where the challenger's measure is said to lie, relative to the baseline's; required unless `within` is given."""
+    """Where the challenger's measure lies relative to the baseline's; required unless `within` is given."""
     margin: float = Field(default=0.0, ge=0)
-    """Differences up to this size count as equivalent in practice; in the unit of the measure, so that 0.002 is 0.2
-    percentage points of an accuracy."""
+    """Differences up to this size do not matter in practice. In the unit of the measure: for an accuracy, 0.002 is 0.2
+    percentage points."""
     within: float | None = Field(default=None, gt=0)
     """The largest distance from 0 that the measure itself may have."""
     where: Where = Where()
-    """The settings the claim speaks of."""
+    """The settings that the claim is about."""
     over: Literal["each", "mean", "all", "some"] = "each"
-    """Whether each setting has a verdict of its own, or one stands for their mean, for all, or for at least one."""
+    """Whether each setting gets its own verdict, or there is one verdict on their mean, on all, or on at least one."""
     population: bool = False
-    """Whether the mean is one over all data sets of which those here are a sample, rather than over these."""
+    """Whether the mean is over the population from which these data sets are a sample, rather than over just these."""
     than: Than | None = None
-    """The claim is then about how much larger its effect is than this one."""
+    """Another effect: the claim is then about how much larger its own effect is."""
     trend: Trend | None = None
-    """The claim is then about how much its effect changes for each step along this line."""
+    """A line: the claim is then about how much its effect changes per unit along it."""
     family: Literal["primary", "secondary"] = "primary"
-    """Secondary claims get a verdict once every primary one has its own."""
+    """Secondary claims get a verdict only when every primary claim has one."""
     expect: Expected | None = None
-    """For `plan`, which says how probable it is that the claim will be supported."""
+    """The expected effect, from which `plan` computes how probable it is that the claim will be supported."""
 
     @field_validator("metric", "baseline_metric")
     @classmethod
@@ -170,14 +172,12 @@ class Claim(Frozen):
     @model_validator(mode="after")
     def _is_of_one_scope(self) -> Claim:
         if self.population and self.over != "mean":
-            raise ValueError("'population' says what a mean is over: it needs 'over: mean'")
+            raise ValueError("'population' says what the mean is over, so it needs 'over: mean'")
         if self.than and self.trend and getattr(self.than, self.trend.axis) is not None:
             axis = self.trend.axis
-            raise ValueError(f"'trend' runs along all of its {axis}s: leave '{axis}' out of 'than'")
+            raise ValueError(f"'trend' covers all of its {axis}s: leave '{axis}' out of 'than'")
         if self.trend and getattr(self.where, self.trend.axis) is not None:
-            raise ValueError(
-                f"'trend' says which {self.trend.axis}s it is about: leave '{self.trend.axis}' out of 'where'"
-            )
+            raise ValueError(f"'trend' already names its {self.trend.axis}s: leave '{self.trend.axis}' out of 'where'")
         by_dataset = (self.trend and self.trend.dataset) or (self.than and self.than.dataset)
         if self.population and by_dataset:
             raise ValueError("A claim over a population of data sets cannot compare one data set with another")
@@ -187,9 +187,9 @@ class Claim(Frozen):
     def _is_of_one_kind(self) -> Claim:
         if self.within is not None:
             if self.than or self.trend:
-                raise ValueError("A claim with 'within' speaks of one measure: leave out 'than' and 'trend'")
+                raise ValueError("A claim with 'within' is about one measure: leave out 'than' and 'trend'")
             if self.model_fields_set & {"baseline", "baseline_metric", "direction", "margin"}:
-                raise ValueError("A claim with 'within' speaks of one loss: leave out baseline, direction and margin")
+                raise ValueError("A claim with 'within' is about one loss: leave out baseline, direction and margin")
             return self
         if missing := [f"'{name}'" for name in ("baseline", "direction") if name not in self.model_fields_set]:
             raise ValueError(f"A claim about a difference needs {' and '.join(missing)}, or else 'within'")
@@ -199,21 +199,21 @@ class Claim(Frozen):
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """All measures that it is about."""
+        """All measures that the claim is about."""
         than = (self.than.metric, self.than.baseline_metric) if self.than else ()
         return tuple(dict.fromkeys(filter(None, (self.metric, self.baseline_metric, *than))))
 
     @property
     def is_combined(self) -> bool:
-        """Whether a verdict rests on more than one loss pair in one setting."""
+        """Whether a verdict rests on more than one pair of losses in one setting."""
         return self.over != "each" or self.than is not None or self.trend is not None
 
     @property
     def is_followed(self) -> bool:
-        """Whether `until` can wait for it: one pair of losses in one setting, by measures known as cells finish."""
+        """Whether `until` can wait for it: one pair of losses per setting, and measures known when a cell ends."""
         return not self.is_combined and self.family == "primary" and not any(map(is_own, self.metrics))
 
     @property
     def tolerance(self) -> float:
-        """The size of difference, or of the measure itself, that does not matter."""
+        """The size of a difference, or of the measure itself, that does not matter."""
         return self.margin if self.within is None else self.within

@@ -1,8 +1,8 @@
-"""Looks: how often results were seen before somebody decided how many seeds there are.
+"""Looks: how often results were seen before the number of seeds was decided.
 
-A verdict at one fixed number of seeds is wrong in 5 % of experiments at most, and so is one under a rule that was
-stated beforehand. Whoever sees results and then changes the number of seeds looks again, and each look may err. Every
-cell records the seeds that were planned when it began; different plans among the cells of a question are looks.
+With a fixed number of seeds, or a rule stated beforehand, a verdict is wrong in at most 5 % of experiments. To see
+results and then change the number of seeds is another look, and each look may err. Every cell records the seeds that
+were planned when it began; each distinct plan among the cells of a question is one look.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
     from orchestrator.experiment.model import Experiment
 
 ALPHA = 0.05
-"""How often any verdict of one look may be wrong."""
+"""The probability that any verdict of one look is wrong."""
 
 Standing = Literal["planned", "exploratory", "unknown"]
-"""Of a verdict: its number of seeds was planned; it was changed after results; or that is not known."""
+"""Whether the number of seeds behind a verdict was planned, was changed after results, or is not known."""
 
 
 def planned(file: Experiment, asked: Experiment) -> str:
-    """The seeds that are planned, as a file would write them: `5`, `[0, 3, 7]`, `{min: 5, max: 30, until: decided}`.
+    """The planned seeds as a file would write them: `5`, `[0, 3, 7]`, `{min: 5, max: 30, until: decided}`.
 
     Args:
-        file: The experiment of the file. Its seeds stay planned while flags leave some of them out.
-        asked: The same as flags change it. Seeds that they add are planned from now on.
+        file: The experiment in its file. Its seeds stay planned even if flags leave some of them out.
+        asked: The experiment as changed by flags. Seeds that flags add are planned from now on.
     """
     if set(asked.seeds) < set(file.seeds) or _written(asked) == _written(file):
         return _written(file)
@@ -39,7 +39,7 @@ def planned(file: Experiment, asked: Experiment) -> str:
 
 
 def leaves_out(file: Experiment, asked: Experiment) -> bool:
-    """Whether flags leave out seeds that the file plans."""
+    """Whether flags leave out planned seeds."""
     return not set(file.seeds) <= set(asked.seeds)
 
 
@@ -57,60 +57,60 @@ class Looks(NamedTuple):
     """The looks at one question."""
 
     plans: tuple[str, ...]
-    """The plans of seeds under which its cells began, the oldest first, and last the present one where none did."""
+    """The distinct seed plans under which its cells began, oldest first; the present plan is always among them."""
     unknown: int
-    """Cells of which that is not known: no record, another experiment's, or imported."""
+    """Cells whose plan is not known: without a record, of another experiment, or imported."""
 
     @property
     def number(self) -> int | None:
-        """How many; None where that is not known."""
+        """The number of looks; None if it is not known."""
         return None if self.unknown or not self.plans else len(self.plans)
 
     @property
     def standing(self) -> Standing:
-        """What they make of a verdict; what is not known is not read as good."""
+        """What the looks mean for a verdict; an unknown number is never read as one."""
         if len(self.plans) > 1:
             return "exploratory"
         return "planned" if self.number else "unknown"
 
     @property
     def error(self) -> float | None:
-        """How often any verdict may be wrong; None where that is not known."""
+        """The probability that any verdict is wrong, at most; None if it is not known."""
         return None if self.number is None else min(1.0, self.number * ALPHA)
 
     def to_json(self) -> dict[str, Any]:
-        """All of it."""
+        """All fields and derived values."""
         return {**self._asdict(), "number": self.number, "standing": self.standing, "error": self.error}
 
 
 NOT_KNOWN = Looks((), 0)
-"""Nothing tells."""
+"""The looks at a question of which nothing is recorded."""
 
 MARKS: Mapping[Standing, str] = {"planned": "", "exploratory": ", exploratory", "unknown": ", looks not known"}
 
 
 def marked(verdict: Verdict, standing: Standing) -> str:
-    """A verdict with what looks make of it: no verdict is shown without."""
+    """A verdict with its standing, without which no verdict is shown."""
     return verdict if verdict == "undecided" else f"{verdict}{MARKS[standing]}"
 
 
 class Began(NamedTuple):
-    """What a cell tells of the seeds that were planned when it began."""
+    """The seed plan that a cell recorded when it began."""
 
     started: float
-    """In seconds since 1970."""
+    """Seconds since 1970."""
     plan: str | None
-    """None where it is not known."""
+    """None if it is not known."""
 
 
 def began(experiment: str, started: float | None, record: Mapping[str, Any] | None, *, is_foreign: bool) -> Began:
-    """What a cell tells an experiment of that name.
+    """The seed plan that a cell recorded for an experiment of this name.
 
     Args:
-        experiment: Of which it is a result.
-        started: When it began; None where that is not known.
-        record: What was stated then; None where nothing was recorded.
-        is_foreign: Whether it was trained elsewhere.
+        experiment: The name of the experiment that uses the cell.
+        started: When the cell began; None if that is not known.
+        record: The statement recorded then; None if nothing was recorded.
+        is_foreign: Whether the cell was trained elsewhere.
     """
     own = record if record and record["experiment"] == experiment and not is_foreign else {}
     return Began(math.inf if started is None else started, own.get("plan"))
@@ -118,15 +118,15 @@ def began(experiment: str, started: float | None, record: Mapping[str, Any] | No
 
 @dataclass(frozen=True)
 class Looked:
-    """What all cells of an experiment tell."""
+    """The recorded seed plans of all cells of an experiment."""
 
     now: str
-    """The seeds that are planned."""
+    """The seeds that are planned now."""
     cells: Mapping[Key, list[Began]] = field(default_factory=lambda: defaultdict(list))
-    """By dataset, backbone and loss; with those of seeds that are no longer planned."""
+    """By dataset, backbone and loss; including cells of seeds that are no longer planned."""
 
     def at(self, keys: Iterable[Key]) -> Looks:
-        """The looks at a question that needs cells of these keys."""
+        """The looks at a question that depends on cells with these keys."""
         found = sorted((cell for key in set(keys) for cell in self.cells.get(key, ())), key=lambda cell: cell.started)
         plans = dict.fromkeys(cell.plan for cell in found if cell.plan is not None)
         return Looks(tuple(dict.fromkeys([*plans, self.now])), sum(cell.plan is None for cell in found))

@@ -1,4 +1,4 @@
-"""The experiment: what is asked. A YAML file, checked whole, with every problem at its line."""
+"""The experiment, as its YAML file describes it; every problem in the file is reported at its line."""
 
 from __future__ import annotations
 
@@ -38,15 +38,15 @@ from trainers.plugin import Frozen, Plugin
 from trainers.recipe import Training
 
 AXES: Mapping[Axis, catalogue.Axis] = {"loss": "losses", "backbone": "backbones", "dataset": "datasets"}
-"""One value of an axis, and the axis."""
+"""The singular and the plural name of each axis."""
 
 Model = TypeVar("Model", bound=Frozen)
 
 TimeLimit = Annotated[float, Field(gt=0)]
-"""Seconds after which an attempt at a cell is ended."""
+"""Seconds after which an attempt at a cell is killed."""
 
 Threshold = Literal["validation", "bias", "test"]
-"""How the threshold is chosen of a model that is deployed."""
+"""How the threshold of a deployed model is chosen."""
 
 Label = Annotated[str, Field(pattern=r"^[^\x00-\x1f/\\]+$", max_length=100)]
 
@@ -59,10 +59,10 @@ class Choice(Frozen):
 
 
 class Override(Frozen):
-    """Recipe fields, parameters of the loss, resources or a time limit for the selected cells; the last one wins."""
+    """Recipe fields, loss parameters, resources or a time limit for the selected cells; the last override wins."""
 
     where: Where
-    """The cells that it is for."""
+    """The cells that it applies to."""
     recipe: dict[str, Any] = Field(default_factory=dict)
     """Fields of the recipe."""
     loss: dict[str, Any] = Field(default_factory=dict)
@@ -73,8 +73,8 @@ class Override(Frozen):
     """Seconds that one attempt at such a cell may take."""
 
 
-class Checkpointing(Frozen):
-    """How often a cell saves the state from which another attempt can go on: by epochs or by time."""
+class CheckpointRule(Frozen):
+    """How often a cell saves the state from which another attempt can continue: by epochs or by time."""
 
     epochs: int | None = Field(default=None, ge=1)
     """Epochs from one saved state to the next."""
@@ -82,14 +82,14 @@ class Checkpointing(Frozen):
     """Minutes from one saved state to the next."""
 
     @model_validator(mode="after")
-    def _is_either(self) -> Checkpointing:
+    def _is_either(self) -> CheckpointRule:
         if (self.epochs is None) == (self.minutes is None):
             raise ValueError("'checkpoint' is either {epochs: N} or {minutes: M}")
         return self
 
 
 class Settled(NamedTuple):
-    """What an experiment says of the cells of one combination, with all overrides applied."""
+    """How the cells of one combination are trained, with all overrides applied."""
 
     loss: Loss
     training: Training
@@ -131,7 +131,7 @@ def _validated(model: type[Model], fields: Any) -> Model:
 
 
 def _each(entries: Any, validate: Callable[[Any], Any]) -> Any:
-    """Validate every entry of a list, so that the problems of all are reported together."""
+    """Validate every entry of a list, so that all problems are reported together."""
     if not isinstance(entries, (list, tuple)):
         return entries
     valid = []
@@ -169,7 +169,7 @@ def _all_seeds(value: Any) -> Any:
 
 
 MOST_SEEDS = 1_000_000
-"""More is a slip of the keyboard."""
+"""A larger number is taken for a typing error."""
 
 
 def _distinct_seeds(seeds: tuple[int, ...]) -> tuple[int, ...]:
@@ -178,30 +178,30 @@ def _distinct_seeds(seeds: tuple[int, ...]) -> tuple[int, ...]:
 
 
 class Sequential(Frozen):
-    """As many seeds as the claims need: `min` at first, then more where one is undecided, up to `max`."""
+    """As many seeds as the claims need: first `min`, then more while a claim is undecided, up to `max`."""
 
     min: int = Field(ge=2, strict=True)
-    """Seeds that are run in any case."""
+    """The number of seeds that always run."""
     max: int = Field(le=MOST_SEEDS, strict=True)
-    """Seeds that are run at most."""
+    """The largest number of seeds that may run."""
     until: Literal["decided"]
-    """Every claim that seeds are added for has a verdict."""
+    """Stop once every claim for which seeds are added has a verdict."""
 
     @model_validator(mode="after")
     def _leaves_a_choice(self) -> Sequential:
         if self.min >= self.max:
-            raise ValueError("'max' must be above 'min'; a fixed number of seeds is written as such, as in 'seeds: 5'")
+            raise ValueError("'max' must be above 'min'; write a fixed number of seeds as in 'seeds: 5'")
         return self
 
 
 class Reserve(tuple[int, ...]):  # noqa: SLOT001 - a tuple has slots for nothing but its entries
-    """The seeds 0 … max - 1, of which only as many are run as a rule asks for."""
+    """The seeds 0 … max - 1, of which only as many run as a rule requests."""
 
     rule: Sequential
 
     @classmethod
     def by(cls, rule: Sequential) -> Reserve:
-        """All seeds that the rule may come to ask for."""
+        """All seeds that the rule may request."""
         seeds = cls(range(rule.max))
         seeds.rule = rule
         return seeds
@@ -214,7 +214,7 @@ def _sequential(value: Any, validate: ValidatorFunctionWrapHandler) -> tuple[int
 
 
 def _written(seeds: tuple[int, ...]) -> dict[str, Any] | list[int]:
-    """Seeds as a file would ask for them."""
+    """Seeds as written in an experiment file."""
     return seeds.rule.model_dump() if isinstance(seeds, Reserve) else list(seeds)
 
 
@@ -234,14 +234,14 @@ Seed = Annotated[int, Field(ge=0, lt=2**31, strict=True)]
 
 
 class Experiment(Frozen):
-    """A question, and the grid losses x backbones x datasets x seeds that is to answer it."""
+    """A question, and the grid losses x backbones x datasets x seeds that answers it."""
 
     name: Name
     """Names its results table, its report and its MLflow experiment: letters, digits, `.`, `_` and `-`."""
     question: str = ""
-    """What the experiment is to answer, in a sentence; it heads the report."""
+    """The question that the experiment answers, in one sentence; the heading of the report."""
     plugins: Annotated[tuple[str, ...], AfterValidator(_imported)] = ()
-    """Modules of one's own that define plug-ins; imported before names are looked up."""
+    """Your own modules with plug-ins; imported before names are looked up."""
     losses: Chosen
     """The losses to compare."""
     backbones: Chosen
@@ -256,29 +256,29 @@ class Experiment(Frozen):
         WrapValidator(_sequential),
         PlainSerializer(_written),
     ] = (0, 1, 2, 3, 4)
-    """A number N stands for 0 … N - 1; a mapping of `min`, `max` and `until` lets the claims decide their number."""
+    """A number N means 0 … N - 1; with a mapping of `min`, `max` and `until`, the claims decide the number."""
     recipe: Training = Training()
     """How all networks are trained, unless an override says otherwise."""
     tuning: Tuning | None = None
     """Finds a recipe for each combination of labels, beyond `recipe` and `overrides`."""
     threshold: Threshold = "validation"
-    """By which one a model would be deployed, and so judged: chosen on validation images, the bias it learnt, or the
-    best on the test images, which nobody can know."""
+    """The threshold with which a model would be deployed: chosen on validation images, the learnt bias, or the best one
+    on the test images, which no deployment can know."""
     overrides: tuple[Override, ...] = ()
-    """Other values for some cells; of several that select a cell, the last wins."""
+    """Other values for some cells; if several overrides select a cell, the last one wins."""
     resources: Resources = Resources()
     """What one cell occupies while it runs."""
     time_limit: TimeLimit | None = None
-    """Seconds that one attempt at a cell may take. Without it: ten times what earlier cells of its kind
-    took, and at least ten minutes."""
-    checkpoint: Checkpointing = Checkpointing(minutes=1)
+    """Seconds that one attempt at a cell may take. Default: ten times the mean of earlier cells of its kind, and at
+    least ten minutes."""
+    checkpoint: CheckpointRule = CheckpointRule(minutes=1)
     """How often a cell saves its state."""
     log_models: bool = False
     """Whether trained models are kept in MLflow, with their signature."""
     baseline: str
     """The label of the loss that all others are compared with."""
     claims: tuple[Claim, ...] = ()
-    """Hypotheses, stated before the run; each gets a verdict."""
+    """Hypotheses stated before the run; each gets a verdict."""
 
     @field_validator("losses", "backbones", "datasets", mode="before")
     @classmethod
@@ -335,8 +335,8 @@ class Experiment(Frozen):
     def _more_seeds_have_something_to_decide(self) -> Experiment:
         if self.sequence and not any(claim.is_followed for claim in self.claims):
             text = (
-                "There is no claim that seeds could be added for: 'until' follows primary claims about one setting "
-                "each, without 'than' and 'trend', by measures of the catalogue. State one, or give a number of seeds."
+                "No claim can decide the number of seeds: 'until' needs a primary claim about single settings, without "
+                "'than' and 'trend', about a built-in measure. State one, or give a number of seeds."
             )
             raise yaml_lines.nested([(("seeds",), text)])
         return self
@@ -349,15 +349,15 @@ class Experiment(Frozen):
 
     @property
     def sequence(self) -> Sequential | None:
-        """The rule that asks for seeds, where their number is not fixed."""
+        """The rule that requests seeds; None if their number is fixed."""
         return self.seeds.rule if isinstance(self.seeds, Reserve) else None
 
     def loss(self, label: str) -> Loss:
-        """The loss of that label."""
+        """The loss with this label."""
         return cast("Loss", next(choice.plugin for choice in self.losses if choice.label == label))
 
     def settled(self, loss: str, backbone: str, dataset: str) -> Settled:
-        """How the cells of these labels are trained, on what, and for how long at most."""
+        """How the cells with these labels are trained, with all overrides applied."""
         fields = self.recipe.model_dump()
         resources = self.resources
         time_limit = self.time_limit
@@ -372,10 +372,10 @@ class Experiment(Frozen):
 
 
 def given(loss: Loss, parameters: Mapping[str, Any]) -> Loss:
-    """The loss with some of its parameters given other values.
+    """The loss with other values for some of its parameters.
 
     Raises:
-        ValidationError: It has none of that name, or none of that value.
+        ValidationError: An unknown parameter or an invalid value.
     """
     if not parameters:
         return loss
@@ -383,13 +383,13 @@ def given(loss: Loss, parameters: Mapping[str, Any]) -> Loss:
 
 
 def own_space(loss: Loss, tuning: Tuning) -> dict[str, Domain]:
-    """What of a tuning's space a loss has: the shared part, and its own parameters."""
+    """The part of a tuning space that applies to a loss: the shared fields, and the loss's own parameters."""
     own = type(loss).model_fields
     return {name: domain for name, domain in tuning.space.items() if name in tuning.shared or name in own}
 
 
 def _without_tuned(settled: Settled, tuning: Tuning | None) -> Settled:
-    """What is known of a recipe before it is tuned: what will be found is the same for all."""
+    """The recipe with tuned values replaced by fixed ones, so that recipes can be compared before tuning."""
     if tuning is None:
         return settled
     sought = {name: domain.at(0.0) for name, domain in own_space(settled.loss, tuning).items()}
@@ -401,19 +401,22 @@ def _without_tuned(settled: Settled, tuning: Tuning | None) -> Settled:
 
 
 def _misfits(experiment: Experiment, tuning: Tuning) -> Iterator[Problem]:
-    """What of a tuning stage does not fit the experiment."""
+    """The problems of a tuning stage in its experiment."""
     if complaint := unknown(tuning.metric, MEASURES, "measure"):
         yield ("metric",), complaint
     elif tuning.metric in ON_VALIDATION:
-        text = "A trial is scored on its validation split, so that no other images are left to choose a threshold or"
-        yield ("metric",), f"{text} temperature on, as '{tuning.metric}' needs: tune by another measure."
+        text = "A trial is scored on its validation split, so no images remain on which to choose a threshold or"
+        yield ("metric",), f"{text} temperature, which '{tuning.metric}' needs: tune by another measure."
     if shared := set(tuning.seeds) & set(experiment.seeds):
-        yield ("seeds",), f"Seed {min(shared)} is one of the final cells': a recipe must not be chosen by them."
+        yield (
+            ("seeds",),
+            f"Seed {min(shared)} is also a seed of the final cells, which must not influence the choice of the recipe.",
+        )
     losses = [experiment.loss(choice.label) for choice in experiment.losses]
     parameters = {name for loss in losses for name in type(loss).model_fields} - {"scores"}
     known = [*Training.model_fields, *sorted(parameters)]
     for name, domain in tuning.space.items():
-        if complaint := unknown(name, known, "field of the recipe, or parameter of a loss here,"):
+        if complaint := unknown(name, known, "recipe field or loss parameter"):
             yield ("space", name), complaint
             continue
         try:
@@ -427,7 +430,7 @@ def _misfits(experiment: Experiment, tuning: Tuning) -> Iterator[Problem]:
 
 
 def _try_ends(recipe: Training, losses: Iterable[Loss], name: str, domain: Domain) -> None:
-    """Give a field its outermost values, wherever there is one of that name."""
+    """Try the lowest and the highest value of a field, in the recipe or in every loss that has it."""
     for end in domain.ends:
         if name in Training.model_fields:
             Training.model_validate(recipe.model_dump() | {name: end})
@@ -437,7 +440,7 @@ def _try_ends(recipe: Training, losses: Iterable[Loss], name: str, domain: Domai
 
 
 def _stranger(axis: Axis, label: str | None, info: ValidationInfo) -> str | None:
-    """The complaint when a label is not on its axis; none when the axis itself is wrong."""
+    """The error message if a label is not on its axis; None if the axis itself is invalid."""
     choices = info.data.get(AXES[axis])
     if label is None or choices is None:
         return None
@@ -450,12 +453,12 @@ def _strangers(where: Where, info: ValidationInfo) -> list[Problem]:
 
 
 def _applying(override: Override, info: ValidationInfo) -> Override:
-    """The override, if it selects what is there and every one of its fields is valid alone."""
+    """Return the override if its labels exist and each of its fields is valid by itself."""
     found = [(("where", *rest), text) for rest, text in _strangers(override.where, info)]
     try:
         Training.model_validate(override.recipe)
     except ValidationError as error:
-        # What concerns several fields at once is judged after merging, in `_recipes_are_valid`.
+        # Rules about several fields at once are checked after merging, in `_recipes_are_valid_and_distinct`.
         found += [(("recipe", *rest), text) for rest, text in yaml_lines.problems(error, Training) if rest]
     if found:
         raise yaml_lines.nested(found)
@@ -463,7 +466,7 @@ def _applying(override: Override, info: ValidationInfo) -> Override:
 
 
 def _deciding(claim: Claim, info: ValidationInfo) -> Claim:
-    """The claim, if it is about losses, and settings, that are there."""
+    """Return the claim if its losses and settings exist."""
     found = [(("where", *rest), text) for rest, text in _strangers(claim.where, info)]
     for field in ("challenger", "baseline"):
         complaint = _stranger("loss", getattr(claim, field), info)
@@ -477,7 +480,7 @@ def _deciding(claim: Claim, info: ValidationInfo) -> Claim:
 
 
 def _strange_effects(claim: Claim, info: ValidationInfo) -> Iterator[Problem]:
-    """What 'than' and 'trend' name that is not there."""
+    """The labels in 'than' and 'trend' that do not exist."""
     if than := claim.than:
         axes: dict[str, Axis] = {"challenger": "loss", "baseline": "loss", "backbone": "backbone", "dataset": "dataset"}
         for field, axis in axes.items():
@@ -492,7 +495,7 @@ def _strange_effects(claim: Claim, info: ValidationInfo) -> Iterator[Problem]:
 
 
 def _out_of_scope(claim: Claim, info: ValidationInfo) -> Iterator[Problem]:
-    """Why a claim cannot have the verdict that it asks for."""
+    """Why a claim about a population of data sets cannot be judged."""
     if not claim.population or info.data.get("datasets") is None:
         return
     matching = [choice for choice in info.data["datasets"] if claim.where.dataset in (None, choice.label)]
@@ -500,23 +503,23 @@ def _out_of_scope(claim: Claim, info: ValidationInfo) -> Iterator[Problem]:
         yield (
             ("population",),
             (
-                f"A sentence about a population needs at least {FEWEST_DATASETS} data sets; this claim has {count}. "
-                "Entries with the same images count once, and backbones do not count. Leave out 'population' to speak "
-                "of these settings as given."
+                f"A claim about a population needs at least {FEWEST_DATASETS} data sets; this claim has {count}. "
+                "Entries with the same images count once; backbones do not count. Leave out 'population' to make a "
+                "claim about exactly these settings."
             ),
         )
 
 
 def identity(dataset: Choice) -> tuple[str, str | None]:
-    """Which images an entry of 'datasets' has: the catalogue's name, and the folder where they are one's own."""
+    """The images of an entry of 'datasets': the catalogue's name, and the folder of the user's own images."""
     return dataset.plugin.name, getattr(dataset.plugin, "path", None)
 
 
 def recalled(document: Mapping[str, Any]) -> Experiment:
-    """The experiment that was written down as JSON by `model_dump`.
+    """Read an experiment from the JSON of `model_dump`.
 
     Raises:
-        ExperimentError: It cannot be read here: a plug-in is not there, say.
+        ExperimentError: It cannot be read here, for example because a plug-in is missing.
     """
     given = _without_none(document)
     for axis in AXES.values():
@@ -528,7 +531,7 @@ def recalled(document: Mapping[str, Any]) -> Experiment:
 
 
 def _without_none(document: Mapping[str, Any]) -> dict[str, Any]:
-    """Without what is not given, which stands for a default."""
+    """The document without entries that are None, which mean the default."""
     return {
         name: _without_none(cast("dict[str, Any]", value)) if isinstance(value, dict) else value
         for name, value in document.items()
@@ -540,7 +543,7 @@ def load(path: Path) -> Experiment:
     """Read an experiment file.
 
     Raises:
-        ExperimentError: With every problem of the file, each at its line.
+        ExperimentError: The file is wrong; the message has every problem with its line.
     """
     text = yaml_lines.read(path)
     if not isinstance(text.document, dict):

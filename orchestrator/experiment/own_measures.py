@@ -1,11 +1,11 @@
-"""Measures of one's own: `metric: my_package.module:function` in a claim, over the rows of a cell.
+"""User-defined measures: `metric: my_package.module:function` in a claim, computed from the rows of a cell.
 
-The function takes the cell's columns by name, each an array with one entry per test sample
-(docs/records.md), and returns one number; None, NaN and infinity mean that it does not exist.
+The function receives the cell's columns by name, each an array with one entry per test sample
+(docs/records.md), and returns one number; None, NaN and infinity mean that the measure is undefined.
 
-It may say by attributes what values it can have: `better` ("higher" or "lower"), `low` and `high`
-(where it ends), `counted` ("samples" if it is a mean over test samples of whole numbers, "classes" if it is a
-mean over classes of such means), `weight` (the most that one sample counts, of a cost the highest price).
+Attributes of the function may describe its values: `better` ("higher" or "lower"), `low` and `high`
+(the bounds), `counted` ("samples" if it is a mean of integers over test samples, "classes" if it is a mean of such
+means over classes), `weight` (the largest value of one sample; for a cost, the highest price).
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from trainers.catalogue import nearest
 from trainers.metrics.traits import TRAITS, Trait
 
 BALANCED = "balanced_samples"
-"""The column of the results table that holds `balanced`, where claims are about measures of one's own."""
+"""The column of the results table that holds `balanced`, if claims are about user-defined measures."""
 
 Columns = Mapping[str, NDArray[Any]]
 Measure = Callable[[Columns], float | None]
 
 
 def is_own(metric: str) -> bool:
-    """Whether a measure's name says where its function is."""
+    """Whether a measure is user-defined: its name then says where the function is."""
     return ":" in metric
 
 
@@ -38,12 +38,12 @@ def function(metric: str) -> Measure:
     """The function that `MODULE:FUNCTION` names.
 
     Raises:
-        RequestError: There is none; the message says why.
+        RequestError: It cannot be found; the message says why.
     """
     module, _, name = metric.partition(":")
     try:
         found = importlib.import_module(module)
-    except Exception as error:  # noqa: BLE001 - whatever a foreign module does wrong
+    except Exception as error:  # noqa: BLE001 - user code may raise anything
         told = str(error) if isinstance(error, ImportError) else f"{type(error).__name__}: {error}"
         raise RequestError(f"The measure '{metric}' cannot be imported: {told}.") from None
     measure = getattr(found, name, None)
@@ -54,10 +54,10 @@ def function(metric: str) -> Measure:
 
 
 def trait(metric: str) -> Trait:
-    """What values a measure can have: one of ours as `TRAITS` says, one's own as its function declares.
+    """The possible values of a measure: from `TRAITS` if it is built in, else as its function declares.
 
     Raises:
-        RequestError: It is one's own, and cannot be imported or declares something else.
+        RequestError: A user-defined measure cannot be imported or declares an invalid value.
     """
     if not is_own(metric):
         return TRAITS[metric]
@@ -74,12 +74,12 @@ def trait(metric: str) -> Trait:
 
 
 def value(metric: str, columns: Columns, cell: str) -> float | None:
-    """A measure of one's own of one cell.
+    """The value of a user-defined measure for one cell; None if it is undefined.
 
     Args:
         metric: `MODULE:FUNCTION`.
-        columns: What the cell's file has of each test sample (n,), by name.
-        cell: What the cell is called in messages.
+        columns: The columns of the cell's file by name, each with one entry per test sample (n,).
+        cell: The cell's name for messages.
 
     Raises:
         RequestError: It cannot be imported, fails, or does not return a number.
@@ -88,12 +88,12 @@ def value(metric: str, columns: Columns, cell: str) -> float | None:
     try:
         found = measure(columns)
         number = math.nan if found is None else float(found)
-    except Exception as error:  # noqa: BLE001 - whatever a foreign function does wrong
+    except Exception as error:  # noqa: BLE001 - user code may raise anything
         raise RequestError(f"The measure '{metric}' failed on {cell}: {type(error).__name__}: {error}.") from None
     return number if math.isfinite(number) else None
 
 
 def balanced(columns: Columns) -> int:
-    """How many samples a cell would have if all of its classes had as few as the rarest."""
+    """How many samples a cell would have if every class had as few as the rarest one."""
     _, counts = np.unique(columns["label"], return_counts=True)
     return int(len(counts) * counts.min(initial=len(columns["label"])))

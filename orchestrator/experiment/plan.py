@@ -1,7 +1,7 @@
 """The plan: the grid of an experiment as cells, each with an identity.
 
-A cell's id is the SHA-256 of the canonical JSON of its resolved recipe, every default
-filled in, and `PROTOCOL`. Where and how it runs is no part of it, so cells are shared
+A cell's id is the SHA-256 of the canonical JSON of `PROTOCOL` and its resolved recipe, with
+every default filled in. Where and how it runs is not part of the id, so cells are shared
 between experiments and machines.
 """
 
@@ -21,34 +21,34 @@ from trainers.datasets.content import Content
 from trainers.recipe import Recipe
 
 PROTOCOL = 2
-"""Raised by hand when the same recipe gives another result or another id: no earlier cell matches then.
+"""Raised by hand when the same recipe gives another result or another id, so that no earlier cell matches.
 
-2: what the data hold is part of the id; the validation split keeps every class; the bias starts where the prior says;
+2: the content of the data is part of the id; the validation split keeps every class; the bias starts at the prior;
 EMA warms up; schedules end at their exact steps; rows keep log-odds.
 """
 
 EARLIER = (1,)
-"""The protocols that were in use: their cells can be read and exported, and are never pooled with later ones."""
+"""Earlier protocols: their cells can be read and exported, but are never pooled with later ones."""
 
 SHOWN = 16
-"""Digits of an id that tables for people show; files and machines get all 64."""
+"""Digits of an id shown to people; files and other programs get all 64."""
 
 
 Contents = Mapping[str, Content]
-"""What data sets hold, by their labels; those whose name fixes their content may be left out."""
+"""The contents of data sets, by label; data sets whose name determines the content may be missing."""
 
 AT = "@"
-"""Between the id of a cell and the environment of its replica."""
+"""Separates the cell's id from the environment in the id of a replica."""
 
 
 def original(cell_id: str) -> str:
-    """The id of the cell that a replica's id is of; a cell's own id as it is."""
+    """The id of the cell that a replica repeats; the id of a cell unchanged."""
     return cell_id.partition(AT)[0]
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One model to train: what an experiment calls it, and its recipe."""
+    """One model to train: its labels in the experiment, and its recipe."""
 
     id: str
     loss: str
@@ -58,31 +58,31 @@ class Cell:
     recipe: Recipe
     resources: Resources
     time_limit: float | None = None
-    """Seconds after which an attempt at it is ended."""
+    """Seconds after which an attempt is killed."""
     trial: int | None = None
-    """Of a tuning stage: which of its trials this is."""
+    """In a tuning stage, the number of its trial."""
     data_known: bool = True
-    """Whether it is known what the data hold; where it is not, no file has the id, which only stands in."""
+    """Whether the content of its data is known. If not, the id is only a placeholder, and no file has it."""
 
     @property
     def environment(self) -> str | None:
-        """Of a replica, the id of the environment that it is trained again in."""
+        """For a replica, the id of the environment in which it is retrained."""
         return self.id.partition(AT)[2] or None
 
     def again_in(self, environment: str) -> Cell:
-        """This cell's replica in an environment: the same recipe, and an id and a file of its own."""
+        """This cell's replica in an environment: the same recipe with its own id and file."""
         return replace(self, id=f"{original(self.id)}{AT}{environment}")
 
     @property
     def kind(self) -> tuple[str, str, str]:
-        """Loss, backbone and dataset under the catalogue's names: cells of a kind take about equally long."""
+        """Loss, backbone and dataset by the catalogue's names: cells of one kind take about equally long."""
         return self.recipe.loss.key, self.recipe.backbone.key, self.recipe.dataset.key
 
     @property
     def name(self) -> str:
-        """`LOSS/BACKBONE/DATASET/sSEED`, as in MLflow; of a trial, with its number and epochs behind.
+        """`LOSS/BACKBONE/DATASET/sSEED`, as in MLflow; for a trial, its number and epochs follow.
 
-        A replica's ends in `@ENVIRONMENT`.
+        A replica's name ends in `@ENVIRONMENT`.
         """
         trial = "" if self.trial is None else f"/t{self.trial}e{self.recipe.training.epochs}"
         again = self.environment and f"{AT}{self.environment}"
@@ -91,7 +91,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Plan:
-    """Cells of one experiment, each id once."""
+    """The cells of one experiment, without duplicates."""
 
     experiment: Experiment
     cells: tuple[Cell, ...]
@@ -103,7 +103,7 @@ class Plan:
 
     @property
     def is_told(self) -> bool:
-        """Whether it is known of all its cells what their data hold; else some ids only stand in."""
+        """Whether the data of all its cells are known; otherwise some ids are only placeholders."""
         return all(cell.data_known for cell in self.cells)
 
     def __len__(self) -> int:
@@ -125,13 +125,13 @@ def digest(recipe: Mapping[str, Any], protocol: int) -> str:
 def plan(experiment: Experiment, contents: Contents | None = None) -> Plan:
     """The full grid losses x backbones x datasets x seeds.
 
-    Neighbours in the plan need equal resources, because a worker process can only be
-    reused for a cell that needs the same; within these, seeds vary slowest, so that an
-    interrupted grid holds whole comparisons of few seeds rather than few comparisons.
+    Cells with equal resources follow each other, because a worker process can be reused only
+    for a cell that needs the same. Among these, seeds vary slowest, so that an interrupted
+    grid has every comparison for a few seeds rather than a few comparisons for all seeds.
 
     Args:
-        experiment: What is asked.
-        contents: What the data sets hold.
+        experiment: The experiment.
+        contents: The contents of its data sets.
     """
     known = contents or {}
     cells = sorted(_cells(experiment, known), key=lambda cell: (cell.resources.gpus, cell.resources.cpus, cell.seed))
@@ -139,7 +139,7 @@ def plan(experiment: Experiment, contents: Contents | None = None) -> Plan:
 
 
 def digest_in(contents: Contents, dataset: Choice) -> tuple[str | None, bool]:
-    """What stands in the recipe for a data set's content, and whether it is known."""
+    """The digest of a data set's content as the recipe has it, and whether the content is known."""
     held = contents.get(dataset.label)
     if held is not None:
         return held.digest, held.digest is not None

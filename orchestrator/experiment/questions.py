@@ -1,8 +1,8 @@
-"""What claims ask: of which losses, in which settings, and how one verdict is made of several.
+"""What claims ask: about which losses, in which settings, and how several answers make one verdict.
 
 A question is a claim about one pair of losses, or about one loss, in one setting. A part is one
-or more questions with factors: one alone, the difference of two, or a trend along several. With
-`over: each` every part has a verdict of its own; otherwise one verdict is made of all parts.
+or more questions with factors: a single one, the difference of two, or a trend along several. With
+`over: each`, every part gets its own verdict; otherwise all parts together get one.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Question(NamedTuple):
 
     @property
     def measures(self) -> dict[Key, tuple[str, ...]]:
-        """What it needs of a seed: of the cell of a dataset, backbone and loss, these measures."""
+        """The measures that it needs from each cell of a seed, by the cell's dataset, backbone and loss."""
         claim = self.claim
         needed: dict[Key, tuple[str, ...]] = {(self.dataset, self.backbone, claim.challenger): (claim.metric,)}
         if claim.baseline is not None:
@@ -39,7 +39,7 @@ class Question(NamedTuple):
 
 
 def questions(experiment: Experiment) -> Iterator[Question]:
-    """Every claim in every setting that it speaks of."""
+    """Every claim in every setting that it is about."""
     for claim in experiment.claims:
         for dataset in experiment.datasets:
             for backbone in experiment.backbones:
@@ -48,17 +48,17 @@ def questions(experiment: Experiment) -> Iterator[Question]:
 
 
 def followed(experiment: Experiment) -> list[Question]:
-    """The questions for which `until` adds seeds, as long as they are undecided."""
+    """The questions for which `until` adds seeds while they are undecided."""
     return [question for question in questions(experiment) if question.claim.is_followed]
 
 
 class Part(NamedTuple):
-    """One sum of effects."""
+    """A weighted sum of effects."""
 
     name: str
-    """Its setting; where effects of several settings are compared, what is the same in all."""
+    """Its setting; if it compares effects of several settings, what these have in common."""
     dataset: tuple[str, str | None]
-    """Which images it has, the same for entries that only differ in how many of them."""
+    """The identity of its images; entries that differ only in the number of images are equal."""
     questions: tuple[Question, ...]
     factors: tuple[float, ...]
 
@@ -69,7 +69,7 @@ class Part(NamedTuple):
 
 
 def verdicts(experiment: Experiment, family: str) -> int:
-    """How many verdicts the claims of a family ask for, among which its alpha is divided."""
+    """The number of verdicts on the claims of a family, among which its alpha is divided."""
     own = [claim for claim in experiment.claims if claim.family == family]
     found = [(claim, len(parts(claim, experiment))) for claim in own]
     return sum(count if claim.over == "each" else min(count, 1) for claim, count in found)
@@ -94,7 +94,7 @@ def _settings(asked: Sequence[Question], images: Mapping[str, tuple[str, str | N
 
 
 def _against(than: Than, part: Part) -> Part:
-    """A part, less what it is compared with."""
+    """A part minus the effect that it is compared with."""
     changed = than.model_dump(include={"metric", "challenger", "baseline", "baseline_metric"}, exclude_none=True)
     others = tuple(
         Question(

@@ -1,4 +1,4 @@
-"""An experiment, changed on the command line: axis values added or left out, other seeds."""
+"""An experiment as changed on the command line: axis values added or left out, other seeds."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def revise(
     only: bool = False,
     seeds: Sequence[int] | int | None = None,
 ) -> Experiment:
-    """The experiment with axis values added — or, with `only`, narrowed to those named.
+    """The experiment with axis values added or, with `only`, narrowed to the named ones.
 
-    Narrowed, it loses the claims, overrides and tuned parameters that speak of what was left out.
+    A narrowed experiment loses the claims, overrides and tuned parameters that refer to what was left out.
 
     Raises:
         ExperimentError: An unknown name; the message names the option.
@@ -44,7 +44,7 @@ def revise(
         if experiment.baseline not in labels["loss"]:
             name = experiment.baseline
             raise ExperimentError(
-                [f"--only leaves out the baseline '{name}', which all are compared with: add --loss {name}."]
+                [f"--only leaves out the baseline '{name}', with which all losses are compared: add --loss {name}."]
             )
         fields["claims"] = [claim for claim in experiment.claims if _speaks_of(claim, labels, experiment)]
         fields["overrides"] = [override for override in experiment.overrides if _selects(override.where, labels)]
@@ -75,14 +75,14 @@ def _narrowed(axis: Axis, present: tuple[Choice, ...], names: Sequence[str]) -> 
 
 
 def _of_losses(tuning: Tuning, losses: Sequence[Choice]) -> Tuning | None:
-    """The tuning stage without the parameters that none of these losses has; none where nothing is left to tune."""
+    """The tuning stage without parameters that none of these losses has; None if nothing is left to tune."""
     own = {name for choice in losses for name in type(choice.plugin).model_fields}
     space = {name: domain for name, domain in tuning.space.items() if name in own or name in tuning.shared}
     return tuning.model_copy(update={"space": space}) if space else None
 
 
 def _speaks_of(claim: Claim, labels: Mapping[Axis, set[str]], experiment: Experiment) -> bool:
-    """Whether all that a claim is about is left."""
+    """Whether everything that a claim is about is still in the experiment."""
     if claim.is_combined:
         asked = [question for part in parts(claim, experiment) for question in part.questions]
         return all(

@@ -1,4 +1,4 @@
-"""Where a tuned value may lie, written as Ray Tune names it: `loguniform(1e-3, 1)`, `uniform`, `randint`, `choice`."""
+"""The search range of a tuned value, in Ray Tune's words: `loguniform(1e-3, 1)`, `uniform`, `randint`, `choice`."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from pydantic import ModelWrapValidatorHandler, model_serializer, model_validato
 from trainers.plugin import Frozen
 
 Value = float | int | str | bool
-Kind = Literal["uniform", "loguniform", "randint", "choice"]
+DomainKind = Literal["uniform", "loguniform", "randint", "choice"]
 
 EDGE = 0.05
-"""The share at either end of a domain that counts as its edge: the best value may lie beyond."""
+"""The share at each end of a domain that counts as its edge: a better value may lie outside the domain."""
 
 DIGITS = 6
-"""Significant digits of a drawn number: fewer than differ between the machines' mathematics libraries, so that a
-drawn recipe has the same identity everywhere."""
+"""Significant digits of a drawn number: so few that the mathematics libraries of all machines agree, and a drawn
+recipe has the same identity everywhere."""
 
 
 class Domain(Frozen):
     """The values that one field of a recipe, or one parameter of a loss, may take."""
 
-    kind: Kind
+    kind: DomainKind
     low: float = 0.0
     high: float = 0.0
-    """Of numbers, between which they lie; `randint` does not reach it."""
+    """The bounds of a number; `randint` excludes `high`."""
     options: tuple[Value, ...] = ()
-    """Of a `choice`, each as likely as another."""
+    """The options of a `choice`, all equally likely."""
 
     @model_validator(mode="wrap")
     @classmethod
@@ -40,13 +40,13 @@ class Domain(Frozen):
         elif isinstance(value, list):
             value = {"kind": "choice", "options": value}
         elif not isinstance(value, (dict, Domain)):
-            raise ValueError(_EXPECTED.format(value))  # noqa: TRY004 - pydantic's
+            raise ValueError(_EXPECTED.format(value))  # noqa: TRY004 - pydantic reports a ValueError
         return handler(value)
 
     @model_validator(mode="after")
     def _is_a_range(self) -> Domain:
         if self.kind == "choice":
-            if len(set(self.options)) < 2:  # noqa: PLR2004 - one is no choice
+            if len(set(self.options)) < 2:  # noqa: PLR2004 - one option is no choice
                 raise ValueError("a choice needs two or more different values")
             return self
         if not self.low < self.high:
@@ -65,7 +65,7 @@ class Domain(Frozen):
         return f"{self.kind}({_written(self.low)}, {_written(self.high)})"
 
     def at(self, share: float) -> Value:
-        """The value below which lies this share of the domain, from 0 (included) to 1 (excluded)."""
+        """The value at a share of the domain, from 0 (included) to 1 (excluded)."""
         match self.kind:
             case "choice":
                 return self.options[int(share * len(self.options))]
@@ -77,11 +77,11 @@ class Domain(Frozen):
                 return _rounded(self.low + share * (self.high - self.low))
 
     def near(self, value: Value) -> Value:
-        """A value of the domain, as `at` would write it."""
+        """A value of the domain, rounded as `at` rounds it."""
         return _rounded(float(value)) if self.kind in {"uniform", "loguniform"} else value
 
     def share(self, value: Value) -> float:
-        """Which share of the domain lies below a value of it: the inverse of `at`; for a choice, its middle."""
+        """The share of the domain below a value: the inverse of `at`; for a choice, the middle of its share."""
         if self.kind == "choice":
             return (self.options.index(value) + 0.5) / len(self.options)
         number = float(value)
@@ -93,11 +93,11 @@ class Domain(Frozen):
 
     @property
     def ends(self) -> tuple[Value, ...]:
-        """The values that must be valid for all to be: both ends, or every option."""
+        """The values to validate, so that the whole domain is valid: both ends, or every option."""
         return self.options if self.kind == "choice" else (self.at(0.0), self.at(math.nextafter(1.0, 0.0)))
 
     def is_edge(self, value: Value) -> bool:
-        """Whether a value lies so near an end that a better one may lie beyond it; a choice has no ends."""
+        """Whether a value is so near an end that a better one may lie outside; a choice has no ends."""
         if self.kind == "choice":
             return False
         if self.kind == "randint":
@@ -128,7 +128,7 @@ def _read(text: str) -> dict[str, Any]:
 
 
 def _number(value: Any) -> Any:
-    """YAML 1.1 takes 1e-3 for a word; people write it."""
+    """Turn text into a number if it is one: YAML 1.1 reads 1e-3 as text."""
     if isinstance(value, str):
         try:
             return float(value)

@@ -1,7 +1,7 @@
 """What an experiment states before there are results: its claims, and the rule for its seeds, as hashes.
 
-Each cell's provenance holds them as they stood when the cell began, so that a claim that was edited later can be told
-from one that was there before. They are those of the experiment *file*: what flags add or leave out is no edit.
+Each cell's provenance records them as they were when the cell began, so that claims edited later can be distinguished
+from claims stated before. They come from the experiment *file*: changes by flags are no edits.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def stated(experiment: Experiment) -> dict[str, Any]:
-    """The statement of an experiment, as its file has it: its name, a hash per claim by id, one of the seed rule."""
+    """The statement of an experiment in its file: its name, a hash of each claim by id, and a hash of the seed rule."""
     return {
         "experiment": experiment.name,
         "claims": {claim.id: claim_hash(claim, experiment) for claim in experiment.claims},
@@ -31,15 +31,14 @@ def stated(experiment: Experiment) -> dict[str, Any]:
 
 
 def claim_hash(claim: Claim, experiment: Experiment | None = None) -> str:
-    """SHA-256 of what a claim states, as 64 hexadecimal digits; its id is only its name.
+    """SHA-256 of what a claim states, as 64 hexadecimal digits; its id is only a name and does not count.
 
-    Fields at their defaults are left out, so that a field that claims get later changes no hash of today, and
-    so is what is only expected. One verdict on several settings states which these are, and a measure of one's own
-    the code of its function.
+    Fields at their defaults are left out, so that a future field changes no hash of today; so are expectations. A
+    combined claim includes its settings, and a claim about a user-defined measure includes the code of its function.
 
     Args:
         claim: The claim.
-        experiment: Whose settings it speaks of, where it is about several together.
+        experiment: The experiment with the settings of a combined claim.
     """
     content = claim.model_dump(mode="json", exclude={"id", "expect"}, exclude_defaults=True)
     if experiment and claim.is_combined:
@@ -55,23 +54,23 @@ Dated = Literal["before", "after", "unknown"]
 
 
 class When(NamedTuple):
-    """What the cells that a claim speaks of tell of when it was stated, as the file has it now."""
+    """Counts of a claim's cells by whether the claim, in its present form, had been stated when they began."""
 
     carried: int
-    """They began when the experiment stated just this claim."""
+    """Cells that began when the experiment stated exactly this claim."""
     without: int
-    """They began when the experiment did not state it, or stated it differently."""
+    """Cells that began when the experiment did not state the claim, or stated it differently."""
     unknown: int
-    """Nothing is recorded, or they were trained for another experiment."""
+    """Cells without a record, or trained for another experiment."""
 
     @property
     def cells(self) -> int:
-        """All of them."""
+        """All cells of the claim."""
         return sum(self)
 
     @property
     def word(self) -> Dated:
-        """Whether it was stated before the cells ran; whoever cannot show it for every cell cannot say so."""
+        """Whether it was stated before the cells ran; 'before' only if every cell shows it."""
         if self.without:
             return "after"
         return "before" if self.carried and not self.unknown else "unknown"
@@ -83,10 +82,10 @@ def when(
     """When a claim was stated.
 
     Args:
-        claim: The claim, of an experiment's file.
+        claim: The claim in the experiment's file.
         now: What the file states (`stated`).
-        recorded: What was recorded with each cell that the claim speaks of; None where nothing was.
-        sequential: Whether verdicts decide how many seeds are run: the rule for that is then part of the claim.
+        recorded: The statement recorded with each cell of the claim; None if there is none.
+        sequential: Whether verdicts decide how many seeds run: the rule for that is then part of the claim.
     """
     found = Counter(_told(claim.id, now, record, sequential=sequential) for record in recorded)
     return When(found["carried"], found["without"], found["unknown"])
@@ -100,9 +99,9 @@ def dated(
     """When each claim was stated, by its id.
 
     Args:
-        experiment: Whose claims.
+        experiment: The experiment with the claims.
         now: What its file states (`stated`).
-        records: Of each cell its dataset, backbone and loss, and what was recorded with it; None where nothing was.
+        records: The dataset, backbone and loss of each cell, and the statement recorded with it; None if there is none.
     """
     by_key: defaultdict[Key, list[Mapping[str, Any] | None]] = defaultdict(list)
     for key, record in records:

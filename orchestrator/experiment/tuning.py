@@ -1,4 +1,4 @@
-"""What a tuning stage is asked for: the same space, trials and compute for every loss on every backbone and dataset."""
+"""What a tuning stage does: the same space, trials and compute for every loss on every backbone and dataset."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from trainers.plugin import Frozen
 from trainers.recipe import Training
 
 FIRST_SEED = 1_000_000
-"""Of the trials, where their number alone is given: beyond every seed that a number of final seeds stands for."""
+"""The first seed of trials if only their number is given: above every seed that a number of final seeds can mean."""
 
 FIXED = {
-    "epochs": "every loss is to have the same compute",
-    "validation_fraction": "every loss is to learn from the same data",
-    "label_noise": "every loss is to learn from the same data",
+    "epochs": "every loss must have the same compute",
+    "validation_fraction": "every loss must learn from the same data",
+    "label_noise": "every loss must learn from the same data",
 }
 """Fields of a recipe that are not tuned, and why."""
 
@@ -27,38 +27,38 @@ def _numbered(value: Any) -> Any:
     if not isinstance(value, int) or isinstance(value, bool):
         return value
     if not 1 <= value <= MOST_SEEDS:
-        raise ValueError(f"tuning takes between 1 and {MOST_SEEDS} seeds a trial; found {value}")
+        raise ValueError(f"tuning takes between 1 and {MOST_SEEDS} seeds per trial; found {value}")
     return tuple(range(FIRST_SEED, FIRST_SEED + value))
 
 
 MOST_SEEDS = 1000
-"""Of a trial."""
+"""The largest number of seeds per trial."""
 
 
 class Tuning(Frozen):
     """How a recipe is found for each loss on each backbone and dataset before its final cells are trained.
 
-    Trials are scored on a validation split, which is carved from the training data; the test
-    split is not looked at. Their seeds are none of the final cells'.
+    Trials are scored on a validation split, taken from the training data; the test split is not
+    used. The final cells have other seeds.
     """
 
     space: Annotated[Mapping[str, Domain], Field(min_length=1)]
     """Fields of the recipe, for all losses, and parameters of losses, for those that have them."""
     trials: int = Field(ge=2, le=10_000)
-    """Recipes that are tried for each loss on each backbone and dataset."""
+    """The number of recipes to try for each loss on each backbone and dataset."""
     seeds: Annotated[tuple[Annotated[int, Field(ge=0, lt=2**31, strict=True)], ...], BeforeValidator(_numbered)] = (
         FIRST_SEED,
     )
-    """Each recipe is trained with each; the mean of its scores decides. A number stands for as many seeds."""
+    """Seeds with which each recipe is trained; the mean of its scores decides. A number N means N seeds."""
     metric: str = "uniform_accuracy"
     """The measure by which trials are ranked."""
     direction: Literal["higher", "lower"] = "higher"
-    """Which side of that measure is better."""
+    """Whether a higher or a lower value of that measure is better."""
     on: Literal["validation"] = "validation"
     """The images that trials are scored on."""
     searcher: Literal["random", "optuna", "asha"] = "random"
-    """`random`: all recipes are drawn beforehand, the same ones for every loss. `optuna`: by Optuna's sampler, which
-    learns from the trials before. `asha`: as `random`, but only the better third is trained for longer, in rungs."""
+    """`random`: all recipes are drawn beforehand, the same for every loss. `optuna`: Optuna's sampler, which learns
+    from earlier trials. `asha`: like `random`, but in rungs, and only the best third is trained for longer."""
 
     @field_validator("space")
     @classmethod
@@ -77,7 +77,7 @@ class Tuning(Frozen):
 
     @property
     def shared(self) -> dict[str, Domain]:
-        """The part of the space that all losses have."""
+        """The fields of the recipe in the space, which all losses share."""
         return {name: domain for name, domain in self.space.items() if name in Training.model_fields}
 
 
@@ -94,4 +94,4 @@ class Trial(NamedTuple):
 
 
 Search = Generator[list[Trial], list[float], None]
-"""Yields trials, is sent their scores, and so on until no trial is left."""
+"""Yields trials and receives their scores, until no trial is left."""

@@ -1,4 +1,4 @@
-"""YAML that remembers its lines, so that every complaint can say where."""
+"""YAML with line numbers, so that every error message can say where."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Source:
     lines: dict[Location, int]
 
     def error(self, error: ValidationError, model: type[BaseModel]) -> ExperimentError:
-        """Everything wrong with the document, each at its line, in the order of the file."""
+        """All problems of the document with their lines, in the order of the file."""
         found = sorted((self._line(location), sentence) for location, sentence in problems(error, model))
         return ExperimentError([f"{self.path}:{line}: {sentence}" for line, sentence in found])
 
@@ -42,8 +42,8 @@ def read(path: Path) -> Source:
     """Read one YAML document safely.
 
     Raises:
-        ExperimentError: No such file, not UTF-8, not YAML, a value that YAML cannot read, or a
-            key given twice.
+        ExperimentError: The file is missing, not UTF-8 or not YAML, or has an unreadable value or
+            a repeated key.
     """
     text = ""
     try:
@@ -68,7 +68,7 @@ def read(path: Path) -> Source:
 
 
 LARGEST = 100_000
-"""Entries of a document with its aliases written out: a few lines of aliases can stand for billions."""
+"""The most entries of a document after expanding its aliases: a few lines of aliases can expand to billions."""
 
 
 class _TooLargeError(Exception):
@@ -76,13 +76,13 @@ class _TooLargeError(Exception):
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML's safe loader, with every key as it is written, and the place of a value that it cannot build: `2024-13-45`.
+    """YAML's safe loader, with keys kept as text, and the line of a value that cannot be built, such as `2024-13-45`.
 
-    To YAML 1.1 the key `on` is true. Fields are named by text, and so are lines noted.
+    YAML 1.1 reads the key `on` as true, but fields have names, and lines are recorded under them.
     """
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
-        """A value, or an error with the line of its node."""
+        """Build a value, or raise an error with the line of its node."""
         for key, _ in node.value if isinstance(node, yaml.MappingNode) else ():
             if key.tag != "tag:yaml.org,2002:merge":
                 key.tag = "tag:yaml.org,2002:str"
@@ -104,7 +104,7 @@ def _syntax(path: Path, text: str, error: yaml.YAMLError) -> str:
 
 
 def _walk(node: yaml.Node, location: Location, lines: dict[Location, int]) -> Iterator[tuple[int, str]]:
-    """Note the line of every entry; yield the keys given twice in one mapping, with their lines."""
+    """Record the line of every entry; yield the repeated keys of each mapping with their lines."""
     if len(lines) > LARGEST:
         raise _TooLargeError(f"has more than {LARGEST} entries, its aliases written out")
     lines.setdefault(location, node.start_mark.line + 1)
@@ -121,13 +121,13 @@ def _walk(node: yaml.Node, location: Location, lines: dict[Location, int]) -> It
 
 
 def nested(found: list[Problem]) -> PydanticCustomError:
-    """An error that stands for several problems below the field being validated."""
+    """An error that contains several problems below the field that is being validated."""
     text = " ".join(sentence for _, sentence in found)
     return PydanticCustomError("nested", "{text}", {"text": text, "problems": found})
 
 
 def problems(error: ValidationError, model: type[BaseModel]) -> Iterator[Problem]:
-    """Each problem of a failed validation: where in the document, and a sentence."""
+    """Each problem of a failed validation: its location in the document, and a sentence."""
     alternatives: dict[Location, list[ErrorDetails]] = {}
     for detail in error.errors(include_url=False):
         location = detail["loc"] if detail["type"] == "extra_forbidden" else _of_fields(detail["loc"])
@@ -143,7 +143,7 @@ def problems(error: ValidationError, model: type[BaseModel]) -> Iterator[Problem
 
 
 def _of_fields(location: Location) -> Location:
-    """Without the names of types, which pydantic adds where a value may have one of several."""
+    """A location without the names of types, which pydantic adds if a value may have one of several."""
     return tuple(part for part in location if not (isinstance(part, str) and _TYPE.fullmatch(part)))
 
 
@@ -184,10 +184,10 @@ def _sentence(location: Location, detail: ErrorDetails, model: type[BaseModel]) 
 
 
 MANY = 20
-"""Names beyond which a list would bury the message."""
+"""The most names that a message lists."""
 
 WIDTH = 60
-"""Characters of a value that a message quotes."""
+"""The most characters of a value that a message quotes."""
 
 
 def _shown(value: object) -> str:
@@ -196,7 +196,7 @@ def _shown(value: object) -> str:
 
 
 def _model_at(model: type[BaseModel], location: Location) -> type[BaseModel]:
-    """The model that a location of a document was validated by."""
+    """The model that validates a location of a document."""
     for part in location:
         if isinstance(part, str) and part in model.model_fields:
             model = next(_models_in(model.model_fields[part].annotation), model)

@@ -1,1 +1,1 @@
-"""A launch: its stages, each a plan that is carried out, recorded and reported to people."""
+"""A launch: its stages, each a plan that is run, recorded and shown to people."""

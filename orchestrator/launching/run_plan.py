@@ -1,4 +1,4 @@
-"""Take stock of a plan, carry out what is left, recording each outcome as it lands, and repeat what is done."""
+"""Find out which cells of a plan remain, run them, record each outcome, and repeat cells that are done."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from orchestrator.experiment.plan import Cell, Plan
 from orchestrator.outcome import Adopted, Advanced, Alive, Event, Failed, Lost, Result, Started, Stopped, is_done
 from orchestrator.records.files import origin
 from orchestrator.records.files.evaluations import Evaluations
-from orchestrator.reproduction.verification import Left, Verdict, compare
+from orchestrator.reproduction.verification import Trained, Verdict, compare
 from trainers.datasets import Dataset, Labels, MissingDataError
 
-if TYPE_CHECKING:  # a plan does without them, and is there the sooner
+if TYPE_CHECKING:  # left out at run time, so that planning starts quickly
     from orchestrator.execution.executor import Executor
     from orchestrator.execution.queue import Queue
     from orchestrator.execution.worker import Worker
@@ -29,7 +29,7 @@ if TYPE_CHECKING:  # a plan does without them, and is there the sooner
     from orchestrator.records.tracking.runs import Tracking
 
 NOTED = 1.0
-"""Seconds between two notes of how far a cell is: epochs may be many and short."""
+"""Seconds between two progress records of a cell, because epochs may be short."""
 
 State = Literal[Result, "failed", "running", "pending"]
 
@@ -37,10 +37,10 @@ State = Literal[Result, "failed", "running", "pending"]
 def take_stock(plan: Plan, evaluations: Evaluations, registry: Registry | None) -> dict[str, State]:
     """The state of every cell, by id.
 
-    Whether a cell is done is decided by its file alone; the registry, where there is one,
-    saves opening the file, and knows what failed or runs.
+    Only a cell's file decides whether the cell is done. The registry, if there is one, saves
+    opening the file, and knows which cells failed or are running.
     """
-    # The registry first: what it calls done by now has its file, also where another launch goes on.
+    # The registry first: another launch may be running, and every cell that is done by now already has its file.
     known = registry.states_of([cell.id for cell in plan.cells]) if registry else {}
     done = evaluations.ids()
     states: dict[str, State] = {}
@@ -63,17 +63,17 @@ def _state_in_file(cell: Cell, evaluations: Evaluations) -> State:
 def outstanding(
     plan: Plan, evaluations: Evaluations, registry: Registry, *, retry_failed: bool
 ) -> tuple[Plan, Counter[str]]:
-    """Bring a planned experiment's registry in step with the files.
+    """Bring the registry of a planned experiment into agreement with the files.
 
     Returns:
-        What has to run, and how many cells are in which final state.
+        The cells that have to run, and the number of cells in each final state.
     """
     states = take_stock(plan, evaluations, registry)
     name = plan.experiment.name
     registry.adopt({cell: state for cell, state in states.items() if is_done(state)}, name)
-    # A file that was deleted or set aside is trained again, whatever the registry remembers.
+    # A cell whose file was deleted or set aside is trained again, even if the registry calls it done.
     registry.adopt({cell: "planned" for cell, state in states.items() if state == "pending"}, name)
-    # A driver may die after a cell has published its file, and before it notes so.
+    # A driver may die after a cell has published its file but before recording it.
     cut_short = registry.cut_short(name)
     for cell in plan.cells:
         if cell.id in cut_short and is_done(states[cell.id]):
@@ -86,13 +86,13 @@ def outstanding(
 
 
 def enlist(replicas: Sequence[Cell], experiment: str, evaluations: Evaluations, registry: Registry) -> None:
-    """Record replicas that are to be trained; one that the registry calls done without a sound file is planned again.
+    """Record replicas as planned, including those that the registry calls done but that have no sound file.
 
     Args:
-        replicas: What is asked for.
-        experiment: On whose behalf; the registry knows it.
+        replicas: The replicas to train.
+        experiment: The name of the experiment, which the registry knows.
         evaluations: The files.
-        registry: Where the replicas are recorded.
+        registry: Where to record them.
     """
     registry.join(experiment, replicas)
     # The registry first, as in `take_stock`.
@@ -103,18 +103,18 @@ def enlist(replicas: Sequence[Cell], experiment: str, evaluations: Evaluations, 
 
 
 def prepare(plan: Plan, data_dir: Path, elsewhere: Callable[[Callable[[], None]], None] | None = None) -> list[str]:
-    """Find or download every dataset that is still needed, and count, so that nothing is missed hours later.
+    """Find or download every dataset that is still needed, and check its labels, so that nothing fails hours later.
 
     Returns:
-        What can be trained and may well fail to learn (`feasibility.cautions`).
+        Warnings about cells that may well fail to learn (`checks.cautions`).
 
     Args:
-        plan: The cells that are left.
-        data_dir: Folder that holds or receives the data.
-        elsewhere: Does a piece of work on another machine, where data may be that are not here.
+        plan: The cells that remain.
+        data_dir: The folder that holds or receives the data.
+        elsewhere: Does a piece of work on another machine, which may have data that are missing here.
 
     Raises:
-        RequestError: With everything that is missing, and all that cannot be trained.
+        RequestError: Data are missing or cells cannot be trained; the message has every problem.
     """
     problems: list[str] = []
     for data in {cell.recipe.dataset for cell in plan.cells}:
@@ -122,31 +122,31 @@ def prepare(plan: Plan, data_dir: Path, elsewhere: Callable[[Callable[[], None]]
             _prepare(partial(data.prepare, data_dir), elsewhere)
         except MissingDataError as error:
             problems.append(str(error))
-    counted = _counted(data_dir)
-    problems += [each for each in checks.problems(plan, counted) if each not in problems]
+    labels_of = _labels_of(data_dir)
+    problems += [each for each in checks.problems(plan, labels_of) if each not in problems]
     unknown = {cell.recipe.dataset.key for cell in plan.cells if not cell.data_known}
     if unknown and not problems:
         problems = [f"What the data of '{name}' hold could not be found out." for name in sorted(unknown)]
     if problems:
         raise RequestError("\n".join(problems))
-    return checks.cautions(plan, counted)
+    return checks.cautions(plan, labels_of)
 
 
-def _counted(data_dir: Path) -> checks.Counted:
-    """The labels of prepared datasets, loaded where they cannot be had otherwise."""
+def _labels_of(data_dir: Path) -> checks.LabelSource:
+    """A function for the labels of prepared datasets, which loads them if there is no quicker way."""
     here = checks.labels_here(data_dir)
 
     @cache
     def loaded(dataset: Dataset) -> Labels | None:
         try:
             return dataset.load(data_dir).labels
-        except MissingDataError:  # which is said already
+        except MissingDataError:  # already among the problems
             return None
 
-    def counted(dataset: Dataset) -> Labels | None:
+    def labels_of(dataset: Dataset) -> Labels | None:
         return loaded(dataset) if (labels := here(dataset)) is None else labels  # pyright: ignore[reportArgumentType]  # it hashes
 
-    return counted
+    return labels_of
 
 
 def _prepare(work: Callable[[], None], elsewhere: Callable[[Callable[[], None]], None] | None) -> None:
@@ -163,15 +163,15 @@ def carry_out(
 ) -> Counter[str]:
     """Run every cell of a queue.
 
-    The worker has published a cell's file before its outcome arrives here, so whatever
-    stops this process, nothing finished is lost.
+    The worker publishes a cell's file before its outcome arrives here, so nothing finished is
+    lost if this process dies.
 
     Args:
-        queue: The cells, all of the experiment that is tracked.
+        queue: The cells, all of one experiment.
         executor: Where to run them.
-        registry: Told of every start and outcome.
-        tracking: Where a run is closed when its own process could not.
-        watch: Told of every event, after the registry.
+        registry: Records every start and outcome.
+        tracking: Closes the run of a process that was killed.
+        watch: Called with every event, after the registry.
 
     Raises:
         KeyboardInterrupt: The user stopped it at once.
@@ -201,7 +201,7 @@ def carry_out(
             case _:
                 registry.record(event, experiment)
                 if isinstance(event, Failed):
-                    tracking.settle(event)  # a process that was killed left its run RUNNING
+                    tracking.settle(event)  # the run of a killed process is still RUNNING
                 tally[_tallied(event.cell, type(event).__name__.lower())] += 1
                 noted.pop(event.cell.id, None)
         watch(event)
@@ -211,12 +211,12 @@ def carry_out(
 
 
 def _tallied(cell: Cell, state: str) -> str:
-    """Under what a cell's end is counted: a replica is no further cell, unless it failed."""
+    """The name under which a cell's end is counted: replicas that are done are counted separately."""
     return "replicas" if cell.environment and state != "failed" else state
 
 
 def make_true(plan: Plan, lease: Lease, evaluations: Evaluations, registry: Registry, tracking: Tracking) -> None:
-    """Let MLflow tell how cells stand that a dead launch left running, and what it missed while it was down.
+    """Update MLflow with the cells that a dead launch left running, and with what it missed while it was down.
 
     Raises:
         UnreachableError: The store does not answer.
@@ -230,32 +230,32 @@ def make_true(plan: Plan, lease: Lease, evaluations: Evaluations, registry: Regi
 
 
 def note_rerun(cell: Cell, evaluations: Evaluations, verdict: Verdict | str) -> None:
-    """Keep whether a cell gave the same numbers again: of imported ones that is all that speaks for them."""
+    """Record whether a rerun gave the same numbers, which is the only evidence for an imported cell."""
     if not isinstance(verdict, str) and (seal := evaluations.footer(cell).seal):
         found = origin.identical if verdict.identical else origin.different
         found(evaluations.folder.parent).add([seal])
 
 
 def repeat(cell: Cell, evaluations: Evaluations, worker: Worker, copies: Evaluations) -> Verdict | str:
-    """Train a cell that is done once more, here, and compare what that leaves with its file.
+    """Train a finished cell once more on this machine, and compare the result with its file.
 
     Args:
-        cell: A cell whose file is in `evaluations`, of which nothing is changed.
+        cell: A cell whose file is in `evaluations`; the file is not changed.
         evaluations: The files.
-        worker: Trains the cell, and records it in `copies`.
+        worker: Trains the cell and records it in `copies`.
         copies: Another folder of files.
 
     Returns:
         How they compare, or why they cannot be compared.
     """
     try:
-        then = Left.of(cell, evaluations)
+        then = Trained.of(cell, evaluations)
     except DamagedFileError as error:
         return str(error)
-    # With as many threads as then, because sums split among threads round differently.
+    # With the same number of threads, because sums split differently among threads round differently.
     threads = then.account.provenance.get("threads") or cell.resources.cpus
     resources = cell.resources.model_copy(update={"cpus": threads})
     outcome = worker.run(replace(cell, resources=resources), lambda event: None)  # noqa: ARG005 - nobody watches
     if isinstance(outcome, (Failed, Lost)):
         return f"It failed: {outcome.error}"
-    return compare(then, Left.of(cell, copies))
+    return compare(then, Trained.of(cell, copies))

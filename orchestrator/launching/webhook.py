@@ -1,4 +1,4 @@
-"""Tell a webhook how a launch goes, in the form that chat programs understand."""
+"""Send messages about a launch to a webhook, in the form that chat programs understand."""
 
 from __future__ import annotations
 
@@ -12,36 +12,36 @@ from orchestrator.errors import RequestError
 from orchestrator.outcome import Event, Failed
 
 PATIENCE = 5
-"""Seconds for the webhook to answer."""
+"""Seconds to wait for the webhook's answer."""
 
 
 @dataclass
 class Webhook:
-    """An address that is sent `{"text": …}` with further entries, at the first failure and at the end.
+    """An address that receives `{"text": …}` with further entries, at the first failure and at the end.
 
     Raises:
-        RequestError: It is no http(s) address.
+        RequestError: The address is not an http(s) URL.
     """
 
     url: str = field(repr=False)  # such addresses are secrets
     _has_failed: bool = False
 
     def __post_init__(self) -> None:
-        """Find out now, and not after hours."""
+        """Check the address now rather than after hours of training."""
         if urlsplit(self.url).scheme not in {"http", "https"} or not urlsplit(self.url).hostname:
             raise RequestError("--notify needs an address that begins with http:// or https://.")
 
     def heard(self, event: Event) -> str | None:
-        """Tell of the first failure; return as `tell` does."""
+        """Report the first failure; return as `tell` does."""
         if self._has_failed or not isinstance(event, Failed):
             return None
         self._has_failed = True
         return self.tell(f"First failure: {event.cell.name}: {event.error}", cell=event.cell.id)
 
     def tell(self, text: str, **entries: object) -> str | None:
-        """Send a message; return what went wrong, if anything did, without the address."""
+        """Send a message; return what went wrong, without the address, or None."""
         content = json.dumps({"text": text, **entries}).encode()
-        # The scheme has been checked.
+        # The scheme was checked in `__post_init__`.
         request = Request(self.url, content, {"Content-Type": "application/json"})  # noqa: S310
         try:
             with urlopen(request, timeout=PATIENCE):  # noqa: S310

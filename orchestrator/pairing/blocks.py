@@ -1,7 +1,7 @@
-"""Blocks: what one environment has trained. A difference between two losses is taken within a block, or not at all.
+"""Blocks: a block is what one environment has trained, and differences between losses are taken only within blocks.
 
-Losses pair by seed, and a pair is of one block. Where two cells of a seed come from different environments, one is
-trained again where the other was: a replica. Which cells need one follows from where the others are.
+Losses are paired by seed, and both cells of a pair are from one block. If the cells of a seed come from different
+environments, one of them is retrained in the environment of the other; the result is called a replica.
 """
 
 from __future__ import annotations
@@ -16,37 +16,37 @@ from orchestrator.experiment.model import Experiment
 from orchestrator.experiment.plan import AT, Cell
 
 Row = Mapping[str, Any]
-"""Of the results table, or of the table of replicas; without a column `environment`, all rows are of one block."""
+"""A row of the results table or of the table of replicas; without `environment`, all rows are of one block."""
 
 Group = tuple[str, str, int]
-"""Dataset, backbone and seed: the cells that losses are compared by."""
+"""Dataset, backbone and seed: the cells within which losses are compared."""
 
 POOLS = "pools"
-"""A row's key for the environments whose rows may be pooled with it, because anchors or the user say so."""
+"""The key of a row for the environments with which it may be pooled, because anchors or the user allow it."""
 
 Found = defaultdict[str, dict[int, Row]]
 """Rows by environment and seed."""
 
 
 def is_cell(row: Row) -> bool:
-    """Whether a result is a cell's own, and no replica's."""
+    """Whether a result belongs to a cell rather than to a replica."""
     return AT not in (row.get("cell_id") or "")
 
 
 def met(challenger: Iterable[Row], baseline: Iterable[Row]) -> tuple[list[Row], list[Row]]:
     """The pairs of two losses in one setting.
 
-    All pairs are of one block, and of those that may be pooled with it (`pools`): it is the block that has the most
-    pairs of these two losses, and of equal ones the older; a block with imported rows that are unverified comes after
-    all others. Where several of them have a pair of the same seed, the first in this order counts. What the cells came
-    to has no part in this choice.
+    Pairs come from one block and those that may be pooled with it (`pools`). It is the block with the most pairs of
+    these two losses; if several have as many, the oldest. Blocks with unverified imported rows come after all others.
+    If several blocks have a pair of the same seed, the first in this order counts. The choice does not depend on
+    results.
 
     Args:
         challenger: The results of one loss, cells and replicas.
-        baseline: Those of the other.
+        baseline: Those of the other loss.
 
     Returns:
-        The rows of both, a pair at each place, in the order of their seeds.
+        The rows of both losses, paired by position, in the order of their seeds.
     """
     mine = _found(challenger)
     theirs = _found(baseline)
@@ -64,7 +64,7 @@ def met(challenger: Iterable[Row], baseline: Iterable[Row]) -> tuple[list[Row], 
 
 
 def _pooled(order: Sequence[tuple[str, Iterable[Row]]]) -> list[str]:
-    """The first of some blocks, and those after it whose rows may be pooled with its own."""
+    """The first block, and the later ones that may be pooled with it."""
     if not order:
         return []
     (first, rows), *rest = order
@@ -76,10 +76,10 @@ def _pooled(order: Sequence[tuple[str, Iterable[Row]]]) -> list[str]:
 
 
 def together(rows: Iterable[Row]) -> list[Row]:
-    """Of the results of all losses, those of one block for each setting and seed.
+    """The results of all losses, reduced to one block for each setting and seed.
 
-    It is the block with the most losses; of equal ones that with the most rows in the setting, then the older one. All
-    blocks of a setting are such as may be pooled with the one that has the most rows.
+    The block with the most losses counts; among equals the one with the most rows in the setting, then the oldest. In
+    each setting, only blocks that may be pooled with the one with the most rows are used.
     """
     settings = defaultdict[tuple[str, str], list[Row]](list)
     for row in rows:
@@ -101,7 +101,7 @@ def _together(rows: Sequence[Row]) -> Iterator[Row]:
 
 
 def unpaired(challenger: Collection[Row], baseline: Collection[Row]) -> int:
-    """How many seeds both losses have results of, but none in the same block, or in one that may be pooled."""
+    """The number of seeds for which both losses have results, but no pair in a block that counts."""
     shared = {row["seed"] for row in challenger} & {row["seed"] for row in baseline}
     return len(shared) - len(met(challenger, baseline)[0])
 
@@ -129,7 +129,7 @@ def _is_unverified(*losses: Mapping[int, Row]) -> bool:
     return any(row.get("origin") == "unverified" for found in losses for row in found.values())
 
 
-class Compared(NamedTuple):
+class LossPair(NamedTuple):
     """Two losses that an experiment compares in one setting."""
 
     dataset: str
@@ -138,18 +138,18 @@ class Compared(NamedTuple):
     baseline: str
 
 
-def comparisons(experiment: Experiment) -> Iterator[Compared]:
-    """Every loss against the baseline, and every two that a claim is about, in each setting."""
+def comparisons(experiment: Experiment) -> Iterator[LossPair]:
+    """Every loss against the baseline, and every pair of losses in a claim, in each setting."""
     axes = product(experiment.datasets, experiment.backbones)
     settings = [(dataset.label, backbone.label) for dataset, backbone in axes]
     found = [
-        Compared(*setting, loss.label, experiment.baseline)
+        LossPair(*setting, loss.label, experiment.baseline)
         for setting in settings
         for loss in experiment.losses
         if loss.label != experiment.baseline
     ]
     claimed = [
-        Compared(dataset, backbone, claim.challenger, claim.baseline)
+        LossPair(dataset, backbone, claim.challenger, claim.baseline)
         for dataset, backbone in settings
         for claim in experiment.claims
         if claim.baseline not in (None, claim.challenger) and claim.where.matches(claim.challenger, backbone, dataset)
@@ -163,16 +163,16 @@ def replicas(
     blocks: Mapping[str, Collection[str]],
     can: Callable[[Cell], Sequence[str]],
 ) -> list[Cell]:
-    """The cells to train again so that every comparison has its pair in one block; as few as will do.
+    """The fewest cells to retrain so that every comparison has its pair in one block.
 
     Args:
-        experiment: What is compared.
+        experiment: The experiment.
         cells: The cells of its plan.
-        blocks: The environments of the cells that are done, by id; of those with replicas, more than one each.
-        can: The environments in which a cell can be trained now, the best one first.
+        blocks: The environments of done cells, by id; cells with replicas have several.
+        can: Returns the environments in which a cell can be trained now, the best first.
 
     Returns:
-        Replicas; none for pairs that no environment can bring together.
+        Replicas; none for pairs that cannot be trained in one environment.
     """
     groups = defaultdict[Group, dict[str, Cell]](dict)
     for cell in cells:
@@ -194,10 +194,10 @@ def _of_group(
     blocks: Mapping[str, Collection[str]],
     can: Callable[[Cell], Sequence[str]],
 ) -> Iterator[Cell]:
-    """One after the other, each the one that brings the most pairs together."""
+    """Replicas of one group, chosen greedily: each completes the most pairs."""
     have = {loss: set(blocks[cell.id]) for loss, cell in done.items()}
     while apart := [pair for pair in pairs if have[pair[0]].isdisjoint(have[pair[1]])]:
-        # The later one of a pair is the baseline, which others may need there, too.
+        # The second loss of a pair is the baseline: its replica may serve other pairs, too, so it is offered first.
         losses = dict.fromkeys(loss for pair in apart for loss in reversed(pair))
         offers = [again for loss in losses for again in _again(done[loss], done.values(), can)]
         fresh = [again for again in offers if again.environment not in have[again.loss]]
@@ -209,13 +209,13 @@ def _of_group(
 
 
 def _again(cell: Cell, group: Iterable[Cell], can: Callable[[Cell], Sequence[str]]) -> Iterator[Cell]:
-    """The replicas of a cell that are to be had, with its own resources or those of another cell of its group."""
+    """The possible replicas of a cell, with its own resources or those of another cell of its group."""
     for resources in dict.fromkeys([cell.resources, *(other.resources for other in group)]):
         like = replace(cell, resources=resources)
         yield from (like.again_in(block) for block in can(like))
 
 
 def _gain(again: Cell, apart: Sequence[tuple[str, str]], have: Mapping[str, Collection[str]]) -> int:
-    """How many pairs a replica brings together."""
+    """The number of pairs that a replica completes."""
     pairs = [pair for pair in apart if again.loss in pair]
     return sum(again.environment in have[other] for pair in pairs for other in pair if other != again.loss)

@@ -1,8 +1,8 @@
 """One verdict on several effects, from the results of the settings that they are about.
 
-A sum of effects (a mean, a difference of effects, a trend) is one number per seed, and judged as
-any other. Verdicts on all settings, or on some, are made of the settings' own. What is lost
-counts at its worst here, too: a verdict has to stand with it and without.
+A sum of effects (a mean, a difference of effects, a trend) is one number per seed, and is judged
+like any other. Verdicts on all settings, or on some, combine those of the settings. Lost values
+count at their worst: a verdict must hold both with and without them.
 """
 
 from __future__ import annotations
@@ -30,35 +30,35 @@ class Together(NamedTuple):
 
     judgement: Judgement
     decisive: str | None
-    """The name of the part whose difference is shown, which decides; None for a mean of several."""
+    """The name of the deciding part, whose difference is shown; None for a mean of several."""
 
 
 class Summed(NamedTuple):
     """A sum of effects by seed."""
 
     complete: Values
-    """Of the seeds of which nothing is lost."""
+    """The sum for each seed without lost values."""
     at_worst: Values | None
-    """Of all seeds, what is lost at its bound; None where that has none."""
+    """The sum for every seed, with lost values at their worst bound; None if there is no bound."""
     step: float
-    """The least that neighbouring values differ by; 0 where they have no steps."""
+    """The smallest difference between two possible values; 0 if values are continuous."""
     missing: int
-    """Planned seeds that some effect lacks."""
+    """The number of planned seeds that some effect lacks."""
 
     @property
     def readings(self) -> list[Values]:
-        """A verdict has to stand in each."""
+        """The readings in each of which a verdict must hold."""
         return [self.complete, *([self.at_worst] if self.lost and self.at_worst is not None else [])]
 
     def first(self, seeds: int) -> Summed:
-        """Of the seeds below a number."""
+        """The sum restricted to seeds below a number."""
         complete = {seed: value for seed, value in self.complete.items() if seed < seeds}
         at_worst = self.at_worst and {seed: value for seed, value in self.at_worst.items() if seed < seeds}
         return self._replace(complete=complete, at_worst=at_worst)
 
     @property
     def lost(self) -> bool:
-        """Whether something is."""
+        """Whether any value is lost."""
         return self.at_worst is None or len(self.at_worst) > len(self.complete)
 
 
@@ -68,12 +68,12 @@ def combine(
     """The verdict on a claim over several settings, or on one contrast, if it is the only question.
 
     Args:
-        claim: What is asked.
-        found: Its parts; one alone where each has a verdict of its own.
-        rows: Where the results are.
-        planned: The seeds that are to be there before there is a verdict.
-        rule: How many seeds there may be, where other claims decide that. A mean over data sets as a sample is then
-            one of the first seeds alone: how many more each data set has depends on its results.
+        claim: The claim.
+        found: Its parts; a single one if each part has its own verdict.
+        rows: Returns the results of a question.
+        planned: The seeds that must be there before there is a verdict.
+        rule: The least and the most seeds, if other claims decide their number. A mean over a population of data sets
+            then uses the first seeds only, because the number of further seeds per data set depends on its results.
     """
     seeds = set(planned)
     if claim.over in {"all", "some"}:
@@ -118,7 +118,7 @@ def _judged(claim: Claim, summed: Summed, rule: Rule | None) -> Judgement:
             Pairs(list(values.values()), [0.0] * len(values), scale, scale, summed.missing),
             claim.direction,
             claim.tolerance,
-            # what is lost makes no further pair
+            # lost seeds never make a pair
             rule and rule._replace(most=rule.most - seeds + len(values)),
         )
         for values in summed.readings
@@ -143,22 +143,22 @@ def _of_population(claim: Claim, found: Sequence[Part], sums: Sequence[Summed]) 
 
 
 def _in_every_reading(claim: Claim, lost: bool, count: int, each: Sequence[Judgement]) -> Judgement:
-    """What stands both without what is lost and with it at its worst."""
+    """The verdict that holds both without lost values and with them at their worst."""
     first, *others = each
     if not lost or first.withheld:
         return first
     if not others:
         return first._replace(levels=UNKNOWN, withheld="lost")
     found = Levels(*map(max, zip(*(reading.levels for reading in each), strict=True)))
-    # What is lost says nothing of equality.
+    # Lost values are no evidence for equality.
     apart = found._replace(supported=1.0) if claim.direction == "equal" else found._replace(equivalent=1.0)
     withheld = "lost" if apart.verdict(1 - CONFIDENCE) == "undecided" != first.verdict else None
     return first._replace(levels=apart, withheld=withheld, lost=count, at_worst=others[0].difference)
 
 
 def _of_each(claim: Claim, found: Sequence[Part], each: Sequence[Judgement]) -> Together:
-    """All settings, or some: made of what each says."""
-    # what decides is the setting furthest from support where all have to, else the one nearest to it
+    """The verdict on all settings, or on some, from the verdict on each."""
+    # the deciding setting: with "all" the least supported one, with "some" the best supported one
     choose = max if claim.over == "all" else min
     decisive = choose(range(len(each)), key=lambda place: _standing(each[place].levels))
     withheld = [judgement.withheld for judgement in each if judgement.withheld]
@@ -179,5 +179,5 @@ def _of_each(claim: Claim, found: Sequence[Part], each: Sequence[Judgement]) -> 
 
 
 def _standing(found: Levels) -> tuple[float, float]:
-    """Smaller for what supports a claim more surely, larger for what refutes it more surely."""
+    """A sort key: smaller the more clearly a claim is supported, larger the more clearly it is refuted."""
     return found.supported, -found.refuted

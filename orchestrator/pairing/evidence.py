@@ -1,4 +1,4 @@
-"""What the results of two losses in one setting say of a claim, as pairs of seeds: numbers for `statistics.pairs`."""
+"""The results of two losses in one setting as pairs of seeds: the numbers from which `statistics.pairs` judges."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from orchestrator.statistics.pairs import Pairs, Scale
 Row = Mapping[str, Any]
 
 Pair = tuple[float | None, float | None]
-"""The challenger's value and the baseline's; None where it is lost."""
+"""The challenger's value and the baseline's; None for a lost one."""
 
 
 def evidence(claim: Claim, challenger: Collection[Row], baseline: Collection[Row], planned: Iterable[int]) -> Pairs:
-    """The pairs of seeds that a claim rests on.
+    """The pairs of seeds on which a claim rests.
 
-    A cell that diverged, or lacks a measure that others of the same loss have, is in its pair as lost. A seed of which
-    either cell is not there makes no pair.
+    The value of a cell that diverged, or that lacks a measure which other cells of the loss have, counts as lost. A
+    seed without either cell makes no pair.
 
     Args:
-        claim: What is asked.
+        claim: The claim.
         challenger: The challenger's results in one setting.
-        baseline: The baseline's there; none if the claim is about the challenger alone.
-        planned: The seeds that are to be there before there is a verdict.
+        baseline: The baseline's results there; empty if the claim is about the challenger alone.
+        planned: The seeds that must be there before there is a verdict.
     """
     found = paired(claim, challenger, baseline)
     scale = _scale(challenger, claim.metric)
@@ -40,7 +40,7 @@ def evidence(claim: Claim, challenger: Collection[Row], baseline: Collection[Row
 
 
 def paired(claim: Claim, challenger: Collection[Row], baseline: Collection[Row]) -> dict[int, Pair]:
-    """The values of both losses by seed, in the order of seeds; arguments as of `evidence`."""
+    """The values of both losses by seed, in the order of seeds; for arguments see `evidence`."""
     mine = _values(challenger, claim.metric)
     theirs: Mapping[int, float | None] = dict.fromkeys(mine, 0.0)
     if claim.baseline is not None:
@@ -49,7 +49,7 @@ def paired(claim: Claim, challenger: Collection[Row], baseline: Collection[Row])
 
 
 def step(metric: str, *rows: Iterable[Row]) -> float:
-    """The largest step between neighbouring values of a measure in some results; 0 where it has none."""
+    """The largest step between neighbouring values of a measure in these results; 0 if it is continuous."""
     own = trait(metric)
     return max((own.step(row.get("samples"), row.get(BALANCED)) for each in rows for row in each), default=0.0)
 
@@ -60,7 +60,7 @@ def _scale(rows: Iterable[Row], metric: str) -> Scale:
 
 
 def _values(rows: Collection[Row], metric: str) -> dict[int, float | None]:
-    """The measure by seed, None where it is lost; empty where no cell of the loss has it, since it has none to lose."""
+    """The measure by seed, None if it is lost; empty if no cell of the loss has the measure, so that none was lost."""
     found: dict[int, float | None] = {
         row["seed"]: row.get(metric) if has_figures(row["state"]) else None for row in rows
     }

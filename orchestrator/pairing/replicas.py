@@ -1,4 +1,4 @@
-"""Which cells a launch trains again, so that losses are compared within one environment: replicas."""
+"""Replicas: cells that a launch retrains so that losses are compared within one environment."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from orchestrator.outcome import Adopted, Diverged, Ending, Failed, Finished, is
 from orchestrator.pairing.blocks import Group, replicas
 
 Blocks = Mapping[str, Collection[str]]
-"""The environments of cells that are done, by id; of those with replicas, several."""
+"""The environments of done cells, by id; cells with replicas have several."""
 
 
 class Pairing:
-    """Asks for replicas as soon as it is known that two cells of a seed are of different environments.
+    """Requests replicas as soon as two cells of a seed turn out to be from different environments.
 
-    What was asked for is not asked for again, whatever came of it.
+    No replica is requested twice, even if it failed.
 
     Args:
         plan: The experiment and its cells.
-        blocks: The cells that are done.
-        can: The environments in which a cell can be trained now, the best one first.
-        recall: The environment of a cell that another launch has settled.
+        blocks: The environments of done cells.
+        can: Returns the environments in which a cell can be trained now, the best first.
+        recall: Returns the environment of a cell that another launch has completed.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class Pairing:
         return self._fresh(self._plan.cells)
 
     def possible(self, waiting: Collection[str]) -> list[Cell]:
-        """The replicas that may be asked for once cells are done that wait, wherever these are trained.
+        """The replicas that may be requested once the waiting cells are done, in whichever environment.
 
         Args:
             waiting: The ids of the cells that wait.
@@ -60,7 +60,7 @@ class Pairing:
         return [*{cell.id: cell for found in each for cell in found}.values()]
 
     def heard(self, event: Ending | Adopted) -> list[Cell]:
-        """Take note of what came of a cell or a replica; the replicas that are needed now."""
+        """Record how a cell or replica ended; return the replicas that are needed now."""
         match event:
             case Finished(environment=environment) | Diverged(environment=environment):
                 found = environment
@@ -81,19 +81,19 @@ class Pairing:
 
         found = replicas(self._plan.experiment, cells, self._blocks, can)
         self._asked |= {cell.id for cell in found}
-        for cell in found:  # as if it were done, so that the next event asks for no other
+        for cell in found:  # counted as done, so that the next event requests no second one
             self._blocks[original(cell.id)].add(cell.environment or "")
         return found
 
 
 def foreseen(plan: Plan, blocks: Blocks, waiting: Collection[str], here: Callable[[Cell], str]) -> list[Cell]:
-    """The replicas that a launch on this machine alone would train.
+    """The replicas that a launch on only this machine would train.
 
     Args:
         plan: The experiment and its cells.
-        blocks: The cells that are done.
-        waiting: The ids of those that the launch would train.
-        here: The environment of a cell that is trained on this machine.
+        blocks: The environments of done cells.
+        waiting: The ids of the cells that the launch would train.
+        here: Returns the environment of a cell trained on this machine.
     """
     begun = {_group(cell) for cell in plan.cells if cell.id in blocks}
     cells = [cell for cell in plan.cells if _group(cell) in begun]

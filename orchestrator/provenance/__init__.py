@@ -1,4 +1,4 @@
-"""Where a result comes from: code, versions, machine. Recorded beside a result, never part of its identity."""
+"""Where a result comes from: code, versions, machine. Recorded with a result, never part of its identity."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 """The checkout, or the folder this package is installed in."""
 
 COSTS = frozenset({"gpu_seconds", "gpu_joules", "cpu_joules"})
-"""What a cell took. No two trainings agree on it, and nothing follows from that."""
+"""What a cell cost. It differs between any two trainings of a cell, which means nothing."""
 
 PACKAGES = ("loss-orchestrator", "torch", "torchvision", "numpy", "scikit-learn", "ray", "mlflow", "pyarrow")
 
@@ -46,7 +46,7 @@ def _git(*arguments: str) -> str | None:
 
 @cache
 def machine() -> dict[str, str | int | None]:
-    """This machine and the versions of what computes on it."""
+    """This machine and the versions of the packages that compute on it."""
     versions = {f"{package}_version": _version(package) for package in PACKAGES}
     return {
         "node": socket.gethostname(),
@@ -76,12 +76,12 @@ def _processor() -> str:
 
 @cache
 def nvml() -> Any:
-    """NVIDIA's management library, opened; None where there is no driver of theirs."""
+    """NVIDIA's management library, opened; None without an NVIDIA driver."""
     import pynvml
 
     try:
         pynvml.nvmlInit()
-    except pynvml.NVMLError:  # it is what pynvml makes of an absent library, too
+    except pynvml.NVMLError:  # pynvml also raises it if the library is absent
         return None
     return pynvml
 

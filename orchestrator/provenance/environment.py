@@ -1,4 +1,4 @@
-"""What may change a result though its recipe is the same, as the cells' files tell it."""
+"""Environments: what may change a result of the same recipe, read from the cells' files."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, Field
 
 SOME_GPU = "a GPU"
-"""The device of cells that will run on a GPU of which only the machine that runs them knows the name."""
+"""The device of cells that will run on a GPU whose name only their own machine knows."""
 
 CODES = ("loss", "backbone", "dataset", "loop")
-"""Whose code a cell records."""
+"""The parts whose code a cell records."""
 
 SHARED = ("dataset", "backbone", "loop")
-"""Of these, what two cells share that are compared with each other: they differ in their loss."""
+"""The parts that two compared cells share; they differ only in their loss."""
 
 _MACHINE = {"torch": "torch", "device": "device", "instruction_set": "instruction set", "onednn": "oneDNN"}
 _NOUNS = {"dataset": "the dataset", "backbone": "the backbone", "loop": "the training loop"}
@@ -27,27 +27,27 @@ _COUNTED = {"threads": "thread", "devices": "device"}
 
 @dataclass(frozen=True)
 class Environment:
-    """Machine and code under which cells with different losses may be paired."""
+    """The machine and code within which cells with different losses may be paired."""
 
     torch: str | None
     device: str | None
-    """The GPU; None where there was none, or the file is older than the entry."""
+    """The GPU; None if there was none, or if the file is older than this entry."""
     instruction_set: str | None
-    """Of torch's kernels on the processor."""
+    """The processor's instruction set that torch's kernels use."""
     onednn: str | None
     """The largest instruction set that oneDNN may use."""
     threads: int | None
     devices: int | None
     dataset: str
-    """The fingerprint of its code, as of the two below. Files without one have the commit, which equals none."""
+    """The fingerprint of the code, as in the next two fields. Files without one have the commit, which matches none."""
     backbone: str
     loop: str
     sources: Mapping[str, str] = field(default_factory=dict, compare=False)
-    """By axis: the package or module that the code comes from."""
+    """The package or module that the code comes from, by axis."""
 
     @classmethod
     def of(cls, provenance: Mapping[str, Any]) -> Self:
-        """The environment that a cell recorded, in its provenance or in its row of the results table."""
+        """The environment that a cell recorded, from its provenance or its row of the results table."""
         device = provenance.get("device")
         return cls(
             torch=provenance.get("torch_version"),
@@ -62,22 +62,22 @@ class Environment:
 
     @property
     def id(self) -> str:
-        """Eight hexadecimal digits, the same wherever the environment is the same."""
+        """Eight hexadecimal digits, equal for equal environments."""
         parts = [getattr(self, name) for name in (*_MACHINE, *_COUNTED, *SHARED)]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:8]
 
     @property
     def at_large(self) -> Self:
-        """Itself without the code of dataset and backbone: the same in every setting that was trained together."""
+        """The environment without the code of dataset and backbone: equal in every setting of one launch."""
         return replace(self, dataset="", backbone="", sources={})
 
     @property
     def is_of_a_machine(self) -> bool:
-        """Whether it is known which machine it is, though perhaps not which of its GPUs: a driver may know none yet."""
+        """Whether its machine is known, though perhaps not its GPU; a driver may not know the machine yet."""
         return self.instruction_set is not None
 
     def may_be(self, other: Origin) -> bool:
-        """Whether this is the other as far as it is known: a driver does not know what a cluster's nodes are."""
+        """Whether this may be the same as the other: entries that a driver cannot know yet are ignored."""
         if not isinstance(other, Environment):
             return False
         known = replace(
@@ -99,20 +99,20 @@ class Environment:
 
 @dataclass(frozen=True)
 class LossCode:
-    """The code of a loss. It is compared between the cells of that loss alone."""
+    """The code of a loss. It is compared only between cells of that loss."""
 
     loss: str
-    """As the experiment labels it."""
+    """The loss's label in the experiment."""
     fingerprint: str
     source: str = field(default="", compare=False)
 
     @classmethod
     def of(cls, loss: str, provenance: Mapping[str, Any]) -> Self:
-        """What a cell of the loss recorded, in its provenance or in its row of the results table."""
+        """The code that a cell of the loss recorded, from its provenance or its row of the results table."""
         return cls(loss, fingerprint(provenance, "loss"), sources(provenance).get("loss", ""))
 
     def may_be(self, other: Origin) -> bool:
-        """Whether this is the other."""
+        """Whether this is the same as the other."""
         return self == other
 
 
@@ -120,7 +120,7 @@ Count = Annotated[int, Field(ge=0, lt=2**31)]
 
 
 class Statement(BaseModel):
-    """What a cell records of `orchestrator.experiment.stated`."""
+    """The experiment's statement in a cell's record (see `orchestrator.experiment.stated`)."""
 
     experiment: str
     claims: dict[str, str]
@@ -128,7 +128,7 @@ class Statement(BaseModel):
 
 
 class Entries(BaseModel):
-    """The entries of a cell's provenance that are read. All are optional, and others may stand beside them."""
+    """The entries of a cell's provenance that are read. All are optional, and there may be others."""
 
     node: str | None = None
     git_commit: str | None = None
@@ -154,11 +154,11 @@ class Entries(BaseModel):
 
 
 Origin = Environment | LossCode
-"""What a cell comes from, and what may be another for a later cell."""
+"""What a cell was trained with, which may differ for a later cell."""
 
 
 def fingerprint(provenance: Mapping[str, Any], name: str) -> str:
-    """Of the code of a loss, backbone, dataset or the loop; of a file that records none, what its commit was."""
+    """The fingerprint of the code of a loss, backbone, dataset or the loop; in a file without one, its commit."""
     found = (provenance.get("fingerprints") or {}).get(name) or provenance.get(f"{name}_sha256")
     if found:
         return found
@@ -167,16 +167,16 @@ def fingerprint(provenance: Mapping[str, Any], name: str) -> str:
 
 
 def sources(provenance: Mapping[str, Any]) -> dict[str, str]:
-    """The packages and modules that a cell's code came from, as far as its provenance or row tells."""
+    """The packages and modules that a cell's code came from, as far as they were recorded."""
     told = provenance.get("distributions") or {}
     found = {name: told.get(name) or provenance.get(f"{name}_source") for name in CODES}
     return {name: source for name, source in found.items() if source}
 
 
 def change(old: Origin, new: Origin) -> str:
-    """What is not the same: `torch 2.13.0 → 2.14.0, code of the backbone (my_net.py) changed`."""
+    """What changed: `torch 2.13.0 → 2.14.0, code of the backbone (my_net.py) changed`."""
     if isinstance(old, LossCode) or isinstance(new, LossCode):
-        assert isinstance(old, LossCode)  # noqa: S101  for the type checker: nobody compares the two kinds
+        assert isinstance(old, LossCode)  # noqa: S101  for the type checker: the two kinds are never compared
         assert isinstance(new, LossCode)  # noqa: S101  as above
         return _code_change(f"loss '{new.loss}'", old.source, new.source)
     told: list[str] = []
@@ -201,7 +201,7 @@ def _code_change(noun: str, then: str | None, now: str | None) -> str:
 
 
 def apart(environments: Mapping[str, Environment]) -> dict[str, str]:
-    """What tells each of several environments from the others, by the same keys: `instruction set AVX2`."""
+    """What distinguishes each of several environments from the others, by their keys: `instruction set AVX2`."""
     nouns = {**_MACHINE, **{name: f"{noun}s" for name, noun in _COUNTED.items()}}
     nouns |= {name: f"code of {name}" for name in SHARED}
 
@@ -213,13 +213,13 @@ def apart(environments: Mapping[str, Environment]) -> dict[str, str]:
 
 
 def _short(value: str | int | None) -> str:
-    """A value as people are shown it: of a hash, its first digits."""
+    """A value as shown to people; only the first digits of a hash."""
     text = "unknown" if value is None else str(value)
     return text[:7] if re.fullmatch(r"[0-9a-f]{40,}\+?", text) else text
 
 
 def gpu(nvml: Any) -> str:
-    """The GPU of this machine by the name that torch has for it, where NVML tells of one kind."""
+    """The GPU of this machine by torch's name for it, if all its GPUs are of one kind."""
     count = nvml.nvmlDeviceGetCount() if nvml else 0
     names = {nvml.nvmlDeviceGetName(nvml.nvmlDeviceGetHandleByIndex(index)) for index in range(count)}
     return names.pop() if len(names) == 1 else SOME_GPU

@@ -1,4 +1,4 @@
-"""What a plug-in and the training loop are made of, as hashes that no comment and no docstring changes."""
+"""Hashes of the code of plug-ins and of the training loop; comments and docstrings do not change them."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ from trainers.recipe import Recipe
 AXES: Mapping[str, catalogue.Axis] = {"loss": "losses", "backbone": "backbones", "dataset": "datasets"}
 
 BUILT_IN = "trainers"
-"""The package of the built-in plug-ins. What another plug-in imports from it counts, too: it may inherit from there."""
+"""The package of the built-in plug-ins. Its modules also count for other plug-ins, which may inherit from them."""
 
 LOOP = "trainers.fit"
 
 COMPILED = (".so", ".pyd", ".dylib", ".dll")
 
 _UNTOLD = {"__pycache__", ".git", ".mypy_cache", ".ruff_cache", ".pytest_cache"}
-"""Folders whose content changes though nothing did."""
+"""Folders whose content changes although the code does not."""
 
 
 @dataclass(frozen=True)
 class Code:
-    """What a plug-in, or the training loop, consists of."""
+    """The code of a plug-in or of the training loop."""
 
     sha256: str
     source: str
-    """The package that it comes from and its version; of a module without a package, its file's name."""
+    """The package that it comes from, with its version; for a module without a package, the file's name."""
 
 
 def of(recipe: Recipe) -> dict[str, Code]:
@@ -48,11 +48,11 @@ def of(recipe: Recipe) -> dict[str, Code]:
 
 
 def unlike(recipe: Recipe, planned: Mapping[tuple[str, str], Code]) -> str | None:
-    """What of a recipe's code is another here than planned, in words; None where all is the same.
+    """Which code of a recipe differs here from what was planned, in words; None if none does.
 
     Args:
-        recipe: About to be trained.
-        planned: The code that the launch has, by axis and name of a plug-in; of the training loop, by no name.
+        recipe: The recipe about to be trained.
+        planned: The launch's code, by axis and name of a plug-in; the training loop has an empty name.
     """
     names = {axis: type(getattr(recipe, axis)).name for axis in AXES}
     for axis, code in of(recipe).items():
@@ -64,7 +64,7 @@ def unlike(recipe: Recipe, planned: Mapping[tuple[str, str], Code]) -> str | Non
 
 
 def recorded(recipe: Recipe) -> dict[str, dict[str, str]]:
-    """The same as a cell's provenance states it."""
+    """The code that trains a recipe, in the form of a cell's provenance."""
     found = of(recipe)
     return {
         "fingerprints": {axis: code.sha256 for axis, code in found.items()},
@@ -93,7 +93,7 @@ def of_plugin(axis: str, plugin: type[Plugin]) -> Code:
     home, entries = _origin(AXES[axis], plugin)
     files = _reached([*modules, *entries], (package, BUILT_IN, *_shipped(home)))
     parts = [_hash(files), *([] if home is None else [home.name, home.version])]
-    if plugin.__module__ not in files:  # of a notebook, say
+    if plugin.__module__ not in files:  # it is defined in a notebook, for example
         parts += _written(ast.parse(dedent(inspect.getsource(plugin))), [])
     parts += [f"{name} {digest}" for name, digest in _data(files.get(plugin.__module__), package, home)]
     return Code(_text_hash(parts), _named(home, package))
@@ -101,10 +101,10 @@ def of_plugin(axis: str, plugin: type[Plugin]) -> Code:
 
 @cache
 def of_measure(metric: str) -> Code:
-    """The code of a measure of one's own, named `MODULE:FUNCTION`.
+    """The code of a user-defined measure, named `MODULE:FUNCTION`.
 
-    That is the function, what it uses of its module, and the modules that these import. Another function beside it
-    is none of this one.
+    It consists of the function, what it uses from its module, and the modules that these import. Other functions of
+    the module do not count.
     """
     name, _, function = metric.partition(":")
     package = name.partition(".")[0]
@@ -122,7 +122,7 @@ def of_measure(metric: str) -> Code:
 
 
 def _used(statements: Sequence[ast.stmt], function: str) -> list[ast.stmt]:
-    """The statements of a module on which a function of that name depends, and all that bind no name."""
+    """The statements of a module on which a function depends, and all statements that bind no name."""
     wanted = {function}
     while True:
         kept = [each for each in statements if not (bound := _bound(each)) or bound & wanted]
@@ -133,7 +133,7 @@ def _used(statements: Sequence[ast.stmt], function: str) -> list[ast.stmt]:
 
 
 def _bound(statement: ast.stmt) -> set[str]:
-    """The names that a statement of a module binds, or whose attributes it sets; none if it may do anything else."""
+    """The names that a statement binds, or whose attributes it sets; empty if it may have other effects."""
     match statement:
         case ast.FunctionDef(name) | ast.AsyncFunctionDef(name) | ast.ClassDef(name):
             return {name}
@@ -158,12 +158,12 @@ class Module(NamedTuple):
 
     @property
     def package(self) -> str:
-        """What its relative imports start from."""
+        """The package from which its relative imports start."""
         return self.name if self.file.stem == "__init__" else self.name.rpartition(".")[0]
 
 
 def _reached(names: Iterable[str], own: Iterable[str], without: Iterable[str] = ()) -> dict[str, Path]:
-    """The files of some modules and of all that they import, directly or not, from packages that count."""
+    """The files of some modules and of all they import, directly or indirectly, from packages that count."""
     found = dict[str, Path]()
     open_ = list(names)
     own = set(own)
@@ -178,7 +178,7 @@ def _reached(names: Iterable[str], own: Iterable[str], without: Iterable[str] = 
 
 
 def _on_the_way(name: str, own: set[str]) -> Iterator[Module]:
-    """The module of that name and the packages around it, if their code counts; what is no module ends it."""
+    """The module of that name and its parent packages, if their code counts; stops at a name that is no module."""
     top, *below = name.split(".")
     path = top
     places = _top(top, top in own)
@@ -194,7 +194,7 @@ def _on_the_way(name: str, own: set[str]) -> Iterator[Module]:
 
 
 def _in(folder: Path, name: str) -> Path | None:
-    """The module of that name in a folder: a package's folder, a file, or a compiled file."""
+    """The module of that name in a folder: the folder of a package, a file, or a compiled file."""
     if (folder / name).is_dir():
         return folder / name
     if (folder / f"{name}.py").exists():
@@ -204,9 +204,9 @@ def _in(folder: Path, name: str) -> Path | None:
 
 @cache
 def _top(name: str, is_own: bool) -> tuple[Path, ...]:
-    """Where a top-level module or package lies, in several places if it is a namespace; nowhere if it does not count.
+    """Where a top-level module or package is: several places for a namespace package, none if it does not count.
 
-    What is installed and not one's own does not.
+    Installed packages count only if `is_own`.
     """
     try:
         spec = importlib.util.find_spec(name)
@@ -225,7 +225,7 @@ _STANDARD = {Path(sysconfig.get_path(kind)) for kind in ("stdlib", "platstdlib")
 
 @cache
 def _is_installed(folder: Path) -> bool:
-    """Whether a folder is one of installed packages, or the standard library: their versions are told elsewhere."""
+    """Whether a folder has installed packages or the standard library, whose versions are recorded elsewhere."""
     in_standard = bool(_STANDARD & {folder, *folder.parents})
     return in_standard or next(folder.glob("*.dist-info"), None) is not None
 
@@ -250,21 +250,21 @@ def _imported(node: ast.AST, package: str) -> Iterator[str]:
 # Hashes
 
 
-class Content(NamedTuple):
-    """What is kept of a file."""
+class ModuleContent(NamedTuple):
+    """What a module's file contributes."""
 
     sha256: str
     imports: tuple[str, ...]
-    """The names that it imports, wherever in it; some are no modules."""
+    """The names that it imports anywhere; some are not modules."""
 
 
 @cache
-def _read(module: Module) -> Content:
+def _read(module: Module) -> ModuleContent:
     if module.file.suffix != ".py":
-        return Content(_file_hash(module.file), ())
+        return ModuleContent(_file_hash(module.file), ())
     importing: list[ast.AST] = []
     written = _text_hash(_written(ast.parse(module.file.read_bytes(), str(module.file)), importing))
-    return Content(written, tuple(name for node in importing for name in _imported(node, module.package)))
+    return ModuleContent(written, tuple(name for node in importing for name in _imported(node, module.package)))
 
 
 def _hash(files: Mapping[str, Path]) -> str:
@@ -281,11 +281,11 @@ def _file_hash(file: Path) -> str:
 
 
 def _written(node: ast.AST, importing: list[ast.AST]) -> Iterator[str]:
-    """A syntax tree as words: without places, comments and texts that stand alone, the same for every Python.
+    """A syntax tree as words, without positions, comments and docstrings; the same for every version of Python.
 
     Args:
         node: The tree.
-        importing: Takes what in it may import something.
+        importing: Receives the nodes that may import something.
     """
     if isinstance(node, _IMPORTING):
         importing.append(node)
@@ -321,7 +321,7 @@ def _is_remark(node: Any) -> bool:
 
 
 def _origin(axis: catalogue.Axis, plugin: type[Plugin]) -> tuple[Distribution | None, list[str]]:
-    """The package that a plug-in of a third party comes from, and the modules that its entry points name."""
+    """The distribution of a third-party plug-in, and the modules that its entry points name."""
     points = [point for point in entry_points(group=f"orchestrator.{axis}") if point.load() is plugin]
     home = next((point.dist for point in points if point.dist), None)
     return home or _home(plugin.__module__.partition(".")[0]), [point.module for point in points]
@@ -329,7 +329,7 @@ def _origin(axis: catalogue.Axis, plugin: type[Plugin]) -> tuple[Distribution | 
 
 @cache
 def _home(package: str) -> Distribution | None:
-    """The distribution that installed a top-level package; None of modules that nobody installed."""
+    """The distribution that installed a top-level package; None if it was not installed."""
     if package == BUILT_IN:
         return next(iter(distributions(name="loss-orchestrator")), None)
     for place in _top(package, is_own=True):
@@ -340,7 +340,7 @@ def _home(package: str) -> Distribution | None:
 
 
 def _shipped(home: Distribution | None) -> set[str]:
-    """The top-level modules and packages that a distribution brings."""
+    """The top-level modules and packages of a distribution."""
     if home is None:
         return set()
     named = (home.read_text("top_level.txt") or "").split()
@@ -354,10 +354,9 @@ def _named(home: Distribution | None, package: str) -> str:
 
 
 def _data(module: Path | None, package: str, home: Distribution | None) -> Iterator[tuple[str, str]]:
-    """Every file beside the Python code: compiled parts, tables, weights.
+    """Every file next to the Python code, such as compiled parts, tables and weights.
 
-    They are those that a distribution has installed, or else all in the folder of the package, where its code lies
-    in a folder of its developer.
+    They are the files that the distribution installed or, for a package in its developer's folder, all files in it.
     """
     root = next((place for place in _top(package, is_own=True) if module and module.is_relative_to(place)), None)
     if root is None:
@@ -376,5 +375,5 @@ def _data(module: Path | None, package: str, home: Distribution | None) -> Itera
 
 
 def _is_about(file: Path) -> bool:
-    """Whether a file is about the installation, which no code reads."""
+    """Whether a file only describes the installation."""
     return file.parts[0].endswith((".dist-info", ".egg-info"))

@@ -1,6 +1,6 @@
-"""Which instructions of the processor torch and oneDNN use, told without importing either.
+"""Which instruction sets torch and oneDNN use, found without importing either.
 
-Sums in wider registers round differently, so the same recipe gives other digits under another set.
+Sums in wider registers round differently, so the same recipe gives other digits with another instruction set.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _ONEDNN = {
     "AVX10_1_512_AMX": _CORE | _FP16 | _AMX,
     "AVX10_1_512_AMX_FP16": _CORE | _FP16 | _AMX | {"amx_fp16"},
 }
-"""oneDNN's sets from least to most, each with the flags that it needs."""
+"""oneDNN's instruction sets in ascending order, each with the processor flags that it needs."""
 
 _SYNONYMS = {
     "AVX512_CORE_FP16": "AVX10_1_512",
@@ -38,12 +38,12 @@ _SYNONYMS = {
 }
 
 _WITHOUT_VNNI = {"AVX512_CORE", "AVX512_CORE_VNNI", "AVX512_CORE_BF16"}
-"""Caps that leave out `AVX2_VNNI`, though it stands before them."""
+"""Limits that exclude `AVX2_VNNI`, although it comes before them."""
 
 
 @cache
 def flags() -> frozenset[str] | None:
-    """What this processor can do, by Linux's names; None on a system or processor that does not tell."""
+    """The flags of this processor, by Linux's names; None on a system or processor that does not list them."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -53,7 +53,7 @@ def flags() -> frozenset[str] | None:
 
 
 def instruction_set(known: frozenset[str] | None = None) -> str | None:
-    """The set that torch's own kernels use, in torch's word for it: `AVX512`, `AVX2` or `DEFAULT`; None if unknown.
+    """The instruction set of torch's own kernels, as torch names it: `AVX512`, `AVX2` or `DEFAULT`; None if unknown.
 
     Args:
         known: The processor's flags; by default, those of this machine.
@@ -68,7 +68,7 @@ def instruction_set(known: frozenset[str] | None = None) -> str | None:
 
 
 def onednn_isa(known: frozenset[str] | None = None) -> str | None:
-    """The largest set that oneDNN may use, as `ONEDNN_MAX_CPU_ISA` names it; None if unknown.
+    """The largest instruction set that oneDNN may use, as `ONEDNN_MAX_CPU_ISA` names it; None if unknown.
 
     Args:
         known: The processor's flags; by default, those of this machine.

@@ -1,1 +1,1 @@
-"""May cells of another environment or code be pooled with today's? Anchors, licences, and reruns that verify."""
+"""Whether cells of another environment or code may be pooled with today's: anchors, licences, and verifying reruns."""

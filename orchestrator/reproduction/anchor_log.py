@@ -1,6 +1,6 @@
-"""What was found of older environments, and of older code of a loss.
+"""The anchor log: how cells from older environments, or with older code of a loss, compare with retrained ones.
 
-The measurements alone are kept, since verdicts follow from them and the claims.
+Only measurements are kept, because verdicts follow from them and the claims.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from orchestrator.reproduction.finished_cells import Setting
 from orchestrator.workspace import Location
 
 VERSION = 2
-"""Of the ledger. A reader refuses what it does not know.
+"""The version of the log's format. A reader refuses later versions.
 
-Entries of version 1 are passed over: they are about cells of earlier protocols, which are pooled with nothing.
+Entries of version 1 are skipped: they are about cells of earlier protocols, which are never pooled.
 """
 
 Measures = dict[str, float | None]
@@ -31,59 +31,59 @@ Measures = dict[str, float | None]
 
 @dataclass(frozen=True)
 class Anchor:
-    """A cell of an older environment that was trained again."""
+    """A cell of an older environment that was retrained."""
 
     cell: str
     name: str
     setting: Setting
     then: Measures
     now: Measures | None
-    """None where it diverged."""
+    """None if it diverged."""
     identical: bool
-    """Whether all that its two files hold is the same bit for bit."""
+    """Whether its two files agree bit for bit."""
     samples: int | None = None
-    """Of its test set; None in entries that are older."""
+    """The size of its test set; None in older entries."""
 
     @property
     def loss(self) -> str:
-        """Its loss's label."""
+        """The label of its loss."""
         dataset, backbone = self.setting
         return self.name.rpartition(f"/{backbone}/{dataset}/s")[0] or self.name
 
 
 @dataclass(frozen=True)
 class Entry:
-    """Anchors that one launch trained again, or that it did without, because of an environment or a loss's code."""
+    """The anchors that one launch retrained, or skipped with --trust-old, for an environment or a loss's code."""
 
     when: float
     """Seconds since 1970."""
     old: Origin
     expected: Origin
-    """Where, or by what code, the launch was going to train, as far as it knew beforehand."""
+    """The environment or code with which the launch expected to train."""
     new: Origin
-    """Where, or by what code, the anchors say they were trained."""
+    """The environment or code that the anchors recorded."""
     settings: tuple[Setting, ...]
     anchors: tuple[Anchor, ...]
     trusted: bool = False
-    """Old and new were pooled without a test, or against it, because the user said so."""
+    """Whether old and new were pooled untested, or against the test, because of --trust-old."""
 
     @classmethod
     def of_trust(cls, old: Origin, new: Origin, settings: Iterable[Setting]) -> Self:
-        """What the user lets through now."""
+        """An entry for what --trust-old pools now."""
         return cls(time.time(), old, new, new, tuple(sorted(settings)), (), trusted=True)
 
 
 @dataclass(frozen=True)
 class Ledger:
-    """All entries of an experiment, in one file."""
+    """The anchor log of an experiment, in one file."""
 
     place: Location
 
     def entries(self) -> tuple[Entry, ...]:
-        """What was found so far, in its order; nothing where there is no file.
+        """The entries so far, in order; empty if there is no file.
 
         Raises:
-            DamagedFileError: The file is no ledger.
+            DamagedFileError: The file is not an anchor log.
             NewerFormatError: A newer version of this program wrote it.
         """
         content = Storage(self.place.parent).read(self.place.name)
@@ -98,11 +98,11 @@ class Ledger:
             return _ENTRIES.validate_python(document["entries"]) if document["version"] == VERSION else ()
         except (ValueError, KeyError, TypeError):
             raise DamagedFileError(
-                f"{self.place} is no ledger of anchors: remove it, and the next launch trains anchors again."
+                f"{self.place} is not an anchor log: remove it, and the next launch trains anchors again."
             ) from None
 
     def add(self, entries: Iterable[Entry]) -> None:
-        """Write further entries beside those that are there, whole or not at all."""
+        """Append entries to the file, all or none."""
         document = {"version": VERSION, "entries": [asdict(entry) for entry in (*self.entries(), *entries)]}
         text = json.dumps(document, indent=1, allow_nan=False)
         Storage(self.place.parent).write(self.place.name, text.encode())

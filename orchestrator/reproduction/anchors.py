@@ -1,4 +1,4 @@
-"""Before new cells stand beside old ones: train a few of the old ones, the anchors, where the new ones will be."""
+"""Anchors: before new cells are pooled with old ones, a launch retrains a few old ones where the new ones will run."""
 
 from __future__ import annotations
 
@@ -20,52 +20,52 @@ from orchestrator.reproduction.anchor_log import Anchor, Entry, Ledger
 from orchestrator.reproduction.equivalence import PASSED, Outcome, judge, told
 from orchestrator.reproduction.finished_cells import Past, Setting, finished
 from orchestrator.reproduction.pooling import TRUSTED
-from orchestrator.reproduction.verification import Left, compare
-from orchestrator.sentences import filled
+from orchestrator.reproduction.verification import Trained, compare
+from orchestrator.sentences import counted, filled
 
 ANCHORS = 3
-"""Old cells that are trained again at a time, or one a setting where there are more of these."""
+"""Old cells to retrain at a time; if there are more settings than this, one per setting."""
 
 
 Foresight = Callable[[Cell], Sequence[Mapping[str, Any]]]
-"""What a cell about to be trained may record of its environment and code, as far as it is known beforehand: of a
-cluster, what each kind of its machines would have it record."""
+"""Returns what a cell about to be trained will record of its environment and code, as far as it is known: on a
+cluster, one entry for each kind of machine."""
 
 
 @dataclass(frozen=True)
 class Meeting:
-    """An older environment, or older code of a loss, whose cells new ones are about to stand beside."""
+    """An older environment, or older code of a loss, whose cells are about to be pooled with new ones."""
 
     old: Origin
     expected: Origin
     settings: tuple[Setting, ...]
-    """Where they meet."""
+    """The settings with both old and new cells."""
     entries: tuple[Entry, ...]
-    """Earlier tests of the same two."""
+    """Earlier tests of the same two origins."""
 
     @property
     def untested(self) -> list[Setting]:
-        """Settings in which no anchor was trained again."""
+        """Settings in which no anchor was retrained."""
         return [setting for setting in self.settings if not any(setting in entry.settings for entry in self.entries)]
 
     def outcome(self, experiment: Experiment) -> Outcome | None:
-        """What is known; None where nothing is, or the new environment turned out to be the old one."""
+        """What the tests found; None if there was none, or if the new environment turned out to be the old one."""
         return judge(experiment, [entry for entry in self.entries if entry.old != entry.new])
 
     def needs(self, experiment: Experiment) -> Sequence[Setting]:
-        """The settings in which anchors have to be trained: those untested, or all while it is undecided."""
+        """The settings that need anchors: the untested ones or, while the outcome is undecided, all."""
         found = self.outcome(experiment)
         if found and found.found == "shifted":
             return ()
         return self.untested or (self.settings if found and found.found == "undecided" else ())
 
     def passes(self, experiment: Experiment) -> bool:
-        """Whether nothing speaks against pooling the two."""
+        """Whether no test speaks against pooling the two."""
         found = self.outcome(experiment)
         return found is None or found.found in PASSED
 
     def said(self, experiment: Experiment) -> str:
-        """What the anchors say; empty where the new environment turned out to be the old one."""
+        """What the anchors say; empty if the new environment turned out to be the old one."""
         found = self.outcome(experiment)
         if found is None:
             return ""
@@ -76,15 +76,15 @@ class Meeting:
 def meetings(
     pasts: Iterable[Past], pending: Iterable[Cell], here: Foresight, entries: Collection[Entry]
 ) -> list[Meeting]:
-    """Every older environment, and older code of a loss, beside whose cells new ones of it are about to be trained.
+    """Every older environment, and older code of a loss, whose cells would be pooled with the new ones.
 
-    Cells of a loss are pooled, over seeds; those of two losses are compared within one environment only. A replica is
-    trained where its partner was, so that its code alone may be another.
+    Cells of one loss are pooled over seeds; cells of two losses are compared only within one environment. A replica is
+    trained in its partner's environment, so only its code may differ.
 
     Args:
         pasts: Finished cells.
         pending: Cells about to be trained.
-        here: What such a cell may record of its environment and code, as far as it is known.
+        here: Returns what such a cell will record of its environment and code, as far as it is known.
         entries: Earlier tests.
     """
     arriving: defaultdict[tuple[str, ...], set[Origin]] = defaultdict(set)
@@ -101,7 +101,7 @@ def meetings(
         )
         for where, old in origins:
             for expected in arriving.get(where, set()) - {old}:
-                if past.setting not in met.get((expected, old), ()):  # one test answers for both directions
+                if past.setting not in met.get((expected, old), ()):  # one test serves both directions
                     met[old, expected].add(past.setting)
     return [
         Meeting(old, expected, tuple(sorted(settings)), _about(entries, old, expected))
@@ -110,9 +110,9 @@ def meetings(
 
 
 def _about(entries: Collection[Entry], old: Origin, expected: Origin) -> tuple[Entry, ...]:
-    """The tests of two origins, whichever of them was the older; an environment that is not known has none.
+    """The tests of two origins, in either order; an unknown environment has none.
 
-    Of a GPU whose name only a cell's process knows, those count that were made under the same expectation.
+    For a GPU whose name only a cell's process knows, tests with the same expectation count.
     """
     if isinstance(expected, Environment) and not expected.is_of_a_machine:
         return ()
@@ -124,15 +124,15 @@ def _about(entries: Collection[Entry], old: Origin, expected: Origin) -> tuple[E
 
 
 def _else_expected(entry: Entry) -> Origin | None:
-    """What was expected, where the anchors turned out to be where, or by what code, the old cells were."""
+    """The expected origin, if the anchors turned out to have the origin of the old cells."""
     return entry.expected if entry.new == entry.old else None
 
 
 def anchors(experiment: Experiment, pasts: Iterable[Past], settings: Collection[Setting]) -> list[Cell]:
-    """Which cells of one older environment or code to train again: the cheapest, settings and losses taking turns.
+    """Which cells of one older environment or code to retrain: cheap ones, alternating between settings and losses.
 
-    Every setting has one; within it the losses that claims compare come first, and each setting begins with
-    another loss. Always the same for the same cells.
+    Every setting gets one. Losses in claims come first, and each setting starts with another loss. The same cells
+    always give the same anchors.
     """
     named = [loss for claim in experiment.claims for loss in (claim.challenger, claim.baseline) if loss]
     known = [*named, experiment.baseline, *(choice.label for choice in experiment.losses)]
@@ -166,20 +166,20 @@ def admit(
     say: Callable[[str], None],
     trust: bool,
 ) -> None:
-    """Let new cells stand beside old ones, if anchors say so or the user does.
+    """Allow new cells to be pooled with old ones, if the anchors or the user allow it.
 
     Args:
         plan: The experiment and all cells that may be pooled with new ones.
-        pending: Those about to be trained, replicas among them.
+        pending: The cells about to be trained, including replicas.
         evaluations: The cells' files.
-        ledger: What was found before, and takes what is found now.
-        here: What a cell about to be trained may record of its environment and code, as far as it is known.
-        retrain: Trains cells where the new ones will be; within, the files that they left.
-        say: Told what goes on.
-        trust: Pool without asking the anchors.
+        ledger: The earlier findings; the new ones are added.
+        here: Returns what a cell about to be trained will record of its environment and code, as far as it is known.
+        retrain: Retrains cells where the new ones will run; gives their files inside the `with` block.
+        say: Called with progress sentences.
+        trust: Pool without training anchors.
 
     Raises:
-        RequestError: The anchors say no, or not yet.
+        RequestError: The anchors differ, or have not decided yet.
     """
     experiment = plan.experiment
     pasts = finished(_beside(plan, pending), evaluations)
@@ -197,8 +197,8 @@ def admit(
     chosen = [(each, _chosen(experiment, each, pasts, here)) for each in met()]
     if cells := {cell.id: cell for _, cells in chosen for cell in cells}:
         changes = "; ".join(change(each.old, each.expected) for each, cells in chosen if cells)
-        again = "1 of them is" if len(cells) == 1 else f"{len(cells)} of them are"
-        say(f"Some cells are of another environment or code ({changes}): {again} trained again first.")
+        anchors = counted(len(cells), "cell")
+        say(f"Some finished cells have another environment or code ({changes}): {anchors} will be retrained first.")
         with retrain([*cells.values()]) as copies:
             ledger.add([entry for each, cells in chosen for entry in _entries(each, cells, evaluations, copies)])
         for each in met():
@@ -210,28 +210,28 @@ def admit(
 
 @dataclass(frozen=True)
 class Outlook:
-    """What a launch would do about old cells before it trains new ones."""
+    """What a launch would do with old cells before it trains new ones."""
 
     anchors: tuple[Cell, ...] = ()
-    """Cells that it would train again."""
+    """Cells that it would retrain."""
     changes: tuple[str, ...] = ()
     """Why."""
     refusals: tuple[str, ...] = ()
-    """What earlier anchors said against pooling, which it would refuse to do."""
+    """What earlier anchors say against pooling, because of which it would refuse."""
 
     def sentences(self) -> Iterator[str]:
-        """The same for people."""
+        """The same in sentences."""
         if self.anchors:
             names = ", ".join(cell.name for cell in self.anchors)
-            count = "1 finished cell" if len(self.anchors) == 1 else f"{len(self.anchors)} finished cells"
+            count = counted(len(self.anchors), "finished cell")
             why = "; ".join(self.changes)
-            yield f"A launch would first train {count} again ({why}): {names}. --trust-old pools without."
+            yield f"A launch would first retrain {count} ({why}): {names}. --trust-old pools them untested."
         for said in self.refusals:
             yield f"A launch would refuse to pool old cells with new ones. {said}"
 
 
 def foresee(plan: Plan, pending: Sequence[Cell], evaluations: Evaluations, ledger: Ledger, here: Foresight) -> Outlook:
-    """What `admit` would do; its arguments are the same."""
+    """What `admit` would do; with the same arguments."""
     experiment = plan.experiment
     pasts = finished(_beside(plan, pending), evaluations)
     met = meetings(pasts, pending, here, ledger.entries())
@@ -243,7 +243,7 @@ def foresee(plan: Plan, pending: Sequence[Cell], evaluations: Evaluations, ledge
 
 
 def _beside(plan: Plan, pending: Sequence[Cell]) -> list[Cell]:
-    """The other cells of a plan that share a setting or a loss with those about to be trained."""
+    """The cells of a plan that share a setting or a loss with the cells about to be trained, without these."""
     waiting = {cell.id for cell in pending}
     losses = {cell.loss for cell in pending}
     settings = {(cell.dataset, cell.backbone) for cell in pending}
@@ -252,7 +252,7 @@ def _beside(plan: Plan, pending: Sequence[Cell]) -> list[Cell]:
 
 
 def _chosen(experiment: Experiment, meeting: Meeting, pasts: Iterable[Past], here: Foresight) -> list[Cell]:
-    """Anchors of a meeting; where there are any, those of which nothing else has changed."""
+    """Anchors of a meeting; preferably cells of which nothing else has changed."""
     tried = {anchor.cell for entry in meeting.entries for anchor in entry.anchors}
     fresh = [past for past in pasts if meeting.old in (past.environment, past.loss) and past.cell.id not in tried]
     clear = [past for past in fresh if _is_same_beside(past, meeting.old, here(past.cell))]
@@ -263,27 +263,27 @@ def _chosen(experiment: Experiment, meeting: Meeting, pasts: Iterable[Past], her
 
 
 def _placed(cell: Cell, expected: Origin, here: Foresight) -> Cell:
-    """An anchor; on a cluster of several environments a replica, which is trained in the one that is asked about."""
+    """An anchor; on a mixed cluster a replica, which must be trained in the environment under test."""
     if isinstance(expected, Environment) and expected.is_of_a_machine and len(here(cell)) > 1:
         return cell.again_in(expected.id)
     return cell
 
 
 def _is_same_beside(past: Past, old: Origin, told: Iterable[Mapping[str, Any]]) -> bool:
-    """Whether a cell would have the same code of its loss under another environment, or the reverse."""
+    """Whether only the environment of a cell would differ, and not its loss's code, or the reverse."""
     if isinstance(old, Environment):
         return any(past.loss == LossCode.of(past.cell.loss, each) for each in told)
     return any(Environment.of(each).may_be(past.environment) for each in told)
 
 
 def _entries(meeting: Meeting, cells: Sequence[Cell], evaluations: Evaluations, copies: Evaluations) -> Iterator[Entry]:
-    """What some cells' files and copies say, by the environment or code that the copies are from."""
+    """The comparison of cells with their copies, one entry for each environment or code of the copies."""
     found: defaultdict[Origin, list[Anchor]] = defaultdict(list)
     for again in cells:
         cell = replace(again, id=original(again.id))
         then = evaluations.account(cell)
         now = copies.account(again)
-        same = compare(Left.of(cell, evaluations), Left.of(again, copies)).identical
+        same = compare(Trained.of(cell, evaluations), Trained.of(again, copies)).identical
         metrics = now.metrics if has_figures(now.state) else None
         anchor = Anchor(cell.id, cell.name, (cell.dataset, cell.backbone), then.metrics, metrics, same, now.samples)
         is_loss = isinstance(meeting.old, LossCode)
@@ -296,9 +296,9 @@ def _entries(meeting: Meeting, cells: Sequence[Cell], evaluations: Evaluations, 
 
 def _refusal(experiment: Experiment, refused: Iterable[Meeting]) -> str:
     remedies = (
-        "Remove the old cells, which trains them anew (gc --remove --cells ID), or name another --workspace; or raise "
-        "the claim's margin in the experiment file; or, where they only may differ, launch again, which tries up to "
-        f"{ANCHORS} further ones. --trust-old pools old and new nevertheless, and every comparison will say so."
+        "Remove the old cells, so that they are retrained (gc --remove --cells ID); or pass another --workspace; or "
+        "raise the claim's margin in the experiment file; or, if results only may differ, launch again, which retrains "
+        f"up to {ANCHORS} further cells. --trust-old pools old and new anyway, and every comparison will say so."
     )
     said = [meeting.said(experiment) for meeting in refused]
     return "\n".join(["Old cells cannot be pooled with new ones, so none was added.", *said, remedies])

@@ -1,4 +1,4 @@
-"""Which finished cells were trained by other code than today's."""
+"""Which finished cells were trained with different code than today's."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from orchestrator.provenance.fingerprints import Code
 from orchestrator.sentences import Sentence
 
 Codes = Mapping[tuple[str, str], Code]
-"""Today's code by axis and by what the experiment calls the plug-in; the training loop has no name."""
+"""Today's code by axis and by the plug-in's label; the training loop has an empty label."""
 
 OTHER_CODE = {
-    "loss": "{cells} of loss '{name}' came from other code ({reason}).",
-    "backbone": "{cells} of backbone '{name}' came from other code ({reason}).",
-    "dataset": "{cells} of dataset '{name}' came from other code ({reason}).",
-    "loop": "{cells} came from another training loop ({reason}).",
+    "loss": "{cells} of loss '{name}' came from different code ({reason}).",
+    "backbone": "{cells} of backbone '{name}' came from different code ({reason}).",
+    "dataset": "{cells} of dataset '{name}' came from different code ({reason}).",
+    "loop": "{cells} came from a different training loop ({reason}).",
 }
-"""What people are told, by axis."""
+"""The sentence for each axis."""
 
-ELSEWHERE = "{cells} came from another environment than a launch here would have: {change}."
+ELSEWHERE = "{cells} came from a different environment than a launch here would use: {change}."
 
 
 def since(rows: Iterable[Mapping[str, Any]], now: Codes) -> list[Sentence]:
-    """What has changed since cells were trained, and how many they are.
+    """Which code has changed since cells were trained, and for how many cells.
 
     Args:
-        rows: Of the results table.
+        rows: The rows of the results table.
         now: Today's code.
     """
     changed: Counter[tuple[str, str, tuple[str | None, str]]] = Counter()
@@ -49,11 +49,11 @@ def since(rows: Iterable[Mapping[str, Any]], now: Codes) -> list[Sentence]:
 
 
 def elsewhere(rows: Iterable[Mapping[str, Any]], here: Mapping[str, Environment]) -> list[Sentence]:
-    """Which finished cells were trained on another machine, or under other settings of it, than they would be here.
+    """Which finished cells were trained on a different machine, or with different settings, than they would be here.
 
     Args:
-        rows: Of the results table.
-        here: The environment of each cell, by its id, if it were trained here.
+        rows: The rows of the results table.
+        here: The environment that each cell would have if trained here, by its id.
     """
     changed: Counter[str] = Counter()
     for row in rows:
@@ -69,7 +69,7 @@ def elsewhere(rows: Iterable[Mapping[str, Any]], here: Mapping[str, Environment]
 
 def _reason(then: str | None, now: str) -> Sentence:
     if then is None:
-        return "nothing recorded it", {}
+        return "its code was not recorded", {}
     return (
         ("{now} has changed since", {"now": now})
         if then == now

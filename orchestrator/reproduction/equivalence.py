@@ -1,4 +1,4 @@
-"""Whether cells that were trained again are equivalent to what they were, within the claims' margins."""
+"""Whether retrained cells are equivalent to the originals, within the claims' margins."""
 
 from __future__ import annotations
 
@@ -20,44 +20,44 @@ from orchestrator.statistics.verdicts import verdict
 from trainers.metrics.traits import TRAITS
 
 UNCLAIMED = {"uniform_accuracy": 0.005}
-"""What is tested, and its margin, where no claim says what matters."""
+"""The measure to test, and its margin, if no claim says what matters."""
 
 ERROR = 0.05
-"""How often a shift as large as the margin may pass as equivalent, over all looks at the same two origins."""
+"""The probability that a shift as large as the margin passes as equivalent, over all looks at the same two origins."""
 
 Found = Literal["identical", "equivalent", "undecided", "shifted"]
-"""From best to worst: the same bits; within the margin; not sure; beyond it."""
+"""From best to worst: the same bits; within the margin; undecided; beyond the margin."""
 
 TOLD: dict[Found, str] = {
-    "identical": "{change}: {anchors} old cells trained again gave the same bits.",
-    "equivalent": "{change}: {anchors} old cells trained again are equivalent: {outcome}.",
-    "undecided": "{change}: {anchors} old cells trained again may differ: {outcome}.",
-    "shifted": "{change}: {anchors} old cells trained again differ: {outcome}.",
+    "identical": "{change}: retraining {anchors} gave identical results, bit for bit.",
+    "equivalent": "{change}: retraining {anchors} gave equivalent results: {outcome}.",
+    "undecided": "{change}: retraining {anchors} gave results that may differ: {outcome}.",
+    "shifted": "{change}: retraining {anchors} gave different results: {outcome}.",
 }
-"""What people are told of each."""
+"""The sentence for each finding."""
 
 PASSED: tuple[Found, ...] = ("identical", "equivalent")
 
 
-class Part(NamedTuple):
-    """What the anchors of one loss, or of one setting, say of a measure."""
+class Shift(NamedTuple):
+    """The shift of a measure in the anchors of one loss or one setting."""
 
     name: str
     difference: Interval
-    """Now - then, with its interval."""
+    """Now minus then, with its interval."""
 
 
 @dataclass(frozen=True)
-class Measured:
-    """What the anchors say of one measure."""
+class MeasureShift:
+    """The shift of a measure over all anchors, and what it means."""
 
     metric: str
     margin: float
     difference: Interval
-    """Now - then over all anchors, with its interval."""
+    """Now minus then over all anchors, with its interval."""
     found: Found
-    furthest: Part | None = None
-    """The loss or setting that is the least sure to lie within the margin; None where there is one of each."""
+    furthest: Shift | None = None
+    """The loss or setting whose interval reaches furthest from 0; None if there is only one of each."""
 
     def __str__(self) -> str:
         apart = f", {self.furthest.name} {self._shown(self.furthest.difference)}" if self.furthest else ""
@@ -70,18 +70,18 @@ class Measured:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the anchors of two environments or codes say."""
+    """The result of comparing the anchors of two environments or codes."""
 
     anchors: int
-    measures: tuple[Measured, ...]
+    measures: tuple[MeasureShift, ...]
     diverged: tuple[str, ...]
-    """Names of those that finished then, and do not now."""
+    """Names of the anchors that finished then but diverge now."""
     lost: tuple[str, ...] = ()
-    """Names of those that had a measure then, and do not now, each with the measure."""
+    """Anchors that had a measure then but lack it now, each named with the measure."""
 
     @property
     def found(self) -> Found:
-        """The worst of all measures."""
+        """The worst finding of all measures."""
         if self.diverged or self.lost:
             return "shifted"
         if not self.measures:
@@ -94,13 +94,13 @@ class Outcome:
 
 
 def margins(experiment: Experiment) -> dict[str, float]:
-    """The measures that claims are about, each with the smallest difference that matters to any of them.
+    """The measures that claims are about, each with the smallest margin of these claims.
 
-    Without those of one's own, which a cell does not record when it ends.
+    User-defined measures are left out, because a cell does not record them.
     """
     found: dict[str, float] = {}
     for claim in experiment.claims:
-        if claim.trend:  # its margin is one for each step of the trend
+        if claim.trend:  # its margin is per unit of the trend
             continue
         for metric in filterfalse(is_own, claim.metrics):
             found[metric] = min(claim.tolerance, found.get(metric, claim.tolerance))
@@ -108,10 +108,10 @@ def margins(experiment: Experiment) -> dict[str, float]:
 
 
 def judge(experiment: Experiment, entries: Iterable[Entry]) -> Outcome | None:
-    """What entries about the same two environments or codes say together; None where no anchor was trained again.
+    """The outcome of all entries about the same two environments or codes; None if no anchor was retrained.
 
-    Each entry is one look at the anchors there were by then. The first look is tested at half of `ERROR`, each
-    further one at half of what the one before was, so that no number of looks errs more often than `ERROR`.
+    Each entry is one look at the anchors so far. The first look is tested at half of `ERROR`, each further one at half
+    the level of the previous one, so that any number of looks together errs with probability `ERROR` at most.
     """
     looks = [entry.anchors for entry in entries if entry.anchors]
     anchors = list(chain(*looks))
@@ -134,36 +134,36 @@ def _lost(asked: Iterable[str], anchors: Sequence[Anchor]) -> list[str]:
     ]
 
 
-def _measured(asked: Mapping[str, float], anchors: Sequence[Anchor], error: float) -> list[Measured]:
-    found: list[Measured] = []
+def _measured(asked: Mapping[str, float], anchors: Sequence[Anchor], error: float) -> list[MeasureShift]:
+    found: list[MeasureShift] = []
     for metric, margin in asked.items():
         pairs = [(anchor, anchor.then.get(metric), (anchor.now or {}).get(metric)) for anchor in anchors]
         shifts = [(anchor, now - then) for anchor, then, now in pairs if then is not None and now is not None]
         step = max((TRAITS[metric].step(anchor.samples) for anchor, _ in shifts), default=0.0)
         interval = mean_interval([shift for _, shift in shifts], 1 - error, step)
         if all(anchor.identical for anchor in anchors):
-            found.append(Measured(metric, margin, interval, "identical"))
+            found.append(MeasureShift(metric, margin, interval, "identical"))
         elif shifts:
             parts = _parts(shifts, step, error)
             furthest = max(parts, key=lambda part: max(abs(part.difference.low), abs(part.difference.high)))
             judged = _found(shifts, margin, step, error)
-            found.append(Measured(metric, margin, interval, judged, furthest if len(parts) > 2 else None))  # noqa: PLR2004 - one loss, one setting
+            found.append(MeasureShift(metric, margin, interval, judged, furthest if len(parts) > 2 else None))  # noqa: PLR2004 - one loss and one setting
     return found
 
 
 Shifts = Sequence[tuple[Anchor, float]]
-"""Anchors and their differences now - then."""
+"""Anchors with their differences, now minus then."""
 
 
 def _found(shifts: Shifts, margin: float, step: float, error: float) -> Found:
-    """What is found of losses and settings apart, since shifts of several may cancel out in the mean over all.
+    """The finding from each loss and each setting separately, because their shifts may cancel in the overall mean.
 
-    The two environments pass if every one of them lies within the margin: the intersection–union test (Berger 1982),
-    which needs no correction. They have shifted if any lies beyond it, at its share of the error.
+    The environments pass if each of them lies within the margin: the intersection–union test (Berger 1982), which
+    needs no correction. They have shifted if any lies beyond the margin, each tested at its share of the error.
     """
-    if not any(shift for _, shift in shifts):  # one cell has no interval, but so much it says
+    if not any(shift for _, shift in shifts):  # a single cell has no interval, but no shift at all is enough
         return "equivalent"
-    if not margin:  # then every difference counts
+    if not margin:  # without a margin, every difference counts
         return "shifted"
     parts = _parts(shifts, step, error)
     if all(verdict(part.difference, "equal", margin) == "supported" for part in parts):
@@ -173,11 +173,11 @@ def _found(shifts: Shifts, margin: float, step: float, error: float) -> Found:
     return "shifted" if refuted else "undecided"
 
 
-def _parts(shifts: Shifts, step: float, error: float) -> list[Part]:
+def _parts(shifts: Shifts, step: float, error: float) -> list[Shift]:
     """Each loss and each setting, with the interval of its mean.
 
-    One or two anchors of a loss tell no spread of their own, so that of all anchors stands for it; where losses or
-    settings shift apart it is too large, which passes nothing that should not.
+    One or two anchors give no spread of their own, so the spread of all anchors is used. If losses or settings shift
+    differently, it is too large, which only makes the test more conservative.
     """
     groups = defaultdict[str, list[float]](list)
     for anchor, shift in shifts:
@@ -185,16 +185,18 @@ def _parts(shifts: Shifts, step: float, error: float) -> list[Part]:
         groups[anchor.loss].append(shift)
         groups[f"{backbone} on {dataset}"].append(shift)
     whole = mean_interval([shift for _, shift in shifts], 1 - error, step)
-    return [Part(name, _within(values, whole)) for name, values in groups.items()]
+    return [Shift(name, _within(values, whole)) for name, values in groups.items()]
 
 
 def _within(values: Sequence[float], whole: Interval) -> Interval:
-    """The mean of some anchors, with the spread of all; its n counts all."""
+    """The mean of some anchors with the spread of all; its n is the number of all."""
     half = (whole.high - whole.low) / 2 * math.sqrt(whole.n / len(values))
     mean = math.fsum(values) / len(values)
     return Interval(mean, mean - half, mean + half, whole.n)
 
 
 def told(old: Origin, new: Origin, outcome: Outcome) -> Sentence:
-    """What anchors say of two environments or codes."""
-    return TOLD[outcome.found], {"change": change(old, new), "anchors": outcome.anchors, "outcome": str(outcome)}
+    """What anchors say about two environments or codes."""
+    many = ("{count} old cells", {"count": outcome.anchors})
+    anchors = ("1 old cell", {}) if outcome.anchors == 1 else many
+    return TOLD[outcome.found], {"change": change(old, new), "anchors": anchors, "outcome": str(outcome)}

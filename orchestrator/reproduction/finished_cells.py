@@ -1,4 +1,4 @@
-"""Finished cells, each with the environment that it was trained in."""
+"""Finished cells, each with the environment in which it was trained."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Setting = tuple[str, str]
 
 @dataclass(frozen=True)
 class Past:
-    """A cell with figures, and what its file says of how it came about."""
+    """A cell with figures, and how it was trained according to its file."""
 
     cell: Cell
     environment: Environment
@@ -33,25 +33,25 @@ class Past:
 
     @property
     def setting(self) -> Setting:
-        """Where it meets others."""
+        """Its dataset and backbone."""
         return self.cell.dataset, self.cell.backbone
 
 
 def finished(cells: Sequence[Cell], evaluations: Evaluations) -> list[Past]:
-    """Those of the cells that have figures, from their files; damaged ones are passed over."""
+    """The cells with figures, read from their files; damaged files are skipped."""
     rows = {row["cell_id"]: row for row in told(cells, evaluations) if has_figures(row["state"])}
     return [past(cell, rows[cell.id], rows[cell.id]["seconds"]) for cell in cells if cell.id in rows]
 
 
 def past(cell: Cell, row: Mapping[str, Any], seconds: float) -> Past:
-    """A finished cell by its row of the results table, or by what `told` says of it."""
+    """A finished cell from its row of the results table, or from a row of `told`."""
     return Past(cell, Environment.of(row), LossCode.of(cell.loss, row), seconds)
 
 
 def at_other_seeds(plan: Plan, evaluations: Evaluations) -> list[Cell]:
-    """The cells that are done and differ from those of a plan in nothing but the seed.
+    """The done cells that differ from those of a plan only in the seed.
 
-    Only files in the folders of the plan's own axis values are opened, and none that is a cell of the plan.
+    Only files in the folders of the plan's axis values are opened, without those of the plan's own cells.
     """
     each = {(cell.loss, cell.backbone, cell.dataset): cell for cell in plan.cells if cell.data_known}
     kinds = {_but_for_the_seed(cell.recipe.model_dump(mode="json")): cell for cell in each.values()}
@@ -78,7 +78,7 @@ def _folder(name: str) -> str:
 
 
 def told(cells: Sequence[Cell], evaluations: Evaluations) -> list[dict[str, Any]]:
-    """How cells came about, from their files; those without one, or with a damaged one, are passed over."""
+    """How cells were trained, read from their files; missing and damaged files are skipped."""
     rows = in_parallel(partial(_told, evaluations), cells, evaluations.storage.readers)
     return [row for row in rows if row]
 

@@ -1,4 +1,4 @@
-"""Which cells no figure and no verdict counts: those that nothing allows to pool with the others of their loss."""
+"""Which cells are left out of all figures and verdicts, because they may not be pooled with the others."""
 
 from __future__ import annotations
 
@@ -11,19 +11,17 @@ from orchestrator.provenance.environment import Environment, LossCode, Origin, c
 from orchestrator.reproduction.finished_cells import Setting
 from orchestrator.sentences import Sentence
 
-REMEDY = (
-    "A launch of further seeds tests whether what is left out may be pooled; with --trust-old it is pooled untested."
-)
-OTHER_CODE = "Left out of every figure and verdict: {count} of the cells of loss '{name}', trained by other code."
-ELSEWHERE = "Left out of every figure and verdict: {count} of the cells, trained in another environment ({change})."
+REMEDY = "A launch with more seeds tests whether these cells may be pooled; --trust-old pools them untested."
+OTHER_CODE = "Left out of every figure and verdict: {count} of the cells of loss '{name}', trained with different code."
+ELSEWHERE = "Left out of every figure and verdict: {count} of the cells, trained in a different environment ({change})."
 
 Admits = Callable[[Origin, Origin, Setting], bool]
 """Whether cells of two origins may be pooled in a setting."""
 
 
 @dataclass(frozen=True)
-class Left:
-    """Cells and replicas that are left out, and what the others are of."""
+class LeftOut:
+    """Cells and replicas that are left out, their origin, and the origin of the cells that count."""
 
     origin: Origin
     kept: Origin
@@ -31,15 +29,15 @@ class Left:
     """Their ids."""
 
 
-def left_out(rows: Sequence[Row], replicas: Iterable[Row], admits: Admits) -> list[Left]:
-    """What may not be pooled with the cells that count.
+def left_out(rows: Sequence[Row], replicas: Iterable[Row], admits: Admits) -> list[LeftOut]:
+    """The cells that may not be pooled with those that count.
 
-    Of a loss the newest code counts. Of a loss in a setting the newest environment counts, and what may be pooled with
-    it; or another environment alone, if more cells of the setting are of that one.
+    For each loss, the newest code counts. For each loss in a setting, the newest environment counts, together with
+    those that may be pooled with it; or another environment alone, if it has more cells of the setting.
 
     Args:
         rows: The results table, from the oldest cell to the newest.
-        replicas: The table of replicas: each is of the environment of its pair, so that its code alone is judged.
+        replicas: The table of replicas: each has the environment of its pair, so only its code is judged.
         admits: Whether two origins may be pooled.
     """
     found: defaultdict[tuple[Origin, Origin], list[str]] = defaultdict(list)
@@ -48,10 +46,10 @@ def left_out(rows: Sequence[Row], replicas: Iterable[Row], admits: Admits) -> li
     gone = {cell for cells in found.values() for cell in cells}
     for row, environment, kept in _elsewhere([row for row in rows if row["cell_id"] not in gone], admits):
         found[environment, kept].append(row["cell_id"])
-    return [Left(origin, kept, tuple(cells)) for (origin, kept), cells in found.items()]
+    return [LeftOut(origin, kept, tuple(cells)) for (origin, kept), cells in found.items()]
 
 
-def sentences(found: Iterable[Left]) -> Iterator[Sentence]:
+def sentences(found: Iterable[LeftOut]) -> Iterator[Sentence]:
     """How many cells are left out, and why."""
     codes = Counter[str]()
     elsewhere = Counter[str]()

@@ -1,4 +1,4 @@
-"""What a comparison says of the environments that its cells come from."""
+"""What a comparison says about the environments of its cells."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from orchestrator.reproduction.anchor_log import Entry, Ledger
 from orchestrator.reproduction.code_changes import Codes, since
 from orchestrator.reproduction.equivalence import PASSED, Outcome, judge, told
 from orchestrator.reproduction.finished_cells import Setting
-from orchestrator.reproduction.left_out import Admits, Left, left_out
+from orchestrator.reproduction.left_out import Admits, LeftOut, left_out
 from orchestrator.reproduction.left_out import sentences as said_of
 from orchestrator.sentences import Sentence, filled
 
 
 @dataclass(frozen=True)
-class Part:
-    """How many finished cells are of one machine and training loop, whatever their setting."""
+class EnvironmentCount:
+    """How many finished cells come from one machine and training loop, over all settings."""
 
     environment: Environment
     cells: int
 
 
 @dataclass(frozen=True)
-class Pair:
-    """Two environments whose cells stand in one setting, or two states of a loss's code, and what is known of them."""
+class OriginPair:
+    """Two environments with cells in one setting, or two states of a loss's code, and whether they may be pooled."""
 
     old: Origin
     new: Origin
@@ -42,55 +42,55 @@ class Pair:
 
     @property
     def is_settled(self) -> bool:
-        """Whether the anchors say that the two may be pooled."""
+        """Whether the anchors allow pooling the two."""
         return self.outcome is not None and self.outcome.found in PASSED and not self.untested
 
     @property
     def is_pooled(self) -> bool:
-        """Whether the anchors or the user say so."""
+        """Whether the anchors or the user allow pooling the two."""
         return self.trusted or self.is_settled
 
     def sentences(self) -> Iterator[Sentence]:
-        """What a reader must know of it."""
+        """What a reader must know about it."""
         about = {"change": change(self.old, self.new)}
         if self.outcome:
             yield told(self.old, self.new, self.outcome)
         if self.trusted and not self.is_settled:
-            yield "{change}: pooled because --trust-old said so.", about
+            yield "{change}: pooled because of --trust-old.", about
         elif self.untested:
             where = ", ".join(f"{backbone} on {dataset}" for dataset, backbone in self.untested)
-            yield "{change}: never tested for {where}.", {**about, "where": where}
+            yield "{change}: not tested for {where}.", {**about, "where": where}
 
 
 @dataclass(frozen=True)
 class Pool:
-    """The environments that an experiment's cells come from, or the codes of a loss, where there are several."""
+    """The environments of an experiment's cells, or the codes of a loss, if there are several."""
 
-    parts: tuple[Part, ...]
-    pairs: tuple[Pair, ...]
-    """Each with the newest of the same setting, or of the same loss."""
+    parts: tuple[EnvironmentCount, ...]
+    pairs: tuple[OriginPair, ...]
+    """Each origin with the newest one of the same setting or the same loss."""
     changed: tuple[Sentence, ...] = ()
-    """Which cells were trained by other code than there is today."""
-    left: tuple[Left, ...] = ()
-    """What may not be pooled with the cells that count, and so is in no figure."""
+    """Which cells were trained with different code than today's."""
+    left: tuple[LeftOut, ...] = ()
+    """The cells that may not be pooled with those that count, and so are in no figure."""
 
     @property
     def left_out(self) -> frozenset[str]:
-        """The ids of cells and replicas that no figure and no verdict counts."""
+        """The ids of cells and replicas that are left out of all figures and verdicts."""
         return frozenset(cell for left in self.left for cell in left.cells)
 
     @property
     def other_code(self) -> frozenset[str]:
-        """Those of them that were trained by other code of their loss."""
+        """The ids of those of them with different code of their loss."""
         return frozenset(cell for left in self.left if isinstance(left.origin, LossCode) for cell in left.cells)
 
     @property
     def is_settled(self) -> bool:
-        """Whether the anchors say that all may be pooled, and today's code is that of the cells."""
+        """Whether the anchors allow pooling everything, and the cells were trained with today's code."""
         return all(pair.is_settled for pair in self.pairs) and not self.changed
 
     def sentences(self) -> Iterator[Sentence]:
-        """What a reader must know of it."""
+        """What a reader must know about it."""
         if len(self.parts) > 1:
             parts = "; ".join(f"{part.cells} of {part.environment}" for part in self.parts)
             yield "The cells come from {count} environments: {parts}.", {"count": len(self.parts), "parts": parts}
@@ -104,7 +104,7 @@ class Pool:
         return [filled(sentence) for sentence in self.sentences()]
 
     def to_json(self) -> dict[str, Any]:
-        """All of it, with what was found of each pair by name."""
+        """All fields, with the finding of each pair by name."""
         pairs = [{**asdict(pair), "found": pair.outcome and pair.outcome.found} for pair in self.pairs]
         return {**asdict(self), "pairs": pairs, "changed": [filled(sentence) for sentence in self.changed]}
 
@@ -116,18 +116,18 @@ def pooled(
     now: Codes | None = None,
     replicas: Sequence[Row] = (),
 ) -> Pool | None:
-    """What the finished cells of a results table come from; None where all is of one kind.
+    """The environments and codes of the finished cells of a results table; None if all are alike.
 
-    Pooled are cells of one loss in one setting, over seeds.
+    Cells of one loss in one setting are pooled over seeds.
 
     Args:
-        experiment: What was asked.
+        experiment: The experiment.
         rows: The results table.
-        ledger: What anchors have said.
-        now: Today's code, of which cells of other code are told apart.
+        ledger: The anchor log.
+        now: Today's code, with which the cells' code is compared.
         replicas: The table of replicas.
     """
-    # What is imported and unverified states itself when it began, and is no measure for what was trained here.
+    # The start time of unverified imports is only their own statement, so they must not count as the newest.
     ordered = sorted(rows, key=lambda row: (row.get("origin") != "unverified", row["started"]))
     done = [row for row in ordered if has_figures(row["state"])]
     settings = [(row["dataset"], row["backbone"]) for row in done]
@@ -139,26 +139,28 @@ def pooled(
     changed = tuple(since(rows, now or {}))
     entries = ledger.entries()
     left = tuple(left_out(ordered, replicas, admits(experiment, entries)))
-    if len(counts) < 2 and not met and not changed and not left:  # noqa: PLR2004 - two are needed to differ
+    if len(counts) < 2 and not met and not changed and not left:  # noqa: PLR2004 - a difference needs two
         return None
     pairs = tuple(_pair(experiment, old, new, where, entries) for (old, new), where in met.items())
-    return Pool(tuple(Part(environment, cells) for environment, cells in counts.items()), pairs, changed, left)
+    return Pool(
+        tuple(EnvironmentCount(environment, cells) for environment, cells in counts.items()), pairs, changed, left
+    )
 
 
 def trust(
     experiment: Experiment, rows: Sequence[Row], replicas: Sequence[Row], ledger: Ledger, say: Callable[[str], None]
 ) -> None:
-    """Let all finished cells be pooled because the user says so, and record it.
+    """Pool all finished cells because of --trust-old, and record it.
 
     Args:
-        experiment: What was asked.
+        experiment: The experiment.
         rows: The results table.
         replicas: The table of replicas.
-        ledger: What anchors have said; takes what is let through.
-        say: Told what is let through.
+        ledger: The anchor log, to which the new entries are added.
+        say: Called with a sentence for each pair that is pooled.
     """
     settings = {row["cell_id"]: (row["dataset"], row["backbone"]) for row in (*rows, *replicas)}
-    # What is let through may change what others are compared with, so they are looked at again.
+    # Pooling some cells may change what the others are compared with, so these are checked again.
     while (pool := pooled(experiment, rows, ledger, replicas=replicas)) and pool.left:
         for left in pool.left:
             say(TRUSTED.format(change=change(left.origin, left.kept)))
@@ -167,11 +169,11 @@ def trust(
         )
 
 
-TRUSTED = "{change}: pooled without a further test, as --trust-old says."
+TRUSTED = "{change}: pooled without a further test because of --trust-old."
 
 
 def admits(experiment: Experiment, entries: Collection[Entry]) -> Admits:
-    """Whether the anchors, or the user, allow to pool two origins in a setting, whichever of them is the older."""
+    """A function that says whether the anchors or the user allow pooling two origins in a setting, in either order."""
 
     @cache
     def admitted(one: Origin, other: Origin, setting: Setting) -> bool:
@@ -182,9 +184,9 @@ def admits(experiment: Experiment, entries: Collection[Entry]) -> Admits:
 
 
 def licences(experiment: Experiment, rows: Iterable[Row], ledger: Ledger) -> Licences:
-    """Which environments may be pooled, in which setting, of those that some cells and replicas come from."""
+    """Which environments of these cells and replicas may be pooled, in which setting."""
     there = {(_setting(row), Environment.of(row).id): Environment.of(row) for row in rows if has_figures(row["state"])}
-    if len({name for _, name in there}) < 2:  # noqa: PLR2004 - two are needed to differ
+    if len({name for _, name in there}) < 2:  # noqa: PLR2004 - a difference needs two
         return {}
     allowed = admits(experiment, ledger.entries())
     found = defaultdict[tuple[Setting, str], list[str]](list)
@@ -201,7 +203,7 @@ def _setting(row: Row) -> Setting:
 def _met(
     together: Sequence[Hashable], settings: Sequence[Setting], origins: Sequence[Origin]
 ) -> dict[tuple[Origin, Origin], set[Setting]]:
-    """What stands beside the newest of those that belong together, and in which settings."""
+    """The origins that differ from the newest one of the same key, each paired with it, and in which settings."""
     newest = dict(zip(together, origins, strict=True))
     met: defaultdict[tuple[Origin, Origin], set[Setting]] = defaultdict(set)
     for key, setting, origin in zip(together, settings, origins, strict=True):
@@ -212,11 +214,11 @@ def _met(
 
 def _pair(
     experiment: Experiment, old: Origin, new: Origin, settings: Collection[Setting], entries: Iterable[Entry]
-) -> Pair:
+) -> OriginPair:
     about = [entry for entry in entries if entry.old == old]
     tests = [entry for entry in about if entry.new == new and not entry.trusted]
-    # Where a launch trusted, it did not wait to see where its cells would be.
+    # With --trust-old, a launch did not wait to learn the environment of its cells.
     trusted = [entry for entry in about if entry.trusted and entry.new.may_be(new)]
     tested = {setting for entry in tests for setting in entry.settings}
     untested = tuple(sorted(setting for setting in settings if setting not in tested))
-    return Pair(old, new, untested, judge(experiment, tests), trusted=bool(trusted))
+    return OriginPair(old, new, untested, judge(experiment, tests), trusted=bool(trusted))

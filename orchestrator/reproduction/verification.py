@@ -1,4 +1,4 @@
-"""Whether cells reproduce: which to train again, and how the second result compares with the first."""
+"""Whether cells reproduce: which to retrain, and how the second result compares with the first."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ from trainers.metrics import MEASURES
 Kind = Literal["columns", "metrics", "curves"]
 
 
-class Left(NamedTuple):
-    """What one training of a cell left."""
+class Trained(NamedTuple):
+    """The files of one training of a cell."""
 
     account: Account
     rows: Evaluation
     validation: Evaluation | None = None
 
     @classmethod
-    def of(cls, cell: Cell, evaluations: Evaluations) -> Left:
-        """Read from its files, without validation rows where these are lost; otherwise raises as those do."""
+    def of(cls, cell: Cell, evaluations: Evaluations) -> Trained:
+        """Read a cell's files; without validation rows if these are lost. Other errors of reading are raised."""
         with suppress(LostRowsError):
             return cls(evaluations.account(cell), evaluations.evaluation(cell), evaluations.validation(cell))
         return cls(evaluations.account(cell), evaluations.evaluation(cell))
@@ -47,16 +47,16 @@ Numbers = Mapping[Kind, Mapping[str, NDArray[Any]]]
 
 @dataclass(frozen=True)
 class Verdict:
-    """How a cell, trained again, compares with its file."""
+    """How a retrained cell compares with its file."""
 
     states: tuple[str, str]
     """Finished, collapsed or diverged: then and now."""
     differences: Mapping[Kind, Mapping[str, float]]
-    """The largest |difference| in what is not equal bit for bit; infinite where lengths or names differ."""
+    """The largest |difference| of each entry that is not equal bit for bit; infinite if lengths or names differ."""
     changed: int
-    """Samples that are right now and were wrong, or the reverse; all, where their number is another."""
+    """The number of samples whose correctness changed; all of them if the number of samples changed."""
     provenance: Mapping[str, tuple[Any, Any]]
-    """What was not the same: then and now."""
+    """The entries that differ: then and now."""
 
     @property
     def identical(self) -> bool:
@@ -64,10 +64,10 @@ class Verdict:
         return self.states[0] == self.states[1] and not any(self.differences.values())
 
     def sentences(self) -> list[str]:
-        """What to tell of the differences."""
+        """The differences in sentences."""
         told: list[str] = []
         if self.states[0] != self.states[1]:
-            told.append(f"it {self.states[0]} then, and {self.states[1]} now")
+            told.append(f"state {self.states[0]} then, {self.states[1]} now")
         for kind, found in self.differences.items():
             if found:
                 largest = ", ".join(f"{name} {_size(kind, name, size)}" for name, size in found.items())
@@ -81,19 +81,19 @@ class Verdict:
 
 
 def _size(kind: Kind, name: str, size: float) -> str:
-    """Of a difference: of measures in their unit."""
+    """A difference as text; for a measure in its unit."""
     measure = name.rpartition(".")[2]  # of a shift, behind its name
     return filled(amount(size, [measure], 3)) if kind == "metrics" and measure in MEASURES else f"{size:.3g}"
 
 
-def compare(then: Left, now: Left) -> Verdict:
-    """Compare what two trainings of one cell left: their accounts and their samples' rows, test and validation."""
+def compare(then: Trained, now: Trained) -> Verdict:
+    """Compare two trainings of one cell: their accounts, and the rows of test and validation samples."""
     states = (then.account.state, now.account.state)
     if then.validation is None and then.account.validation_sha256 is not None:
-        now = now._replace(validation=None)  # those of the first training are lost
+        now = now._replace(validation=None)  # the rows of the first training are lost
     before = _numbers(*then)
     after = _numbers(*now)
-    # One that diverged has no numbers to compare with those of one that did not.
+    # A diverged cell has no numbers to compare.
     kinds = before if has_figures(states[0]) == has_figures(states[1]) else ()
     return Verdict(
         states,
@@ -131,7 +131,7 @@ def _differences(then: Mapping[str, NDArray[Any]], now: Mapping[str, NDArray[Any
 
 
 def _largest_difference(then: NDArray[Any] | None, now: NDArray[Any] | None) -> float | None:
-    """None if both are the same bits."""
+    """The largest |difference|; None if both are equal bit for bit."""
     if then is None or now is None or then.shape != now.shape:
         return math.inf
     # As bits, NaN equals itself, and 0 is not -0.
@@ -154,7 +154,7 @@ def _unlike(then: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[
 
 
 def origins(plan: Plan, evaluations: Evaluations) -> dict[str, Origin]:
-    """Where the cells of a plan that are done come from, by id; those with a damaged file are left out."""
+    """The origins of the done cells of a plan, by id; cells with a damaged file are left out."""
     known = Origins.of(evaluations.folder.parent)
 
     def origin(cell: Cell) -> tuple[str, Origin] | None:
@@ -174,26 +174,26 @@ def choose(
     sample: int | None,
     unverified: Collection[str] = (),
 ) -> Plan:
-    """The cells to train again: those named, or a sample of those done.
+    """The cells to retrain: the named ones, or a sample of the done ones.
 
-    Of unverified cells a sample is drawn at random, before any others: who sent them must not know which it will be.
+    A sample takes unverified cells first, drawn at random, so that their sender cannot know which will be retrained.
 
     Args:
-        plan: The experiment's cells, and replicas, which only their names choose.
-        done: Ids of those that have a file.
-        prefixes: Ids, or as many of their first digits as tell them apart; none for a sample. Of a replica, the
-            environment behind them, as in `0a1b@2c3d`.
-        sample: How many at most; by default all that are named, or one.
-        unverified: Ids of cells that were imported, and of which nothing was rerun here yet.
+        plan: The experiment's cells, and its replicas, which are chosen only by name.
+        done: The ids of the cells that have a file.
+        prefixes: Ids or unique prefixes of ids; empty for a sample. For a replica, followed by a prefix of its
+            environment, as in `0a1b@2c3d`.
+        sample: The most cells to choose; by default all named ones, or one.
+        unverified: The ids of imported cells without a rerun here.
 
     Raises:
-        RequestError: Nothing is done, or a prefix is of none or of several of the cells done.
+        RequestError: No cell is done, or a prefix matches no done cell or several.
     """
     there = sorted((cell for cell in plan.cells if cell.id in done), key=lambda cell: cell.id)
     if not there:
         raise RequestError(f"No cell of '{plan.experiment.name}' is done here: launch it first.")
     named = dict.fromkeys(_named(prefix, there) for prefix in prefixes)
-    # Ids are hashes, so of one's own cells the lowest are as good as drawn at random, and always the same.
+    # Ids are hashes, so the lowest ids of one's own cells are as good as a random draw, and always the same.
     cells = [cell for cell in there if not cell.environment]
     foreign = [cell for cell in cells if cell.id in unverified]
     SystemRandom().shuffle(foreign)

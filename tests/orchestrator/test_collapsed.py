@@ -127,7 +127,7 @@ def test_its_mlflow_run_is_finished_and_says_why_it_counts_as_collapsed(launched
 
 def test_doctor_agrees_and_verify_finds_it_again(launched: tuple[Desk, str]) -> None:
     desk, _ = launched
-    assert "files, registry and MLflow agree on what is done: 4" in desk.run("doctor", "grid.yaml")
+    assert "files, registry and MLflow agree on 4 finished cells" in desk.run("doctor", "grid.yaml")
     cell = next(row["cell_id"] for row in desk.results() if row["loss"] == "blind")
     assert "identical  blind/resnet8/digits/s" in desk.run("verify", "grid.yaml", "--cells", cell[:16])
 

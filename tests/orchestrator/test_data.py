@@ -225,7 +225,7 @@ def test_data_that_change_between_planning_and_training_are_refused(desk: Desk) 
     runner = wiring.executor("inline", None, place, Untracked(), desk.folder / "data", None, asked.experiment)
     (ending,) = run(runner, asked.cells[0])
     assert "1 image added to train/hole" in ending.error
-    assert "are not those that the cell was planned for" in ending.error
+    assert "differ from those that the cell was planned for" in ending.error
 
 
 def run(runner: Any, cell: Any) -> list[Any]:

@@ -136,7 +136,7 @@ def test_a_worker_that_meets_other_data_than_planned_trains_nothing(theirs: Path
     (theirs / "asked.yaml").write_text(ASKED % "moving")
     told = run(theirs, "launch", "asked.yaml", "--max-concurrent", "1", expect=1)
     assert "the data of 'moving' on" in told
-    assert "are not those that the cell was planned for" in told
+    assert "differ from those that the cell was planned for" in told
     assert files(theirs) == set()
 
 

@@ -65,7 +65,7 @@ def test_an_object_store_asks_for_databases_that_all_reach() -> None:
     workspace = Workspace.at(URI)
     assert not workspace.has_registry()
     for ask in (lambda: workspace.registry, lambda: workspace.tracking):
-        with pytest.raises(RequestError, match="with --registry and --tracking") as refused:
+        with pytest.raises(RequestError, match="pass --registry and --tracking") as refused:
             ask()
         assert str(refused.value).count(". ") == 0
 
@@ -83,7 +83,7 @@ def test_an_object_store_asks_for_databases_that_all_reach() -> None:
     ],
 )
 def test_credentials_in_a_uri_are_refused_and_not_repeated(uri: str) -> None:
-    with pytest.raises(WorkspaceError, match="put them into the environment") as refused:
+    with pytest.raises(WorkspaceError, match="set them in the environment") as refused:
         Workspace.at(uri)
     assert "hush" not in str(refused.value)
 

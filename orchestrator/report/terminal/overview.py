@@ -217,7 +217,7 @@ def statuses(states: Sequence[Status], nothing: str) -> RenderableType:
 
 
 def outdated(changed: Mapping[str, Sequence[str] | None], *, of_one: bool) -> list[str]:
-    """Which finished cells of each experiment came from other code or elsewhere; None where that cannot be told.
+    """Which finished cells of each experiment came from different code or elsewhere; None where that cannot be told.
 
     Args:
         changed: By the names of the experiments.

@@ -368,7 +368,7 @@ def test_a_cell_that_diverged_in_another_launch_is_followed_by_nothing() -> None
 
 
 def test_an_experiment_of_a_fixed_number_of_seeds_is_refused() -> None:
-    with pytest.raises(ValueError, match="Experiment 'x' asks for a fixed number of seeds"):
+    with pytest.raises(ValueError, match="Experiment 'x' has a fixed number of seeds"):
         spending(plan(asked(seeds=3)))
 
 

@@ -182,7 +182,7 @@ def test_a_failed_trial_leaves_its_competitor_without_a_recipe_and_the_others_wi
         trials.heard(Finished(cell, HERE, {"uniform_accuracy": 0.5}))
     assert trials.heard(Failed(first, HERE, "it broke", "")) == []
     assert sum(tuned.winner is None for tuned in trials.tuned) == 1
-    with pytest.raises(RequestError, match=f"3 of 4 recipes are found, and the one of {first.loss}"):
+    with pytest.raises(RequestError, match=f"3 of 4 recipes are found, and the recipe of {first.loss}"):
         settle(experiment, trials.tuned)
 
 
@@ -236,10 +236,10 @@ def test_trials_leave_out_shifts_which_are_made_from_the_test_split() -> None:
         ({"space": {"learning_rat": "uniform(0.1, 1)"}, "trials": 5}, "Did you mean 'learning_rate'"),
         ({"space": {"momentum": "uniform(0, 2)"}, "trials": 5}, "'momentum' should be less than 1"),
         ({"space": {"smoothing": "uniform(0, 2)"}, "trials": 5}, "'smoothing' should be less than 1"),
-        ({"space": {"epochs": [1, 2]}, "trials": 5}, "'epochs' is not tuned: every loss is to have the same compute"),
+        ({"space": {"epochs": [1, 2]}, "trials": 5}, "'epochs' is not tuned: every loss must have the same compute"),
         ({"space": SPACE, "trials": 1}, "greater than or equal to 2"),
         ({"space": {}, "trials": 5}, "at least 1 item"),
-        ({"space": SPACE, "trials": 5, "seeds": [0]}, "Seed 0 is one of the final cells'"),
+        ({"space": SPACE, "trials": 5, "seeds": [0]}, "Seed 0 is also a seed of the final cells"),
         ({"space": SPACE, "trials": 5, "seeds": 0}, "between 1 and 1000 seeds"),
         ({"space": SPACE, "trials": 5, "metric": "unifrom_accuracy"}, "Did you mean 'uniform_accuracy'"),
         ({"space": SPACE, "trials": 5, "on": "test"}, "should be 'validation'"),

@@ -227,7 +227,7 @@ def test_a_module_that_fails_while_it_is_imported_says_why(module: str, tmp_path
 
 def test_seeds_until_decided_cannot_wait_for_it(module: str) -> None:
     seeds = {"min": 5, "max": 9, "until": "decided"}
-    with pytest.raises(ValueError, match="by measures of the catalogue"):
+    with pytest.raises(ValueError, match="about a built-in measure"):
         Experiment.model_validate(asked(f"{module}:never", seeds=seeds))
 
 

@@ -138,7 +138,7 @@ def only(findings: list[Finding]) -> Finding:
 def test_after_a_launch_all_is_well(launched: Desk, *, whole: bool) -> None:
     before = launched.contents()
     assert launched.trouble(whole=whole) == []
-    assert any("agree on what is done: 2" in finding.found for finding in launched.examine(whole=whole))
+    assert any("agree on 2 finished cells" in finding.found for finding in launched.examine(whole=whole))
     assert launched.contents() == before
 
 
@@ -266,14 +266,14 @@ def test_a_run_with_other_values_than_the_file_is_noticed(launched: Desk, statem
     for whole in (False, True):
         finding = only(launched.trouble(whole=whole))
         assert finding.state == "problem"
-        assert finding.found.endswith("finished in MLflow with other values than in their files, or not all of them")
+        assert finding.found.endswith("finished in MLflow with values that differ from their files or are incomplete")
 
 
 def test_what_waits_in_the_spool_is_noticed(launched: Desk) -> None:
     left_in_the_spool(launched)
     finding = only(launched.trouble(tracking=launched.spooled))
     assert finding.state == "warning"
-    assert finding.found.endswith("did not take in time, wait in the spool: 1")
+    assert finding.found == "1 attempt in the spool with updates that MLflow did not accept in time"
 
 
 def left_in_the_spool(desk: Desk) -> None:
@@ -362,7 +362,7 @@ def test_registry_and_mlflow_that_are_gone_come_back(launched: Desk) -> None:
 def test_a_deleted_file_makes_its_cell_one_to_run_again(launched: Desk) -> None:
     launched.files[0].unlink()
     registry, mlflow = launched.mend()
-    assert registry.endswith("done in the registry, without a file: to be run again.")
+    assert registry.endswith("done in the registry but without a file: the next launch runs them again.")
     assert "marked as failed" in mlflow
     assert launched.trouble() == []
 
@@ -378,7 +378,7 @@ def test_a_damaged_file_is_named_and_left_as_it_is(launched: Desk) -> None:
 def test_what_waits_in_the_spool_is_told_and_changes_no_later_outcome(launched: Desk) -> None:
     left_in_the_spool(launched)
     said = launched.mend()
-    assert "Attempts told to MLflow's 'grid' that had waited in the spool: 1." in said
+    assert "Sent 1 attempt from the spool to MLflow's 'grid'." in said
     assert launched.trouble(tracking=launched.spooled) == []
     assert launched.mend() == []
 

@@ -256,7 +256,7 @@ def test_a_cell_on_two_devices_learns_what_one_would_teach_it(place: Place) -> N
 
 
 def test_more_devices_than_there_are_is_told_at_once(place: Place) -> None:
-    with pytest.raises(RequestError, match="A cell needs 64 devices of 1 CPUs and 0 GPUs each, but Ray has room for"):
+    with pytest.raises(RequestError, match="A cell needs 64 devices with 1 CPU and 0 GPUs each, but Ray has room for"):
         place.launch(RayTune(place.worker), [a_cell("softmax", 6, resources=Resources(devices=64))])
 
 
@@ -336,9 +336,11 @@ def test_a_head_start_without_a_run_leaves_no_ray() -> None:
 def test_a_driver_that_runs_cells_on_ray_needs_no_torch() -> None:
     code = """
 import sys
-from orchestrator.execution import ray_tune
-with ray_tune._cluster(ray_tune.LOCAL):
-    ray_tune._trial(None)
+from orchestrator.execution.ray_cluster import LOCAL, cluster
+from orchestrator.execution.ray_tune import RayTune
+from orchestrator.execution.ray_trial import trial
+with cluster(LOCAL):
+    trial(None)
 print("torch" in sys.modules)
 """
     told = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True)

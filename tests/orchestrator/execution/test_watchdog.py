@@ -65,7 +65,7 @@ def test_a_frozen_process_is_killed_although_it_can_tell_nothing(words: Path) ->
     os.kill(worker.process.pid, signal.SIGSTOP)
     code, _ = worker.end()
     assert code == -signal.SIGKILL
-    assert words.read_text().startswith("no sign of life for 1.5 s\nIt could not write down its stacks")
+    assert words.read_text().startswith("no sign of life for 1.5 s\nIt could not write its stacks")
 
 
 def test_a_cell_that_ends_in_time_is_left_alone(words: Path) -> None:

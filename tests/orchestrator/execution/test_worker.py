@@ -91,7 +91,7 @@ def test_a_node_with_other_code_refuses_the_cell_by_name(
     monkeypatch.setattr(fingerprints, "of", changed(axis))
     ending = working.run(CELL, lambda _: None)
     assert isinstance(ending, Failed)
-    assert f"this node has other code of {said} than the launch that asked for {CELL.name}" in ending.error
+    assert f"the code of {said} on this node differs from that of the launch that planned {CELL.name}" in ending.error
     assert "--retry-failed" in ending.error
 
 

@@ -276,16 +276,14 @@ class TestStarts:
         assert self._told(*everything, dataset="imagenet") == []
 
     def test_a_start_at_0_is_told_with_the_loss_the_classes_and_the_remedy(self) -> None:
-        what = (
-            "ours starts from a bias of 0, and cifar100 has 100 classes: at the first step 99 times as much pushes a "
-        )
-        harm = "score down as up, which can end with all features 0. 'bias_init: prior' is log(K - 1), which fits."
+        what = "ours starts from a bias of 0, but cifar100 has 100 classes: at the first step the gradient down is 99 "
+        harm = "times the gradient up, which can drive all features to 0. Use 'bias_init: prior', which is log(K - 1)."
         assert self._told({"name": "bce_unified", "as": "ours", "bias_init": 0.0}) == [what + harm]
 
     def test_a_loss_without_a_bias_starts_at_0(self) -> None:
         (sentence,) = self._told("bce")
         assert sentence.startswith("bce starts from a bias of 0")
-        assert sentence.endswith("The default bias of bce_fixed and bce_unified is log(K - 1), which fits.")
+        assert sentence.endswith("Use the default bias of bce_fixed and bce_unified, which is log(K - 1).")
 
     @pytest.mark.parametrize(("start", "told"), [(1.59, True), (1.6, False), (10.0, False), (-1.0, True)])
     def test_up_to_20_times_nothing_is_said_nor_of_a_high_start(self, start: float, told: bool) -> None:

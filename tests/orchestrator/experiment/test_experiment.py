@@ -214,10 +214,13 @@ ADDED_WRONG = {
     "fewest seeds of one": ("seeds: {min: 1, max: 9, until: decided}", "'min' should be greater than or equal to 2"),
     "half a seed at least": ("seeds: {min: 2.5, max: 9, until: decided}", "'min' should be a valid integer"),
     "more seeds than memory holds": ("seeds: {min: 2, max: 1000000000000, until: decided}", "'max' should be less"),
-    "seeds that leave no choice": ("seeds: {min: 5, max: 5, until: decided}", "'max' must be above 'min'; a fixed"),
+    "seeds that leave no choice": (
+        "seeds: {min: 5, max: 5, until: decided}",
+        "'max' must be above 'min'; write a fixed",
+    ),
     "seeds that decide nothing": (
         "seeds: {min: 5, max: 9, until: decided}",
-        "There is no claim that seeds could be added for: 'until' follows primary claims about one setting each",
+        "No claim can decide the number of seeds: 'until' needs a primary claim about single settings",
     ),
     "negative seed": ("seeds: [0, -1]", "should be greater than or equal to 0 (found: -1)"),
     "half a seed": ("seeds: [0, 0.5]", "should be a valid integer (found: 0.5)"),
@@ -275,9 +278,9 @@ ADDED_WRONG = {
     "population of each": (CLAIMED.format("population: true"), "it needs 'over: mean'."),
     "population of one data set": (
         CLAIMED.format("over: mean, population: true"),
-        "A sentence about a population needs at least 5 data sets; this claim has 1. Entries with the same images",
+        "A claim about a population needs at least 5 data sets; this claim has 1. Entries with the same images",
     ),
-    "than nothing": (CLAIMED.format("than: {}"), "'than' says in what the other effect differs, as in"),
+    "than nothing": (CLAIMED.format("than: {}"), "'than' must say how the other effect differs, as in"),
     "than's key": (CLAIMED.format("than: {data: digits}"), "Unknown key 'data'. Did you mean 'dataset'?"),
     "than's measure": (
         CLAIMED.format("than: {metric: uniform}"),
@@ -296,15 +299,15 @@ ADDED_WRONG = {
     ),
     "trend along what 'than' changes": (
         CLAIMED.format("trend: {dataset: {digits: 1, x: 2}}, than: {dataset: digits}"),
-        "'trend' runs along all of its datasets: leave 'dataset' out of 'than'",
+        "'trend' covers all of its datasets: leave 'dataset' out of 'than'",
     ),
     "trend of what 'where' holds": (
         CLAIMED.format("trend: {dataset: {digits: 1, x: 2}}, where: {dataset: digits}"),
-        "'trend' says which datasets it is about: leave 'dataset' out of 'where'.",
+        "'trend' already names its datasets: leave 'dataset' out of 'where'.",
     ),
     "contrast of one loss": (
         "claims: [{id: a, metric: bias_gap, challenger: bce_unified, within: 1, than: {backbone: resnet8}}]",
-        "A claim with 'within' speaks of one measure: leave out 'than' and 'trend'.",
+        "A claim with 'within' is about one measure: leave out 'than' and 'trend'.",
     ),
     "expectation without a source": (CLAIMED.format("expect: {effect: 0.1}"), "'expect.source' is missing."),
     "claim against itself": (
@@ -473,7 +476,7 @@ def test_a_revision_keeps_the_rule_for_seeds_unless_it_gives_their_number(writte
 
 def test_narrowing_to_losses_without_a_claim_needs_a_number_of_seeds(written: Written, tiny: str) -> None:
     experiment = load(written(tiny + DECIDING))
-    with pytest.raises(ExperimentError, match="There is no claim that seeds could be added for"):
+    with pytest.raises(ExperimentError, match="No claim can decide the number of seeds"):
         revise(experiment, {"loss": ["softmax"]}, only=True)
     assert revise(experiment, {"loss": ["softmax"]}, only=True, seeds=2).seeds == (0, 1)
 

@@ -46,7 +46,7 @@ from orchestrator.reproduction.anchors import ANCHORS, anchors, meetings
 from orchestrator.reproduction.code_changes import OTHER_CODE, since
 from orchestrator.reproduction.equivalence import TOLD, judge
 from orchestrator.reproduction.finished_cells import Past, finished
-from orchestrator.reproduction.pooling import Pair, Part, Pool, pooled
+from orchestrator.reproduction.pooling import EnvironmentCount, OriginPair, Pool, pooled
 from orchestrator.sentences import filled
 from orchestrator.workspace import Workspace
 
@@ -479,7 +479,7 @@ def test_what_is_no_ledger_is_told_with_what_to_do(ledger: Ledger, content: str)
     place = Path(str(ledger.place))
     place.parent.mkdir()
     place.write_text(content)
-    with pytest.raises(DamagedFileError, match=r"grid\.json is no ledger of anchors: remove it"):
+    with pytest.raises(DamagedFileError, match=r"grid\.json is not an anchor log: remove it"):
         ledger.entries()
 
 
@@ -494,24 +494,26 @@ def test_a_ledger_of_a_newer_version_is_left_alone(ledger: Ledger) -> None:
 # What a comparison says
 
 
-def a_pool(*pairs: Pair) -> Pool:
-    return Pool((Part(OLD, 12), Part(NEW, 8)), pairs)
+def a_pool(*pairs: OriginPair) -> Pool:
+    return Pool((EnvironmentCount(OLD, 12), EnvironmentCount(NEW, 8)), pairs)
 
 
-def a_pair(entry: Entry | None = None, untested: Sequence[tuple[str, str]] = (), *, trusted: bool = False) -> Pair:
-    return Pair(OLD, NEW, tuple(untested), judge(asked(), [entry] if entry else []), trusted)
+def a_pair(
+    entry: Entry | None = None, untested: Sequence[tuple[str, str]] = (), *, trusted: bool = False
+) -> OriginPair:
+    return OriginPair(OLD, NEW, tuple(untested), judge(asked(), [entry] if entry else []), trusted)
 
 
 EQUIVALENT = a_pair(an_entry(0.001, 0.0, 0.002))
 PAIRS = {
-    "torch 2.13.0 → 2.14.0: 3 old cells trained again gave the same bits.": a_pair(
+    "torch 2.13.0 → 2.14.0: retraining 3 old cells gave identical results, bit for bit.": a_pair(
         an_entry(0.0, 0.0, 0.0, identical=True)
     ),
-    "torch 2.13.0 → 2.14.0: 3 old cells trained again are equivalent: uniform_accuracy +0.10 [-0.15, +0.35] points, "
-    "margin 1 point.": EQUIVALENT,
+    "torch 2.13.0 → 2.14.0: retraining 3 old cells gave equivalent results: uniform_accuracy "
+    "+0.10 [-0.15, +0.35] points, margin 1 point.": EQUIVALENT,
     "softmax/resnet8/digits/s2 diverges now.": a_pair(an_entry(0.0, 0.0, None)),
-    "torch 2.13.0 → 2.14.0: never tested for resnet8 on digits.": a_pair(None, [("digits", "resnet8")]),
-    "torch 2.13.0 → 2.14.0: pooled because --trust-old said so.": a_pair(None, [("digits", "resnet8")], trusted=True),
+    "torch 2.13.0 → 2.14.0: not tested for resnet8 on digits.": a_pair(None, [("digits", "resnet8")]),
+    "torch 2.13.0 → 2.14.0: pooled because of --trust-old.": a_pair(None, [("digits", "resnet8")], trusted=True),
 }
 
 
@@ -533,7 +535,7 @@ def test_every_form_of_a_comparison_says_what_was_found(sentence: str) -> None:
 
 
 @pytest.mark.parametrize("pair", PAIRS.values())
-def test_the_page_says_it_in_both_languages(pair: Pair, tmp_path: Path) -> None:
+def test_the_page_says_it_in_both_languages(pair: OriginPair, tmp_path: Path) -> None:
     planned = plan(asked())
     pool = a_pool(pair)
     text = page.render(compare(asked(), [], pool=pool), [], Evaluations(tmp_path), planned)
@@ -580,7 +582,7 @@ def test_only_what_stands_in_one_setting_is_pooled(tmp_path: Path, publish: Call
     together = pooled(planned.experiment, aggregate(planned, evaluations).rows(), Ledger(tmp_path / "none.json"))
     assert together is not None
     assert not together.is_settled
-    assert together.told()[1] == "torch 2.13.0 → 2.14.0: never tested for resnet20 on digits."
+    assert together.told()[1] == "torch 2.13.0 → 2.14.0: not tested for resnet20 on digits."
 
 
 # At work
@@ -717,8 +719,8 @@ def test_old_cells_that_give_the_same_bits_pool_with_new_ones(bench: Bench, exec
     ran = bench.launch(3, executor)
     assert ran.refused is None
     now = provenance.machine()["torch_version"]
-    assert f"of another environment or code (torch 2.0.0 → {now}): 3 of them are trained again first." in ran.out
-    same = f"torch 2.0.0 → {now}: 3 old cells trained again gave the same bits."
+    assert f"have another environment or code (torch 2.0.0 → {now}): 3 cells will be retrained first." in ran.out
+    same = f"torch 2.0.0 → {now}: retraining 3 old cells gave identical results, bit for bit."
     assert same in ran.out
     # Nothing but what was asked for has been added, and nothing changed.
     assert len(bench.evaluations.ids()) == 6
@@ -741,7 +743,7 @@ def test_old_cells_of_seeds_that_are_not_asked_for_count_as_well(bench: Bench) -
     ran = bench.launch("2,3")
     assert ran.refused is not None
     assert "3 of them are trained again first" in ran.out
-    assert "3 old cells trained again differ" in ran.refused
+    assert "retraining 3 old cells gave different results" in ran.refused
     assert bench.contents() == before
     asked = bench.plan("2,3")
     whole = wiring.experiment(bench.file)
@@ -749,14 +751,14 @@ def test_old_cells_of_seeds_that_are_not_asked_for_count_as_well(bench: Bench) -
     foreseen = wiring.outlook(asked, whole, bench.place, None, [*asked.cells])
     assert foreseen is not None
     assert foreseen.anchors == ()
-    assert "3 old cells trained again differ" in foreseen.refusals[0]
+    assert "retraining 3 old cells gave different results" in foreseen.refusals[0]
 
 
 def test_status_names_old_cells_of_seeds_that_were_not_asked_for_last(bench: Bench) -> None:
     bench.age(lambda _: 0.0)
     for seeds in ("2,3", "2"):
         (said,) = wiring.outdated(wiring.experiment(bench.file, seeds=seeds), bench.place)
-        assert said.startswith("4 finished cells came from another environment")
+        assert said.startswith("4 finished cells came from a different environment")
 
 
 def test_old_cells_on_another_backbone_count_beside_new_code_of_their_loss(
@@ -806,7 +808,7 @@ def test_who_trusts_lets_through_what_nothing_waits_beside(bench: Bench) -> None
     assert bench.launch(4).refused is None
     assert ledger.entries() == ()
     ran = bench.launch(4, trust_old=True)
-    assert "pooled without a further test, as --trust-old says" in ran.out
+    assert "pooled without a further test because of --trust-old" in ran.out
     assert [entry.trusted for entry in ledger.entries()] == [True]
     assert not bench.pool(4).left_out
     again = bench.launch(4, trust_old=True)
@@ -832,7 +834,7 @@ def test_a_shifted_result_is_caught_before_anything_new_is_trained(bench: Bench)
     assert ran.refused is not None
     first, said, remedies = ran.refused.splitlines()
     assert first == "Old cells cannot be pooled with new ones, so none was added."
-    assert "3 old cells trained again differ: uniform_accuracy +5.00 [+4." in said
+    assert "retraining 3 old cells gave different results: uniform_accuracy +5.00 [+4." in said
     assert said.endswith("margin 1 point.")
     for remedy in ("gc --remove --cells", "--workspace", "margin", "--trust-old"):
         assert remedy in remedies
@@ -849,7 +851,7 @@ def test_a_shifted_result_is_caught_before_anything_new_is_trained(bench: Bench)
     pool = bench.pool(3)
     assert not pool.is_settled
     assert [f"{said}", pool.told()[-1]] == pool.told()[1:]
-    assert "pooled because --trust-old said so" in pool.told()[-1]
+    assert "pooled because of --trust-old" in pool.told()[-1]
 
 
 def test_a_larger_margin_lets_them_pool_without_another_training(bench: Bench) -> None:
@@ -866,7 +868,7 @@ def test_an_undecided_test_goes_on_with_the_next_launch_and_other_cells(bench: B
     bench.age(lambda cell: 0.05 * (cell.loss == "softmax"))
     ran = bench.launch(3)
     assert ran.refused is not None
-    assert "3 old cells trained again may differ" in ran.refused
+    assert "retraining 3 old cells gave results that may differ" in ran.refused
     again = bench.launch(3)
     assert again.refused is not None
     assert "1 of them is trained again first" in again.out
@@ -884,7 +886,7 @@ def test_who_trusts_asks_no_anchor(bench: Bench) -> None:
     (entry,) = bench.entries
     assert entry.trusted
     assert entry.anchors == ()
-    assert "pooled because --trust-old said so" in bench.pool(3).told()[1]
+    assert "pooled because of --trust-old" in bench.pool(3).told()[1]
 
 
 def test_a_complete_grid_is_left_alone_however_old(bench: Bench) -> None:
@@ -933,8 +935,8 @@ def test_two_codes_of_a_loss_are_named_in_all_settings_and_other_losses_are_not(
         (LossCode("softmax", "bb"), LossCode("softmax", "softmax")),
     }
     said, left, _ = pool.told()
-    assert said.startswith("code of loss 'softmax' (my_losses.py) changed: never tested for resnet")
-    assert left.endswith(": 2 of the cells of loss 'softmax', trained by other code.")
+    assert said.startswith("code of loss 'softmax' (my_losses.py) changed: not tested for resnet")
+    assert left.endswith(": 2 of the cells of loss 'softmax', trained with different code.")
 
 
 def test_other_code_of_a_backbone_is_another_environment_in_its_settings_alone(
@@ -948,8 +950,8 @@ def test_other_code_of_a_backbone_is_another_environment_in_its_settings_alone(
     pool = pooled(planned.experiment, aggregate(planned, evaluations).rows(), Ledger(tmp_path / "none.json"))
     assert pool is not None
     said, left, _ = pool.told()
-    assert said == "code of the backbone (nets 1.0) changed: never tested for resnet20 on digits."
-    assert "3 of the cells, trained in another environment (code of the backbone" in left
+    assert said == "code of the backbone (nets 1.0) changed: not tested for resnet20 on digits."
+    assert "3 of the cells, trained in a different environment (code of the backbone" in left
 
 
 def a_row(state: str = "finished", **codes: str) -> dict[str, Any]:
@@ -972,28 +974,28 @@ NOW = {
         (
             [a_row(loss="bb")],
             {},
-            ["1 finished cell of loss 'own' came from other code (my_losses.py has changed since)."],
+            ["1 finished cell of loss 'own' came from different code (my_losses.py has changed since)."],
         ),
         (
             [a_row(loss="bb"), a_row(loss="cc"), a_row("collapsed", loss="bb"), a_row()],
             {},
-            ["3 finished cells of loss 'own' came from other code (my_losses.py has changed since)."],
+            ["3 finished cells of loss 'own' came from different code (my_losses.py has changed since)."],
         ),
         (
             [a_row(backbone="bb", dataset="bb", loop="bb")],
             {("backbone", "net"): Code("aa", "nets 1.1")},
             [
-                "1 finished cell of backbone 'net' came from other code (nets 1.0 then, nets 1.1 now).",
-                "1 finished cell of dataset 'digits' came from other code (digits.py has changed since).",
-                "1 finished cell came from another training loop (core 0.1 has changed since).",
+                "1 finished cell of backbone 'net' came from different code (nets 1.0 then, nets 1.1 now).",
+                "1 finished cell of dataset 'digits' came from different code (digits.py has changed since).",
+                "1 finished cell came from a different training loop (core 0.1 has changed since).",
             ],
         ),
         (
             [{**a_row(), "fingerprints": None, "distributions": None}],
             {("backbone", "net"): Code("unknown", "x"), ("dataset", "digits"): Code("unknown", "x")},
             [
-                "1 finished cell of loss 'own' came from other code (nothing recorded it).",
-                "1 finished cell came from another training loop (nothing recorded it).",
+                "1 finished cell of loss 'own' came from different code (its code was not recorded).",
+                "1 finished cell came from a different training loop (its code was not recorded).",
             ],
         ),
     ],

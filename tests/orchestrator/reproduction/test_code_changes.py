@@ -118,14 +118,14 @@ def done(launched: Desk, tmp_path: Path) -> Desk:
     return Desk(tmp_path / "desk")
 
 
-CHANGED = "3 finished cells of loss 'squared' came from other code (my_losses.py has changed since)."
+CHANGED = "3 finished cells of loss 'squared' came from different code (my_losses.py has changed since)."
 
 
 def test_an_edited_loss_is_noticed_everywhere_and_is_not_pooled(done: Desk) -> None:
     done.edit("A loss of one's own.", "A loss of my own.")
     done.edit("        wanted", "        # The label as a vector.\n        wanted")
     (told,) = done.run("plan grid.yaml")
-    assert "came from other code" not in told
+    assert "came from different code" not in told
     done.edit(".square()", ".abs()")
     *every, others, older, anchors, refused, trusted, pooled, said, _ = done.run(
         "plan grid.yaml",
@@ -149,18 +149,18 @@ def test_an_edited_loss_is_noticed_everywhere_and_is_not_pooled(done: Desk) -> N
     assert f"grid: {CHANGED}" in every[2]
     change = "code of loss 'squared' (my_losses.py) changed"
     for told in (older, others):
-        assert f"A launch would first train 3 finished cells again ({change}): squared/resnet8/digits/s" in told
+        assert f"A launch would first retrain 3 finished cells ({change}): squared/resnet8/digits/s" in told
     asked = json.loads(anchors)
     assert {anchor["name"] for anchor in asked["anchors"]} == {f"squared/resnet8/digits/s{seed}" for seed in range(3)}
     assert "Old cells cannot be pooled with new ones, so none was added." in refused
-    assert f"{change}: 3 old cells trained again" in refused
-    assert f"{change}: pooled without a further test, as --trust-old says." in trusted
+    assert f"{change}: retraining 3 old cells" in refused
+    assert f"{change}: pooled without a further test because of --trust-old." in trusted
     (pair,) = json.loads(pooled)["pool"]["pairs"]
     assert (pair["trusted"], pair["old"]["loss"]) == (True, "squared")
-    assert f"{change}: pooled because --trust-old said so" in said
+    assert f"{change}: pooled because of --trust-old" in said
     page = (done.folder / "runs" / "reports" / "grid" / "index.html").read_text()
     assert "my_losses.py has changed since" in page
-    assert "pooled because --trust-old said so" in page
+    assert "pooled because of --trust-old" in page
 
 
 @pytest.mark.skipif(processor.instruction_set() != "AVX512", reason="this processor, or this shell, has no AVX-512")
@@ -169,9 +169,9 @@ def test_another_instruction_set_is_noticed_everywhere(done: Desk) -> None:
     older, doctor, trusted = done.run(
         "plan grid.yaml --seeds 4", "doctor grid.yaml", f"{LAUNCH} grid.yaml --seeds 4 --trust-old", **AVX2
     )
-    elsewhere = f"9 finished cells came from another environment than a launch here would have: {change}"
+    elsewhere = f"9 finished cells came from a different environment than a launch here would use: {change}"
     assert elsewhere in older
-    assert f"A launch would first train 3 finished cells again ({change}" in older
+    assert f"A launch would first retrain 3 finished cells ({change}" in older
     assert elsewhere in doctor
     assert change in trusted
     here, pooled, doctor, _ = done.run(
@@ -180,7 +180,7 @@ def test_another_instruction_set_is_noticed_everywhere(done: Desk) -> None:
         "doctor grid.yaml",
         "report grid.yaml --seeds 4",
     )
-    assert "3 finished cells came from another environment" in here
+    assert "3 finished cells came from a different environment" in here
     pool = json.loads(pooled)["pool"]
     assert [part["environment"]["instruction_set"] for part in pool["parts"]] == ["AVX512", "AVX2"]
     assert [part["cells"] for part in pool["parts"]] == [9, 3]

@@ -151,8 +151,8 @@ def test_every_form_says_how_many_are_left_out(ledger: Ledger, tmp_path: Path) -
     versions = ["2.13.0"] + 4 * ["2.14.0"]
     rows = [*table(torch=versions), *(each for each in EDITED if each["loss"] != "softmax")]
     found = compared(rows, ledger)
-    code = "Left out of every figure and verdict: 3 of the cells of loss 'bce_unified', trained by other code."
-    elsewhere = "1 of the cells, trained in another environment (torch 2.13.0 → 2.14.0)."
+    code = "Left out of every figure and verdict: 3 of the cells of loss 'bce_unified', trained with different code."
+    elsewhere = "1 of the cells, trained in a different environment (torch 2.13.0 → 2.14.0)."
     told = " ".join(paragraphs.conditions(found))
     assert code in told
     assert elsewhere in told
@@ -162,7 +162,7 @@ def test_every_form_says_how_many_are_left_out(ledger: Ledger, tmp_path: Path) -
     planned = plan(asked())
     text = page.render(found, [], Evaluations(Workspace.at(str(tmp_path)).evaluations), planned)
     assert words()[left_out.ELSEWHERE].format(count=1, change="torch 2.13.0 → 2.14.0") in text
-    assert "trained by other code" in text
+    assert "trained with different code" in text
 
 
 def test_cells_of_one_code_and_environment_are_compared_as_ever(ledger: Ledger) -> None:

@@ -21,7 +21,7 @@ from orchestrator.records.files.origin import Origins, secret, signature
 from orchestrator.records.files.publication import export, import_
 from orchestrator.records.files.results import aggregate
 from orchestrator.records.files.storage import Storage
-from orchestrator.reproduction.verification import Left, origins
+from orchestrator.reproduction.verification import Trained, origins
 from orchestrator.reproduction.verification import compare as rerun
 from orchestrator.wiring import prepared
 from orchestrator.workspace import Workspace
@@ -139,7 +139,7 @@ def test_a_prepared_workspace_has_its_secret_before_any_worker_runs(tmp_path: Pa
 
 def test_a_rerun_with_the_same_numbers_verifies_what_came_with_the_cell(asked: Plan, ours: Evaluations) -> None:
     cell = asked.cells[0]
-    left = Left.of(cell, ours)
+    left = Trained.of(cell, ours)
     note_rerun(cell, ours, rerun(left, left))
     assert told(asked, ours) == ["verified"] * CELLS
 
@@ -148,7 +148,7 @@ def test_a_rerun_with_other_numbers_verifies_nothing_even_beside_one_with_the_sa
     asked: Plan, ours: Evaluations
 ) -> None:
     for cell, seconds in zip(asked.cells, ([1.0], [2.0]), strict=False):
-        left = Left.of(cell, ours)
+        left = Trained.of(cell, ours)
         other = left._replace(account=replace(left.account, learned_bias=seconds if cell is asked.cells[1] else []))
         note_rerun(cell, ours, rerun(left, other))
     assert told(asked, ours) == ["verified", *["unverified"] * (CELLS - 1)]
@@ -164,7 +164,7 @@ def test_the_origins_of_a_plan_are_those_of_its_files(asked: Plan, theirs: Works
 
 
 def test_whoever_deletes_records_makes_nothing_verified(asked: Plan, ours: Evaluations) -> None:
-    left = Left.of(asked.cells[0], ours)
+    left = Trained.of(asked.cells[0], ours)
     note_rerun(asked.cells[0], ours, rerun(left, left))
     storage = origin.Storage(ours.folder.parent)
     for file in list(storage.list("imports")):
