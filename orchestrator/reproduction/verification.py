@@ -67,7 +67,7 @@ class Verdict:
         """The differences in sentences."""
         told: list[str] = []
         if self.states[0] != self.states[1]:
-            told.append(f"state {self.states[0]} then, {self.states[1]} now")
+            told.append(f"it {self.states[0]} then, and {self.states[1]} now")
         for kind, found in self.differences.items():
             if found:
                 largest = ", ".join(f"{name} {_size(kind, name, size)}" for name, size in found.items())

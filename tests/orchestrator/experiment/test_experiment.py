@@ -61,7 +61,7 @@ seeds: {min: 5, max: 30, until: decided}
 def test_until_needs_one_claim_that_seeds_can_be_added_for(written: Written, tiny: str, scope: str) -> None:
     only = DECIDING.replace("higher}", f"higher, {scope}}}")
     (complaint,) = complaints(written(tiny + only))
-    assert "'until' follows primary claims about one setting each" in complaint
+    assert "'until' needs a primary claim about single settings" in complaint
     beside = only.replace("claims: [", "claims: [{id: b, metric: nc2, challenger: bce_unified, within: 1}, ")
     assert [claim.is_followed for claim in load(written(tiny + beside)).claims] == [True, False]
 
