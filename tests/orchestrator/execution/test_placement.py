@@ -258,6 +258,7 @@ def test_a_replica_whose_machines_are_gone_for_good_fails_and_the_queue_ends() -
     (failed,) = told
     assert isinstance(failed, Failed)
     assert failed.error == "No machine of environment elsewhere is left to train it on."
+    assert (failed.attempt.seconds, failed.traceback) == (0, "")
     queue.ended(failed)
     assert queue.over
 

@@ -91,6 +91,9 @@ def test_what_its_like_took_is_their_mean_with_those_that_ended_on_the_way() -> 
     queue = Queue([first, a_cell(seed=1)], durations={first.kind: [100.0, 200.0]})
     queue.ended(Finished(taken(queue).cell, Attempt("here", 0.0, 600.0), {}))
     assert taken(queue).time_limit == 3000.0
+    queue = Queue([first, a_cell(seed=1)])
+    queue.ended(Finished(taken(queue).cell, Attempt("here", 0.0, 600.0), {}))
+    assert taken(queue).time_limit == 6000.0
 
 
 def test_what_is_measured_on_the_way_decides_the_order_of_the_rest() -> None:

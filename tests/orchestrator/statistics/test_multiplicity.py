@@ -108,3 +108,8 @@ def test_over_both_families_any_true_hypothesis_is_rejected_at_most_at_alpha() -
             first, second = gated([primary, rng.random(6)])
             wrong += bool((first[false:] <= 0.05).any() or (second <= 0.05).any())
         assert wrong / runs <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / runs)
+
+
+def test_a_family_without_tests_leaves_the_gate_as_it_is() -> None:
+    assert [list(each) for each in gated([[0.2], [], [0.001]])] == [[0.2], [], [0.2]]
+    assert [list(each) for each in gated([[], [0.001]])] == [[], [0.001]]
