@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadFileScheduling
 
 import parts
@@ -14,7 +14,8 @@ import services
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
-settings.register_profile("unhurried", deadline=None)  # the machine may be busy
+# The machine may be busy.
+settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("unhurried")
 
 IN_A_BROWSER = (

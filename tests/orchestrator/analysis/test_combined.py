@@ -104,6 +104,18 @@ def test_the_cells_of_all_settings_that_collapsed_or_diverged_are_counted() -> N
     assert finding.cells == 2 * 3 * len(experiment.seeds)
 
 
+@pytest.mark.parametrize(("direction", "otherwise"), [("equal", "supported"), ("higher", "equivalent")])
+def test_over_settings_what_is_lost_is_no_evidence_of_equality(direction: str, otherwise: str) -> None:
+    """All accuracies are about 0, so that one at its worst is no other than the rest."""
+    experiment = asked({"over": "mean", "direction": direction, "margin": 0.05})
+    found = [{**each, "uniform_accuracy": 0.001 * (1 + each["seed"])} for each in rows(experiment, EVERYWHERE)]
+    (whole,) = compare(experiment, found).findings
+    assert (whole.verdict, whole.lost) == (otherwise, 0)
+    found[-1]["state"] = found[-2]["state"] = "diverged"
+    (cut,) = compare(experiment, found).findings
+    assert (cut.verdict, cut.withheld, cut.lost) == ("undecided", "lost", 1)
+
+
 def test_an_effect_is_compared_with_that_of_another_data_set() -> None:
     claim = {"where": {"dataset": "cifar100"}, "than": {"dataset": "cifar10"}}
     experiment = asked(claim, {**claim, "direction": "lower"}, {**claim, "direction": "equal", "margin": 0.2})
