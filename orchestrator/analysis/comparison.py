@@ -10,8 +10,8 @@ import numpy as np
 
 from orchestrator.adaptive.seeds import Row
 from orchestrator.analysis.fairness import Audit, Inequality, audit
-from orchestrator.analysis.findings import Finding, Seen, at_once, findings_of, questions_of
-from orchestrator.analysis.imported import Imported
+from orchestrator.analysis.findings import Finding, SeenLooks, at_once, findings_of, questions_of
+from orchestrator.analysis.imported import ImportedCells
 from orchestrator.analysis.limits import calibrated, too_few
 from orchestrator.analysis.lines import Line, compared, lines_of, planned_seeds, tests_of
 from orchestrator.analysis.machines import Heard, Machines, answer, by_block, machines
@@ -65,7 +65,7 @@ class Comparison:
     """Pairs of a seed that are done, but not in one environment, and so in no difference."""
     owed: int = 0
     """Replicas that a launch on this machine would train to bring these together."""
-    imported: Imported | None = None
+    imported: ImportedCells | None = None
     """What cells were trained elsewhere; None where none was."""
     looks: Looks = NOT_KNOWN
     """Under how many plans of seeds any of its cells began."""
@@ -171,7 +171,7 @@ def compare(
     counted = _without(everything, left)
     by_key = rows_by_key(counted)
     whole = whole or experiment
-    seen = Seen(looked, experiment)
+    seen = SeenLooks(looked, experiment)
     narrowed = leaves_out(whole, experiment)
     fixed = frozenset() if narrowed or experiment.sequence else seen.fixed()
     tests = tests_of(experiment, by_key, fixed, whole, np.random.default_rng(0))
@@ -207,7 +207,7 @@ def compare(
         else _machines(experiment, _without(everything, pool.other_code if pool else ()), seen),
         unpaired=sum(line.unpaired for line in lines),
         owed=owed,
-        imported=Imported.among(everything),
+        imported=ImportedCells.among(everything),
         looks=seen.everywhere(),
         is_narrowed=narrowed,
     )
@@ -217,7 +217,7 @@ def _without(rows: Iterable[Row], cells: Collection[str]) -> list[Row]:
     return [row for row in rows if row.get("cell_id") not in cells]
 
 
-def _machines(experiment: Experiment, rows: Sequence[Row], seen: Seen) -> Machines | None:
+def _machines(experiment: Experiment, rows: Sequence[Row], seen: SeenLooks) -> Machines | None:
     """What several environments say of the claims about one setting each, every one by itself."""
     blocks = {block: rows_by_key(found) for block, found in by_block(rows).items()}
     asked = questions(experiment) if len(blocks) > 1 else ()

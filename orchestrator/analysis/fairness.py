@@ -37,10 +37,10 @@ FINAL_SECONDS = "training seconds per cell: {shares}"
 TUNING_SECONDS = "training seconds of all trials: {shares}"
 
 EQUAL = {
-    (False, False): "Contest: equal – one recipe for all, not tuned for any; {seeds}, {epochs}.",
-    (False, True): "Contest: equal – one recipe for all, not tuned for any; {seeds} of {most} seeds, {epochs}.",
-    (True, False): "Contest: equal – {trials} trials each of the same space, {seeds}, {epochs}.",
-    (True, True): "Contest: equal – {trials} trials each of the same space, {seeds} of {most} seeds, {epochs}.",
+    (False, False): "Conditions: equal – one shared recipe, no tuning per loss; {seeds}, {epochs}.",
+    (False, True): "Conditions: equal – one shared recipe, no tuning per loss; {seeds} of {most} seeds, {epochs}.",
+    (True, False): "Conditions: equal – {trials} trials per loss in the same space, {seeds}, {epochs}.",
+    (True, True): "Conditions: equal – {trials} trials per loss in the same space, {seeds} of {most} seeds, {epochs}.",
 }
 """By whether recipes are tuned, and whether the claims stop the seeds."""
 
@@ -148,9 +148,11 @@ class Audit:
     def sentence(self) -> Sentence:
         """The whole contest in a line; what was unequal is in `reasons`."""
         if self.unequal:
-            return "Contest: UNEQUAL – {reasons}.", {"reasons": _few(f"{each}{place}" for each, place in self.reasons)}
+            return "Conditions: UNEQUAL – {reasons}.", {
+                "reasons": _few(f"{each}{place}" for each, place in self.reasons)
+            }
         if not any(entrant.seeds for entrant in self.entrants):
-            return "Contest: no result yet.", {}
+            return "Conditions: no result yet.", {}
         seeds = _span(len(entrant.seeds) for entrant in self.entrants)
         epochs = _span(entrant.epochs for entrant in self.entrants)
         values: dict[str, Any] = {
@@ -186,7 +188,7 @@ class Audit:
             for entrant in self.entrants
             for name in entrant.edges
         ]
-        text = "At the end of the space, beyond which better may lie: {edges}."
+        text = "At the edge of the search range, so a wider range may have better values: {edges}."
         return (text, {"edges": _few(found)}) if found else None
 
     def told(self) -> list[str]:

@@ -100,12 +100,12 @@ def findings_of(
         whole: The experiment as its file has it, where flags leave something out.
         looked: Under which plans of seeds cells began; not known without it.
     """
-    seen = Seen(looked, experiment)
+    seen = SeenLooks(looked, experiment)
     for finding in _found(experiment, by_key, whole or experiment):
         yield replace(finding, looks=seen.at(finding))
 
 
-class Seen(NamedTuple):
+class SeenLooks(NamedTuple):
     """The looks at what an experiment compares."""
 
     looked: Looked | None

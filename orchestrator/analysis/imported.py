@@ -12,7 +12,7 @@ from trainers.metrics import MEASURES, STATED
 
 
 @dataclass(frozen=True)
-class Imported:
+class ImportedCells:
     """How many cells were imported, and what of theirs no row tells."""
 
     cells: int
@@ -48,12 +48,12 @@ class Imported:
         if self.diverged:
             counts = {"diverged": self.diverged, "cells": self.cells}
             text = (
-                "That imported cells diverged is as stated by the sender, since no row tells it: {diverged} of {cells}."
+                "Imported cells that diverged, as stated by the sender and not shown by any row: {diverged} of {cells}."
             )
             yield text, counts
         if self.stated:
             yield (
-                "Of imported cells, these figures are as stated by the sender, since no row tells them: {names}.",
+                "Of imported cells, these figures are as stated by the sender, because rows do not give them: {names}.",
                 {"names": ", ".join(self.stated)},
             )
 

@@ -43,7 +43,7 @@ class Calibrated:
             count = len(self.at_edge)
             others = len(self.at_edge) - NAMED
             names = ", ".join(self.at_edge[:NAMED]) + (f" and {others} more" if others > 0 else "")
-            text = "no best T was found in {count} of {cells} cells ({names}): an end of its grid does as well, as where all validation images are right; uniform is then sample-wise accuracy by construction"  # noqa: E501 - one key of words.json
+            text = "no best T was found in {count} of {cells} cells ({names}): an end of its grid is as good, for example because all validation images are right; uniform is then sample-wise accuracy by construction"  # noqa: E501 - one key of words.json
             yield text, {"count": count, "cells": self.cells, "names": names}
 
 

@@ -44,7 +44,7 @@ def compared(experiment: Experiment) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*ALWAYS, DEPLOYED[experiment.threshold])))
 
 
-class Tested(NamedTuple):
+class TestedDifference(NamedTuple):
     """What tests say of one paired difference to the baseline."""
 
     t: float
@@ -79,7 +79,7 @@ class Line:
     means: Mapping[str, Interval]
     differences: Mapping[str, Interval] | None
     """Paired differences to the baseline; None for the baseline itself."""
-    tests: Mapping[str, Tested] | None = None
+    tests: Mapping[str, TestedDifference] | None = None
     """What tests say of the differences."""
     collapsed: int = 0
     """No better than a guess on their own training images; they count as they are."""
@@ -159,7 +159,7 @@ def tests_of(
     fixed: Collection[Key],
     whole: Experiment,
     rng: np.random.Generator,
-) -> dict[Key, dict[str, Tested]]:
+) -> dict[Key, dict[str, TestedDifference]]:
     """Every test of every difference, by setting and loss; adjusted p only of those whose seeds were fixed."""
     keys = _challengers(experiment)
     if not keys:
@@ -174,15 +174,26 @@ def tests_of(
     holm, fdr = (_among(correct, kept, others) for correct in (multiplicity.holm, multiplicity.benjamini_hochberg))
     flipped = paired.sign_flip_test(differences, rng, DRAWS)
     low, high = paired.bca_interval(differences, rng, DRAWS)
-    low, high = (np.where(pairs < ENOUGH_SEEDS, np.nan, bound) for bound in (low, high))
-    effect = paired.effect_size(differences, steps)
     tally = paired.wins(differences)
-    columns = (t, holm, fdr, flipped, low, high, effect, tally.win, tally.tie, tally.loss)
-    values = [column.tolist() for column in columns]
-    return {
-        key: {name: Tested(*(column[m][k] for column in values)) for m, name in enumerate(compared(experiment))}
-        for k, key in enumerate(keys)
+    columns = {
+        "t": t,
+        "holm": holm,
+        "fdr": fdr,
+        "sign_flip": flipped,
+        "bca_low": np.where(pairs < ENOUGH_SEEDS, np.nan, low),
+        "bca_high": np.where(pairs < ENOUGH_SEEDS, np.nan, high),
+        "effect": paired.effect_size(differences, steps),
+        "win": tally.win,
+        "tie": tally.tie,
+        "loss": tally.loss,
     }
+    values = {column: numbers.tolist() for column, numbers in columns.items()}
+
+    def tested(measure: int, key: int) -> TestedDifference:
+        return TestedDifference(**{column: numbers[measure][key] for column, numbers in values.items()})
+
+    names = compared(experiment)
+    return {key: {name: tested(m, k) for m, name in enumerate(names)} for k, key in enumerate(keys)}
 
 
 def _challengers(experiment: Experiment) -> list[Key]:

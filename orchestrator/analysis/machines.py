@@ -25,13 +25,13 @@ NOISE = (
 )
 SAME = "Another machine says the same of {claim}, {backbone} on {dataset}: {heard}."
 OTHERWISE = "Another machine says otherwise of {claim}, {backbone} on {dataset}: {heard}."
-UNTOLD = "Whether another machine says the same of {claim}, {backbone} on {dataset}, is not known: {heard}."
+UNTOLD = "It is not known whether another machine says the same of {claim}, {backbone} on {dataset}: {heard}."
 HEARD = "{verdict} with {machine} ({difference}, n = {n})"
-ALONE = "Each machine's verdict is of its own pairs, as if it were the only question."
+ALONE = "Each machine's verdict uses its own pairs only, as if it were the only question."
 """What people are told."""
 
 
-class Noise(NamedTuple):
+class MachineNoise(NamedTuple):
     """Standard deviations of one model's measure from three sources, each with what it rests on."""
 
     metric: str
@@ -83,7 +83,7 @@ class Machines:
 
     environments: Mapping[str, Environment]
     """By id."""
-    noise: tuple[Noise, ...]
+    noise: tuple[MachineNoise, ...]
     answers: tuple[Answer, ...]
 
     def sentences(self) -> Iterator[Sentence]:
@@ -159,7 +159,7 @@ def machines(metrics: Iterable[str], rows: Sequence[Row], answers: Sequence[Answ
     return Machines(known, noise, tuple(answers))
 
 
-def _noise(metric: str, rows: Sequence[Row]) -> Noise | None:
+def _noise(metric: str, rows: Sequence[Row]) -> MachineNoise | None:
     finished = [row for row in rows if has_figures(row["state"]) and row.get(metric) is not None]
     again = [row for row in finished if not is_cell(row)]
     if not again:
@@ -173,7 +173,7 @@ def _noise(metric: str, rows: Sequence[Row]) -> Noise | None:
     samples = [row for row in cells.values() if row.get("samples")]
     variances = [row[metric] * (1 - row[metric]) / row["samples"] for row in samples if 0 <= row[metric] <= 1]
     is_share = metric.endswith("accuracy") or metric.startswith("accuracy_at")
-    return Noise(
+    return MachineNoise(
         metric,
         # Two trainings differ by the root of two times what one varies by.
         machine=math.sqrt(math.fsum(each**2 for each in moved) / len(moved) / 2),

@@ -9,17 +9,18 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.adaptive.seeds import ALPHA, by_seed, partners
 from orchestrator.analysis.settings import rows_by_key
-from orchestrator.analysis.spreads import Spread, like
+from orchestrator.analysis.spreads import BorrowedSpread, like
 from orchestrator.experiment.claims import Claim
 from orchestrator.experiment.model import Experiment
 from orchestrator.experiment.questions import Key, Part, Question, parts
+from orchestrator.pairing.blocks import Row
 from orchestrator.pairing.evidence import evidence
 from orchestrator.statistics import power
 from orchestrator.statistics.intervals import ENOUGH
@@ -34,8 +35,6 @@ from orchestrator.statistics.support import (
     simulated,
     smallest_effect,
 )
-
-Row = Mapping[str, Any]
 
 
 class Noise(NamedTuple):
@@ -229,11 +228,11 @@ def _correlation(values: Sequence[Mapping[int, float]]) -> float | None:
     return correlation(table) if table.size else None
 
 
-def _borrowed(part: Part, experiment: Experiment) -> Spread | None:
+def _borrowed(part: Part, experiment: Experiment) -> BorrowedSpread | None:
     """The spread of a sum of effects as if they were independent, from spreads measured elsewhere."""
     each = [like(question, experiment) for question in part.questions]
     spreads = [spread for spread in each if spread]
     if len(spreads) < len(each):
         return None
     variance = math.fsum((factor * spread.deviation) ** 2 for factor, spread in zip(part.factors, spreads, strict=True))
-    return Spread(math.sqrt(variance), spreads[0].basis)
+    return BorrowedSpread(math.sqrt(variance), spreads[0].basis)

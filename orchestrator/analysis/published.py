@@ -52,7 +52,7 @@ class Published:
 
 
 @dataclass(frozen=True)
-class Setting:
+class PublishedRecipe:
     """A published recipe, in the fields of ours, and what these cannot say."""
 
     training: Mapping[str, Any]
@@ -72,9 +72,11 @@ def published() -> tuple[Published, ...]:
 
 
 @cache
-def settings() -> dict[str, Setting]:
+def settings() -> dict[str, PublishedRecipe]:
     """The published recipes by name."""
-    return {name: Setting(**fields) for name, fields in json.loads(SETTINGS.read_text(encoding="utf-8")).items()}
+    return {
+        name: PublishedRecipe(**fields) for name, fields in json.loads(SETTINGS.read_text(encoding="utf-8")).items()
+    }
 
 
 def _figure(row: dict[str, str]) -> Published:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.analysis.budget import Pair, first, pairs, worst
+from orchestrator.analysis.budget import LossPair, first, pairs, worst
 from orchestrator.experiment.model import Experiment
 from orchestrator.experiment.space import Domain, Value
 from orchestrator.experiment.tuning import Tuning
@@ -50,7 +50,7 @@ WHERE: Mapping[str, str] = {
 """What the fraction comes to."""
 
 
-class Compared(NamedTuple):
+class PairedTrial(NamedTuple):
     """One trial of both losses."""
 
     number: int
@@ -80,13 +80,13 @@ class Bin(NamedTuple):
 class Sensitivity:
     """In how much of the space one loss beats another in one setting."""
 
-    pair: Pair
+    pair: LossPair
     metric: str
     epochs: int
     """Of the trials that are compared."""
     fields: Mapping[str, Domain]
     """The shared ones, those first on which the difference depends most."""
-    trials: tuple[Compared, ...]
+    trials: tuple[PairedTrial, ...]
 
     @property
     def wins(self) -> float:
@@ -214,7 +214,7 @@ def unknown(experiment: Experiment) -> Sentence | None:
     return None if tuning.shared else (UNKNOWN["apart"], {})
 
 
-def _sensitivity(tuning: Tuning, pair: Pair, challenger: Tuned, baseline: Tuned) -> Sensitivity | None:
+def _sensitivity(tuning: Tuning, pair: LossPair, challenger: Tuned, baseline: Tuned) -> Sensitivity | None:
     mine = first(challenger)
     theirs = first(baseline)
     lowest = worst(tuning, (challenger, baseline))
@@ -230,10 +230,10 @@ def _sensitivity(tuning: Tuning, pair: Pair, challenger: Tuned, baseline: Tuned)
     return replace(found, fields={name: tuning.shared[name] for name in order})
 
 
-def _compared(tuning: Tuning, lowest: float, mine: Tried, theirs: Tried) -> Compared:
+def _compared(tuning: Tuning, lowest: float, mine: Tried, theirs: Tried) -> PairedTrial:
     a, b = (tried.score if math.isfinite(tried.score) else lowest for tried in (mine, theirs))
     won = tuple(0.5 if x == y else float(x > y) for x, y in zip(mine.by_seed, theirs.by_seed, strict=True))
-    return Compared(mine.number, {name: mine.values[name] for name in tuning.shared}, a - b, won)
+    return PairedTrial(mine.number, {name: mine.values[name] for name in tuning.shared}, a - b, won)
 
 
 def _explained(found: Sensitivity, name: str) -> float:

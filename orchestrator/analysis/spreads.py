@@ -14,14 +14,14 @@ from orchestrator.experiment.questions import Question
 FILE = Path(__file__).with_name("spreads.csv")
 
 
-class Spread(NamedTuple):
+class BorrowedSpread(NamedTuple):
     """A standard deviation over seeds, in the unit of its measure, and where it is from."""
 
     deviation: float
     basis: str
 
 
-class Measured(NamedTuple):
+class SpreadRow(NamedTuple):
     """One row of the file, under the catalogue's names; without a baseline it is the spread of the measure itself."""
 
     dataset: str
@@ -36,16 +36,16 @@ class Measured(NamedTuple):
 
 
 @cache
-def measured() -> tuple[Measured, ...]:
+def measured() -> tuple[SpreadRow, ...]:
     """All rows of the file, in its order."""
     with FILE.open(encoding="utf-8", newline="") as file:
         return tuple(
-            Measured(**{**row, "deviation": float(row["deviation"]), "pairs": int(row["pairs"])})  # type: ignore[arg-type]
+            SpreadRow(**{**row, "deviation": float(row["deviation"]), "pairs": int(row["pairs"])})  # type: ignore[arg-type]
             for row in csv.DictReader(file)
         )
 
 
-def like(question: Question, experiment: Experiment) -> Spread | None:
+def like(question: Question, experiment: Experiment) -> BorrowedSpread | None:
     """The spread of what a question is about: measured in such a setting, else the median of others; None without any.
 
     Args:
@@ -72,5 +72,5 @@ def like(question: Question, experiment: Experiment) -> Spread | None:
         deviation = statistics.median(row.deviation for row in chosen)
         settings = len({(row.dataset, row.backbone) for row in chosen})
         where = "such a setting" if here else f"{settings} other setting{'s' if settings > 1 else ''}, assumed"
-        return Spread(deviation, f"measured in {where}")
+        return BorrowedSpread(deviation, f"measured in {where}")
     return None

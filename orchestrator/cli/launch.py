@@ -185,7 +185,7 @@ def status(
     """Print what the registry knows: counts, launches, running cells, failures with their reason."""
     from rich.live import Live
 
-    from orchestrator.analysis.imported import Imported
+    from orchestrator.analysis.imported import ImportedCells
     from orchestrator.records.files import results
     from orchestrator.report.terminal import overview
 
@@ -200,8 +200,8 @@ def status(
             names = known if wanted is None else [name for name in wanted if name in known]
             return [records.status(name) for name in names] if records else []
 
-        def imported(name: str) -> Imported | None:
-            return Imported.among(results.read(place.results(name)))
+        def imported(name: str) -> ImportedCells | None:
+            return ImportedCells.among(results.read(place.results(name)))
 
         def outdated(found: list[Status]) -> dict[str, list[str] | None]:
             if asked:

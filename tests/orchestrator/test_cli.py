@@ -538,7 +538,7 @@ def test_failed_cells_are_left_alone_until_asked_for(failed: tuple[Desk, Run]) -
     desk, _ = failed
     before = desk.attempts
     run = desk.run("launch", "grid.yaml", "--executor", "inline", expect=1, MOOD="good")
-    assert "2 failed earlier and are left alone; --retry-failed runs them again." in run.out
+    assert "2 failed earlier and are skipped; --retry-failed runs them again." in run.out
     assert desk.attempts == before
     states = {cell["state"] for cell in json.loads(desk.run("plan", "grid.yaml", "--json").out)["cells"]}
     assert states == {"failed", "diverged"}

@@ -23,6 +23,7 @@ from orchestrator.report.terminal import prospects
 from orchestrator.report.terminal.progress import duration
 from orchestrator.report.wording.prospects import caution
 from orchestrator.reproduction.verification import Verdict
+from orchestrator.sentences import counted
 from orchestrator.workspace import Location
 from trainers.plugin import Plugin
 
@@ -31,7 +32,7 @@ if TYPE_CHECKING:  # they import what a plan does without
     from orchestrator.records.files.garbage import Item
     from orchestrator.records.sql.registry import Running, Status
 
-Kind = tuple[str, str, str]
+RecipeKeys = tuple[str, str, str]
 
 
 def as_json(
@@ -67,7 +68,7 @@ def as_json(
 def grid(
     plan: Plan,
     states: Mapping[str, str],
-    durations: Mapping[Kind, Sequence[float]],
+    durations: Mapping[RecipeKeys, Sequence[float]],
     rows: Sequence[Mapping[str, Any]],
     data: Sequence[str] = (),
     *,
@@ -107,7 +108,7 @@ def grid(
 
 def _tuning(tuning: Tuning) -> str:
     space = ", ".join(f"{name} {domain}" for name, domain in tuning.space.items())
-    size = f"{tuning.trials} trials of {len(tuning.seeds)} seed{'s' if len(tuning.seeds) > 1 else ''} each"
+    size = f"{counted(tuning.trials, 'trial')} of {counted(len(tuning.seeds), 'seed')} each"
     return f"{size} by {tuning.metric} on {tuning.on}, {tuning.searcher}: {space}"
 
 
@@ -131,7 +132,7 @@ def _done(tally: Mapping[str, int]) -> int:
     return sum(tally.get(state, 0) for state in RESULTS)
 
 
-def cost(waiting: Sequence[Cell], durations: Mapping[Kind, Sequence[float]]) -> str:
+def cost(waiting: Sequence[Cell], durations: Mapping[RecipeKeys, Sequence[float]]) -> str:
     """Core-hours of the cells that wait, from the mean time of earlier cells of the same kind."""
     if not waiting:
         return "nothing left to run"
@@ -148,17 +149,17 @@ def cost(waiting: Sequence[Cell], durations: Mapping[Kind, Sequence[float]]) -> 
 def left(plan: Plan, waiting: Plan, tally: Mapping[str, int]) -> RenderableType:
     """What a launch will and will not run."""
     done = _done(tally)
-    text = f"{plan.experiment.name}: {len(plan)} cells, {done} already done, {len(waiting)} to run."
+    text = f"{plan.experiment.name}: {counted(len(plan), 'cell')}, {done} already done, {len(waiting)} to run."
     if not waiting.cells and not tally.get("failed"):
         text = f"{plan.experiment.name}: all {len(plan)} cells are already done; nothing is rerun."
     if tally.get("failed"):
-        text += f" {tally['failed']} failed earlier and are left alone; --retry-failed runs them again."
+        text += f" {tally['failed']} failed earlier and are skipped; --retry-failed runs them again."
     return Text(text)
 
 
 def again(replicas: Sequence[Cell], why: str = "") -> RenderableType:
     """Which cells are trained again, so that pairs meet in one environment, and why."""
-    number = f"{len(replicas)} cells are" if len(replicas) > 1 else "1 cell is"
+    number = f"{counted(len(replicas), 'cell')} {'is' if len(replicas) == 1 else 'are'}"
     named = ", ".join(cell.name for cell in replicas[:NAMED])
     more = f" and {len(replicas) - NAMED} more" if len(replicas) > NAMED else ""
     because = f" ({why})" if why else ""
@@ -208,7 +209,7 @@ def next_commands(file: Path, workspace: Location, results: Location, *, is_fixe
     return Text("\n").join(told)
 
 
-LATER = "Stated before the first launch it costs no look; stated now, verdicts are exploratory."
+LATER = "A rule stated before the first launch is no look; stated now, it makes verdicts exploratory."
 
 
 def statuses(states: Sequence[Status], nothing: str) -> RenderableType:
@@ -217,17 +218,17 @@ def statuses(states: Sequence[Status], nothing: str) -> RenderableType:
 
 
 def outdated(changed: Mapping[str, Sequence[str] | None], *, of_one: bool) -> list[str]:
-    """Which finished cells of each experiment came from different code or elsewhere; None where that cannot be told.
+    """Which finished cells of each experiment came from different code or elsewhere; None where that is not known.
 
     Args:
         changed: By the names of the experiments.
         of_one: Whether one was asked for, which need not be named.
     """
-    untold = ["whether its code has changed cannot be told without its file (status FILE.yaml)."]
+    unknown = ["whether its code has changed is not known without its file (status FILE.yaml)."]
     return [
         sentence if of_one else f"{name}: {sentence}"
         for name, sentences in changed.items()
-        for sentence in (untold if sentences is None else sentences)
+        for sentence in (unknown if sentences is None else sentences)
     ]
 
 
@@ -236,9 +237,9 @@ def _status(status: Status) -> RenderableType:
 
     counts = ", ".join(f"{count} {state}" for state, count in status.counts.items() if count)
     if status.replicas:
-        counts += f"; {status.replicas} replica{'s' if status.replicas > 1 else ''}"
+        counts += f"; {counted(status.replicas, 'replica')}"
     launches = (
-        Text(f"  launched by process {launch.pid} on {launch.host}, heard of {_ago(launch.seen)}")
+        Text(f"  launched by process {launch.pid} on {launch.host}, last heartbeat {_ago(launch.seen)}")
         for launch in status.launches
     )
     running = (Text(f"  {_running(cell)}") for cell in status.running)
@@ -258,10 +259,9 @@ def _status(status: Status) -> RenderableType:
 def _running(cell: Running) -> str:
     if not cell.node:
         return f"waiting for a worker: {cell.name}"
-    heard = f", heard of {_ago(cell.seen)}" if cell.seen else ""
-    return (
-        f"running since {cell.since:%Y-%m-%d %H:%M:%S} UTC on {cell.node}, {cell.progress} epochs{heard}: {cell.name}"
-    )
+    heartbeat = f", last heartbeat {_ago(cell.seen)}" if cell.seen else ""
+    since = f"{cell.since:%Y-%m-%d %H:%M:%S} UTC on {cell.node}"
+    return f"running since {since}, {cell.progress} epochs{heartbeat}: {cell.name}"
 
 
 def _ago(moment: datetime) -> str:
@@ -286,14 +286,14 @@ def verdict(cell: Cell, found: Verdict | str) -> RenderableType:
 
 
 def garbage(items: Sequence[Item], *, removed: bool) -> RenderableType:
-    """What a workspace can do without."""
+    """Files that are safe to delete."""
     if not items:
         return Text("Nothing to remove.")
     table = _facts()
     for item in items:
         table.add_row(Text(item.name), Text(f"{item.size:,} bytes"), Text(item.reason))
-    total = f"{sum(item.size for item in items):,} bytes in {len(items)} files"
-    return Group(table, Text(f"{total} {'removed' if removed else 'can go: --remove removes them'}."))
+    total = f"{sum(item.size for item in items):,} bytes in {counted(len(items), 'file')}"
+    return Group(table, Text(f"{total} {'removed' if removed else 'can be deleted: --remove deletes them'}."))
 
 
 def catalogue(known: Mapping[str, type[Plugin]]) -> RenderableType:

@@ -19,7 +19,7 @@ from orchestrator.units import in_points
 Thing = TypeVar("Thing")
 
 FINAL = ("seeds", "epochs", "parameters", "training seconds", "training data")
-TUNING = ("trials", "without a score", "epochs of trials", "tuning seconds", "recipe found", "at the end of its space")
+TUNING = ("trials", "without a score", "epochs of trials", "tuning seconds", "recipe found", "at the edge of its range")
 """The columns of `Contest.rows`; texts of `words`."""
 
 

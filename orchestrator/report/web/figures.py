@@ -164,7 +164,7 @@ def critical_difference(ranking: Ranking) -> go.Figure:
 def told(ranking: Ranking) -> str:
     """The critical difference in words."""
     found = ranking.critical_difference
-    return f"CD = {found:.2f}" if math.isfinite(found) else "no difference of ranks is rarer than 5 % by chance"
+    return f"CD = {found:.2f}" if math.isfinite(found) else "no difference in ranks is significant at 5 %"
 
 
 class Stem(NamedTuple):
@@ -300,11 +300,11 @@ def histograms(curves: Sequence[Curve], look: Look) -> go.Figure:
         style = look[curve.loss]
         fills = (
             (
-                "Best rival",
+                "Best wrong class",
                 curve.rival_scores,
                 {"color": "#8A8F98", "pattern": {"shape": "/", "size": 5, "solidity": 0.4}},
             ),
-            ("Own class", curve.own_scores, {"color": style.colour}),
+            ("True class", curve.own_scores, {"color": style.colour}),
         )
         for word, counts, marker in fills:
             figure.add_bar(
@@ -326,8 +326,8 @@ def histograms(curves: Sequence[Curve], look: Look) -> go.Figure:
                 figure.add_vline(mean, line=line, row=row, col=1)  # pyright: ignore[reportArgumentType] - they may
         _head(figure, row, f"<b>{with_n(_plain(curve.loss), len(curve.seeds))}</b>")
     for word, marker in (
-        ("Own class", {"color": "#0072B2", "symbol": "square"}),
-        ("Best rival", {"color": "#8A8F98", "symbol": "square"}),
+        ("True class", {"color": "#0072B2", "symbol": "square"}),
+        ("Best wrong class", {"color": "#8A8F98", "symbol": "square"}),
     ):
         figure.add_scatter(x=[None], y=[None], mode="markers", name=word, marker={**marker, "size": 12})
     for word, dash in (("Mean t*", "solid"), ("Mean learnt bias", "dot")):

@@ -44,7 +44,7 @@ BY_CLASS = ("training_accuracy", "macro_accuracy", "head_accuracy", "medium_accu
 MORE = (
     (
         "Probabilities",
-        "What losses claim as probabilities: softmax at T = 1 of all losses, and the sigmoid of score less bias of those trained for it. Mean ± half of the 95 % interval over seeds; lower is better. Likelihoods in nats; those of sigmoids are of K answers a sample.",  # noqa: E501 - one key of words.json
+        "What losses claim as probabilities: softmax at T = 1 of all losses, and the sigmoid of score minus bias of those trained for it. Mean ± half of the 95 % interval over seeds; lower is better. Likelihoods in nats; those of sigmoids are sums over K answers per sample.",  # noqa: E501 - one key of words.json
         PROBABILITIES,
     ),
     (

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from markupsafe import Markup, escape
 
-from orchestrator.report.wording.names import Loss, Measure, SameMeasure
+from orchestrator.report.wording.names import LossName, MeasureName, SameMeasure
 from orchestrator.sentences import Sentence
 
 FOLDER = Path(__file__).parent
@@ -70,11 +70,11 @@ def said(sentence: Sentence) -> Said:
 
 def _part(value: Any) -> Any:
     match value:
-        case Measure():
+        case MeasureName():
             return measure(value)
         case SameMeasure():
             return Said(escape(str(value)), measure(value.name).ja)
-        case Loss():
+        case LossName():
             return Markup("<b>{}</b>").format(str(value))
         case list():
             return joined(map(said, value), ", ")

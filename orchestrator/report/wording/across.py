@@ -9,7 +9,7 @@ from orchestrator.adaptive.seeds import ALPHA
 from orchestrator.analysis.across_settings import Overall, Standings
 from orchestrator.analysis.lines import ENOUGH_SEEDS
 from orchestrator.report.numbers import p_value
-from orchestrator.report.wording.names import SHORT, Measure
+from orchestrator.report.wording.names import SHORT, MeasureName
 from orchestrator.sentences import Sentence
 from orchestrator.statistics import power
 from orchestrator.statistics.scopes import FEWEST_DATASETS
@@ -17,7 +17,7 @@ from orchestrator.statistics.scopes import FEWEST_DATASETS
 
 def heading(standings: Standings) -> Sentence:
     """By what measure, and whether the losses differ at all over data sets like these, and how far ranks must."""
-    name = Measure(standings.metric)
+    name = MeasureName(standings.metric)
     found = standings.friedman
     if found is None:
         return "{measure}", {"measure": name}

@@ -9,7 +9,7 @@ from orchestrator.analysis.comparison import Comparison
 from orchestrator.analysis.findings import Finding
 from orchestrator.experiment.claims import Claim, Than
 from orchestrator.experiment.stated import Dated, When
-from orchestrator.report.wording.names import Loss, Measure, SameMeasure
+from orchestrator.report.wording.names import LossName, MeasureName, SameMeasure
 from orchestrator.sentences import Sentence
 from orchestrator.units import amount
 
@@ -69,13 +69,13 @@ def margin(claim: Claim) -> Sentence:
 
 def _names(claim: Claim) -> dict[str, Any]:
     """The measures and the losses of a claim."""
-    metric = Measure(claim.metric)
-    other = Measure(claim.baseline_metric) if claim.baseline_metric else SameMeasure(metric)
+    metric = MeasureName(claim.metric)
+    other = MeasureName(claim.baseline_metric) if claim.baseline_metric else SameMeasure(metric)
     return {
         "metric": metric,
-        "challenger": Loss(claim.challenger),
+        "challenger": LossName(claim.challenger),
         "other": other,
-        "baseline": Loss(claim.baseline or ""),
+        "baseline": LossName(claim.baseline or ""),
     }
 
 
@@ -101,7 +101,9 @@ def _contrast(claim: Claim) -> Sentence:
 def _changes(than: Than | None) -> list[Sentence]:
     """In what the other effect of a claim is another."""
     changes = than.model_dump(exclude_none=True) if than else {}
-    return [(CHANGES[part], {"name": Measure(name) if "metric" in part else name}) for part, name in changes.items()]
+    return [
+        (CHANGES[part], {"name": MeasureName(name) if "metric" in part else name}) for part, name in changes.items()
+    ]
 
 
 STATED: Mapping[Dated, str] = {

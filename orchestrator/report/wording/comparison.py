@@ -55,7 +55,7 @@ def planned(comparison: Comparison) -> Iterator[Sentence]:
         text = "The seeds were changed after results (seeds: {plans}): verdicts on these cells are exploratory, wrong in up to 5 % per look; they have no star, and p and intervals are those of one look."  # noqa: E501 - one key of words.json
         yield text, {"plans": " → ".join(looks.plans)}
     if looks.unknown or not looks.plans:
-        text = "Looks: not known. Not all cells record which seeds this experiment planned when they began (old, imported and other experiments' cells do not), so nobody can tell whether seeds were added after results; there is no star."  # noqa: E501 - one key of words.json
+        text = "Looks: not known. Not all cells record which seeds this experiment planned when they began (old, imported and other experiments' cells do not), so it is not known whether seeds were added after results; there is no star."  # noqa: E501 - one key of words.json
         yield text, {}
 
 

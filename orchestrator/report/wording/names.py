@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 
-class Measure(str):
+class MeasureName(str):
     """The name of a measure; a page has what people call it."""
 
     __slots__ = ()
 
 
-class Loss(str):
+class LossName(str):
     """The label of a loss; a page has it in bold."""
 
     __slots__ = ()
@@ -21,7 +21,7 @@ class Loss(str):
 class SameMeasure:
     """A measure that was named just before: `that` in English; Japanese repeats it."""
 
-    name: Measure
+    name: MeasureName
 
     def __str__(self) -> str:
         return "that"

@@ -83,7 +83,7 @@ def whole(tuned_by: Stage) -> Callable[[Experiment], tuple[Tuned, ...]]:
 
 def test_an_untuned_contest_with_one_recipe_is_equal_and_said_to_be_untuned() -> None:
     assert audited(asked()).told() == [
-        "Contest: equal – one recipe for all, not tuned for any; 3 seeds, 8 epochs.",
+        "Conditions: equal – one shared recipe, no tuning per loss; 3 seeds, 8 epochs.",
     ]
 
 
@@ -91,7 +91,7 @@ def test_a_tuned_contest_with_the_same_space_trials_and_seeds_is_equal(whole: St
     experiment = asked(tuning=TUNING)
     tuned = whole(experiment)
     found = audited(settle(experiment, tuned), tuned)
-    assert found.told()[0] == "Contest: equal – 20 trials each of the same space, 3 seeds, 8 epochs."
+    assert found.told()[0] == "Conditions: equal – 20 trials per loss in the same space, 3 seeds, 8 epochs."
     softmax, _, unified = found.entrants
     assert softmax.space.keys() == {"learning_rate", "weight_decay"}
     assert unified.space.keys() == {"learning_rate", "weight_decay", "bias_init"}
@@ -102,7 +102,7 @@ def test_a_recipe_that_one_loss_was_given_by_hand_is_unequal() -> None:
     unified = {"where": {"loss": "bce_unified"}, "recipe": {"learning_rate": 0.3}}
     found = audited(asked(overrides=[unified]))
     assert told(found) == ["learning_rate, by hand: 0.1 (softmax, bce), 0.3 (bce_unified)"]
-    assert found.told()[0].startswith("Contest: UNEQUAL – learning_rate, by hand")
+    assert found.told()[0].startswith("Conditions: UNEQUAL – learning_rate, by hand")
     assert audited(asked(overrides=[{**unified, "where": {"dataset": "digits"}}])).unequal == ()
 
 
@@ -159,15 +159,15 @@ def test_a_loss_without_a_result_yet_makes_no_contest_unequal() -> None:
     table = [row for row in rows(experiment) if row["loss"] != "bce"]
     found = audited(experiment, table=table)
     assert told(found) == []
-    assert found.told() == ["Contest: equal – one recipe for all, not tuned for any; 0–3 seeds, 8 epochs."]
-    assert audited(experiment, table=[]).told() == ["Contest: no result yet."]
+    assert found.told() == ["Conditions: equal – one shared recipe, no tuning per loss; 0–3 seeds, 8 epochs."]
+    assert audited(experiment, table=[]).told() == ["Conditions: no result yet."]
 
 
 def test_seeds_that_only_some_claims_asked_for_are_not_unequal() -> None:
     experiment = asked(seeds={"min": 2, "max": 9, "until": "decided"})
     table = [row for row in rows(experiment) if row["seed"] < (2 if row["loss"] == "bce" else 6)]
     found = audited(experiment, table=table)
-    assert found.told() == ["Contest: equal – one recipe for all, not tuned for any; 2–6 of 9 seeds, 8 epochs."]
+    assert found.told() == ["Conditions: equal – one shared recipe, no tuning per loss; 2–6 of 9 seeds, 8 epochs."]
 
 
 def test_a_bias_for_each_class_is_no_inequality_of_parameters_but_a_layer_is() -> None:
@@ -200,7 +200,10 @@ def test_a_winner_at_the_end_of_its_space_is_named(tuned_by: Stage) -> None:
         for k in range(3)
     ]
     assert any(edges)
-    assert "At the end of the space, beyond which better may lie: " in audited(experiment, tuned).told()[1]
+    assert (
+        "At the edge of the search range, so a wider range may have better values: "
+        in audited(experiment, tuned).told()[1]
+    )
 
 
 def test_one_loss_alone_is_no_contest() -> None:
@@ -241,7 +244,7 @@ def everywhere(comparison: Comparison, experiment: Experiment | None = None) -> 
 
 
 def test_every_form_says_whether_the_contest_was_equal_and_how_the_threshold_was_chosen(unequal: Comparison) -> None:
-    line = "Contest: UNEQUAL – learning_rate, by hand: 0.1 (softmax, bce_unified), 0.3 (bce) [resnet20/digits]."
+    line = "Conditions: UNEQUAL – learning_rate, by hand: 0.1 (softmax, bce_unified), 0.3 (bce) [resnet20/digits]."
     for form, text in everywhere(unequal).items():
         if form == "json":
             document = json.loads(text)

@@ -190,7 +190,7 @@ def test_a_machine_that_is_undecided_says_neither_the_same_nor_otherwise() -> No
     assert found
     (answer,) = found.answers
     assert ([each.verdict for each in answer.heard], answer.agrees) == (["supported", "undecided"], None)
-    assert "Whether another machine says the same of better, resnet8 on digits, is not known: supported" in (
+    assert "It is not known whether another machine says the same of better, resnet8 on digits: supported" in (
         " ".join(found.told())
     )
 

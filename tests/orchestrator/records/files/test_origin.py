@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from orchestrator.analysis.comparison import compare
-from orchestrator.analysis.imported import Imported
+from orchestrator.analysis.imported import ImportedCells
 from orchestrator.experiment.model import Experiment
 from orchestrator.experiment.plan import Plan, plan
 from orchestrator.launching.run_plan import note_rerun
@@ -248,7 +248,7 @@ def test_that_imported_cells_diverged_is_as_their_sender_states(
         Evaluations(theirs.evaluations).publish(cell.recipe, account, None)
     export(asked, theirs, tmp_path / "lost.out")
     assert len(import_(tmp_path / "lost.out", ours).taken) == CELLS
-    found = Imported.among(aggregate(asked, ours).rows())
+    found = ImportedCells.among(aggregate(asked, ours).rows())
     assert found is not None
     assert (found.diverged, found.unverified) == (CELLS, CELLS)
     assert "That imported cells diverged is as stated by the sender, since no row tells it: 4 of 4." in found.told()
@@ -257,5 +257,5 @@ def test_that_imported_cells_diverged_is_as_their_sender_states(
 
 def test_of_cells_trained_here_nothing_is_said(asked: Plan, theirs: Workspace) -> None:
     rows = aggregate(asked, Evaluations(theirs.evaluations)).rows()
-    assert Imported.among(rows) is None
+    assert ImportedCells.among(rows) is None
     assert compare(asked.experiment, rows).imported is None

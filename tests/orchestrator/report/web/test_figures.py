@@ -186,5 +186,5 @@ def test_missing_runs_are_above_no_threshold(done: Finished, small: dict[str, An
 
 
 def test_where_no_difference_of_ranks_is_rare_enough_the_diagram_says_so() -> None:
-    text = "no difference of ranks is rarer than 5 % by chance"
+    text = "no difference in ranks is significant at 5 %"
     assert text in figures.critical_difference(RARE).to_json()

@@ -148,8 +148,8 @@ def test_what_each_loss_was_given_is_told_with_how_the_lead_depends_on_trials_an
     finished = tuned(done, small, tuned_by)
     found = read(finished)
     audit = finished.comparison.audit
-    assert audit.told()[0] == "Contest: equal – 20 trials each of the same space, 3 seeds, 100 epochs."
-    assert all(sentence.removeprefix("Contest: ") in found.text for sentence in audit.told())
+    assert audit.told()[0] == "Conditions: equal – 20 trials per loss in the same space, 3 seeds, 100 epochs."
+    assert all(sentence.removeprefix("Conditions: ") in found.text for sentence in audit.told())
     assert "learning_rate loguniform" not in found.text.replace("∈ loguniform", "")
     for lead in audit.leads:
         assert lead.sentence[0].format(**lead.sentence[1]) in found.text
@@ -171,7 +171,7 @@ def test_a_searcher_that_learns_has_curves_and_a_reason_why_there_is_no_map(
 def test_a_verdict_of_an_unequal_contest_is_marked_and_says_why(done: Finished, small: dict[str, Any]) -> None:
     unified = {"where": {"loss": "bce_unified", "backbone": "resnet20"}, "recipe": {"learning_rate": 0.3}}
     text = read(done(small | {"overrides": [unified]})).text
-    assert "The contest is UNEQUAL" in text
+    assert "The conditions are UNEQUAL" in text
     assert "learning_rate, by hand: 0.01 (softmax), 0.3 (bce_unified) [resnet20/digits]" in text
     assert text.count("unequal conditions: learning_rate, by hand: 0.3 (bce_unified), 0.01 (softmax)") == 1
     assert "†" in text
