@@ -670,7 +670,7 @@ def test_a_launch_on_ray_is_calm_and_complete(set_up: Callable[[str], Desk]) -> 
     run = desk.run("launch", "grid.yaml", "--seeds", 1, "--max-concurrent", 2)
     assert run.err == ""
     lines = run.out.splitlines()
-    ours = {line for line in lines if line.startswith("Contest: ")}  # which says that nothing was tuned
+    ours = {line for line in lines if line.startswith("Conditions: ")}  # which says that nothing was tuned
     assert len(ours) == 1
     assert not [word for word in CHATTER if any(word in line for line in lines if line not in ours)]
     assert lines[0] == "grid: 2 cells, 0 already done, 2 to run."

@@ -136,7 +136,7 @@ def test_no_spread_is_made_up(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_spread_from_elsewhere_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    measured = spreads.Measured("digits", "resnet8", "bce_unified", "softmax", "uniform_accuracy", "", 0.01, 5, "x")
+    measured = spreads.SpreadRow("digits", "resnet8", "bce_unified", "softmax", "uniform_accuracy", "", 0.01, 5, "x")
     monkeypatch.setattr(spreads, "measured", lambda: (measured, measured._replace(backbone="resnet20", deviation=0.03)))
     here = only(asked())
     elsewhere = only(asked(datasets=["cifar10"]))

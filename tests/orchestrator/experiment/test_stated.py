@@ -198,9 +198,9 @@ def test_cells_trained_before_and_after_a_claim_was_edited_differ_in_that_hash_a
     assert told == {0: first, 1: second}
     assert _changed(*told.values()) == {"P2"}
     # Narrowed, and with another claim edited, the claim that is left was there before all cells.
-    assert "stated before these cells ran (cells that carry it: 4 of 4)" in run("compare", "2")
+    assert "Stated before these cells ran (4 of 4 cells record it)." in run("compare", "2")
     _after(file, "margin: 0.01", "margin: 0.001")
-    assert "STATED AFTER RESULTS (cells that carry it: 0 of 4)" in run("compare", "2")
+    assert "Stated after results (0 of 4 cells record it)." in run("compare", "2")
     asked = load(file)
     place = Workspace.at(str(file.parent / "runs"))
     assert wiring.edited(wiring.plan(asked, place, None), place, file) == [

@@ -251,7 +251,7 @@ def test_that_imported_cells_diverged_is_as_their_sender_states(
     found = ImportedCells.among(aggregate(asked, ours).rows())
     assert found is not None
     assert (found.diverged, found.unverified) == (CELLS, CELLS)
-    assert "That imported cells diverged is as stated by the sender, since no row tells it: 4 of 4." in found.told()
+    assert "Imported cells that diverged, as stated by the sender and not shown by any row: 4 of 4." in found.told()
     assert found.to_json()["diverged"] == CELLS
 
 
