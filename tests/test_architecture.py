@@ -19,11 +19,12 @@ TORCH = "Torch only in trainers and execution, with two exceptions"
 NO_STORE = "Planning, statistics, analysis and reports reach no store and no GPU stack, not even through others"
 
 FORBIDDEN = [
-    ("The orchestrator's floors", "orchestrator/pairing/blocks.py", "import orchestrator.records.files.pages"),
+    ("The orchestrator's floors", "orchestrator/units.py", "import orchestrator.outcome"),
     ("Trainers stand under the orchestrator", "trainers/seeds.py", "import orchestrator.sentences"),
     ("The trainers' floors", "trainers/losses/hinge.py", "import trainers.datasets.digits"),
     ("The floors of adaptive", "orchestrator/adaptive/optuna_search.py", "import orchestrator.adaptive.seeds"),
     ("The floors of analysis", "orchestrator/analysis/limits.py", "import orchestrator.analysis.spreads"),
+    ("The floors of cli", "orchestrator/cli/results.py", "import orchestrator.cli.upkeep"),
     ("The floors of diagnosis", "orchestrator/diagnosis/mending.py", "import orchestrator.diagnosis.machine"),
     ("The floors of execution", "orchestrator/execution/queue.py", "import orchestrator.execution.watchdog"),
     ("The floors of experiment", "orchestrator/experiment/looks.py", "import orchestrator.experiment.checks"),
@@ -37,13 +38,18 @@ FORBIDDEN = [
     ("The floors of records", "orchestrator/records/energy.py", "import orchestrator.records.files.pages"),
     ("The floors of records.files", "orchestrator/records/files/pages.py", "import orchestrator.records.files.storage"),
     ("The floors of records.sql", "orchestrator/records/sql/schema.py", "import orchestrator.records.sql.database"),
-    ("The floors of report", "orchestrator/report/rows.py", "import orchestrator.report.markdown"),
+    (
+        "The floors of records.tracking",
+        "orchestrator/records/tracking/spool.py",
+        "import orchestrator.records.tracking.models",
+    ),
+    ("The floors of report", "orchestrator/report/numbers.py", "import orchestrator.report.styles"),
     (
         "The floors of report.terminal",
         "orchestrator/report/terminal/noise.py",
         "import orchestrator.report.terminal.overview",
     ),
-    ("The floors of report.web", "orchestrator/report/web/view.py", "import orchestrator.report.web.tables"),
+    ("The floors of report.web", "orchestrator/report/web/figures.py", "import orchestrator.report.web.translations"),
     (
         "The floors of report.wording",
         "orchestrator/report/wording/claims.py",
@@ -55,6 +61,7 @@ FORBIDDEN = [
         "import orchestrator.reproduction.anchor_log",
     ),
     ("The floors of statistics", "orchestrator/statistics/bayes.py", "import orchestrator.statistics.null"),
+    ("No import circle at any depth", "trainers/metrics/uniform.py", "import trainers.metrics.operating_points"),
     ("Ray only in execution", "orchestrator/diagnosis/mending.py", "def f():\n    import ray"),
     ("MLflow only in records/tracking", "orchestrator/records/energy.py", "from mlflow.entities import Run"),
     ("SQLAlchemy and Alembic only in records/sql", "orchestrator/diagnosis/mending.py", "import sqlalchemy.orm"),
