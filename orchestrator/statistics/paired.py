@@ -25,29 +25,8 @@ Lines = Callable[[Array], Array]
 EXACT_UP_TO = 13
 """Up to this many seeds, all 2**n sign patterns are tried: they are fewer than the 10 000 drawn beyond."""
 
-MEANINGFUL = 0.75
-"""A probability of outperforming that matters (Bouthillier et al. 2021)."""
-
 AT_ONCE = 1 << 22
 """Numbers in memory at a time (32 MiB)."""
-
-
-class Outperformance(NamedTuple):
-    """The probability that the challenger beats the baseline in a pair, and its interval."""
-
-    estimate: Array
-    low: Array
-    high: Array
-
-    @property
-    def significant(self) -> NDArray[np.bool_]:
-        """Whether the interval is above 1/2."""
-        return np.asarray(self.low > 1 / 2)
-
-    @property
-    def meaningful(self) -> NDArray[np.bool_]:
-        """Whether it is significant, and the interval does not rule out a probability of `MEANINGFUL`."""
-        return self.significant & (self.high > MEANINGFUL)
 
 
 class Tally(NamedTuple):
@@ -198,45 +177,6 @@ def effect_size(differences: ArrayLike, step: ArrayLike = 0.0) -> Array:
     freedom = np.where(n >= ENOUGH, n - 1.0, np.nan)
     factor = np.exp(gammaln(freedom / 2) - gammaln((freedom - 1) / 2)) / np.sqrt(freedom / 2)
     return factor * mean / spread(differences, step)
-
-
-def probability_of_outperforming(
-    challenger: ArrayLike,
-    baseline: ArrayLike,
-    rng: np.random.Generator,
-    draws: int = 10_000,
-    confidence: float = 0.95,
-) -> Outperformance:
-    """The probability that the challenger beats the baseline under the same seed.
-
-    Bouthillier et al. 2021, "Accounting for Variance in Machine Learning Benchmarks": the
-    share of pairs that it wins, ties counting half, with a percentile bootstrap over pairs.
-    With few seeds the interval is rough: for 5 wins of 5 its width is 0.
-
-    Args:
-        challenger: Values (..., n), higher is better.
-        baseline: Values (..., n) of the same seeds.
-        rng: Draws the pairs.
-        draws: Number of resamples.
-        confidence: Confidence level.
-    """
-    wins = (1 + np.sign(np.subtract(challenger, baseline))) / 2
-    tails = np.array([[(1 - confidence) / 2, (1 + confidence) / 2]])
-
-    def shares(lines: Array) -> Array:
-        n = lines.shape[1]
-        if n == 0:
-            return np.full((len(lines), 3), np.nan)
-        counts = _resamples(rng, n, draws)
-        return np.concatenate([share(chunk, counts) for chunk in _chunks(lines, draws)])
-
-    def share(lines: Array, counts: Single) -> Array:
-        sums = np.sort(lines.astype(np.float32) @ counts, axis=1)
-        bounds = _quantiles(sums, np.repeat(tails, len(lines), axis=0)) / lines.shape[1]
-        return np.column_stack([lines.mean(axis=1), bounds])
-
-    estimate = _by_line(wins, shares, 3)
-    return Outperformance(estimate[..., 0], estimate[..., 1], estimate[..., 2])
 
 
 def wins(differences: ArrayLike, margin: float = 0.0) -> Tally:

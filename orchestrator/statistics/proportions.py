@@ -24,16 +24,6 @@ def wilson(successes: ArrayLike, n: ArrayLike, confidence: float = CONFIDENCE) -
     return np.where(k == 0, 0 * total, centre - half), np.where(k == total, total / total, centre + half)
 
 
-def jeffreys(successes: ArrayLike, n: ArrayLike, confidence: float = CONFIDENCE) -> Bounds:
-    """Jeffreys' interval from the prior Beta(1/2, 1/2), (low, high); closed at 0 and n (Brown et al. 2001)."""
-    from scipy.special import betaincinv
-
-    k, total = _counts(successes, n)
-    low = betaincinv(k + 1 / 2, total - k + 1 / 2, (1 - confidence) / 2)
-    high = betaincinv(k + 1 / 2, total - k + 1 / 2, (1 + confidence) / 2)
-    return np.where(k == 0, 0 * total, low), np.where(k == total, total / total, high)
-
-
 def clopper_pearson(successes: float, n: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
     """The exact interval of Clopper & Pearson (1934), (low, high); successes need not be an integer."""
     from scipy.special import betaincinv

@@ -11,16 +11,14 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
-from scipy.stats import PermutationMethod, binom, bootstrap, permutation_test, ttest_1samp, wilcoxon
+from scipy.stats import PermutationMethod, bootstrap, permutation_test, ttest_1samp, wilcoxon
 from scipy.stats import t as student_t
 
 from orchestrator.statistics.paired import (
-    MEANINGFUL,
     Array,
     bca_interval,
     effect_size,
     paired_t_test,
-    probability_of_outperforming,
     sign_flip_test,
     wilcoxon_test,
     wins,
@@ -257,49 +255,6 @@ def test_the_effect_size_is_right_on_average(n: int) -> None:
 
 def test_two_seeds_are_too_few_for_an_effect_size() -> None:
     assert np.isnan(effect_size([[0.1, 0.2], [0.3, math.nan]])).all()
-
-
-@UNHURRIED
-@given(arrays(float, (2, 6), elements=st.integers(0, 4).map(float)))
-def test_challenger_and_baseline_share_the_probability_of_outperforming(values: Array) -> None:
-    forth = probability_of_outperforming(values[0], values[1], rng(), draws=200)
-    back = probability_of_outperforming(values[1], values[0], rng(), draws=200)
-    expected = np.mean(values[0] > values[1]) + np.mean(values[0] == values[1]) / 2
-    assert forth.estimate == pytest.approx(expected)
-    assert (back.estimate, back.low, back.high) == pytest.approx(
-        (1 - forth.estimate, 1 - forth.high, 1 - forth.low), abs=1e-6
-    )
-
-
-def test_the_bootstrap_of_the_probability_is_that_of_a_binomial() -> None:
-    won = np.array([1.0] * 21 + [-1.0] * 9)
-    found = probability_of_outperforming(won, np.zeros(30), rng(), draws=100_000)
-    assert found.estimate == 0.7
-    assert (found.low, found.high) == pytest.approx(tuple(binom.ppf([0.025, 0.975], 30, 0.7) / 30), abs=1 / 29)
-    assert found.significant
-    assert found.meaningful
-
-
-def test_significant_is_not_meaningful() -> None:
-    won = np.where(np.arange(1000) < 600, 1.0, -1.0)
-    found = probability_of_outperforming([won, -won], np.zeros((2, 1000)), rng(), draws=1000)
-    assert list(found.significant) == [True, False]
-    assert list(found.meaningful) == [False, False]
-    assert found.high[0] < MEANINGFUL
-
-
-@pytest.mark.parametrize("chance", [0.5, 0.8])
-def test_the_interval_of_the_probability_covers_it(chance: float) -> None:
-    won = np.where(rng().random((3000, 30)) < chance, 1.0, -1.0)
-    found = probability_of_outperforming(won, np.zeros_like(won), rng(1), draws=1000)
-    rate = np.mean((found.low <= chance + 1e-9) & (found.high >= chance - 1e-9))
-    print(f"{chance}: {rate:.3f}")
-    assert rate > 0.92
-
-
-def test_a_missing_seed_makes_no_winner() -> None:
-    found = probability_of_outperforming([[1.0, math.nan, 1.0], [math.nan] * 3], np.zeros((2, 3)), rng())
-    assert list(found.estimate) == pytest.approx([1, math.nan], nan_ok=True)
 
 
 def test_a_difference_within_the_margin_is_a_tie() -> None:
