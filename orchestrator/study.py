@@ -1,54 +1,269 @@
-"""An experiment's results in a notebook: `from orchestrator import results; results("runs", "quickstart")`."""
+"""A study: an experiment and the stores that hold what is known of it; shared by launch, command line and notebook.
+
+In a notebook: `from orchestrator import results; results("runs", "quickstart")`.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from io import StringIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
-from rich.console import Console
-
-from orchestrator import wiring
-from orchestrator.analysis import across_settings
-from orchestrator.analysis.comparison import Comparison
-from orchestrator.analysis.threshold_curves import Curve, gather
 from orchestrator.errors import RequestError
-from orchestrator.experiment.plan import Plan
-from orchestrator.records.files import results as table
-from orchestrator.records.files.evaluations import Evaluations
-from orchestrator.report.styles import look
-from orchestrator.report.terminal import comparison as terminal
-from orchestrator.report.web import figures
-from orchestrator.workspace import Workspace
+from orchestrator.stores import Stores
+from orchestrator.workspace import Location, Workspace
 
+# Imported where it is used: planning needs little of it, and scipy, pyarrow, plotly and rich take a while.
 if TYPE_CHECKING:
     import pandas as pd
     from plotly.graph_objects import Figure
 
+    from orchestrator.adaptive.trials import Trials
+    from orchestrator.analysis.across_settings import Overall
+    from orchestrator.analysis.comparison import Comparison
+    from orchestrator.analysis.threshold_curves import Curve
+    from orchestrator.experiment.model import Experiment
+    from orchestrator.experiment.plan import Contents, Plan
+    from orchestrator.records.files.contents import Ask
+    from orchestrator.records.files.earlier import Data
+    from orchestrator.records.files.results import Results
+
 
 @dataclass(frozen=True)
 class Study:
-    """What an experiment has found so far, read from the cells' files; in Jupyter it shows its comparison."""
+    """What an experiment asks and has found so far; in Jupyter it shows its comparison.
 
-    plan: Plan
-    place: Workspace
-    file: Path
+    What was read once is kept: to see later results, make another study.
+    """
 
-    @cached_property
-    def rows(self) -> list[dict[str, Any]]:
-        """The results table, one dictionary per cell."""
-        return self._results.rows()
+    experiment: Experiment
+    """What is asked: that of the file, as options change it."""
+    whole: Experiment
+    """With the axis values that options add, and nothing left out."""
+    filed: Experiment
+    """As the file has it."""
+    stores: Stores
+    given_data_dir: Path | None = None
+    """The folder of the data sets, where the user names one."""
+    known: Contents | None = None
+    """What the data sets hold, where a launch has looked."""
 
-    @cached_property
-    def _results(self) -> table.Results:
-        return table.aggregate(self.plan, Evaluations(self.place.evaluations))
+    @classmethod
+    def of_file(cls, file: Path, stores: Stores, data_dir: Path | None = None, **axes: Any) -> Self:
+        """The study of an experiment file.
+
+        Args:
+            file: The file, or the name of one that comes with the program.
+            stores: The workspace and what it holds.
+            data_dir: The folder of the data sets.
+            axes: Options of the axes, as `experiment.files.revised` takes them.
+
+        Raises:
+            ExperimentError: There is no such file, or it or an option is wrong.
+        """
+        from orchestrator.experiment.files import filed, revised
+
+        found = filed(file)
+        added = {axis: names for axis, names in axes.items() if axis in {"loss", "backbone", "dataset"}}
+        return cls(revised(found, **axes), revised(found, **added), found, stores, data_dir)
+
+    @classmethod
+    def of(cls, experiment: Experiment, stores: Stores, data_dir: Path | None = None) -> Self:
+        """The study of an experiment that no option changes."""
+        return cls(experiment, experiment, experiment, stores, data_dir)
 
     @property
-    def _counted(self) -> table.Results:
-        """Without the cells that may not be pooled with the others."""
-        return self._results.without(self.compare().left_out)
+    def place(self) -> Workspace:
+        """Where everything lies."""
+        return self.stores.place
+
+    # What is asked
+
+    @cached_property
+    def data_dir(self) -> Path:
+        """The folder of the data sets: the one given, else the usual one, else where this machine last had them."""
+        from orchestrator.records.files.contents import folder
+
+        return self.given_data_dir or folder(self.experiment, self.stores.history)
+
+    @cached_property
+    def contents(self) -> Contents:
+        """What the data sets hold: as a launch has found, else as found here, else as last recorded."""
+        return self.look() if self.known is None else self.known
+
+    def look(self, ask: Ask | None = None) -> Contents:
+        """What the data sets hold: as found here, else by `ask`, else as recorded, else as in the newest cell."""
+        from orchestrator.records.files.contents import look
+        from orchestrator.records.files.earlier import newest
+
+        by_cells = partial(newest, self.stores.evaluations)
+        return look(self.experiment, self.stores.history, self.data_dir, ask, by_cells)
+
+    @cached_property
+    def trials(self) -> Trials | None:
+        """The tuning stage as far as the cells' files tell, and what a launch has heard; None where there is none."""
+        if self.experiment.tuning is None:
+            return None
+        from orchestrator.adaptive.trials import Trials, recall
+
+        return Trials(self.experiment, recall(self.experiment.tuning, self.stores.evaluations), self.contents)
+
+    @cached_property
+    def plan(self) -> Plan:
+        """The cells; where the experiment is tuned, with the recipes that won in this workspace.
+
+        Raises:
+            RequestError: Not all recipes are found yet.
+        """
+        from orchestrator.adaptive.trials import final
+
+        return final(self.experiment, self.trials, self.contents)
+
+    def plans(self) -> Iterator[Plan]:
+        """The trials of the tuning stage, where there is one, and then the cells; raises as `plan` does."""
+        if trials := self.trials:
+            yield trials.plan
+        yield self.plan
+
+    @property
+    def stated(self) -> dict[str, Any]:
+        """What the file states before there are results, and the seeds that are planned with its flags."""
+        from orchestrator.experiment.stated import statement
+
+        return statement(self.filed, self.experiment)
+
+    def data(self, plan: Plan) -> Data:
+        """What there is to know of the data of a plan's cells, and of cells of other states of them."""
+        from orchestrator.records.files.earlier import Data
+
+        return Data.of(plan, self.stores.evaluations, self.stores.history)
+
+    @property
+    def edited(self) -> list[str]:
+        """Which claims some finished cells began without, or with others of that name; sentences for people."""
+        from orchestrator.reproduction.finished_cells import edited
+
+        return edited(self.plan, self.stated, self.stores.evaluations)
+
+    # What was found
+
+    @cached_property
+    def results(self) -> Results:
+        """The results of the plan, from the cells' files."""
+        return self.results_of(self.plan)
+
+    def results_of(self, plan: Plan) -> Results:
+        """The results of a plan: that of the study, or of its tuning stage."""
+        from orchestrator.records.files import splits
+        from orchestrator.records.files.results import aggregate
+        from orchestrator.reproduction.pooling import licensed
+
+        found = aggregate(plan, self.stores.evaluations, known=partial(splits.of_data, self.data_dir))
+        return licensed(found, plan, self.stores.ledger(plan.experiment.name))
+
+    @cached_property
+    def comparison(self) -> Comparison:
+        """Every loss against the baseline, what the claims come to, and when they were stated."""
+        from orchestrator.analysis.comparison import compare
+        from orchestrator.experiment.stated import dated
+        from orchestrator.records.files.results import aggregate
+        from orchestrator.reproduction.code_changes import codes
+        from orchestrator.reproduction.finished_cells import looked
+        from orchestrator.reproduction.pooling import pooled
+        from orchestrator.reproduction.replicas_due import owed
+
+        asked = self.plan.experiment
+        found = self.results
+        rows = found.rows()
+        replicas = found.replica_rows()
+        trials = self.trials
+        return compare(
+            asked,
+            rows,
+            replicas=replicas,
+            owed=len(owed(self.plan, found)),
+            stated=dated(asked, self.stated, found.statements()),
+            pool=pooled(asked, rows, self.stores.ledger(asked.name), codes(asked), replicas),
+            tuned=trials.tuned if trials else (),
+            trial_rows=aggregate(trials.plan, self.stores.evaluations).rows() if trials else [],
+            data=self.data(self.plan),
+            looked=looked(self.filed, self.plan, found, self.stores.evaluations),
+            whole=self.filed,
+        )
+
+    @property
+    def counted(self) -> Results:
+        """The results without the cells that may not be pooled with the others."""
+        return self.results.without(self.comparison.left_out)
+
+    @property
+    def overall(self) -> Overall:
+        """What holds over all settings."""
+        from orchestrator.analysis import across_settings
+
+        return across_settings.overall(self.plan.experiment, self.counted.all_rows())
+
+    @property
+    def page(self) -> str:
+        """The report: one HTML page."""
+        from orchestrator.report.web import page
+
+        found = self.results
+        return page.render(self.comparison, found.rows(), self.stores.evaluations, self.plan, found.replica_rows())
+
+    # What is written
+
+    def write_results(self, complain: Callable[[str], None], plan: Plan | None = None) -> Results:
+        """Write the results table; what is damaged is renamed and said.
+
+        Args:
+            complain: Takes what is wrong, in sentences.
+            plan: That of the tuning stage, where it is the table of this.
+        """
+        from orchestrator.records.files import results
+
+        self.stores.prepare()
+        written = plan or self.plan
+        found = self.results if plan is None else self.results_of(plan)
+        for sentence in found.complaints():
+            complain(sentence)
+        if written.is_told:  # else what an earlier table tells is worth more than nothing
+            results.write(found, self.place.results(written.experiment.name))
+        return found
+
+    def write_report(self) -> Location:
+        """Write the report; returns where it is."""
+        from orchestrator.records.files.storage import Storage
+
+        written = self.place.report(self.plan.experiment.name)
+        Storage(written.parent).write(written.name, self.page.encode())
+        self.document(self.plan.experiment.name)
+        return written
+
+    def document(self, experiment: str) -> None:
+        """Let the registry, if it knows the experiment, know where its table and its report are."""
+        from orchestrator.records.inventory import documents
+
+        with self.stores.registry_if_any() as records:
+            if records and experiment in records.experiments():
+                records.left(documents(self.place, experiment))
+
+    def take_inventory(self) -> None:
+        """Let the registry know what the experiment and its cells have left, and where."""
+        from orchestrator.records.inventory import take_inventory
+
+        with self.stores.registry() as records:
+            take_inventory(records, self.plan, self.place, self.results.runs())
+
+    # In a notebook
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """The results table, one dictionary per cell."""
+        return self.results.rows()
 
     def to_pandas(self) -> pd.DataFrame:
         """The results table."""
@@ -58,14 +273,19 @@ class Study:
 
     def compare(self) -> Comparison:
         """Every loss against the baseline, and what the claims come to."""
-        return wiring.compared(self._results, self.plan, self.place, self.file)
+        return self.comparison
 
     def plot_differences(self) -> Figure:
         """Paired differences to the baseline with their intervals, one row per loss."""
-        return figures.forest(self.compare().lines)
+        from orchestrator.report.web import figures
+
+        return figures.forest(self.comparison.lines)
 
     def plot_thresholds(self, dataset: str, backbone: str) -> Figure:
         """Uniform accuracy against the threshold, with the best threshold and the learnt bias, in one setting."""
+        from orchestrator.report.styles import look
+        from orchestrator.report.web import figures
+
         curves = [curve for curve in self._curves if (curve.dataset, curve.backbone) == (dataset, backbone)]
         if not curves:
             known = sorted({f"{curve.backbone} on {curve.dataset}" for curve in self._curves})
@@ -74,19 +294,27 @@ class Study:
 
     def plot_ranks(self, metric: str = "uniform_accuracy") -> Figure:
         """Average ranks over all settings, and which losses they cannot tell apart."""
-        ranking = across_settings.ranking(self.plan.experiment, self._counted.all_rows(), metric)
+        from orchestrator.analysis import across_settings
+        from orchestrator.report.web import figures
+
+        ranking = across_settings.ranking(self.plan.experiment, self.counted.all_rows(), metric)
         if ranking is None:
             raise RequestError("Ranks need at least two losses, and five data sets without missing cells.")
         return figures.critical_difference(ranking)
 
     @cached_property
     def _curves(self) -> list[Curve]:
-        return list(gather(self.plan, self._counted.rows(), Evaluations(self.place.evaluations))[0])
+        from orchestrator.analysis.threshold_curves import gather
+
+        return list(gather(self.plan, self.counted.rows(), self.stores.evaluations)[0])
 
     def _repr_html_(self) -> str:
+        from rich.console import Console
+
+        from orchestrator.report.terminal import comparison as terminal
+
         console = Console(record=True, width=120, file=StringIO())
-        overall = across_settings.overall(self.plan.experiment, self._counted.all_rows())
-        console.print(terminal.table(self.compare(), overall))
+        console.print(terminal.table(self.comparison, self.overall))
         return console.export_html(inline_styles=True, code_format="<pre>{code}</pre>")
 
 
@@ -116,5 +344,4 @@ def results(workspace: str | Path, experiment: str | Path, data_dir: str | Path 
     """
     given = Path(experiment)
     file = given if given.suffix in {".yaml", ".yml"} else Path("experiments") / f"{given}.yaml"
-    place = Workspace.at(str(workspace))
-    return Study(wiring.plan(wiring.experiment(file), place, None if data_dir is None else Path(data_dir)), place, file)
+    return Study.of_file(file, Stores.at(str(workspace)), None if data_dir is None else Path(data_dir))

@@ -17,7 +17,6 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from orchestrator import wiring
 from orchestrator.adaptive import trials
 from orchestrator.analysis.comparison import Comparison, compare
 from orchestrator.experiment import looks
@@ -28,7 +27,10 @@ from orchestrator.outcome import has_figures
 from orchestrator.records.files import results
 from orchestrator.records.files.evaluations import Evaluations
 from orchestrator.reproduction.anchor_log import Ledger
+from orchestrator.reproduction.code_changes import codes
 from orchestrator.reproduction.pooling import pooled
+from orchestrator.stores import Stores
+from orchestrator.study import Study
 from orchestrator.workspace import Workspace
 
 ROOT = Path(__file__).parents[2]
@@ -138,7 +140,7 @@ def keep(name: str, workspace: Workspace, data: Path, *, table: str | None = Non
     """
     asked = load(ROOT / "experiments" / f"{name}.yaml")
     asked = asked.model_copy(update={"seeds": tuple(range(seeds))}) if seeds else asked
-    rows = [row for plan in wiring.plans(asked, workspace, data) for row in _rows(plan, asked, workspace)]
+    rows = [row for plan in Study.of(asked, Stores(workspace), data).plans() for row in _rows(plan, asked, workspace)]
     TABLES.mkdir(exist_ok=True)
     pq.write_table(pa.Table.from_pylist(rows), TABLES / f"{table or name}.parquet", compression="zstd")
 
@@ -157,7 +159,7 @@ def _rows(plan: Plan, asked: Experiment, workspace: Workspace) -> Iterator[Row]:
     if found.missing:
         raise SystemExit(f"{len(found.missing)} cells of '{plan.experiment.name}' are missing: launch it first.")
     ledger = Ledger(workspace.drift(plan.experiment.name))
-    pool = pooled(plan.experiment, found.rows(), ledger, wiring.codes(plan.experiment), found.replica_rows())
+    pool = pooled(plan.experiment, found.rows(), ledger, codes(plan.experiment), found.replica_rows())
     refuse_others(plan.experiment.name, found.all_rows(), one_environment=pool is None)
     kinds = {"cell" if plan.experiment.name == asked.name else "trial": found.rows(), "replica": found.replica_rows()}
     accounts = {cell.id: evaluations.account(cell) for cell in (*plan.cells, *evaluations.replicas(plan.cells))}

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from orchestrator.adaptive.optuna_search import learning
 from orchestrator.errors import DamagedFileError, RequestError
 from orchestrator.experiment.model import Experiment, Override, Where, given, own_space
-from orchestrator.experiment.plan import Cell, Contents, Plan, digest_in, identity
+from orchestrator.experiment.plan import Cell, Contents, Plan, digest_in, identity, plan
 from orchestrator.experiment.space import Domain
 from orchestrator.experiment.tuning import Search, Trial, Tuning, Values
 from orchestrator.outcome import Adopted, Diverged, Ending, Finished
@@ -203,6 +203,15 @@ class Trials:
                 self._scores |= found
                 missing += [cell for name, cell in fresh.items() if name not in found]
         return missing
+
+
+def final(experiment: Experiment, trials: Trials | None, contents: Contents) -> Plan:
+    """The cells of an experiment, with the recipes that won in its tuning stage where it has one.
+
+    Raises:
+        RequestError: Not all recipes are found yet.
+    """
+    return plan(settle(experiment, trials.tuned) if trials else experiment, contents)
 
 
 def recall(tuning: Tuning, evaluations: Evaluations) -> Recall:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from orchestrator import wiring
 from orchestrator.cli.options import (
     ALL,
     DEBUG,
@@ -27,12 +27,14 @@ from orchestrator.cli.options import (
     TrackingURI,
     with_axes,
 )
-from orchestrator.workspace import Workspace
+from orchestrator.report.terminal.console import complain, near, say
+from orchestrator.report.terminal.console import console as made_console
+from orchestrator.stores import Stores
+from orchestrator.study import Study
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from orchestrator.analysis.comparison import Comparison
     from orchestrator.launching.launch import Ended
     from orchestrator.records.sql.registry import Status
 
@@ -68,41 +70,35 @@ def launch(
     as_json: Json = False,
 ) -> None:
     """Run what is missing, record it, and print the comparison."""
+    from orchestrator.launching.compute import Compute
     from orchestrator.launching.launch import Launch, StoppedLaunch
     from orchestrator.launching.webhook import Webhook
     from orchestrator.report.terminal import overview
 
     began = time.monotonic()
-    console = wiring.console(stderr=as_json)
+    console = made_console(stderr=as_json)
     hook = Webhook(notify) if notify else None
-    experiment = axes.experiment(file)
-    place = wiring.prepared(Workspace.at(workspace))
+    study = axes.study(file, Stores.at(workspace, registry, tracking), data_dir)
+    study.stores.prepare()
     stages = Launch(
-        place=place,
-        registry=registry,
-        tracking=tracking,
-        data_dir=wiring.folder(experiment, place, data_dir),
-        executor=executor,
-        address=address,
-        most=max_concurrent,
+        study=study,
+        compute=Compute(executor, address, max_concurrent, debug=context.obj is DEBUG),
+        console=console,
+        hook=hook,
         retry_failed=retry_failed,
         join=join,
         trust_old=trust_old,
-        whole=axes.whole(file),
-        stated=wiring.stated(file, experiment),
         rehash=rehash,
-        hook=hook,
-        console=console,
-        debug=context.obj is DEBUG,
     )
     try:
-        ended = stages.run(experiment)
+        ended = stages.run()
     except StoppedLaunch:
         raise typer.Exit(INTERRUPTED) from None
-    damaged, comparison = (0, None) if ended.is_tuning else _conclude(console, ended, place, registry, file)
+    damaged = 0 if ended.is_tuning else _conclude(console, ended, file)
+    comparison = None if ended.is_tuning or not ended.study.results.table.num_rows else ended.study.comparison
     counts = overview.counts(ended.plan, ended.tally, comparison, damaged)
-    if hook and (complaint := hook.tell(f"{experiment.name}: {overview.ended(counts)}.", **counts)):
-        wiring.complain(console, complaint)
+    if hook and (complaint := hook.tell(f"{study.experiment.name}: {overview.ended(counts)}.", **counts)):
+        complain(console, complaint)
     if as_json:
         seconds = round(time.monotonic() - began, 3)
         print(json.dumps({"experiment": ended.plan.experiment.name, **counts, "seconds": seconds}))
@@ -126,46 +122,43 @@ def show_plan(
 ) -> None:
     """Print the grid and what of it is done; start nothing."""
     from orchestrator.experiment import checks
+    from orchestrator.experiment.stated import register as register_of
+    from orchestrator.launching import old_cells
     from orchestrator.launching.run_plan import take_stock
     from orchestrator.outcome import is_done
-    from orchestrator.records.files.evaluations import Evaluations
+    from orchestrator.records.files.results import read_all
     from orchestrator.report.terminal import overview
     from trainers.datasets.hashes import forget
 
-    place = Workspace.at(workspace)
-    experiment = axes.experiment(file)
-    data_dir = wiring.folder(experiment, place, data_dir)
+    study = axes.study(file, Stores.at(workspace, registry), data_dir)
     if rehash:
-        forget(data_dir)
-    known = wiring.contents(experiment, place, data_dir)
-    trials = wiring.trials(experiment, place, known)
+        forget(study.data_dir)
+    trials = study.trials
     # As long as recipes are sought, nobody knows the final cells.
-    plan = trials.plan if trials and not trials.over else wiring.final(experiment, trials, known)
-    data = wiring.data(plan, place)
-    with wiring.registry_if_any(place, registry) as records:
-        states = take_stock(plan, Evaluations(place.evaluations), records)
+    plan = trials.plan if trials and not trials.over else study.plan
+    data = study.data(plan)
+    with study.stores.registry_if_any() as records:
+        states = take_stock(plan, study.stores.evaluations, records)
         durations = records.durations(plan.experiment.name) if records else {}
     left = plan.pending({cell for cell, state in states.items() if is_done(state)})
-    counted = checks.labels_here(data_dir)
+    counted = checks.labels_here(study.data_dir)
     checks.check(left, counted)
     cautions = checks.cautions(left, counted)
-    recorded = wiring.recorded(plan, place)
     pending = [cell for cell in left.cells if states[cell.id] != "failed"]
-    again, why = ([], "") if trials and plan is trials.plan else wiring.replicas(plan, place, states)
-    whole = axes.whole(file)
-    changed = wiring.changed(plan, recorded)
-    outlook = wiring.outlook(plan, whole, place, data_dir, [*pending, *again])
-    registered = wiring.registered(file) if register else None
+    again, why = ([], "") if trials and plan is trials.plan else old_cells.replicas(study, plan, states)
+    changed = old_cells.changed(study, plan)
+    outlook = old_cells.outlook(study, plan, [*pending, *again])
+    registered = register_of(study.filed) if register else None
     if as_json:
         anchors = [{"id": cell.id, "name": cell.name} for cell in outlook.anchors] if outlook else []
         first = {"changed": changed, "anchors": anchors, "refusals": outlook.refusals if outlook else []}
-        told = {**overview.as_json(experiment, plan, states, again), "data": data.to_json(), **first}
+        told = {**overview.as_json(study.experiment, plan, states, again), "data": data.to_json(), **first}
         told["cautions"] = cautions
         print(json.dumps(told | ({"register": registered} if registered else {})))
     else:
-        rows = wiring.known(place, experiment.name)
+        rows = read_all(study.place.results(study.experiment.name))
         older = [*changed, *(outlook.sentences() if outlook else ())]
-        wiring.console().print(
+        made_console().print(
             overview.grid(
                 plan, states, durations, rows, data.told(), cautions=cautions, older=older, replicas=again, why=why
             )
@@ -186,14 +179,15 @@ def status(
     from rich.live import Live
 
     from orchestrator.analysis.imported import ImportedCells
+    from orchestrator.launching import old_cells
     from orchestrator.records.files import results
     from orchestrator.report.terminal import overview
 
-    asked = wiring.experiment(file) if file else None
-    wanted = [asked.name] if asked else None
-    place = Workspace.at(workspace)
-    console = wiring.console()
-    with wiring.registry_if_any(place, registry) as records:
+    stores = Stores.at(workspace, registry)
+    study = Study.of_file(file, stores) if file else None
+    wanted = [study.experiment.name] if study else None
+    console = made_console()
+    with stores.registry_if_any() as records:
 
         def states() -> list[Status]:
             known = records.experiments() if records else []
@@ -201,12 +195,12 @@ def status(
             return [records.status(name) for name in names] if records else []
 
         def imported(name: str) -> ImportedCells | None:
-            return ImportedCells.among(results.read(place.results(name)))
+            return ImportedCells.among(results.read(stores.place.results(name)))
 
         def outdated(found: list[Status]) -> dict[str, list[str] | None]:
-            if asked:
-                return {asked.name: wiring.outdated(asked, place)}
-            return wiring.outdated_of([each.experiment for each in found], records, place)
+            if study:
+                return {study.experiment.name: old_cells.outdated(study)}
+            return old_cells.outdated_of([each.experiment for each in found], records, stores)
 
         if as_json:
             found = states()
@@ -222,9 +216,9 @@ def status(
         if not watch:
             console.print(overview.statuses(found := states(), nothing))
             foreign = [one for status in found if (one := imported(status.experiment))]
-            older = overview.outdated(outdated(found), of_one=bool(asked))
+            older = overview.outdated(outdated(found), of_one=bool(study))
             for sentence in (*older, *(text for one in foreign for text in one.told())):
-                console.print(sentence, markup=False, emoji=False, soft_wrap=True)
+                say(console, sentence)
             return
         with Live(overview.statuses(states(), nothing), console=console, auto_refresh=False) as live:
             try:
@@ -235,29 +229,21 @@ def status(
                 return
 
 
-def _conclude(
-    console: Console, ended: Ended, place: Workspace, registry: str | None, file: Path
-) -> tuple[int, Comparison | None]:
-    """Aggregate, print the comparison and what to try next; return how many files were damaged, and the comparison."""
+def _conclude(console: Console, ended: Ended, file: Path) -> int:
+    """Write the table, print the comparison and what to try next; returns how many files were damaged."""
+    from orchestrator.launching.summary import write_summary
     from orchestrator.report.terminal import comparison as terminal
     from orchestrator.report.terminal import overview
 
-    plan = ended.plan
-    comparison = None
-    results = wiring.aggregated(console, plan, place)
-    wiring.inventoried(plan, place, registry, results)
+    study = ended.study
+    results = study.write_results(partial(complain, console))
+    study.take_inventory()
     if results.table.num_rows:
-        comparison = wiring.compared(results, plan, place, file)
-        console.print(terminal.table(comparison))
+        console.print(terminal.table(study.comparison))
         if ended.runs:
-            wiring.show(comparison, results, plan, place, ended.runs)
-    console.print(
-        overview.next_commands(
-            file,
-            wiring.near(place.root),
-            wiring.near(place.results(plan.experiment.name)),
-            is_fixed=plan.experiment.sequence is None,
-        ),
-        soft_wrap=True,
-    )
-    return len(results.damaged), comparison
+            write_summary(study, ended.runs)
+    root = near(study.place.root)
+    table = near(study.place.results(study.experiment.name))
+    is_fixed = study.experiment.sequence is None
+    console.print(overview.next_commands(file, root, table, is_fixed=is_fixed), soft_wrap=True)
+    return len(results.damaged)

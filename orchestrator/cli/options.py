@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from functools import wraps
 from inspect import Parameter
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import Annotated, Any, get_type_hints
 
 import typer
 
-from orchestrator import wiring
-
-if TYPE_CHECKING:
-    from orchestrator.experiment.model import Experiment
+from orchestrator.stores import Stores
+from orchestrator.study import Study
 
 FINE = 0
 SOME_FAILED = 1
@@ -83,13 +81,9 @@ class Axes:
         str | None, typer.Option("--seeds", metavar="N|LIST", help="5 for 0…4, or a list such as 0,3,7.")
     ] = None
 
-    def experiment(self, file: Path) -> Experiment:
-        """The experiment of a file, as the options change it."""
-        return wiring.experiment(file, self.loss, self.backbone, self.dataset, self.only, self.seeds)
-
-    def whole(self, file: Path) -> Experiment:
-        """The experiment of a file with the values that the options add, and nothing left out."""
-        return wiring.experiment(file, self.loss, self.backbone, self.dataset)
+    def study(self, file: Path, stores: Stores, data_dir: Path | None = None) -> Study:
+        """The study of a file, as the options change its experiment."""
+        return Study.of_file(file, stores, data_dir, **asdict(self))
 
 
 ALL = Axes()

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import signal
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from orchestrator import wiring
 from orchestrator.cli.options import (
     ALL,
     RUNS,
@@ -24,11 +24,11 @@ from orchestrator.cli.options import (
     with_axes,
 )
 from orchestrator.errors import RequestError
-from orchestrator.workspace import Workspace
+from orchestrator.report.terminal.console import complain, console, near, say
+from orchestrator.stores import Stores
 
 if TYPE_CHECKING:
-    from orchestrator.experiment.plan import Plan
-    from orchestrator.records.files.results import Results
+    from orchestrator.study import Study
 
 
 @with_axes
@@ -43,29 +43,27 @@ def aggregate(
     axes: Axes = ALL,
 ) -> None:
     """(Re)build the experiment's results table from the per-cell files."""
-    from orchestrator.records.files import results as tables
     from orchestrator.records.files.evaluations import Evaluations
+    from orchestrator.records.files.results import compact as write_samples
 
-    place = Workspace.at(workspace)
-    console = wiring.console()
-    experiment = axes.experiment(file)
-    for plan in wiring.plans(experiment, place, data_dir):
-        results = wiring.aggregated(console, plan, place, data_dir)
-        wiring.documented(place, None, plan.experiment.name)
-        cells = f"{results.table.num_rows} of {len(plan)} cells"
-        table = wiring.near(place.results(plan.experiment.name))
-        written = f"{cells} are in {table}."
+    study = axes.study(file, Stores.at(workspace), data_dir)
+    people = console()
+    for plan in study.plans():
+        results = study.write_results(partial(complain, people), plan)
+        study.document(plan.experiment.name)
+        table = near(study.place.results(plan.experiment.name))
+        written = f"{results.table.num_rows} of {len(plan)} cells are in {table}."
         if not plan.is_told:
             written = f"{table} is left as it was: which cells belong in it cannot be told without the data."
-        for sentence in (written, *wiring.data(plan, place).told()):
-            console.print(sentence, markup=False, emoji=False, soft_wrap=True)
+        for sentence in (written, *study.data(plan).told()):
+            say(people, sentence)
     if compact:
-        plan = wiring.plan(experiment, place, data_dir)
-        folder = place.compacted(experiment.name)
-        rows = tables.compact(plan, Evaluations(place.evaluations), folder)
-        beside = place.compacted_validation(plan.experiment.name)
-        tables.compact(plan, Evaluations(place.evaluations), beside, Evaluations.validation)
-        console.print(f"{rows} samples are in {wiring.near(folder)}.", markup=False, emoji=False, soft_wrap=True)
+        name = study.experiment.name
+        folder = study.place.compacted(name)
+        files = study.stores.evaluations
+        rows = write_samples(study.plan, files, folder)
+        write_samples(study.plan, files, study.place.compacted_validation(name), Evaluations.validation)
+        say(people, f"{rows} samples are in {near(folder)}.")
 
 
 @with_axes
@@ -87,8 +85,7 @@ def compare(
     axes: Axes = ALL,
 ) -> None:
     """Compare every loss with the baseline, paired by seed, and judge the claims."""
-    from orchestrator.analysis import across_settings, sample_noise
-    from orchestrator.records.files.evaluations import Evaluations
+    from orchestrator.analysis import sample_noise
     from orchestrator.report.document import document
     from orchestrator.report.markdown import markdown
     from orchestrator.report.paper.latex import latex
@@ -96,22 +93,20 @@ def compare(
     from orchestrator.report.terminal import noise, null_rates
 
     del registry  # scripts pass it; the cells' files now tell what it was asked for
-    place = Workspace.at(workspace)
-    plan = wiring.plan(axes.experiment(file), place, data_dir)
-    results = _results(plan, place, workspace, data_dir)
-    comparison = wiring.compared(results, plan, place, file)
-    counted = results.without(comparison.left_out)
+    study = axes.study(file, Stores.at(workspace), data_dir)
+    _write_results(study, workspace)
+    comparison = study.comparison
     if null:
-        wiring.console().print(null_rates.table(plan.experiment, counted.rows()))
+        console().print(null_rates.table(study.plan.experiment, study.counted.rows()))
         return
     if samples:
-        found = sample_noise.within(plan, Evaluations(place.evaluations), comparison.left_out)
-        wiring.console().print(noise.table(found))
+        found = sample_noise.within(study.plan, study.stores.evaluations, comparison.left_out)
+        console().print(noise.table(found))
         return
-    overall = across_settings.overall(plan.experiment, counted.all_rows())
+    overall = study.overall
     match form:
         case "text":
-            wiring.console().print(terminal.table(comparison, overall))
+            console().print(terminal.table(comparison, overall))
         case "json":
             print(json.dumps(document(comparison, overall), indent=2, allow_nan=False))
         case "markdown":
@@ -130,19 +125,9 @@ def report(
     axes: Axes = ALL,
 ) -> None:
     """Write the report: one HTML page with verdicts, figures and a threshold to move."""
-    from orchestrator.records.files.evaluations import Evaluations
-    from orchestrator.records.files.storage import Storage
-    from orchestrator.report.web import page
-
-    place = Workspace.at(workspace)
-    plan = wiring.plan(axes.experiment(file), place, data_dir)
-    results = _results(plan, place, workspace, data_dir)
-    comparison = wiring.compared(results, plan, place, file)
-    content = page.render(comparison, results.rows(), Evaluations(place.evaluations), plan, results.replica_rows())
-    written = place.report(plan.experiment.name)
-    Storage(written.parent).write(written.name, content.encode())
-    wiring.documented(place, registry, plan.experiment.name)
-    print(f"Report: {wiring.near(written)}")
+    study = axes.study(file, Stores.at(workspace, registry), data_dir)
+    _write_results(study, workspace)
+    print(f"Report: {near(study.write_report())}")
 
 
 def ui(
@@ -154,11 +139,12 @@ def ui(
     """Open the MLflow UI on this workspace, on this machine only, until Ctrl-C."""
     from orchestrator.records.tracking.mlflow_ui import serve
 
-    place = Workspace.at(workspace)
-    place.create()
-    runs = wiring.tracking(place, tracking, experiment="")
+    stores = Stores.at(workspace, tracking_uri=tracking)
+    stores.place.create()
+    runs = stores.tracking(experiment="")
+    root = stores.place.root
     with TemporaryDirectory() as folder:
-        log = (place.root if isinstance(place.root, Path) else Path(folder)) / "mlflow-ui.log"
+        log = (root if isinstance(root, Path) else Path(folder)) / "mlflow-ui.log"
         with serve(runs.uri, runs.artifacts, log, port) as url:
             print(f"MLflow UI: {url}\nCtrl-C ends it.", flush=True)
             try:
@@ -179,20 +165,16 @@ def export(
     """Write a folder to publish: results, samples, experiment, provenance, a data card, checksums."""
     from orchestrator.records.files.publication import export as exported
 
-    place = Workspace.at(workspace)
-    console = wiring.console()
-    experiment = axes.experiment(file)
-    known = wiring.contents(experiment, place, data_dir)
-    trials = wiring.trials(experiment, place, known)
-    plan = wiring.final(experiment, trials, known)
-    data = wiring.data(plan, place)
+    study = axes.study(file, Stores.at(workspace), data_dir)
+    people = console()
+    trials = study.trials
+    data = study.data(study.plan)
     earlier = [cell for each in data.earlier for cell in each.cells]
-    made = exported(plan, place, folder, trials and trials.plan, earlier)
+    made = exported(study.plan, study.place, folder, trials and trials.plan, earlier)
     for sentence in made.damaged:
-        wiring.complain(console, sentence)
-    for sentence in data.told():
-        console.print(sentence, markup=False, emoji=False, soft_wrap=True)
-    console.print(f"{made.cells} of {len(plan)} cells are in {folder}.", markup=False, emoji=False, soft_wrap=True)
+        complain(people, sentence)
+    for sentence in (*data.told(), f"{made.cells} of {len(study.plan)} cells are in {folder}."):
+        say(people, sentence)
 
 
 def import_cells(
@@ -204,32 +186,30 @@ def import_cells(
 
     They then count as done, and as unverified until `verify` has rerun a sample with the same numbers.
     """
-    from orchestrator.records.files.contents import History
-    from orchestrator.records.files.evaluations import Evaluations, read_account
+    from orchestrator.records.files.evaluations import read_account
     from orchestrator.records.files.publication import import_
 
-    place = wiring.prepared(Workspace.at(workspace))
-    console = wiring.console()
-    ours = Evaluations(place.evaluations)
+    stores = Stores.at(workspace).prepare()
+    people = console()
+    ours = stores.evaluations
     found = import_(folder, ours)
-    History(place.data).learn(read_account(ours.folder / name) for name, cell in ours.cells() if cell in found.taken)
+    stores.history.learn(read_account(ours.folder / name) for name, cell in ours.cells() if cell in found.taken)
     for sentence in found.problems:
-        wiring.complain(console, sentence)
-    console.print(f"Cells taken: {len(found.taken)}; already here: {len(found.present)}.")
+        complain(people, sentence)
+    people.print(f"Cells taken: {len(found.taken)}; already here: {len(found.present)}.")
     if found.taken:
-        console.print("They count as unverified until `verify` has rerun a sample of them with the same numbers.")
+        people.print("They count as unverified until `verify` has rerun a sample of them with the same numbers.")
     if found.problems:
         raise typer.Exit(SOME_FAILED)
 
 
-def _results(plan: Plan, place: Workspace, workspace: str, data_dir: Path | None) -> Results:
-    """The results table; damaged files are told apart from what is printed.
+def _write_results(study: Study, workspace: str) -> None:
+    """Write the results table; damaged files are told apart from what is printed.
 
     Raises:
         RequestError: It is empty.
     """
-    results = wiring.aggregated(wiring.console(stderr=True), plan, place, data_dir)
+    results = study.write_results(partial(complain, console(stderr=True)))
     if not results.table.num_rows:
-        nothing = f"No cell of '{plan.experiment.name}' is done in {workspace}: launch it first."
-        raise RequestError("\n".join([nothing, *wiring.data(plan, place).told()]))
-    return results
+        nothing = f"No cell of '{study.experiment.name}' is done in {workspace}: launch it first."
+        raise RequestError("\n".join([nothing, *study.data(study.plan).told()]))

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import asdict
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Literal
 
 import typer
 
-from orchestrator import provenance, wiring
 from orchestrator.cli.options import (
     ALL,
     RUNS,
@@ -28,7 +27,9 @@ from orchestrator.cli.options import (
     with_axes,
 )
 from orchestrator.errors import RequestError
-from orchestrator.workspace import Workspace
+from orchestrator.report.terminal.console import complain, console, say
+from orchestrator.stores import Stores
+from orchestrator.study import Study
 
 
 def gc(
@@ -42,21 +43,21 @@ def gc(
 ) -> None:
     """List what the workspace can do without: old states, leftovers, files of no experiment."""
     from orchestrator.records.files import garbage
-    from orchestrator.records.files.evaluations import Evaluations
     from orchestrator.records.files.storage import Storage
     from orchestrator.report.terminal import overview
 
-    place = Workspace.at(workspace)
-    done = Evaluations(place.evaluations).ids()
+    stores = Stores.at(workspace, registry)
+    done = stores.evaluations.ids()
     asked = {prefix: [cell for cell in done if cell.startswith(prefix)] for prefix in cells or []}
     if strangers := [prefix for prefix, found in asked.items() if len(found) != 1]:
         raise RequestError(f"Not exactly one cell of {workspace} begins with '{strangers[0]}'.")
-    with wiring.registry_if_any(place, registry) as records:
+    with stores.registry_if_any() as records:
         known = {name: set(records.states(name)) for name in records.experiments()} if records else None
-    items = garbage.garbage(Storage(place.root).list(), known, time.time(), [cell for (cell,) in asked.values()])
-    wiring.console().print(overview.garbage(items, removed=remove))
+    files = Storage(stores.place.root).list()
+    items = garbage.garbage(files, known, time.time(), [cell for (cell,) in asked.values()])
+    console().print(overview.garbage(items, removed=remove))
     if remove:
-        garbage.remove(place, items)
+        garbage.remove(stores.place, items)
 
 
 def rebuild(
@@ -71,27 +72,25 @@ def rebuild(
     mlflow: Annotated[bool, typer.Option("--mlflow", help="Rebuild these experiments' MLflow runs, too.")] = False,
 ) -> None:
     """Rebuild the registry, and with --mlflow the tracking store, from the per-cell files."""
-    from orchestrator.records.files.contents import History
-    from orchestrator.records.files.evaluations import Account, Evaluations
+    from orchestrator.records.files.evaluations import Account
     from orchestrator.records.rebuild import rebuild as rebuilt
 
     if mlflow and not files:
         raise RequestError("--mlflow needs the experiments whose runs to rebuild: add FILE.yaml.")
-    place = Workspace.at(workspace)
-    console = wiring.console()
-    evaluations = Evaluations(place.evaluations)
-    experiments = [wiring.experiment(file) for file in files or []]
+    stores = Stores.at(workspace, registry, tracking)
+    evaluations = stores.evaluations
+    studies = [Study.of_file(file, stores, data_dir) for file in files or []]
     if not evaluations.ids():
         raise RequestError(f"Workspace {workspace} has no per-cell files to rebuild from.")
-    History(place.data).learn(account for _, account in evaluations.accounts() if isinstance(account, Account))
-    plans = [plan for experiment in experiments for plan in wiring.plans(experiment, place, data_dir)]
-    names = [plan.experiment.name for plan in plans] if mlflow else []
-    windows = {name: wiring.tracking(place, tracking, name) for name in names}
+    stores.history.learn(account for _, account in evaluations.accounts() if isinstance(account, Account))
+    plans = [plan for study in studies for plan in study.plans()]
+    windows = {plan.experiment.name: stores.tracking(plan.experiment.name) for plan in plans} if mlflow else {}
     for runs in windows.values():
         runs.prepare()
-    with wiring.registry(place, registry) as records:
-        cells, damaged = rebuilt(evaluations, records, plans, windows, partial(wiring.complain, console))
-    console.print(f"Cells put back: {cells}. Damaged files, passed over: {damaged}.")
+    people = console()
+    with stores.registry() as records:
+        cells, damaged = rebuilt(evaluations, records, plans, windows, partial(complain, people))
+    people.print(f"Cells put back: {cells}. Damaged files, passed over: {damaged}.")
 
 
 @with_axes
@@ -110,6 +109,7 @@ def verify(
     axes: Axes = ALL,
 ) -> None:
     """Rerun a sample of finished cells, imported ones first, and say whether they reproduce bit for bit."""
+    from orchestrator import provenance
     from orchestrator.execution.worker import Worker
     from orchestrator.launching.run_plan import note_rerun, prepare, repeat
     from orchestrator.records.files.evaluations import Evaluations
@@ -118,35 +118,32 @@ def verify(
     from orchestrator.report.terminal import overview
     from orchestrator.reproduction.verification import choose, origins
 
-    place = Workspace.at(workspace)
-    evaluations = Evaluations(place.evaluations)
-    experiment = axes.experiment(file)
-    data_dir = wiring.folder(experiment, place, data_dir)
-    asked = wiring.plan(experiment, place, data_dir)
-    plan = evaluations.with_replicas(asked)
+    study = axes.study(file, Stores.at(workspace), data_dir)
+    evaluations = study.stores.evaluations
+    plan = evaluations.with_replicas(study.plan)
     prefixes = [prefix for given in cells or [] for prefix in given.split(",")]
     try:
         found = origins(plan, evaluations)
         unverified = {cell for cell, origin in found.items() if origin == "unverified"}
         chosen = choose(plan, evaluations.ids(replicas=True), prefixes, sample, unverified)
     except RequestError as error:
-        raise RequestError("\n".join([str(error), *wiring.data(asked, place).told()])) from None
-    prepare(chosen, data_dir)
-    console = wiring.console()
+        raise RequestError("\n".join([str(error), *study.data(study.plan).told()])) from None
+    prepare(chosen, study.data_dir)
+    people = console()
     identical = 0
     with TemporaryDirectory() as folder:
         copies = Evaluations(Path(folder) / "evaluations")
-        worker = Worker(Recorder(copies, Untracked(), provenance.code()), data_dir.resolve())
+        worker = Worker(Recorder(copies, Untracked(), provenance.code()), study.data_dir.resolve())
         for cell in chosen.cells:
             verdict = repeat(cell, evaluations, worker, copies)
             if found.get(cell.id) != "here":  # a cell that was trained here needs no such mark
                 note_rerun(cell, evaluations, verdict)
-            console.print(overview.verdict(cell, verdict), soft_wrap=True)
+            people.print(overview.verdict(cell, verdict), soft_wrap=True)
             identical += not isinstance(verdict, str) and verdict.identical
-    console.print(f"{identical} of {len(chosen)} cells reproduce bit for bit.")
+    people.print(f"{identical} of {len(chosen)} cells reproduce bit for bit.")
     if imported := {cell for cell, origin in found.items() if origin != "here"}:
         rerun = sum(cell.id in imported for cell in chosen.cells)
-        console.print(f"{rerun} of {len(imported)} imported cell{'' if len(imported) == 1 else 's'} rerun.")
+        people.print(f"{rerun} of {len(imported)} imported cell{'' if len(imported) == 1 else 's'} rerun.")
     if identical < len(chosen):
         raise typer.Exit(SOME_FAILED)
 
@@ -166,34 +163,33 @@ def doctor(
 ) -> None:
     """Say what is wrong with machine, services, data and records, and what to do."""
     from orchestrator.diagnosis.examination import examine
+    from orchestrator.diagnosis.mending import mend
+    from orchestrator.launching import old_cells
     from orchestrator.report.terminal import health
 
-    place = Workspace.at(workspace)
-    if fix:
-        from orchestrator.diagnosis.mending import mend
-        from orchestrator.records.files.evaluations import Evaluations
+    stores = Stores.at(workspace, registry, tracking)
 
-        windows = partial(wiring.tracking, place, tracking)
-        with wiring.registry(place, registry) as records:
-            plan = wiring.plan(wiring.experiment(file), place, data_dir) if file else None
-            done = mend(plan, Evaluations(place.evaluations), records, windows)
+    study = cache(partial(Study.of_file, file, stores, data_dir)) if file else None
+    if fix:
+        with stores.registry() as records:
+            done = mend(study().plan if study else None, stores.evaluations, records, stores.tracking)
         for sentence in done or ["Nothing to mend."]:
-            wiring.console(stderr=as_json).print(sentence, markup=False, emoji=False, soft_wrap=True)
+            say(console(stderr=as_json), sentence)
     findings = examine(
-        (lambda: wiring.plan(wiring.experiment(file), place, data_dir)) if file else None,
-        root=place.root,
-        evaluations=place.evaluations,
-        registry=registry or place.registry,
-        tracking=lambda experiment: wiring.tracking(place, tracking, experiment),
+        (lambda: study().plan) if study else None,  # which says what is wrong with the file
+        root=stores.place.root,
+        evaluations=stores.place.evaluations,
+        registry=registry or stores.place.registry,
+        tracking=stores.tracking,
         address=address,
         data_dir=data_dir,
-        older=lambda plan: wiring.older(plan, place),
-        edited=lambda plan: wiring.edited(plan, place, file) if file else [],
+        older=lambda plan: old_cells.older(study(), plan) if study else (),
+        edited=lambda _: study().edited if study else (),
     )
     if as_json:
         print(json.dumps([asdict(finding) for finding in findings]))
     else:
-        wiring.console().print(health.findings(findings))
+        console().print(health.findings(findings))
     if any(finding.state == "problem" for finding in findings):
         raise typer.Exit(SOME_FAILED)
 
@@ -211,4 +207,4 @@ def list_catalogue(
     if as_json:
         print(json.dumps({name: plugin.summary() for name, plugin in known.items()}))
     else:
-        wiring.console().print(overview.catalogue(known))
+        console().print(overview.catalogue(known))

@@ -11,11 +11,13 @@ from itertools import zip_longest
 from typing import Any
 
 from orchestrator.errors import RequestError
+from orchestrator.execution import environments
 from orchestrator.experiment.model import Experiment
 from orchestrator.experiment.plan import Cell, Plan, original
 from orchestrator.outcome import has_figures
 from orchestrator.provenance.environment import SOME_GPU, Environment, LossCode, Origin, change
 from orchestrator.records.files.evaluations import Evaluations
+from orchestrator.reproduction import finished_cells
 from orchestrator.reproduction.anchor_log import Anchor, Entry, Ledger
 from orchestrator.reproduction.equivalence import PASSED, Outcome, judge, told
 from orchestrator.reproduction.finished_cells import Past, Setting, finished
@@ -228,6 +230,29 @@ class Outlook:
             yield f"A launch would first retrain {count} ({why}): {names}. --trust-old pools them untested."
         for said in self.refusals:
             yield f"A launch would refuse to pool old cells with new ones. {said}"
+
+
+def outlook(
+    plan: Plan,
+    rows: Iterable[Mapping[str, Any]],
+    pending: Sequence[Cell],
+    evaluations: Evaluations,
+    ledger: Ledger,
+) -> Outlook | None:
+    """What a launch would do about old cells before it trains those pending; None where it would do nothing.
+
+    Args:
+        plan: All cells that may be pooled with those pending.
+        rows: How the finished cells of the plan came about.
+        pending: The cells and replicas that the launch would train.
+        evaluations: The files.
+        ledger: What anchors have said.
+    """
+    cells = {cell.id: cell for cell in plan.cells}
+    pasts = [finished_cells.past(cells[row["cell_id"]], row, 0.0) for row in rows if has_figures(row["state"])]
+    if not meetings(pasts, pending, environments.origins, ()):
+        return None
+    return foresee(plan, pending, evaluations, ledger, environments.origins)
 
 
 def foresee(plan: Plan, pending: Sequence[Cell], evaluations: Evaluations, ledger: Ledger, here: Foresight) -> Outlook:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from orchestrator.execution import environments
+from orchestrator.experiment.model import Experiment
+from orchestrator.experiment.plan import Plan
 from orchestrator.outcome import has_figures
+from orchestrator.provenance import fingerprints
 from orchestrator.provenance.environment import CODES, SHARED, Environment, change, fingerprint, sources
 from orchestrator.provenance.fingerprints import Code
-from orchestrator.sentences import Sentence
+from orchestrator.sentences import Sentence, filled
 
 Codes = Mapping[tuple[str, str], Code]
 """Today's code by axis and by the plug-in's label; the training loop has an empty label."""
@@ -24,6 +28,41 @@ OTHER_CODE = {
 """The sentence for each axis."""
 
 ELSEWHERE = "{cells} came from a different environment than a launch here would use: {change}."
+
+
+def codes(experiment: Experiment) -> Codes:
+    """Today's code of an experiment's plug-ins, by axis and label, and of the training loop."""
+    found = {
+        (axis, choice.label): fingerprints.of_plugin(axis, type(choice.plugin))
+        for axis, name in fingerprints.AXES.items()
+        for choice in getattr(experiment, name)
+    }
+    return {**found, ("loop", ""): fingerprints.of_loop()}
+
+
+def codes_by_plugin(experiment: Experiment) -> Codes:
+    """The same by the plug-ins' own names, which labels may differ from."""
+    known = codes(experiment)
+    names = {
+        (axis, choice.label): type(choice.plugin).name
+        for axis, name in fingerprints.AXES.items()
+        for choice in getattr(experiment, name)
+    }
+    return {(axis, names.get((axis, label), "")): code for (axis, label), code in known.items()}
+
+
+def changed(plan: Plan, rows: Collection[Mapping[str, Any]]) -> list[str]:
+    """Which finished cells a launch here would train by other code or elsewhere; sentences for people.
+
+    Args:
+        plan: What the launch would run.
+        rows: How the finished cells of the plan came about.
+    """
+    if not rows:  # then nobody needs to read today's code
+        return []
+    cells = {cell.id: cell for cell in plan.cells}
+    here = {row["cell_id"]: environments.environment(cells[row["cell_id"]]) for row in rows}
+    return [filled(sentence) for sentence in (*since(rows, codes(plan.experiment)), *elsewhere(rows, here))]
 
 
 def since(rows: Iterable[Mapping[str, Any]], now: Codes) -> list[Sentence]:

@@ -9,12 +9,18 @@ from functools import partial
 from typing import Any
 
 from orchestrator.errors import DamagedFileError
+from orchestrator.experiment.looks import Looked, began, planned
+from orchestrator.experiment.model import Experiment
 from orchestrator.experiment.plan import PROTOCOL, Cell, Plan, original
+from orchestrator.experiment.questions import Key
+from orchestrator.experiment.stated import dated
 from orchestrator.outcome import has_figures
 from orchestrator.provenance.environment import Environment, LossCode
+from orchestrator.records.files import results
 from orchestrator.records.files.evaluations import Evaluations
-from orchestrator.records.files.storage import in_parallel
+from orchestrator.records.files.storage import Storage, in_parallel
 from orchestrator.records.files.summaries import Summaries
+from orchestrator.workspace import Location
 
 __all__ = ["Environment", "Past", "Setting", "finished"]
 
@@ -75,6 +81,85 @@ def _but_for_the_seed(recipe: Mapping[str, Any]) -> str:
 
 def _folder(name: str) -> str:
     return name.rpartition("/")[0]
+
+
+def recorded(plan: Plan, evaluations: Evaluations, table: Location) -> list[dict[str, Any]]:
+    """How the finished cells of a plan came about: from the results table, and from files that are younger than it."""
+    cells = {cell.id: cell for cell in plan.cells if cell.data_known}
+    files = evaluations.files()
+    written = _written(table)
+    ids = files.keys() & cells.keys()
+    old = {cell_id for cell_id in ids if files[cell_id].modified < written}
+    noted = (row for row in results.read_all(table) if row.get("environment"))
+    rows = {row["cell_id"]: row for row in noted if row["cell_id"] in old}
+    unknown = [cell for cell_id, cell in cells.items() if cell_id in ids and cell_id not in rows]
+    return [*(rows[cell_id] for cell_id in cells if cell_id in rows), *told(unknown, evaluations)]
+
+
+def environments(plan: Plan, evaluations: Evaluations, table: Location) -> dict[str, set[str]]:
+    """The environments of the cells of a plan that are done, by id; of those with replicas, several.
+
+    The results table tells them, of files that are not younger; the others tell themselves.
+    """
+    written = _written(table)
+    noted = results.environments(table)
+    files = evaluations.files()
+    found: dict[str, set[str]] = {}
+    for cell in evaluations.with_replicas(plan).cells:
+        file = files.get(cell.id)
+        known = noted.get(cell.id) if file and file.modified < written else None
+        if file and (name := known or evaluations.environment(cell)):
+            found.setdefault(original(cell.id), set()).add(name)
+    return found
+
+
+def _written(table: Location) -> float:
+    """When a results table was written, in seconds since 1970; 0 where there is none."""
+    return {file.name: file.modified for file in Storage(table.parent).list()}.get(table.name, 0.0)
+
+
+def looked(file: Experiment, plan: Plan, found: results.Results, evaluations: Evaluations) -> Looked:
+    """Under which plans of seeds the cells of an experiment began, and those of seeds that it has no longer.
+
+    Args:
+        file: The experiment of the file, whatever flags change.
+        plan: The cells that were asked for.
+        found: Their results.
+        evaluations: The files.
+    """
+    looks = Looked(planned(file, plan.experiment))
+    for row in found.all_rows():
+        key = (row["dataset"], row["backbone"], row["loss"])
+        record = found.stated.get(row["cell_id"])
+        looks.cells[key].append(began(file.name, row["started"], record, is_foreign=row["origin"] != "here"))
+    others = at_other_seeds(plan, evaluations)
+    summaries = Summaries.of_cells(evaluations, others)
+    for cell in others:
+        content = summaries.content(cell)
+        record = content["provenance"].get("stated")
+        if record is None or record["experiment"] == file.name:  # else others asked for those seeds
+            key = cell.dataset, cell.backbone, cell.loss
+            looks.cells[key].append(began(file.name, content["started"], record, is_foreign=False))
+    return looks
+
+
+def edited(plan: Plan, stated: Mapping[str, Any], evaluations: Evaluations) -> list[str]:
+    """Which claims some finished cells began without, or with others of that name; sentences for people.
+
+    Args:
+        plan: The cells that were asked for.
+        stated: What the experiment's file states now.
+        evaluations: The files.
+    """
+    keys: dict[str, Key] = {cell.id: (cell.dataset, cell.backbone, cell.loss) for cell in plan.cells}
+    done = evaluations.ids()
+    contents = evaluations.contents([evaluations.name(cell) for cell in plan.cells if cell.id in done])
+    records = ((keys[content["cell_id"]], content["provenance"].get("stated")) for content in contents)
+    return [
+        f"claim '{name}' was stated or edited after results: {found.carried} of {found.cells} cells carry it"
+        for name, found in dated(plan.experiment, stated, records).items()
+        if found.word == "after"
+    ]
 
 
 def told(cells: Sequence[Cell], evaluations: Evaluations) -> list[dict[str, Any]]:

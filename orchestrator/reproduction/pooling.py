@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from typing import Any
 
 from orchestrator.adaptive.seeds import Row
+from orchestrator.errors import DamagedFileError
+from orchestrator.execution import environments
 from orchestrator.experiment.model import Experiment
+from orchestrator.experiment.plan import Cell, Plan, original
 from orchestrator.outcome import has_figures
 from orchestrator.provenance.environment import Environment, LossCode, Origin, change
-from orchestrator.records.files.results import Licences
+from orchestrator.records.files.evaluations import Evaluations
+from orchestrator.records.files.results import Licences, Results
 from orchestrator.reproduction.anchor_log import Entry, Ledger
 from orchestrator.reproduction.code_changes import Codes, since
 from orchestrator.reproduction.equivalence import PASSED, Outcome, judge, told
@@ -194,6 +198,23 @@ def licences(experiment: Experiment, rows: Iterable[Row], ledger: Ledger) -> Lic
         others = ((other, each) for (where, other), each in there.items() if where == setting and other != name)
         found[setting, name] = [other for other, each in others if allowed(own, each, setting)]
     return found
+
+
+def licensed(found: Results, plan: Plan, ledger: Ledger) -> Results:
+    """Results whose rows tell which environments may be pooled with theirs."""
+    return replace(found, licences=licences(plan.experiment, found.all_rows(), ledger))
+
+
+def has_known_code(cell: Cell, experiment: Experiment, evaluations: Evaluations, ledger: Ledger) -> bool:
+    """Whether a cell that is done, trained again now, may be pooled with others of its loss, as far as code goes."""
+    try:
+        content = evaluations.content(replace(cell, id=original(cell.id)))
+    except (FileNotFoundError, DamagedFileError):
+        return False
+    then = LossCode.of(cell.loss, content["provenance"])
+    now = LossCode.of(cell.loss, environments.origin(cell))
+    admitted = admits(experiment, ledger.entries())
+    return then == now or admitted(then, now, (cell.dataset, cell.backbone))
 
 
 def _setting(row: Row) -> Setting:

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,13 @@ from PIL import Image
 
 import program
 import services
-from orchestrator import wiring
+from orchestrator.execution.inline import Inline
+from orchestrator.execution.worker import Worker
 from orchestrator.experiment.model import load
-from orchestrator.workspace import Workspace
+from orchestrator.records.files.earlier import difference
+from orchestrator.records.recorder import Recorder
+from orchestrator.stores import Stores
+from orchestrator.study import Study
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")
 
@@ -217,13 +222,14 @@ def test_an_old_cell_cannot_be_verified_with_other_data_and_why_is_said(changed:
 
 
 def test_data_that_change_between_planning_and_training_are_refused(desk: Desk) -> None:
-    place = Workspace.at(str(desk.folder / "runs"))
-    asked = wiring.plan(load(desk.folder / "asked.yaml"), place, desk.folder / "data")
+    study = Study.of_file(desk.folder / "asked.yaml", Stores.at(str(desk.folder / "runs")), desk.folder / "data")
+    asked = study.plan
     paint(desk.folder / "data" / "parts" / "train" / "hole" / "40.bmp", 40)
     from orchestrator.records.tracking.runs import Untracked
 
-    runner = wiring.executor("inline", None, place, Untracked(), desk.folder / "data", None, asked.experiment)
-    (ending,) = run(runner, asked.cells[0])
+    recorder = Recorder(study.stores.evaluations, Untracked(), {})
+    worker = Worker(recorder, study.data_dir, differs=partial(difference, study.stores.history))
+    (ending,) = run(Inline(worker), asked.cells[0])
     assert "1 image added to train/hole" in ending.error
     assert "differ from those that the cell was planned for" in ending.error
 
@@ -264,41 +270,45 @@ def test_without_data_or_record_cells_are_counted_and_have_no_id(desk: Desk) -> 
     assert not (desk.folder / "runs" / "evaluations").exists()
 
 
-def asked_here(monkeypatch: pytest.MonkeyPatch, desk: Desk) -> tuple[Any, Workspace]:
+def data_told(study: Study) -> list[str]:
+    return study.data(study.plan).told()
+
+
+def asked_here(monkeypatch: pytest.MonkeyPatch, desk: Desk) -> tuple[Any, Stores]:
     monkeypatch.chdir(desk.folder)
-    return load(Path("asked.yaml")), Workspace.at("runs")
+    return load(Path("asked.yaml")), Stores.at("runs")
 
 
 def test_where_a_launch_had_the_data_they_are_looked_for_unless_a_folder_is_given(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked, place = asked_here(monkeypatch, desk)
+    asked, stores = asked_here(monkeypatch, desk)
     (desk.folder / "data").rename(desk.folder / "moved")
     desk.launch("--data-dir", "moved")
-    assert wiring.folder(asked, place, None) == desk.folder / "moved"
+    assert Study.of(asked, stores).data_dir == desk.folder / "moved"
     paint(desk.folder / "moved" / "parts" / "train" / "ok" / "30.bmp", 30)
     named = "4 cells are of an earlier state of this folder: 1 image added to train/ok."
     for verb in ("compare", "doctor"):
         assert named in said(desk.run(verb, "asked.yaml", expect=2 if verb == "compare" else 0)), verb
-    assert named in wiring.data(wiring.plan(asked, place, None), place).told()[0]
-    elsewhere = wiring.data(wiring.plan(asked, place, Path("data")), place).told()
+    assert named in data_told(Study.of(asked, stores))[0]
+    elsewhere = data_told(Study.of(asked, stores, Path("data")))
     assert "its data are not here" in elsewhere[0]
     desk.run("export", "asked.yaml", "sent")
     sent = [file for file in (desk.folder / "sent").rglob("*") if file.is_file()]
     assert not [file for file in sent if b"moved" in file.read_bytes()]
     monkeypatch.setattr("socket.gethostname", lambda: "another")
-    assert wiring.folder(asked, place, None) == Path("data")
+    assert Study.of(asked, stores).data_dir == Path("data")
 
 
 def test_a_copied_workspace_without_data_or_records_learns_them_from_its_cells(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked, place = asked_here(monkeypatch, desk)
+    asked, stores = asked_here(monkeypatch, desk)
     for left in ("data", "runs/data"):
         shutil.rmtree(desk.folder / left)
-    plan = wiring.plan(asked, place, None)
+    plan = Study.of(asked, stores).plan
     assert {cell.id for cell in plan.cells} == desk.files
-    (told,) = wiring.data(plan, place).told()
+    (told,) = data_told(Study.of(asked, stores))
     assert told.startswith("parts: its data are not here, and no launch here has recorded them; its cells are of the")
     assert "4 of 4 cells are in" in desk.run("aggregate", "asked.yaml")
 
@@ -306,17 +316,17 @@ def test_a_copied_workspace_without_data_or_records_learns_them_from_its_cells(
 def test_where_nothing_tells_the_data_the_table_and_the_registry_stay(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked, place = asked_here(monkeypatch, desk)
+    asked, stores = asked_here(monkeypatch, desk)
     table = desk.folder / "runs" / "results" / "lot.parquet"
     then = table.read_bytes()
     cells = desk.folder / "runs" / "evaluations"
     for left in ("data", "runs/data"):
         shutil.rmtree(desk.folder / left)
     cells.rename(desk.folder / "kept")
-    assert not wiring.plan(asked, place, None).is_told
+    assert not Study.of(asked, stores).plan.is_told
     assert "is left as it was" in said(desk.run("aggregate", "asked.yaml"))
     assert table.read_bytes() == then
-    with wiring.registry(place, None) as records:
+    with stores.registry() as records:
         before = records.states("lot")
         assert "Nothing is mended" in desk.run("doctor", "asked.yaml", "--fix", expect=1)
         assert records.states("lot") == before
@@ -328,13 +338,12 @@ def test_a_cell_that_does_not_say_its_data_is_no_cell_of_the_plan(
 ) -> None:
     from orchestrator.launching.run_plan import take_stock
     from orchestrator.records.files import results
-    from orchestrator.records.files.evaluations import Evaluations
 
-    asked, place = asked_here(monkeypatch, desk)
+    asked, stores = asked_here(monkeypatch, desk)
     for left in ("data", "runs"):
         shutil.rmtree(desk.folder / left)
-    plan = wiring.plan(asked, place, None)
-    evaluations = Evaluations(place.evaluations)
+    plan = Study.of(asked, stores).plan
+    evaluations = stores.evaluations
     for cell in plan.cells:
         evaluations.publish(cell.recipe, an_account(cell, state="diverged", samples=0), None)
     assert set(take_stock(plan, evaluations, None).values()) == {"pending"}

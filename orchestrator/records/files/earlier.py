@@ -13,9 +13,10 @@ from typing import Any
 from pydantic import ValidationError
 
 from orchestrator.experiment.plan import PROTOCOL, Plan, original
-from orchestrator.records.files.cell_file import cell_in
-from orchestrator.records.files.contents import History
+from orchestrator.records.files.cell_file import cell_in, partition
+from orchestrator.records.files.contents import History, told
 from orchestrator.records.files.evaluations import Evaluations
+from orchestrator.records.files.origin import Origins
 from orchestrator.records.files.summaries import Summaries
 from orchestrator.sentences import Sentence, filled
 from trainers.datasets import Dataset
@@ -81,6 +82,11 @@ class Data:
     absent: tuple[Sentence, ...] = ()
     """Of data sets that are not here."""
     earlier: tuple[Earlier, ...] = ()
+
+    @classmethod
+    def of(cls, plan: Plan, evaluations: Evaluations, history: History) -> Data:
+        """What there is to know of the data of a plan's cells, and of cells of other states of them."""
+        return cls((*absent(plan), *unreadable(plan, history)), tuple(earlier(plan, evaluations, history)))
 
     def sentences(self) -> list[Sentence]:
         """All of it."""
@@ -251,6 +257,22 @@ def unreadable(plan: Plan, history: History) -> list[Sentence]:
         if isinstance(dataset, Dataset)
         for name in history.damaged(dataset)
     ]
+
+
+def newest(evaluations: Evaluations, dataset: Dataset) -> Content | None:
+    """What the newest cell of a data set was trained on, where there is one.
+
+    Of a published data set, a cell that was trained here tells: what others trained does not change what a name means.
+    """
+    files = [file for file in evaluations.storage.list(partition(dataset.key)) if cell_in(file.name)]
+    summaries = Summaries.of(evaluations, [file.name for file in files])
+    if not dataset.is_published:
+        return told(dataset, summaries.contents([file.name for file in files]))
+    latest_first = sorted(files, key=lambda file: -file.modified)
+    origins = Origins.of(evaluations.folder.parent)
+    footers = summaries.footers(file.name for file in latest_first)
+    own = (footer.content for footer in footers if origins.origin(footer.seal, footer.signed) == "here")
+    return next(filter(None, (told(dataset, [account]) for account in own)), None)
 
 
 def difference(history: History, dataset: Dataset, planned: str | None, now: Content | None) -> str:

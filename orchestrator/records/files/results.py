@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from orchestrator.errors import DamagedFileError, LostRowsError, RequestError
 from orchestrator.experiment.own_measures import BALANCED, balanced, is_own, value
 from orchestrator.experiment.plan import Cell, Plan, original
+from orchestrator.experiment.questions import Key
 from orchestrator.outcome import has_figures
 from orchestrator.pairing.blocks import POOLS
 from orchestrator.provenance.environment import CODES, Environment, sources
@@ -120,6 +121,24 @@ class Results:
             for table in (self.table, self.replicas)
         ]
         return replace(self, table=kept[0], replicas=kept[1])
+
+    def statements(self) -> Iterator[tuple[Key, Mapping[str, Any] | None]]:
+        """Of each cell its dataset, backbone and loss, and what was stated when it began; None where nothing was."""
+        columns = self.table.select(["dataset", "backbone", "loss", "cell_id"]).to_pydict()
+        for dataset, backbone, loss, cell in zip(*columns.values(), strict=True):
+            yield (dataset, backbone, loss), self.stated.get(cell)
+
+    def runs(self) -> dict[str, str]:
+        """MLflow's ids of the runs of cells that were tracked, by cell."""
+        columns = self.table.select(["cell_id", "mlflow_run_id"]).to_pydict()
+        return {cell: run for cell, run in zip(*columns.values(), strict=True) if run}
+
+    def complaints(self) -> Iterator[str]:
+        """What is wrong with files; sentences for people."""
+        yield from self.damaged
+        if self.lost:
+            others = f" So are those of {len(self.lost) - 1} more." if self.lost[1:] else ""
+            yield f"{self.lost[0]}{others} Figures that follow from them stand as the cells' own files state them."
 
     def replica_rows(self) -> list[dict[str, Any]]:
         """One dictionary a replica."""
@@ -401,6 +420,11 @@ def read(place: Location) -> list[dict[str, Any]]:
         return cell_file.opened_in_memory(content).read(use_threads=False).to_pylist()
     except pa.ArrowException:
         return []
+
+
+def read_all(place: Location) -> list[dict[str, Any]]:
+    """The rows of a table that was written, and those of its replicas; none where there is no table."""
+    return [*read(place), *read(place.parent / of_replicas(place.name))]
 
 
 def environments(place: Location) -> dict[str, str]:

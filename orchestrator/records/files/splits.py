@@ -9,16 +9,20 @@ import hashlib
 import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from orchestrator.experiment.checks import labels_here
+from orchestrator.experiment.plan import Cell
 from orchestrator.records.files.origin import Origin
 from trainers import selection
-from trainers.datasets import Dataset, Labels
+from trainers.datasets import Dataset, Labels, UnusableDataError
 
 TRAINING_ONLY = ("train_fraction", "imbalance", "shift")
 """Modifiers of a data set that leave its test split as it is."""
@@ -92,6 +96,21 @@ def published_size(dataset: Dataset) -> int | None:
         return None
     by_name = getattr(dataset, "test_images", None) if dataset.is_published else None
     return getattr(dataset, "test_size", None) or by_name
+
+
+def of_data(data_dir: Path, cell: Cell) -> tuple[int, str | None] | None:
+    """How many test samples a cell's data have, and their digest where the data are here; None where neither is known.
+
+    Args:
+        data_dir: Folder that holds the data.
+        cell: The cell.
+    """
+    dataset = cell.recipe.dataset.model_copy(update={"shift": None})
+    with suppress(UnusableDataError, ValueError):  # which others say
+        if labels := labels_here(data_dir)(dataset):
+            return expected(dataset, labels)
+    size = published_size(dataset) if cell.recipe.data_digest is None else None
+    return None if size is None else (size, None)
 
 
 Known = Callable[[Tested], tuple[int, str | None] | None]

@@ -16,16 +16,18 @@ import pytest
 from ray.cluster_utils import Cluster
 from rich.console import Console
 
-from orchestrator import wiring
 from orchestrator.errors import RequestError
 from orchestrator.execution import placement
-from orchestrator.experiment.plan import Plan, plan
+from orchestrator.experiment.plan import Plan
+from orchestrator.launching.compute import Compute
 from orchestrator.launching.launch import Ended, Launch
 from orchestrator.provenance import processor
 from orchestrator.provenance.environment import Environment
 from orchestrator.records.files.evaluations import Evaluations
 from orchestrator.records.files.results import aggregate
 from orchestrator.reproduction.anchor_log import Ledger
+from orchestrator.stores import Stores
+from orchestrator.study import Study
 from orchestrator.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -67,8 +69,12 @@ class Bench:
     def evaluations(self) -> Evaluations:
         return Evaluations(Workspace.at(str(self.folder / "runs")).evaluations)
 
+    def study(self, seeds: str | None = None) -> Study:
+        stores = Stores.at(str(self.folder / "runs"))
+        return Study.of_file(self.folder / "mixed.yaml", stores, self.folder / "data", seeds=seeds)
+
     def plan(self) -> Plan:
-        return plan(wiring.experiment(self.folder / "mixed.yaml"))
+        return self.study().plan
 
     def write(self, epochs: int, losses: str = "softmax, bce_unified, focal") -> None:
         text = GRID.replace("EPOCHS", str(epochs)).replace("softmax, bce_unified, focal", losses)
@@ -76,24 +82,9 @@ class Bench:
 
     def launch(self, seeds: str | None = None) -> tuple[Ended, str]:
         console = Console(file=io.StringIO(), width=200, highlight=False)
-        launch = Launch(
-            place=wiring.prepared(Workspace.at(str(self.folder / "runs"))),
-            registry=None,
-            tracking=None,
-            data_dir=self.folder / "data",
-            executor="ray",
-            address=self.cluster.address,
-            most=None,
-            retry_failed=False,
-            join=False,
-            trust_old=False,
-            whole=wiring.experiment(self.folder / "mixed.yaml"),
-            hook=None,
-            console=console,
-            stated=wiring.stated(self.folder / "mixed.yaml"),
-            rehash=False,
-        )
-        ended = launch.run(wiring.experiment(self.folder / "mixed.yaml", seeds=seeds))
+        study = self.study(seeds)
+        study.stores.prepare()
+        ended = Launch(study, Compute("ray", self.cluster.address), console).run()
         return ended, console.file.getvalue()  # pyright: ignore[reportAttributeAccessIssue]
 
     def sets(self) -> dict[int, set[str]]:
@@ -172,8 +163,6 @@ def test_a_machine_that_falls_while_it_works_moves_its_seeds_and_the_launch_ends
     thread.join()
     assert (ended.tally["finished"], ended.tally["failed"]) == (6, 0)
     found = aggregate(asked, bench.evaluations)
-    place = Workspace.at(str(bench.folder / "runs"))
-    comparison = wiring.compared(found, asked, place, bench.folder / "mixed.yaml")
-    assert comparison.unpaired == 0
+    assert bench.study().comparison.unpaired == 0
     assert {len(found) for found in bench.sets().values()} == {1, 2}
     assert 1 <= found.replicas.num_rows <= 2

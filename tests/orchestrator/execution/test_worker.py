@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from PIL import Image
 
-from orchestrator import wiring
 from orchestrator.execution import worker
 from orchestrator.execution.worker import Worker
 from orchestrator.experiment.model import Experiment
@@ -22,6 +21,7 @@ from orchestrator.records.files.checkpoints import Checkpoints
 from orchestrator.records.files.evaluations import Evaluations
 from orchestrator.records.recorder import Recorder
 from orchestrator.records.tracking.runs import Untracked
+from orchestrator.reproduction.code_changes import codes_by_plugin
 from trainers.datasets import MissingDataError
 from trainers.datasets.image_folder import ImageFolder
 
@@ -48,7 +48,7 @@ CELL = plan(ASKED).cells[0]
 def working(tmp_path: Path) -> Worker:
     recorder = Recorder(Evaluations(tmp_path / "evaluations"), Untracked(), {"git_commit": "abc"})
     saved = Checkpoints(tmp_path / "checkpoints", "launch", every_epochs=1)
-    return Worker(recorder, tmp_path / "data", saved, planned=wiring.codes_by_plugin(ASKED))
+    return Worker(recorder, tmp_path / "data", saved, planned=codes_by_plugin(ASKED))
 
 
 def changed(axis: str) -> Any:

@@ -14,10 +14,10 @@ import pytest
 from scipy.special import stdtr
 
 from benchmarks.looks import KINDS, as_advised, as_many_again, bound, looking
-from orchestrator import wiring
 from orchestrator.analysis.across_settings import overall
+from orchestrator.experiment.files import filed, revised
 from orchestrator.experiment.looks import Began, Looked, Looks, began, leaves_out, planned
-from orchestrator.records.files.evaluations import Evaluations
+from orchestrator.experiment.stated import statement
 from orchestrator.report import paragraphs
 from orchestrator.report import rows as texts
 from orchestrator.report.document import document
@@ -25,6 +25,7 @@ from orchestrator.report.markdown import markdown
 from orchestrator.report.paper.latex import latex
 from orchestrator.report.terminal import overview
 from orchestrator.report.web import page
+from orchestrator.stores import Stores
 from orchestrator.study import Study
 from orchestrator.workspace import Workspace
 from trainers.evaluation import Evaluation
@@ -84,12 +85,12 @@ class TestPlan:
         self, write: Callable[..., Path], seeds: int | str, flag: str | None, expected: str
     ) -> None:
         file = write(seeds)
-        assert planned(wiring.experiment(file), wiring.experiment(file, seeds=flag)) == expected
-        assert wiring.stated(file, wiring.experiment(file, seeds=flag))["plan"] == expected
+        assert planned(filed(file), revised(filed(file), seeds=flag)) == expected
+        assert statement(filed(file), revised(filed(file), seeds=flag))["plan"] == expected
 
     def test_it_is_known_whether_flags_leave_seeds_out(self, write: Callable[..., Path]) -> None:
         file = write(3)
-        left = {flag: leaves_out(wiring.experiment(file), wiring.experiment(file, seeds=flag)) for flag in FLAGS}
+        left = {flag: leaves_out(filed(file), revised(filed(file), seeds=flag)) for flag in FLAGS}
         assert left == FLAGS
 
 
@@ -141,18 +142,18 @@ class Lab:
     """Cells of the file, trained in a moment under the plan of their launch."""
 
     def __init__(self, place: Workspace, write: Callable[..., Path], account: Callable[..., Account]) -> None:
-        self.place = wiring.prepared(place)
+        self.stores = Stores(place).prepare()
         self.write = write
         self._account = account
         self._clock = itertools.count(1.0)
 
     def launch(self, file: Path, *, record: bool = True, is_sound: bool = True, **options: Any) -> None:
         """Train what is missing; without `record`, by a version that recorded no plan."""
-        experiment = wiring.experiment(file, **options)
-        stated = wiring.stated(file, experiment)
+        study = self.study(file, **options)
+        stated = study.stated
         stated = stated if record else {name: each for name, each in stated.items() if name != "plan"}
-        evaluations = Evaluations(self.place.evaluations)
-        for cell in wiring.plan(experiment, self.place, None).cells:
+        evaluations = self.stores.evaluations
+        for cell in study.plan.cells:
             if cell.id in evaluations.ids():
                 continue
             found = scored(cell.seed, 4.0 if cell.loss == "softmax" or not is_sound else 5.0)
@@ -172,7 +173,7 @@ class Lab:
 
     def study(self, file: Path, **options: Any) -> Study:
         """As a notebook has it."""
-        return Study(wiring.plan(wiring.experiment(file, **options), self.place, None), self.place, file)
+        return Study.of_file(file, self.stores, **options)
 
 
 def scored(seed: int, ahead: float) -> Evaluation:
@@ -356,7 +357,7 @@ def test_every_output_marks_what_is_exploratory(lab: Lab) -> None:
         markdown(found),
         latex(found),
         study._repr_html_(),  # pyright: ignore[reportPrivateUsage]  # as a notebook does
-        page.render(found, study.rows, Evaluations(lab.place.evaluations), study.plan),
+        page.render(found, study.rows, lab.stores.evaluations, study.plan),
     ]
     for text in shown:
         assert "supported, exploratory" in text

@@ -18,9 +18,9 @@ import pytest
 
 import program
 import services
-from orchestrator import wiring
-from orchestrator.experiment.model import load
 from orchestrator.outcome import RESULTS
+from orchestrator.stores import Stores
+from orchestrator.study import Study
 from orchestrator.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class Bench:
 
     @property
     def trials(self) -> Trials:
-        found = wiring.trials(load(self.file), Workspace.at(str(self.folder / "runs")))
+        found = Study.of_file(self.file, Stores.at(str(self.folder / "runs"))).trials
         assert found is not None
         return found
 
@@ -162,7 +162,7 @@ def test_both_stages_are_in_the_registry_and_apart(tuned: Bench) -> None:
 
 def test_both_stages_are_in_mlflow_and_trials_are_marked(tuned: Bench) -> None:
     place = Workspace.at(str(tuned.folder / "runs"))
-    trials, cells = (wiring.tracking(place, None, name).runs() for name in ("tuned.tuning", "tuned"))
+    trials, cells = (Stores(place).tracking(name).runs() for name in ("tuned.tuning", "tuned"))
     assert len(trials) == 6
     assert {run.tags["stage"] for run in trials} == {"tuning"}
     assert sorted(run.tags["trial"] for run in trials) == ["0", "0", "1", "1", "2", "2"]

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 import pyarrow.parquet as pq
 import pytest
 
-from orchestrator import wiring
 from orchestrator.diagnosis.agreement import agree
 from orchestrator.errors import DamagedFileError
+from orchestrator.execution.environments import environment, origin
 from orchestrator.experiment.model import load
 from orchestrator.experiment.plan import Plan, plan
+from orchestrator.launching.old_cells import replicas
 from orchestrator.launching.run_plan import enlist, take_stock
 from orchestrator.outcome import Attempt, Finished
 from orchestrator.provenance.environment import Environment
@@ -29,7 +30,10 @@ from orchestrator.records.sql.leases import held
 from orchestrator.records.sql.registry import Registry
 from orchestrator.records.tracking.run import opening
 from orchestrator.records.tracking.runs import Tracking
+from orchestrator.reproduction.finished_cells import recorded
 from orchestrator.reproduction.verification import choose
+from orchestrator.stores import Stores
+from orchestrator.study import Study
 from orchestrator.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -249,13 +253,14 @@ def test_a_plan_foresees_a_replica_of_a_cell_that_is_not_trained_yet(
     evaluation: Evaluation,
 ) -> None:
     wider = "overrides: [{where: {loss: softmax}, resources: {cpus: 2}}]\n"
-    asked = plan(load(written(f"{tiny}seeds: 1\n{wider}")))
+    study = Study.of_file(written(f"{tiny}seeds: 1\n{wider}"), Stores(place))
+    asked = study.plan
     files = Evaluations(place.evaluations)
     cells = {cell.loss: cell for cell in asked.cells}
     done = cells["bce_unified"]
-    files.publish(done.recipe, an_account(done, provenance=wiring.origin(done)), evaluation)
-    (again,), why = wiring.replicas(asked, place, take_stock(asked, files, None))
-    assert again == replace(cells["softmax"], resources=done.resources).again_in(wiring.environment(done).id)
+    files.publish(done.recipe, an_account(done, provenance=origin(done)), evaluation)
+    (again,), why = replicas(study, asked, take_stock(asked, files, None))
+    assert again == replace(cells["softmax"], resources=done.resources).again_in(environment(done).id)
     assert why == "threads 2 → 1"
 
 
@@ -266,11 +271,11 @@ def test_of_a_file_that_is_younger_than_the_results_table_the_file_itself_is_ask
     now = time.time()
     results.write(results.aggregate(asked, evaluations), table)
     os.utime(table, (now + 60, now + 60))
-    assert [row["torch_version"] for row in wiring.recorded(asked, place)] == ["old", "old"]
+    assert [row["torch_version"] for row in recorded(asked, evaluations, table)] == ["old", "old"]
     first = asked.cells[0]
     provenance = {"git_commit": "abc", "threads": 1, "torch_version": "newest"}
     evaluations.publish(first.recipe, an_account(first, provenance=provenance), evaluation)
-    assert wiring.recorded(asked, place)[0]["torch_version"] == "old", "the table is said to be younger"
+    assert recorded(asked, evaluations, table)[0]["torch_version"] == "old", "the table is said to be younger"
     os.utime(table, (now - 60, now - 60))
-    rows = {row["cell_id"]: row["torch_version"] for row in wiring.recorded(asked, place)}
+    rows = {row["cell_id"]: row["torch_version"] for row in recorded(asked, evaluations, table)}
     assert rows == {first.id: "newest", asked.cells[1].id: "old"}

@@ -10,7 +10,7 @@ import sqlite3
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import pytest
@@ -18,13 +18,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from orchestrator import provenance, wiring
+from orchestrator import provenance
 from orchestrator.analysis import across_settings
 from orchestrator.analysis.comparison import compare
 from orchestrator.errors import DamagedFileError, NewerFormatError, RequestError
-from orchestrator.execution import worker
+from orchestrator.execution import environments, worker
+from orchestrator.execution.environments import environment as expected_environment
 from orchestrator.experiment.model import Experiment
 from orchestrator.experiment.plan import Cell, Plan, plan
+from orchestrator.launching import old_cells
+from orchestrator.launching.compute import Compute
 from orchestrator.launching.launch import Launch
 from orchestrator.provenance import fingerprints, torch_state
 from orchestrator.provenance.environment import SOME_GPU, Environment, LossCode, change, gpu
@@ -48,6 +51,8 @@ from orchestrator.reproduction.equivalence import TOLD, judge
 from orchestrator.reproduction.finished_cells import Past, finished
 from orchestrator.reproduction.pooling import EnvironmentCount, OriginPair, Pool, pooled
 from orchestrator.sentences import filled
+from orchestrator.stores import Stores
+from orchestrator.study import Study
 from orchestrator.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -175,9 +180,9 @@ def test_what_is_recorded_now_is_what_is_expected_of_a_cell_here(a_cell: Callabl
     on_gpu = replace(a_cell(), resources=a_cell().resources.model_copy(update={"gpus": 1.0}))
     told = {**provenance.machine(), **torch_state.computing(gpu=False), **fingerprints.recorded(here.recipe)}
     recorded = Environment.of({**told, "threads": here.resources.cpus, "devices": here.resources.devices})
-    assert wiring.environment(here) == recorded
+    assert expected_environment(here) == recorded
     elsewhere = replace(recorded, device=SOME_GPU, instruction_set=None, onednn=None)
-    assert wiring.environment(on_gpu, "127.0.0.1:9") == elsewhere
+    assert expected_environment(on_gpu, "127.0.0.1:9") == elsewhere
 
 
 class Gpus:
@@ -629,45 +634,33 @@ class Bench:
     def entries(self) -> tuple[Entry, ...]:
         return Ledger(self.place.drift("grid")).entries()
 
+    def study(self, seeds: int | str, **options: Any) -> Study:
+        return Study.of_file(self.file, Stores(self.place), self.folder / "data", seeds=str(seeds), **options)
+
     def plan(self, seeds: int | str) -> Plan:
-        return plan(wiring.experiment(self.file, seeds=str(seeds)))
+        return self.study(seeds).plan
 
     def launch(
         self,
         seeds: int | str,
-        executor: str = "inline",
+        executor: Literal["inline", "ray"] = "inline",
         *,
         trust_old: bool = False,
         only: dict[str, list[str]] | None = None,
     ) -> Ran:
         console = Console(file=io.StringIO(), width=200, highlight=False)
-        launch = Launch(
-            place=wiring.prepared(self.place),
-            registry=None,
-            tracking=None,
-            data_dir=self.folder / "data",
-            executor=executor,
-            address=None,
-            most=None,
-            retry_failed=False,
-            join=False,
-            trust_old=trust_old,
-            whole=wiring.experiment(self.file),
-            stated=wiring.stated(self.file),
-            rehash=False,
-            hook=None,
-            console=console,
-        )
+        study = self.study(seeds, **only or {}, only=bool(only))
+        study.stores.prepare()
+        launch = Launch(study, Compute(executor), console, trust_old=trust_old)
         refused = None
         try:
-            launch.run(wiring.experiment(self.file, **only or {}, only=bool(only), seeds=str(seeds)))
+            launch.run()
         except RequestError as error:
             refused = str(error)
         return Ran(console.file.getvalue(), refused)  # pyright: ignore[reportAttributeAccessIssue]
 
     def pool(self, seeds: int) -> Pool:
-        asked = self.plan(seeds)
-        pool = wiring.compared(aggregate(asked, self.evaluations), asked, self.place, self.file).pool
+        pool = self.study(seeds).comparison.pool
         assert pool is not None
         return pool
 
@@ -745,10 +738,9 @@ def test_old_cells_of_seeds_that_are_not_asked_for_count_as_well(bench: Bench) -
     assert "3 of them are trained again first" in ran.out
     assert "retraining 3 old cells gave different results" in ran.refused
     assert bench.contents() == before
-    asked = bench.plan("2,3")
-    whole = wiring.experiment(bench.file)
-    assert wiring.outlook(asked, whole, bench.place, None, []) is None
-    foreseen = wiring.outlook(asked, whole, bench.place, None, [*asked.cells])
+    study = bench.study("2,3")
+    assert old_cells.outlook(study, study.plan, []) is None
+    foreseen = old_cells.outlook(study, study.plan, study.plan.cells)
     assert foreseen is not None
     assert foreseen.anchors == ()
     assert "retraining 3 old cells gave different results" in foreseen.refusals[0]
@@ -757,7 +749,7 @@ def test_old_cells_of_seeds_that_are_not_asked_for_count_as_well(bench: Bench) -
 def test_status_names_old_cells_of_seeds_that_were_not_asked_for_last(bench: Bench) -> None:
     bench.age(lambda _: 0.0)
     for seeds in ("2,3", "2"):
-        (said,) = wiring.outdated(wiring.experiment(bench.file, seeds=seeds), bench.place)
+        (said,) = old_cells.outdated(bench.study(seeds))
         assert said.startswith("4 finished cells came from a different environment")
 
 
@@ -766,8 +758,8 @@ def test_old_cells_on_another_backbone_count_beside_new_code_of_their_loss(
 ) -> None:
     bench.file.write_text(GRID.replace("[resnet8]", "[resnet8, resnet20]"))
     recoded = {"fingerprints": dict.fromkeys(("loss", "backbone", "dataset", "loop"), "aa")}
-    real = wiring.origin
-    monkeypatch.setattr(wiring, "origin", lambda cell, address=None: {**real(cell, address), **recoded})
+    real = environments.origin
+    monkeypatch.setattr(environments, "origin", lambda cell, address=None: {**real(cell, address), **recoded})
     ran = bench.launch("0,1", only={"backbone": ["resnet20"]}, trust_old=True)
     assert ran.refused is None
     codes = {entry.old.loss for entry in bench.entries if isinstance(entry.old, LossCode)}

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from orchestrator import wiring
 from orchestrator.diagnosis import request
 from orchestrator.diagnosis.agreement import by_data
 from orchestrator.experiment.model import Experiment
@@ -22,6 +21,8 @@ from orchestrator.records.files.contents import History, look
 from orchestrator.records.files.earlier import Change, absent, changes, earlier
 from orchestrator.records.files.evaluations import Evaluations
 from orchestrator.sentences import filled
+from orchestrator.stores import Stores
+from orchestrator.study import Study
 from orchestrator.workspace import Workspace
 from trainers.datasets import MissingDataError, UnusableDataError
 from trainers.datasets.content import ArraysError, Content
@@ -203,12 +204,14 @@ class TestHistory:
             if not is_own:
                 path.write_bytes(encoded(account, None, b"another secret"))
             os.utime(path, (number, number))
-        found = wiring.contents(asked(**fields), place, tmp_path / "data")
+        found = Study.of(asked(**fields), Stores(place), tmp_path / "data").contents
         assert {label: held.digest for label, held in found.items()} == ({"mnist": NOW.digest} if is_own else {})
         os.utime(path, (0, 0))
         cell = plan(asked(**fields)).cells[0]
         os.utime(str(files.path(cell.recipe, cell.id)), (5, 5))
-        assert wiring.contents(asked(**fields), place, tmp_path / "data") == {}, "the newest had the published files"
+        assert Study.of(asked(**fields), Stores(place), tmp_path / "data").contents == {}, (
+            "the newest had the published files"
+        )
 
     @pytest.mark.parametrize(
         "damage",

@@ -23,7 +23,7 @@ from orchestrator.records.files.results import aggregate
 from orchestrator.records.files.storage import Storage
 from orchestrator.reproduction.verification import Trained, origins
 from orchestrator.reproduction.verification import compare as rerun
-from orchestrator.wiring import prepared
+from orchestrator.stores import Stores
 from orchestrator.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -130,10 +130,10 @@ def test_a_file_without_a_secret_is_replaced_and_makes_nobodys_cells_ours(
 
 
 def test_a_prepared_workspace_has_its_secret_before_any_worker_runs(tmp_path: Path) -> None:
-    prepared(Workspace(tmp_path / "runs"))
+    Stores(Workspace(tmp_path / "runs")).prepare()
     key = (tmp_path / "runs" / "origin.key").read_bytes()
     assert len(key) == 64
-    prepared(Workspace(tmp_path / "runs"))
+    Stores(Workspace(tmp_path / "runs")).prepare()
     assert (tmp_path / "runs" / "origin.key").read_bytes() == key
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +12,6 @@ import pytest
 import torch
 from rich.console import Console
 
-from orchestrator import wiring
 from orchestrator.diagnosis.agreement import by_rows
 from orchestrator.experiment.model import Experiment
 from orchestrator.experiment.plan import Plan, plan
@@ -19,6 +19,9 @@ from orchestrator.records.files import origin, splits
 from orchestrator.records.files.evaluations import Evaluations
 from orchestrator.records.files.publication import export, import_
 from orchestrator.records.files.results import aggregate
+from orchestrator.report.terminal.console import complain
+from orchestrator.stores import Stores
+from orchestrator.study import Study
 from orchestrator.workspace import Workspace
 from trainers.data import split
 from trainers.datasets import Dataset
@@ -158,7 +161,8 @@ def test_imported_cells_alone_are_asked_by_the_data_where_these_are_here(
     ours = publish("ours", [])
     import_(sent(publish("theirs", asked.cells)), ours)
     told = Console(file=io.StringIO(), width=1000)
-    found = wiring.aggregated(told, asked, Workspace(ours.folder.parent), tmp_path / "data")
+    study = Study.of(asked.experiment, Stores(Workspace(ours.folder.parent)), tmp_path / "data")
+    found = study.write_results(partial(complain, told))
     assert found.table.num_rows == 0
     assert told.file.getvalue().count("has 50 test samples, where these data have 797") == 4  # pyright: ignore[reportAttributeAccessIssue]
 

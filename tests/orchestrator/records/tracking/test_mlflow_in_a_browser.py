@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import expect
 
 import program
-from orchestrator import wiring
+from orchestrator.experiment.files import filed
 from orchestrator.experiment.plan import plan
 from orchestrator.records.files.evaluations import Evaluations
 from orchestrator.records.files.results import aggregate
@@ -45,7 +45,7 @@ def launched(mlflow_server: str, tmp_path_factory: pytest.TempPathFactory) -> La
     done = program.run("launch", file, *options, folder=folder)
     assert done.returncode == 0, done.stderr
     place = Workspace.at(str(workspace))
-    rows = aggregate(plan(wiring.experiment(file)), Evaluations(place.evaluations)).rows()
+    rows = aggregate(plan(filed(file)), Evaluations(place.evaluations)).rows()
     return Launched(mlflow_server, {f"{row['loss']}/resnet8/digits/s0": row["uniform_accuracy"] for row in rows})
 
 

@@ -1,0 +1,57 @@
+"""The experiment of a file, as options change it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from orchestrator import provenance
+from orchestrator.errors import ExperimentError
+from orchestrator.experiment.model import Axis, Experiment, load
+from orchestrator.experiment.revision import revise
+
+
+def filed(file: Path) -> Experiment:
+    """The experiment as its file has it; where there is no such file, the one of that name that comes with the program.
+
+    Raises:
+        ExperimentError: There is neither, or the file is wrong.
+    """
+    return load(_located(file))
+
+
+def revised(
+    experiment: Experiment,
+    *,
+    loss: list[str] | None = None,
+    backbone: list[str] | None = None,
+    dataset: list[str] | None = None,
+    only: bool = False,
+    seeds: str | None = None,
+) -> Experiment:
+    """An experiment as the options of the axes change it.
+
+    Raises:
+        ExperimentError: An option is wrong.
+    """
+    named: dict[Axis, list[str]] = {"loss": loss or [], "backbone": backbone or [], "dataset": dataset or []}
+    if only and not any(named.values()):
+        raise ExperimentError(["--only narrows the axes named by --loss, --backbone or --dataset; none is given."])
+    return revise(experiment, named, only=only, seeds=_seeds(seeds))
+
+
+def _located(file: Path) -> Path:
+    beside = provenance.ROOT / "experiments"
+    installed = Path(__file__).parents[1] / "experiments"
+    shipped = (installed if installed.exists() else beside) / file.name
+    meant = file.parent in (Path(), Path("experiments"))
+    return shipped if meant and not file.exists() and shipped.exists() else file
+
+
+def _seeds(text: str | None) -> int | list[int] | None:
+    if text is None:
+        return None
+    try:
+        numbers = [int(part) for part in text.split(",")]
+    except ValueError:
+        raise ExperimentError([f"--seeds is a number or a list such as 0,3,7; found '{text}'."]) from None
+    return numbers if "," in text else numbers[0]

@@ -1,0 +1,104 @@
+"""Where a launch runs its cells: in this process, on a Ray of this machine, or on a cluster."""
+
+from __future__ import annotations
+
+import socket
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from orchestrator.execution import environments
+from orchestrator.execution.inline import Inline
+from orchestrator.execution.placement import Node, Placement, told
+from orchestrator.experiment.plan import Cell, Plan
+from orchestrator.pairing.blocks import Group
+from orchestrator.provenance.environment import Environment
+
+# Ray takes seconds to import, and the inline executor does without.
+if TYPE_CHECKING:
+    from orchestrator.execution.executor import Executor
+    from orchestrator.execution.worker import Worker
+
+Result = TypeVar("Result")
+
+ROOMY = {"CPU": 2.0**20, "GPU": 2.0**20}
+"""A machine that is the only one: whether a cell has room on it is checked elsewhere."""
+
+
+@dataclass(frozen=True)
+class Compute:
+    """The executor and machines that options mean."""
+
+    kind: Literal["ray", "inline"] = "ray"
+    address: str | None = None
+    """Of a Ray cluster; None for a Ray of this machine."""
+    most: int | None = None
+    """Cells to run at once."""
+    debug: bool = False
+
+    @property
+    def raises(self) -> bool:
+        """Whether the fault of a cell is raised where it is: a debugger reaches this process only."""
+        return self.debug and self.kind == "inline"
+
+    def executor(self, worker: Worker) -> Executor:
+        """What runs cells, each by the worker."""
+        if self.kind == "inline":
+            return Inline(worker)
+        from orchestrator.execution.ray_tune import LOCAL, RayTune
+
+        return RayTune(worker, self.address or LOCAL)
+
+    def call(self, work: Callable[[], Result]) -> Result:
+        """What a piece of work returns, or raises, where cells run."""
+        if self.kind == "inline":
+            return work()
+        from orchestrator.execution import ray_tune
+
+        return ray_tune.call(self.address or ray_tune.LOCAL, work)
+
+    def room(self, plan: Plan) -> int:
+        """Cells that run at once."""
+        if self.most:
+            return self.most
+        if self.kind == "inline":
+            return 1
+        from orchestrator.execution import ray_tune
+
+        nodes = ray_tune.capacity(self.address) if self.address else [{"CPU": ray_tune.cores()}]
+        wanted = plan.cells[0].resources
+        fitting = list[float]()
+        for node in nodes:
+            cpus = node.get("CPU", 0)
+            fitting.append(min(cpus // wanted.cpus, node.get("GPU", 0) // wanted.gpus if wanted.gpus else cpus))
+        return max(1, int(sum(fitting)))
+
+    def placement(self, plan: Plan, found: Mapping[str, Iterable[str]]) -> Placement:
+        """Where the cells of a plan run, beside those that are done.
+
+        Args:
+            plan: The cells.
+            found: The environments of those that are done, by id.
+
+        Raises:
+            UnreachableError: There is no Ray at the address.
+        """
+        done: defaultdict[Group, list[str]] = defaultdict(list)
+        for cell in plan.cells:
+            done[cell.dataset, cell.backbone, cell.seed] += found.get(cell.id, ())
+        places = Placement(self._environment, done)
+        if self.address:
+            from orchestrator.execution.ray_tune import survey
+
+            survey(places, self.address)
+        else:
+            places.found([Node("", ROOMY, told(), socket.gethostname())])
+        return places
+
+    def _environment(self, cell: Cell, machine: Mapping[str, Any]) -> str:
+        return Environment.of({**environments.origin(cell, self.address), **machine}).id
+
+    def origins(self, cell: Cell, places: Placement | None) -> list[dict[str, Any]]:
+        """What a cell will record, by each kind of machine on which it can be trained now."""
+        return environments.origins(cell, places, self.address)

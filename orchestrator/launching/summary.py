@@ -1,0 +1,29 @@
+"""The run of an experiment's own in MLflow: its comparison and report, where a team looks for results."""
+
+from __future__ import annotations
+
+import re
+from contextlib import suppress
+
+from orchestrator.errors import UnreachableError
+from orchestrator.records.tracking.runs import Tracking
+from orchestrator.report.markdown import markdown
+from orchestrator.study import Study
+
+
+def write_summary(study: Study, runs: Tracking) -> None:
+    """Keep the comparison and the report of a study as a run."""
+    comparison = study.comparison
+    metrics = {
+        re.sub(r"[^\w\-. :/]", "_", f"{line.loss}/{line.backbone}/{line.dataset}/{name}"): interval.estimate
+        for line in comparison.lines
+        for name, interval in line.means.items()
+    }
+    verdicts = {
+        "/".join(filter(None, (each.claim.id, each.backbone, each.dataset))): each.marked
+        for each in comparison.findings
+    }
+    texts = {"comparison.md": markdown(comparison, study.overall), "report.html": study.page}
+    runs.catch_up()
+    with suppress(UnreachableError):  # the files have it all; the next launch tells it
+        runs.summarise("comparison", metrics, verdicts, texts)

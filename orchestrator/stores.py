@@ -1,0 +1,109 @@
+"""The stores that options mean: cells' files, registry, MLflow and states of one workspace."""
+
+from __future__ import annotations
+
+import tempfile
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from orchestrator.workspace import Workspace
+
+# Each store is imported when it is asked for: no verb needs all of them, and each takes a while to import.
+if TYPE_CHECKING:
+    from orchestrator.experiment.model import Experiment
+    from orchestrator.records.files.checkpoints import Checkpoints
+    from orchestrator.records.files.contents import History
+    from orchestrator.records.files.evaluations import Evaluations
+    from orchestrator.records.sql.registry import Registry
+    from orchestrator.records.tracking.runs import Tracking
+    from orchestrator.reproduction.anchor_log import Ledger
+
+
+@dataclass(frozen=True)
+class Stores:
+    """A workspace and what it holds; registry and MLflow may be elsewhere."""
+
+    place: Workspace
+    registry_url: str | None = None
+    """Default: SQLite in the workspace."""
+    tracking_uri: str | None = None
+    """Default: SQLite in the workspace."""
+
+    @classmethod
+    def at(cls, workspace: str, registry_url: str | None = None, tracking_uri: str | None = None) -> Self:
+        """The stores of a workspace that a user names.
+
+        Raises:
+            WorkspaceError: The URI cannot be used.
+        """
+        return cls(Workspace.at(workspace), registry_url, tracking_uri)
+
+    def prepare(self) -> Self:
+        """Make the workspace, see that it can be written, and make the secret by which workers sign what they train.
+
+        Raises:
+            WorkspaceError: It cannot be written.
+        """
+        from orchestrator.records.files.origin import secret
+        from orchestrator.records.files.storage import Storage
+
+        self.place.create()
+        Storage(self.place.root).probe()
+        secret(self.place.root)
+        return self
+
+    @cached_property
+    def evaluations(self) -> Evaluations:
+        """The cells' files."""
+        from orchestrator.records.files.evaluations import Evaluations
+
+        return Evaluations(self.place.evaluations)
+
+    @cached_property
+    def history(self) -> History:
+        """What the data sets held whenever a launch looked."""
+        from orchestrator.records.files.contents import History
+
+        return History(self.place.data)
+
+    def ledger(self, experiment: str) -> Ledger:
+        """What was found of an experiment's cells of older environments."""
+        from orchestrator.reproduction.anchor_log import Ledger
+
+        return Ledger(self.place.drift(experiment))
+
+    def registry(self) -> Registry:
+        """The registry, created if absent."""
+        from orchestrator.records.sql.registry import Registry
+
+        return Registry.open(self.registry_url or self.place.registry)
+
+    def registry_if_any(self) -> AbstractContextManager[Registry | None]:
+        """A registry to read from; asking a question creates none."""
+        return self.registry() if self.registry_url or self.place.has_registry() else nullcontext()
+
+    def tracking(self, experiment: str) -> Tracking:
+        """The runs of an experiment in MLflow."""
+        from orchestrator.records.tracking.runs import Tracking
+
+        # What MLflow does not accept is kept on this machine, whatever the workspace is.
+        spool = self.place.spool
+        spool = spool if isinstance(spool, Path) else Path(tempfile.gettempdir()) / "orchestrator-spool"
+        if self.tracking_uri:
+            return Tracking(self.tracking_uri, experiment, spool=spool)
+        return Tracking(self.place.tracking, experiment, artifacts=self.place.artifacts.as_uri(), spool=spool)
+
+    def checkpoints(self, experiment: Experiment, launch: str) -> Checkpoints:
+        """Where the cells of a launch keep their states, as often as the experiment says."""
+        from orchestrator.records.files.checkpoints import Checkpoints
+
+        epochs = experiment.checkpoint.epochs
+        minutes = experiment.checkpoint.minutes
+        return Checkpoints(self.place.checkpoints, launch, every_epochs=epochs, every_seconds=minutes and 60 * minutes)
+
+    def anchors(self, launch: str) -> Stores:
+        """Where a launch trains old cells again; deleted afterwards."""
+        return Stores(self.place.anchors(launch))
