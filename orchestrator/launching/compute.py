@@ -46,7 +46,8 @@ class Compute:
         """What runs cells, each by the worker."""
         if self.kind == "inline":
             return Inline(worker)
-        from orchestrator.execution.ray_tune import LOCAL, RayTune
+        from orchestrator.execution.ray_cluster import LOCAL
+        from orchestrator.execution.ray_tune import RayTune
 
         return RayTune(worker, self.address or LOCAL)
 
@@ -54,9 +55,9 @@ class Compute:
         """What a piece of work returns, or raises, where cells run."""
         if self.kind == "inline":
             return work()
-        from orchestrator.execution import ray_tune
+        from orchestrator.execution import ray_cluster
 
-        return ray_tune.call(self.address or ray_tune.LOCAL, work)
+        return ray_cluster.call(self.address or ray_cluster.LOCAL, work)
 
     def room(self, plan: Plan) -> int:
         """Cells that run at once."""
@@ -64,9 +65,9 @@ class Compute:
             return self.most
         if self.kind == "inline":
             return 1
-        from orchestrator.execution import ray_tune
+        from orchestrator.execution import ray_cluster
 
-        nodes = ray_tune.capacity(self.address) if self.address else [{"CPU": ray_tune.cores()}]
+        nodes = ray_cluster.capacity(self.address) if self.address else [{"CPU": ray_cluster.cores()}]
         wanted = plan.cells[0].resources
         fitting = list[float]()
         for node in nodes:
@@ -89,7 +90,7 @@ class Compute:
             done[cell.dataset, cell.backbone, cell.seed] += found.get(cell.id, ())
         places = Placement(self._environment, done)
         if self.address:
-            from orchestrator.execution.ray_tune import survey
+            from orchestrator.execution.ray_cluster import survey
 
             survey(places, self.address)
         else:
