@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.experiment.model import load
-from orchestrator.experiment.plan import PROTOCOL, Plan, digest, identity, plan
+from orchestrator.experiment.plan import PROTOCOL, Plan, digest, identity, original, plan
 from trainers.data import drawn_from
 from trainers.datasets.content import Content
 from trainers.recipe import Recipe, Training
@@ -225,6 +225,14 @@ def test_what_data_hold_may_be_unknown(written: Callable[[str], Path]) -> None:
             ("image_folder", False)
         }
         assert all(is_known for dataset, is_known in known if dataset != "image_folder")
+
+
+def test_a_replica_has_the_id_and_name_of_its_cell_with_the_environment_behind(grid: Plan) -> None:
+    cell = grid.cells[0]
+    again = cell.again_in("one").again_in("two")
+    assert (again.id, again.name, again.environment) == (f"{cell.id}@two", f"{cell.name}@two", "two")
+    assert original(again.id) == original(cell.id) == cell.id
+    assert cell.environment is None
 
 
 def test_what_is_done_is_not_pending(grid: Plan) -> None:
