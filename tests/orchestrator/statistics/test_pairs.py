@@ -220,7 +220,7 @@ def test_where_results_decide_the_number_of_seeds_the_last_look_is_at_the_pairs_
     """It has half of alpha, since there were looks before it, even where the lost leave the first number of seeds."""
     rng = np.random.default_rng(5)
     baseline: Values = [*rng.normal(0.9, 0.02, most)]
-    challenger: Values = [*rng.normal(0.3, 0.02, most - 1), None]
+    challenger: Values = [*rng.normal(0.02, 0.02, most - 1), None]
     found = judge(accuracies(challenger, baseline), "higher", 0.0, Rule(least, most))
     filled = np.subtract([value or 0.0 for value in challenger], baseline)
     readings = [filled[:-1], filled]
