@@ -735,7 +735,7 @@ def test_old_cells_of_seeds_that_are_not_asked_for_count_as_well(bench: Bench) -
     before = bench.contents()
     ran = bench.launch("2,3")
     assert ran.refused is not None
-    assert "3 of them are trained again first" in ran.out
+    assert "3 cells will be retrained first" in ran.out
     assert "retraining 3 old cells gave different results" in ran.refused
     assert bench.contents() == before
     study = bench.study("2,3")
@@ -834,7 +834,7 @@ def test_a_shifted_result_is_caught_before_anything_new_is_trained(bench: Bench)
     # The same launch again knows already; and what the user decides is told from then on.
     again = bench.launch(3)
     assert again.refused == ran.refused
-    assert "trained again first" not in again.out
+    assert "will be retrained first" not in again.out
     trusting = bench.launch(3, trust_old=True)
     assert trusting.refused is None
     assert "as --trust-old says" in trusting.out
@@ -863,7 +863,7 @@ def test_an_undecided_test_goes_on_with_the_next_launch_and_other_cells(bench: B
     assert "retraining 3 old cells gave results that may differ" in ran.refused
     again = bench.launch(3)
     assert again.refused is not None
-    assert "1 of them is trained again first" in again.out
+    assert "1 cell will be retrained first" in again.out
     assert "4 old cells" in again.refused
     tried = [anchor.cell for entry in bench.entries for anchor in entry.anchors]
     assert {*tried} == {cell.id for cell in bench.plan(2).cells}
