@@ -100,7 +100,7 @@ def by_registry(done: Collection[str], states: Mapping[str, str] | None) -> list
             "problem",
             lost,
             "done in the registry, but their files are gone",
-            "restore the files, or launch, which runs the cells again",
+            "launch runs the cells again, unless you restore the files",
         ),
         (
             "warning",
