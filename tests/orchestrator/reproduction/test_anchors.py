@@ -50,7 +50,7 @@ from orchestrator.reproduction.code_changes import OTHER_CODE, since
 from orchestrator.reproduction.equivalence import TOLD, judge
 from orchestrator.reproduction.finished_cells import Past, finished
 from orchestrator.reproduction.pooling import EnvironmentCount, OriginPair, Pool, pooled
-from orchestrator.sentences import filled
+from orchestrator.sentences import Sentence, filled
 from orchestrator.stores import Stores
 from orchestrator.study import Study
 from orchestrator.workspace import Workspace
@@ -544,9 +544,16 @@ def test_the_page_says_it_in_both_languages(pair: OriginPair, tmp_path: Path) ->
     planned = plan(asked())
     pool = a_pool(pair)
     text = page.render(compare(asked(), [], pool=pool), [], Evaluations(tmp_path), planned)
-    for template, values in pool.sentences():
-        for form in (template, words()[template]):
-            assert form.format(**values) in text
+    for sentence in pool.sentences():
+        assert worded(sentence, str) in text
+        assert worded(sentence, words().__getitem__) in text
+
+
+def worded(sentence: Sentence, word: Callable[[str], str]) -> str:
+    template, values = sentence
+    return word(template).format(
+        **{name: worded(value, word) if isinstance(value, tuple) else value for name, value in values.items()}
+    )
 
 
 def test_what_the_sentinel_may_say_is_known_in_japanese() -> None:
