@@ -58,14 +58,14 @@ def store(storage: Storage) -> Finding:
 def ray(address: str | None) -> tuple[Finding, Sequence[Mapping[str, float]]]:
     """Whether Ray answers, and the machines that it offers; a local Ray is not started."""
     try:
-        from orchestrator.execution import ray_tune
+        from orchestrator.execution import ray_cluster
 
-        if address in (None, ray_tune.LOCAL):
-            here = {"CPU": float(ray_tune.cores()), "GPU": float(gpus.count())}
+        if address in (None, ray_cluster.LOCAL):
+            here = {"CPU": float(ray_cluster.cores()), "GPU": float(gpus.count())}
             offer = f"{counted(here['CPU'], 'CPU')} and {counted(here['GPU'], 'GPU')}"
             found = f"Ray {version('ray')} would find {offer} here; not started"
             return Finding("ray", "ok", found), [here]
-        nodes = ray_tune.capacity(address)
+        nodes = ray_cluster.capacity(address)
     except UnreachableError as error:
         return refused("ray", error, "correct --address or RAY_ADDRESS, or leave both out to use this machine"), []
     except (ImportError, OSError) as error:

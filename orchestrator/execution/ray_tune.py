@@ -46,20 +46,14 @@ from orchestrator.execution.ray_callbacks import (
 )
 from orchestrator.execution.ray_cluster import (
     LOCAL,
-    call,
-    capacity,
     check_room,
     cluster,
-    cores,
     is_alive,
-    survey,
     watched,
 )
 from orchestrator.execution.ray_trial import resources, trial
 from orchestrator.execution.worker import Worker
 from orchestrator.outcome import Attempt, Diverged, Event, Failed, Finished, Lost, Started, Stopped
-
-__all__ = ["LOCAL", "RayTune", "call", "capacity", "cores", "survey"]
 
 MOST_PENDING = 64
 """The most trials that may wait for a process at once: a large cluster starts several at a time."""
