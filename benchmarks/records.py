@@ -28,9 +28,10 @@ import torch
 from benchmarks.table import Row, arguments, progress, ratio, text
 from orchestrator.experiment.model import Experiment
 from orchestrator.experiment.plan import PROTOCOL, Plan, plan
-from orchestrator.records.files import cell_file, results
+from orchestrator.records.files import cell_file, compact, results
 from orchestrator.records.files.cell_file import Account, encoded
 from orchestrator.records.files.evaluations import Evaluations
+from orchestrator.records.files.scan_curves import accuracy_curves
 from trainers.evaluation import Evaluation
 from trainers.inference import ranked, summarise
 from trainers.metrics import MEASURES, from_rows
@@ -113,9 +114,9 @@ def make_rows(folder: Path, rows: int) -> None:
                 **{name: draw.standard_normal(count, np.float32) for name in cell_file.SCHEMA.names[3:7]},
             }
             columns |= {
-                field.name: pa.nulls(count, field.type) for field in results.SAMPLES if field.name not in columns
+                field.name: pa.nulls(count, field.type) for field in compact.SAMPLES if field.name not in columns
             }
-            table = pa.table(columns, schema=results.SAMPLES)
+            table = pa.table(columns, schema=compact.SAMPLES)
             pq.write_table(table, partition / f"{start}.parquet", compression="zstd", store_schema=False)
 
 
@@ -133,7 +134,7 @@ def aggregate(folder: Path, size: int) -> Callable[[], object]:
 
 def curves(folder: Path, size: int) -> Callable[[], object]:  # noqa: ARG001 - the size follows from the files
     """The curve of each loss over the second part's rows."""
-    return lambda: results.accuracy_curves(folder)
+    return lambda: accuracy_curves(folder)
 
 
 def scan(folder: Path, size: int) -> Callable[[], object]:  # noqa: ARG001 - the size follows from the files

@@ -47,12 +47,12 @@ class Stores:
         Raises:
             WorkspaceError: It cannot be written.
         """
-        from orchestrator.records.files.origin import secret
+        from orchestrator.records.files.origin import ensure_secret
         from orchestrator.records.files.storage import Storage
 
         self.place.create()
         Storage(self.place.root).probe()
-        secret(self.place.root)
+        ensure_secret(self.place.root)
         return self
 
     @cached_property

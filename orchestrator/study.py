@@ -249,7 +249,7 @@ class Study:
 
         with self.stores.registry_if_any() as records:
             if records and experiment in records.experiments():
-                records.left(documents(self.place, experiment))
+                records.note_artefacts(documents(self.place, experiment))
 
     def take_inventory(self) -> None:
         """Let the registry know what the experiment and its cells have left, and where."""

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from orchestrator.launching.launch import Ended
-    from orchestrator.records.sql.registry import Status
+    from orchestrator.records.sql.status import Status
 
 
 @with_axes

@@ -43,8 +43,8 @@ def aggregate(
     axes: Axes = ALL,
 ) -> None:
     """(Re)build the experiment's results table from the per-cell files."""
+    from orchestrator.records.files.compact import compact_samples
     from orchestrator.records.files.evaluations import Evaluations
-    from orchestrator.records.files.results import compact as write_samples
 
     study = axes.study(file, Stores.at(workspace), data_dir)
     people = console()
@@ -61,8 +61,8 @@ def aggregate(
         name = study.experiment.name
         folder = study.place.compacted(name)
         files = study.stores.evaluations
-        rows = write_samples(study.plan, files, folder)
-        write_samples(study.plan, files, study.place.compacted_validation(name), Evaluations.validation)
+        rows = compact_samples(study.plan, files, folder)
+        compact_samples(study.plan, files, study.place.compacted_validation(name), Evaluations.validation)
         say(people, f"{rows} samples are in {near(folder)}.")
 
 
@@ -187,7 +187,7 @@ def import_cells(
     They then count as done, and as unverified until `verify` has rerun a sample with the same numbers.
     """
     from orchestrator.records.files.evaluations import read_account
-    from orchestrator.records.files.publication import import_
+    from orchestrator.records.files.import_cells import import_
 
     stores = Stores.at(workspace).prepare()
     people = console()

@@ -22,7 +22,7 @@ Listener = Callable[[Event], None]
 class Log(Protocol):
     """Receives what one cell reports while it runs, in the worker's process."""
 
-    def loaded(self, fingerprint: str) -> None:
+    def note_data(self, fingerprint: str) -> None:
         """Record the hash of the dataset's images and labels."""
         ...
 
@@ -34,15 +34,15 @@ class Log(Protocol):
         """Record the figures of an epoch, counted from 1."""
         ...
 
-    def finished(self, fit: Fit, attempt: Attempt) -> str | None:
+    def finish(self, fit: Fit, attempt: Attempt) -> str | None:
         """Publish the trained model's account, which makes the cell done; return the id of the environment."""
         ...
 
-    def diverged(self, epoch: int, attempt: Attempt) -> str | None:
+    def diverge(self, epoch: int, attempt: Attempt) -> str | None:
         """Publish that the loss became NaN or infinite in `epoch`; return the id of the environment."""
         ...
 
-    def stopped(self) -> None:
+    def stop(self) -> None:
         """Record that the user stopped the launch; another attempt will continue."""
         ...
 

@@ -132,21 +132,21 @@ class Worker:
                 plain = cell.recipe.dataset.model_copy(update={"shift": None})
                 found = loaded(plain, self.data_dir, rehash=self.rehash)  # pyright: ignore[reportArgumentType]  # it hashes
                 self._check(cell, found.content)
-                log.loaded(found.fingerprint)
+                log.note_data(found.fingerprint)
                 saving = self._checkpointing(cell, log, tell, device, found.fingerprint)
                 trained = fit(
                     cell.recipe, found.data, device=device, observer=observe, checkpointing=saving, world=world or ALONE
                 )
             except StoppedError:
-                log.stopped()
+                log.stop()
                 return Stopped(cell, attempt())
             except DivergedError as error:
                 ended = attempt()
-                environment = log.diverged(error.epoch, ended)
+                environment = log.diverge(error.epoch, ended)
                 self._clear(cell, leads=leads)
                 return Diverged(cell, ended, error.epoch, environment=environment)
             finished = _trained(cell, attempt(), trained)
-            environment = log.finished(trained, finished.attempt)
+            environment = log.finish(trained, finished.attempt)
             self._clear(cell, leads=leads)
             return replace(finished, environment=environment)
 

@@ -187,13 +187,13 @@ def carry_out(
         now = time.monotonic()
         match event:
             case Started(cell=cell, node=node, started=started):
-                registry.started(cell, experiment, node=node, started=started)
+                registry.start_attempt(cell, experiment, node=node, started=started)
             case Advanced(cell=cell, epoch=epoch):
                 if now - noted.get(cell.id, 0.0) > NOTED:
-                    registry.alive(cell, experiment, epoch)
+                    registry.note_alive(cell, experiment, epoch)
                     noted[cell.id] = now
             case Alive(cell=cell):
-                registry.alive(cell, experiment)
+                registry.note_alive(cell, experiment)
             case Adopted(cell=cell, state=state):
                 tally[_tallied(cell, state)] += 1
             case Lost() | Stopped():

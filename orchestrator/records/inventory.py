@@ -11,8 +11,9 @@ from orchestrator.records.files.cell_file import cell_in
 from orchestrator.records.files.evaluations import Evaluations
 from orchestrator.records.files.results import of_replicas
 from orchestrator.records.files.storage import Storage, Stored
-from orchestrator.records.sql.registry import Artefact, Registry
+from orchestrator.records.sql.registry import Registry
 from orchestrator.records.sql.schema import ArtefactKind
+from orchestrator.records.sql.status import Artefact
 from orchestrator.workspace import Location, Workspace
 
 
@@ -32,7 +33,7 @@ def take_inventory(
     name = plan.experiment.name
     known = {} if certain else {left.cell: left.uri for left in registry.artefacts(name) if left.kind == "run"}
     uris = {cell: f"runs:/{run}" for cell, run in runs.items()} | {cell: uri for cell, uri in known.items() if cell}
-    registry.left(_left(plan, place, uris), all_of=name)
+    registry.note_artefacts(_left(plan, place, uris), all_of=name)
 
 
 def _left(plan: Plan, place: Workspace, runs: Mapping[str, str]) -> Iterator[Artefact]:

@@ -77,8 +77,8 @@ class CellLog:
     history: list[dict[str, float]] = field(default_factory=list)
     data_fingerprint: str | None = None
 
-    def loaded(self, fingerprint: str) -> None:
-        """What the images and labels hash to."""
+    def note_data(self, fingerprint: str) -> None:
+        """Note what the images and labels hash to."""
         self.data_fingerprint = fingerprint
 
     def resumed(self, history: Sequence[Mapping[str, float]]) -> None:
@@ -94,7 +94,7 @@ class CellLog:
         self.history.append(dict(figures))
         self.run.epoch(epoch, figures)
 
-    def finished(self, fit: Fit, attempt: Attempt) -> str:
+    def finish(self, fit: Fit, attempt: Attempt) -> str:
         """Publish the file, which makes the cell done, and then end the run; return the id of the environment."""
         account = self._account(attempt)
         account = replace(
@@ -121,15 +121,15 @@ class CellLog:
         self.run.finish(account.shown, account.collapse)
         return Environment.of(account.provenance).id
 
-    def diverged(self, epoch: int, attempt: Attempt) -> str:
+    def diverge(self, epoch: int, attempt: Attempt) -> str:
         """Publish that the loss became NaN or infinite in `epoch`; return the id of the environment."""
         account = self._account(attempt)
         self.recorder.evaluations.publish(self.cell.recipe, account, None)
         self.run.artifacts(artefacts(account.provenance, None))
-        self.run.diverged(epoch)
+        self.run.diverge(epoch)
         return Environment.of(account.provenance).id
 
-    def stopped(self) -> None:
+    def stop(self) -> None:
         """The user stopped the launch: the run waits for another attempt."""
         self.run.interrupt()
 

@@ -26,7 +26,8 @@ from pydantic import ValidationError
 from orchestrator.errors import DamagedFileError, NewerFormatError, RequestError
 from orchestrator.experiment.model import Experiment
 from orchestrator.experiment.plan import PROTOCOL
-from orchestrator.records.files.cell_file import LATEST, Account
+from orchestrator.records.files.cell_file import Account
+from orchestrator.records.files.footer import LATEST
 from orchestrator.records.files.storage import Storage
 from orchestrator.workspace import Location
 from trainers.datasets import Dataset, MissingDataError, UnusableDataError

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from orchestrator.experiment.model import Experiment
-from orchestrator.records.files import cell_file, results
+from orchestrator.records.files import cell_file, cell_rows
 from trainers.metrics import MEASURES
 
 _PARQUET = "application/x-parquet"
@@ -60,7 +60,7 @@ def croissant(experiment: Experiment, results_sha256: str, *, validation: bool =
         "description": experiment.question or "An experiment that states no question.",
         "distribution": [table, _file_set("evaluations"), *([_file_set("validation")] if validation else [])],
         "recordSet": [
-            _records("results", "One model.", _fields("results", results.SCHEMA, of_table)),
+            _records("results", "One model.", _fields("results", cell_rows.SCHEMA, of_table)),
             _samples("samples", "A test sample of a model.", "evaluations"),
             *([_samples("validation_samples", "A validation sample of a model.", "validation")] if validation else []),
         ],

@@ -20,8 +20,9 @@ from orchestrator.errors import DamagedFileError, WorkspaceError
 from orchestrator.experiment.plan import AT, Cell, Plan, original
 from orchestrator.provenance.environment import Environment
 from orchestrator.records.files import cell_file
-from orchestrator.records.files.cell_file import Account, Footer, cell_in, name_of, parsed
-from orchestrator.records.files.origin import secret
+from orchestrator.records.files.cell_file import Account, cell_in, name_of
+from orchestrator.records.files.footer import Footer, parsed
+from orchestrator.records.files.origin import ensure_secret
 from orchestrator.records.files.storage import Storage, Stored, in_parallel
 from orchestrator.workspace import Location
 from trainers.evaluation import Evaluation
@@ -138,7 +139,7 @@ class Evaluations:
         rows = None if validation is None else cell_file.encoded_validation(account.cell_id, validation)
         digest = None if rows is None else hashlib.sha256(rows).hexdigest()
         account = replace(account, scores=cell_file.kept(evaluation), validation_sha256=digest)
-        self._put(name, cell_file.encoded(account, evaluation, secret(self.folder.parent)), rows)
+        self._put(name, cell_file.encoded(account, evaluation, ensure_secret(self.folder.parent)), rows)
         return self.folder / name
 
     def take(self, name: str, whole: Whole) -> None:

@@ -26,7 +26,7 @@ _KEY = "origin.key"
 _SECRET = re.compile(rb"[0-9a-f]{64}")
 
 
-def secret(root: Location) -> bytes:
+def ensure_secret(root: Location) -> bytes:
     """The workspace's secret, made where there is none; of several processes that make one, all get the same.
 
     In an object store, the one that is written last stays: whoever starts workers asks for it before they run. A file

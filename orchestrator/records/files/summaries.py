@@ -25,8 +25,9 @@ from numpy.typing import NDArray
 
 from orchestrator.errors import DamagedFileError, OrchestratorError
 from orchestrator.experiment.plan import PROTOCOL, Cell
-from orchestrator.records.files.cell_file import Account, Footer, opened_in_memory, parsed, rows_digest
+from orchestrator.records.files.cell_file import Account, opened_in_memory, rows_digest
 from orchestrator.records.files.evaluations import Evaluations, Whole, footer_bytes
+from orchestrator.records.files.footer import Footer, parsed
 from orchestrator.records.files.storage import Storage, in_parallel
 
 VERSION = 1

@@ -24,8 +24,9 @@ from sqlalchemy.orm import Session
 from orchestrator.errors import RequestError, UnreachableError
 from orchestrator.experiment.plan import Cell, Plan
 from orchestrator.outcome import Result, is_done
+from orchestrator.records.sql.changes import enrol, locked, new_attempt, set_state
 from orchestrator.records.sql.events import tell
-from orchestrator.records.sql.registry import Registry, enrol, locked, new_attempt, set_state
+from orchestrator.records.sql.registry import Registry
 from orchestrator.records.sql.schema import AttemptRow, CellRow, LeaseRow
 
 EXPIRY = timedelta(seconds=60)

@@ -104,7 +104,7 @@ class Run:
         self._post(Figures(self._now(), last, finite(metrics), final=True))
         self._end("FINISHED", **({} if collapse is None else collapsing(collapse)))
 
-    def diverged(self, epoch: int) -> None:
+    def diverge(self, epoch: int) -> None:
         """The loss became NaN or infinite, which is a result: the run is finished, with a tag."""
         self._end("FINISHED", **divergence(epoch))
 

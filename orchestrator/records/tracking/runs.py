@@ -143,7 +143,7 @@ class Tracking:
                 case Finished(metrics=metrics):
                     run.finish(metrics)
                 case Diverged(epoch=epoch):
-                    run.diverged(epoch)
+                    run.diverge(epoch)
                 case Failed(error=error):
                     run.fail(error)
 

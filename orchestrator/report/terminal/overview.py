@@ -30,7 +30,7 @@ from trainers.plugin import Plugin
 if TYPE_CHECKING:  # they import what a plan does without
     from orchestrator.analysis.comparison import Comparison
     from orchestrator.records.files.garbage import Item
-    from orchestrator.records.sql.registry import Running, Status
+    from orchestrator.records.sql.status import Running, Status
 
 RecipeKeys = tuple[str, str, str]
 

@@ -62,7 +62,7 @@ def test_a_report_written_later_is_added(registry: Registry, tmp_path: Path) -> 
     workspace = Workspace(tmp_path)
     assert list(documents(workspace, "tiny")) == []
     Storage(tmp_path).write("reports/tiny/index.html", b"<html>")
-    registry.left(documents(workspace, "tiny"))
+    registry.note_artefacts(documents(workspace, "tiny"))
     assert [one.uri for one in registry.status("tiny").documents] == [workspace.report("tiny").as_uri()]
 
 
@@ -73,10 +73,10 @@ def test_a_status_shows_what_is_out_of_the_ordinary_and_where_the_report_is(
         Lost(asked.cells[0], ATTEMPT, "node", "The [machine] went.", ""),
         Finished(asked.cells[0], ATTEMPT, {}),
     ):
-        registry.started(asked.cells[0], "tiny", node="gpu-1", started=ATTEMPT.started)
+        registry.start_attempt(asked.cells[0], "tiny", node="gpu-1", started=ATTEMPT.started)
         registry.record(ending, "tiny")
     Storage(tmp_path).write("reports/tiny/index.html", b"<html>")
-    registry.left(documents(Workspace(tmp_path), "tiny"))
+    registry.note_artefacts(documents(Workspace(tmp_path), "tiny"))
     status = registry.status("tiny")
     screen = Console(file=io.StringIO(), width=300)
     screen.print(overview.statuses([status], "nothing"))

@@ -248,7 +248,7 @@ def test_what_runs_by_the_registry_is_left_alone(
 ) -> None:
     cell = asked.cells[3]
     stray(tracking, cell, "RUNNING")
-    registry.started(cell, asked.experiment.name, node="here", started=BEGAN)
+    registry.start_attempt(cell, asked.experiment.name, node="here", started=BEGAN)
     make_true()
     assert the_run(tracking, cell).info.status == "RUNNING"
 

@@ -54,7 +54,7 @@ def trained(recorder: Recorder, cell: Cell, tmp_path: Path, data: TrainTest | No
     data = data or cell.recipe.dataset.load(tmp_path)
     with recorder.open(cell) as log:
         found = fit(cell.recipe, data, observer=log.epoch)
-        log.finished(found, Attempt("here", time.time(), 2.0))
+        log.finish(found, Attempt("here", time.time(), 2.0))
     return found
 
 
@@ -181,7 +181,7 @@ def test_gpu_seconds_are_those_of_the_share_and_energy_says_whose_it_is(
 def test_a_cell_that_diverges_at_once_has_its_provenance_too(cell: Cell, tmp_path: Path) -> None:
     recorder = Recorder(Evaluations(tmp_path), Untracked(), {"git_commit": "abc"})
     with recorder.open(cell) as log:
-        log.diverged(1, Attempt("here", time.time(), 2.0))
+        log.diverge(1, Attempt("here", time.time(), 2.0))
     told = recorder.evaluations.account(cell).provenance
     assert (told["git_commit"], told["device"], told["gpu_seconds"]) == ("abc", "cpu", 0)
 
@@ -191,7 +191,7 @@ def test_a_resumed_cell_has_the_history_of_both_attempts(cell: Cell, tmp_path: P
     with recorder.open(cell) as log:
         log.resumed([{"loss": 4.0}, {"loss": 3.0}])
         log.epoch(3, {"loss": 2.0})
-        log.diverged(4, Attempt("here", time.time(), 2.0))
+        log.diverge(4, Attempt("here", time.time(), 2.0))
     account = recorder.evaluations.account(cell)
     assert [figures["loss"] for figures in account.history] == [4, 3, 2]
     assert account.epochs == 3
@@ -268,7 +268,7 @@ def test_a_run_that_diverged_says_in_which_epoch_and_keeps_where_it_comes_from(
     recorder = Recorder(Evaluations(tmp_path / "evaluations"), tracking, {"git_commit": "abc"})
     with recorder.open(cell) as log:
         log.epoch(1, {"loss": 2.5})
-        log.diverged(2, Attempt("here", time.time(), 2.0))
+        log.diverge(2, Attempt("here", time.time(), 2.0))
     (run,) = tracking.runs()
     assert (run.tags["outcome"], run.tags["diverged_epoch"], run.metrics["loss"]) == ("diverged", "2", 2.5)
     kept = {path.name: path for path in (tmp_path / "mlartifacts").rglob("*") if path.is_file()}
@@ -328,7 +328,7 @@ def test_a_model_that_cannot_be_exported_costs_the_cell_nothing(
     found: Any = fit(cell.recipe, cell.recipe.dataset.load(tmp_path))
     odd = replace(found, example=found.example[:, :, :, :3])  # too narrow for the model
     with recorder.open(cell) as log:
-        log.finished(replace(odd, model=torch.nn.Identity()), Attempt("here", time.time(), 2.0))
+        log.finish(replace(odd, model=torch.nn.Identity()), Attempt("here", time.time(), 2.0))
     assert recorder.evaluations.account(cell).state == "finished"
     assert [run.status for run in tracking.runs()] == ["FINISHED"]
     assert "incomplete" in caplog.text

@@ -20,10 +20,11 @@ from orchestrator.launching.old_cells import replicas
 from orchestrator.launching.run_plan import enlist, take_stock
 from orchestrator.outcome import Attempt, Finished
 from orchestrator.provenance.environment import Environment
-from orchestrator.records.files import results
+from orchestrator.records.files import cell_rows, results
 from orchestrator.records.files.evaluations import Evaluations
 from orchestrator.records.files.garbage import garbage
-from orchestrator.records.files.publication import export, import_
+from orchestrator.records.files.import_cells import import_
+from orchestrator.records.files.publication import export
 from orchestrator.records.files.storage import Storage
 from orchestrator.records.rebuild import rebuild
 from orchestrator.records.sql.leases import held
@@ -126,7 +127,7 @@ def test_the_results_table_has_a_row_a_cell_and_replicas_have_their_own(
     written = Storage(table.parent)
     assert [file.name for file in written.list()] == ["tiny.parquet", "tiny.replicas.parquet"]
     again = pq.read_table(str(table.parent / "tiny.replicas.parquet"))
-    assert again.schema.names == results.SCHEMA.names
+    assert again.schema.names == cell_rows.SCHEMA.names
     assert results.environments(table) == {each["cell_id"]: each["environment"] for each in found.all_rows()}
     evaluations.storage.delete(evaluations.name(replica))
     results.write(results.aggregate(asked, evaluations), table)
@@ -153,7 +154,7 @@ def test_the_registry_counts_it_apart(url: str, asked: Plan, replica: Cell) -> N
     with Registry.open(url) as registry:
         registry.plan(asked)
         registry.join("tiny", [replica])
-        registry.started(replica, "tiny", node="n", started=1.0)
+        registry.start_attempt(replica, "tiny", node="n", started=1.0)
         assert registry.status("tiny").running[0].name == replica.name
         registry.record(Finished(replica, Attempt("n", 1.0, 2.0), {}), "tiny")
         status = registry.status("tiny")

@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 from orchestrator.errors import DamagedFileError, NewerFormatError, WorkspaceError
 from orchestrator.records.files.cell_file import SCHEMA, VERSION, encoded, encoded_validation
 from orchestrator.records.files.evaluations import Account, Evaluations, read_account, set_aside
-from orchestrator.records.files.origin import secret
+from orchestrator.records.files.origin import ensure_secret
 from orchestrator.records.files.storage import Storage
 from trainers.evaluation import Evaluation
 
@@ -371,7 +371,7 @@ def test_local_and_remote_files_are_the_same_bytes(
 ) -> None:
     cell, path = published
     remote = Evaluations(s3_place / "evaluations")
-    Storage(s3_place).write("origin.key", secret(path.parents[4]))  # else the signatures differ
+    Storage(s3_place).write("origin.key", ensure_secret(path.parents[4]))  # else the signatures differ
     there = remote.publish(cell.recipe, an_account(cell), evaluation)
     assert there == remote.path(cell.recipe, cell.id)
     assert Storage(there.parent).read(there.name) == path.read_bytes()

@@ -17,8 +17,9 @@ from orchestrator.launching.run_plan import note_rerun
 from orchestrator.records.files import origin
 from orchestrator.records.files.cell_file import encoded
 from orchestrator.records.files.evaluations import Evaluations
-from orchestrator.records.files.origin import Origins, secret, signature
-from orchestrator.records.files.publication import export, import_
+from orchestrator.records.files.import_cells import import_
+from orchestrator.records.files.origin import Origins, ensure_secret, signature
+from orchestrator.records.files.publication import export
 from orchestrator.records.files.results import aggregate
 from orchestrator.records.files.storage import Storage
 from orchestrator.reproduction.verification import Trained, origins
@@ -93,9 +94,9 @@ def test_a_secret_that_another_process_makes_meanwhile_is_the_secret_of_both(
         asked.append(name)
         return None if len(asked) == 1 else read(self, name)
 
-    first = secret(tmp_path)
+    first = ensure_secret(tmp_path)
     monkeypatch.setattr(Storage, "read", late)
-    assert secret(tmp_path) == first == (tmp_path / "origin.key").read_bytes()
+    assert ensure_secret(tmp_path) == first == (tmp_path / "origin.key").read_bytes()
     assert [path.name for path in tmp_path.iterdir()] == ["origin.key"]
 
 
@@ -106,10 +107,10 @@ def test_where_files_cannot_be_linked_there_is_a_secret_all_the_same(
         raise PermissionError("no links here")
 
     monkeypatch.setattr(Path, "hardlink_to", refuse)
-    first = secret(tmp_path)
+    first = ensure_secret(tmp_path)
     Storage(tmp_path).create("origin.key", b"another")
     assert len(first) == 64
-    assert secret(tmp_path) == first
+    assert ensure_secret(tmp_path) == first
 
 
 @pytest.mark.parametrize("spoilt", [b"", b"\n", b"abc", 64 * b"x", 63 * b"a"])
@@ -123,9 +124,9 @@ def test_a_file_without_a_secret_is_replaced_and_makes_nobodys_cells_ours(
     (theirs.root / "origin.key").write_bytes(spoilt)
     (theirs.root / "evaluations" / evaluations.name(cell)).write_bytes(encoded(an_account(cell, rows), rows, spoilt))
     assert told(asked, evaluations) == ["unverified"] * CELLS
-    made = secret(theirs.root)
+    made = ensure_secret(theirs.root)
     assert len(made) == 64
-    assert made == secret(theirs.root) == (theirs.root / "origin.key").read_bytes() != spoilt
+    assert made == ensure_secret(theirs.root) == (theirs.root / "origin.key").read_bytes() != spoilt
     assert told(asked, evaluations) == ["unverified"] * CELLS
 
 
@@ -182,7 +183,7 @@ def test_without_its_secret_a_workspace_knows_none_of_its_cells(asked: Plan, the
     assert isinstance(theirs.root, Path)
     (theirs.root / "origin.key").unlink()
     assert told(asked, Evaluations(theirs.evaluations)) == ["unverified"] * CELLS
-    secret(theirs.root)
+    ensure_secret(theirs.root)
     assert told(asked, Evaluations(theirs.evaluations)) == ["unverified"] * CELLS
 
 
@@ -200,7 +201,7 @@ def test_a_signature_is_of_one_account_and_its_rows(
     footer = evaluations.footer(cell)
     origins = Origins.of(theirs.root)
     assert [origins.origin(footer.seal, mark) for mark in (footer.signed, signed, None, "")] == ["unverified"] * 4
-    assert origins.origin(footer.seal, signature(secret(theirs.root), footer.seal or "")) == "here"
+    assert origins.origin(footer.seal, signature(ensure_secret(theirs.root), footer.seal or "")) == "here"
     assert Origins(b"", ()).origin(footer.seal, signature(b"", footer.seal or "")) == "unverified"
 
 

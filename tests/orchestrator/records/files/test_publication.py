@@ -19,7 +19,8 @@ from orchestrator.errors import RequestError
 from orchestrator.experiment.model import Experiment, load
 from orchestrator.experiment.plan import Plan, plan
 from orchestrator.records.files.evaluations import Evaluations
-from orchestrator.records.files.publication import Exported, export, import_
+from orchestrator.records.files.import_cells import import_
+from orchestrator.records.files.publication import Exported, export
 from orchestrator.records.files.storage import Storage
 from orchestrator.workspace import Workspace
 

@@ -19,7 +19,10 @@ from orchestrator.errors import DamagedFileError, NewerFormatError, RequestError
 from orchestrator.experiment.model import Experiment
 from orchestrator.experiment.plan import Plan, plan
 from orchestrator.records.files import cell_file, results
+from orchestrator.records.files.cell_rows import SCHEMA
+from orchestrator.records.files.compact import SAMPLES, compact_samples
 from orchestrator.records.files.evaluations import Evaluations
+from orchestrator.records.files.scan_curves import accuracy_curves
 from orchestrator.records.files.storage import Storage
 from orchestrator.workspace import Workspace
 from trainers.metrics.uniform import uniform_accuracy
@@ -100,7 +103,7 @@ def publish(
 
 
 def test_the_columns_of_the_contract_are_there_in_their_order() -> None:
-    there = {name: str(kind) for name, kind in zip(results.SCHEMA.names, results.SCHEMA.types, strict=True)}
+    there = {name: str(kind) for name, kind in zip(SCHEMA.names, SCHEMA.types, strict=True)}
     assert [name for name in there if name in COLUMNS] == list(COLUMNS)
     assert {name: there[name] for name in COLUMNS} == COLUMNS
 
@@ -116,7 +119,7 @@ ADDED = (
 
 
 def test_the_measures_that_came_later_are_there() -> None:
-    assert {str(results.SCHEMA.field(name).type) for name in ADDED} == {"double"}
+    assert {str(SCHEMA.field(name).type) for name in ADDED} == {"double"}
 
 
 def test_a_row_says_by_what_its_loss_decides(evaluations: Evaluations, publish: Any) -> None:
@@ -133,7 +136,7 @@ def test_every_done_cell_has_a_row_under_its_label(asked: Plan, evaluations: Eva
     for cell in asked.cells:
         publish(cell)
     found = results.aggregate(asked, evaluations)
-    assert found.table.schema.equals(results.SCHEMA)
+    assert found.table.schema.equals(SCHEMA)
     assert [row["cell_id"] for row in found.rows()] == [cell.id for cell in asked.cells]
     assert {(row["loss"], row["seed"]) for row in found.rows()} == {
         (loss, seed) for loss in ("softmax", "ours") for seed in (0, 1)
@@ -211,14 +214,14 @@ def test_the_table_is_written_whole(asked: Plan, evaluations: Evaluations, publi
     path = tmp_path / "results" / "asked.parquet"
     for _ in range(2):
         results.write(results.aggregate(asked, evaluations), path)
-    assert pq.read_schema(path).equals(results.SCHEMA)
+    assert pq.read_schema(path).equals(SCHEMA)
     assert pq.read_table(path).num_rows == 1
     assert [file.name for file in path.parent.iterdir()] == ["asked.parquet"]
 
 
 def test_a_table_without_rows_keeps_its_schema(asked: Plan, evaluations: Evaluations) -> None:
     found = results.aggregate(asked, evaluations)
-    assert found.table.schema.equals(results.SCHEMA)
+    assert found.table.schema.equals(SCHEMA)
     assert isinstance(found.table, pa.Table)
     assert found.rows() == []
 
@@ -248,7 +251,7 @@ def compacted(asked: Plan, evaluations: Evaluations, publish: Any, tmp_path: Pat
     for cell in asked.cells[:-1]:
         publish(cell)
     publish(asked.cells[-1], state="diverged", metrics={}, samples=0, parameters=None)
-    assert results.compact(asked, evaluations, tmp_path / "compacted") == 150
+    assert compact_samples(asked, evaluations, tmp_path / "compacted") == 150
     return tmp_path / "compacted"
 
 
@@ -259,8 +262,8 @@ AXES = ["dataset", "backbone", "loss"]
 
 def test_pyarrow_reads_the_dataset(compacted: Path) -> None:
     table = ds.dataset(compacted, partitioning="hive").to_table()
-    assert {name: table.schema.field(name).type for name in results.SAMPLES.names} == dict(
-        zip(results.SAMPLES.names, results.SAMPLES.types, strict=True)
+    assert {name: table.schema.field(name).type for name in SAMPLES.names} == dict(
+        zip(SAMPLES.names, SAMPLES.types, strict=True)
     )
     assert table.to_pandas().groupby(AXES).size().to_dict() == COUNTED
 
@@ -298,7 +301,7 @@ def test_validation_rows_are_a_dataset_of_their_own(
     for seed, cell in enumerate(asked.cells):
         rows = drawn(20, seed=seed) if seed else None
         evaluations.publish(cell.recipe, an_account(cell, drawn(), rows), drawn(), rows)
-    assert results.compact(asked, evaluations, tmp_path / "rows", Evaluations.validation) == 60
+    assert compact_samples(asked, evaluations, tmp_path / "rows", Evaluations.validation) == 60
     found = pd.read_parquet(tmp_path / "rows")
     assert found.groupby("cell_id").size().to_dict() == {cell.id: 20 for cell in asked.cells[1:]}
     assert (
@@ -306,7 +309,7 @@ def test_validation_rows_are_a_dataset_of_their_own(
     )
     evaluations.validations.delete(evaluations.name(asked.cells[1]))
     with pytest.raises(RequestError, match="is missing: the validation rows"):
-        results.compact(asked, evaluations, tmp_path / "rows", Evaluations.validation)
+        compact_samples(asked, evaluations, tmp_path / "rows", Evaluations.validation)
 
 
 def test_compacting_again_leaves_the_same_and_nothing_else(
@@ -315,7 +318,7 @@ def test_compacting_again_leaves_the_same_and_nothing_else(
     before = {path: path.read_bytes() for path in compacted.rglob("*.parquet")}
     (compacted / "dataset=digits" / "loss=gone").mkdir()
     (compacted / "dataset=digits" / "loss=gone" / "part-00000.parquet").touch()
-    results.compact(asked, evaluations, compacted)
+    compact_samples(asked, evaluations, compacted)
     assert {path: path.read_bytes() for path in compacted.rglob("*") if path.is_file()} == before
 
 
@@ -323,7 +326,7 @@ def test_large_datasets_are_cut_into_files(
     asked: Plan, evaluations: Evaluations, compacted: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(results, "_ROWS", 60)
-    assert results.compact(asked, evaluations, compacted) == 150
+    assert compact_samples(asked, evaluations, compacted) == 150
     assert len(list(compacted.rglob("*.parquet"))) == 4
     assert len(pd.read_parquet(compacted)) == 150
 
@@ -333,7 +336,7 @@ def test_an_experiment_that_is_not_done_is_not_compacted(
 ) -> None:
     publish(asked.cells[0])
     with pytest.raises(RequestError, match="3 of 4 cells of 'asked' are not done"):
-        results.compact(asked, evaluations, tmp_path / "compacted")
+        compact_samples(asked, evaluations, tmp_path / "compacted")
 
 
 def test_damaged_rows_are_set_aside_when_compacting(
@@ -344,7 +347,7 @@ def test_damaged_rows_are_set_aside_when_compacting(
     content[100] ^= 1
     bad.write_bytes(content)
     with pytest.raises(RequestError, match="was set aside"):
-        results.compact(asked, evaluations, tmp_path / "compacted")
+        compact_samples(asked, evaluations, tmp_path / "compacted")
     assert len(evaluations.ids()) == 3
 
 
@@ -353,10 +356,8 @@ def test_a_dataset_in_an_object_store_is_read_there(
 ) -> None:
     for cell in asked.cells:
         publish(cell)
-    assert results.compact(asked, evaluations, s3_place / "compacted" / "asked") == 200
-    assert {
-        loss: curve.samples for loss, curve in results.accuracy_curves(s3_place / "compacted" / "asked").items()
-    } == {
+    assert compact_samples(asked, evaluations, s3_place / "compacted" / "asked") == 200
+    assert {loss: curve.samples for loss, curve in accuracy_curves(s3_place / "compacted" / "asked").items()} == {
         "softmax": 100,
         "ours": 100,
     }
@@ -367,7 +368,7 @@ def test_a_dataset_in_an_object_store_is_read_there(
 
 @pytest.mark.parametrize("points", [2, 100, 5000])
 def test_a_curve_tells_the_accuracy_at_each_threshold(compacted: Path, evaluation: Evaluation, points: int) -> None:
-    for curve in results.accuracy_curves(compacted, points).values():
+    for curve in accuracy_curves(compacted, points).values():
         positive = evaluation.positive.astype(float)
         rival = evaluation.rival.astype(float)
         right = [np.mean((rival < threshold) & (threshold <= positive)) for threshold in curve.threshold[1:-1]]
@@ -383,9 +384,9 @@ def test_curves_come_from_the_cells_files_as_well(
     compacted: Path, evaluations: Evaluations, publish: Any, asked: Plan
 ) -> None:
     publish(asked.cells[0]).with_suffix(".damaged").write_bytes(b"set aside")
-    found = results.accuracy_curves(evaluations.folder)
+    found = accuracy_curves(evaluations.folder)
     assert {loss: curve.samples for loss, curve in found.items()} == {"softmax": 100, "bce_unified": 50}
-    np.testing.assert_array_equal(found["softmax"].accuracy, results.accuracy_curves(compacted)["softmax"].accuracy)
+    np.testing.assert_array_equal(found["softmax"].accuracy, accuracy_curves(compacted)["softmax"].accuracy)
 
 
 def test_a_damaged_page_is_no_curve(compacted: Path) -> None:
@@ -398,8 +399,8 @@ def test_a_damaged_page_is_no_curve(compacted: Path) -> None:
     content[column.dictionary_page_offset + column.total_compressed_size // 2] ^= 1
     path.write_bytes(content)
     with pytest.raises(DamagedFileError, match="cannot be read"):
-        results.accuracy_curves(compacted)
+        accuracy_curves(compacted)
 
 
 def test_no_samples_have_no_curve(tmp_path: Path) -> None:
-    assert results.accuracy_curves(tmp_path) == {}
+    assert accuracy_curves(tmp_path) == {}

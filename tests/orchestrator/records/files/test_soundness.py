@@ -22,8 +22,9 @@ from orchestrator.experiment.plan import Plan, plan
 from orchestrator.records.files import pages, soundness
 from orchestrator.records.files.cell_file import SCHEMA, columns, encoded
 from orchestrator.records.files.evaluations import Evaluations
+from orchestrator.records.files.import_cells import import_
 from orchestrator.records.files.marks import Marks
-from orchestrator.records.files.publication import export, import_
+from orchestrator.records.files.publication import export
 from orchestrator.records.files.results import aggregate
 from orchestrator.records.files.storage import Storage
 from orchestrator.workspace import Workspace

@@ -17,7 +17,8 @@ from orchestrator.experiment.model import Experiment
 from orchestrator.experiment.plan import Plan, plan
 from orchestrator.records.files import origin, splits
 from orchestrator.records.files.evaluations import Evaluations
-from orchestrator.records.files.publication import export, import_
+from orchestrator.records.files.import_cells import import_
+from orchestrator.records.files.publication import export
 from orchestrator.records.files.results import aggregate
 from orchestrator.report.terminal.console import complain
 from orchestrator.stores import Stores

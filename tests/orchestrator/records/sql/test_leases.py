@@ -125,7 +125,7 @@ def test_a_lost_cell_may_be_claimed_again(index: Registry) -> None:
 def test_a_claim_is_the_attempt_that_then_starts(index: Registry) -> None:
     with held(index, plan()) as lease:
         lease.claim(CELLS[0])
-        index.started(CELLS[0], "first", node="gpu-1", started=ATTEMPT.started)
+        index.start_attempt(CELLS[0], "first", node="gpu-1", started=ATTEMPT.started)
         (running,) = index.status("first").running
         assert running.node == "gpu-1"
         with index.reading() as session:
@@ -180,7 +180,7 @@ def test_a_launch_that_stood_still_too_long_takes_no_more_cells(index: Registry)
 def test_a_launch_knows_what_others_run_and_where(index: Registry) -> None:
     with held(index, plan()) as mine, held(index, plan(), join=True) as theirs:
         assert mine.claim(cell(0)) == theirs.claim(cell(1)) == theirs.claim(cell(2)) == "mine"
-        index.started(cell(1), "first", node="far", started=1.0)
+        index.start_attempt(cell(1), "first", node="far", started=1.0)
         assert mine.others() == {cell(1).id: "far", cell(2).id: socket.gethostname()}
         assert theirs.others() == {cell(0).id: socket.gethostname()}
     with held(index, plan()) as mine:

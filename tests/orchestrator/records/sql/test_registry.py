@@ -31,8 +31,9 @@ from orchestrator.experiment.plan import Cell, Plan, identity
 from orchestrator.experiment.resources import Resources
 from orchestrator.outcome import Attempt, Collapsed, Diverged, Failed, Finished, Lost, Stopped
 from orchestrator.records.sql import database, migrations
-from orchestrator.records.sql.registry import Artefact, Failure, Registry, Running
+from orchestrator.records.sql.registry import Registry
 from orchestrator.records.sql.schema import Row
+from orchestrator.records.sql.status import Artefact, Failure, Running
 from trainers.backbones import Backbone, Extractor, InputShape
 from trainers.datasets import Dataset, TrainTest
 from trainers.losses import Loss
@@ -191,7 +192,7 @@ def test_a_label_follows_the_experiment_file(index: Registry) -> None:
 
 def test_a_started_cell_runs_since_then(index: Registry) -> None:
     index.plan(plan([cell(0), cell(1)]))
-    index.started(cell(1), "first", node="gpu-1", started=STARTED)
+    index.start_attempt(cell(1), "first", node="gpu-1", started=STARTED)
     status = index.status("first")
     (running,) = status.running
     assert running == Running(cell(1).id, "softmax/tiny/toy/s1", "gpu-1", MOMENT, running.seen, 0)
@@ -200,7 +201,7 @@ def test_a_started_cell_runs_since_then(index: Registry) -> None:
 
 def test_an_outcome_closes_its_attempt(index: Registry, url: str) -> None:
     index.plan(plan([cell(0)]))
-    index.started(cell(0), "first", node="?", started=STARTED - 60)
+    index.start_attempt(cell(0), "first", node="?", started=STARTED - 60)
     index.record(Finished(cell(0), ATTEMPT, {"uniform_accuracy": 0.5}), "first")
     assert rows(url, "SELECT number, node, seconds, outcome FROM attempts") == [(1, "gpu-1", 2.5, "finished")]
     assert index.status("first").running == ()
@@ -256,8 +257,8 @@ def test_every_attempt_stays_a_row(index: Registry, url: str) -> None:
 
 def test_a_cell_started_again_closes_the_attempt_before(index: Registry, url: str) -> None:
     index.plan(plan([cell(0)]))
-    index.started(cell(0), "first", node="gpu-1", started=STARTED)
-    index.started(cell(0), "first", node="gpu-2", started=STARTED + 60)
+    index.start_attempt(cell(0), "first", node="gpu-1", started=STARTED)
+    index.start_attempt(cell(0), "first", node="gpu-2", started=STARTED + 60)
     kept = rows(url, "SELECT number, node, outcome FROM attempts ORDER BY number")
     assert kept == [(1, "gpu-1", "interrupted"), (2, "gpu-2", "running")]
     assert [running.node for running in index.status("first").running] == ["gpu-2"]
@@ -266,7 +267,7 @@ def test_a_cell_started_again_closes_the_attempt_before(index: Registry, url: st
 def test_a_failure_does_not_undo_a_result(index: Registry) -> None:
     for experiment in ("first", "second"):
         index.plan(plan([cell(0)], experiment))
-        index.started(cell(0), experiment, node="gpu-1", started=STARTED)
+        index.start_attempt(cell(0), experiment, node="gpu-1", started=STARTED)
     index.record(Finished(cell(0), ATTEMPT, {}), "first")
     index.record(failed(cell(0)), "second")
     assert index.states("second") == {cell(0).id: "finished"}
@@ -274,7 +275,7 @@ def test_a_failure_does_not_undo_a_result(index: Registry) -> None:
 
 def test_a_lost_attempt_keeps_its_fault_and_its_cell_is_planned_again(index: Registry, url: str) -> None:
     index.plan(plan([cell(0)]))
-    index.started(cell(0), "first", node="gpu-1", started=STARTED)
+    index.start_attempt(cell(0), "first", node="gpu-1", started=STARTED)
     index.record(Lost(cell(0), ATTEMPT, "node", "The machine went.", "Traceback: …"), "first")
     kept = rows(url, "SELECT outcome, fault, error, node, seconds FROM attempts")
     assert kept == [("lost", "node", "The machine went.", "gpu-1", 2.5)]
@@ -284,7 +285,7 @@ def test_a_lost_attempt_keeps_its_fault_and_its_cell_is_planned_again(index: Reg
 
 def test_a_stopped_attempt_is_interrupted(index: Registry, url: str) -> None:
     index.plan(plan([cell(0)]))
-    index.started(cell(0), "first", node="gpu-1", started=STARTED)
+    index.start_attempt(cell(0), "first", node="gpu-1", started=STARTED)
     index.record(Stopped(cell(0), ATTEMPT), "first")
     assert rows(url, "SELECT outcome FROM attempts") == [("interrupted",)]
     assert index.states("first") == {cell(0).id: "planned"}
@@ -293,11 +294,11 @@ def test_a_stopped_attempt_is_interrupted(index: Registry, url: str) -> None:
 def test_an_attempt_that_was_cut_short_and_had_finished_is_one_attempt_that_finished(index: Registry, url: str) -> None:
     index.plan(plan([cell(0), cell(1)]))
     for one in (cell(0), cell(1)):
-        index.started(one, "first", node="gpu-1", started=ATTEMPT.started)
+        index.start_attempt(one, "first", node="gpu-1", started=ATTEMPT.started)
         index.record(Stopped(one, ATTEMPT), "first")
     assert index.cut_short("first") == {cell(0).id, cell(1).id}
     assert index.restore(Finished(cell(0), ATTEMPT, {}), "first")
-    index.started(cell(1), "first", node="gpu-1", started=ATTEMPT.started + 60)
+    index.start_attempt(cell(1), "first", node="gpu-1", started=ATTEMPT.started + 60)
     index.record(Finished(cell(1), replace(ATTEMPT, started=ATTEMPT.started + 60), {}), "first")
     kept = rows(url, "SELECT cell, number, outcome FROM attempts ORDER BY cell, number")
     ended = [(cell(0).id, 1, "finished"), (cell(1).id, 1, "interrupted"), (cell(1).id, 2, "finished")]
@@ -307,9 +308,9 @@ def test_an_attempt_that_was_cut_short_and_had_finished_is_one_attempt_that_fini
 
 def test_a_running_cell_shows_how_far_it_is_and_when_it_was_heard_of(index: Registry) -> None:
     index.plan(plan([cell(0)]))
-    index.started(cell(0), "first", node="gpu-1", started=STARTED)
-    index.alive(cell(0), "first", 2)
-    index.alive(cell(0), "first")
+    index.start_attempt(cell(0), "first", node="gpu-1", started=STARTED)
+    index.note_alive(cell(0), "first", 2)
+    index.note_alive(cell(0), "first")
     (running,) = index.status("first").running
     assert running.progress == 2
     assert running.seen is not None
@@ -335,9 +336,9 @@ def story_of(index: Registry, experiment: str = "first") -> list[tuple[str, str]
 
 def test_the_story_of_a_cell_is_told_in_sentences(index: Registry) -> None:
     index.plan(plan([cell(0)]))
-    index.started(cell(0), "first", node="gpu-1", started=STARTED)
+    index.start_attempt(cell(0), "first", node="gpu-1", started=STARTED)
     index.record(Lost(cell(0), ATTEMPT, "node", "The machine went.", "Traceback: …"), "first")
-    index.started(cell(0), "first", node="gpu-2", started=STARTED + 60)
+    index.start_attempt(cell(0), "first", node="gpu-2", started=STARTED + 60)
     index.record(Stopped(cell(0), Attempt("gpu-2", STARTED + 60, 1.0)), "first")
     index.record(failed(cell(0), "Broke at postgresql://ann:s3cret@host."), "first")
     index.record(Diverged(cell(0), ATTEMPT, epoch=7), "first")
@@ -397,7 +398,7 @@ def test_what_was_left_is_found_by_its_experiment_and_by_those_that_share_a_cell
     file = Artefact("file:///a", "evaluation", cell(0).id, bytes=2**40, created=MOMENT)
     run = Artefact("runs:/1", "run", cell(0).id, "first")
     table = Artefact("file:///t", "table", None, "first", "0" * 64)
-    index.left([file, run, table])
+    index.note_artefacts([file, run, table])
     assert index.artefacts("first") == [file, table, run]
     assert index.artefacts("second") == [file]
     assert index.status("first").documents == (table,)
@@ -408,12 +409,12 @@ def test_what_is_left_is_brought_up_to_date_and_forgotten_where_all_is_told(inde
     index.plan(plan([cell(0)]))
     old, new = (Artefact("file:///a", "evaluation", cell(0).id, bytes=size) for size in (1, 2))
     run, other = (Artefact(f"runs:/{number}", "run", cell(0).id, "first") for number in range(2))
-    index.left([old, run])
-    index.left([new])
+    index.note_artefacts([old, run])
+    index.note_artefacts([new])
     assert index.artefacts("first") == [new, run]
-    index.left([new, other], all_of="first")
+    index.note_artefacts([new, other], all_of="first")
     assert index.artefacts("first") == [new, other]
-    index.left([], all_of="first")
+    index.note_artefacts([], all_of="first")
     assert index.artefacts("first") == []
 
 

@@ -210,7 +210,7 @@ def test_the_pages_request_for_a_diverged_run_is_answered(server: str) -> None:
     tracking.prepare()
     with tracking.run(a_cell()) as run:
         run.epoch(1, {"train_loss": math.nan, "learning_rate": 0.1})
-        run.diverged(2)
+        run.diverge(2)
     with urlopen(f"{server}/ajax-api/2.0/mlflow/runs/get?run_id={run.run_id}") as answer:
         page = json.load(answer)["run"]
     assert [metric["key"] for metric in page["data"]["metrics"]] == ["learning_rate"]
@@ -238,7 +238,7 @@ def test_two_attempts_share_one_run(tracking: Tracking) -> None:
 
 
 def test_an_attempt_after_a_divergence_does_not_keep_its_tag(local: Tracking) -> None:
-    for tell in (lambda run: run.diverged(1), lambda run: run.finish({})):
+    for tell in (lambda run: run.diverge(1), lambda run: run.finish({})):
         with local.run(a_cell()) as run:
             tell(run)
     assert not {"outcome", "diverged_epoch"} & set(the_run(local).data.tags)
@@ -264,7 +264,7 @@ def test_a_run_created_twice_becomes_one(local: Tracking) -> None:
 
 def test_a_diverged_run_is_finished_and_tagged(tracking: Tracking) -> None:
     with tracking.run(a_cell()) as run:
-        run.diverged(2)
+        run.diverge(2)
     stored = the_run(tracking)
     assert stored.info.status == "FINISHED"
     assert (stored.data.tags["outcome"], stored.data.tags["diverged_epoch"]) == ("diverged", "2")
