@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from orchestrator.errors import DamagedFileError, NewerFormatError, RequestError, WorkspaceError
 from orchestrator.experiment.model import Experiment
 from orchestrator.experiment.plan import Plan, plan
-from orchestrator.records.files import cell_file, results
+from orchestrator.records.files import cell_file, compact, results
 from orchestrator.records.files.cell_rows import SCHEMA
 from orchestrator.records.files.compact import SAMPLES, compact_samples
 from orchestrator.records.files.evaluations import Evaluations
@@ -325,7 +325,7 @@ def test_compacting_again_leaves_the_same_and_nothing_else(
 def test_large_datasets_are_cut_into_files(
     asked: Plan, evaluations: Evaluations, compacted: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(results, "_ROWS", 60)
+    monkeypatch.setattr(compact, "_ROWS", 60)
     assert compact_samples(asked, evaluations, compacted) == 150
     assert len(list(compacted.rglob("*.parquet"))) == 4
     assert len(pd.read_parquet(compacted)) == 150
