@@ -33,6 +33,15 @@ def found(mine: Sequence[dict[str, Any]], theirs: Sequence[dict[str, Any]]) -> l
     return [(own["seed"], own["environment"]) for own, _ in pairs]
 
 
+def test_of_blocks_with_as_many_losses_that_with_most_rows_of_the_setting_counts_and_then_the_older() -> None:
+    many = [row(loss, seed, "x", 9.0) for loss in "ab" for seed in range(3)]
+    few = [row(loss, 2, "new", 1.0) for loss in "ab"]
+    assert {(each["seed"], each["environment"]) for each in together([*few, *many])} == {(0, "x"), (1, "x"), (2, "x")}
+    older = [row(loss, 2, "z", 1.0) for loss in "ab"]
+    later = [row(loss, 2, "new", 2.0) for loss in "ab"]
+    assert {each["environment"] for each in together([*later, *older])} == {"z"}
+
+
 def test_a_pair_is_of_one_environment() -> None:
     mine = [row("b", 0, "old"), row("b", 1, "new")]
     theirs = [row("a", 0, "old"), row("a", 1, "old")]
