@@ -17,6 +17,7 @@ import typer.main
 from fields import Model, cell, code, grid, models, table
 
 import orchestrator
+from orchestrator.analysis.comparison import Comparison
 from orchestrator.cli import app
 from orchestrator.experiment.model import Experiment
 from trainers import backbones as backbone_classes
@@ -154,15 +155,15 @@ def _classes(module: ModuleType) -> list[type]:
 def notebook() -> str:
     """The notebook's function, and what it returns."""
     study = get_type_hints(orchestrator.results)["return"]
-    comparison = get_type_hints(study.compare)["return"]
-    return "\n\n".join(map(_described, [orchestrator.results, study, comparison, *_rows(comparison)]))
+    return "\n\n".join(map(_described, [orchestrator.results, study, Comparison, *_rows(Comparison)]))
 
 
 def _rows(model: type) -> list[type]:
-    """The classes that the fields of a class consist of, from the same module."""
+    """The classes that the fields of a class consist of, from the same package."""
     names = re.findall(r"\w+", " ".join(model.__annotations__.values()))
     found = [getattr(inspect.getmodule(model), name, None) for name in dict.fromkeys(names)]
-    return [each for each in found if inspect.isclass(each) and each.__module__ == model.__module__]
+    package = model.__module__.rpartition(".")[0]
+    return [each for each in found if inspect.isclass(each) and each.__module__.rpartition(".")[0] == package]
 
 
 def _described(thing: Any, level: int = 2) -> str:
