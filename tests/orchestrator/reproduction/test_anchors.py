@@ -811,7 +811,7 @@ def test_who_trusts_lets_through_what_nothing_waits_beside(bench: Bench) -> None
     assert [entry.trusted for entry in ledger.entries()] == [True]
     assert not bench.pool(4).left_out
     again = bench.launch(4, trust_old=True)
-    assert "as --trust-old says" not in again.out
+    assert "because of --trust-old" not in again.out
     assert len(ledger.entries()) == 1
 
 
@@ -844,7 +844,7 @@ def test_a_shifted_result_is_caught_before_anything_new_is_trained(bench: Bench)
     assert "will be retrained first" not in again.out
     trusting = bench.launch(3, trust_old=True)
     assert trusting.refused is None
-    assert "as --trust-old says" in trusting.out
+    assert "because of --trust-old" in trusting.out
     assert len(bench.evaluations.ids()) == 6
     assert [entry.trusted for entry in bench.entries] == [False, True]
     pool = bench.pool(3)
