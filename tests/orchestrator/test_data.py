@@ -255,7 +255,7 @@ def test_without_the_data_the_last_recorded_state_counts_with_its_date(changed: 
     assert re.search(r"parts: its data are not here; .* recorded on \d{4}-\d\d-\d\d \d\d:\d\d UTC\.", sentence)
     assert sentence in said(changed.run("compare", "asked.yaml"))
     findings = {each["subject"]: each for each in json.loads(changed.run("doctor", "asked.yaml", "--json"))}
-    assert findings["data image_folder"]["found"].startswith("not checked here")
+    assert findings["data image_folder"]["found"].startswith("not checked, because they are not on this machine")
 
 
 def test_without_data_or_record_cells_are_counted_and_have_no_id(desk: Desk) -> None:
@@ -328,7 +328,7 @@ def test_where_nothing_tells_the_data_the_table_and_the_registry_stay(
     assert table.read_bytes() == then
     with stores.registry() as records:
         before = records.states("lot")
-        assert "Nothing is mended" in desk.run("doctor", "asked.yaml", "--fix", expect=1)
+        assert "Nothing was fixed" in desk.run("doctor", "asked.yaml", "--fix", expect=1)
         assert records.states("lot") == before
         assert len(before) == 4
 
