@@ -267,8 +267,8 @@ class TestDataThatAreNotHere:
             "its cells are those of the state recorded on 1970-01-01 00:00 UTC."
         )
         assert finding.found == (
-            "not checked: only a launch can tell what they hold now; "
-            "cells are those of the state recorded on 1970-01-01 00:00 UTC"
+            "not checked: only a launch can read their present content; "
+            "cells are planned for the state recorded on 1970-01-01 00:00 UTC"
         )
 
     def test_cells_tell_only_of_data_that_are_not_here_and_that_no_launch_recorded(
