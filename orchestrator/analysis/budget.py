@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from orchestrator.adaptive.trials import Tried, Tuned
 
 COUNTS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000)
-"""Numbers of trials at which losses are compared, as far as there are so many."""
+"""Numbers of trials at which losses are compared, up to the number there are."""
 
 POINTS = 50
 """Of a curve, at most about."""
@@ -84,7 +84,7 @@ def worst(tuning: Tuning, tuned: Iterable[Tuned]) -> float:
 
 @dataclass(frozen=True)
 class Budget:
-    """The best measure that so many trials of one loss lead to, on the validation split."""
+    """The best measure on the validation split that a number of trials of one loss leads to."""
 
     dataset: str
     backbone: str
@@ -93,7 +93,7 @@ class Budget:
     """Of these trials."""
     trials: tuple[int, ...]
     best: tuple[float, ...]
-    """For so many trials: the mean over all draws; by a searcher that learns, the best it had found by then."""
+    """Per number of trials: the mean over all draws; of a searcher that learns, the best found by then."""
     low: tuple[float, ...]
     """The band of 95 % of all draws; by a searcher that learns, as `best`."""
     high: tuple[float, ...]

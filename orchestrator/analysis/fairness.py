@@ -129,7 +129,7 @@ class Audit:
     entrants: tuple[Entrant, ...]
     unequal: tuple[Inequality, ...]
     remarks: tuple[Inequality, ...]
-    """What differs, too, and is no matter of fairness."""
+    """What differs without making the comparison unfair."""
     budgets: tuple[Budget, ...] = ()
     leads: tuple[Lead, ...] = ()
     sensitivity: tuple[Sensitivity, ...] = ()

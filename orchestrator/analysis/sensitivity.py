@@ -174,7 +174,7 @@ def _bins(domain: Domain, wanted: float, most: int) -> int:
 
 
 def labels(domain: Domain, count: int) -> list[str]:
-    """What lies in each of so many parts of a field: `0.001–0.01`, or an option."""
+    """What each part of a field covers: `0.001–0.01`, or an option."""
     if domain.kind == "choice":
         return [str(option) for option in domain.options]
     ends = [_end(domain, place / count) for place in range(count + 1)]

@@ -115,7 +115,7 @@ class Curve:
         return Shares(own, rival, 1 - rival - right, right)
 
     def classes_at(self, threshold: float) -> dict[str, float]:
-        """The accuracy of each class, or decile over classes, likewise."""
+        """The same for the accuracy of each class, or decile over classes."""
         values = (float(np.interp(threshold, self.thresholds, shares)) for shares in self.class_accuracy)
         return dict(zip(self.classes, values, strict=True))
 

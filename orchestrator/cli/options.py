@@ -33,7 +33,7 @@ Root = Annotated[
         "--workspace",
         metavar="DIR|URI",
         envvar="ORCHESTRATOR_WORKSPACE",
-        help="The folder, or s3://BUCKET/PREFIX, for all that a launch leaves.",
+        help="The folder, or s3://BUCKET/PREFIX, where a launch stores everything.",
     ),
 ]
 RegistryURL = Annotated[
@@ -55,7 +55,7 @@ DataDir = Annotated[
 ]
 Address = Annotated[
     str | None,
-    typer.Option("--address", envvar="RAY_ADDRESS", help="A Ray cluster to join. Default: a Ray of our own."),
+    typer.Option("--address", envvar="RAY_ADDRESS", help="A Ray cluster to join. Default: a local Ray."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 Rehash = Annotated[

@@ -41,7 +41,7 @@ def gc(
         list[str] | None, typer.Option("--cells", metavar="ID", help="Also these finished cells; repeatable.")
     ] = None,
 ) -> None:
-    """List what the workspace can do without: old states, leftovers, files of no experiment."""
+    """List files that are safe to delete: old states, leftovers, files of no experiment."""
     from orchestrator.records.files import garbage
     from orchestrator.records.files.storage import Storage
     from orchestrator.report.terminal import overview

@@ -41,7 +41,7 @@ def rebuild(
 
     Raises:
         NewerFormatError: A file is of a newer version; what was put back until then stays.
-        WorkspaceError: A file cannot be opened at present; likewise.
+        WorkspaceError: A file cannot be opened at present.
 
     Returns:
         How many cells were found, and how many files are damaged.

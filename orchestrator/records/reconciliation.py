@@ -37,7 +37,7 @@ def reconcile(
     """Put the runs of one experiment right; doing it again changes nothing.
 
     Of a cell that is done by its file, one run tells all that the file does; of any other,
-    none claims to run or to be finished. Cells that run by the registry are left alone.
+    none claims to run or to be finished. Cells that run by the registry are skipped.
 
     Args:
         tracking: The experiment's window, prepared.
@@ -122,7 +122,7 @@ def _account(evaluations: Evaluations, cell: Cell | None) -> Account | None:
 
 
 def _evaluation(evaluations: Evaluations, cell: Cell) -> Evaluation | None:
-    """What there is to draw a curve from; a run can do without."""
+    """What a curve is drawn from; a run may have none."""
     try:
         return evaluations.evaluation(cell, scores=False)
     except (DamagedFileError, FileNotFoundError):

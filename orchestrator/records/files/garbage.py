@@ -1,4 +1,4 @@
-"""What a workspace can do without: states of finished cells, leftovers, and what no experiment refers to."""
+"""Files of a workspace that are safe to delete: old states, leftovers, and what no experiment refers to."""
 
 from __future__ import annotations
 

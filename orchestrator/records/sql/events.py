@@ -79,7 +79,7 @@ def ending(name: str, attempt: AttemptRow) -> tuple[EventKind, str]:
 
 
 def adopted(states: Iterable[str], number: int) -> str:
-    """What to tell where the states of so many cells were set as files say."""
+    """The sentence where the states of several cells were set as files say."""
     if set(states) == {"planned"}:
         return f"{number} cells that have no file are planned again."
     return f"{number} cells are done by their files."

@@ -136,9 +136,9 @@ def _take(registry: Registry, plan: Plan, *, join: bool) -> Lease:
         for lease in _leases(session):
             if lease.experiment == experiment and not join:
                 raise RequestError(
-                    f"Experiment '{experiment}' is being launched by process {lease.pid} on {lease.host} since "
-                    f"{lease.since:%Y-%m-%d %H:%M:%S} UTC, heard of {(now - lease.seen).seconds} s ago. Add --join to "
-                    f"share its work; if that launch is dead, its lease expires after {EXPIRY.seconds} s."
+                    f"Experiment '{experiment}' is under way: launched by process {lease.pid} on {lease.host} at "
+                    f"{lease.since:%Y-%m-%d %H:%M:%S} UTC, last heartbeat {(now - lease.seen).seconds} s ago. "
+                    f"Add --join to share its work; if that launch is dead, its lease expires after {EXPIRY.seconds} s."
                 )
         enrol(session, plan)
         owner = uuid.uuid4().hex
@@ -191,7 +191,7 @@ def _abandon(session: Session, attempts: object) -> set[str]:
 
 
 def _is_dead(lease: LeaseRow) -> bool:
-    """Whether the launch is known to be dead, or has not been heard of for too long."""
+    """Whether the launch is known to be dead, or its last heartbeat is too old."""
     if lease.machine == _machine() and lease.host == socket.gethostname() and _began(lease.pid) != lease.process:
         return True
     return datetime.now(UTC) - lease.seen > EXPIRY

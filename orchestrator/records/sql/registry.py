@@ -117,7 +117,7 @@ class Registry:
             tell(session, *events.beginning(cell.name, attempt), experiment=experiment, cell=cell.id)
 
     def note_alive(self, cell: Cell, experiment: str, progress: int | None = None) -> None:
-        """Note that the open attempt at a cell was heard of, and how many epochs it has done."""
+        """Note a heartbeat of the open attempt at a cell, and how many epochs it has done."""
         with self.writing() as session:
             if attempt := changes.open_attempt(session, cell.id, experiment):
                 attempt.seen = changes.utc_now()

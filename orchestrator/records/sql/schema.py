@@ -174,7 +174,7 @@ class AttemptRow(Row):
     owner: Mapped[str | None] = mapped_column(CHAR(32))
     """The launch that made it."""
     seen: Mapped[datetime | None]
-    """When it was last heard of."""
+    """The last heartbeat."""
     progress: Mapped[int | None]
     """Epochs it has done."""
     fault: Mapped[str | None]

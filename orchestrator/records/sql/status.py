@@ -38,7 +38,7 @@ class Running:
     node: str
     since: datetime
     seen: datetime | None
-    """When it was last heard of."""
+    """The last heartbeat."""
     progress: int
     """Epochs it has done."""
 

@@ -104,7 +104,7 @@ class Journal:
     """The file of one attempt, locked for as long as its writer lives.
 
     Raises:
-        OSError: It cannot be written; appending raises likewise.
+        OSError: It cannot be written, or not be appended to.
     """
 
     def __init__(self, folder: Path, opened: Opened) -> None:
