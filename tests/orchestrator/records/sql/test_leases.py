@@ -158,7 +158,7 @@ def test_a_launch_elsewhere_is_dead_only_after_it_was_silent_for_long(index: Reg
     other = held(index, plan())
     owner = other.__enter__().owner
     pretend(index, owner, machine="elsewhere", pid=1, process="?", seen=datetime.now(UTC) - EXPIRY / 2)
-    with pytest.raises(RequestError, match="being launched"):
+    with pytest.raises(RequestError, match="is under way: launched by"):
         held(index, plan()).__enter__()
     pretend(index, owner, seen=datetime.now(UTC) - EXPIRY - timedelta(seconds=1))
     with held(index, plan()):
