@@ -40,7 +40,7 @@ import sys, time, os
 os.environ |= {"RAY_USAGE_STATS_ENABLED": "0"}
 import ray
 from ray import tune
-ray.init(include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level="ERROR")
 print("STARTED", time.time())
 def cell(config):
     from benchmarks.grid_cell import train

@@ -91,7 +91,7 @@ import sys, time, os, json
 os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": sys.argv[3]}
 import ray
 from ray import tune
-ray.init(include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level="ERROR")
 def cell(config):
     import torch
     tune.report({"epoch": 1}); tune.report({"uniform_accuracy": 0.5})

@@ -31,7 +31,7 @@ baseline: softmax
 RAY = """
 import warnings; warnings.simplefilter("ignore")
 import ray, logging
-ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
 ray.shutdown()
 """
 
