@@ -13,8 +13,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-import spreads
-from kept import ROOT, Kept, keep
+from kept import ROOT, keep
 from write import FURTHER, RUNS
 
 from orchestrator.workspace import Workspace
@@ -47,7 +46,6 @@ def main(folder: Path) -> None:
     for name, limits in LIMITS.items():
         made = launch("quickstart", folder / name, "--seeds", str(SEEDS), limits=limits)
         keep("quickstart", made, DATA, table=name, seeds=SEEDS)
-    spreads.FILE.write_text(spreads.text([Kept.read(name) for name in ALONE]), encoding="utf-8")
     made = str(folder / "quickstart")
     for script, *arguments in (("results/write.py",), ("figures.py", made), ("screenshots.py", made)):
         subprocess.run([sys.executable, f"docs/{script}", *arguments], cwd=ROOT, check=True)

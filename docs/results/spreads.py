@@ -17,7 +17,6 @@ from orchestrator.adaptive.seeds import by_seed
 from orchestrator.experiment.claims import Claim
 from orchestrator.experiment.model import Experiment, load
 
-FILE = ROOT / "orchestrator" / "report" / "spreads.csv"
 HEADS = ("dataset", "backbone", "challenger", "baseline", "metric", "baseline_metric", "deviation", "pairs", "source")
 
 Pair = tuple[str, str, str, str]

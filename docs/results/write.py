@@ -1,4 +1,6 @@
-"""Write every page that states results, from the committed tables alone: `python docs/results/write.py`.
+"""Write all that states results from the committed tables alone: `python docs/results/write.py`.
+
+That is the pages, the block of the README, and the spreads that `plan` goes by.
 
 Nothing here is typed in, and no sentence says more than a verdict. A test writes the pages again and compares them with
 the committed ones, so that a changed rule of the comparison shows at once.
@@ -11,11 +13,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import machine
+import spreads
 from kept import ROOT, TABLES, Kept, Row
 
 from orchestrator.adaptive.seeds import by_seed
 from orchestrator.analysis.fairness import Audit
 from orchestrator.analysis.findings import Finding
+from orchestrator.analysis.spreads import FILE as SPREADS
 from orchestrator.report.markdown import markdown
 from orchestrator.report.paragraphs import caption
 from orchestrator.report.rows import setting, statement
@@ -54,6 +58,7 @@ def pages() -> dict[Path, str]:
     kept = {name: Kept.read(name) for name in names}
     found = {HERE / f"{name}.md": page(each) for name, each in kept.items() if name != "quickstart"}
     found[HERE / "README.md"] = _filled(HERE / "README.md", "index", index([*kept.values()]))
+    found[SPREADS] = spreads.text([*kept.values()])
     if set(RUNS) <= tables:
         found[HERE / f"{MACHINE}.md"] = machine.page([Kept.read("quickstart", table=run) for run in RUNS])
     if "quickstart" in kept:

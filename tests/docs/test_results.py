@@ -22,7 +22,7 @@ def write() -> Any:
         import write
 
         yield write
-        for name in ("write", "kept", "machine"):
+        for name in ("write", "kept", "machine", "spreads"):
             sys.modules.pop(name, None)
 
 
