@@ -65,3 +65,7 @@ def test_no_table_is_kept_of_cells_that_a_page_would_pool_unsaid(
 def test_a_page_without_its_block_is_refused(write: Any) -> None:
     with pytest.raises(SystemExit, match="has no block"):
         write._filled(ROOT / "LICENSE", "index", "")
+
+
+def test_no_page_states_results_without_a_table(write: Any) -> None:
+    assert {*RESULTS.glob("*.md")} <= write.pages().keys()
