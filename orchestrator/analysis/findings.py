@@ -40,7 +40,7 @@ class Finding:
     verdict: Verdict
     """After correction for the number of claims and settings."""
     alone: Verdict
-    """The verdict if this were the only question asked."""
+    """The verdict before correction for the other questions."""
     p: float
     """How sure it is (`scopes.Levels`), adjusted by Holm over all findings; where seeds are sequential by Bonferroni,
     and NaN for claims that are looked at after every seed."""
@@ -202,7 +202,7 @@ def _at_last(finding: Finding, family: int, *, is_open: bool, is_shut: bool) -> 
 def _of_claim(
     claim: Claim, experiment: Experiment, by_key: Mapping[Key, Sequence[Row]], rule: Sequential | None = None
 ) -> Iterator[Finding]:
-    """What the results say of a claim if it is the only question: in each setting, or once for all."""
+    """What the results say of a claim before correction for other questions: in each setting, or once for all."""
     found = parts(claim, experiment)
     limits = rule and Rule(rule.min, rule.max)
     seeds = range(rule.min) if rule else experiment.seeds
@@ -259,7 +259,7 @@ def _judged(found: Judgement) -> dict[str, Any]:
 def at_once(
     question: Question, by_key: Mapping[Key, Sequence[Row]], seeds: Sequence[int], rule: Rule | None = None
 ) -> Finding:
-    """What the results say of a claim in one setting if it is the only question."""
+    """What the results say of a claim in one setting before correction for other questions."""
     claim = question.claim
     challenger, baseline = partners(question, by_key)
     found = judge(evidence(claim, challenger, baseline, seeds), claim.direction, claim.tolerance, rule)

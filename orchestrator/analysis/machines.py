@@ -27,7 +27,7 @@ SAME = "Another machine says the same of {claim}, {backbone} on {dataset}: {hear
 OTHERWISE = "Another machine says otherwise of {claim}, {backbone} on {dataset}: {heard}."
 UNTOLD = "It is not known whether another machine says the same of {claim}, {backbone} on {dataset}: {heard}."
 HEARD = "{verdict} with {machine} ({difference}, n = {n})"
-ALONE = "Each machine's verdict uses its own pairs only, as if it were the only question."
+ALONE = "Each machine's verdict uses its own pairs only, without correction for other questions."
 """What people are told."""
 
 
@@ -55,7 +55,7 @@ class Heard(NamedTuple):
     environment: str
     difference: Interval
     verdict: Verdict
-    """As if it were the only question."""
+    """Without correction for other questions."""
 
 
 class Answer(NamedTuple):

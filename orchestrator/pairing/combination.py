@@ -65,7 +65,7 @@ class Summed(NamedTuple):
 def combine(
     claim: Claim, found: Sequence[Part], rows: Rows, planned: Iterable[int], rule: Rule | None = None
 ) -> Together:
-    """The verdict on a claim over several settings, or on one contrast, if it is the only question.
+    """The verdict on a claim over several settings, or on one contrast, before correction for other questions.
 
     Args:
         claim: The claim.

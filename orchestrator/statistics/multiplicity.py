@@ -46,7 +46,7 @@ def gated(families: Sequence[ArrayLike]) -> list[NDArray[np.float64]]:
     """Holm within each family; a later family counts only if all tests of earlier ones are significant.
 
     Serial gatekeeping (Westfall & Krishen 2001): the error rate over all families together is at
-    most alpha, and the first family is tested as if it were the only one. A test that could not be
+    most alpha, and the first family is tested by itself. A test that could not be
     made keeps the gate closed.
     """
     adjusted = list[NDArray[np.float64]]()

@@ -107,7 +107,7 @@ class Pairs:
 
 
 class Judgement(NamedTuple):
-    """The judgement on a claim if it is the only question."""
+    """The judgement on a claim before correction for other questions."""
 
     difference: Interval
     """From the pairs with both values."""

@@ -139,7 +139,7 @@ Known = Callable[[Cell], tuple[int, str | None] | None]
 
 
 def _exclude(cell: Cell, stranger: splits.Stranger, evaluations: Evaluations) -> str:
-    """What is told of a cell that was tested on other samples than the others, after it is set aside, if it can be."""
+    """The sentence on a cell that was tested on other samples than the others, and is set aside if it can be."""
     path = evaluations.path(cell.recipe, cell.id)
     if stranger.is_settled:
         return set_cell_aside(cell, evaluations, DamagedFileError(f"{path} {stranger.why}."))

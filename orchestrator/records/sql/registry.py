@@ -172,7 +172,7 @@ class Registry:
 
         Args:
             states: By id.
-            experiment: In whose story it is told, if anything was to be set.
+            experiment: Whose events name it, where anything was set.
         """
         with self.writing() as session:
             if changed := changes.set_states(session, states):

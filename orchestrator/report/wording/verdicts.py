@@ -59,7 +59,7 @@ def doubts(finding: Finding) -> Iterator[Sentence]:
         yield "secondary: waits until every primary claim has a verdict", {}
     if finding.verdict != finding.alone:
         alone = marked(finding.alone, finding.looks.standing), {}
-        yield "{verdict} if it were the only question", {"verdict": alone}
+        yield "{verdict} before correction for the other questions", {"verdict": alone}
     if finding.withheld and not finding.too_few:
         yield WITHHELD[finding.withheld], {"enough": ENOUGH}
     yield from _advice(finding)

@@ -210,7 +210,7 @@ def test_equal_seeds_have_the_spread_of_half_a_sample_in_all_figures() -> None:
 def test_without_a_margin_and_without_a_difference_nothing_is_decided_alone_either() -> None:
     (finding,) = of_two([0.6] * 5, [0.6] * 5, claims=[{**CLAIM, "margin": 0.0}]).findings
     assert (finding.verdict, finding.alone, finding.p) == ("undecided", "undecided", pytest.approx(1))
-    assert "only question" not in markdown(of_two([0.6] * 5, [0.6] * 5))
+    assert "before correction" not in markdown(of_two([0.6] * 5, [0.6] * 5))
 
 
 def test_questions_that_have_no_answer_yet_count_in_the_family() -> None:

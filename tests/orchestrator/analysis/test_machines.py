@@ -178,7 +178,7 @@ def test_every_form_of_the_comparison_tells_it() -> None:
     )
     for text in (markdown(found), "\n".join(paragraphs.conditions(found))):
         assert re.search(sentence, text), text
-        assert "as if it were the only question" in text
+        assert "without correction for other questions" in text
     (answer,) = json.loads(json.dumps(found.to_json(), allow_nan=False))["machines"]["answers"]
     assert (answer["agrees"], len(answer["heard"])) == (False, 2)
 

@@ -66,7 +66,7 @@ def test_a_table_keeps_its_shape() -> None:
 
 @pytest.mark.parametrize("adjust", [holm, benjamini_hochberg])
 def test_questions_without_an_answer_yet_count(adjust: object) -> None:
-    """Or the first of 12 settings to finish would be judged as if it were the only one."""
+    """Or the first of 12 settings to finish would be judged by itself."""
     assert callable(adjust)
     assert adjust([0.0141, *[math.nan] * 11])[0] == pytest.approx(12 * 0.0141)
 
