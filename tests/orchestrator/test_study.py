@@ -11,7 +11,10 @@ import pytest
 import orchestrator
 import orchestrator.study
 from orchestrator.errors import ExperimentError, RequestError
+from orchestrator.experiment.model import Experiment
 from orchestrator.records.files.evaluations import Evaluations
+from orchestrator.stores import Stores
+from orchestrator.study import Study
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -81,3 +84,19 @@ def test_an_unknown_experiment_is_told(tmp_path: Path) -> None:
 def test_the_package_has_no_other_secret_names() -> None:
     with pytest.raises(AttributeError):
         orchestrator.nothing  # noqa: B018
+
+
+def test_options_change_what_is_asked_and_leave_nothing_out_of_the_whole(tmp_path: Path) -> None:
+    file = Path("experiments") / "quickstart.yaml"
+    stores = Stores.at(str(tmp_path))
+    filed = ["softmax", "bce", "bce_unified", "bce_diverse"]
+    narrowed = Study.of_file(file, stores, loss=["softmax"], only=True, seeds="2")
+    assert (labels(narrowed.experiment), len(narrowed.experiment.seeds)) == (["softmax"], 2)
+    assert (labels(narrowed.whole), len(narrowed.whole.seeds)) == (filed, 5)
+    added = Study.of_file(file, stores, loss=["focal"], seeds="2")
+    assert labels(added.experiment) == labels(added.whole) == [*filed, "focal"]
+    assert (labels(added.filed), len(added.filed.seeds)) == (filed, 5)
+
+
+def labels(experiment: Experiment) -> list[str]:
+    return [choice.label for choice in experiment.losses]

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from orchestrator.errors import DamagedFileError, OrchestratorError
 from orchestrator.experiment.plan import PROTOCOL, Cell
-from orchestrator.records.files.cell_file import Account, opened_in_memory, rows_digest
+from orchestrator.records.files.cell_file import Account, opened_in_memory
 from orchestrator.records.files.evaluations import Evaluations, Whole, footer_bytes
 from orchestrator.records.files.footer import Footer, parsed
 from orchestrator.records.files.storage import Storage, in_parallel
@@ -137,8 +137,7 @@ class Summaries:
         if footer.rows is None or name not in self.stamps:
             return
         table = whole.rows.select(_SCHEMA.names).cast(_SCHEMA).replace_schema_metadata(None)
-        about = {**self._expected(name), "split": split, "rows_sha256": rows_digest(table)}
-        text = json.dumps(about)
+        text = json.dumps({**self._expected(name), "split": split})
         metadata = {
             "cell": footer.text,
             "cell_sha256": hashlib.sha256(footer.text).hexdigest(),
@@ -166,7 +165,7 @@ class Summaries:
 
 
 def _digest(text: str, footer: Footer) -> str:
-    """The checksum of what a summary says, apart from the account, which has one of its own, and the rows."""
+    """The checksum of what a summary says, apart from account and rows, which have their own."""
     return hashlib.sha256(f"{text} {footer.seal} {footer.signed or ''}".encode()).hexdigest()
 
 
@@ -175,14 +174,8 @@ def _metadata(end: bytes) -> Mapping[bytes, bytes]:
 
 
 def _rows(content: bytes) -> Rows:
-    """The rows of a summary.
-
-    Raises:
-        ValueError: They have another checksum than the summary names.
-    """
+    """The rows of a summary; Arrow checks each page by its checksum."""
     table = opened_in_memory(content).read(use_threads=False)
-    if rows_digest(table) != json.loads(_metadata(content)[b"summary"])["rows_sha256"]:
-        raise ValueError("the rows have another checksum")
     return Rows(*(table[name].to_numpy() for name in Rows._fields))
 
 
