@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from torch import nn
     from torch.utils.data import DataLoader, Dataset
 
-RATE, MOMENTUM, DECAY = 0.1, 0.9, 5e-4
+RATE = 0.1
+MOMENTUM = 0.9
+DECAY = 5e-4
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,8 @@ class Case:
         import numpy as np
 
         whole = self.recipe.dataset.load(Path("data"))
-        train, test = whole.train.take(np.arange(self.images)), whole.test
+        train = whole.train.take(np.arange(self.images))
+        test = whole.test
         return TrainTest(train, test.take(np.arange(min(self.tested, len(test)))), classes=whole.classes)
 
 
@@ -110,16 +113,19 @@ def plain(
     """The loop of PyTorch's tutorials."""
     import torch
 
-    model, train = network(case, data), loader(case, data, workers)
+    model = network(case, data)
+    train = loader(case, data, workers)
     if channels_last:
         model = model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     step = torch.compile(model) if compiled else model
-    criterion, (optimizer, scheduler) = objective(case), optimization(model, case)
+    criterion = objective(case)
+    optimizer, scheduler = optimization(model, case)
     for _ in range(case.stop):
         model.train()
         running = 0.0
         for images, labels in train:
-            images, labels = images.to(case.device), labels.to(case.device)  # noqa: PLW2901 - as people write it in tutorials
+            images = images.to(case.device)  # noqa: PLW2901 - as people write it in tutorials
+            labels = labels.to(case.device)  # noqa: PLW2901
             if channels_last:
                 images = images.contiguous(memory_format=torch.channels_last)  # noqa: PLW2901
             optimizer.zero_grad()
@@ -143,7 +149,8 @@ def lightning(case: Case, data: TrainTest, tick: Tick, *, workers: int = 0) -> f
     class Module(pl.LightningModule):
         def __init__(self) -> None:
             super().__init__()
-            self.net, self.criterion = network(case, data), objective(case)
+            self.net = network(case, data)
+            self.criterion = objective(case)
 
         def training_step(self, batch: Any, index: int) -> Any:
             del index
@@ -175,8 +182,12 @@ def lightning(case: Case, data: TrainTest, tick: Tick, *, workers: int = 0) -> f
 
 def timm(case: Case, data: TrainTest, tick: Tick, *, workers: int = 0) -> float:
     """The loop of timm's `train.py`, which is not part of the package, with its loader, optimiser and scheduler."""
-    optim, scheduling, utils = _timm("optim"), _timm("scheduler"), _timm("utils")
-    model, train, criterion = network(case, data), _timm_loader(case, data, workers), objective(case)
+    optim = _timm("optim")
+    scheduling = _timm("scheduler")
+    utils = _timm("utils")
+    model = network(case, data)
+    train = _timm_loader(case, data, workers)
+    criterion = objective(case)
     # `momentum` is plain momentum (`sgd` means Nesterov's); weight decay applies to all weights, as in all loops here.
     optimizer = optim.create_optimizer_v2(
         model, opt="momentum", lr=RATE, weight_decay=DECAY, momentum=MOMENTUM, filter_bias_and_bn=False
@@ -187,9 +198,12 @@ def timm(case: Case, data: TrainTest, tick: Tick, *, workers: int = 0) -> float:
     updates = 0
     for _ in range(case.stop):
         model.train()
-        meter, took, since = utils.AverageMeter(), utils.AverageMeter(), time.time()
+        meter = utils.AverageMeter()
+        took = utils.AverageMeter()
+        since = time.time()
         for images, labels in train:
-            images, labels = images.to(case.device), labels.to(case.device)  # noqa: PLW2901 - as timm writes it
+            images = images.to(case.device)  # noqa: PLW2901 - as timm writes it
+            labels = labels.to(case.device)  # noqa: PLW2901
             optimizer.zero_grad()
             loss = criterion(model(images), labels)
             loss.backward()
@@ -211,7 +225,8 @@ def _timm(module: str) -> Any:
 def _timm_loader(case: Case, data: TrainTest, workers: int) -> Any:
     import torch
 
-    (mean, deviation), side = moments(data), data.train.pixels.shape[-1]
+    mean, deviation = moments(data)
+    side = data.train.pixels.shape[-1]
     return _timm("data").create_loader(
         pictures(data.train),
         input_size=(1, side, side),
@@ -236,14 +251,17 @@ def torchvision(case: Case, data: TrainTest, tick: Tick, *, workers: int = 0) ->
     preset = [v2.PILToTensor(), v2.ToDtype(torch.float, scale=True), v2.Normalize([mean], [deviation])]
     crops = [v2.RandomCrop(data.train.pixels.shape[-1], padding=_padding(data)), v2.RandomHorizontalFlip()]
     transform = v2.Compose([*(crops if case.augmented else []), *preset, v2.ToPureTensor()])
-    model, train = network(case, data), _loader(case, pictures(data.train, transform), workers)
-    criterion, (optimizer, scheduler) = objective(case), optimization(model, case)
+    model = network(case, data)
+    train = _loader(case, pictures(data.train, transform), workers)
+    criterion = objective(case)
+    optimizer, scheduler = optimization(model, case)
     for _ in range(case.stop):
         model.train()
         meters: dict[str, list[float]] = {"loss": [], "acc1": [], "acc5": [], "lr": [], "img/s": []}
         for images, labels in train:
             since = time.time()
-            images, labels = images.to(case.device), labels.to(case.device)  # noqa: PLW2901 - as the reference writes it
+            images = images.to(case.device)  # noqa: PLW2901 - as the reference writes it
+            labels = labels.to(case.device)  # noqa: PLW2901
             output = model(images)
             loss = criterion(output, labels)
             optimizer.zero_grad()
@@ -281,7 +299,8 @@ def network(case: Case, data: TrainTest) -> nn.Module:
     from trainers.classifier import Classifier
 
     torch.manual_seed(case.seed)
-    recipe, shape = case.recipe, InputShape(*data.train.pixels.shape[1:])
+    recipe = case.recipe
+    shape = InputShape(*data.train.pixels.shape[1:])
     return Classifier(recipe.backbone, recipe.loss, shape, data.classes).to(case.device)
 
 

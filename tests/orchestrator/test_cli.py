@@ -74,7 +74,8 @@ class Desk:
     def run(self, *arguments: object, expect: int = 0, **environment: str) -> Run:
         began = time.monotonic()
         done = program.run(*arguments, folder=self.folder, **environment)
-        out, err = done.stdout, done.stderr
+        out = done.stdout
+        err = done.stderr
         assert done.returncode == expect, f"{arguments} ended with {done.returncode}:\n{out}\n{err}"
         if "--debug" not in arguments:
             assert "Traceback" not in out + err

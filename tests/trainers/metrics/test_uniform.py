@@ -167,7 +167,8 @@ class TestThresholds:
 
     def test_a_threshold_is_not_rounded_to_the_precision_of_the_scores(self) -> None:
         """In float32 0.1 is a little more, and 0.3 a little more, too."""
-        tenth, three = np.float32([0.1]), np.float32([0.3])
+        tenth = np.float32([0.1])
+        three = np.float32([0.3])
         assert accuracy_at(0.1, tenth, np.float32([0.0])) == 1
         assert accuracy_at(0.3, np.float32([1.0]), three) == 0
         assert accuracy_at(float(tenth[0]), tenth, np.float32([0.0])) == 0
