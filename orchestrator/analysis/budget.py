@@ -39,7 +39,7 @@ STANDINGS: Mapping[Standing, str] = {
 """Who is ahead, with what it rests on."""
 
 
-class LossPair(NamedTuple):
+class ComparedLosses(NamedTuple):
     """Two losses in one setting, and the claims that are about them there."""
 
     claims: tuple[str, ...]
@@ -49,13 +49,13 @@ class LossPair(NamedTuple):
     baseline: str
 
 
-def pairs(experiment: Experiment) -> list[LossPair]:
+def pairs(experiment: Experiment) -> list[ComparedLosses]:
     """Every two losses that a claim compares, in every setting it speaks of."""
     found: dict[tuple[str, str, str, str], list[str]] = {}
     for claim, dataset, backbone in questions(experiment):
         if claim.baseline not in (None, claim.challenger):
             found.setdefault((dataset, backbone, claim.challenger, claim.baseline), []).append(claim.id)
-    return [LossPair(tuple(claims), *key) for key, claims in found.items()]
+    return [ComparedLosses(tuple(claims), *key) for key, claims in found.items()]
 
 
 def first(tuned: Tuned) -> dict[int, Tried]:
@@ -103,7 +103,7 @@ class Budget:
 class Lead:
     """By how much the challenger's best trial is to be expected ahead of the baseline's, by the number of trials."""
 
-    pair: LossPair
+    pair: ComparedLosses
     by: Mapping[int, Interval]
     """In the unit of the measure; above 0 the challenger is ahead, also where lower is better. Its bounds are for
     other trials and other seeds: NaN with too few, and by a searcher that learns, whose trials are no draws."""
@@ -142,7 +142,7 @@ def leads(experiment: Experiment, tuned: Sequence[Tuned]) -> tuple[Lead, ...]:
 
 
 def _lead(
-    tuning: Tuning, pair: LossPair, mine: tuple[Tuned, Sequence[float]], theirs: tuple[Tuned, Sequence[float]]
+    tuning: Tuning, pair: ComparedLosses, mine: tuple[Tuned, Sequence[float]], theirs: tuple[Tuned, Sequence[float]]
 ) -> Lead:
     most = min(len(mine[1]), len(theirs[1]))
     counts = (*(count for count in COUNTS if count < most), most)

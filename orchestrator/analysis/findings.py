@@ -22,7 +22,7 @@ from orchestrator.pairing.combination import combine
 from orchestrator.pairing.evidence import evidence
 from orchestrator.statistics import multiplicity, power
 from orchestrator.statistics.intervals import Interval
-from orchestrator.statistics.pairs import Judgement, Rule, Withheld, judge
+from orchestrator.statistics.pairs import Judgement, SeedRule, Withheld, judge
 from orchestrator.statistics.verdicts import Verdict
 
 
@@ -204,7 +204,7 @@ def _of_claim(
 ) -> Iterator[Finding]:
     """What the results say of a claim before correction for other questions: in each setting, or once for all."""
     found = parts(claim, experiment)
-    limits = rule and Rule(rule.min, rule.max)
+    limits = rule and SeedRule(rule.min, rule.max)
     seeds = range(rule.min) if rule else experiment.seeds
     if not claim.is_combined:
         yield from (at_once(part.questions[0], by_key, seeds, limits) for part in found)
@@ -219,7 +219,7 @@ def _together(
     found: Sequence[Part],
     by_key: Mapping[Key, Sequence[Row]],
     seeds: Sequence[int],
-    rule: Rule | None = None,
+    rule: SeedRule | None = None,
 ) -> Finding:
     """One verdict on several effects."""
     keys = {key for part in found for question in part.questions for key in question.measures}
@@ -257,7 +257,7 @@ def _judged(found: Judgement) -> dict[str, Any]:
 
 
 def at_once(
-    question: Question, by_key: Mapping[Key, Sequence[Row]], seeds: Sequence[int], rule: Rule | None = None
+    question: Question, by_key: Mapping[Key, Sequence[Row]], seeds: Sequence[int], rule: SeedRule | None = None
 ) -> Finding:
     """What the results say of a claim in one setting before correction for other questions."""
     claim = question.claim

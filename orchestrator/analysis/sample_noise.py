@@ -23,7 +23,7 @@ from orchestrator.experiment.plan import Cell, Plan
 from orchestrator.pairing.blocks import Row, met
 from orchestrator.provenance.environment import Environment
 from orchestrator.records.files.evaluations import Evaluations
-from orchestrator.records.files.summaries import Rows, Summaries
+from orchestrator.records.files.summaries import Summaries, SummaryRows
 from orchestrator.statistics.intervals import Interval
 from orchestrator.statistics.multiplicity import holm
 from orchestrator.statistics.samples import TwoWay, mcnemar, paired_sample_interval, two_way_interval
@@ -160,22 +160,22 @@ def _compared(
     )
 
 
-def _answers(model: Rows, metric: str, samples: NDArray[np.int32]) -> Right:
+def _answers(model: SummaryRows, metric: str, samples: NDArray[np.int32]) -> Right:
     """Whether a model is right about each of these samples, all of which it was tested on."""
     order = np.argsort(model.sample, kind="stable")
     return RIGHT[metric](model)[order[np.searchsorted(model.sample, samples, sorter=order)]]
 
 
-def _sample_wise(model: Rows) -> Right:
+def _sample_wise(model: SummaryRows) -> Right:
     return np.less(model.rival, model.positive)
 
 
-def _uniform(model: Rows) -> Right:
+def _uniform(model: SummaryRows) -> Right:
     threshold = np.float64(uniform_accuracy(model.positive, model.rival).threshold)
     return np.less(model.rival, threshold) & np.less(threshold, model.positive)
 
 
-RIGHT: Mapping[str, Callable[[Rows], Right]] = {
+RIGHT: Mapping[str, Callable[[SummaryRows], Right]] = {
     "sample_wise_accuracy": _sample_wise,
     "uniform_accuracy": _uniform,
 }

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.analysis.budget import LossPair, first, pairs, worst
+from orchestrator.analysis.budget import ComparedLosses, first, pairs, worst
 from orchestrator.experiment.model import Experiment
 from orchestrator.experiment.space import Domain, Value
 from orchestrator.experiment.tuning import Tuning
@@ -80,7 +80,7 @@ class Bin(NamedTuple):
 class Sensitivity:
     """In how much of the space one loss beats another in one setting."""
 
-    pair: LossPair
+    pair: ComparedLosses
     metric: str
     epochs: int
     """Of the trials that are compared."""
@@ -214,7 +214,7 @@ def unknown(experiment: Experiment) -> Sentence | None:
     return None if tuning.shared else (UNKNOWN["apart"], {})
 
 
-def _sensitivity(tuning: Tuning, pair: LossPair, challenger: Tuned, baseline: Tuned) -> Sensitivity | None:
+def _sensitivity(tuning: Tuning, pair: ComparedLosses, challenger: Tuned, baseline: Tuned) -> Sensitivity | None:
     mine = first(challenger)
     theirs = first(baseline)
     lowest = worst(tuning, (challenger, baseline))

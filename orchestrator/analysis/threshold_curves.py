@@ -21,7 +21,7 @@ from orchestrator.errors import DamagedFileError
 from orchestrator.experiment.plan import Cell, Plan
 from orchestrator.outcome import has_figures
 from orchestrator.records.files.evaluations import Evaluations
-from orchestrator.records.files.summaries import Rows, Summaries
+from orchestrator.records.files.summaries import Summaries, SummaryRows
 from trainers.evaluation import Evaluation
 from trainers.metrics.uniform import Optimum, uniform_accuracy
 
@@ -43,7 +43,7 @@ class Model(NamedTuple):
     """One trained model of a loss in a setting."""
 
     seed: int
-    evaluation: Evaluation | Rows
+    evaluation: Evaluation | SummaryRows
     bias: float | None
     """The learnt bias; the mean of one a class; None where the loss learns none."""
 

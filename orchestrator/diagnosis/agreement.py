@@ -8,7 +8,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
-from orchestrator.diagnosis.finding import Finding, State, several
+from orchestrator.diagnosis.finding import CheckResult, State, several
 from orchestrator.errors import DamagedFileError, LostRowsError
 from orchestrator.experiment.plan import Plan
 from orchestrator.outcome import is_done
@@ -40,7 +40,7 @@ def agree(
     evaluations: Evaluations,
     registry: Registry | None,
     tracking: Callable[[str], Tracking] | None,
-) -> list[Finding]:
+) -> list[CheckResult]:
     """Where the three differ.
 
     Args:
@@ -69,24 +69,24 @@ def agree(
     agreed = (
         f"files, registry and MLflow agree on {counted(len(done), 'finished cell')}" if done else "nothing is done yet"
     )
-    return findings or [Finding("records", "ok", agreed)]
+    return findings or [CheckResult("records", "ok", agreed)]
 
 
 def _cells(registry: Registry | None, names: Iterable[str]) -> set[str]:
     return {cell for name in names for cell in registry.states(name)} if registry else set()
 
 
-def by_data(plan: Plan, evaluations: Evaluations, history: History) -> list[Finding]:
+def by_data(plan: Plan, evaluations: Evaluations, history: History) -> list[CheckResult]:
     """Cells of the same experiment with different data or an earlier protocol."""
     remedy = "nothing to do: they are never pooled with others; launch trains the current cells"
-    damaged = [Finding("data", "problem", filled(each), "remove it") for each in unreadable(plan, history)]
+    damaged = [CheckResult("data", "problem", filled(each), "remove it") for each in unreadable(plan, history)]
     found = [
-        Finding("data", "warning", filled(each.sentence()), remedy) for each in earlier(plan, evaluations, history)
+        CheckResult("data", "warning", filled(each.sentence()), remedy) for each in earlier(plan, evaluations, history)
     ]
     return [*damaged, *found]
 
 
-def by_registry(done: Collection[str], states: Mapping[str, str] | None) -> list[Finding]:
+def by_registry(done: Collection[str], states: Mapping[str, str] | None) -> list[CheckResult]:
     """Where the registry differs from the files of the same cells."""
     if states is None:
         what = "done by their files, but no registry answers"
@@ -112,7 +112,7 @@ def by_registry(done: Collection[str], states: Mapping[str, str] | None) -> list
     return [_differ(*case) for case in cases if case[1]]
 
 
-def by_runs(done: Collection[str], own: Iterable[RunSummary], told: Told) -> list[Finding]:
+def by_runs(done: Collection[str], own: Iterable[RunSummary], told: Told) -> list[CheckResult]:
     """Cells that are done without a run that says so, and cells with several runs.
 
     Args:
@@ -137,7 +137,9 @@ def by_runs(done: Collection[str], own: Iterable[RunSummary], told: Told) -> lis
     return [_differ(*case) for case in cases if case[1]]
 
 
-def by_status(files: Collection[str], states: Mapping[str, str] | None, runs: Iterable[RunSummary]) -> list[Finding]:
+def by_status(
+    files: Collection[str], states: Mapping[str, str] | None, runs: Iterable[RunSummary]
+) -> list[CheckResult]:
     """Runs whose status neither the files nor the registry confirm."""
     ended = [(run.cell_id, run.status) for run in runs]
     stale = [
@@ -158,7 +160,7 @@ def by_status(files: Collection[str], states: Mapping[str, str] | None, runs: It
     return [_differ(*case) for case in cases if case[1]]
 
 
-def by_values(accounts: Iterable[Account], told: Told) -> list[Finding]:
+def by_values(accounts: Iterable[Account], told: Told) -> list[CheckResult]:
     """Cells of which no finished run has the same values as the file."""
     finished: defaultdict[str, list[RunSummary]] = defaultdict(list)
     for _, run in told:
@@ -173,7 +175,7 @@ def by_values(accounts: Iterable[Account], told: Told) -> list[Finding]:
     return [_differ("problem", differing, what, FIX)] if differing else []
 
 
-def by_rows(evaluations: Evaluations, names: Sequence[str]) -> list[Finding]:
+def by_rows(evaluations: Evaluations, names: Sequence[str]) -> list[CheckResult]:
     """Which files contradict themselves, after reading them whole, and which are unverified."""
     work = partial(_looked_at, evaluations, Origins.of(evaluations.folder.parent))
     told = list(in_parallel(work, names, evaluations.storage.readers))
@@ -181,7 +183,7 @@ def by_rows(evaluations: Evaluations, names: Sequence[str]) -> list[Finding]:
     wrong = [str(found) for found in told if isinstance(found, DamagedFileError)]
     tested = [found for found in told if isinstance(found, Tested)]
     wrong += [f"{evaluations.folder / each.tested.name} {each.why}." for each in strangers(tested)]
-    findings = [Finding("records", "problem", found, remedy) for found in wrong]
+    findings = [CheckResult("records", "problem", found, remedy) for found in wrong]
     origins = [found.origin if isinstance(found, Tested) else found for found in told]
     if unverified := [name for name, found in zip(names, origins, strict=True) if found == "unverified"]:
         cells = [cell for name in unverified if (cell := cell_in(name))]
@@ -223,11 +225,11 @@ def _damage(evaluations: Evaluations, name: str) -> DamagedFileError | None:
     return None
 
 
-def by_spool(windows: Iterable[Tracking]) -> list[Finding]:
+def by_spool(windows: Iterable[Tracking]) -> list[CheckResult]:
     """Attempts that MLflow has not recorded yet."""
     left = sum(len(window.waiting()) for window in windows)
     found = f"{counted(left, 'attempt')} in the spool with updates that MLflow did not accept in time"
-    return [Finding("records", "warning", found, f"launch again, or {FIX}")] if left else []
+    return [CheckResult("records", "warning", found, f"launch again, or {FIX}")] if left else []
 
 
 def _accounts(plan: Plan | None, evaluations: Evaluations, done: Collection[str]) -> Iterator[Account]:
@@ -241,5 +243,5 @@ def _accounts(plan: Plan | None, evaluations: Evaluations, done: Collection[str]
                 yield evaluations.account(cell)
 
 
-def _differ(state: State, cells: Collection[str], what: str, remedy: str) -> Finding:
-    return Finding("records", state, f"{several(sorted(set(cells)))}: {what}", remedy)
+def _differ(state: State, cells: Collection[str], what: str, remedy: str) -> CheckResult:
+    return CheckResult("records", state, f"{several(sorted(set(cells)))}: {what}", remedy)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.diagnosis import agreement, machine, request, services
-from orchestrator.diagnosis.finding import Finding, refused
+from orchestrator.diagnosis.finding import CheckResult, refused
 from orchestrator.errors import OrchestratorError, masked
 from orchestrator.experiment.plan import Plan
 from orchestrator.records.files.contents import DATA, History
@@ -31,7 +31,7 @@ def examine(
     data_dir: Path | None,
     older: Callable[[Plan], Iterable[str]] = lambda _: (),
     edited: Callable[[Plan], Iterable[str]] = lambda _: (),
-) -> list[Finding]:
+) -> list[CheckResult]:
     """All findings.
 
     Args:
@@ -45,7 +45,7 @@ def examine(
         older: Returns sentences about finished cells of a plan with another environment or other code.
         edited: Returns sentences about claims that were stated or edited after cells of a plan had run.
     """
-    findings: list[Finding] = []
+    findings: list[CheckResult] = []
     plan = None
     if ask:
         found, plan = request.experiment(ask)
@@ -73,9 +73,9 @@ def examine(
     return findings
 
 
-def _made(subject: str, check: Callable[[], Iterable[Finding]]) -> list[Finding]:
+def _made(subject: str, check: Callable[[], Iterable[CheckResult]]) -> list[CheckResult]:
     """What a check finds before it ends or breaks."""
-    findings: list[Finding] = []
+    findings: list[CheckResult] = []
     try:
         findings.extend(check())
     except OrchestratorError as error:
@@ -83,12 +83,12 @@ def _made(subject: str, check: Callable[[], Iterable[Finding]]) -> list[Finding]
     except Exception as error:  # noqa: BLE001  a broken machine may raise anything; the other checks may say why
         found = f"the check itself broke ({type(error).__name__}: {masked(str(error))})"
         findings.append(
-            Finding(subject, "problem", found, "report this as a bug, with the findings of the other checks")
+            CheckResult(subject, "problem", found, "report this as a bug, with the findings of the other checks")
         )
     return findings
 
 
-def _ray(address: str | None, plan: Plan | None) -> Iterable[Finding]:
+def _ray(address: str | None, plan: Plan | None) -> Iterable[CheckResult]:
     finding, nodes = services.ray(address)
     yield finding
     if plan and nodes:
@@ -97,7 +97,7 @@ def _ray(address: str | None, plan: Plan | None) -> Iterable[Finding]:
 
 def _records(
     plan: Plan | None, evaluations: Location, registry: str, tracking: Callable[[str], Tracking]
-) -> Iterable[Finding]:
+) -> Iterable[CheckResult]:
     from orchestrator.records.sql.registry import Registry
 
     finding, known = services.registry(registry)

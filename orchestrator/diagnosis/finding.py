@@ -17,7 +17,7 @@ FEW = 3
 
 
 @dataclass(frozen=True)
-class Finding:
+class CheckResult:
     """One line of a diagnosis."""
 
     subject: str
@@ -27,7 +27,7 @@ class Finding:
     """What to do; empty if all is well."""
 
 
-def refused(subject: str, error: Exception | str, remedy: str) -> Finding:
+def refused(subject: str, error: Exception | str, remedy: str) -> CheckResult:
     """A problem, from an error's message.
 
     Args:
@@ -37,7 +37,7 @@ def refused(subject: str, error: Exception | str, remedy: str) -> Finding:
     """
     parts = re.fullmatch(r"(.+\))[:.] (.+)", str(error), re.DOTALL)
     found, advice = parts.groups() if parts else (str(error), remedy)
-    return Finding(subject, "problem", found, advice)
+    return CheckResult(subject, "problem", found, advice)
 
 
 def few(names: Sequence[str]) -> str:

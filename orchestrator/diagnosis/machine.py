@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from orchestrator import provenance
-from orchestrator.diagnosis.finding import Finding, few
+from orchestrator.diagnosis.finding import CheckResult, few
 from orchestrator.execution import gpus
 from orchestrator.sentences import counted
 
@@ -24,15 +24,15 @@ LITTLE_MEMORY = 2 * GIB
 """With less memory, a warning: a worker process takes about half a GiB before it loads data, and so does Ray."""
 
 
-def packages(lock: Path = provenance.ROOT / "requirements.lock") -> Finding:
+def packages(lock: Path = provenance.ROOT / "requirements.lock") -> CheckResult:
     """Python and the installed packages, compared with the versions that the tests ran with."""
     absent = [name for name in provenance.PACKAGES[1:] if _installed(name) is None]
     if absent:
-        return Finding("packages", "problem", f"{', '.join(absent)} not installed", _install(lock))
+        return CheckResult("packages", "problem", f"{', '.join(absent)} not installed", _install(lock))
     main = ", ".join(f"{name} {_installed(name)}" for name in ("torch", "ray", "mlflow"))
     summary = f"Python {platform.python_version()}, {main}"
     if not lock.exists():
-        return Finding("packages", "ok", f"{summary}; no requirements.lock to compare with")
+        return CheckResult("packages", "ok", f"{summary}; no requirements.lock to compare with")
     differing = [
         f"{name} {found} instead of {pinned}"
         for name, pinned in _pinned(lock).items()
@@ -40,8 +40,8 @@ def packages(lock: Path = provenance.ROOT / "requirements.lock") -> Finding:
     ]
     if differing:
         found = f"{summary}; {len(differing)} differ from requirements.lock: {few(differing)}"
-        return Finding("packages", "warning", found, f"if results or tests differ, {_install(lock)}")
-    return Finding("packages", "ok", f"{summary}; as in requirements.lock")
+        return CheckResult("packages", "warning", found, f"if results or tests differ, {_install(lock)}")
+    return CheckResult("packages", "ok", f"{summary}; as in requirements.lock")
 
 
 def _installed(package: str) -> str | None:
@@ -63,14 +63,14 @@ def _install(lock: Path) -> str:
     return f"in {lock.parent}: pip install --constraint requirements.lock --editable ."
 
 
-def memory() -> Finding:
+def memory() -> CheckResult:
     """Cores and memory."""
     whole, free = _memory()
     found = f"{counted(cores(), 'CPU core')}, {whole / GIB:.1f} GiB of memory, {free / GIB:.1f} GiB of it free"
     if free < LITTLE_MEMORY:
         remedy = "end other programs, or lower --max-concurrent: a worker without memory is killed"
-        return Finding("machine", "warning", found, remedy)
-    return Finding("machine", "ok", found)
+        return CheckResult("machine", "warning", found, remedy)
+    return CheckResult("machine", "ok", found)
 
 
 def cores() -> int:
@@ -89,45 +89,45 @@ def _memory() -> tuple[int, int]:
         return whole, whole
 
 
-def devices() -> Finding:
+def devices() -> CheckResult:
     """What torch can compute on."""
     try:
         seen = gpus.seen()
     except (ImportError, OSError) as error:  # OSError: a library of CUDA's is missing or of another version
-        return Finding("devices", "problem", f"torch cannot be imported ({error})", "install torch again")
+        return CheckResult("devices", "problem", f"torch cannot be imported ({error})", "install torch again")
     if seen.gpus:
         names = ", ".join(f"{gpu.name} ({gpu.memory / GIB:.0f} GiB)" for gpu in seen.gpus)
-        return Finding("devices", "ok", f"CPU and {counted(len(seen.gpus), 'GPU')}: {names}")
+        return CheckResult("devices", "ok", f"CPU and {counted(len(seen.gpus), 'GPU')}: {names}")
     if seen.warning or Path("/dev/nvidia0").exists():
         reason = seen.warning or "no reason was given"
         remedy = "install a torch built for the driver's CUDA, or correct CUDA_VISIBLE_DEVICES"
-        return Finding("devices", "warning", f"CPU only, though there is a GPU or its driver ({reason})", remedy)
-    return Finding("devices", "ok", "CPU only; torch sees no GPU")
+        return CheckResult("devices", "warning", f"CPU only, though there is a GPU or its driver ({reason})", remedy)
+    return CheckResult("devices", "ok", "CPU only; torch sees no GPU")
 
 
-def workspace(root: Path) -> Finding:
+def workspace(root: Path) -> CheckResult:
     """Whether a launch can write its workspace, which may not exist yet."""
     folder = _nearest(root)
     remedy = "choose another with --workspace or ORCHESTRATOR_WORKSPACE"
     if not folder.is_dir():
-        return Finding("workspace", "problem", f"{root} cannot be created: {folder} is not a folder", remedy)
+        return CheckResult("workspace", "problem", f"{root} cannot be created: {folder} is not a folder", remedy)
     try:
         # Try it, because permissions do not show a full or read-only file system. The file is deleted at once.
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        return Finding("workspace", "problem", f"{folder} cannot be written ({error.strerror})", remedy)
+        return CheckResult("workspace", "problem", f"{folder} cannot be written ({error.strerror})", remedy)
     state = "can be written" if folder == root else "does not exist yet and can be created"
-    return Finding("workspace", "ok", f"{root} {state}")
+    return CheckResult("workspace", "ok", f"{root} {state}")
 
 
-def disk(root: Path) -> Finding:
+def disk(root: Path) -> CheckResult:
     """Free space where the workspace is or will be."""
     free = shutil.disk_usage(_nearest(root)).free
     found = f"{free / GIB:.1f} GiB free for {root}"
     if free < LITTLE_DISK:
-        return Finding("disk", "warning", found, "free some space, or choose another folder with --workspace")
-    return Finding("disk", "ok", found)
+        return CheckResult("disk", "warning", found, "free some space, or choose another folder with --workspace")
+    return CheckResult("disk", "ok", found)
 
 
 def _nearest(path: Path) -> Path:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from orchestrator.diagnosis.finding import Finding, refused
+from orchestrator.diagnosis.finding import CheckResult, refused
 from orchestrator.errors import ExperimentError
 from orchestrator.experiment.model import Choice
 from orchestrator.experiment.plan import Plan
@@ -22,42 +22,42 @@ from trainers.datasets.downloaded import Fetched
 CORRECT = "correct the experiment file"
 
 
-def experiment(ask: Callable[[], Plan]) -> tuple[list[Finding], Plan | None]:
+def experiment(ask: Callable[[], Plan]) -> tuple[list[CheckResult], Plan | None]:
     """The plan of an experiment file, or what is wrong with the file."""
     try:
         plan = ask()
     except ExperimentError as error:
-        return [Finding("experiment", "problem", problem, CORRECT) for problem in error.problems], None
+        return [CheckResult("experiment", "problem", problem, CORRECT) for problem in error.problems], None
     found = f"{plan.experiment.name} is valid: {counted(len(plan), 'cell')}"
-    return [Finding("experiment", "ok", found)], plan
+    return [CheckResult("experiment", "ok", found)], plan
 
 
-def room(plan: Plan, nodes: Sequence[Mapping[str, float]]) -> Finding:
+def room(plan: Plan, nodes: Sequence[Mapping[str, float]]) -> CheckResult:
     """Whether every cell fits on some machine."""
     wanted = {cell.resources for cell in plan.cells}
     if problem := shortage(wanted, nodes):
         found, _, remedy = problem.partition("). ")
-        return Finding("resources", "problem", f"{found})", remedy)
+        return CheckResult("resources", "problem", f"{found})", remedy)
     cpus = max(need.cpus for need in wanted)
     gpus = max(need.gpus for need in wanted)
     need = f"{counted(cpus, 'CPU')} and {counted(float(gpus), 'GPU')}"
-    return Finding("resources", "ok", f"every cell fits: the largest needs {need}")
+    return CheckResult("resources", "ok", f"every cell fits: the largest needs {need}")
 
 
-def environments(older: Iterable[str]) -> Iterator[Finding]:
+def environments(older: Iterable[str]) -> Iterator[CheckResult]:
     """Whether all finished cells come from one environment, and from today's code and machine."""
     remedy = "launch retrains some of them before it adds cells; --trust-old pools them untested; gc removes cells"
-    findings = [Finding("environments", "warning", sentence, remedy) for sentence in older]
-    yield from findings or [Finding("environments", "ok", "all finished cells come from today's code and machine")]
+    findings = [CheckResult("environments", "warning", sentence, remedy) for sentence in older]
+    yield from findings or [CheckResult("environments", "ok", "all finished cells come from today's code and machine")]
 
 
-def claims(edited: Iterable[str]) -> Iterator[Finding]:
+def claims(edited: Iterable[str]) -> Iterator[CheckResult]:
     """Which claims were stated or edited after cells had run."""
     remedy = "for these cells it is no test; state the claim before further cells run"
-    return (Finding("claims", "warning", sentence, remedy) for sentence in edited)
+    return (CheckResult("claims", "warning", sentence, remedy) for sentence in edited)
 
 
-def data(plan: Plan | None, data_dir: Path) -> Iterator[Finding]:
+def data(plan: Plan | None, data_dir: Path) -> Iterator[CheckResult]:
     """Whether the data files of the plan are there; without a plan, those of `digits` and any others that are found."""
     if plan is not None:
         for choice in {choice.plugin: choice for choice in plan.experiment.datasets}.values():
@@ -80,7 +80,7 @@ def data(plan: Plan | None, data_dir: Path) -> Iterator[Finding]:
             yield finding
 
 
-def _recorded(held: Content, choice: Choice) -> Finding:
+def _recorded(held: Content, choice: Choice) -> CheckResult:
     """The finding about data that are not on this machine but were recorded by an earlier launch."""
     day = f"{datetime.fromtimestamp(held.recorded or 0, UTC):%Y-%m-%d %H:%M} UTC"
     state = f"cells are planned for the state recorded on {day}"
@@ -89,24 +89,24 @@ def _recorded(held: Content, choice: Choice) -> Finding:
     subject = f"data {choice.plugin.key}"
     if held.needs_loading:
         found = f"not checked: only a launch can read their present content; {state}"
-        return Finding(subject, "warning", found, "launch reads them, and trains new cells if they changed")
+        return CheckResult(subject, "warning", found, "launch reads them, and trains new cells if they changed")
     found = f"not checked, because they are not on this machine; {state}"
-    return Finding(subject, "warning", found, "launch where the data are, or pass --data-dir")
+    return CheckResult(subject, "warning", found, "launch where the data are, or pass --data-dir")
 
 
-def _looked_for(dataset: Dataset, data_dir: Path) -> Finding:
+def _looked_for(dataset: Dataset, data_dir: Path) -> CheckResult:
     subject = f"data {dataset.key}"
     try:
         dataset.find(data_dir)
     except NotImplementedError:
-        return Finding(
+        return CheckResult(
             subject, "warning", "not checked: the plug-in cannot look for it", "launch says whether it is there"
         )
     except MissingDataError as error:
         found, _, remedy = str(error).partition(". ")
         # A launch downloads these by itself, so their absence is a problem only without a network.
         state = "warning" if isinstance(dataset, Fetched) else "problem"
-        return Finding(subject, state, found, remedy or "put the files there, or pass --data-dir")
+        return CheckResult(subject, state, found, remedy or "put the files there, or pass --data-dir")
     except OSError as error:
         return refused(subject, f"cannot be read: {error}", "make the files readable, or pass --data-dir")
-    return Finding(subject, "ok", "found")
+    return CheckResult(subject, "ok", "found")

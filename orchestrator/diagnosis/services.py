@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 
-from orchestrator.diagnosis.finding import Finding, refused
+from orchestrator.diagnosis.finding import CheckResult, refused
 from orchestrator.errors import RequestError, UnreachableError
 from orchestrator.execution import gpus
 from orchestrator.records.files.storage import Storage
 from orchestrator.sentences import counted
 
 
-def registry(url: str) -> tuple[Finding, bool]:
+def registry(url: str) -> tuple[CheckResult, bool]:
     """The state of the registry, and whether it can be queried."""
     from orchestrator.records.sql.migrations import HEAD
     from orchestrator.records.sql.registry import Registry, schema
@@ -21,41 +21,41 @@ def registry(url: str) -> tuple[Finding, bool]:
     try:
         name, revision = schema(url)
         if revision is None:
-            return Finding("registry", "ok", f"none yet; a launch creates {name}"), False
+            return CheckResult("registry", "ok", f"none yet; a launch creates {name}"), False
         if revision < HEAD:
             found = f"{name} has schema {revision}; {HEAD} is current"
-            return Finding("registry", "warning", found, "launch and status upgrade it"), False
+            return CheckResult("registry", "warning", found, "launch and status upgrade it"), False
         with Registry.open(url) as opened:
             count = len(opened.experiments())
     except RequestError as error:
         return refused("registry", error, remedy), False
-    return Finding("registry", "ok", f"{name} answers, schema {revision}; experiments: {count}"), True
+    return CheckResult("registry", "ok", f"{name} answers, schema {revision}; experiments: {count}"), True
 
 
-def tracking(uri: str) -> tuple[Finding, bool]:
+def tracking(uri: str) -> tuple[CheckResult, bool]:
     """The state of the tracking store, and whether it can be queried."""
     from orchestrator.records.tracking import mlflow_store
 
     name = mlflow_store.masked(uri)
     try:
         if not mlflow_store.is_there(uri):
-            return Finding("tracking", "ok", f"none yet; a launch creates {name}"), False
+            return CheckResult("tracking", "ok", f"none yet; a launch creates {name}"), False
         count = mlflow_store.answer(uri)
     except UnreachableError as error:
         return refused("tracking", error, "correct --tracking, or leave it out"), False
-    return Finding("tracking", "ok", f"{name} answers; experiments: {count}"), True
+    return CheckResult("tracking", "ok", f"{name} answers; experiments: {count}"), True
 
 
-def store(storage: Storage) -> Finding:
+def store(storage: Storage) -> CheckResult:
     """Whether the object store that is the workspace takes files."""
     try:
         storage.probe()
     except RequestError as error:
         return refused("workspace", error, "check address, bucket and credentials")
-    return Finding("workspace", "ok", f"{storage.root} can be written")
+    return CheckResult("workspace", "ok", f"{storage.root} can be written")
 
 
-def ray(address: str | None) -> tuple[Finding, Sequence[Mapping[str, float]]]:
+def ray(address: str | None) -> tuple[CheckResult, Sequence[Mapping[str, float]]]:
     """Whether Ray answers, and the machines that it offers; a local Ray is not started."""
     try:
         from orchestrator.execution import ray_cluster
@@ -64,14 +64,14 @@ def ray(address: str | None) -> tuple[Finding, Sequence[Mapping[str, float]]]:
             here = {"CPU": float(ray_cluster.cores()), "GPU": float(gpus.count())}
             offer = f"{counted(here['CPU'], 'CPU')} and {counted(here['GPU'], 'GPU')}"
             found = f"Ray {version('ray')} would find {offer} here; not started"
-            return Finding("ray", "ok", found), [here]
+            return CheckResult("ray", "ok", found), [here]
         nodes = ray_cluster.capacity(address)
     except UnreachableError as error:
         return refused("ray", error, "correct --address or RAY_ADDRESS, or leave both out to use this machine"), []
     except (ImportError, OSError) as error:
-        return Finding("ray", "problem", f"Ray cannot be imported ({error})", "install ray[tune] again"), []
+        return CheckResult("ray", "problem", f"Ray cannot be imported ({error})", "install ray[tune] again"), []
     cpus = float(sum(node.get("CPU", 0) for node in nodes))
     cards = float(sum(node.get("GPU", 0) for node in nodes))
     offer = f"{counted(cpus, 'CPU')} and {counted(cards, 'GPU')} on {counted(len(nodes), 'node')}"
     found = f"Ray at '{address}' answers: {offer}"
-    return Finding("ray", "ok", found), nodes
+    return CheckResult("ray", "ok", found), nodes

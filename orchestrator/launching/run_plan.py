@@ -17,7 +17,7 @@ from orchestrator.experiment.plan import Cell, Plan
 from orchestrator.outcome import Adopted, Advanced, Alive, Event, Failed, Lost, Result, Started, Stopped, is_done
 from orchestrator.records.files import origin
 from orchestrator.records.files.evaluations import Evaluations
-from orchestrator.reproduction.verification import Trained, Verdict, compare
+from orchestrator.reproduction.verification import TrainedFiles, Verdict, compare
 from trainers.datasets import Dataset, Labels, MissingDataError
 
 if TYPE_CHECKING:  # left out at run time, so that planning starts quickly
@@ -249,7 +249,7 @@ def repeat(cell: Cell, evaluations: Evaluations, worker: Worker, copies: Evaluat
         How they compare, or why they cannot be compared.
     """
     try:
-        then = Trained.of(cell, evaluations)
+        then = TrainedFiles.of(cell, evaluations)
     except DamagedFileError as error:
         return str(error)
     # With the same number of threads, because sums split differently among threads round differently.
@@ -258,4 +258,4 @@ def repeat(cell: Cell, evaluations: Evaluations, worker: Worker, copies: Evaluat
     outcome = worker.run(replace(cell, resources=resources), lambda event: None)  # noqa: ARG005 - nobody watches
     if isinstance(outcome, (Failed, Lost)):
         return f"It failed: {outcome.error}"
-    return compare(then, Trained.of(cell, copies))
+    return compare(then, TrainedFiles.of(cell, copies))

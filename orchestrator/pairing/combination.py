@@ -15,7 +15,7 @@ from orchestrator.experiment.claims import Claim
 from orchestrator.experiment.questions import Part, Question
 from orchestrator.pairing.evidence import Row, evidence, paired
 from orchestrator.statistics.intervals import CONFIDENCE, Interval
-from orchestrator.statistics.pairs import Judgement, Pairs, Rule, Scale, judge
+from orchestrator.statistics.pairs import Judgement, Pairs, Scale, SeedRule, judge
 from orchestrator.statistics.scopes import UNKNOWN, Levels, combined, in_all, in_some, levels, population_interval
 from orchestrator.statistics.spread import step_of_sum
 
@@ -63,7 +63,7 @@ class Summed(NamedTuple):
 
 
 def combine(
-    claim: Claim, found: Sequence[Part], rows: Rows, planned: Iterable[int], rule: Rule | None = None
+    claim: Claim, found: Sequence[Part], rows: Rows, planned: Iterable[int], rule: SeedRule | None = None
 ) -> Together:
     """The verdict on a claim over several settings, or on one contrast, before correction for other questions.
 
@@ -110,7 +110,7 @@ def _summed(terms: Sequence[tuple[Question, float]], rows: Rows, planned: set[in
     )
 
 
-def _judged(claim: Claim, summed: Summed, rule: Rule | None) -> Judgement:
+def _judged(claim: Claim, summed: Summed, rule: SeedRule | None) -> Judgement:
     scale = Scale(step=summed.step)
     seeds = max(map(len, summed.readings))
     each = [

@@ -15,7 +15,7 @@ from orchestrator.records.tracking.mlflow_store import SHOWN, actionable, connec
 from orchestrator.records.tracking.run import collapsing, divergence, finite, opening
 from orchestrator.records.tracking.run_writer import Delivery, Point, drawn
 from orchestrator.records.tracking.runs import RunSummary, Tracking
-from orchestrator.records.tracking.spool import Attached, Ended, Entry, Figures
+from orchestrator.records.tracking.spool import Attached, Entry, Figures, RunEnded
 
 if TYPE_CHECKING:
     from orchestrator.records.sql.registry import Registry
@@ -89,10 +89,10 @@ def entries(cell: Cell, account: Account, texts: Mapping[str, str]) -> list[Entr
         # A millisecond later: of two values at a step, the later one is shown.
         final = Figures(end + 1, cell.recipe.training.epochs, finite(account.shown), final=True)
         tags = {} if account.collapse is None else collapsing(account.collapse)
-        return [*told, final, Ended(end + 1, "FINISHED", tags)]
+        return [*told, final, RunEnded(end + 1, "FINISHED", tags)]
     # A model may also diverge when it is evaluated, after its last epoch.
     epoch = min(account.epochs + 1, cell.recipe.training.epochs)
-    return [*told, Ended(end, "FINISHED", divergence(epoch))]
+    return [*told, RunEnded(end, "FINISHED", divergence(epoch))]
 
 
 def latest(account: Account) -> dict[str, float]:

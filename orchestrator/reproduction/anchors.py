@@ -22,7 +22,7 @@ from orchestrator.reproduction.anchor_log import Anchor, Entry, Ledger
 from orchestrator.reproduction.equivalence import PASSED, Outcome, judge, told
 from orchestrator.reproduction.finished_cells import Past, Setting, finished
 from orchestrator.reproduction.pooling import TRUSTED
-from orchestrator.reproduction.verification import Trained, compare
+from orchestrator.reproduction.verification import TrainedFiles, compare
 from orchestrator.sentences import counted, filled
 
 ANCHORS = 3
@@ -308,7 +308,7 @@ def _entries(meeting: Meeting, cells: Sequence[Cell], evaluations: Evaluations, 
         cell = replace(again, id=original(again.id))
         then = evaluations.account(cell)
         now = copies.account(again)
-        same = compare(Trained.of(cell, evaluations), Trained.of(again, copies)).identical
+        same = compare(TrainedFiles.of(cell, evaluations), TrainedFiles.of(again, copies)).identical
         metrics = now.metrics if has_figures(now.state) else None
         anchor = Anchor(cell.id, cell.name, (cell.dataset, cell.backbone), then.metrics, metrics, same, now.samples)
         is_loss = isinstance(meeting.old, LossCode)

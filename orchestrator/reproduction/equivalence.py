@@ -39,7 +39,7 @@ TOLD: dict[Found, str] = {
 PASSED: tuple[Found, ...] = ("identical", "equivalent")
 
 
-class Shift(NamedTuple):
+class AnchorShift(NamedTuple):
     """The shift of a measure in the anchors of one loss or one setting."""
 
     name: str
@@ -56,7 +56,7 @@ class MeasureShift:
     difference: Interval
     """Now minus then over all anchors, with its interval."""
     found: Found
-    furthest: Shift | None = None
+    furthest: AnchorShift | None = None
     """The loss or setting whose interval reaches furthest from 0; None if there is only one of each."""
 
     def __str__(self) -> str:
@@ -173,7 +173,7 @@ def _found(shifts: Shifts, margin: float, step: float, error: float) -> Found:
     return "shifted" if refuted else "undecided"
 
 
-def _parts(shifts: Shifts, step: float, error: float) -> list[Shift]:
+def _parts(shifts: Shifts, step: float, error: float) -> list[AnchorShift]:
     """Each loss and each setting, with the interval of its mean.
 
     One or two anchors give no spread of their own, so the spread of all anchors is used. If losses or settings shift
@@ -185,7 +185,7 @@ def _parts(shifts: Shifts, step: float, error: float) -> list[Shift]:
         groups[anchor.loss].append(shift)
         groups[f"{backbone} on {dataset}"].append(shift)
     whole = mean_interval([shift for _, shift in shifts], 1 - error, step)
-    return [Shift(name, _within(values, whole)) for name, values in groups.items()]
+    return [AnchorShift(name, _within(values, whole)) for name, values in groups.items()]
 
 
 def _within(values: Sequence[float], whole: Interval) -> Interval:

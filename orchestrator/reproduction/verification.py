@@ -27,7 +27,7 @@ from trainers.metrics import MEASURES
 Kind = Literal["columns", "metrics", "curves"]
 
 
-class Trained(NamedTuple):
+class TrainedFiles(NamedTuple):
     """The files of one training of a cell."""
 
     account: Account
@@ -35,7 +35,7 @@ class Trained(NamedTuple):
     validation: Evaluation | None = None
 
     @classmethod
-    def of(cls, cell: Cell, evaluations: Evaluations) -> Trained:
+    def of(cls, cell: Cell, evaluations: Evaluations) -> TrainedFiles:
         """Read a cell's files; without validation rows if these are lost. Other errors of reading are raised."""
         with suppress(LostRowsError):
             return cls(evaluations.account(cell), evaluations.evaluation(cell), evaluations.validation(cell))
@@ -86,7 +86,7 @@ def _size(kind: Kind, name: str, size: float) -> str:
     return filled(amount(size, [measure], 3)) if kind == "metrics" and measure in MEASURES else f"{size:.3g}"
 
 
-def compare(then: Trained, now: Trained) -> Verdict:
+def compare(then: TrainedFiles, now: TrainedFiles) -> Verdict:
     """Compare two trainings of one cell: their accounts, and the rows of test and validation samples."""
     states = (then.account.state, now.account.state)
     if then.validation is None and then.account.validation_sha256 is not None:

@@ -138,7 +138,7 @@ class Judgement(NamedTuple):
         return self.signs > SHARP
 
 
-class Rule(NamedTuple):
+class SeedRule(NamedTuple):
     """The smallest and largest number of seeds, if results decide their number."""
 
     least: int
@@ -156,7 +156,7 @@ class Rule(NamedTuple):
         return sequential.interval(values, min(self.least, last - 1), last, 1 - CONFIDENCE, step)
 
 
-def judge(pairs: Pairs, direction: Direction, margin: float, rule: Rule | None = None) -> Judgement:
+def judge(pairs: Pairs, direction: Direction, margin: float, rule: SeedRule | None = None) -> Judgement:
     """Judge a claim, with a number of seeds fixed beforehand or decided by a rule.
 
     Args:
@@ -192,7 +192,7 @@ def judge_at_look(pairs: Pairs, direction: Direction, margin: float, *, least: i
 
     def found(values: Sequence[float]) -> Verdict:
         last = most - len(pairs.challenger) + len(values)  # lost pairs are not replaced by further ones
-        # As in `Rule.level`: the rule of a fixed design must not apply.
+        # As in `SeedRule.level`: the rule of a fixed design must not apply.
         look = sequential.interval(values, min(least, last - 1), last, alpha, pairs.step)
         return verdict(look, direction, margin)
 
@@ -209,7 +209,7 @@ def _readings(pairs: Pairs) -> list[list[float]]:
     return [pairs.at_worst, *([pairs.complete] if len(pairs.complete) >= ENOUGH else [])]
 
 
-def _levels(pairs: Pairs, direction: Direction, margin: float, rule: Rule | None) -> Levels:
+def _levels(pairs: Pairs, direction: Direction, margin: float, rule: SeedRule | None) -> Levels:
     """For each verdict, the largest level over all readings of the pairs."""
 
     def read(values: Sequence[float]) -> Levels:

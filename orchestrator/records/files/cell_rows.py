@@ -65,7 +65,7 @@ _STRETCH = 128
 """Cells whose accounts are in memory at once, for each reader."""
 
 
-class Part(NamedTuple):
+class Stretch(NamedTuple):
     """A stretch of the table."""
 
     rows: pa.RecordBatch
@@ -86,12 +86,12 @@ class Reader:
     summaries: Summaries | None
     origins: Origins
 
-    def parts(self, cells: Sequence[Cell]) -> list[Part]:
+    def parts(self, cells: Sequence[Cell]) -> list[Stretch]:
         """The table in parts, in the order of the cells."""
         stretches = [cells[start : start + _STRETCH] for start in range(0, len(cells), _STRETCH)]
         return list(in_parallel(self._part, stretches, self.evaluations.storage.readers))
 
-    def _part(self, cells: Sequence[Cell]) -> Part:
+    def _part(self, cells: Sequence[Cell]) -> Stretch:
         origin = list[str]()
         tested = list[splits.Tested]()
         done = list[Cell]()
@@ -121,7 +121,7 @@ class Reader:
         records = (account["provenance"].get("stated") for account in found)
         stated = {cell.id: record for cell, record in zip(done, records, strict=True) if record}
         batch = pa.record_batch([columns[name] for name in SCHEMA.names], SCHEMA)
-        return Part(batch, missing, damaged, stated, lost, tested)
+        return Stretch(batch, missing, damaged, stated, lost, tested)
 
     def _read(self, cell: Cell) -> tuple[Footer, str, str | None]:
         """The footer of a cell's file, the digest of its split, and why its validation rows cannot be read, if so.

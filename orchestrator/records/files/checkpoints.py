@@ -21,9 +21,9 @@ class Checkpoints:
     every_epochs: int | None = None
     every_seconds: float | None = None
 
-    def shelf(self, cell: Cell) -> Shelf:
+    def shelf(self, cell: Cell) -> StateFile:
         """Where the cell's state lies."""
-        return Shelf(Storage(self.place / cell.id))
+        return StateFile(Storage(self.place / cell.id))
 
     def last_words(self, cell: Cell) -> Path | None:
         """The file for the stack of a process that had to be ended; None in an object store."""
@@ -53,7 +53,7 @@ class Checkpoints:
 
 
 @dataclass(frozen=True)
-class Shelf:
+class StateFile:
     """One cell's state in a place of its own."""
 
     storage: Storage

@@ -29,7 +29,7 @@ _DEEPEST = 16
 """Structs within structs; a Parquet footer has fewer."""
 
 
-class Claimed(NamedTuple):
+class ClaimedSize(NamedTuple):
     """What a column of a row group claims to hold."""
 
     values: int
@@ -38,7 +38,7 @@ class Claimed(NamedTuple):
     """Bytes of its largest page."""
 
 
-def claimed(file: bytes) -> Iterator[Claimed]:
+def claimed(file: bytes) -> Iterator[ClaimedSize]:
     """What each column of each row group claims.
 
     Args:
@@ -53,7 +53,7 @@ def claimed(file: bytes) -> Iterator[Claimed]:
         raise ValueError("its headers are no Parquet file's") from error
 
 
-def _claimed(file: bytes) -> Iterator[Claimed]:
+def _claimed(file: bytes) -> Iterator[ClaimedSize]:
     length = int.from_bytes(file[-8:-4], "little")
     if file[-4:] != b"PAR1" or length > len(file) - 12:
         raise ValueError("it does not end as a Parquet file does")
@@ -63,8 +63,8 @@ def _claimed(file: bytes) -> Iterator[Claimed]:
             yield _column(file, column[_META])
 
 
-def _column(file: bytes, meta: Mapping[int, Any]) -> Claimed:
-    found = Claimed(0, 0)
+def _column(file: bytes, meta: Mapping[int, Any]) -> ClaimedSize:
+    found = ClaimedSize(0, 0)
     if not meta[_COMPRESSED]:
         return found
     start = min(offset for name in (_DATA, _DICTIONARY) if (offset := meta.get(name)))
@@ -77,7 +77,7 @@ def _column(file: bytes, meta: Mapping[int, Any]) -> Claimed:
         values = max((header[name].get(1, 0) for name in _PAGES if name in header), default=0)
         if values < 0 or header[_PACKED] < 0 or reader.place + header[_PACKED] > end:
             raise ValueError("a page lies outside its column")
-        found = Claimed(max(found.values, values), max(found.unpacked, header[_UNPACKED]))
+        found = ClaimedSize(max(found.values, values), max(found.unpacked, header[_UNPACKED]))
         start = reader.place + header[_PACKED]
     return found
 

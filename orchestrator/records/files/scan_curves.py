@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class Curve:
+class SampledCurve:
     """Uniform accuracy over thresholds: the share of samples with `rival < threshold <= positive`."""
 
     threshold: NDArray[np.float64]
@@ -29,7 +29,7 @@ class Curve:
     samples: int
 
 
-def accuracy_curves(folder: Location, points: int = 2**14) -> dict[str, Curve]:
+def accuracy_curves(folder: Location, points: int = 2**14) -> dict[str, SampledCurve]:
     """The curve of every loss, over all its samples below a folder of cells' files or of `compact`.
 
     One scan in bounded memory: scores are counted between equidistant thresholds that span
@@ -68,7 +68,7 @@ _READ = ["positive", "rival"]
 _SCORES = pa.schema([*((name, pa.float32()) for name in _READ), *_AXES])
 
 
-def _curve(dataset: ds.Dataset, which: ds.Expression, points: int) -> Curve:
+def _curve(dataset: ds.Dataset, which: ds.Expression, points: int) -> SampledCurve:
     low, high = _range(dataset, which)
     scale = (points - 1) / (high - low) if high > low else 1.0
     steps = np.zeros(points + 1, np.int64)
@@ -82,7 +82,7 @@ def _curve(dataset: ds.Dataset, which: ds.Expression, points: int) -> Curve:
             above = np.clip(np.floor((scores[separable] - low) * scale) + 1, 0, points).astype(np.intp)
             steps += sign * np.bincount(above, minlength=points + 1)
     accuracy = np.cumsum(steps)[:points] / max(samples, 1)
-    return Curve(low + np.arange(points) / scale, accuracy, samples)
+    return SampledCurve(low + np.arange(points) / scale, accuracy, samples)
 
 
 def _range(dataset: ds.Dataset, which: ds.Expression) -> tuple[float, float]:

@@ -41,7 +41,7 @@ _FAULTS = (OrchestratorError, pa.ArrowException, OSError, KeyError, TypeError, V
 """What is raised by a summary that cannot be read, whatever is wrong with it."""
 
 
-class Rows(NamedTuple):
+class SummaryRows(NamedTuple):
     """What is kept of each test sample; arrays of shape (n,), as in `Evaluation`."""
 
     sample: NDArray[np.int32]
@@ -115,7 +115,7 @@ class Summaries:
         except (DamagedFileError, FileNotFoundError):
             return None
 
-    def rows(self, cell: Cell) -> Rows:
+    def rows(self, cell: Cell) -> SummaryRows:
         """What is kept of a cell's test samples; raises as `Evaluations.evaluation` where there is no summary."""
         name = self.evaluations.name(cell)
         with suppress(*_FAULTS):
@@ -123,7 +123,7 @@ class Summaries:
             if self._footer(name, content):
                 return _rows(content)
         found = self.evaluations.evaluation(cell, scores=False)
-        return Rows(found.sample, found.label, found.positive, found.rival)
+        return SummaryRows(found.sample, found.label, found.positive, found.rival)
 
     def write(self, name: str, whole: Whole, split: str) -> None:
         """Keep the summary of a file whose rows were read and found sound; nothing where nothing can be written.
@@ -173,10 +173,10 @@ def _metadata(end: bytes) -> Mapping[bytes, bytes]:
     return pq.read_metadata(pa.BufferReader(end)).metadata or {}
 
 
-def _rows(content: bytes) -> Rows:
+def _rows(content: bytes) -> SummaryRows:
     """The rows of a summary; Arrow checks each page by its checksum."""
     table = opened_in_memory(content).read(use_threads=False)
-    return Rows(*(table[name].to_numpy() for name in Rows._fields))
+    return SummaryRows(*(table[name].to_numpy() for name in SummaryRows._fields))
 
 
 def _encoded(table: pa.Table, metadata: Mapping[str, str | bytes]) -> bytes:

@@ -44,7 +44,7 @@ class Running:
 
 
 @dataclass(frozen=True)
-class Launch:
+class LaunchUnderWay:
     """A launch under way."""
 
     host: str
@@ -87,7 +87,7 @@ class Status:
 
     experiment: str
     counts: Mapping[CellState, int]
-    launches: tuple[Launch, ...]
+    launches: tuple[LaunchUnderWay, ...]
     running: tuple[Running, ...]
     failures: tuple[Failure, ...]
     events: tuple[Event, ...]
@@ -128,10 +128,10 @@ def running(session: Session, experiment: str) -> Iterator[Running]:
         yield Running(attempt.cell, name, attempt.node, attempt.started, attempt.seen, attempt.progress or 0)
 
 
-def launches(session: Session, experiment: str) -> Iterator[Launch]:
+def launches(session: Session, experiment: str) -> Iterator[LaunchUnderWay]:
     """The launches under way, oldest first."""
     for lease in session.scalars(select(LeaseRow).where(LeaseRow.experiment == experiment).order_by(LeaseRow.since)):
-        yield Launch(lease.host, lease.pid, lease.since, lease.seen)
+        yield LaunchUnderWay(lease.host, lease.pid, lease.since, lease.seen)
 
 
 def failures(session: Session, experiment: str) -> list[Failure]:

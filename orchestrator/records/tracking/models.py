@@ -30,7 +30,7 @@ def save(model: Classifier, example: NDArray[np.float32], folder: Path) -> None:
     from mlflow.models import infer_signature
     from mlflow.pytorch import save_model
 
-    class Scores(torch.nn.Module):
+    class ScoringModel(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.model = model
@@ -39,7 +39,7 @@ def save(model: Classifier, example: NDArray[np.float32], folder: Path) -> None:
             return self.model.scores(self.model.features(images))
 
     # Plainly in memory, because torch complains of saving anything else.
-    scoring = Scores().cpu().to(memory_format=torch.contiguous_format).eval()  # pyright: ignore[reportCallIssue]
+    scoring = ScoringModel().cpu().to(memory_format=torch.contiguous_format).eval()  # pyright: ignore[reportCallIssue]
     with torch.inference_mode():
         scores = scoring(torch.from_numpy(example)).numpy()
     save_model(

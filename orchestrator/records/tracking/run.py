@@ -15,7 +15,16 @@ from orchestrator.records.tracking import spool
 from orchestrator.records.tracking.background_sender import Courier
 from orchestrator.records.tracking.mlflow_store import SHOWN, load, sentence
 from orchestrator.records.tracking.run_writer import Delivery
-from orchestrator.records.tracking.spool import Attached, Described, Ended, Entry, Figures, Modelled, Opened, Terminal
+from orchestrator.records.tracking.spool import (
+    Attached,
+    Described,
+    Entry,
+    Figures,
+    Modelled,
+    Opened,
+    RunEnded,
+    Terminal,
+)
 
 _log = logging.getLogger("orchestrator.tracking")
 
@@ -123,7 +132,7 @@ class Run:
         self.ended = True
         if self._courier is None:
             return
-        self._post(Ended(self._now(), status, tags))
+        self._post(RunEnded(self._now(), status, tags))
         if not self._courier.close():
             self._note(self._courier.error or "it does not answer in time")
         elif self._delivery.refused:

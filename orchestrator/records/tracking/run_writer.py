@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from orchestrator.records.tracking.mlflow_store import connect
-from orchestrator.records.tracking.spool import Attached, Described, Ended, Entry, Figures, Modelled, Opened
+from orchestrator.records.tracking.spool import Attached, Described, Entry, Figures, Modelled, Opened, RunEnded
 
 if TYPE_CHECKING:
     from mlflow.entities import Experiment, Metric, RunTag
@@ -87,7 +87,7 @@ class Delivery:
         self._tell(lambda: self._log(client, params, figures))
         self._described = self._described or bool(described)
         for entry in entries:
-            if isinstance(entry, Ended) and not self._outdated:
+            if isinstance(entry, RunEnded) and not self._outdated:
                 self._end(client, entry)
 
     def _open(self, client: MlflowClient, opened: Opened) -> None:
@@ -151,7 +151,7 @@ class Delivery:
         else:
             self.refused = self.refused or FileNotFoundError(f"the model in {folder} is gone")
 
-    def _end(self, client: MlflowClient, ended: Ended) -> None:
+    def _end(self, client: MlflowClient, ended: RunEnded) -> None:
         run_id = self.run_id or ""
         if ended.tags:
             self._tell(lambda: client.log_batch(run_id, tags=run_tags(ended.tags)))

@@ -25,7 +25,7 @@ from orchestrator.records.tracking import spool
 from orchestrator.records.tracking.mlflow_store import actionable, anchored, connect, probe, sentence
 from orchestrator.records.tracking.run import Run, finite
 from orchestrator.records.tracking.run_writer import Delivery, attach, pages
-from orchestrator.records.tracking.spool import Ended, Entry, Figures, Opened
+from orchestrator.records.tracking.spool import Entry, Figures, Opened, RunEnded
 
 if TYPE_CHECKING:
     from mlflow.entities import Run as StoredRun
@@ -284,10 +284,10 @@ class Untracked(Tracking):
 
 def _whole(entries: Sequence[Entry]) -> list[Entry]:
     """The entries of an attempt that is over, with an end where its process could tell none."""
-    if isinstance(entries[-1], Ended):
+    if isinstance(entries[-1], RunEnded):
         return [*entries]
     last = max(entry.time for entry in entries if isinstance(entry, (Opened, Figures)))
-    return [*entries, Ended(last, "KILLED")]
+    return [*entries, RunEnded(last, "KILLED")]
 
 
 def _summary(run: StoredRun) -> RunSummary:

@@ -75,7 +75,7 @@ class Modelled:
 
 
 @dataclass(frozen=True)
-class Ended:
+class RunEnded:
     """How the attempt ended."""
 
     time: int
@@ -84,7 +84,7 @@ class Ended:
     kind: Literal["ended"] = "ended"
 
 
-Entry = Opened | Described | Figures | Attached | Modelled | Ended
+Entry = Opened | Described | Figures | Attached | Modelled | RunEnded
 
 _ENTRY: TypeAdapter[Entry] = TypeAdapter(Annotated[Entry, Discriminator("kind")])
 

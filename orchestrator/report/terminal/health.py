@@ -8,12 +8,12 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.diagnosis.finding import Finding
+from orchestrator.diagnosis.finding import CheckResult
 
 COLOURS = {"ok": "green", "warning": "yellow", "problem": "bold red"}
 
 
-def findings(found: Sequence[Finding]) -> RenderableType:
+def findings(found: Sequence[CheckResult]) -> RenderableType:
     """State, subject, what was found and what to do; then the sum."""
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     for _ in range(2):
@@ -27,7 +27,7 @@ def findings(found: Sequence[Finding]) -> RenderableType:
     return Group(table, Text(f"\n{_sum(found)}"))
 
 
-def _sum(found: Sequence[Finding]) -> str:
+def _sum(found: Sequence[CheckResult]) -> str:
     counts = [(sum(finding.state == state for finding in found), state) for state in ("problem", "warning")]
     told = [f"{count} {state}{'' if count == 1 else 's'}" for count, state in counts if count]
     return f"{', '.join(told)}." if told else "Nothing is wrong."

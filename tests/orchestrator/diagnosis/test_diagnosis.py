@@ -16,7 +16,7 @@ import pytest
 import program
 from orchestrator.diagnosis import machine, services
 from orchestrator.diagnosis.examination import examine
-from orchestrator.diagnosis.finding import Finding
+from orchestrator.diagnosis.finding import CheckResult
 from orchestrator.diagnosis.mending import mend
 from orchestrator.diagnosis.request import data, room
 from orchestrator.experiment.model import load
@@ -79,7 +79,7 @@ class Desk:
         with Registry.open(self.place.registry) as registry:
             return mend(asked, Evaluations(self.place.evaluations), registry, self.spooled)
 
-    def examine(self, *, whole: bool = False, **changes: Any) -> list[Finding]:
+    def examine(self, *, whole: bool = False, **changes: Any) -> list[CheckResult]:
         """The findings about the experiment, or about the whole workspace."""
         usual: dict[str, Any] = {
             "root": self.place.root,
@@ -92,7 +92,7 @@ class Desk:
         ask = None if whole else lambda: plan(load(self.folder / "grid.yaml"))
         return examine(ask, **{**usual, **changes})
 
-    def trouble(self, **changes: Any) -> list[Finding]:
+    def trouble(self, **changes: Any) -> list[CheckResult]:
         # Machine and disk are as they are where the tests run.
         own = ("packages", "machine", "devices", "disk")
         return [finding for finding in self.examine(**changes) if finding.state != "ok" and finding.subject not in own]
@@ -128,7 +128,7 @@ def fresh(tmp_path: Path) -> Desk:
     return Desk(tmp_path)
 
 
-def only(findings: list[Finding]) -> Finding:
+def only(findings: list[CheckResult]) -> CheckResult:
     (finding,) = findings
     assert finding.remedy
     return finding
@@ -514,7 +514,7 @@ def test_the_verb_exits_with_1_where_there_is_a_problem_and_prints_text_as_it_is
 def test_a_remedy_stands_beside_what_was_found(capsys: pytest.CaptureFixture[str]) -> None:
     from rich.console import Console
 
-    found = [Finding("disk", "warning", "[red]1 GiB[/red] free", "make room"), Finding("ray", "ok", "there")]
+    found = [CheckResult("disk", "warning", "[red]1 GiB[/red] free", "make room"), CheckResult("ray", "ok", "there")]
     Console(width=100).print(health.findings(found))
     out = capsys.readouterr().out
     assert "[red]1 GiB[/red] free → make room" in out

@@ -22,7 +22,7 @@ from orchestrator.records.files.evaluations import Evaluations
 from orchestrator.records.files.soundness import check
 from orchestrator.records.recorder import Recorder
 from orchestrator.records.tracking.runs import Tracking, Untracked
-from orchestrator.reproduction.verification import Trained, compare
+from orchestrator.reproduction.verification import TrainedFiles, compare
 from trainers.data import split
 from trainers.datasets import Images, TrainTest
 from trainers.evaluation import ALL
@@ -213,7 +213,7 @@ def test_what_a_cell_took_is_no_difference_to_verify(
 ) -> None:
     costs = dict.fromkeys(provenance.COSTS, 1.0)
     then, now = ({"git_commit": commit, **spent} for commit, spent in (("abc", costs), ("def", {})))
-    verdict = compare(*(Trained(an_account(cell, provenance=told), evaluation) for told in (then, now)))
+    verdict = compare(*(TrainedFiles(an_account(cell, provenance=told), evaluation) for told in (then, now)))
     assert verdict.provenance == {"git_commit": ("abc", "def")}
 
 

@@ -13,7 +13,7 @@ from orchestrator.errors import RequestError
 from orchestrator.experiment.model import load
 from orchestrator.experiment.plan import Plan, plan
 from orchestrator.report.terminal import overview
-from orchestrator.reproduction.verification import Trained, choose, compare
+from orchestrator.reproduction.verification import TrainedFiles, choose, compare
 from trainers.evaluation import Evaluation
 
 if TYPE_CHECKING:
@@ -25,20 +25,20 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def left(a_cell: Callable[..., Cell], an_account: Callable[..., Account], evaluation: Evaluation) -> Trained:
+def left(a_cell: Callable[..., Cell], an_account: Callable[..., Account], evaluation: Evaluation) -> TrainedFiles:
     """What a cell left."""
-    return Trained(an_account(a_cell()), evaluation)
+    return TrainedFiles(an_account(a_cell()), evaluation)
 
 
-def with_rows(left: Trained, **columns: Any) -> Trained:
+def with_rows(left: TrainedFiles, **columns: Any) -> TrainedFiles:
     return left._replace(rows=replace(left.rows, **columns))
 
 
-def with_account(left: Trained, **fields: Any) -> Trained:
+def with_account(left: TrainedFiles, **fields: Any) -> TrainedFiles:
     return left._replace(account=replace(left.account, **fields))
 
 
-def test_the_same_bits_are_identical_however_long_they_took_and_wherever(left: Trained) -> None:
+def test_the_same_bits_are_identical_however_long_they_took_and_wherever(left: TrainedFiles) -> None:
     told = {**left.account.provenance, "git_commit": "def"}
     elsewhere = with_account(left, seconds=9.0, started=1.0, mlflow_run_id=None, provenance=told)
     verdict = compare(left, elsewhere)
@@ -47,7 +47,7 @@ def test_the_same_bits_are_identical_however_long_they_took_and_wherever(left: T
     assert verdict.sentences() == ["then → now: git_commit abc → def"]
 
 
-def test_one_bit_of_one_sample_is_told_with_its_size(left: Trained) -> None:
+def test_one_bit_of_one_sample_is_told_with_its_size(left: TrainedFiles) -> None:
     positive = left[1].positive.copy()
     positive[7] = np.nextafter(positive[7], np.float32(math.inf))
     verdict = compare(left, with_rows(left, positive=positive))
@@ -56,7 +56,7 @@ def test_one_bit_of_one_sample_is_told_with_its_size(left: Trained) -> None:
     assert verdict.changed == 0
 
 
-def test_differences_of_shares_are_told_in_points(left: Trained) -> None:
+def test_differences_of_shares_are_told_in_points(left: TrainedFiles) -> None:
     then = with_account(
         left, metrics={"uniform_accuracy": 0.75, "nc1": 0.5}, shifts={"blur@3": {"uniform_accuracy": 0.5}}
     )
@@ -69,14 +69,14 @@ def test_differences_of_shares_are_told_in_points(left: Trained) -> None:
     )
 
 
-def test_not_a_number_equals_itself_and_zero_is_not_minus_zero(left: Trained) -> None:
+def test_not_a_number_equals_itself_and_zero_is_not_minus_zero(left: TrainedFiles) -> None:
     strange = np.array([math.nan, 0.0], dtype=np.float32).repeat(25)
     first = with_rows(left, rival=strange)
     assert compare(first, with_rows(left, rival=strange.copy())).identical
     assert compare(first, with_rows(left, rival=-strange)).differences["columns"].keys() == {"rival"}
 
 
-def test_samples_whose_correctness_changed_are_counted_both_ways(left: Trained) -> None:
+def test_samples_whose_correctness_changed_are_counted_both_ways(left: TrainedFiles) -> None:
     label = left[1].label
     first = label.copy()
     second = label.copy()
@@ -96,7 +96,7 @@ def test_samples_whose_correctness_changed_are_counted_both_ways(left: Trained) 
         ({"history": [{"train_loss": 1.5}, {"train_loss": 0.5}]}, "curves", "train_loss"),
     ],
 )
-def test_metrics_shifts_biases_and_curves_count_too(left: Trained, fields: Any, kind: Any, name: str) -> None:
+def test_metrics_shifts_biases_and_curves_count_too(left: TrainedFiles, fields: Any, kind: Any, name: str) -> None:
     assert name in compare(left, with_account(left, **fields)).differences[kind]
 
 
@@ -105,7 +105,9 @@ def first_rows(rows: Evaluation, count: int) -> Evaluation:
     return Evaluation(**columns)  # pyright: ignore[reportArgumentType]
 
 
-def test_validation_rows_and_the_fitted_temperature_count_too(left: Trained, drawn: Callable[..., Evaluation]) -> None:
+def test_validation_rows_and_the_fitted_temperature_count_too(
+    left: TrainedFiles, drawn: Callable[..., Evaluation]
+) -> None:
     both = left._replace(validation=drawn(20))
     assert compare(both, left._replace(validation=drawn(20))).identical
     assert compare(both, left).differences["columns"]["validation positive"] == math.inf
@@ -115,23 +117,23 @@ def test_validation_rows_and_the_fitted_temperature_count_too(left: Trained, dra
     assert compare(left, with_account(left, temperature=2.0)).differences["metrics"].keys() == {"fitted temperature"}
 
 
-def test_one_bit_of_one_score_is_told(left: Trained) -> None:
+def test_one_bit_of_one_score_is_told(left: TrainedFiles) -> None:
     assert left.rows.scores is not None
     scores = left.rows.scores.copy()
     scores[3, 4] = np.nextafter(scores[3, 4], np.float32(math.inf))
     assert compare(left, with_rows(left, scores=scores)).differences["columns"].keys() == {"scores"}
 
 
-def test_another_number_of_samples_or_epochs_is_an_infinite_difference(left: Trained) -> None:
+def test_another_number_of_samples_or_epochs_is_an_infinite_difference(left: TrainedFiles) -> None:
     account = replace(left.account, history=left.account.history[:1])
-    verdict = compare(left, Trained(account, first_rows(left.rows, 10)))
+    verdict = compare(left, TrainedFiles(account, first_rows(left.rows, 10)))
     assert set(verdict.differences["columns"].values()) == {math.inf}
     assert verdict.differences["curves"] == {"train_loss": math.inf}
     assert verdict.changed == 50
 
 
-def test_a_cell_that_diverged_and_now_finishes_is_told_in_one_sentence(left: Trained) -> None:
-    diverged = Trained(replace(left.account, state="diverged", metrics={}), first_rows(left.rows, 0))
+def test_a_cell_that_diverged_and_now_finishes_is_told_in_one_sentence(left: TrainedFiles) -> None:
+    diverged = TrainedFiles(replace(left.account, state="diverged", metrics={}), first_rows(left.rows, 0))
     assert compare(diverged, diverged).identical
     verdict = compare(diverged, left)
     assert not verdict.identical
@@ -139,7 +141,7 @@ def test_a_cell_that_diverged_and_now_finishes_is_told_in_one_sentence(left: Tra
     assert not any(verdict.differences.values())
 
 
-def test_strange_names_are_shown_as_they_are(left: Trained, a_cell: Callable[..., Cell]) -> None:
+def test_strange_names_are_shown_as_they_are(left: TrainedFiles, a_cell: Callable[..., Cell]) -> None:
     from rich.console import Console
 
     console = Console(width=200)

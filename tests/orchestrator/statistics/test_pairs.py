@@ -13,7 +13,7 @@ from scipy.stats import t as student_t
 from scipy.stats import ttest_1samp
 
 from orchestrator.statistics.intervals import Interval, mean_interval
-from orchestrator.statistics.pairs import Pairs, Rule, Scale, judge, judge_at_look
+from orchestrator.statistics.pairs import Pairs, Scale, SeedRule, judge, judge_at_look
 from orchestrator.statistics.sequential import interval
 from orchestrator.statistics.verdicts import Direction, sign_p, verdict
 
@@ -221,7 +221,7 @@ def test_where_results_decide_the_number_of_seeds_the_last_look_is_at_the_pairs_
     rng = np.random.default_rng(5)
     baseline: Values = [*rng.normal(0.9, 0.02, most)]
     challenger: Values = [*rng.normal(0.02, 0.02, most - 1), None]
-    found = judge(accuracies(challenger, baseline), "higher", 0.0, Rule(least, most))
+    found = judge(accuracies(challenger, baseline), "higher", 0.0, SeedRule(least, most))
     filled = np.subtract([value or 0.0 for value in challenger], baseline)
     readings = [filled[:-1], filled]
     expected = [2 * ttest_1samp(each, 0).pvalue for each in readings]
@@ -236,14 +236,14 @@ def test_where_results_decide_the_number_of_seeds_the_last_look_is_at_the_pairs_
 def test_where_results_decide_the_number_of_seeds_what_is_lost_without_a_bound_leaves_no_verdict() -> None:
     rng = np.random.default_rng(6)
     challenger: Values = [*rng.normal(2, 0.1, 11), None]
-    found = judge(Pairs(challenger, [0.0] * 12, GAP, GAP), "higher", 0.5, Rule(5, 12))
+    found = judge(Pairs(challenger, [0.0] * 12, GAP, GAP), "higher", 0.5, SeedRule(5, 12))
     assert (found.verdict, found.withheld) == ("undecided", "lost")
-    assert judge(Pairs(challenger[:11], [0.0] * 11, GAP, GAP), "higher", 0.5, Rule(5, 12)).verdict == "supported"
+    assert judge(Pairs(challenger[:11], [0.0] * 11, GAP, GAP), "higher", 0.5, SeedRule(5, 12)).verdict == "supported"
 
 
 def test_equal_pairs_have_the_spread_of_half_a_step_at_a_look_as_well() -> None:
     same = accuracies([0.92] * 12, [0.9] * 12)
-    found = judge(same, "higher", 0.005, Rule(5, 12))
+    found = judge(same, "higher", 0.005, SeedRule(5, 12))
     half = student_t(11).ppf(1 - 0.05 / 4) * 0.0005 / math.sqrt(12)
     assert (found.difference.low, found.difference.high) == pytest.approx((0.02 - half, 0.02 + half))
     assert judge_at_look(same, "higher", 0.005, least=5, most=12, alpha=0.05) == "supported"

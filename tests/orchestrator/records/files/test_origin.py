@@ -22,7 +22,7 @@ from orchestrator.records.files.origin import Origins, ensure_secret, signature
 from orchestrator.records.files.publication import export
 from orchestrator.records.files.results import aggregate
 from orchestrator.records.files.storage import Storage
-from orchestrator.reproduction.verification import Trained, origins
+from orchestrator.reproduction.verification import TrainedFiles, origins
 from orchestrator.reproduction.verification import compare as rerun
 from orchestrator.stores import Stores
 from orchestrator.workspace import Workspace
@@ -140,7 +140,7 @@ def test_a_prepared_workspace_has_its_secret_before_any_worker_runs(tmp_path: Pa
 
 def test_a_rerun_with_the_same_numbers_verifies_what_came_with_the_cell(asked: Plan, ours: Evaluations) -> None:
     cell = asked.cells[0]
-    left = Trained.of(cell, ours)
+    left = TrainedFiles.of(cell, ours)
     note_rerun(cell, ours, rerun(left, left))
     assert told(asked, ours) == ["verified"] * CELLS
 
@@ -149,7 +149,7 @@ def test_a_rerun_with_other_numbers_verifies_nothing_even_beside_one_with_the_sa
     asked: Plan, ours: Evaluations
 ) -> None:
     for cell, seconds in zip(asked.cells, ([1.0], [2.0]), strict=False):
-        left = Trained.of(cell, ours)
+        left = TrainedFiles.of(cell, ours)
         other = left._replace(account=replace(left.account, learned_bias=seconds if cell is asked.cells[1] else []))
         note_rerun(cell, ours, rerun(left, other))
     assert told(asked, ours) == ["verified", *["unverified"] * (CELLS - 1)]
@@ -165,7 +165,7 @@ def test_the_origins_of_a_plan_are_those_of_its_files(asked: Plan, theirs: Works
 
 
 def test_whoever_deletes_records_makes_nothing_verified(asked: Plan, ours: Evaluations) -> None:
-    left = Trained.of(asked.cells[0], ours)
+    left = TrainedFiles.of(asked.cells[0], ours)
     note_rerun(asked.cells[0], ours, rerun(left, left))
     storage = origin.Storage(ours.folder.parent)
     for file in list(storage.list("imports")):
