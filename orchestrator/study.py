@@ -12,7 +12,7 @@ from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from orchestrator.errors import RequestError
+from orchestrator.errors import ExperimentError, RequestError
 from orchestrator.stores import Stores
 from orchestrator.workspace import Location, Workspace
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from orchestrator.records.files.results import Results
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Study:
     """What an experiment asks and has found so far; in Jupyter it shows its comparison.
 
@@ -308,26 +308,30 @@ class Study:
 
         return list(gather(self.plan, self.counted.rows(), self.stores.evaluations)[0])
 
+    def __repr__(self) -> str:
+        return f"<Study of '{self.experiment.name}' in {self.place.root}: {len(self.rows)} of {len(self.plan)} cells>"
+
     def _repr_html_(self) -> str:
         from rich.console import Console
 
         from orchestrator.report.terminal import comparison as terminal
 
-        console = Console(record=True, width=120, file=StringIO())
+        # In Jupyter, a console shows what it prints by itself: the notebook would show it twice.
+        console = Console(record=True, width=120, file=StringIO(), force_jupyter=False)
         console.print(terminal.table(self.comparison, self.overall))
         return console.export_html(inline_styles=True, code_format="<pre>{code}</pre>")
 
 
 def results(workspace: str | Path, experiment: str | Path, data_dir: str | Path | None = None) -> Study:
-    """What an experiment has found so far.
+    """What an experiment has found so far, from the workspace alone.
 
     Args:
         workspace: The folder, or `s3://BUCKET/PREFIX`, it was launched with.
-        experiment: Its file, or the name of a file in `experiments`.
+        experiment: Its name; or its file, to ask what the file says now.
         data_dir: The folder that holds the data sets. Default: `data`, else where this machine's last launch had them.
 
     Raises:
-        ExperimentError: There is no such file, or it is wrong.
+        ExperimentError: No such experiment was launched, or there is no such file, or it is wrong.
 
     Examples:
         After `python -m orchestrator launch experiments/quickstart.yaml`:
@@ -342,6 +346,27 @@ def results(workspace: str | Path, experiment: str | Path, data_dir: str | Path 
         ('uniform', 'resnet8', 'supported')
         >>> study.plot_differences().write_html("differences.html")
     """
+    stores = Stores.at(str(workspace))
+    folder = None if data_dir is None else Path(data_dir)
     given = Path(experiment)
-    file = given if given.suffix in {".yaml", ".yml"} else Path("experiments") / f"{given}.yaml"
-    return Study.of_file(file, Stores.at(str(workspace)), None if data_dir is None else Path(data_dir))
+    if given.suffix in {".yaml", ".yml"}:
+        return Study.of_file(given, stores, folder)
+    if launched := _launched(stores, given.name):
+        return Study.of(launched, stores, folder)
+    try:
+        return Study.of_file(Path("experiments") / f"{given}.yaml", stores, folder)
+    except ExperimentError as error:
+        here = f"No experiment '{given}' was launched in {stores.place.root}, and there is no file of it:"
+        raise ExperimentError([here, *error.problems]) from None
+
+
+def _launched(stores: Stores, name: str) -> Experiment | None:
+    """The experiment of that name as it was last launched; None where none was."""
+    from orchestrator.experiment.model import recalled
+    from orchestrator.records.files.asked import kept
+
+    if found := kept(stores.place.experiment(name)):
+        return found
+    with stores.registry_if_any() as records:  # launches of earlier versions left it there only
+        document = records and records.document(name)
+    return recalled(document) if document else None

@@ -105,6 +105,10 @@ class Workspace:
         """The recorded contents of the data sets, from each launch."""
         return self.root / "data"
 
+    def experiment(self, name: str) -> Location:
+        """An experiment as its file had it at the last launch."""
+        return self.root / "experiments" / f"{name}.json"
+
     def results(self, experiment: str) -> Location:
         """The results table of an experiment."""
         return self.root / "results" / f"{experiment}.parquet"

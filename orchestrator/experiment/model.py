@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import product
@@ -32,6 +33,7 @@ from orchestrator.experiment.tuning import Tuning
 from orchestrator.experiment.yaml_lines import Problem
 from orchestrator.statistics.scopes import FEWEST_DATASETS
 from trainers import catalogue
+from trainers.datasets import Dataset
 from trainers.losses import Loss
 from trainers.metrics import MEASURES, ON_VALIDATION
 from trainers.plugin import Frozen, Plugin
@@ -552,6 +554,22 @@ def load(path: Path) -> Experiment:
         sentence = f"{path}:1: An experiment is a mapping with at least {needed}; found {found}."
         raise ExperimentError([sentence])
     try:
-        return Experiment.model_validate(text.document)
+        return beside(Experiment.model_validate(text.document), path.parent)
     except ValidationError as error:
         raise text.error(error, Experiment) from None
+
+
+def beside(experiment: Experiment, folder: Path) -> Experiment:
+    """The experiment with relative paths of data sets looked for in a folder, that of its file."""
+    root = Path(os.path.abspath(folder))  # noqa: PTH100 - a link to a file's folder stays what its user calls it
+    placed = tuple(
+        choice.model_copy(update={"plugin": cast("Dataset", choice.plugin).beside(root)})
+        for choice in experiment.datasets
+    )
+    return experiment.model_copy(update={"datasets": placed})
+
+
+def folder(experiment: Experiment) -> Path | None:
+    """The folder in which relative paths of data sets are looked for; None where no data set has one."""
+    folders = (cast("Dataset", choice.plugin).folder for choice in experiment.datasets)
+    return next((folder for folder in folders if folder), None)

@@ -24,6 +24,7 @@ from orchestrator.launching.more_cells import MoreCells, others, spending
 from orchestrator.launching.run_plan import carry_out, enlist, make_true, outstanding, prepare
 from orchestrator.outcome import Adopted, Ending, Event, Failed
 from orchestrator.pairing.replicas import Pairing
+from orchestrator.records.files.asked import keep
 from orchestrator.records.files.contents import examine
 from orchestrator.records.files.earlier import difference
 from orchestrator.records.files.evaluations import Evaluations
@@ -97,6 +98,7 @@ class Launch:
         Raises:
             StoppedLaunch: The user stopped it.
         """
+        keep(self.study.filed, self.stores.place.experiment(self.study.filed.name))
         try:
             return replace(self, study=replace(self.study, known=self._contents())).run_stages()
         except KeyboardInterrupt:

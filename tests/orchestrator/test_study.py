@@ -7,11 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from rich import console, jupyter
 
 import orchestrator
 import orchestrator.study
-from orchestrator.errors import ExperimentError, RequestError
-from orchestrator.experiment.model import Experiment
+from orchestrator.errors import DamagedFileError, ExperimentError, NewerFormatError, RequestError
+from orchestrator.experiment import files
+from orchestrator.experiment.model import Experiment, load
+from orchestrator.experiment.plan import plan
+from orchestrator.records.files.asked import keep
 from orchestrator.records.files.evaluations import Evaluations
 from orchestrator.stores import Stores
 from orchestrator.study import Study
@@ -60,6 +64,50 @@ def test_results_compare_themselves_and_show_it(workspace: Path) -> None:
     assert "bce_unified" in study._repr_html_()
 
 
+def test_they_need_neither_the_file_nor_its_folder(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = load(Path("experiments") / "quickstart.yaml")
+    keep(asked, workspace / "experiments" / "quickstart.json")
+    elsewhere = workspace / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    monkeypatch.setattr(files, "filed", lambda file: pytest.fail(f"{file} was looked for"))
+    study = orchestrator.results(workspace, "quickstart")
+    assert study.experiment == asked
+    assert len(study.to_pandas()) == 20
+    assert repr(study) == f"<Study of 'quickstart' in {workspace}: 20 of 40 cells>"
+
+
+def test_what_earlier_versions_launched_is_known_from_the_registry(tmp_path: Path) -> None:
+    stores = Stores.at(str(tmp_path))
+    asked = load(Path("experiments") / "quickstart.yaml").model_copy(update={"name": "older"})
+    with stores.registry() as records:
+        records.plan(plan(asked))
+    assert orchestrator.results(tmp_path, "older").experiment.name == "older"
+
+
+@pytest.mark.parametrize(
+    ("damaged", "error", "said"),
+    [
+        *((text, DamagedFileError, "cannot be read .*the next launch writes it") for text in ("", "{}", "[]")),
+        ('{"version": 2, "folder": null, "experiment": {}}', NewerFormatError, "has version 2; .*reads 1: upgrade it"),
+    ],
+)
+def test_a_record_of_the_experiment_that_cannot_be_read_is_named(
+    damaged: str, error: type[Exception], said: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "experiments" / "mine.json"
+    path.parent.mkdir()
+    path.write_text(damaged)
+    with pytest.raises(error, match=rf"experiments/mine\.json {said}"):
+        orchestrator.results(tmp_path, "mine")
+
+
+def test_jupyter_is_shown_the_comparison_once(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(console, "_is_jupyter", lambda: True)
+    monkeypatch.setattr(jupyter, "display", lambda *_: pytest.fail("it was shown apart from what the notebook shows"))
+    assert "bce_unified" in orchestrator.results(workspace, "quickstart")._repr_html_()
+
+
 def test_figures_are_plotlys(workspace: Path) -> None:
     study = orchestrator.results(workspace, "quickstart")
     assert study.plot_differences().data
@@ -77,7 +125,9 @@ def test_ranks_of_incomplete_grids_are_refused(workspace: Path) -> None:
 
 
 def test_an_unknown_experiment_is_told(tmp_path: Path) -> None:
-    with pytest.raises(ExperimentError, match="cannot be read"):
+    with pytest.raises(
+        ExperimentError, match=r"No experiment 'no-such-experiment' was launched in .*\n.*cannot be read"
+    ):
         orchestrator.results(tmp_path, "no-such-experiment")
 
 

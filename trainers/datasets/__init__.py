@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
 from pydantic import BeforeValidator, Field
 
@@ -170,6 +170,19 @@ class Dataset(Plugin, ABC):
     """Ratio of training images of the first class to those of the last; exponential in between (Cui 2019)."""
     shift: Shift | None = None
     """Corrupted copies of the test set, on which the model is also evaluated; training is not affected."""
+
+    @property
+    def folder(self) -> Path | None:
+        """Where relative paths of the user's own files are looked for first; None for data without such paths."""
+        return None
+
+    def beside(self, folder: Path) -> Self:
+        """This dataset, with relative paths of the user's own files looked for in a folder first.
+
+        The folder is no part of the dataset's identity: content that is equal is equal wherever it is.
+        """
+        del folder
+        return self
 
     @abstractmethod
     def load(self, data_dir: Path) -> TrainTest:
