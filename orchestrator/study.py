@@ -16,10 +16,9 @@ from orchestrator.errors import ExperimentError, RequestError
 from orchestrator.stores import Stores
 from orchestrator.workspace import Location, Workspace
 
-# Imported where it is used: planning needs little of it, and scipy, pyarrow, plotly and rich take a while.
+# Imported where it is used: planning needs little of it, and scipy, pyarrow and rich take a while.
 if TYPE_CHECKING:
     import pandas as pd
-    from plotly.graph_objects import Figure
 
     from orchestrator.adaptive.trials import Trials
     from orchestrator.analysis.across_settings import Overall
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from orchestrator.records.files.contents import Ask
     from orchestrator.records.files.earlier import Data
     from orchestrator.records.files.results import Results
+    from orchestrator.report.web.figure import Figure
 
 
 @dataclass(frozen=True, repr=False)

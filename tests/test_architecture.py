@@ -66,7 +66,7 @@ FORBIDDEN = [
     ("MLflow only in records/tracking", "orchestrator/records/energy.py", "from mlflow.entities import Run"),
     ("SQLAlchemy and Alembic only in records/sql", "orchestrator/diagnosis/mending.py", "import sqlalchemy.orm"),
     ("PyArrow only in records/files", "orchestrator/records/tracking/spool.py", "import pyarrow.parquet"),
-    ("Plotly and Jinja only in report/web", "orchestrator/report/styles.py", "import plotly"),
+    ("Jinja only in report/web", "orchestrator/report/styles.py", "import jinja2"),
     ("Optuna only in adaptive", "orchestrator/experiment/space.py", "import optuna"),
     ("SciPy only in statistics", "orchestrator/analysis/limits.py", "from scipy import stats"),
     ("pandas only in the study and in data sets", "orchestrator/records/files/results.py", "import pandas"),

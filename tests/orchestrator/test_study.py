@@ -108,7 +108,7 @@ def test_jupyter_is_shown_the_comparison_once(workspace: Path, monkeypatch: pyte
     assert "bce_unified" in orchestrator.results(workspace, "quickstart")._repr_html_()
 
 
-def test_figures_are_plotlys(workspace: Path) -> None:
+def test_figures_have_traces(workspace: Path) -> None:
     study = orchestrator.results(workspace, "quickstart")
     assert study.plot_differences().data
     assert study.plot_thresholds("digits", "resnet8").data

@@ -27,7 +27,6 @@ VENDORS = [
     "mlflow.store.tracking.sqlalchemy_store",
     "mlflow.tracking",
     "pandas",
-    "plotly.graph_objects",
     "pyarrow.parquet",
     "scipy.stats",
     "sklearn.datasets",

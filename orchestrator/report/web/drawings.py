@@ -46,9 +46,7 @@ def _figure(draw: Callable[..., Any], subject: Any, *rest: Any) -> dict[str, Any
     """A figure as plain data; None where there is nothing to draw."""
     if not subject:
         return None
-    figure = draw(subject, *rest).to_plotly_json()
-    del figure["layout"]["template"]
-    return figure
+    return draw(subject, *rest).to_json()
 
 
 def _compared(lines: Sequence[Line]) -> Sequence[Line]:

@@ -1,4 +1,4 @@
-"""The figures of a report in Plotly: numbers in, pictures out.
+"""The figures of a report: numbers in, pictures out.
 
 Texts that are not data are keys of `words`, so that a page can show them in another
 language. Colours are those of `styles`, so that a page can change them with its theme.
@@ -11,8 +11,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 from orchestrator.analysis.across_settings import Profile, Ranking
 from orchestrator.analysis.budget import Budget
@@ -21,6 +19,7 @@ from orchestrator.analysis.sensitivity import Bin, Sensitivity, labels
 from orchestrator.analysis.threshold_curves import Curve
 from orchestrator.experiment.space import Domain
 from orchestrator.report.styles import Look
+from orchestrator.report.web.figure import Figure
 from orchestrator.units import in_points
 
 INK = "#30343B"
@@ -59,14 +58,15 @@ def with_n(loss: str, *numbers: int) -> str:
     return f"{loss} (n = {', '.join(map(str, sorted({*numbers})))})"
 
 
-def forest(lines: Sequence[Line]) -> go.Figure:
+def forest(lines: Sequence[Line]) -> Figure:
     """Paired differences to the baseline in one setting, in points, with their intervals."""
     compared = [line for line in lines if line.differences]
-    figure = go.Figure()
+    figure = Figure()
     for offset, (metric, (name, colour, marker)) in zip((-0.13, 0.13), MEASURES.items(), strict=True):
         shown = [(row + offset, line.loss, (line.differences or {})[metric]) for row, line in enumerate(compared)]
         shown = [entry for entry in shown if entry[2].n]
-        figure.add_scatter(
+        figure.add(
+            "scatter",
             name=name,
             mode="markers",
             x=_rounded(100 * interval.estimate for _, _, interval in shown),
@@ -81,9 +81,10 @@ def forest(lines: Sequence[Line]) -> go.Figure:
             text=[f"{_plain(loss)} · n = {interval.n}" for _, loss, interval in shown],
             hovertemplate="%{text}<br>%{x:+.2f}<extra></extra>",
         )
-    figure.add_vline(0, line={"color": INK, "width": 1})
+    figure.add_vertical(0, color=INK, width=1)
     _arrange(figure, x="Difference to the baseline, in points", height=110 + 56 * max(len(compared), 1))
-    figure.update_yaxes(
+    figure.change_axes(
+        "y",
         tickvals=list(range(len(compared))),
         ticktext=[with_n(_plain(line.loss), *pairs(line)) for line in compared],
         range=[len(compared) - 0.5, -0.5],
@@ -97,13 +98,14 @@ def pairs(line: Line) -> list[int]:
     return [(line.differences or {})[metric].n for metric in MEASURES]
 
 
-def critical_difference(ranking: Ranking) -> go.Figure:
+def critical_difference(ranking: Ranking) -> Figure:
     """Demšar's diagram: the best rank at the left; a bar joins losses that cannot be told apart."""
-    figure = go.Figure()
+    figure = Figure()
     places = stems(ranking)
     edges = (1.0, float(len(places)))
     for place in places:
-        figure.add_scatter(
+        figure.add(
+            "scatter",
             x=[place.rank, place.rank, place.end],
             y=[0, place.level, place.level],
             mode="lines",
@@ -112,11 +114,10 @@ def critical_difference(ranking: Ranking) -> go.Figure:
             hovertemplate="%{text}<extra></extra>",
             showlegend=False,
         )
-        figure.add_annotation(
+        figure.add_text(
+            f"{_plain(place.loss)} ({place.rank:.2f})",
             x=place.end,
             y=place.level,
-            text=f"{_plain(place.loss)} ({place.rank:.2f})",
-            showarrow=False,
             xanchor="left" if place.end == edges[0] else "right",
             yanchor="bottom",
             yshift=1,
@@ -125,7 +126,8 @@ def critical_difference(ranking: Ranking) -> go.Figure:
         )
     for level, clique in enumerate(ranking.cliques):
         ranks = [ranking.ranks[loss] for loss in clique]
-        figure.add_scatter(
+        figure.add(
+            "scatter",
             x=[min(ranks) - 0.03, max(ranks) + 0.03],
             y=[-0.2 - 0.25 * level] * 2,
             mode="lines",
@@ -134,7 +136,8 @@ def critical_difference(ranking: Ranking) -> go.Figure:
             showlegend=False,
         )
     bracket = [1.0, 1.0 + ranking.critical_difference] if math.isfinite(ranking.critical_difference) else [1.0, 1.0]
-    figure.add_scatter(
+    figure.add(
+        "scatter",
         x=bracket,
         y=[1.3, 1.3],
         mode="lines+markers",
@@ -143,13 +146,14 @@ def critical_difference(ranking: Ranking) -> go.Figure:
         hoverinfo="skip",
         showlegend=False,
     )
-    figure.add_annotation(x=1, y=1.35, text=told(ranking), showarrow=False, xanchor="left", yanchor="bottom")
+    figure.add_text(told(ranking), x=1, y=1.35, xanchor="left", yanchor="bottom")
     low = min(place.level for place in places) - 0.3
     high = 2.2
     _arrange(figure, height=int(40 + 44 * (high - low)))
-    figure.update_yaxes(visible=False, range=[low, high])
+    figure.change_axes("y", visible=False, range=[low, high])
     margin = 0.04 * (edges[1] - edges[0])
-    figure.update_xaxes(
+    figure.change_axes(
+        "x",
         range=[edges[0] - margin, max(edges[1], bracket[1]) + margin],
         dtick=1,
         showgrid=False,
@@ -190,12 +194,13 @@ def stems(ranking: Ranking) -> list[Stem]:
     return left + right
 
 
-def performance_profile(profiles: Mapping[str, Profile], scores: Sequence[float], look: Look) -> go.Figure:
+def performance_profile(profiles: Mapping[str, Profile], scores: Sequence[float], look: Look) -> Figure:
     """For each loss, the share of runs above each score."""
-    figure = go.Figure()
+    figure = Figure()
     for loss, profile in profiles.items():
         style = look[loss]
-        figure.add_scatter(
+        figure.add(
+            "scatter",
             x=[*scores, *reversed(scores)],
             y=_rounded([*profile.high, *reversed(profile.low)]),
             mode="lines",
@@ -208,21 +213,22 @@ def performance_profile(profiles: Mapping[str, Profile], scores: Sequence[float]
         )
     for loss, profile in profiles.items():
         name = with_n(_plain(loss), profile.runs)
-        figure.add_scatter(x=scores, y=_rounded(profile.share), name=name, mode="lines", line=_line(look, loss))
+        figure.add("scatter", x=scores, y=_rounded(profile.share), name=name, mode="lines", line=_line(look, loss))
     _arrange(figure, x="Uniform accuracy τ", y="Share of runs above τ", height=380)
-    figure.update_xaxes(tickformat=".0%")
-    figure.update_yaxes(range=[-0.02, 1.02], tickformat=".0%")
+    figure.change_axes("x", tickformat=".0%")
+    figure.change_axes("y", range=[-0.02, 1.02], tickformat=".0%")
     return figure
 
 
-def threshold_curves(curves: Sequence[Curve], look: Look) -> go.Figure:
+def threshold_curves(curves: Sequence[Curve], look: Look) -> Figure:
     """Uniform accuracy against the threshold; below, each seed's t* and the bias it learnt."""
-    figure = go.Figure()
+    figure = Figure()
     for row, curve in enumerate(curves):
         colour = look[curve.loss].colour
         y = -0.05 * (row + 1)
         name = with_n(_plain(curve.loss), len(curve.seeds))
-        figure.add_scatter(
+        figure.add(
+            "scatter",
             x=curve.thresholds.tolist(),
             y=_rounded(curve.right / curve.samples),
             name=name,
@@ -231,7 +237,8 @@ def threshold_curves(curves: Sequence[Curve], look: Look) -> go.Figure:
             hovertemplate=f"{name}: %{{y:.1%}} · t = %{{x:.3g}}<extra></extra>",
         )
         for values, symbol, word in _marks(curve):
-            figure.add_scatter(
+            figure.add(
+                "scatter",
                 x=_rounded(values),
                 y=[y] * len(values),
                 mode="markers",
@@ -241,13 +248,18 @@ def threshold_curves(curves: Sequence[Curve], look: Look) -> go.Figure:
             )
     for symbol, word in (("triangle-up", "t* of a seed"), ("x-thin-open", "Learnt bias")):
         if any(found and kind == symbol for curve in curves for found, kind, _ in _marks(curve)):
-            figure.add_scatter(
-                x=[None], y=[None], name=word, mode="markers", marker={"symbol": symbol, "color": INK, "size": 9}
+            figure.add(
+                "scatter",
+                x=[None],
+                y=[None],
+                name=word,
+                mode="markers",
+                marker={"symbol": symbol, "color": INK, "size": 9},
             )
     _arrange(figure, x="Threshold t", y="Uniform accuracy", height=420)
     ticks = [0, 0.2, 0.4, 0.6, 0.8, 1]
-    figure.update_yaxes(
-        range=[-0.05 * (len(curves) + 1), 1.02], tickvals=ticks, ticktext=[f"{tick:.0%}" for tick in ticks]
+    figure.change_axes(
+        "y", range=[-0.05 * (len(curves) + 1), 1.02], tickvals=ticks, ticktext=[f"{tick:.0%}" for tick in ticks]
     )
     return figure
 
@@ -257,9 +269,9 @@ def _marks(curve: Curve) -> Iterable[tuple[list[float], str, str]]:
     yield [bias for bias in curve.biases if bias is not None], "x-thin-open", "b"
 
 
-def bias_scatter(curves: Sequence[Curve], look: Look) -> go.Figure:
+def bias_scatter(curves: Sequence[Curve], look: Look) -> Figure:
     """Learnt bias against t*, a marker for each model; the bar is the interval of best thresholds."""
-    figure = go.Figure()
+    figure = Figure()
     shown: dict[str, list[tuple[float, float, float, float, str]]] = {}
     for curve in curves:
         for seed, best, bias in zip(curve.seeds, curve.optima, curve.biases, strict=True):
@@ -269,7 +281,8 @@ def bias_scatter(curves: Sequence[Curve], look: Look) -> go.Figure:
     for loss, points in shown.items():
         x, y, low, high, text = (list(column) for column in zip(*points, strict=True))
         style = look[loss]
-        figure.add_scatter(
+        figure.add(
+            "scatter",
             x=_rounded(x),
             y=_rounded(y),
             error_x={
@@ -286,16 +299,21 @@ def bias_scatter(curves: Sequence[Curve], look: Look) -> go.Figure:
         )
     values = [value for points in shown.values() for point in points for value in point[:2]]
     ends = [min(values), max(values)] if values else [0, 1]
-    figure.add_scatter(
-        x=_rounded(ends), y=_rounded(ends), name="b = t*", mode="lines", line={"color": INK, "width": 1, "dash": "dash"}
+    figure.add(
+        "scatter",
+        x=_rounded(ends),
+        y=_rounded(ends),
+        name="b = t*",
+        mode="lines",
+        line={"color": INK, "width": 1, "dash": "dash"},
     )
     _arrange(figure, x="Best threshold t*", y="Learnt bias b", height=420)
     return figure
 
 
-def histograms(curves: Sequence[Curve], look: Look) -> go.Figure:
+def histograms(curves: Sequence[Curve], look: Look) -> Figure:
     """Scores of the own class and of the best rival, a panel for each loss; lines are mean t* and mean bias."""
-    figure = make_subplots(rows=max(len(curves), 1), shared_xaxes=True, vertical_spacing=0.2 / max(len(curves), 1))
+    figure = Figure(max(len(curves), 1), gap=0.2 / max(len(curves), 1), shares_x=True)
     for row, curve in enumerate(curves, start=1):
         style = look[curve.loss]
         fills = (
@@ -307,7 +325,8 @@ def histograms(curves: Sequence[Curve], look: Look) -> go.Figure:
             ("True class", curve.own_scores, {"color": style.colour}),
         )
         for word, counts, marker in fills:
-            figure.add_bar(
+            figure.add(
+                "bar",
                 x=_rounded((curve.edges[1:] + curve.edges[:-1]) / 2),
                 width=float(f"{curve.edges[1] - curve.edges[0]:.4g}"),
                 y=_rounded(counts / curve.samples),
@@ -317,29 +336,29 @@ def histograms(curves: Sequence[Curve], look: Look) -> go.Figure:
                 opacity=0.7,
                 hovertemplate="%{x:.3g}: %{y:.1%}<extra></extra>",
                 row=row,
-                col=1,
             )
         for (values, _, _), dash in zip(_marks(curve), ("solid", "dot"), strict=True):
             if values:
-                line = {"color": INK, "width": 1.5, "dash": dash}
                 mean = _significant(math.fsum(values) / len(values))
-                figure.add_vline(mean, line=line, row=row, col=1)  # pyright: ignore[reportArgumentType] - they may
+                figure.add_vertical(mean, row=row, color=INK, width=1.5, dash=dash)
         _head(figure, row, f"<b>{with_n(_plain(curve.loss), len(curve.seeds))}</b>")
     for word, marker in (
         ("True class", {"color": "#0072B2", "symbol": "square"}),
         ("Best wrong class", {"color": "#8A8F98", "symbol": "square"}),
     ):
-        figure.add_scatter(x=[None], y=[None], mode="markers", name=word, marker={**marker, "size": 12})
+        figure.add("scatter", x=[None], y=[None], mode="markers", name=word, marker={**marker, "size": 12})
     for word, dash in (("Mean t*", "solid"), ("Mean learnt bias", "dot")):
-        figure.add_scatter(x=[None], y=[None], mode="lines", name=word, line={"color": INK, "width": 1.5, "dash": dash})
+        figure.add(
+            "scatter", x=[None], y=[None], mode="lines", name=word, line={"color": INK, "width": 1.5, "dash": dash}
+        )
     _arrange(figure, height=90 + 140 * max(len(curves), 1))
-    figure.update_layout(barmode="overlay", bargap=0)
-    figure.update_yaxes(tickformat=".0%", nticks=4)
-    figure.update_xaxes(title={"text": "Score"}, row=max(len(curves), 1), col=1)
+    figure.layout.update(barmode="overlay", bargap=0)
+    figure.change_axes("y", tickformat=".0%", nticks=4)
+    figure.change_axes("x", title={"text": "Score"}, row=max(len(curves), 1))
     return figure
 
 
-def training(histories: Mapping[str, Sequence[Sequence[Mapping[str, float]]]], look: Look) -> go.Figure:
+def training(histories: Mapping[str, Sequence[Sequence[Mapping[str, float]]]], look: Look) -> Figure:
     """What each epoch told, the mean over seeds, a panel for each figure that was recorded.
 
     Args:
@@ -348,11 +367,12 @@ def training(histories: Mapping[str, Sequence[Sequence[Mapping[str, float]]]], l
     """
     told = [key for key in HISTORY if any(key in epoch for runs in histories.values() for run in runs for epoch in run)]
     rows = max(len(told), 1)
-    figure = make_subplots(rows=rows, shared_xaxes=True, vertical_spacing=0.16 / rows)
+    figure = Figure(rows, gap=0.16 / rows, shares_x=True)
     for row, key in enumerate(told, start=1):
         for loss, runs in histories.items():
             epochs, means = _mean_by_epoch(runs, key)
-            figure.add_scatter(
+            figure.add(
+                "scatter",
                 x=epochs,
                 y=means,
                 name=with_n(_plain(loss), len(runs)),
@@ -361,21 +381,21 @@ def training(histories: Mapping[str, Sequence[Sequence[Mapping[str, float]]]], l
                 mode="lines" if len(epochs) > 1 else "markers",
                 line=_line(look, loss),
                 row=row,
-                col=1,
             )
         _head(figure, row, HISTORY[key])
         if key != "train_loss":
-            figure.update_yaxes(tickformat=".0%", row=row, col=1)
+            figure.change_axes("y", tickformat=".0%", row=row)
     _arrange(figure, height=90 + 190 * rows)
-    figure.update_xaxes(title={"text": "Epoch"}, row=rows, col=1)
+    figure.change_axes("x", title={"text": "Epoch"}, row=rows)
     return figure
 
 
-def budget(budgets: Sequence[Budget], metric: str, look: Look) -> go.Figure:
+def budget(budgets: Sequence[Budget], metric: str, look: Look) -> Figure:
     """The measure of the best trial, with its band, against the number of trials, a line for each loss."""
-    figure = go.Figure()
+    figure = Figure()
     for each in budgets:
-        figure.add_scatter(
+        figure.add(
+            "scatter",
             x=[*each.trials, *reversed(each.trials)],
             y=_rounded([*each.high, *reversed(each.low)]),
             mode="lines",
@@ -388,7 +408,8 @@ def budget(budgets: Sequence[Budget], metric: str, look: Look) -> go.Figure:
         )
     for each in budgets:
         name = _plain(each.loss)
-        figure.add_scatter(
+        figure.add(
+            "scatter",
             x=list(each.trials),
             y=_rounded(each.best),
             name=name,
@@ -398,43 +419,44 @@ def budget(budgets: Sequence[Budget], metric: str, look: Look) -> go.Figure:
         )
     _arrange(figure, x="Trials k", y="Best of k trials, on validation images", height=380)
     if in_points([metric]):
-        figure.update_yaxes(tickformat=".1%")
+        figure.change_axes("y", tickformat=".1%")
     return figure
 
 
-def sensitivity(found: Sequence[Sensitivity]) -> go.Figure:
+def sensitivity(found: Sequence[Sensitivity]) -> Figure:
     """Where in the tuning space the challenger is ahead, a map for each two losses over the two fields that matter.
 
     Fields are on their own scales. With one field it is a strip.
     """
     rows = max(len(found), 1)
-    figure = make_subplots(rows=rows, vertical_spacing=0.32 / rows)
+    figure = Figure(rows, gap=0.32 / rows)
     for row, each in enumerate(found, start=1):
         x, *rest = list(each.fields)[:2]
         grid = each.grid(x, rest[0]) if rest else [each.along(x)]
         domains = [each.fields[name] for name in (x, *rest)]
-        for trace in _map(grid, 100 if in_points([each.metric]) else 1):
-            figure.add_trace(trace, row=row, col=1)
-        figure.update_xaxes(title={"text": _plain(x)}, **_parts(domains[0], len(grid[0])), row=row, col=1)
+        _add_map(figure, row, grid, 100 if in_points([each.metric]) else 1)
+        figure.change_axes("x", title={"text": _plain(x)}, **_parts(domains[0], len(grid[0])), row=row)
         if rest:
-            figure.update_yaxes(
-                title={"text": _plain(rest[0]), "standoff": 12}, **_parts(domains[1], len(grid)), row=row, col=1
+            figure.change_axes(
+                "y", title={"text": _plain(rest[0]), "standoff": 12}, **_parts(domains[1], len(grid)), row=row
             )
         else:
-            figure.update_yaxes(visible=False, row=row, col=1)
+            figure.change_axes("y", visible=False, row=row)
         _head(figure, row, f"<b>{_plain(each.pair.challenger)} − {_plain(each.pair.baseline)}</b>")
     heights = [5 if len(each.fields) > 1 else 2 for each in found]
     _arrange(figure, height=60 + 60 * max(heights, default=1) * rows)
     return figure
 
 
-def _map(grid: Sequence[Sequence[Bin]], unit: float) -> Iterable[Any]:
-    """The colours and the texts of a map whose parts are of equal width."""
+def _add_map(figure: Figure, row: int, grid: Sequence[Sequence[Bin]], unit: float) -> None:
+    """Add the colours and the texts of a map whose parts are of equal width."""
     up = len(grid)
     across = len(grid[0])
     means = [[unit * each.mean for each in line] for line in grid]
     most = max((abs(mean) for line in means for mean in line if math.isfinite(mean)), default=0) or 1
-    yield go.Heatmap(
+    figure.add(
+        "heatmap",
+        row,
         x=_rounded(np.linspace(0, 1, across + 1)),
         y=_rounded(np.linspace(0, 1, up + 1)),
         z=[_rounded(line) for line in means],
@@ -445,7 +467,9 @@ def _map(grid: Sequence[Sequence[Bin]], unit: float) -> Iterable[Any]:
         hoverinfo="skip",
     )
     places = [(i, j) for j in range(up) for i in range(across)]
-    yield go.Scatter(
+    figure.add(
+        "scatter",
+        row,
         x=_rounded((i + 0.5) / across for i, _ in places),
         y=_rounded((j + 0.5) / up for _, j in places),
         mode="text",
@@ -479,10 +503,9 @@ def _mean_by_epoch(runs: Sequence[Sequence[Mapping[str, float]]], key: str) -> t
     return epochs, means
 
 
-def _arrange(figure: go.Figure, height: int, x: str | None = None, y: str | None = None) -> None:
+def _arrange(figure: Figure, height: int, x: str | None = None, y: str | None = None) -> None:
     """What all figures share: no ground of their own, the legend below, room for long names."""
-    figure.update_layout(
-        template=None,
+    figure.layout.update(
         height=height,
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
@@ -490,18 +513,18 @@ def _arrange(figure: go.Figure, height: int, x: str | None = None, y: str | None
         legend={"orientation": "h", "x": 0, "y": 1, "yref": "container", "yanchor": "top", "xanchor": "left"},
         hovermode="closest",
     )
-    figure.update_xaxes(automargin=True, zeroline=False)
-    figure.update_yaxes(automargin=True, zeroline=False)
+    figure.change_axes("x", automargin=True, zeroline=False)
+    figure.change_axes("y", automargin=True, zeroline=False)
     if x:
-        figure.update_xaxes(title={"text": x})
+        figure.change_axes("x", title={"text": x})
     if y:
-        figure.update_yaxes(title={"text": y})
+        figure.change_axes("y", title={"text": y})
 
 
-def _head(figure: go.Figure, row: int, text: str) -> None:
+def _head(figure: Figure, row: int, text: str) -> None:
     """A heading above a panel, at the left."""
-    place = {"x": 0, "xref": "paper", "xanchor": "left", "y": 1, "yref": f"y{row if row > 1 else ''} domain"}
-    figure.add_annotation(**place, text=text, showarrow=False, yanchor="bottom")
+    y = f"y{row if row > 1 else ''} domain"
+    figure.add_text(text, x=0, xref="paper", xanchor="left", y=1, yref=y, yanchor="bottom")
 
 
 def _line(look: Look, loss: str) -> dict[str, Any]:

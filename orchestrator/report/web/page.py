@@ -25,6 +25,7 @@ from orchestrator.report.numbers import percent
 from orchestrator.report.styles import COLOURS
 from orchestrator.report.web import figures, tables, verdicts
 from orchestrator.report.web.drawings import drawn
+from orchestrator.report.web.figure import plotly
 from orchestrator.report.web.sources import Sources
 from orchestrator.report.web.translations import measure, said, say, words
 from orchestrator.report.web.view import View
@@ -142,7 +143,7 @@ def _columns() -> dict[str, Any]:
 
 def _looks() -> dict[str, Any]:
     """Colours on a light and on a dark ground, the style sheet, and the scripts with their hashes."""
-    scripts = (_plotly(), *(_asset(name) for name in ("page.js", "explorer.js")))
+    scripts = (plotly(), *(_asset(name) for name in ("page.js", "explorer.js")))
     dark = {
         figures.INK: figures.INK_ON_DARK,
         figures.PAPER: figures.PAPER_ON_DARK,
@@ -160,12 +161,6 @@ def _looks() -> dict[str, Any]:
 
 def _asset(name: str) -> str:
     return (ASSETS / name).read_text(encoding="utf-8")
-
-
-def _plotly() -> str:
-    from plotly.offline import get_plotlyjs
-
-    return get_plotlyjs()
 
 
 def _hash(script: str) -> str:
