@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -29,11 +29,11 @@ RESIDENT = 2**32
 
 @dataclass(frozen=True, eq=False)
 class Resident:
-    """Images kept as bytes and normalised batch by batch.
+    """Images kept as they are and normalised batch by batch.
 
-    `pixels` uint8 (N, C, H, W), of which only the rows `chosen` (n,) are used; `labels` int64 (n,)
-    on the model's device; `sample` (n,) positions in the dataset's split; `mean` and `deviation`
-    (1, C, 1, 1) of the training pixels.
+    `pixels` uint8 (N, C, H, W), or vectors, float32 (N, d, 1, 1), of which only the rows `chosen` (n,)
+    are used; `labels` int64 (n,) on the model's device; `sample` (n,) positions in the dataset's split;
+    `mean` and `deviation` (1, C, 1, 1) of the training pixels.
     """
 
     pixels: Tensor
@@ -54,7 +54,7 @@ class Resident:
         return replace(self, chosen=chosen, labels=labels, sample=self.sample[rows])
 
     def raw(self) -> Tensor:
-        """The pixels of all chosen images, uint8 (n, C, H, W)."""
+        """The pixels of all chosen images, (n, C, H, W)."""
         return self.pixels[self.chosen]
 
     def images(self, rows: slice | Tensor) -> Tensor:
@@ -102,7 +102,7 @@ def split(data: TrainTest, recipe: Recipe, device: torch.device) -> Splits:
     """
     # A tuning trial never sees the test split.
     tested = data.train.labels[:0] if recipe.scored_on == "validation" else data.test.labels
-    known = Labels(data.train.labels, tested, data.classes)
+    known = Labels(data.train.labels, tested, data.classes, data.train.groups)
     if problems := list(faults(known, recipe)):
         raise ValueError("; ".join(problems))
     chosen = rows(known, recipe)
@@ -162,7 +162,7 @@ def _brought(pairs: Verification, like: Resident, device: torch.device) -> Verif
     return Verify(images, places, pairs.genuine, who, pairs.fold)
 
 
-def _placed(pixels: NDArray[np.uint8], device: torch.device) -> Tensor:
+def _placed(pixels: NDArray[Any], device: torch.device) -> Tensor:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a memory-mapped file may be read-only, and we only read
         tensor = torch.from_numpy(pixels)
@@ -176,24 +176,47 @@ def _noisy(labels: NDArray[np.int64], recipe: Recipe, classes: int) -> NDArray[n
     return selection.noisy_labels(labels, recipe.training.label_noise, classes, draw)
 
 
+Moments = tuple[NDArray[np.float64], NDArray[np.float64]]
+"""Mean and standard deviation per channel, (C,)."""
+
+CONSTANT = 1e-6
+"""A dimension of vectors whose deviation is below this share of its mean counts as constant: float32 has 7 digits."""
+
 COUNTED = 2**28
 """Pixel values from which mean and deviation are computed, at most; larger sets use every second, third, … image."""
 
 
-def _moments(pixels: NDArray[np.uint8], chosen: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation per channel, (1, C, 1, 1), exact because byte values are counted."""
+def _moments(pixels: NDArray[Any], chosen: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation per channel, (1, C, 1, 1)."""
+    of_parts = _moments_of_bytes if pixels.dtype == np.uint8 else _moments_of_floats
     stride = -(-len(chosen) * pixels[0].size // COUNTED)
+    parts = np.array_split(np.sort(chosen)[::stride], max(1, len(chosen) // 4096))
+    first, second = (
+        torch.tensor(moment, dtype=torch.float32)[None, :, None, None] for moment in of_parts(pixels, parts)
+    )
+    return first, second
+
+
+def _moments_of_floats(pixels: NDArray[np.float32], parts: Sequence[NDArray[np.int64]]) -> Moments:
+    """In two passes of float64. A constant dimension has deviation 1, so that it is not blown up where it varies."""
+    count = sum(map(len, parts))
+    mean = np.sum([pixels[part].sum(axis=(0, 2, 3), dtype=np.float64) for part in parts], axis=0) / count
+    squares = np.sum([((pixels[part] - mean[:, None, None]) ** 2).sum(axis=(0, 2, 3)) for part in parts], axis=0)
+    deviation = np.sqrt(squares / max(1, count - 1))
+    return mean, np.where(deviation > CONSTANT * np.abs(mean), deviation, 1.0)
+
+
+def _moments_of_bytes(pixels: NDArray[np.uint8], parts: Sequence[NDArray[np.int64]]) -> Moments:
+    """Exact, because byte values are counted."""
     counts = np.zeros((pixels.shape[1], 256), np.int64)
-    for part in np.array_split(np.sort(chosen)[::stride], max(1, len(chosen) // 4096)):
+    for part in parts:
         block = pixels[part]
         counts += [np.bincount(block[:, channel].reshape(-1), minlength=256) for channel in range(len(counts))]
     values = np.arange(256, dtype=np.float64)
     total = counts.sum(axis=1)
     mean = counts @ values / total
     variance = (counts * (values - mean[:, None]) ** 2).sum(axis=1) / (total - 1)
-    deviation = np.maximum(np.sqrt(variance), 1e-6)  # avoids dividing by 0 for a constant channel
-    first, second = (torch.tensor(moment, dtype=torch.float32)[None, :, None, None] for moment in (mean, deviation))
-    return first, second
+    return mean, np.maximum(np.sqrt(variance), 1e-6)  # avoids dividing by 0 for a constant channel
 
 
 def shifted(test: Resident, recipe: Recipe) -> Iterator[tuple[str, Resident]]:

@@ -40,7 +40,11 @@ def rows(labels: Labels, recipe: Recipe) -> Rows:
         train = train[selection.long_tail(labels.train[train], dataset.imbalance, draw)]
     # In random order, because `held_out` takes the first images of each class.
     train = train[permutation(len(train), "validation split", *about)]
-    chosen = selection.held_out(labels.train[train], round(len(train) * recipe.training.validation_fraction))
+    count = round(len(train) * recipe.training.validation_fraction)
+    if labels.groups is None:
+        chosen = selection.held_out(labels.train[train], count)
+    else:
+        chosen = selection.whole_groups(labels.groups[train], labels.train[train], count)
     validation = train[chosen]
     train = np.delete(train, chosen)
     if recipe.scored_on == "validation":
@@ -54,6 +58,9 @@ def faults(labels: Labels, recipe: Recipe) -> Iterator[str]:
     """Reasons why the recipe cannot be trained on images with these labels; empty if it can."""
     dataset = recipe.dataset
     training = recipe.training
+    if dataset.vectors and (needless := _for_images(recipe)):
+        yield f"'{dataset.key}' has vectors, not images: leave out {', '.join(needless)}"
+        return
     try:
         selection.relabel(labels.train, dataset.hold_out, labels.classes)
     except ValueError as error:
@@ -79,6 +86,13 @@ def faults(labels: Labels, recipe: Recipe) -> Iterator[str]:
     need = "a trial is scored on it" if recipe.scored_on == "validation" else None
     if need := "a calibrated loss needs it" if recipe.loss.decide_by == "calibrated" else need:
         yield from no_validation(labels, recipe, need)
+
+
+def _for_images(recipe: Recipe) -> list[str]:
+    """What the recipe asks for that can be done to images only."""
+    training = recipe.training
+    mixing = [kind for kind in training.mixing if kind == "cutmix"]
+    return [*training.augmentation, *mixing, *(["shift"] if recipe.dataset.shift else [])]
 
 
 def no_validation(labels: Labels | None, recipe: Recipe, need: str) -> Iterator[str]:

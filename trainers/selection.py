@@ -92,6 +92,26 @@ def held_out(labels: Labels, count: int) -> Rows:
     return np.sort(turns[place[turns] < size[turns] - 1][:count])
 
 
+def whole_groups(groups: Rows, labels: Labels, count: int) -> Rows:
+    """Rows (m,) of whole groups, at most `count` of them: the first groups that fit and that leave rows of every class.
+
+    Args:
+        groups: The group of each row, in random order, shape (n,).
+        labels: The class of each row, from 0 to K - 1, shape (n,).
+        count: Largest number of rows.
+    """
+    names, first = np.unique(groups, return_index=True)
+    left = np.bincount(labels)
+    taken = np.zeros(len(groups), np.bool_)
+    for name in names[np.argsort(first)]:
+        members = groups == name
+        given = np.bincount(labels[members], minlength=len(left))
+        if members.sum() + taken.sum() <= count and (given < left).all(where=given > 0):
+            left -= given
+            taken |= members
+    return np.flatnonzero(taken)
+
+
 def noisy_labels(labels: Labels, share: float, classes: int, rng: RandomState) -> Labels:
     """Symmetric label noise: with probability `share`, a label is replaced by a uniform draw from the other classes.
 

@@ -22,17 +22,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Images:
-    """Labelled images: `pixels` uint8 (n, C, H, W), `labels` int64 (n,)."""
+    """Labelled images: `pixels` uint8 (n, C, H, W), `labels` int64 (n,).
 
-    pixels: NDArray[np.uint8]
+    Vectors of d numbers are images of one pixel: float32 (n, d, 1, 1). `groups` int64 (n,) says which samples belong
+    together, for example all of one patient; the validation split takes a group whole or not at all.
+    """
+
+    pixels: NDArray[Any]
     labels: NDArray[np.int64]
+    groups: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def take(self, rows: NDArray[np.int64]) -> Images:
         """The images of these rows, in this order."""
-        return Images(self.pixels[rows], self.labels[rows])
+        groups = None if self.groups is None else self.groups[rows]
+        return Images(self.pixels[rows], self.labels[rows], groups)
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +66,8 @@ class Labels:
     train: NDArray[np.int64]
     test: NDArray[np.int64]
     classes: int
+    groups: NDArray[np.int64] | None = None
+    """The group of each training sample, if they have any."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +83,7 @@ class TrainTest:
     @property
     def labels(self) -> Labels:
         """The labels alone."""
-        return Labels(self.train.labels, self.test.labels, self.classes)
+        return Labels(self.train.labels, self.test.labels, self.classes, self.train.groups)
 
 
 HASHED = 2**30
@@ -161,6 +169,8 @@ class Dataset(Plugin, ABC):
     """Identifies the content of a published dataset, by its published checksums, for example; None for other data."""
     classes: ClassVar[int] = 0
     """Number of classes of a published dataset; 0 if only the files tell."""
+    vectors: ClassVar[bool] = False
+    """Whether samples are vectors, float32 (n, d, 1, 1), which cannot be augmented or corrupted as images can."""
 
     hold_out: tuple[Annotated[int, Field(ge=0)], ...] = ()
     """Classes excluded from training; their test samples count as unknown. The other classes are renumbered."""
