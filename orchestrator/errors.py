@@ -6,6 +6,8 @@ OrchestratorError
 │   ├── WorkspaceError         the workspace cannot be read or written
 │   ├── NewerFormatError       a file was written by a newer version of this program
 │   └── UnreachableError       a service (tracking, registry, Ray) does not answer
+│       └── BusyError          it is there, and cannot be used at present
+├── OutageError                a launch that had begun ended because a service stayed away (exit code 1)
 └── DamagedFileError           a cell's file cannot be trusted
     └── LostRowsError          only the file of its validation rows cannot
 """
@@ -45,6 +47,14 @@ class NewerFormatError(RequestError):
 
 class UnreachableError(RequestError):
     """A service does not answer."""
+
+
+class BusyError(UnreachableError):
+    """A service is there, and asks to be left alone for a while."""
+
+
+class OutageError(OrchestratorError):
+    """A service that a launch needs stayed away; what is finished is kept."""
 
 
 class DamagedFileError(OrchestratorError):

@@ -241,7 +241,7 @@ def _conclude(console: Console, ended: Ended, file: Path) -> int:
     if results.table.num_rows:
         console.print(terminal.table(study.comparison))
         if ended.runs:
-            write_summary(study, ended.runs)
+            write_summary(study, ended.runs, partial(complain, console))
     root = near(study.place.root)
     table = near(study.place.results(study.experiment.name))
     is_fixed = study.experiment.sequence is None

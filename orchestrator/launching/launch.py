@@ -7,7 +7,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
@@ -22,6 +22,7 @@ from orchestrator.launching import old_cells
 from orchestrator.launching.compute import Compute
 from orchestrator.launching.more_cells import MoreCells, others, spending
 from orchestrator.launching.run_plan import carry_out, enlist, make_true, outstanding, prepare
+from orchestrator.launching.window import Window
 from orchestrator.outcome import Adopted, Ending, Event, Failed
 from orchestrator.pairing.replicas import Pairing
 from orchestrator.records.files.asked import keep
@@ -83,6 +84,8 @@ class Launch:
     """Pool cells of an older environment with new ones without a test."""
     rehash: bool = False
     """Read all data again, also where nothing says that they changed."""
+    begun: threading.Event = field(default_factory=threading.Event)
+    """Set once a cell has begun: from then on, a service that goes away does not make the request wrong."""
 
     @property
     def stores(self) -> Stores:
@@ -163,7 +166,10 @@ class Launch:
                 why = "" if self.compute.address else changes(again, found, plan, evaluations)
                 self.console.print(overview.again(again, why), soft_wrap=True)
             runs = self.stores.tracking(plan.experiment.name)
-            make_true(plan, lease, evaluations, records, runs)
+            if lease.left or runs.waiting():
+                self._window(runs).open(
+                    partial(make_true, plan, evaluations, records, runs), has_begun=self.begun.is_set()
+                )
             seeds = spending(self.study, plan, waiting, self.compute)
             rule = trials or seeds
             cells = waiting.cells if seeds is None else tuple(seeds.first())
@@ -205,7 +211,7 @@ class Launch:
         worker = self._worker(recorder, experiment, self.stores)
         runner = self.compute.executor(replace(worker, checkpoints=states, rehash=self.rehash))
         with runner.starting():
-            runs.prepare()
+            self._window(runs).open(lambda _: runs.prepare(), has_begun=self.begun.is_set())
             if not more.is_tuning:
                 self._admit([*cells, *more.possible(cells)], more, lease.owner)
             table = LiveTable(cells, self.console)
@@ -248,6 +254,9 @@ class Launch:
             trust=self.trust_old,
         )
 
+    def _window(self, runs: Tracking) -> Window:
+        return Window(runs, self._complain)
+
     def _say(self, sentence: str) -> None:
         say(self.console, sentence)
 
@@ -287,6 +296,7 @@ class Launch:
         """Show every event, and tell the webhook of the first failure."""
 
         def watch(event: Event) -> None:
+            self.begun.set()
             table(event)
             if self.hook and (complaint := self.hook.heard(event)):
                 self._complain(complaint)

@@ -24,7 +24,6 @@ if TYPE_CHECKING:  # left out at run time, so that planning starts quickly
     from orchestrator.execution.executor import Executor
     from orchestrator.execution.queue import Queue
     from orchestrator.execution.worker import Worker
-    from orchestrator.records.sql.leases import Lease
     from orchestrator.records.sql.registry import Registry
     from orchestrator.records.tracking.runs import Tracking
 
@@ -215,18 +214,26 @@ def _tallied(cell: Cell, state: str) -> str:
     return "replicas" if cell.environment and state != "failed" else state
 
 
-def make_true(plan: Plan, lease: Lease, evaluations: Evaluations, registry: Registry, tracking: Tracking) -> None:
+def make_true(
+    plan: Plan, evaluations: Evaluations, registry: Registry, tracking: Tracking, too_late: Callable[[], bool]
+) -> None:
     """Update MLflow with the cells that a dead launch left running, and with what it missed while it was down.
+
+    Args:
+        plan: What is launched.
+        evaluations: The cells' files.
+        registry: Knows what runs and what failed.
+        tracking: The runs.
+        too_late: Whether cells have begun meanwhile, whose runs are not to be touched.
 
     Raises:
         UnreachableError: The store does not answer.
     """
-    if lease.left or tracking.waiting():
-        from orchestrator.records.reconciliation import reconcile
+    from orchestrator.records.reconciliation import reconcile
 
-        tracking.prepare()
-        tracking.catch_up()
-        reconcile(tracking, evaluations.with_replicas(plan).cells, evaluations, registry)
+    tracking.prepare()
+    tracking.catch_up()
+    reconcile(tracking, evaluations.with_replicas(plan).cells, evaluations, registry, too_late=too_late)
 
 
 def note_rerun(cell: Cell, evaluations: Evaluations, verdict: Verdict | str) -> None:

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import re
-from contextlib import suppress
+from collections.abc import Callable
 
-from orchestrator.errors import UnreachableError
+from orchestrator.launching.window import Window
 from orchestrator.records.tracking.runs import Tracking
 from orchestrator.report.markdown import markdown
 from orchestrator.study import Study
 
 
-def write_summary(study: Study, runs: Tracking) -> None:
-    """Keep the comparison and the report of a study as a run."""
+def write_summary(study: Study, runs: Tracking, say: Callable[[str], None]) -> None:
+    """Keep the comparison and the report of a study as a run, and tell MLflow what it missed.
+
+    Args:
+        study: What was launched.
+        runs: Its runs.
+        say: Shows what MLflow does not take.
+    """
     comparison = study.comparison
     metrics = {
         re.sub(r"[^\w\-. :/]", "_", f"{line.loss}/{line.backbone}/{line.dataset}/{name}"): interval.estimate
@@ -24,6 +30,10 @@ def write_summary(study: Study, runs: Tracking) -> None:
         for each in comparison.findings
     }
     texts = {"comparison.md": markdown(comparison, study.overall), "report.html": study.page}
-    runs.catch_up()
-    with suppress(UnreachableError):  # the files have it all; the next launch tells it
+
+    def tell() -> None:
+        runs.prepare()
+        runs.catch_up()
         runs.summarise("comparison", metrics, verdicts, texts)
+
+    Window(runs, say).close(tell)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import DamagedFileError, masked
@@ -33,6 +33,7 @@ def reconcile(
     *,
     elsewhere: Collection[str] = (),
     thorough: bool = False,
+    too_late: Callable[[], bool] = lambda: False,
 ) -> dict[str, list[str]]:
     """Put the runs of one experiment right; doing it again changes nothing.
 
@@ -46,6 +47,7 @@ def reconcile(
         registry: Knows what runs and what failed.
         elsewhere: Cells that need no run here, because another experiment has it.
         thorough: Also read the curves of runs that look complete, which takes a request each.
+        too_late: Asked before each cell whether to leave it and the others as they are.
 
     Raises:
         UnreachableError: The store does not answer; what was put right until then stays.
@@ -62,6 +64,8 @@ def reconcile(
     files = evaluations.ids(replicas=True)
     changed: defaultdict[str, list[str]] = defaultdict(list)
     for cell_id in [*own, *(runs.keys() - own.keys())]:
+        if too_late():
+            break
         if states.get(cell_id) == "running":
             continue
         with actionable(tracking.uri):
@@ -71,8 +75,8 @@ def reconcile(
                 done = _complete(tracking, cell, account, evaluations, runs[cell_id], thorough=thorough)
             else:
                 done = _end(tracking, runs[cell_id], errors.get(cell_id), is_done=cell_id in files)
-        for what in done:
-            changed[what].append(cell_id)
+            for what in done:
+                changed[what].append(cell_id)
     return dict(changed)
 
 

@@ -24,7 +24,8 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import urlopen
 
-from orchestrator.errors import OrchestratorError, UnreachableError, masked
+from orchestrator.errors import BusyError, OrchestratorError, UnreachableError, masked
+from orchestrator.time_limit import within
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -39,6 +40,12 @@ _PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 
 _REMEDY = "correct --tracking, or leave it out to track in the workspace"
 
+_BUSY = ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED", "RESOURCE_LIMIT_EXCEEDED")
+"""MLflow's words for a server that answers, and does not do what it is asked."""
+
+_BUSY_STATUS = (429, 502, 503, 504)
+"""HTTP's."""
+
 _MANNERS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_LOGGING_LEVEL": "CRITICAL",  # every error reaches us as an exception too
@@ -47,8 +54,14 @@ _MANNERS = {
     # MLflow's own patience (7 retries of 120 s) would hold a cell up for many minutes.
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "15",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    # A server may ask to be left alone for an hour; what is to be told waits in the spool instead.
+    "MLFLOW_HTTP_RESPECT_RETRY_AFTER_HEADER": "false",
 }
 """MLflow's settings where the user's environment has none."""
+
+
+class _BusyServerError(OSError):
+    """A server answers that it has no time."""
 
 
 @cache
@@ -114,10 +127,13 @@ def actionable(uri: str) -> Generator[None]:
     except OrchestratorError:  # which is one
         raise
     except Exception as error:
-        raise _unreachable(uri, sentence(error)) from error
+        raise _unreachable(uri, error) from error
 
 
-def _unreachable(uri: str, reason: str) -> UnreachableError:
+def _unreachable(uri: str, error: Exception) -> UnreachableError:
+    reason = sentence(error)
+    if is_server(uri) and (isinstance(error, _BusyServerError) or getattr(error, "error_code", None) in _BUSY):
+        return BusyError(f"The tracking store {masked(uri)} cannot be used at present ({reason}).")
     return UnreachableError(f"The tracking store {masked(uri)} cannot be used ({reason}): {_REMEDY}.")
 
 
@@ -184,13 +200,13 @@ def probe(uri: str) -> None:
     kind = uri.partition(":")[0].partition("+")[0]
     try:
         if is_server(uri):
-            probe_server(uri)
+            within(2 * PATIENCE, lambda: probe_server(uri))
         elif kind == "sqlite":
             _probe_file(_file(uri))
         elif kind in _PORTS:
             _probe_port(uri, _PORTS[kind])
     except (OSError, ValueError, HTTPException, sqlite3.Error) as error:
-        raise _unreachable(uri, sentence(error)) from error
+        raise _unreachable(uri, error) from error
 
 
 def probe_server(uri: str) -> None:
@@ -204,8 +220,11 @@ def probe_server(uri: str) -> None:
         with urlopen(bare.geturl(), timeout=PATIENCE, context=unchecked) as answer:  # noqa: S310  http(s) only
             version = answer.read(100).decode("utf-8", "replace")
     except HTTPError as error:
+        error.close()
         if error.code in (401, 403):  # only whoever has credentials may ask
             return
+        if error.code in _BUSY_STATUS:
+            raise _BusyServerError(f"HTTP {error.code}") from error
         raise OSError(f"what answers there is no MLflow server: HTTP {error.code}") from error
     except URLError as error:
         raise OSError(sentence(error.reason)) from error

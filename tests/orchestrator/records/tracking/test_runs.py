@@ -12,7 +12,7 @@ import signal
 import socket
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -24,7 +24,7 @@ from urllib.request import Request, urlopen
 import pytest
 
 import services
-from orchestrator.errors import UnreachableError
+from orchestrator.errors import BusyError, UnreachableError
 from orchestrator.experiment.plan import PROTOCOL, Cell, identity
 from orchestrator.experiment.resources import Resources
 from orchestrator.outcome import Attempt, Diverged, Failed, Finished
@@ -577,6 +577,7 @@ class Visitor(BaseHTTPRequestHandler):
             return  # hangs up
         if mood.isdecimal():
             self.send_response(int(mood))
+            self.send_header("Retry-After", "3600")
             self.send_header("Content-Length", "0")
             self.end_headers()
             return
@@ -667,6 +668,41 @@ def test_what_a_sick_server_does_not_take_is_caught_up_once(
     assert stored.data.params == parameters(a_cell())
     assert {file.path for file in client(behind).list_artifacts(stored.info.run_id)} == {"note.txt", "recipe.json"}
     assert behind.catch_up() == CaughtUp(0, 0, ())
+
+
+@pytest.mark.parametrize("mood", ["429", "503"])
+def test_a_server_that_asks_to_be_left_alone_for_an_hour_is_busy_and_not_waited_for(
+    mood: str, door: Door, behind: Tracking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    door.mood = mood
+    started = time.monotonic()
+    with pytest.raises(BusyError, match=mood):
+        behind.prepare()
+    with pytest.raises(BusyError):
+        behind.runs()
+    monkeypatch.setattr("orchestrator.records.tracking.runs.probe", lambda uri: None)
+    with pytest.raises(BusyError):
+        behind.prepare()
+    assert time.monotonic() - started < 30
+
+
+def test_a_server_that_drips_its_version_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("orchestrator.records.tracking.mlflow_store.PATIENCE", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def drip() -> None:
+            connection, _ = listener.accept()
+            with connection, suppress(OSError):
+                connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+                for _ in range(40):
+                    connection.sendall(b"3")
+                    time.sleep(0.1)
+
+        thread = threading.Thread(target=drip)
+        thread.start()
+        with pytest.raises(UnreachableError, match="no answer within"):
+            Tracking(f"http://127.0.0.1:{listener.getsockname()[1]}", "grid").prepare()
+        thread.join()
 
 
 def test_a_server_that_recovers_is_told_by_the_same_cell(
