@@ -14,6 +14,7 @@ from orchestrator.workspace import Workspace
 # Each store is imported when it is asked for: no verb needs all of them, and each takes a while to import.
 if TYPE_CHECKING:
     from orchestrator.experiment.model import Experiment
+    from orchestrator.records.files.additions import AdditionsFile
     from orchestrator.records.files.checkpoints import Checkpoints
     from orchestrator.records.files.contents import History
     from orchestrator.records.files.evaluations import Evaluations
@@ -69,6 +70,12 @@ class Stores:
 
         return History(self.place.data)
 
+    def additions(self, experiment: str) -> AdditionsFile:
+        """What flags added to an experiment."""
+        from orchestrator.records.files.additions import AdditionsFile
+
+        return AdditionsFile(self.place.additions(experiment))
+
     def ledger(self, experiment: str) -> Ledger:
         """What was found of an experiment's cells of older environments."""
         from orchestrator.reproduction.anchor_log import Ledger
@@ -98,7 +105,8 @@ class Stores:
 
     def checkpoints(self, experiment: Experiment, launch: str) -> Checkpoints:
         """Where the cells of a launch keep their states, as often as the experiment says."""
-        from orchestrator.records.files.checkpoints import Checkpoints
+        from orchestrator.records.files.additions import AdditionsFile
+    from orchestrator.records.files.checkpoints import Checkpoints
 
         epochs = experiment.checkpoint.epochs
         minutes = experiment.checkpoint.minutes

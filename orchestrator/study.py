@@ -6,7 +6,7 @@ In a notebook: `from orchestrator import results; results("runs", "quickstart")`
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from io import StringIO
 from pathlib import Path
@@ -40,9 +40,11 @@ class Study:
     """
 
     experiment: Experiment
-    """What is asked: that of the file, as options change it."""
+    """What this command asks: `kept`, as its options change it."""
     whole: Experiment
-    """With the axis values that options add, and nothing left out."""
+    """`kept` with the axis values that options add, and nothing left out."""
+    kept: Experiment
+    """What stays asked: the file's, and what earlier launches added by flags."""
     filed: Experiment
     """As the file has it."""
     stores: Stores
@@ -50,10 +52,12 @@ class Study:
     """The folder of the data sets, where the user names one."""
     known: Contents | None = None
     """What the data sets hold, where a launch has looked."""
+    additions: Additions = NO_ADDITIONS
+    """What was added to the file, and what was taken back."""
 
     @classmethod
     def of_file(cls, file: Path, stores: Stores, data_dir: Path | None = None, **axes: Any) -> Self:
-        """The study of an experiment file.
+        """The study of an experiment file, with what was added to it in this workspace.
 
         Args:
             file: The file, or the name of one that comes with the program.
@@ -63,17 +67,61 @@ class Study:
 
         Raises:
             ExperimentError: There is no such file, or it or an option is wrong.
+            WorkspaceError: The record of what was added is damaged.
         """
         from orchestrator.experiment.files import filed, revised
 
         found = filed(file)
+        additions = stores.additions(found.name).read()
+        kept = _widened(found, additions, file)
         added = {axis: names for axis, names in axes.items() if axis in {"loss", "backbone", "dataset"}}
-        return cls(revised(found, **axes), revised(found, **added), found, stores, data_dir)
+        changed = (revised(kept, **axes), revised(kept, **added))
+        return cls(*changed, kept, found, stores, data_dir, additions=additions)
 
     @classmethod
     def of(cls, experiment: Experiment, stores: Stores, data_dir: Path | None = None) -> Self:
-        """The study of an experiment that no option changes."""
-        return cls(experiment, experiment, experiment, stores, data_dir)
+        """The study of an experiment that nothing changes."""
+        return cls(experiment, experiment, experiment, experiment, stores, data_dir)
+
+    def keeping(self) -> Self:
+        """The study where what options add stays asked, as in a launch; nothing is written by that."""
+        from orchestrator.experiment.additions import widened
+
+        return replace(self, kept=widened(self.whole, {"seeds": self.experiment.seeds}))
+
+    @cached_property
+    def unchanged(self) -> Self:
+        """The study of what stays asked, whatever options change in this command."""
+        if self.experiment == self.kept:
+            return self
+        alone = replace(self, experiment=self.kept, whole=self.kept, given_data_dir=self.data_dir, known=None)
+        return replace(alone, known={**alone.contents, **self.contents})
+
+    @property
+    def news(self) -> Entry:
+        """What stays asked beyond the file and what was added to it so far."""
+        from orchestrator.experiment.additions import Entry
+
+        return Entry.between("launch", self.additions.applied(self.filed), self.kept)
+
+    @cached_property
+    def added(self) -> Added | None:
+        """What is to be told of additions; None if there were none."""
+        from orchestrator.analysis.added import Added
+
+        return Added.of(self.additions, self.kept)
+
+    @property
+    def changes(self) -> list[str]:
+        """What options change in this command alone; sentences for people."""
+        from orchestrator.experiment.additions import left_out
+
+        found = {
+            "Options leave out of this command alone: {what}. What was asked stays asked.": (self.kept, self.experiment),
+            "Options add to this command alone: {what}. `launch` or `add` makes it stay.": (self.experiment, self.kept),
+        }
+        told = {text: left_out(*pair) for text, pair in found.items()}
+        return [text.format(what=what) for text, what in told.items() if what]
 
     @property
     def place(self) -> Workspace:
@@ -131,9 +179,15 @@ class Study:
     @property
     def stated(self) -> dict[str, Any]:
         """What the file states before there are results, and the seeds that are planned with its flags."""
-        from orchestrator.experiment.stated import statement
+        from orchestrator.experiment.looks import planned
+        from orchestrator.experiment.stated import stated
 
-        return statement(self.filed, self.experiment)
+        return {**stated(self.filed), "plan": planned(self.kept, self.experiment)}
+
+    @property
+    def counted_among(self) -> Experiment:
+        """The experiment whose questions are judged together: all asked ones, and those taken back after results."""
+        return self.additions.with_dropped(self.whole)
 
     def data(self, plan: Plan) -> Data:
         """What there is to know of the data of a plan's cells, and of cells of other states of them."""
@@ -168,6 +222,7 @@ class Study:
     def comparison(self) -> Comparison:
         """Every loss against the baseline, what the claims come to, and when they were stated."""
         from orchestrator.analysis.comparison import compare
+        from orchestrator.experiment.additions import left_out
         from orchestrator.experiment.stated import dated
         from orchestrator.records.files.results import aggregate
         from orchestrator.reproduction.code_changes import codes
@@ -190,8 +245,10 @@ class Study:
             tuned=trials.tuned if trials else (),
             trial_rows=aggregate(trials.plan, self.stores.evaluations).rows() if trials else [],
             data=self.data(self.plan),
-            looked=looked(self.filed, self.plan, found, self.stores.evaluations),
-            whole=self.filed,
+            looked=looked(self.kept, self.plan, found, self.stores.evaluations, self.additions),
+            whole=self.counted_among,
+            added=self.added,
+            left_out=left_out(self.kept, self.experiment),
         )
 
     @property
@@ -320,6 +377,16 @@ class Study:
         console = Console(record=True, width=120, file=StringIO(), force_jupyter=False)
         console.print(terminal.table(self.comparison, self.overall))
         return console.export_html(inline_styles=True, code_format="<pre>{code}</pre>")
+
+
+def _widened(found: Experiment, additions: Additions, file: Path) -> Experiment:
+    """The experiment of a file with what was added to it."""
+    try:
+        return additions.applied(found)
+    except ExperimentError as error:
+        held = "; ".join(entry.said() for entry in additions.pieces())
+        problems = [f"{file} does not go with what was added to it ({held}): {each}" for each in error.problems]
+        raise ExperimentError([*problems, f"Take it back: add {file} --remove, with its flag; or mend the file."]) from None
 
 
 def results(workspace: str | Path, experiment: str | Path, data_dir: str | Path | None = None) -> Study:

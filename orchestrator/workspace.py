@@ -113,6 +113,10 @@ class Workspace:
         """The results table of an experiment."""
         return self.root / "results" / f"{experiment}.parquet"
 
+    def additions(self, experiment: str) -> Location:
+        """What flags added to an experiment."""
+        return self.root / "experiments" / f"{experiment}.additions.json"
+
     def compacted(self, experiment: str) -> Location:
         """The rows of all samples of an experiment, as one partitioned dataset."""
         return self.root / "compacted" / experiment

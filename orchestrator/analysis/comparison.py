@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from orchestrator.adaptive.seeds import Row
+from orchestrator.analysis.added import Added
 from orchestrator.analysis.fairness import Audit, Inequality, audit
 from orchestrator.analysis.findings import Finding, SeenLooks, at_once, findings_of, questions_of
 from orchestrator.analysis.imported import ImportedCells
@@ -69,6 +70,10 @@ class Comparison:
     """What cells were trained elsewhere; None where none was."""
     looks: Looks = NOT_KNOWN
     """Under how many plans of seeds any of its cells began."""
+    added: Added | None = None
+    """What was added to the file, and what was taken back; None where nothing was."""
+    narrowed: str = ""
+    """What options leave out of this view, of all that stays asked: `losses a, b; seeds 3, 4`."""
     is_narrowed: bool = False
     """Whether flags leave out planned seeds: then there is no verdict."""
 
@@ -100,7 +105,7 @@ class Comparison:
     def to_json(self) -> dict[str, Any]:
         """Plain numbers and names; NaN where an interval does not exist becomes None."""
         about = ("experiment", "question", "baseline", "missing", "diverged", "collapsed", "threshold", "decide_by")
-        about += ("unpaired", "owed")
+        about += ("unpaired", "owed", "narrowed")
         return _plain(
             {
                 **{name: getattr(self, name) for name in about},
@@ -112,6 +117,7 @@ class Comparison:
                 "data": self.data.to_json(),
                 "machines": self.machines and self.machines.to_json(),
                 "imported": self.imported and self.imported.to_json(),
+                "additions": self.added and self.added.to_json(),
                 "lines": [_told(line) for line in self.lines],
                 "published": [figure.to_json() for figure in self.published],
                 "claims": [
@@ -147,6 +153,8 @@ def compare(
     data: Data | None = None,
     looked: Looked | None = None,
     whole: Experiment | None = None,
+    added: Added | None = None,
+    left_out: str = "",
 ) -> Comparison:
     """Compare all losses of an experiment from its results table.
 
@@ -162,8 +170,10 @@ def compare(
         trial_rows: The results table of the tuning stage.
         data: What there is to know of the data.
         looked: Under which plans of seeds cells began; not known without it.
-        whole: The experiment as its file has it, where flags change it: what they leave out counts among the
-            questions nevertheless, and without seeds that are planned there is no verdict.
+        whole: The experiment whose questions are judged together, where options change it: what they leave out counts
+            nevertheless, and without seeds that are planned there is no verdict.
+        added: What was added to the file.
+        left_out: What options leave out, as `experiment.additions.left_out` writes it.
     """
     everything = (*rows, *replicas)
     left = pool.left_out if pool else ()
@@ -209,6 +219,8 @@ def compare(
         owed=owed,
         imported=ImportedCells.among(everything),
         looks=seen.everywhere(),
+        added=added,
+        narrowed=left_out,
         is_narrowed=narrowed,
     )
 

@@ -60,16 +60,23 @@ class Looks(NamedTuple):
     """The distinct seed plans under which its cells began, oldest first; the present plan is always among them."""
     unknown: int
     """Cells whose plan is not known: without a record, of another experiment, or imported."""
+    taken_back: tuple[str, ...] = ()
+    """The axis values that were added and, after results, taken back: `backbone resnet18`; one look each time."""
+
+    @property
+    def least(self) -> int:
+        """The number of looks that are known of."""
+        return len(self.plans) + len(self.taken_back)
 
     @property
     def number(self) -> int | None:
         """The number of looks; None if it is not known."""
-        return None if self.unknown or not self.plans else len(self.plans)
+        return None if self.unknown or not self.plans else self.least
 
     @property
     def standing(self) -> Standing:
         """What the looks mean for a verdict; an unknown number is never read as one."""
-        if len(self.plans) > 1:
+        if len(self.plans) > 1 or self.taken_back:
             return "exploratory"
         return "planned" if self.number else "unknown"
 
@@ -124,9 +131,14 @@ class Looked:
     """The seeds that are planned now."""
     cells: Mapping[Key, list[Began]] = field(default_factory=lambda: defaultdict(list))
     """By dataset, backbone and loss; including cells of seeds that are no longer planned."""
+    before: tuple[str, ...] = ()
+    """Plans of seeds that stood until, after results, seeds were taken back; their cells may be gone."""
+    taken_back: tuple[str, ...] = ()
+    """As in `Looks`."""
 
     def at(self, keys: Iterable[Key]) -> Looks:
         """The looks at a question that depends on cells with these keys."""
         found = sorted((cell for key in set(keys) for cell in self.cells.get(key, ())), key=lambda cell: cell.started)
         plans = dict.fromkeys(cell.plan for cell in found if cell.plan is not None)
-        return Looks(tuple(dict.fromkeys([*plans, self.now])), sum(cell.plan is None for cell in found))
+        every = dict.fromkeys([*plans, *self.before, self.now])
+        return Looks(tuple(every), sum(cell.plan is None for cell in found), self.taken_back)

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from orchestrator.errors import DamagedFileError
+from orchestrator.experiment.additions import NO_ADDITIONS, Additions
 from orchestrator.experiment.looks import Looked, began, planned
 from orchestrator.experiment.model import Experiment
 from orchestrator.experiment.plan import PROTOCOL, Cell, Plan, original
@@ -118,16 +119,24 @@ def _written(table: Location) -> float:
     return {file.name: file.modified for file in Storage(table.parent).list()}.get(table.name, 0.0)
 
 
-def looked(file: Experiment, plan: Plan, found: results.Results, evaluations: Evaluations) -> Looked:
+def looked(
+    file: Experiment,
+    plan: Plan,
+    found: results.Results,
+    evaluations: Evaluations,
+    additions: Additions = NO_ADDITIONS,
+) -> Looked:
     """Under which plans of seeds the cells of an experiment began, and those of seeds that it has no longer.
 
     Args:
-        file: The experiment of the file, whatever flags change.
+        file: The experiment as it stays asked, whatever the flags of this command change.
         plan: The cells that were asked for.
         found: Their results.
         evaluations: The files.
+        additions: What was added to the file, and what was taken back.
     """
-    looks = Looked(planned(file, plan.experiment))
+    now = planned(file, plan.experiment)
+    looks = Looked(now, before=additions.earlier_plans(), taken_back=additions.looks())
     for row in found.all_rows():
         key = (row["dataset"], row["backbone"], row["loss"])
         record = found.stated.get(row["cell_id"])
