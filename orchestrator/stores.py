@@ -105,8 +105,7 @@ class Stores:
 
     def checkpoints(self, experiment: Experiment, launch: str) -> Checkpoints:
         """Where the cells of a launch keep their states, as often as the experiment says."""
-        from orchestrator.records.files.additions import AdditionsFile
-    from orchestrator.records.files.checkpoints import Checkpoints
+        from orchestrator.records.files.checkpoints import Checkpoints
 
         epochs = experiment.checkpoint.epochs
         minutes = experiment.checkpoint.minutes

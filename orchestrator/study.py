@@ -6,7 +6,7 @@ In a notebook: `from orchestrator import results; results("runs", "quickstart")`
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from io import StringIO
 from pathlib import Path
@@ -22,14 +22,22 @@ if TYPE_CHECKING:
 
     from orchestrator.adaptive.trials import Trials
     from orchestrator.analysis.across_settings import Overall
+    from orchestrator.analysis.added import Added
     from orchestrator.analysis.comparison import Comparison
     from orchestrator.analysis.threshold_curves import Curve
+    from orchestrator.experiment.additions import Additions, Entry
     from orchestrator.experiment.model import Experiment
     from orchestrator.experiment.plan import Contents, Plan
     from orchestrator.records.files.contents import Ask
     from orchestrator.records.files.earlier import Data
     from orchestrator.records.files.results import Results
     from orchestrator.report.web.figure import Figure
+
+
+def _none() -> Additions:
+    from orchestrator.experiment.additions import NO_ADDITIONS
+
+    return NO_ADDITIONS
 
 
 @dataclass(frozen=True, repr=False)
@@ -52,7 +60,7 @@ class Study:
     """The folder of the data sets, where the user names one."""
     known: Contents | None = None
     """What the data sets hold, where a launch has looked."""
-    additions: Additions = NO_ADDITIONS
+    additions: Additions = field(default_factory=_none)
     """What was added to the file, and what was taken back."""
 
     @classmethod
@@ -69,9 +77,17 @@ class Study:
             ExperimentError: There is no such file, or it or an option is wrong.
             WorkspaceError: The record of what was added is damaged.
         """
-        from orchestrator.experiment.files import filed, revised
+        from orchestrator.experiment.files import filed
 
-        found = filed(file)
+        return cls.of_filed(filed(file), stores, data_dir, str(file), **axes)
+
+    @classmethod
+    def of_filed(
+        cls, found: Experiment, stores: Stores, data_dir: Path | None = None, file: str = "FILE.yaml", **axes: Any
+    ) -> Self:
+        """The same of an experiment as its file has it; `file` is named in errors."""
+        from orchestrator.experiment.files import revised
+
         additions = stores.additions(found.name).read()
         kept = _widened(found, additions, file)
         added = {axis: names for axis, names in axes.items() if axis in {"loss", "backbone", "dataset"}}
@@ -88,6 +104,16 @@ class Study:
         from orchestrator.experiment.additions import widened
 
         return replace(self, kept=widened(self.whole, {"seeds": self.experiment.seeds}))
+
+    def reread(self) -> Self:
+        """The study with all that was added by now, by other launches, too."""
+        additions = self.stores.additions(self.kept.name).read()
+        if additions == self.additions:
+            return self
+        kept = additions.applied(self.filed)
+        asked = kept if self.experiment == self.kept else self.experiment
+        known = self.known if kept == self.kept else None
+        return replace(self, experiment=asked, whole=kept, kept=kept, additions=additions, known=known)
 
     @cached_property
     def unchanged(self) -> Self:
@@ -117,7 +143,10 @@ class Study:
         from orchestrator.experiment.additions import left_out
 
         found = {
-            "Options leave out of this command alone: {what}. What was asked stays asked.": (self.kept, self.experiment),
+            "Options leave out of this command alone: {what}. What was asked stays asked.": (
+                self.kept,
+                self.experiment,
+            ),
             "Options add to this command alone: {what}. `launch` or `add` makes it stay.": (self.experiment, self.kept),
         }
         told = {text: left_out(*pair) for text, pair in found.items()}
@@ -169,6 +198,15 @@ class Study:
         from orchestrator.adaptive.trials import final
 
         return final(self.experiment, self.trials, self.contents)
+
+    @property
+    def owed(self) -> Plan:
+        """The plan; where the claims decide the number of seeds, without those that they did not ask for."""
+        if self.plan.experiment.sequence is None:
+            return self.plan
+        asked = {(line.dataset, line.backbone, line.loss): line.planned for line in self.comparison.lines}
+        cells = (cell for cell in self.plan.cells if cell.seed < asked[cell.dataset, cell.backbone, cell.loss])
+        return replace(self.plan, cells=tuple(cells))
 
     def plans(self) -> Iterator[Plan]:
         """The trials of the tuning stage, where there is one, and then the cells; raises as `plan` does."""
@@ -274,22 +312,43 @@ class Study:
     # What is written
 
     def write_results(self, complain: Callable[[str], None], plan: Plan | None = None) -> Results:
-        """Write the results table; what is damaged is renamed and said.
+        """Write the results table of all that stays asked; what is damaged is renamed and said.
 
         Args:
             complain: Takes what is wrong, in sentences.
             plan: That of the tuning stage, where it is the table of this.
+
+        Returns:
+            The results of what this command asks.
         """
         from orchestrator.records.files import results
 
         self.stores.prepare()
-        written = plan or self.plan
         found = self.results if plan is None else self.results_of(plan)
         for sentence in found.complaints():
             complain(sentence)
-        if written.is_told:  # else what an earlier table tells is worth more than nothing
-            results.write(found, self.place.results(written.experiment.name))
+        table, is_certain = self._table(plan or self.plan, found)
+        place = self.place.results((plan or self.plan).experiment.name)
+        if is_certain or results.holds(table, place):  # else what an earlier table tells is worth more
+            results.write(table, place)
         return found
+
+    def _table(self, plan: Plan, found: Results) -> tuple[Results, bool]:
+        """The results of all that stays asked, whatever options change; and whether it is known which cells these are.
+
+        Args:
+            plan: What this command asks.
+            found: Its results.
+        """
+        whole = self.unchanged
+        if whole is self:
+            return found, plan.is_told
+        if (trials := whole.trials) and plan.experiment.name == trials.plan.experiment.name:
+            return whole.results_of(trials.plan), trials.plan.is_told
+        try:
+            return whole.results, whole.plan.is_told
+        except RequestError:  # of what options leave out, some recipe is not found yet
+            return found, False
 
     def write_report(self) -> Location:
         """Write the report; returns where it is."""
@@ -379,14 +438,16 @@ class Study:
         return console.export_html(inline_styles=True, code_format="<pre>{code}</pre>")
 
 
-def _widened(found: Experiment, additions: Additions, file: Path) -> Experiment:
+def _widened(found: Experiment, additions: Additions, file: str) -> Experiment:
     """The experiment of a file with what was added to it."""
     try:
         return additions.applied(found)
     except ExperimentError as error:
         held = "; ".join(entry.said() for entry in additions.pieces())
         problems = [f"{file} does not go with what was added to it ({held}): {each}" for each in error.problems]
-        raise ExperimentError([*problems, f"Take it back: add {file} --remove, with its flag; or mend the file."]) from None
+        raise ExperimentError(
+            [*problems, f"Take it back: add {file} --remove, with its flag; or mend the file."]
+        ) from None
 
 
 def results(workspace: str | Path, experiment: str | Path, data_dir: str | Path | None = None) -> Study:
@@ -419,7 +480,7 @@ def results(workspace: str | Path, experiment: str | Path, data_dir: str | Path 
     if given.suffix in {".yaml", ".yml"}:
         return Study.of_file(given, stores, folder)
     if launched := _launched(stores, given.name):
-        return Study.of(launched, stores, folder)
+        return Study.of_filed(launched, stores, folder)
     try:
         return Study.of_file(Path("experiments") / f"{given}.yaml", stores, folder)
     except ExperimentError as error:

@@ -76,7 +76,7 @@ class Added:
 
     def _grown(self) -> Iterator[Sentence]:
         if self.before is None or self.before == self.after:
-            text = "Questions judged together: {verdicts} verdicts and {differences} differences."
+            text = "Questions judged together: verdicts {verdicts}, differences {differences}."
             yield text, vars(self.after)
         else:
             text = "Questions judged together, without additions and with them: verdicts {few} → {verdicts}, differences {some} → {differences}."  # noqa: E501 - one key of words.json

@@ -78,7 +78,7 @@ def launch(
     began = time.monotonic()
     console = made_console(stderr=as_json)
     hook = Webhook(notify) if notify else None
-    study = axes.study(file, Stores.at(workspace, registry, tracking), data_dir)
+    study = axes.study(file, Stores.at(workspace, registry, tracking), data_dir).keeping()
     study.stores.prepare()
     stages = Launch(
         study=study,
@@ -153,14 +153,23 @@ def show_plan(
         anchors = [{"id": cell.id, "name": cell.name} for cell in outlook.anchors] if outlook else []
         first = {"changed": changed, "anchors": anchors, "refusals": outlook.refusals if outlook else []}
         told = {**overview.as_json(study.experiment, plan, states, again), "data": data.to_json(), **first}
-        told["cautions"] = cautions
+        told |= {"cautions": cautions, "additions": study.added and study.added.to_json()}
         print(json.dumps(told | ({"register": registered} if registered else {})))
     else:
         rows = read_all(study.place.results(study.experiment.name))
         older = [*changed, *(outlook.sentences() if outlook else ())]
         made_console().print(
             overview.grid(
-                plan, states, durations, rows, data.told(), cautions=cautions, older=older, replicas=again, why=why
+                plan,
+                states,
+                durations,
+                rows,
+                data.told(),
+                added=[*(study.added.told() if study.added else ()), *study.changes],
+                cautions=cautions,
+                older=older,
+                replicas=again,
+                why=why,
             )
         )
         if registered:
@@ -180,6 +189,7 @@ def status(
 
     from orchestrator.analysis.imported import ImportedCells
     from orchestrator.launching import old_cells
+    from orchestrator.launching.additions import additions_of
     from orchestrator.records.files import results
     from orchestrator.report.terminal import overview
 
@@ -207,9 +217,10 @@ def status(
             changed = outdated(found)
             foreign = {status.experiment: imported(status.experiment) for status in found}
             counted = {name: one and one.to_json() for name, one in foreign.items()}
-            told = [(overview.status_json(status), counted[status.experiment]) for status in found]
-            whole = [{**each, "changed": changed[each["experiment"]], "imported": counts} for each, counts in told]
-            print(json.dumps(whole))
+            news = {name: one and one.to_json() for name, one in additions_of(found, study, records, stores).items()}
+            told = {status.experiment: overview.status_json(status) for status in found}
+            more = {name: {"imported": counted[name], "additions": news[name]} for name in told}
+            print(json.dumps([{**each, "changed": changed[name], **more[name]} for name, each in told.items()]))
             return
         subject = f"Experiment '{wanted[0]}' has" if wanted else "No experiment has"
         nothing = f"{subject} not been launched in workspace {workspace}."
@@ -217,7 +228,8 @@ def status(
             console.print(overview.statuses(found := states(), nothing))
             foreign = [one for status in found if (one := imported(status.experiment))]
             older = overview.outdated(outdated(found), of_one=bool(study))
-            for sentence in (*older, *(text for one in foreign for text in one.told())):
+            asked = overview.by_experiment(additions_of(found, study, records, stores), of_one=bool(study))
+            for sentence in (*asked, *older, *(text for one in foreign for text in one.told())):
                 say(console, sentence)
             return
         with Live(overview.statuses(states(), nothing), console=console, auto_refresh=False) as live:

@@ -46,23 +46,27 @@ def aggregate(
     from orchestrator.records.files.compact import compact_samples
     from orchestrator.records.files.evaluations import Evaluations
 
-    study = axes.study(file, Stores.at(workspace), data_dir)
+    asked = axes.study(file, Stores.at(workspace), data_dir)
+    study = asked.unchanged
     people = console()
     for plan in study.plans():
         results = study.write_results(partial(complain, people), plan)
         study.document(plan.experiment.name)
         table = near(study.place.results(plan.experiment.name))
-        written = f"{results.table.num_rows} of {len(plan)} cells are in {table}."
+        due = study.owed if plan is study.plan else plan
+        written = f"{results.table.num_rows} of {len(due)} cells are in {table}."
         if not plan.is_told:
             written = f"{table} is left as it was: which cells belong in it cannot be told without the data."
         for sentence in (written, *study.data(plan).told()):
             say(people, sentence)
+    if asked.changes:
+        say(people, "Options change nothing here: the table has all that was asked of the experiment.")
     if compact:
         name = study.experiment.name
         folder = study.place.compacted(name)
         files = study.stores.evaluations
-        rows = compact_samples(study.plan, files, folder)
-        compact_samples(study.plan, files, study.place.compacted_validation(name), Evaluations.validation)
+        rows = compact_samples(study.owed, files, folder)
+        compact_samples(study.owed, files, study.place.compacted_validation(name), Evaluations.validation)
         say(people, f"{rows} samples are in {near(folder)}.")
 
 
@@ -95,6 +99,8 @@ def compare(
     del registry  # scripts pass it; the cells' files now tell what it was asked for
     study = axes.study(file, Stores.at(workspace), data_dir)
     _write_results(study, workspace)
+    for sentence in study.changes:
+        say(console(stderr=True), sentence)
     comparison = study.comparison
     if null:
         console().print(null_rates.table(study.plan.experiment, study.counted.rows()))
@@ -127,6 +133,8 @@ def report(
     """Write the report: one HTML page with verdicts, figures and a threshold to move."""
     study = axes.study(file, Stores.at(workspace, registry), data_dir)
     _write_results(study, workspace)
+    for sentence in (*study.changes, *(study.added.told() if study.added else ())):
+        say(console(), sentence)
     print(f"Report: {near(study.write_report())}")
 
 
@@ -173,7 +181,7 @@ def export(
     made = exported(study.plan, study.place, folder, trials and trials.plan, earlier)
     for sentence in made.damaged:
         complain(people, sentence)
-    for sentence in (*data.told(), f"{made.cells} of {len(study.plan)} cells are in {folder}."):
+    for sentence in (*data.told(), *study.changes, f"{made.cells} of {len(study.owed)} cells are in {folder}."):
         say(people, sentence)
 
 

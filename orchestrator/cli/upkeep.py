@@ -140,6 +140,8 @@ def verify(
                 note_rerun(cell, evaluations, verdict)
             people.print(overview.verdict(cell, verdict), soft_wrap=True)
             identical += not isinstance(verdict, str) and verdict.identical
+    for sentence in study.changes:
+        say(people, sentence)
     people.print(f"{identical} of {len(chosen)} cells reproduce bit for bit.")
     if imported := {cell for cell, origin in found.items() if origin != "here"}:
         rerun = sum(cell.id in imported for cell in chosen.cells)

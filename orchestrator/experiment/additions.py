@@ -6,9 +6,9 @@ every later command applies them to the file.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Literal, NamedTuple, Self, cast
+from typing import Any, Literal, NamedTuple, Self, cast
 
 from pydantic import AwareDatetime
 
@@ -40,7 +40,9 @@ class Entry(Frozen):
     def between(cls, by: str, before: Experiment, after: Experiment) -> Self:
         """What makes one experiment the other: labels and seeds that the second has and the first lacks."""
         old = {axis: labels(before, axis) for axis in NAMED}
-        fresh = {axis: tuple(each for each in labels(after, axis) if each not in old[axis]) for axis in NAMED}
+        fresh: dict[str, Any] = {
+            axis: tuple(each for each in labels(after, axis) if each not in old[axis]) for axis in NAMED
+        }
         when = datetime.now(UTC).replace(microsecond=0)
         return cls(when=when, by=by, **fresh, seeds=tuple(sorted(set(after.seeds) - set(before.seeds))))
 
@@ -128,7 +130,9 @@ class Additions(NamedTuple):
         Raises:
             ExperimentError: The file has changed since, and now cannot do without an addition.
         """
-        left = {axis: [each for each in labels(experiment, axis) if each not in self.standing(axis)] for axis in NAMED}
+        left: dict[Axis, list[str]] = {
+            axis: [each for each in labels(experiment, axis) if each not in self.standing(axis)] for axis in NAMED
+        }
         return revise(experiment, left, only=True)
 
 
@@ -147,7 +151,7 @@ def widened(experiment: Experiment, added: Mapping[str, Sequence[str | int]]) ->
     Raises:
         ExperimentError: A name is unknown, or two cells would be the same.
     """
-    named = {
+    named: dict[Axis, list[str]] = {
         axis: [str(value) for value in added.get(axis, ()) if value not in labels(experiment, axis)] for axis in NAMED
     }
     seeds = {int(seed) for seed in added.get("seeds", ())} - set(experiment.seeds)

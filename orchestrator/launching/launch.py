@@ -6,7 +6,7 @@ import signal
 import threading
 from collections import Counter
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, cast
@@ -19,6 +19,7 @@ from orchestrator.execution.worker import Worker
 from orchestrator.experiment.model import Experiment
 from orchestrator.experiment.plan import Cell, Contents, Plan
 from orchestrator.launching import old_cells
+from orchestrator.launching.additions import note_additions
 from orchestrator.launching.compute import Compute
 from orchestrator.launching.more_cells import MoreCells, others, spending
 from orchestrator.launching.run_plan import carry_out, enlist, make_true, outstanding, prepare
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from orchestrator.execution.placement import Placement
     from orchestrator.launching.webhook import Webhook
     from orchestrator.records.files.checkpoints import Checkpoints
+    from orchestrator.records.sql.registry import Registry
     from orchestrator.records.tracking.runs import Tracking
 
 
@@ -153,7 +155,10 @@ class Launch:
         if not plan.is_told:  # this says why, before cells without ids are written down
             self._prepare(plan)
         full = evaluations.with_replicas(plan)
-        with self.stores.registry() as records, held(records, full, join=self.join) as lease:
+        everything, is_all = self._everything(full, trials)
+        # Beside another launch, cells that only that one adds stay the experiment's.
+        taken = partial(held, join=self.join, asked=everything, forget=is_all and not self.join)
+        with self.stores.registry() as records, taken(records, full) as lease:
             waiting, tally = outstanding(plan, evaluations, records, retry_failed=self.retry_failed)
             self.console.print(overview.left(plan, waiting, tally))
             for sentence in self.study.data(plan).told():
@@ -179,11 +184,36 @@ class Launch:
                 cells = (*cells, *again)
                 more = MoreCells(self.study, plan, rule, pairing, places, records)
                 tally += self._train(cells, more, lease, runs)
+            else:
+                self._keep(records, plan.experiment.name)
             if self.trust_old and not trials:
                 old_cells.trust(self.study, plan, self._say)
             for sentence in rule.sentences() if rule else ():
                 self.console.print(sentence, markup=False, emoji=False)
-        return Ended(self.study, plan, tally, runs if cells else None, is_tuning=trials is not None)
+        return Ended(self.study.reread(), plan, tally, runs if cells else None, is_tuning=trials is not None)
+
+    def _everything(self, plan: Plan, trials: Trials | None) -> tuple[Plan, bool]:
+        """All cells that stay asked, also where options narrow this launch; and whether all of them are known."""
+        whole = self.study.unchanged
+        if whole is self.study:
+            return plan, True
+        if trials:
+            return plan, False
+        with suppress(RequestError):  # of what options leave out, some recipe is not found yet
+            known = tuple(cell for cell in whole.plan.cells if cell.data_known)
+            return self.stores.evaluations.with_replicas(replace(whole.plan, cells=known)), whole.plan.is_told
+        return plan, False
+
+    def _keep(self, records: Registry, known: str) -> None:
+        """Write down what this launch adds, now that nothing can refuse it any longer.
+
+        Args:
+            records: The registry.
+            known: The name by which it knows this stage.
+        """
+        news = self.study.news
+        if not news.is_empty:
+            note_additions(self.stores, records, self.study.kept.name, news, known)
 
     def _prepare(self, plan: Plan) -> list[str]:
         """Find the data of a plan, here or on the cluster; raises as `prepare` does."""
@@ -214,6 +244,7 @@ class Launch:
             self._window(runs).open(lambda _: runs.prepare(), has_begun=self.begun.is_set())
             if not more.is_tuning:
                 self._admit([*cells, *more.possible(cells)], more, lease.owner)
+            self._keep(more.records, experiment.name)
             table = LiveTable(cells, self.console)
             queue = Queue(
                 cells,

@@ -59,11 +59,12 @@ def _file(kind: ArtefactKind, folder: Location, cell: str, file: Stored) -> Arte
 
 
 def documents(place: Workspace, experiment: str) -> Iterator[Artefact]:
-    """The table and the report of an experiment, where they are there."""
+    """The table and the report of an experiment, and what was added to it, where they are there."""
     table = place.results(experiment)
     yield from _document("table", table, experiment)
     yield from _document("table", table.parent / of_replicas(table.name), experiment)
     yield from _document("report", place.report(experiment), experiment)
+    yield from _document("additions", place.additions(experiment), experiment)
 
 
 def _document(kind: ArtefactKind, path: Location, experiment: str) -> Iterator[Artefact]:

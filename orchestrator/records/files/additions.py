@@ -72,8 +72,8 @@ class AdditionsFile:
 
     def _refuse(self, reason: str) -> NoReturn:
         raise WorkspaceError(
-            f"{self.place} is damaged ({reason}), so it is not known what was added to the experiment. Restore the file "
-            "from a copy. If there is none, remove it and launch again with the flags that added something."
+            f"{self.place} is damaged ({reason}), so it is not known what was added to the experiment. Restore "
+            "the file from a copy. If there is none, remove it and launch again with the flags that added something."
         ) from None
 
 

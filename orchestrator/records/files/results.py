@@ -157,6 +157,11 @@ def write(results: Results, path: Location) -> None:
         storage.delete(again)
 
 
+def holds(results: Results, path: Location) -> bool:
+    """Whether results have every cell of a table that was written; one that cannot be read has none."""
+    return {row["cell_id"] for row in read(path)} <= set(results.table["cell_id"].to_pylist())
+
+
 def of_replicas(name: str) -> str:
     """The name of the table of replicas beside a results table of this name."""
     return f"{name.removesuffix('.parquet')}.replicas.parquet"

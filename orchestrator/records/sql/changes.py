@@ -67,15 +67,15 @@ def _digest(content: object) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
-def enrol(session: Session, plan: Plan) -> None:
-    """What `Registry.plan` does, within a transaction."""
+def enrol(session: Session, plan: Plan, *, forget: bool = True) -> None:
+    """What `Registry.plan` does, within a transaction; unless it is to forget, no cell leaves the experiment."""
     _register(session, plan.experiment)
     experiment = plan.experiment.name
     known = _labels(session, experiment)
     wanted = {cell.id: cell for cell in plan.cells}
     # In one order for all drivers, lest two on PostgreSQL wait for each other's rows.
     fresh = [cell for _, cell in sorted(wanted.items()) if known.get(cell.id) != _label(cell)]
-    gone = sorted(known.keys() - wanted.keys())
+    gone = sorted(known.keys() - wanted.keys()) if forget else []
     if fresh:
         add_cells(session, {cell.id: cell.recipe.model_dump(mode="json") for cell in fresh})
         add_members(session, experiment, fresh)

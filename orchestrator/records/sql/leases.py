@@ -93,18 +93,22 @@ class Lease:
 
 
 @contextmanager
-def held(registry: Registry, plan: Plan, *, join: bool = False) -> Generator[Lease]:
+def held(
+    registry: Registry, plan: Plan, *, join: bool = False, asked: Plan | None = None, forget: bool = True
+) -> Generator[Lease]:
     """A lease on a plan's experiment, recorded with it, and renewed as long as the context lasts.
 
     Args:
         registry: Where the plan is recorded.
         plan: What this launch is to carry out.
         join: Share the work with the launches that run it already.
+        asked: All that the experiment asks, where this launch leaves out some of it.
+        forget: Whether the experiment's other cells leave it.
 
     Raises:
         RequestError: Another launch of it is under way.
     """
-    lease = _take(registry, plan, join=join)
+    lease = _take(registry, plan, asked or plan, join=join, forget=forget)
     ended = threading.Event()
     renewal = threading.Thread(target=_renewing, args=(lease, ended), daemon=True)
     renewal.start()
@@ -127,7 +131,7 @@ def _renewing(lease: Lease, ended: threading.Event) -> None:
             lease.renew()
 
 
-def _take(registry: Registry, plan: Plan, *, join: bool) -> Lease:
+def _take(registry: Registry, plan: Plan, asked: Plan, *, join: bool, forget: bool) -> Lease:
     now = datetime.now(UTC)
     experiment = plan.experiment.name
     with registry.writing() as session:
@@ -140,7 +144,7 @@ def _take(registry: Registry, plan: Plan, *, join: bool) -> Lease:
                     f"{lease.since:%Y-%m-%d %H:%M:%S} UTC, last heartbeat {(now - lease.seen).seconds} s ago. "
                     f"Add --join to share its work; if that launch is dead, its lease expires after {EXPIRY.seconds} s."
                 )
-        enrol(session, plan)
+        enrol(session, asked, forget=forget)
         owner = uuid.uuid4().hex
         pid = os.getpid()
         place = {"host": socket.gethostname(), "machine": _machine(), "pid": pid, "process": _began(pid)}

@@ -178,6 +178,13 @@ class Registry:
             if changed := changes.set_states(session, states):
                 tell(session, "adopted", events.adopted(states.values(), changed), experiment=experiment)
 
+    @contextmanager
+    def alone(self, experiment: str) -> Generator[None]:
+        """Within: no other driver is within it for the same experiment, nor writes to a SQLite registry."""
+        with self.writing() as session:
+            session.get(ExperimentRow, experiment, with_for_update=True)
+            yield
+
     def tell(self, kind: EventKind, sentence: str, experiment: str) -> None:
         """Add to an experiment's story what is noted nowhere else."""
         with self.writing() as session:

@@ -37,6 +37,8 @@ EventKind = Literal[
     "taken_over",
     "adopted",
     "rebuilt",
+    "added",
+    "taken_back",
     "started",
     "retried",
     Result,
@@ -44,8 +46,8 @@ EventKind = Literal[
     "lost",
     "interrupted",
 ]
-"""The first six are of launches and files, the others of a cell."""
-ArtefactKind = Literal["evaluation", "validation", "run", "table", "report"]
+"""The first eight are of launches and files, the others of a cell."""
+ArtefactKind = Literal["evaluation", "validation", "run", "table", "report", "additions"]
 
 
 class Moment(TypeDecorator[datetime]):

@@ -28,6 +28,7 @@ from orchestrator.workspace import Location
 from trainers.plugin import Plugin
 
 if TYPE_CHECKING:  # they import what a plan does without
+    from orchestrator.analysis.added import Added
     from orchestrator.analysis.comparison import Comparison
     from orchestrator.records.files.garbage import Item
     from orchestrator.records.sql.status import Running, Status
@@ -72,12 +73,13 @@ def grid(
     rows: Sequence[Mapping[str, Any]],
     data: Sequence[str] = (),
     *,
+    added: Sequence[str] = (),
     cautions: Sequence[str] = (),
     older: Sequence[str] = (),
     replicas: Sequence[Cell] = (),
     why: str = "",
 ) -> RenderableType:
-    """Axes, counts, replicas, what is known of data, starts and older cells, the cost, what the grid can conclude."""
+    """Axes, additions, counts, replicas, what is known of data, starts and older cells, cost, possible conclusions."""
     experiment = plan.experiment
     table = _facts()
     table.add_row("experiment", Text(experiment.name, style="bold"))
@@ -86,6 +88,8 @@ def grid(
     for axis in ("losses", "backbones", "datasets"):
         table.add_row(axis, Text(", ".join(_described(choice) for choice in getattr(experiment, axis))))
     table.add_row("seeds", Text(", ".join(map(str, experiment.seeds))))
+    for number, sentence in enumerate(added):
+        table.add_row("" if number else "additions", Text(sentence))
     if tuning := experiment.tuning:
         table.add_row("tuning", Text(_tuning(tuning)))
     is_trial = any(cell.trial is not None for cell in plan.cells)
@@ -221,7 +225,7 @@ def outdated(changed: Mapping[str, Sequence[str] | None], *, of_one: bool) -> li
     """Which finished cells of each experiment came from different code or elsewhere; None where that is not known.
 
     Args:
-        changed: By the names of the experiments.
+        changed: Sentences by the names of the experiments.
         of_one: Whether one was asked for, which need not be named.
     """
     unknown = ["whether its code has changed is not known without its file (status FILE.yaml)."]
@@ -230,6 +234,12 @@ def outdated(changed: Mapping[str, Sequence[str] | None], *, of_one: bool) -> li
         for name, sentences in changed.items()
         for sentence in (unknown if sentences is None else sentences)
     ]
+
+
+def by_experiment(added: Mapping[str, Added | None], *, of_one: bool) -> list[str]:
+    """What was added to each experiment; as in `outdated`, one that was asked for is not named."""
+    told = {name: one.told() for name, one in added.items() if one}
+    return [text if of_one else f"{name}: {text}" for name, sentences in told.items() for text in sentences]
 
 
 def _status(status: Status) -> RenderableType:

@@ -58,6 +58,10 @@ class Verdicts(NamedTuple):
         """That the number of seeds was changed after results, or that this is not known."""
         return _all(comparison.planned(self.comparison))
 
+    def added(self) -> list[Said]:
+        """What was added to the experiment file, and what was taken back."""
+        return _all(comparison.added(self.comparison))
+
     def limits(self) -> list[Said]:
         """What else limits the figures: too few pairs, pairs of two environments, and stars that are not given."""
         return _all(comparison.limits(self.comparison))

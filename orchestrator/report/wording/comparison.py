@@ -38,6 +38,12 @@ def decided_by(comparison: Comparison) -> list[Sentence]:
     return [(text, {"losses": named})] if named else []
 
 
+def added(comparison: Comparison) -> Iterator[Sentence]:
+    """What was added to the experiment file, what was taken back, and how many questions there are by it."""
+    if comparison.added:
+        yield from comparison.added.sentences()
+
+
 def limits(comparison: Comparison) -> Iterator[Sentence]:
     """What limits the figures, beside changed seeds and cells without a result."""
     if comparison.sequence:
@@ -49,9 +55,11 @@ def limits(comparison: Comparison) -> Iterator[Sentence]:
 def planned(comparison: Comparison) -> Iterator[Sentence]:
     """That the number of seeds was changed after results, or that this is not known."""
     looks = comparison.looks
+    if comparison.narrowed:
+        yield "Options leave out of this view: {what}.", {"what": comparison.narrowed}
     if comparison.is_narrowed:
         yield "Flags leave out planned seeds: no verdict and no star.", {}
-    if looks.standing == "exploratory":
+    if len(looks.plans) > 1:
         text = "The seeds were changed after results (seeds: {plans}): verdicts on these cells are exploratory, wrong in up to 5 % per look; they have no star, and p and intervals are those of one look."  # noqa: E501 - one key of words.json
         yield text, {"plans": " → ".join(looks.plans)}
     if looks.unknown or not looks.plans:

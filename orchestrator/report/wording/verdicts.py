@@ -51,7 +51,7 @@ def doubts(finding: Finding) -> Iterator[Sentence]:
     if finding.unequal:
         reasons = joined([each.sentence for each in finding.unequal])
         yield "{mark} unequal conditions: {reasons}", {"mark": MARK, "reasons": reasons}
-    if len(finding.looks.plans) > 1:
+    if finding.looks.standing == "exploratory":
         yield _changed(finding.looks)
     if finding.is_last:
         yield "decided once, at the last look: no seeds are added for it", {}
@@ -76,12 +76,17 @@ def joined(sentences: Sequence[Sentence]) -> Sentence:
 
 
 def _changed(looks: Looks) -> Sentence:
-    plans = {"plans": " → ".join(looks.plans), "count": len(looks.plans)}
+    values = {"plans": " → ".join(looks.plans), "back": "; ".join(looks.taken_back), "count": looks.least}
+    what: Sentence = ("seeds: {plans}; taken back: {back}" if looks.taken_back else "seeds: {plans}", values)
     if looks.error is None:
-        text = "at least {count} looks (seeds: {plans}); not all cells record which seeds were planned, so the error is not known"  # noqa: E501 - one key of words.json
-        return text, plans
-    text = "{count} looks (seeds: {plans}): error up to {percent} %"
-    return text, plans | {"percent": round(100 * looks.error)}
+        text = (
+            "at least {count} looks ({what}); not all cells record which seeds were planned, so the error is not known"
+        )
+        return text, values | {"what": what}
+    return "{count} looks ({what}): error up to {percent} %", values | {
+        "what": what,
+        "percent": round(100 * looks.error),
+    }
 
 
 def _advice(finding: Finding) -> Iterator[Sentence]:
@@ -128,7 +133,7 @@ def heading(comparison: Comparison) -> str:
 
 def _looks(comparison: Comparison) -> str:
     found = [finding.looks for finding in comparison.findings]
-    if several := [len(looks.plans) for looks in found if looks.standing == "exploratory"]:
+    if several := [looks.least for looks in found if looks.standing == "exploratory"]:
         errors = [looks.error for looks in found if looks.standing == "exploratory"]
         known = [error for error in errors if error is not None]
         error = f"error up to {100 * max(known):.0f} %" if len(known) == len(errors) else "error not known"

@@ -411,7 +411,7 @@ def test_json_has_these_names(comparison: Comparison) -> None:
     assert set(document) == {
         "experiment", "question", "baseline", "missing", "diverged", "collapsed", "threshold", "decide_by", "unpaired",
         "owed", "stated", "looks", "sequence", "pool", "audit", "data", "machines", "imported", "lines", "published",
-        "claims",
+        "claims", "additions", "narrowed",
     }  # fmt: skip
     assert set(document["lines"][0]) == {
         "dataset", "backbone", "loss", "planned", "finished", "diverged", "means", "differences", "tests", "collapsed",

@@ -369,7 +369,7 @@ def test_every_output_marks_what_is_exploratory(lab: Lab) -> None:
     assert "EXPLORATORY (2 looks, error up to 10 %)" in paragraphs.claims_heading(found)
     content = document(found, overall(study.plan.experiment, study.rows))
     assert content["looks"]["standing"] == "exploratory"
-    looks = {"plans": ["5", "8"], "unknown": 0, "number": 2, "standing": "exploratory", "error": 0.1}
+    looks = {"plans": ["5", "8"], "unknown": 0, "taken_back": [], "number": 2, "standing": "exploratory", "error": 0.1}
     assert [claim["looks"] for claim in content["claims"]] == [looks] * 2
 
 
