@@ -16,7 +16,7 @@ from orchestrator.experiment.plan import Cell
 from orchestrator.experiment.resources import Resources
 from orchestrator.outcome import Adopted, Attempt, Diverged, Ending, Failed, Fault, Finished, Lost, Result
 
-RETRIES: Mapping[Fault, int] = {"process": 3, "node": 20, "memory": 1, "storage": 5, "hang": 1}
+RETRIES: Mapping[Fault, int] = {"process": 3, "node": 20, "memory": 1, "storage": 10, "hang": 1}
 """How often a cell is retried after each kind of fault. Kinds are counted separately, so that lost machines use up
 none of a cell's other retries. Every count is finite, because a cell may itself be what kills its machines."""
 

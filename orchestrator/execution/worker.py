@@ -5,7 +5,6 @@ Torch is imported when the first cell runs, so that the driver of a cluster neve
 
 from __future__ import annotations
 
-import errno
 import socket
 import time
 import traceback
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 from orchestrator.execution.executor import CheckpointStore, Log, LogOpener
+from orchestrator.execution.faults import fault_of
 from orchestrator.experiment.plan import Cell
 from orchestrator.outcome import (
     Advanced,
@@ -27,7 +27,6 @@ from orchestrator.outcome import (
     Ending,
     Event,
     Failed,
-    Fault,
     Finished,
     Lost,
     Started,
@@ -48,6 +47,9 @@ if TYPE_CHECKING:
 
 ASK = 1.0
 """Seconds between two checks whether the user has asked to stop."""
+
+ASK_LATER = 30.0
+"""Seconds until the next check after one that the storage did not answer."""
 
 BEAT = 10.0
 """Seconds between two signs of life."""
@@ -84,15 +86,15 @@ class Worker:
         node = socket.gethostname()
         started = time.time()
         clock = time.perf_counter()
-        # Several processes agree to stop after a batch; the others would wait for one that left earlier.
-        if world is None and self.checkpoints is not None and self.checkpoints.is_stopping():
-            return Stopped(cell, Attempt(node, started, 0.0))
-        tell(Started(cell, node, started))
 
         def attempt() -> Attempt:
             return Attempt(node, started, time.perf_counter() - clock)
 
         try:
+            # Several processes agree to stop after a batch; the others would wait for one that left earlier.
+            if world is None and self.checkpoints is not None and self.checkpoints.is_stopping():
+                return Stopped(cell, Attempt(node, started, 0.0))
+            tell(Started(cell, node, started))
             return self._recorded(cell, tell, attempt, world)
         except Exception as error:  # the fault boundary: no exception of one cell stops the others
             sentence = f"{type(error).__name__}: {error}".partition("\n")[0]
@@ -171,7 +173,8 @@ class Worker:
 
     def _clear(self, cell: Cell, *, leads: bool) -> None:
         if self.checkpoints is not None and leads:
-            self.checkpoints.clear(cell)
+            with suppress(OSError):  # the cell is done, whatever is left of its state
+                self.checkpoints.clear(cell)
 
     def _checkpointing(
         self, cell: Cell, log: Log, tell: Callable[[Event], None], device: torch.device, data: str
@@ -223,44 +226,22 @@ class _Pulse:
     def __init__(self, checkpoints: CheckpointStore, beat: Callable[[], None]) -> None:
         self._checkpoints = checkpoints
         self._beat = beat
-        self._looked = self._told = time.monotonic()
+        self._told = time.monotonic()
+        self._next = self._told + ASK
 
     def __call__(self) -> bool:
         now = time.monotonic()
         if now - self._told > BEAT:
             self._told = now
             self._beat()
-        if now - self._looked < ASK:
+        if now < self._next:
             return False
-        self._looked = now
-        return self._checkpoints.is_stopping()
-
-
-_UNREACHABLE = {
-    errno.EIO,
-    errno.ENOSPC,
-    errno.EDQUOT,
-    errno.ESTALE,
-    errno.EROFS,
-    errno.ENETDOWN,
-    errno.ENETUNREACH,
-    errno.EHOSTUNREACH,
-    errno.ENOTCONN,
-}
-"""Errors of storage that may pass. A missing file or permission is not among them, since a retry would not help."""
-
-
-def fault_of(error: BaseException) -> Fault | None:
-    """The infrastructure fault behind an exception; None if the cell itself is at fault."""
-    kinds = {kind.__name__ for kind in type(error).__mro__}
-    # By name, because torch may not be imported here; CUDA's libraries report it in the message only.
-    if kinds & {"MemoryError", "OutOfMemoryError"} or "out of memory" in str(error).lower():
-        return "memory"
-    if "AcceleratorError" in kinds:
-        return "process"
-    if isinstance(error, (ConnectionError, TimeoutError)):
-        return "storage"
-    return "storage" if isinstance(error, OSError) and error.errno in _UNREACHABLE else None
+        self._next = now + ASK
+        try:
+            return self._checkpoints.is_stopping()
+        except OSError:  # nobody can be asked; no reason to stop what goes well
+            self._next = time.monotonic() + ASK_LATER
+            return False
 
 
 class Loaded(NamedTuple):

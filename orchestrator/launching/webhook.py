@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass, field
+from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
@@ -20,7 +21,7 @@ PATIENCE = 5.0
 class _NoRedirect(HTTPRedirectHandler):
     """Follows no redirect: it would send the message, without its content, to an address that nobody named."""
 
-    def redirect_request(self, *_: object) -> None:
+    def redirect_request(self, *_: Any, **__: Any) -> None:
         """Make the redirect the answer."""
 
 

@@ -303,7 +303,7 @@ def _read(path: Location, read: Callable[[], bytes | None]) -> bytes:
     try:
         content = read()
     except OSError as error:
-        raise WorkspaceError(f"{path} cannot be read now ({error}).") from None
+        raise WorkspaceError(f"{path} cannot be read now ({error}).") from error
     if content is None:
         raise FileNotFoundError(path)
     return content

@@ -12,7 +12,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,10 +20,18 @@ import pyarrow as pa
 from pyarrow import fs
 
 from orchestrator.errors import WorkspaceError
+from orchestrator.store_errors import store_error
+from orchestrator.time_limit import within
 from orchestrator.workspace import Location, Remote
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+LIMIT = 60.0
+"""Seconds that a request to an object store may take; pyarrow waits for ever for one that sends a byte a second."""
+
+SLOWEST = 2**20
+"""Bytes per second, for what is large."""
 
 _HALF_WRITTEN = re.compile(r"(^|/)\.[^/]+\.([0-9a-f]{8}|[0-9]+)$")
 
@@ -49,7 +57,7 @@ class Stored:
 class Storage:
     """Files below one place, by name; a plain value, so that it crosses to worker processes.
 
-    Every method raises `OSError` when the storage refuses or does not answer, and
+    Every method raises `OSError` when the storage refuses or does not answer (of an object store, a `StoreError`), and
     `WorkspaceError` when pyarrow cannot make sense of the URI.
     """
 
@@ -71,10 +79,7 @@ class Storage:
     def _read(self, name: str, last: int | None) -> bytes | None:
         try:
             if isinstance(self.root, Remote):
-                store, prefix = _opened(self.root)
-                with store.open_input_file(f"{prefix}/{name}") as file:
-                    start = 0 if last is None else max(0, file.size() - last)
-                    return file.read_at(file.size() - start, start)
+                return _read_remote(self.root, name, last)
             with (self.root / name).open("rb") as file:
                 if last is not None:
                     file.seek(max(0, file.seek(0, os.SEEK_END) - last))
@@ -85,11 +90,14 @@ class Storage:
     def write(self, name: str, content: bytes) -> None:
         """Put a file there, whole or not at all, in the place of one of the same name."""
         if isinstance(self.root, Remote):
-            store, prefix = _opened(self.root)
-            # Closing would publish what was written until then, so a stream that fails is left to itself.
-            stream = store.open_output_stream(f"{prefix}/{name}")
-            stream.write(content)
-            stream.close()
+
+            def upload(store: fs.FileSystem, prefix: str) -> None:
+                # Closing would publish what was written until then, so a stream that fails is left to itself.
+                stream = store.open_output_stream(f"{prefix}/{name}")
+                stream.write(content)
+                stream.close()
+
+            _asked(self.root, upload, len(content))
         else:
             _replace(self.root / name, content)
 
@@ -103,8 +111,7 @@ class Storage:
     def move(self, name: str, to: str) -> None:
         """Give a file another name, in the place of one that has it."""
         if isinstance(self.root, Remote):
-            store, prefix = _opened(self.root)
-            store.move(f"{prefix}/{name}", f"{prefix}/{to}")
+            _asked(self.root, lambda store, prefix: store.move(f"{prefix}/{name}", f"{prefix}/{to}"))
         else:
             (self.root / name).replace(self.root / to)
 
@@ -112,8 +119,7 @@ class Storage:
         """Remove a file, and on this machine the folders that are empty then; none there is fine."""
         try:
             if isinstance(self.root, Remote):
-                store, prefix = _opened(self.root)
-                store.delete_file(f"{prefix}/{name}")
+                _asked(self.root, lambda store, prefix: store.delete_file(f"{prefix}/{name}"))
             else:
                 (self.root / name).unlink()
                 _prune((self.root / name).parent, self.root)
@@ -123,12 +129,7 @@ class Storage:
     def list(self, below: str = "") -> Iterator[Stored]:
         """All files below a folder, in the order of their names within each; hidden ones, too."""
         if isinstance(self.root, Remote):
-            store, prefix = _opened(self.root)
-            selector = fs.FileSelector(f"{prefix}/{below}".rstrip("/"), allow_not_found=True, recursive=True)
-            found = [info for info in store.get_file_info(selector) if info.type == fs.FileType.File]
-            for info in sorted(found, key=lambda info: info.path):
-                stamp = f"{info.size} {info.mtime_ns}"
-                yield Stored(info.path.removeprefix(f"{prefix}/"), info.size, info.mtime.timestamp(), stamp)
+            yield from _asked(self.root, partial(_listed, below=below))
         else:
             yield from _walk(self.root / below, f"{below}/" if below else "")
 
@@ -152,6 +153,48 @@ class Storage:
                 f"The workspace {self.root} cannot be written ({error.strerror or error}). "
                 "Choose another with --workspace or ORCHESTRATOR_WORKSPACE."
             ) from None
+
+
+def _asked(place: Remote, work: Callable[[fs.FileSystem, str], Result], size: int = 0) -> Result:
+    """What a request to an object store returns, in time.
+
+    Args:
+        place: Where the store is.
+        work: The request, given the store, and the bucket and prefix in it.
+        size: Bytes that it moves.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        StoreError: It refuses, does not answer, or not in time.
+    """
+    try:
+        return within(LIMIT + size / SLOWEST, lambda: work(*_opened(place)))
+    except FileNotFoundError:
+        raise
+    except (OSError, pa.ArrowException) as error:
+        raise store_error(error, place) from error
+
+
+def _read_remote(place: Remote, name: str, last: int | None) -> bytes:
+    """The last bytes of an object, or all of it."""
+    file = _asked(place, lambda store, prefix: store.open_input_file(f"{prefix}/{name}"))
+    size = file.size()
+    length = size if last is None else min(size, last)
+
+    def download(*_: object) -> bytes:
+        with file:
+            return file.read_at(length, size - length)
+
+    return _asked(place, download, length)
+
+
+def _listed(store: fs.FileSystem, prefix: str, *, below: str) -> list[Stored]:
+    selector = fs.FileSelector(f"{prefix}/{below}".rstrip("/"), allow_not_found=True, recursive=True)
+    found = [info for info in store.get_file_info(selector) if info.type == fs.FileType.File]
+    return [
+        Stored(info.path.removeprefix(f"{prefix}/"), info.size, info.mtime.timestamp(), f"{info.size} {info.mtime_ns}")
+        for info in sorted(found, key=lambda info: info.path)
+    ]
 
 
 def in_parallel(work: Callable[[Item], Result], items: Sequence[Item], workers: int) -> Iterator[Result]:

@@ -22,6 +22,7 @@ from orchestrator.records.files.evaluations import Evaluations
 from orchestrator.records.recorder import Recorder
 from orchestrator.records.tracking.runs import Untracked
 from orchestrator.reproduction.code_changes import codes_by_plugin
+from orchestrator.store_errors import StoreUnreachableError
 from trainers.datasets import MissingDataError
 from trainers.datasets.image_folder import ImageFolder
 
@@ -152,3 +153,49 @@ def test_a_worker_hashes_its_data_again_where_the_launch_asks_for_it(tmp_path: P
     with pytest.raises(MissingDataError, match="--rehash"):
         worker.loaded(dataset, tmp_path)
     assert worker.loaded(dataset, tmp_path, rehash=True).content == true
+
+
+class Away:
+    """A storage of states that cannot be asked whether to stop, as often as it is said."""
+
+    def __init__(self, saved: Checkpoints, times: int) -> None:
+        self.saved = saved
+        self.left = times
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.saved, name)
+
+    def is_stopping(self) -> bool:
+        self.left -= 1
+        if self.left >= 0:
+            raise StoreUnreachableError("It does not answer.")
+        return False
+
+
+def test_a_storage_that_is_away_when_a_cell_begins_loses_the_attempt_and_ends_nothing(working: Worker) -> None:
+    away = Away(Checkpoints(working.data_dir.parent / "checkpoints", "launch"), 1)
+    ending = replace(working, checkpoints=away).run(CELL, lambda _: None)
+    assert isinstance(ending, Lost)
+    assert (ending.fault, ending.error) == ("storage", "StoreUnreachableError: It does not answer.")
+
+
+def test_a_cell_that_cannot_ask_whether_to_stop_goes_on(working: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker, "ASK", 0.0)
+    away = Away(Checkpoints(working.data_dir.parent / "checkpoints", "launch"), 0)
+    begun = False
+
+    def hear(event: Event) -> None:
+        nonlocal begun
+        if not begun:
+            begun, away.left = True, 1
+
+    assert isinstance(replace(working, checkpoints=away).run(CELL, hear), Finished)
+    assert away.left < 1, "it was asked"
+
+
+def test_a_cell_whose_state_cannot_be_removed_is_done(working: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise StoreUnreachableError("It does not answer.")
+
+    monkeypatch.setattr(Checkpoints, "clear", refuse)
+    assert isinstance(working.run(CELL, lambda _: None), Finished)

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import os
 import pickle
+import socket
 import subprocess
 import sys
+import threading
+import time
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import pytest
 
 from orchestrator.errors import WorkspaceError
+from orchestrator.records.files import storage as files_storage
 from orchestrator.records.files.storage import Storage, Stored, in_parallel
+from orchestrator.store_errors import StoreRefusedError, StoreSlowError, StoreUnreachableError
 from orchestrator.workspace import Remote
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from orchestrator.workspace import Location
@@ -156,3 +163,74 @@ def test_other_files_are_not_half_written(name: str) -> None:
 
 def test_work_in_parallel_keeps_the_order() -> None:
     assert list(in_parallel(lambda number: number * number, range(1000), 2)) == [n * n for n in range(1000)]
+
+
+# An object store that fails
+
+
+@contextmanager
+def sick(answer: Callable[[socket.socket], None]) -> Iterator[Storage]:
+    """An S3 server that answers every request in one way."""
+
+    def serve() -> None:
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            with connection, suppress(OSError):
+                connection.settimeout(5)
+                connection.recv(65536)
+                answer(connection)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener, pytest.MonkeyPatch.context() as environment:
+        environment.setenv("AWS_ACCESS_KEY_ID", "user")
+        environment.setenv("AWS_SECRET_ACCESS_KEY", "s3cret")
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        address = f"127.0.0.1:{listener.getsockname()[1]}"
+        yield Storage(Remote.at(f"s3://bucket/runs?endpoint_override={address}&scheme=http&region=us-east-1"))
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join(10)
+
+
+def says(status: str) -> Callable[[socket.socket], None]:
+    head = f"HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+    return lambda connection: connection.sendall(head.encode())
+
+
+def drips(connection: socket.socket) -> None:
+    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+    for _ in range(8):
+        connection.sendall(b"x")
+        time.sleep(0.2)
+
+
+WAYS = [
+    (says("403 Forbidden"), StoreRefusedError, "refuses"),
+    (says("503 Slow Down"), StoreUnreachableError, "does not answer"),
+    (lambda _: None, StoreUnreachableError, "does not answer"),
+]
+
+
+@pytest.mark.parametrize(("answer", "kind", "said"), WAYS, ids=["403", "503", "dropped"])
+def test_what_an_object_store_refuses_is_told_from_what_it_does_not_answer(
+    answer: Callable[[socket.socket], None], kind: type[Exception], said: str
+) -> None:
+    with sick(answer) as storage, pytest.raises(kind, match=said) as raised:
+        storage.write("file", b"content")
+    assert "s3cret" not in str(raised.value)
+
+
+def test_an_object_store_that_drips_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files_storage, "LIMIT", 0.5)
+    with sick(drips) as storage:
+        for request in (lambda: list(storage.list()), lambda: storage.write("file", b"content")):
+            with pytest.raises(StoreSlowError, match="is too slow"):
+                request()
+
+
+def test_a_file_that_is_not_there_is_absent_and_no_fault() -> None:
+    with sick(says("404 Not Found")) as storage:
+        assert storage.read("file") is None
+        storage.delete("file")
