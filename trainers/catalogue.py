@@ -142,4 +142,29 @@ def resolve(axis: Axis, name: str, parameters: Mapping[str, Any] | None = None) 
         raise UnknownNameError(message)
     if colon and "architecture" in (parameters or {}):
         raise UnknownNameError(f"'{name}' names its architecture already; leave out the parameter 'architecture'.")
-    return known[family].model_validate({**(parameters or {}), **({"architecture": variant} if colon else {})})
+    fields = _with_parts(known[family], parameters or {})
+    return known[family].model_validate({**fields, **({"architecture": variant} if colon else {})})
+
+
+def chosen(axis: Axis, value: Any) -> Any:
+    """The plug-in of a name, or of a mapping with a `name` and parameters; a plug-in itself as it is.
+
+    Raises as `resolve` does.
+
+    Raises:
+        ValueError: It is none of these.
+    """
+    if isinstance(value, Plugin):
+        return value
+    if isinstance(value, str):
+        return resolve(axis, value)
+    if not (isinstance(value, dict) and isinstance(value.get("name"), str)):
+        raise ValueError("a plug-in is a name, or a mapping with a 'name' and parameters")  # noqa: TRY004 - pydantic's
+    parameters: dict[str, Any] = {**value}
+    return resolve(axis, parameters.pop("name"), parameters)
+
+
+def _with_parts(plugin: type[Plugin], parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters, with those that are plug-ins themselves resolved."""
+    parts = {name: axis for name, axis in plugin.nested.items() if parameters.get(name) is not None}
+    return {**parameters, **{name: chosen(axis, parameters[name]) for name, axis in parts.items()}}

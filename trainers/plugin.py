@@ -7,7 +7,8 @@ import torch only when they are called, on the machine that trains.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
 
@@ -38,6 +39,8 @@ class Plugin(Frozen):
     """
 
     name: ClassVar[str]
+    nested: ClassVar[Mapping[str, Literal["losses", "backbones", "datasets"]]] = {}
+    """Fields that are plug-ins themselves, each with its axis in the catalogue."""
 
     @property
     def key(self) -> str:

@@ -7,7 +7,8 @@ add in another order. It is recorded as provenance.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from functools import partial
+from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
 
@@ -15,7 +16,7 @@ from trainers import catalogue
 from trainers.backbones import Backbone
 from trainers.datasets import Dataset
 from trainers.losses import Loss
-from trainers.plugin import Frozen, Plugin
+from trainers.plugin import Frozen
 
 TENTH = 0.1
 """Default factor of the step schedule."""
@@ -80,17 +81,7 @@ class Training(Frozen):
 
 
 def _resolved(axis: catalogue.Axis) -> BeforeValidator:
-    def resolve(value: Any) -> Plugin:
-        if isinstance(value, Plugin):
-            return value
-        if isinstance(value, str):
-            return catalogue.resolve(axis, value)
-        if not (isinstance(value, dict) and isinstance(value.get("name"), str)):
-            raise ValueError("a plug-in is a name, or a mapping with a 'name' and parameters")  # noqa: TRY004 - pydantic's
-        parameters: dict[str, Any] = {**value}
-        return catalogue.resolve(axis, parameters.pop("name"), parameters)
-
-    return BeforeValidator(resolve)
+    return BeforeValidator(partial(catalogue.chosen, axis))
 
 
 class Recipe(Frozen):

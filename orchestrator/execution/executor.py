@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from orchestrator.execution.queue import Queue
 from orchestrator.experiment.plan import Cell
@@ -22,8 +22,8 @@ Listener = Callable[[Event], None]
 class Log(Protocol):
     """Receives what one cell reports while it runs, in the worker's process."""
 
-    def note_data(self, fingerprint: str) -> None:
-        """Record the hash of the dataset's images and labels."""
+    def note_data(self, fingerprint: str, origins: Mapping[str, Any]) -> None:
+        """Record the hash of the dataset's images and labels, and where they come from."""
         ...
 
     def resumed(self, history: Sequence[Mapping[str, float]]) -> None:

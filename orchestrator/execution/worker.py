@@ -134,7 +134,7 @@ class Worker:
                 plain = cell.recipe.dataset.model_copy(update={"shift": None})
                 found = loaded(plain, self.data_dir, rehash=self.rehash)  # pyright: ignore[reportArgumentType]  # it hashes
                 self._check(cell, found.content)
-                log.note_data(found.fingerprint)
+                log.note_data(found.fingerprint, plain.origins(self.data_dir))
                 saving = self._checkpointing(cell, log, tell, device, found.fingerprint)
                 trained = fit(
                     cell.recipe, found.data, device=device, observer=observe, checkpointing=saving, world=world or ALONE

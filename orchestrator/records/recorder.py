@@ -76,10 +76,12 @@ class CellLog:
     switches: dict[str, bool] = field(default_factory=dict)
     history: list[dict[str, float]] = field(default_factory=list)
     data_fingerprint: str | None = None
+    data_origins: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
-    def note_data(self, fingerprint: str) -> None:
-        """Note what the images and labels hash to."""
+    def note_data(self, fingerprint: str, origins: Mapping[str, Any]) -> None:
+        """Note what the images and labels hash to, and where they come from."""
         self.data_fingerprint = fingerprint
+        self.data_origins = origins
 
     def resumed(self, history: Sequence[Mapping[str, float]]) -> None:
         """An earlier attempt did these epochs, and told the run of them."""
@@ -157,6 +159,7 @@ class CellLog:
                 **self.switches,
                 "data_digest": self.cell.recipe.data_digest or self.cell.recipe.dataset.published_digest,
                 "data_fingerprint": self.data_fingerprint,
+                **({"data_origins": dict(self.data_origins)} if self.data_origins else {}),
                 **self._costs(attempt.seconds),
             },
         )

@@ -16,6 +16,7 @@ import PIL.Image
 import pytest
 import torch
 from pydantic import ValidationError
+from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn.functional import one_hot
 
@@ -35,8 +36,11 @@ VARIANTS = {"torchvision": "mobilenet_v3_small", "timm": "resnet10t"}
 REQUIRED = {"path": "of_ones_own"}
 """Parameters that only a user can know, and what these tests give."""
 
-VECTORS = {"features": {"path": f"{REQUIRED['path']}/vectors"}}
-"""Parameters of data sets that read vectors, beside images of the same user."""
+VECTORS = {
+    "features": {"path": f"{REQUIRED['path']}/vectors"},
+    "frozen": {"of": "digits", "by": "resnet8", "weights": f"{REQUIRED['path']}/resnet8.safetensors", "size": 8},
+}
+"""Parameters of data sets of vectors, beside images of the same user."""
 
 CIFAR = InputShape(3, 32, 32)
 SHAPES = [InputShape(1, 8, 8), InputShape(1, 28, 28), CIFAR]
@@ -128,7 +132,7 @@ class TestEveryPlugin:
     @every_plugin
     def test_it_needs_no_parameter_but_a_variant_or_the_users_files(self, plugin: type[Plugin]) -> None:
         required = _required(plugin)
-        assert required <= {"architecture", *REQUIRED}
+        assert required <= {"architecture", *REQUIRED, *VECTORS.get(plugin.name, {})}
         assert ("architecture" in required) == (plugin.name in VARIANTS)
         if required:
             with pytest.raises(ValidationError, match="|".join(required)):
@@ -340,7 +344,7 @@ def prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str],
         try:
             dataset.prepare(tmp_path)
         except MissingDataError:
-            if "path" in _required(type(dataset)):
+            if "path" in _required(type(dataset)) or name in VECTORS:
                 _write_examples(tmp_path / REQUIRED["path"])
             else:
                 drawn.WRITERS[name](tmp_path, monkeypatch)
@@ -383,7 +387,7 @@ class TestEveryDataset:
             assert not dataset.vectors or split.pixels.shape[2:] == (1, 1)
             assert split.labels.dtype == np.int64
             assert split.labels.shape == (len(split.pixels),)
-            assert 0 < len(np.unique(split.pixels)) <= 256
+            assert 0 < len(np.unique(split.pixels)) <= (split.pixels.size if dataset.vectors else 256)
             assert split.labels.min() >= 0
             assert split.labels.max() < images.classes
         assert images.train.pixels.shape[1:] == images.test.pixels.shape[1:]
@@ -447,4 +451,6 @@ def _write_examples(folder: Path) -> None:
         (folder / "vectors").mkdir(exist_ok=True)
         vectors = np.random.default_rng(len(split)).normal(size=(4, 3))
         np.savez(folder / "vectors" / f"{split}.npz", features=vectors, label=[0, 0, 1, 1])
+    torch.manual_seed(0)
+    save_file(_example("backbones", "resnet8").build(CIFAR).network.state_dict(), folder / "resnet8.safetensors")
     (folder / "pairs.txt").write_text("1\nA 1 2\nA 1 B 1\n")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any
 
 from trainers.networks import Extractor, InputShape
 from trainers.plugin import Plugin
@@ -40,3 +42,13 @@ class Backbone(Plugin, ABC):
 
         Weights come from torch's global generator, which the caller seeds.
         """
+
+    def build_with(self, shape: InputShape, arguments: Mapping[str, Any]) -> Extractor:
+        """The network, built with arguments that certain weights need, which only timm's networks take.
+
+        Raises:
+            ValueError: It takes none.
+        """
+        if arguments:
+            raise ValueError(f"These weights are for a network of timm (timm:NAME), not for {self.key}.")
+        return self.build(shape)

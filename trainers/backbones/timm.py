@@ -8,7 +8,9 @@ formed; whether timm has that network turns out when it is built.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from importlib.util import find_spec
+from typing import Any
 
 from pydantic import Field, field_validator
 
@@ -49,9 +51,13 @@ class Timm(Backbone):
         Raises:
             ValueError: timm has no network of that name, or it cannot take images of that shape.
         """
+        return self.build_with(shape, {})
+
+    def build_with(self, shape: InputShape, arguments: Mapping[str, Any]) -> Extractor:
+        """The same with arguments of timm's own; raises as `build` does."""
         from trainers.networks import timm
 
-        return timm.extractor(self.architecture, shape)
+        return timm.extractor(self.architecture, shape, arguments)
 
 
 def _refusal(architecture: str) -> str:

@@ -45,13 +45,13 @@ class Images:
 class Verification:
     """Face pairs for a verification test: p pairs of m distinct faces.
 
-    `pixels` uint8 (m, C, H, W) are the faces; `first` and `second` int64 (p,) are each pair's rows
+    `pixels` (m, C, H, W) are the faces, as in `Images`; `first` and `second` int64 (p,) are each pair's rows
     in `pixels`; `genuine` bool (p,) says whether a pair shows one person; `identity` int64 (m,) is
     the person in each face, if known; `fold` int64 (p,) is each pair's cross-validation fold, if
     the dataset defines folds.
     """
 
-    pixels: NDArray[np.uint8]
+    pixels: NDArray[Any]
     first: NDArray[np.int64]
     second: NDArray[np.int64]
     genuine: NDArray[np.bool_]
@@ -265,6 +265,15 @@ class Dataset(Plugin, ABC):
         """
         del data_dir
         return None
+
+    def origins(self, data_dir: Path) -> dict[str, Any]:
+        """What a cell's provenance has of the data beyond their digest, such as the licence of weights; optional.
+
+        Args:
+            data_dir: Folder that holds the dataset's files.
+        """
+        del data_dir
+        return {}
 
     def find(self, data_dir: Path) -> None:
         """Check that the files exist, without downloading, decoding or writing; `prepare` checks their content.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 import timm
@@ -19,12 +20,13 @@ _REFUSALS = (AssertionError, RuntimeError, ValueError, ZeroDivisionError)
 """What networks raise if images are too small, or not a multiple of their patches."""
 
 
-def extractor(architecture: str, shape: InputShape) -> Extractor:
+def extractor(architecture: str, shape: InputShape, extra: Mapping[str, Any] | None = None) -> Extractor:
     """A network without its classifier, with fresh weights.
 
     Args:
         architecture: A name in `timm.list_models`.
         shape: The images it will see.
+        extra: Further arguments of `timm.create_model`.
 
     Returns:
         A network (n, C, H, W) -> (n, width) that gives the input of the classifier.
@@ -34,7 +36,7 @@ def extractor(architecture: str, shape: InputShape) -> Extractor:
     """
     _check_name(architecture)
     try:
-        network = _network(architecture, shape)
+        network = _network(architecture, shape, extra or {})
         features = _features(network, shape)
     except _REFUSALS as refusal:
         raise ValueError(_sentence(architecture, shape, refusal)) from refusal
@@ -52,8 +54,8 @@ def _check_name(architecture: str) -> None:
         raise ValueError(f"timm {timm.__version__} has no network named '{architecture}'.{hint}")
 
 
-def _network(architecture: str, shape: InputShape) -> nn.Module:
-    arguments: dict[str, Any] = {"pretrained": False, "num_classes": 0, "in_chans": shape.channels}
+def _network(architecture: str, shape: InputShape, extra: Mapping[str, Any]) -> nn.Module:
+    arguments: dict[str, Any] = {"pretrained": False, "num_classes": 0, "in_chans": shape.channels, **extra}
     try:
         return timm.create_model(architecture, **arguments, img_size=(shape.height, shape.width))
     except TypeError as refusal:
