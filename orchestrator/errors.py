@@ -5,6 +5,7 @@ OrchestratorError
 │   ├── ExperimentError        an experiment file, with every problem found in it
 │   ├── WorkspaceError         the workspace cannot be read or written
 │   ├── NewerFormatError       a file was written by a newer version of this program
+│   ├── NotInstalledError      packages are missing that a light install leaves out (`extras`)
 │   └── UnreachableError       a service (tracking, registry, Ray) does not answer
 │       └── BusyError          it is there, and cannot be used at present
 ├── OutageError                a launch that had begun ended because a service stayed away (exit code 1)

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from orchestrator import extras
 from orchestrator.workspace import Workspace
 
 # Each store is imported when it is asked for: no verb needs all of them, and each takes a while to import.
@@ -39,7 +40,10 @@ class Stores:
 
         Raises:
             WorkspaceError: The URI cannot be used.
+            NotInstalledError: A registry is named, and SQLAlchemy is not installed.
         """
+        if registry_url:
+            extras.need("--registry", *extras.SQL)
         return cls(Workspace.at(workspace), registry_url, tracking_uri)
 
     def prepare(self) -> Self:
@@ -89,8 +93,16 @@ class Stores:
         return Registry.open(self.registry_url or self.place.registry)
 
     def registry_if_any(self) -> AbstractContextManager[Registry | None]:
-        """A registry to read from; asking a question creates none."""
-        return self.registry() if self.registry_url or self.place.has_registry() else nullcontext()
+        """A registry to read from; asking a question creates none. None also where it cannot be read: see `unread`."""
+        is_there = self.registry_url or self.place.has_registry()
+        return self.registry() if is_there and not extras.missing(*extras.SQL) else nullcontext()
+
+    def unread(self) -> list[str]:
+        """That there is a registry which cannot be read here, in a sentence."""
+        if not self.place.has_registry() or not extras.missing(*extras.SQL):
+            return []
+        unknown = "which cells failed or are running is not known"
+        return [f"The registry is not read, as SQLAlchemy is not installed; {unknown}: {extras.INSTALL}"]
 
     def tracking(self, experiment: str) -> Tracking:
         """The runs of an experiment in MLflow."""

@@ -12,6 +12,7 @@ from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from orchestrator import extras
 from orchestrator.errors import ExperimentError, RequestError
 from orchestrator.stores import Stores
 from orchestrator.workspace import Location, Workspace
@@ -361,10 +362,10 @@ class Study:
 
     def document(self, experiment: str) -> None:
         """Let the registry, if it knows the experiment, know where its table and its report are."""
-        from orchestrator.records.inventory import documents
-
         with self.stores.registry_if_any() as records:
             if records and experiment in records.experiments():
+                from orchestrator.records.inventory import documents
+
                 records.note_artefacts(documents(self.place, experiment))
 
     def take_inventory(self) -> None:
@@ -382,7 +383,12 @@ class Study:
         return self.results.rows()
 
     def to_pandas(self) -> pd.DataFrame:
-        """The results table."""
+        """The results table.
+
+        Raises:
+            NotInstalledError: pandas is not installed.
+        """
+        extras.need("to_pandas", "pandas", install="pip install pandas. `rows` has the same without it.")
         import pandas as pd
 
         return pd.DataFrame(self.rows)
@@ -485,7 +491,7 @@ def results(workspace: str | Path, experiment: str | Path, data_dir: str | Path 
         return Study.of_file(Path("experiments") / f"{given}.yaml", stores, folder)
     except ExperimentError as error:
         here = f"No experiment '{given}' was launched in {stores.place.root}, and there is no file of it:"
-        raise ExperimentError([here, *error.problems]) from None
+        raise ExperimentError([here, *error.problems, *stores.unread()]) from None
 
 
 def _launched(stores: Stores, name: str) -> Experiment | None:

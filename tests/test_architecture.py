@@ -70,6 +70,11 @@ FORBIDDEN = [
     ("Optuna only in adaptive", "orchestrator/experiment/space.py", "import optuna"),
     ("SciPy only in statistics", "orchestrator/analysis/limits.py", "from scipy import stats"),
     ("pandas only in the study and in data sets", "orchestrator/records/files/results.py", "import pandas"),
+    (
+        "What data sets and GPUs need only in trainers and provenance",
+        "orchestrator/diagnosis/mending.py",
+        "def f():\n    import sklearn",
+    ),
     ("Typer only in the command line", "orchestrator/launching/webhook.py", "import typer"),
     ("Rich only where something is printed", "orchestrator/records/energy.py", "from rich.table import Table"),
     (TORCH, "orchestrator/diagnosis/machine.py", "def f():\n    import torch"),
@@ -133,13 +138,14 @@ LOAD = """
 import json, sys, importlib
 for name in json.loads(sys.argv[1]):
     importlib.import_module(name)
-print(json.dumps(sorted({"torch", "torchvision", "ray", "mlflow", "sqlalchemy", "alembic"} & set(sys.modules))))
+print(json.dumps(sorted(set(sys.argv[2:]) & set(sys.modules))))
 """
 
 
 def loaded(folder: Path) -> list[str]:
     """The heavy packages that are there once everything is imported that the last contract speaks of."""
-    sources = next(each["source_modules"] for each in CONTRACTS if each["name"] == NO_STORE)
+    contract = next(each for each in CONTRACTS if each["name"] == NO_STORE)
+    sources = contract["source_modules"]
     names = [
         ".".join(file.relative_to(folder).with_suffix("").parts)
         for path in (folder / source.replace(".", "/") for source in sources)
@@ -147,7 +153,7 @@ def loaded(folder: Path) -> list[str]:
     ]
     assert len(names) > len(sources)
     run = subprocess.run(
-        [sys.executable, "-c", LOAD, json.dumps(names)],
+        [sys.executable, "-c", LOAD, json.dumps(names), *contract["forbidden_modules"]],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(folder)},
         capture_output=True,

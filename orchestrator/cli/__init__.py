@@ -12,6 +12,7 @@ from pathlib import Path
 
 import typer
 
+from orchestrator import extras
 from orchestrator.cli import launch, results, upkeep
 from orchestrator.cli.options import DEBUG, SOME_FAILED, WRONG
 from orchestrator.errors import OrchestratorError, RequestError
@@ -56,6 +57,7 @@ def main() -> None:
     except Exception as error:
         if debug:
             raise
+        error = extras.told(error) or error
         if isinstance(error, OrchestratorError):
             print(error, file=sys.stderr)
         else:

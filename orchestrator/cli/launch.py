@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from orchestrator import extras
 from orchestrator.cli.options import (
     ALL,
     DEBUG,
@@ -70,6 +71,7 @@ def launch(
     as_json: Json = False,
 ) -> None:
     """Run what is missing, record it, and print the comparison."""
+    extras.need("launch")
     from orchestrator.launching.compute import Compute
     from orchestrator.launching.launch import Launch, StoppedLaunch
     from orchestrator.launching.webhook import Webhook
@@ -143,7 +145,7 @@ def show_plan(
     left = plan.pending({cell for cell, state in states.items() if is_done(state)})
     counted = checks.labels_here(study.data_dir)
     checks.check(left, counted)
-    cautions = checks.cautions(left, counted)
+    cautions = [*study.stores.unread(), *checks.cautions(left, counted)]
     pending = [cell for cell in left.cells if states[cell.id] != "failed"]
     again, why = ([], "") if trials and plan is trials.plan else old_cells.replicas(study, plan, states)
     changed = old_cells.changed(study, plan)
@@ -185,6 +187,7 @@ def status(
     as_json: Json = False,
 ) -> None:
     """Print what the registry knows: counts, launches, running cells, failures with their reason."""
+    extras.need("status", *extras.SQL)
     from rich.live import Live
 
     from orchestrator.analysis.imported import ImportedCells

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from orchestrator import extras
 from orchestrator.cli.options import (
     ALL,
     RUNS,
@@ -145,6 +146,7 @@ def ui(
     port: Annotated[int | None, typer.Option("--port", min=1, max=65535, help="Default: any free port.")] = None,
 ) -> None:
     """Open the MLflow UI on this workspace, on this machine only, until Ctrl-C."""
+    extras.need("ui", "mlflow")
     from orchestrator.records.tracking.mlflow_ui import serve
 
     stores = Stores.at(workspace, tracking_uri=tracking)

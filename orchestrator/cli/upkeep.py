@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from orchestrator import extras
 from orchestrator.cli.options import (
     ALL,
     RUNS,
@@ -53,6 +54,8 @@ def gc(
         raise RequestError(f"Not exactly one cell of {workspace} begins with '{strangers[0]}'.")
     with stores.registry_if_any() as records:
         known = {name: set(records.states(name)) for name in records.experiments()} if records else None
+    for sentence in stores.unread():
+        complain(console(stderr=True), sentence)
     files = Storage(stores.place.root).list()
     items = garbage.garbage(files, known, time.time(), [cell for (cell,) in asked.values()])
     console().print(overview.garbage(items, removed=remove))
@@ -72,6 +75,7 @@ def rebuild(
     mlflow: Annotated[bool, typer.Option("--mlflow", help="Rebuild these experiments' MLflow runs, too.")] = False,
 ) -> None:
     """Rebuild the registry, and with --mlflow the tracking store, from the per-cell files."""
+    extras.need("rebuild", *extras.SQL, "mlflow")
     from orchestrator.records.files.evaluations import Account
     from orchestrator.records.rebuild import rebuild as rebuilt
 
@@ -109,6 +113,7 @@ def verify(
     axes: Axes = ALL,
 ) -> None:
     """Rerun a sample of finished cells, imported ones first, and say whether they reproduce bit for bit."""
+    extras.need("verify")
     from orchestrator import provenance
     from orchestrator.execution.worker import Worker
     from orchestrator.launching.run_plan import note_rerun, prepare, repeat
@@ -164,6 +169,7 @@ def doctor(
     as_json: Json = False,
 ) -> None:
     """Say what is wrong with machine, services, data and records, and what to do."""
+    extras.need("doctor")
     from orchestrator.diagnosis.examination import examine
     from orchestrator.diagnosis.mending import mend
     from orchestrator.launching import old_cells

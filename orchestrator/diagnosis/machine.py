@@ -59,8 +59,8 @@ def _pinned(lock: Path) -> dict[str, str]:
 def _install(lock: Path) -> str:
     # A wheel comes without the lock and declares its own requirements.
     if not lock.exists():
-        return "pip install --upgrade loss-orchestrator"
-    return f"in {lock.parent}: pip install --constraint requirements.lock --editable ."
+        return "pip install --upgrade 'loss-orchestrator[train]'"
+    return f"in {lock.parent}: pip install --constraint requirements.lock --editable '.[train]'"
 
 
 def memory() -> CheckResult:

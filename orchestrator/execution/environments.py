@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from orchestrator import provenance
+from orchestrator import extras, provenance
 from orchestrator.experiment.plan import Cell
 from orchestrator.provenance import fingerprints, processor
 from orchestrator.provenance.environment import SOME_GPU, Environment, gpu
 
 if TYPE_CHECKING:
     from orchestrator.execution.placement import Placement
+
+
+def can_be_told() -> bool:
+    """Whether this machine can train: else nobody knows under what a cell would be trained."""
+    return not extras.missing("torch")
 
 
 def origin(cell: Cell, address: str | None = None) -> dict[str, Any]:

@@ -39,7 +39,7 @@ def labels_here(data_dir: Path) -> LabelSource:
             return dataset.labels(data_dir)
         except UnusableDataError:
             raise
-        except (MissingDataError, NotImplementedError):
+        except (MissingDataError, NotImplementedError, ModuleNotFoundError):  # the last in a light install
             return None
         except (OSError, ValueError) as error:
             raise UnusableDataError(f"The data of '{dataset.key}' cannot be used: {error}.") from None

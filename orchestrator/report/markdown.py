@@ -41,7 +41,10 @@ def _across(overall: Overall) -> Iterator[str]:
 
 
 def _table(body: Sequence[Sequence[str]], head: Sequence[str]) -> str:
-    from tabulate import tabulate
-
-    escaped = [[cell.replace("|", "\\|") for cell in row] for row in body]
-    return tabulate(escaped, head, tablefmt="github", disable_numparse=True)
+    """The table, with columns as wide as their longest cell and two more than their heading, to be read as text too."""
+    escaped = [[" ".join(cell.split()).replace("|", "\\|") for cell in row] for row in body]
+    widths = [max([len(heading) + 2, *map(len, column)]) for heading, *column in zip(head, *escaped, strict=True)]
+    rule = "|".join("-" * (width + 2) for width in widths)
+    lines = (" | ".join(map(str.ljust, row, widths)) for row in escaped)
+    first = " | ".join(map(str.ljust, head, widths))
+    return "\n".join([f"| {first} |", f"|{rule}|", *(f"| {line} |" for line in lines)])

@@ -241,6 +241,8 @@ def outlook(
 ) -> Outlook | None:
     """What a launch would do about old cells before it trains those pending; None where it would do nothing.
 
+    Without torch nobody knows, and it is None.
+
     Args:
         plan: All cells that may be pooled with those pending.
         rows: How the finished cells of the plan came about.
@@ -248,6 +250,8 @@ def outlook(
         evaluations: The files.
         ledger: What anchors have said.
     """
+    if not environments.can_be_told():
+        return None
     cells = {cell.id: cell for cell in plan.cells}
     pasts = [finished_cells.past(cells[row["cell_id"]], row, 0.0) for row in rows if has_figures(row["state"])]
     if not meetings(pasts, pending, environments.origins, ()):

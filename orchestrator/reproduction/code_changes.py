@@ -29,6 +29,8 @@ OTHER_CODE = {
 
 ELSEWHERE = "{cells} came from a different environment than a launch here would use: {change}."
 
+UNKNOWN = "Torch is not installed here, so this plan does not tell which finished cells a launch would train again."
+
 
 def codes(experiment: Experiment) -> Codes:
     """Today's code of an experiment's plug-ins, by axis and label, and of the training loop."""
@@ -60,9 +62,12 @@ def changed(plan: Plan, rows: Collection[Mapping[str, Any]]) -> list[str]:
     """
     if not rows:  # then nobody needs to read today's code
         return []
+    code = since(rows, codes(plan.experiment))
+    if not environments.can_be_told():
+        return [*map(filled, code), UNKNOWN]
     cells = {cell.id: cell for cell in plan.cells}
     here = {row["cell_id"]: environments.environment(cells[row["cell_id"]]) for row in rows}
-    return [filled(sentence) for sentence in (*since(rows, codes(plan.experiment)), *elsewhere(rows, here))]
+    return [*map(filled, code), *map(filled, elsewhere(rows, here))]
 
 
 def since(rows: Iterable[Mapping[str, Any]], now: Codes) -> list[Sentence]:

@@ -15,19 +15,23 @@ from orchestrator.records.files.results import Results
 
 
 def due(plan: Plan, found: Mapping[str, Collection[str]], states: Mapping[str, str]) -> list[Cell]:
-    """The replicas that a launch on this machine would train once the cells are done that wait.
+    """The replicas that a launch on this machine would train once the cells are done that wait; none without torch.
 
     Args:
         plan: The experiment and its cells.
         found: The environments of those that are done, by id.
         states: Of every cell, by id.
     """
+    if not environments.can_be_told():
+        return []
     waiting = {cell for cell, state in states.items() if not is_done(state)}
     return foreseen(plan, found, waiting, _here)
 
 
 def owed(plan: Plan, results: Results) -> list[Cell]:
     """The same beside finished cells alone, by their results."""
+    if not environments.can_be_told():
+        return []
     found: defaultdict[str, set[str]] = defaultdict(set)
     for table in (results.table, results.replicas):
         for cell, name in zip(table["cell_id"].to_pylist(), table["environment"].to_pylist(), strict=True):

@@ -159,7 +159,7 @@ def folder(experiment: Experiment, history: History) -> Path:
         if place is None or place == DATA.resolve():
             continue
         try:
-            content(choice.plugin, DATA)
+            _content(choice.plugin, DATA)
         except MissingDataError:
             return place
         except (ArraysError, UnusableDataError, ValueError, OSError):  # they are there; who looks at them says more
@@ -208,7 +208,7 @@ def _held(
 ) -> Content | None:
     absent: MissingDataError | None = None
     try:
-        return content(dataset, data_dir)
+        return _content(dataset, data_dir)
     except UnusableDataError:  # they are here, and who counts their labels says what is wrong with them
         return Content(None)
     except MissingDataError as error:
@@ -225,6 +225,14 @@ def _held(
     if dataset.is_published and (last is None or last.digest == dataset.published_digest):
         return None
     return replace(last or Content(None), needs_loading=absent is None)
+
+
+def _content(dataset: Dataset, data_dir: Path) -> Content | None:
+    """As `content`; data that need a package which is not installed count as missing."""
+    try:
+        return content(dataset, data_dir)
+    except ModuleNotFoundError as error:
+        raise MissingDataError(f"The data of '{dataset.key}' need {error.name}, which is not installed.") from error
 
 
 def examine(dataset: Dataset, data_dir: Path, *, rehash: bool = False) -> Content | None:
