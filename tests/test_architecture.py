@@ -69,7 +69,7 @@ FORBIDDEN = [
     ("Jinja only in report/web", "orchestrator/report/styles.py", "import jinja2"),
     ("Optuna only in adaptive", "orchestrator/experiment/space.py", "import optuna"),
     ("SciPy only in statistics", "orchestrator/analysis/limits.py", "from scipy import stats"),
-    ("pandas only in the study and in data sets", "orchestrator/records/files/results.py", "import pandas"),
+    ("pandas only in the study and in data sets", "orchestrator/diagnosis/mending.py", "import pandas"),
     (
         "What data sets and GPUs need only in trainers and provenance",
         "orchestrator/diagnosis/mending.py",
