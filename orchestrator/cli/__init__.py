@@ -13,7 +13,7 @@ from pathlib import Path
 import typer
 
 from orchestrator import extras
-from orchestrator.cli import launch, results, upkeep
+from orchestrator.cli import add, launch, results, upkeep
 from orchestrator.cli.options import DEBUG, SOME_FAILED, WRONG
 from orchestrator.errors import OrchestratorError, RequestError
 
@@ -29,6 +29,7 @@ app = typer.Typer(
 app.command()(launch.launch)
 app.command("plan")(launch.show_plan)
 app.command()(launch.status)
+app.command()(add.add)
 app.command()(results.aggregate)
 app.command()(results.compare)
 app.command()(results.report)

@@ -7,11 +7,13 @@ every later command applies them to the file.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple, Self, cast
 
 from pydantic import AwareDatetime
 
+from orchestrator.errors import ExperimentError
 from orchestrator.experiment.model import AXES, Axis, Experiment
 from orchestrator.experiment.revision import revise
 from trainers.plugin import Frozen
@@ -120,9 +122,15 @@ class Additions(NamedTuple):
         return widened(experiment, {axis: list(self.standing(axis)) for axis in (*NAMED, "seeds")})
 
     def with_dropped(self, experiment: Experiment) -> Experiment:
-        """An experiment with what was taken back after results: its questions count among those that were asked."""
-        dropped = {axis: [value for entry in self.taken_back() for value in getattr(entry, axis)] for axis in NAMED}
-        return widened(experiment, dropped)
+        """An experiment with what was taken back after results: its questions count among those that were asked.
+
+        What no longer fits the experiment, or is not in the catalogue here, is left out.
+        """
+        dropped = ((axis, value) for entry in self.taken_back() for axis in NAMED for value in getattr(entry, axis))
+        for axis, value in dropped:
+            with suppress(ExperimentError):
+                experiment = widened(experiment, {axis: [value]})
+        return experiment
 
     def without(self, experiment: Experiment) -> Experiment:
         """An experiment without the axis values that stand: what it would ask if nothing had been added.

@@ -36,7 +36,7 @@ def revised(
     named: dict[Axis, list[str]] = {"loss": loss or [], "backbone": backbone or [], "dataset": dataset or []}
     if only and not any(named.values()):
         raise ExperimentError(["--only narrows the axes named by --loss, --backbone or --dataset; none is given."])
-    return revise(experiment, named, only=only, seeds=_seeds(seeds))
+    return revise(experiment, named, only=only, seeds=None if seeds is None else numbers(seeds))
 
 
 def _located(file: Path) -> Path:
@@ -47,11 +47,14 @@ def _located(file: Path) -> Path:
     return shipped if meant and not file.exists() and shipped.exists() else file
 
 
-def _seeds(text: str | None) -> int | list[int] | None:
-    if text is None:
-        return None
+def numbers(text: str) -> int | list[int]:
+    """What `--seeds` says: how many seeds, or which.
+
+    Raises:
+        ExperimentError: It is neither.
+    """
     try:
-        numbers = [int(part) for part in text.split(",")]
+        found = [int(part) for part in text.split(",")]
     except ValueError:
         raise ExperimentError([f"--seeds is a number or a list such as 0,3,7; found '{text}'."]) from None
-    return numbers if "," in text else numbers[0]
+    return found if "," in text else found[0]

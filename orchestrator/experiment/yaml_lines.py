@@ -45,17 +45,21 @@ def read(path: Path) -> Source:
         ExperimentError: The file is missing, not UTF-8 or not YAML, or has an unreadable value or
             a repeated key.
     """
-    text = ""
     try:
-        text = path.read_text(encoding="utf-8")
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-        lines: dict[Location, int] = {}
-        repeated = [] if root is None else list(_walk(root, (), lines))
-        document = None if root is None else _Loader(text).get_single_data()
+        return parse(path, path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ExperimentError([f"{path}: cannot be read: {error.strerror}."]) from None
     except UnicodeDecodeError as error:
         raise ExperimentError([f"{path}: is not a UTF-8 text file ({error.reason})."]) from None
+
+
+def parse(path: Path, text: str) -> Source:
+    """The same of a text that is, or is to be, that of a file; raises as `read` does."""
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        lines: dict[Location, int] = {}
+        repeated = [] if root is None else list(_walk(root, (), lines))
+        document = None if root is None else _Loader(text).get_single_data()
     except yaml.YAMLError as error:
         raise ExperimentError([_syntax(path, text, error)]) from None
     except RecursionError:

@@ -165,6 +165,7 @@ VERBS = {
     "export": {"--workspace", "--data-dir", *AXES},
     "import": {"--workspace"},
     "gc": {"--workspace", "--registry", "--remove", "--cells"},
+    "add": {"--loss", "--backbone", "--dataset", "--seeds", "--remove", "--workspace", "--registry", "--data-dir"},
     "ui": {"--workspace", "--tracking", "--port"},
     "rebuild": {"--workspace", "--data-dir", "--registry", "--tracking", "--mlflow"},
     "verify": {"--workspace", "--data-dir", "--cells", "--sample", *AXES},

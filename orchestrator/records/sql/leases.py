@@ -153,6 +153,13 @@ def _take(registry: Registry, plan: Plan, asked: Plan, *, join: bool, forget: bo
     return Lease(registry, owner, experiment, now, frozenset(left))
 
 
+def under_way(registry: Registry, experiment: str) -> str | None:
+    """Which launch of an experiment is alive, for people; None if none is."""
+    with registry.reading() as session:
+        alive = [lease for lease in _leases(session) if lease.experiment == experiment and not _is_dead(lease)]
+        return f"process {alive[0].pid} on {alive[0].host}" if alive else None
+
+
 def _leases(session: Session) -> Iterable[LeaseRow]:
     return session.scalars(select(LeaseRow).order_by(LeaseRow.since)).all()
 

@@ -76,15 +76,15 @@ class Registry:
     ) -> None:
         self.close()
 
-    def plan(self, plan: Plan) -> None:
+    def plan(self, plan: Plan, *, forget: bool = True) -> None:
         """Record an experiment and its cells; cells that are known keep their state.
 
-        The experiment's cells become those of this plan: a cell that is no longer asked for
-        leaves the experiment but stays in the registry, with its attempts. The claims' hash
-        stays that of the first launch.
+        The experiment's cells become those of this plan, unless it is not to forget others: a cell
+        that is no longer asked for leaves the experiment but stays in the registry, with its
+        attempts. The claims' hash stays that of the first launch.
         """
         with self.writing() as session:
-            enrol(session, plan)
+            enrol(session, plan, forget=forget)
 
     def join(self, experiment: str, cells: Iterable[Cell]) -> None:
         """Record further cells of an experiment that is known, beside those that it has."""
