@@ -28,6 +28,7 @@ from orchestrator.cli.options import (
     TrackingURI,
     with_axes,
 )
+from orchestrator.errors import masked
 from orchestrator.report.terminal.console import complain, near, say
 from orchestrator.report.terminal.console import console as made_console
 from orchestrator.stores import Stores
@@ -82,6 +83,8 @@ def launch(
     hook = Webhook(notify) if notify else None
     study = axes.study(file, Stores.at(workspace, registry, tracking), data_dir).keeping()
     study.stores.prepare()
+    for sentence in study.changes:
+        say(console, sentence)
     stages = Launch(
         study=study,
         compute=Compute(executor, address, max_concurrent, debug=context.obj is DEBUG),
@@ -96,7 +99,7 @@ def launch(
         ended = stages.run()
     except StoppedLaunch:
         raise typer.Exit(INTERRUPTED) from None
-    damaged = 0 if ended.is_tuning else _conclude(console, ended, file)
+    damaged = 0 if ended.is_tuning else _conclude(console, ended, file, context)
     comparison = None if ended.is_tuning or not ended.study.results.table.num_rows else ended.study.comparison
     counts = overview.counts(ended.plan, ended.tally, comparison, damaged)
     if hook and (complaint := hook.tell(f"{study.experiment.name}: {overview.ended(counts)}.", **counts)):
@@ -244,8 +247,9 @@ def status(
                 return
 
 
-def _conclude(console: Console, ended: Ended, file: Path) -> int:
+def _conclude(console: Console, ended: Ended, file: Path, context: typer.Context) -> int:
     """Write the table, print the comparison and what to try next; returns how many files were damaged."""
+    from orchestrator.experiment.additions import left_out
     from orchestrator.launching.summary import write_summary
     from orchestrator.report.terminal import comparison as terminal
     from orchestrator.report.terminal import overview
@@ -257,8 +261,30 @@ def _conclude(console: Console, ended: Ended, file: Path) -> int:
         console.print(terminal.table(study.comparison))
         if ended.runs:
             write_summary(study, ended.runs, partial(complain, console))
-    root = near(study.place.root)
     table = near(study.place.results(study.experiment.name))
-    is_fixed = study.experiment.sequence is None
-    console.print(overview.next_commands(file, root, table, is_fixed=is_fixed), soft_wrap=True)
+    found = study.comparison if results.table.num_rows else None
+    narrowing = ("loss", "backbone", "dataset", "only", "seeds") if left_out(study.kept, study.experiment) else ()
+    given = overview.Given(
+        workspace=_given(context, "workspace"),
+        registry=_given(context, "registry"),
+        tracking=_given(context, "tracking"),
+        data=_given(context, "data_dir"),
+        compute=_given(context, "address", "executor", "max_concurrent"),
+        narrowing=_given(context, *narrowing),
+    )
+    console.print(overview.next_commands(file, table, study.kept, found, given), soft_wrap=True)
     return len(results.damaged)
+
+
+def _given(context: typer.Context, *names: str) -> list[str]:
+    """The words of options that the user gave on the command line; passwords in them are not shown."""
+    words: list[str] = []
+    for name in names:
+        source = context.get_parameter_source(name)
+        if source is None or source.name != "COMMANDLINE":
+            continue
+        value = context.params[name]
+        option = f"--{name.replace('_', '-')}"
+        for each in value if isinstance(value, (list, tuple)) else [value]:
+            words += [option] if each is True else [option, masked(str(each))]
+    return words

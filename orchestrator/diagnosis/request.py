@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from orchestrator.diagnosis.finding import CheckResult, refused
-from orchestrator.errors import ExperimentError
+from orchestrator.errors import ExperimentError, WorkspaceError
 from orchestrator.experiment.model import Choice
 from orchestrator.experiment.plan import Plan
 from orchestrator.experiment.resources import shortage
@@ -28,6 +28,8 @@ def experiment(ask: Callable[[], Plan]) -> tuple[list[CheckResult], Plan | None]
         plan = ask()
     except ExperimentError as error:
         return [CheckResult("experiment", "problem", problem, CORRECT) for problem in error.problems], None
+    except WorkspaceError as error:  # what was added to the experiment cannot be read
+        return [refused("experiment", error, "see the message")], None
     found = f"{plan.experiment.name} is valid: {counted(len(plan), 'cell')}"
     return [CheckResult("experiment", "ok", found)], plan
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
@@ -189,31 +189,73 @@ def ended(counts: Mapping[str, int]) -> str:
     return ", ".join([f"{counts['done']} of {counts['total']} cells done", *named])
 
 
-UNTIL = "seeds: {min: 5, max: 30, until: decided}"
-"""As a file may ask for seeds."""
+GROWING = ("resnet8", "resnet20", "resnet18")
+"""Backbones for small images, from quick to slow: where one of them is asked, the next is proposed."""
+
+LATER = "A rule stated before the first launch is no look; stated now, it makes verdicts exploratory."
 
 
-def next_commands(file: Path, workspace: Location, results: Location, *, is_fixed: bool) -> Text:
-    """What to try next, ready to be copied; where the number of seeds is fixed, what to state in its place."""
-    program = "python -m orchestrator"
-    options = "" if workspace == Path("runs") else f" --workspace {quote(str(workspace))}"
-    target = f"{quote(str(file))}{options}"
+@dataclass(frozen=True)
+class Given:
+    """The options of a launch that its hints repeat, as words of a command line, by what they say."""
+
+    workspace: Sequence[str] = ()
+    registry: Sequence[str] = ()
+    tracking: Sequence[str] = ()
+    data: Sequence[str] = ()
+    compute: Sequence[str] = ()
+    """Where and how cells run."""
+    narrowing: Sequence[str] = ()
+    """What this launch leaves out; empty if nothing."""
+
+
+def next_commands(
+    file: Path, results: Location, asked: Experiment, comparison: Comparison | None, given: Given | None = None
+) -> Text:
+    """What to try next, ready to be copied, as far as it fits the experiment.
+
+    Args:
+        file: The experiment file.
+        results: The results table.
+        asked: The experiment as it stays asked.
+        comparison: What was found; None if nothing was.
+        given: The options of the launch.
+    """
+    given = given or Given()
+    stores = [*given.workspace, *given.registry, *given.data]
+    run = ["launch", str(file), *stores, *given.tracking, *given.compute]
     lines = [
-        (f"{program} ui{options}", "compare runs in MLflow"),
-        (f"{program} launch {target} --backbone resnet18", "add a backbone; only new cells run"),
-        (f"{program} report {target}", "the page to read and to show"),
-        (f"{program} compare {target} --format latex", "the table for a paper"),
+        (["report", str(file), *stores, *given.narrowing], "the page to read and to show"),
+        (["compare", str(file), *stores, *given.narrowing, "--format", "latex"], "the table for a paper"),
+        (["ui", *given.workspace, *given.tracking], "compare runs in MLflow"),
     ]
-    hints = (Text.assemble("  ", (command, "bold"), (f"  # {purpose}", "dim")) for command, purpose in lines)
+    if given.narrowing:
+        lines.append((run, "also what this launch left out"))
+    elif backbone := _next_backbone(asked):
+        lines.append(([*run, "--backbone", backbone], "add a backbone; only new cells run, and it stays asked"))
+    hints = (Text.assemble("  ", (_command(words), "bold"), (f"  # {purpose}", "dim")) for words, purpose in lines)
     told = [Text(f"\nResults: {results}. Next:"), *hints]
-    if is_fixed:
-        told.append(
-            Text.assemble("More seeds, as claims need them: ", (UNTIL, "bold"), (f" in {file}. {LATER}", "dim"))
-        )
+    if not given.narrowing and (rule := _rule(asked, comparison)):
+        told.append(Text.assemble("More seeds, as claims need them: ", (rule, "bold"), (f" in {file}. {LATER}", "dim")))
     return Text("\n").join(told)
 
 
-LATER = "A rule stated before the first launch is no look; stated now, it makes verdicts exploratory."
+def _command(words: Sequence[str]) -> str:
+    return " ".join(["python -m orchestrator", *map(quote, words)])
+
+
+def _next_backbone(asked: Experiment) -> str | None:
+    known = {choice.plugin.key for choice in asked.backbones}
+    return next((name for name in GROWING if name not in known), None) if known & {*GROWING} else None
+
+
+def _rule(asked: Experiment, comparison: Comparison | None) -> str | None:
+    """The rule by which a file may ask for more seeds; None if a rule asks for them, or all claims are decided."""
+    count = len(asked.seeds)
+    is_open = comparison and any(finding.verdict == "undecided" for finding in comparison.findings)
+    if asked.sequence or not is_open or list(asked.seeds) != list(range(count)):
+        return None
+    return f"seeds: {{min: {max(count, 2)}, max: {max(30, 2 * count)}, until: decided}}"
 
 
 def statuses(states: Sequence[Status], nothing: str) -> RenderableType:

@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,6 +34,7 @@ from trainers.metrics import Observed, measure
 
 if TYPE_CHECKING:
     from orchestrator.analysis.comparison import Comparison
+    from orchestrator.experiment.model import Experiment
     from orchestrator.records.files.evaluations import Account
 
 FILE = """\
@@ -373,14 +375,38 @@ def test_every_output_marks_what_is_exploratory(lab: Lab) -> None:
     assert [claim["looks"] for claim in content["claims"]] == [looks] * 2
 
 
-def test_hints_after_a_launch_point_to_a_rule_and_not_to_seeds_that_are_added_on_sight() -> None:
-    fixed, ruled = (
-        overview.next_commands(Path("grid.yaml"), Path("runs"), Path("table"), is_fixed=is_fixed).plain
-        for is_fixed in (True, False)
-    )
+def hints(asked: Experiment, *verdicts: str, **given: Any) -> str:
+    found: Any = SimpleNamespace(findings=[SimpleNamespace(verdict=verdict) for verdict in verdicts])
+    return overview.next_commands(Path("grid.yaml"), Path("table"), asked, found, overview.Given(**given)).plain
+
+
+def test_hints_after_a_launch_point_to_a_rule_and_not_to_seeds_that_are_added_on_sight(
+    write: Callable[..., Path],
+) -> None:
+    fixed = hints(filed(write(5)), "supported", "undecided")
     assert "seeds: {min: 5, max: 30, until: decided} in grid.yaml" in fixed
     assert "--seeds" not in fixed
-    assert "until" not in ruled
+    assert "seeds: {min: 20, max: 40, until: decided}" in hints(filed(write(20)), "undecided")
+    assert "until" not in hints(filed(write(RULE)), "undecided")
+    assert "until" not in hints(filed(write(5)), "supported", "refuted")
+    assert "until" not in hints(filed(write("[0, 7]")), "undecided")
+
+
+def test_hints_fit_the_grid_and_repeat_the_options_that_the_launch_had(write: Callable[..., Path]) -> None:
+    asked = filed(write(5))
+    places = {"workspace": ["--workspace", "my runs"], "tracking": ["--tracking", "http://t"]}
+    shown = hints(asked, "supported", **places, compute=["--executor", "inline"])
+    assert "launch grid.yaml --workspace 'my runs' --tracking http://t --executor inline --backbone resnet18" in shown
+    assert "report grid.yaml --workspace 'my runs'  #" in shown
+    assert "ui --workspace 'my runs' --tracking http://t  #" in shown
+    assert "--backbone" not in hints(revised(asked, backbone=["resnet18"]), "supported")
+
+
+def test_hints_after_a_narrowed_launch_repeat_what_narrowed_it_and_name_the_rest(write: Callable[..., Path]) -> None:
+    shown = hints(filed(write(5)), "undecided", narrowing=["--only", "--backbone", "resnet8"])
+    assert "report grid.yaml --only --backbone resnet8  #" in shown
+    assert "launch grid.yaml  # also what this launch left out" in shown
+    assert "until" not in shown
 
 
 @pytest.mark.parametrize("further", [as_many_again, as_advised])
