@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from orchestrator.analysis.added import Added
     from orchestrator.analysis.comparison import Comparison
     from orchestrator.analysis.threshold_curves import Curve
+    from orchestrator.decision.decide import Decision
     from orchestrator.experiment.additions import Additions, Entry
     from orchestrator.experiment.model import Experiment
     from orchestrator.experiment.plan import Contents, Plan
@@ -301,6 +302,21 @@ class Study:
         from orchestrator.analysis import across_settings
 
         return across_settings.overall(self.plan.experiment, self.counted.all_rows())
+
+    @property
+    def decision(self) -> Decision:
+        """Which model to deploy, at which threshold, and what can be promised.
+
+        Raises:
+            RequestError: The experiment describes no operation, or nothing can be decided.
+        """
+        from orchestrator.decision.decide import decide
+        from orchestrator.outcome import has_figures
+
+        everything = replace(self, experiment=self.whole)
+        finished = {row["cell_id"] for row in everything.results.rows() if has_figures(row["state"])}
+        by_hand = None if self.experiment == self.whole else self.plan
+        return decide(everything.plan, self.stores.evaluations, finished, by_hand=by_hand)
 
     @property
     def page(self) -> str:

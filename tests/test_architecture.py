@@ -25,6 +25,7 @@ FORBIDDEN = [
     ("The floors of adaptive", "orchestrator/adaptive/optuna_search.py", "import orchestrator.adaptive.seeds"),
     ("The floors of analysis", "orchestrator/analysis/limits.py", "import orchestrator.analysis.spreads"),
     ("The floors of cli", "orchestrator/cli/results.py", "import orchestrator.cli.upkeep"),
+    ("The floors of decision", "orchestrator/decision/consequences.py", "import orchestrator.decision.choice"),
     ("The floors of diagnosis", "orchestrator/diagnosis/mending.py", "import orchestrator.diagnosis.machine"),
     ("The floors of execution", "orchestrator/execution/queue.py", "import orchestrator.execution.watchdog"),
     ("The floors of experiment", "orchestrator/experiment/looks.py", "import orchestrator.experiment.checks"),

@@ -13,7 +13,7 @@ from pathlib import Path
 import typer
 
 from orchestrator import extras
-from orchestrator.cli import add, launch, results, upkeep
+from orchestrator.cli import add, deployment, launch, results, upkeep
 from orchestrator.cli.options import DEBUG, SOME_FAILED, WRONG
 from orchestrator.errors import OrchestratorError, RequestError
 
@@ -33,6 +33,7 @@ app.command()(add.add)
 app.command()(results.aggregate)
 app.command()(results.compare)
 app.command()(results.report)
+app.command()(deployment.decide)
 app.command()(results.ui)
 app.command()(results.export)
 app.command("import")(results.import_cells)

@@ -18,6 +18,7 @@ from orchestrator.study import Study
 FINE = 0
 SOME_FAILED = 1
 WRONG = 2
+UNDECIDED = 3
 INTERRUPTED = 130
 """Exit codes: every cell finished; some cell failed; the request is wrong; interrupted by the user."""
 

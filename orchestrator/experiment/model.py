@@ -27,6 +27,7 @@ from pydantic_core import PydanticCustomError
 from orchestrator.errors import ExperimentError
 from orchestrator.experiment import yaml_lines
 from orchestrator.experiment.claims import Axis, Claim, Name, Where, unknown
+from orchestrator.experiment.operation import Operation
 from orchestrator.experiment.resources import Resources
 from orchestrator.experiment.space import Domain
 from orchestrator.experiment.tuning import Tuning
@@ -281,6 +282,8 @@ class Experiment(Frozen):
     """The label of the loss that all others are compared with."""
     claims: tuple[Claim, ...] = ()
     """Hypotheses stated before the run; each gets a verdict."""
+    operation: Operation | None = None
+    """How a model would be used; `decide` then says which one to deploy, at which threshold."""
 
     @field_validator("losses", "backbones", "datasets", mode="before")
     @classmethod
@@ -304,6 +307,13 @@ class Experiment(Frozen):
     @classmethod
     def _claims_are_about_losses(cls, claims: Any, info: ValidationInfo) -> Any:
         return _each(claims, lambda entry: _deciding(_validated(Claim, entry), info))
+
+    @field_validator("operation")
+    @classmethod
+    def _operation_is_about_a_dataset(cls, operation: Operation | None, info: ValidationInfo) -> Operation | None:
+        if operation and (complaint := _stranger("dataset", operation.dataset, info)):
+            raise yaml_lines.nested([(("dataset",), complaint)])
+        return operation
 
     @field_validator("claims")
     @classmethod

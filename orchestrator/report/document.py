@@ -8,11 +8,43 @@ from typing import Any
 
 from orchestrator.analysis.across_settings import Overall
 from orchestrator.analysis.comparison import Comparison
+from orchestrator.decision.decide import Decision, Deployable
 
 
 def document(comparison: Comparison, overall: Overall) -> dict[str, Any]:
     """All of it for JSON, which knows no infinity either: what is not finite becomes None."""
     return _finite({**comparison.to_json(), "across": overall.to_json()})
+
+
+def decision(found: Decision) -> dict[str, Any]:
+    """A decision for machines: what to deploy, what is promised, and the same of the baseline."""
+    return _finite(
+        {
+            "dataset": found.dataset,
+            "confidence": found.operation.confidence,
+            "deployed": _deployable(found.deployed),
+            "baseline": None if found.baseline is None else _deployable(found.baseline),
+            "candidates": found.candidates,
+            "looked": found.looked,
+            "left_out": list(found.left_out),
+        }
+    )
+
+
+def _deployable(model: Deployable) -> dict[str, Any]:
+    cell = model.cell
+    return {
+        "cell_id": cell.id,
+        "loss": cell.loss,
+        "backbone": cell.backbone,
+        "seed": cell.seed,
+        "threshold": model.promise.threshold,
+        "validation_cost": model.validation_cost,
+        "expected_cost": model.promise.cost,
+        "expected_cost_bound": model.promise.cost_bound,
+        "units": model.promise.units,
+        "rates": [rate._asdict() for rate in model.promise.rates],
+    }
 
 
 def _finite(value: Any) -> Any:

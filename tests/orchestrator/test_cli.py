@@ -162,6 +162,7 @@ VERBS = {
     "aggregate": {"--workspace", "--data-dir", "--compact", *AXES},
     "compare": {"--workspace", "--data-dir", "--registry", "--format", "--null", "--samples", *AXES},
     "report": {"--workspace", "--data-dir", "--registry", *AXES},
+    "decide": {"--workspace", "--data-dir", "--json", *AXES},
     "export": {"--workspace", "--data-dir", *AXES},
     "import": {"--workspace"},
     "gc": {"--workspace", "--registry", "--remove", "--cells"},

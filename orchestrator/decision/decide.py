@@ -1,0 +1,164 @@
+"""The model and threshold to deploy, from the files of an experiment's cells."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from orchestrator.decision.choice import Choice, choose
+from orchestrator.decision.consequences import Samples, Use
+from orchestrator.decision.promise import Promise, promise
+from orchestrator.errors import DamagedFileError, RequestError
+from orchestrator.experiment.model import Experiment
+from orchestrator.experiment.operation import Operation
+from orchestrator.experiment.plan import Cell, Plan
+from orchestrator.records.files.evaluations import Evaluations
+from trainers.evaluation import Evaluation
+
+
+class Candidate(NamedTuple):
+    """A trained model, and what its validation images advise."""
+
+    cell: Cell
+    choice: Choice
+
+
+class Deployable(NamedTuple):
+    """A model at a threshold, and what is promised about it."""
+
+    cell: Cell
+    validation_cost: float
+    """The expected cost per unit on validation images, by which it was chosen."""
+    promise: Promise
+
+
+class Decision(NamedTuple):
+    """What to deploy."""
+
+    operation: Operation
+    dataset: str
+    deployed: Deployable
+    baseline: Deployable | None
+    """The best model of the baseline loss at its own threshold; None if it is the one to deploy, or there is none."""
+    candidates: int
+    """Models among which validation images chose."""
+    looked: int
+    """Models whose test results may have guided a choice by hand; 1 if there was none. The error is divided by it."""
+    left_out: tuple[str, ...]
+    """Why some finished models could not be considered."""
+
+
+def decide(plan: Plan, evaluations: Evaluations, finished: Collection[str], *, by_hand: Plan | None = None) -> Decision:
+    """Choose on validation images, then open the test images of that model once.
+
+    Args:
+        plan: The cells of the experiment.
+        evaluations: Their files.
+        finished: The ids of cells with results.
+        by_hand: The part of the plan among which a person chose; that person may have seen test results.
+
+    Raises:
+        RequestError: The experiment describes no operation, or nothing can be decided.
+    """
+    asked = plan.experiment
+    operation = asked.operation
+    if operation is None:
+        raise RequestError(
+            f"Experiment '{asked.name}' does not say how a model would be used. Add 'operation:' to its file; "
+            "docs/howto/decide.md explains what belongs there."
+        )
+    dataset = _dataset(asked, operation)
+    here = [cell for cell in plan.cells if cell.dataset == dataset and cell.id in finished]
+    if not here:
+        raise RequestError(f"No cell of '{asked.name}' on {dataset} is done: launch it first.")
+    try:
+        use = Use.of(operation, _classes(here[0], evaluations))
+    except ValueError as error:
+        raise RequestError(str(error)) from None
+    left_out = list[str]()
+    found = list(_candidates(here, evaluations, use, left_out))
+    chosen_from = {cell.id for cell in (by_hand or plan).cells}
+    mine = [candidate for candidate in found if candidate.cell.id in chosen_from]
+    if not mine:
+        nothing = (
+            f"No model of '{asked.name}' can be deployed on {dataset}: none is finished and has validation images."
+        )
+        raise RequestError("\n".join([nothing, *left_out]))
+    looked = len(here) if by_hand else 1
+
+    def deployable(candidate: Candidate, looked: int) -> Deployable:
+        samples = samples_of(evaluations.evaluation(candidate.cell, scores=False))
+        kept = promise(samples, use, candidate.choice, looked)
+        return Deployable(candidate.cell, candidate.choice.cost, kept)
+
+    best = min(mine, key=_rank)
+    rivals = [candidate for candidate in found if candidate.cell.loss == asked.baseline]
+    rival = min(rivals, key=_rank, default=None)
+    is_other = rival is not None and best.cell.loss != asked.baseline
+    return Decision(
+        operation,
+        dataset,
+        deployable(best, looked),
+        deployable(rival, 1) if rival is not None and is_other else None,
+        len(mine),
+        looked,
+        tuple(left_out),
+    )
+
+
+def _dataset(asked: Experiment, operation: Operation) -> str:
+    labels = [choice.label for choice in asked.datasets]
+    if operation.dataset is not None:
+        return operation.dataset
+    if len(labels) > 1:
+        raise RequestError(
+            f"'operation' of '{asked.name}' has to say which data set stands for production: add "
+            f"'dataset:' with one of {', '.join(labels)}."
+        )
+    return labels[0]
+
+
+def _classes(cell: Cell, evaluations: Evaluations) -> list[str]:
+    """The names of the classes, as the file of a cell has them; else their numbers."""
+    return [str(number) for number in range(evaluations.content(cell)["classes"])]
+
+
+def _candidates(
+    cells: Sequence[Cell],
+    evaluations: Evaluations,
+    use: Use,
+    left_out: list[str],
+) -> Iterator[Candidate]:
+    for cell in cells:
+        try:
+            validation = evaluations.validation(cell)
+        except (FileNotFoundError, DamagedFileError) as error:
+            left_out.append(f"{cell.name} is left out: {error}")
+            continue
+        if validation is None:
+            left_out.append(f"{cell.name} is left out: it has no validation images to choose a threshold on.")
+        elif (choice := choose(samples_of(validation), use)) is None:
+            left_out.append(f"{cell.name} is left out: its validation scores are not finite.")
+        else:
+            yield Candidate(cell, choice)
+
+
+def _rank(candidate: Candidate) -> tuple[bool, float, float, str]:
+    """Models of equal rank are ordered by their ids, so that the choice does not depend on their order."""
+    return (*candidate.choice.rank, candidate.cell.id)
+
+
+def samples_of(rows: Evaluation) -> Samples:
+    """The rows of a cell's file, as an operation sees them.
+
+    Raises:
+        RequestError: The file is of an earlier version, which did not keep the second highest score.
+    """
+    if rows.runner_up_score is None:
+        raise RequestError("The cell's file does not hold the second highest score of each image.")
+    positive, rival, second = (
+        np.asarray(scores, np.float64) for scores in (rows.positive, rows.rival, rows.runner_up_score)
+    )
+    return Samples(rows.label, rows.prediction, np.maximum(positive, rival), second, positive, rival)

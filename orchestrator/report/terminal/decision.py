@@ -1,0 +1,18 @@
+"""The decision for a terminal."""
+
+from __future__ import annotations
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from orchestrator.decision.decide import Decision
+from orchestrator.report.wording.decision import costs, grounds, headline, rates
+from orchestrator.sentences import filled
+
+
+def text(found: Decision) -> RenderableType:
+    """What to deploy, what is promised, and on what grounds."""
+    lines = [Text(filled(headline(found)), style="bold"), Text(" ".join(map(filled, costs(found))))]
+    lines += [Text(f"- {filled(sentence)}") for sentence in rates(found)]
+    lines.append(Text(" ".join(map(filled, grounds(found))), style="dim"))
+    return Group(*lines, *(Text(sentence, style="dim") for sentence in found.left_out))
