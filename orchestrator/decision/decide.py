@@ -9,12 +9,14 @@ import numpy as np
 
 from orchestrator.decision.choice import Choice, choose
 from orchestrator.decision.consequences import Samples, Use
+from orchestrator.decision.per_class import OneOrEach, calibrated, calibration_gain, one_or_each
 from orchestrator.decision.promise import Promise, promise
 from orchestrator.errors import DamagedFileError, RequestError
 from orchestrator.experiment.model import Experiment
 from orchestrator.experiment.operation import Operation
 from orchestrator.experiment.plan import Cell, Plan
 from orchestrator.records.files.evaluations import Evaluations
+from orchestrator.statistics.intervals import Interval
 from trainers.evaluation import Evaluation
 
 
@@ -46,6 +48,12 @@ class Decision(NamedTuple):
     """Models among which validation images chose."""
     looked: int
     """Models whose test results may have guided a choice by hand; 1 if there was none. The error is divided by it."""
+    classes: tuple[str, ...]
+    """Their names."""
+    one_or_each: OneOrEach | None
+    """Whether one threshold is enough for the deployed model; None if that cannot be asked."""
+    calibration: Interval | None
+    """What one threshold on calibrated probabilities would gain in accuracy; None if there are none."""
     left_out: tuple[str, ...]
     """Why some finished models could not be considered."""
 
@@ -73,8 +81,9 @@ def decide(plan: Plan, evaluations: Evaluations, finished: Collection[str], *, b
     here = [cell for cell in plan.cells if cell.dataset == dataset and cell.id in finished]
     if not here:
         raise RequestError(f"No cell of '{asked.name}' on {dataset} is done: launch it first.")
+    classes = _classes(here[0], evaluations)
     try:
-        use = Use.of(operation, _classes(here[0], evaluations))
+        use = Use.of(operation, classes)
     except ValueError as error:
         raise RequestError(str(error)) from None
     left_out = list[str]()
@@ -104,8 +113,23 @@ def decide(plan: Plan, evaluations: Evaluations, finished: Collection[str], *, b
         deployable(rival, 1) if rival is not None and is_other else None,
         len(mine),
         looked,
+        tuple(classes),
+        *_compared(best.cell, evaluations, len(classes)),
         tuple(left_out),
     )
+
+
+def _compared(cell: Cell, evaluations: Evaluations, classes: int) -> tuple[OneOrEach | None, Interval | None]:
+    """Whether one threshold is enough for a model, and what calibration gains."""
+    splits = evaluations.validation(cell), evaluations.evaluation(cell, scores=False)
+    validation, test = (samples_of(rows) for rows in splits if rows is not None)
+    temperature = evaluations.content(cell)["metrics"].get("temperature")
+    gain = None
+    if cell.recipe.loss.decide_by == "raw" and temperature:
+        both = [calibrated(rows, temperature) for rows in splits if rows is not None]
+        if both[0] is not None and both[1] is not None:
+            gain = calibration_gain((validation, test), (both[0], both[1]))
+    return one_or_each(validation, test, classes), gain
 
 
 def _dataset(asked: Experiment, operation: Operation) -> str:

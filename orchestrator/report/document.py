@@ -26,9 +26,24 @@ def decision(found: Decision) -> dict[str, Any]:
             "baseline": None if found.baseline is None else _deployable(found.baseline),
             "candidates": found.candidates,
             "looked": found.looked,
+            "one_or_each": None if found.one_or_each is None else _one_or_each(found),
+            "calibration_gain": None if found.calibration is None else found.calibration._asdict(),
             "left_out": list(found.left_out),
         }
     )
+
+
+def _one_or_each(found: Decision) -> dict[str, Any]:
+    told = found.one_or_each
+    if told is None:
+        return {}
+    return {
+        **told._asdict(),
+        "gain": told.gain._asdict(),
+        "is_enough": told.is_enough,
+        "differing": [{**own._asdict(), "class": found.classes[own.label]} for own in told.differing],
+        "sparse": [found.classes[label] for label in told.sparse],
+    }
 
 
 def _deployable(model: Deployable) -> dict[str, Any]:

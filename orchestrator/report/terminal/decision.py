@@ -6,7 +6,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from orchestrator.decision.decide import Decision
-from orchestrator.report.wording.decision import costs, grounds, headline, rates
+from orchestrator.report.wording.decision import costs, grounds, headline, rates, threshold_advice
 from orchestrator.sentences import filled
 
 
@@ -14,5 +14,6 @@ def text(found: Decision) -> RenderableType:
     """What to deploy, what is promised, and on what grounds."""
     lines = [Text(filled(headline(found)), style="bold"), Text(" ".join(map(filled, costs(found))))]
     lines += [Text(f"- {filled(sentence)}") for sentence in rates(found)]
+    lines += [Text(filled(sentence)) for sentence in threshold_advice(found)]
     lines.append(Text(" ".join(map(filled, grounds(found))), style="dim"))
     return Group(*lines, *(Text(sentence, style="dim") for sentence in found.left_out))

@@ -49,10 +49,11 @@ def rates(found: Decision) -> Iterator[Sentence]:
         by_class, by_claim = OBJECTS[rate.name]
         text = by_class if found.operation.good else by_claim
         values = {"errors": f"{rate.errors:,}", "n": f"{rate.n:,}", "rate": _percent(rate.estimate)}
-        yield "{seen} ({rate}). {promise}", {**values, "seen": (text, values), "promise": _promised(rate)}
+        units = text.rpartition("{n} ")[2]
+        yield "{seen} ({rate}). {promise}", {**values, "seen": (text, values), "promise": _promised(rate, units)}
 
 
-def _promised(rate: Promised) -> Sentence:
+def _promised(rate: Promised, units: str) -> Sentence:
     values = {"bound": _percent(rate.bound)}
     if rate.limit is None:
         return "At most {bound}.", values
@@ -61,11 +62,39 @@ def _promised(rate: Promised) -> Sentence:
         return "The limit of {limit} is kept.", values
     if rate.needed is None:
         return "The limit of {limit} cannot be promised: the rates seen are not below it.", values
-    values["needed"] = f"{rate.needed:,}"
-    text = (
-        "The limit of {limit} cannot be promised: that takes about {needed}, at the rate seen at the safest threshold."
+    values |= {"needed": f"{rate.needed:,}", "units": units}
+    return (
+        "The limit of {limit} cannot be promised: at the lowest rate seen, that takes about {needed} {units}.",
+        values,
     )
-    return text, values
+
+
+def threshold_advice(found: Decision) -> Iterator[Sentence]:
+    """Whether one threshold is enough for this model, and what to do if it is not."""
+    told = found.one_or_each
+    if told is None:
+        return
+    low, gain, high = (f"{100 * value:+.1f}" for value in (told.gain.low, told.gain.estimate, told.gain.high))
+    seen = "a threshold per class gains {gain} [{low}, {high}] points of accuracy, n = {n}"
+    values: dict[str, Any] = {"gain": gain, "low": low, "high": high, "n": f"{told.gain.n:,}"}
+    verdict = {
+        True: "One threshold is enough: ",
+        False: "One threshold is not enough: ",
+        None: "These test images cannot tell whether one threshold is enough: ",
+    }[told.is_enough]
+    yield verdict + seen + ".", values
+    if told.is_enough is not True and found.calibration is not None and found.calibration.low > 0:
+        gained = found.calibration
+        yield (
+            "One threshold on calibrated probabilities gains {gain} [{low}, {high}] points.",
+            dict(zip(("gain", "low", "high"), (f"{100 * value:+.1f}" for value in gained[:3]), strict=True)),
+        )
+    if told.differing:
+        classes = ", ".join(f"{found.classes[own.label]} ({own.threshold:.4g})" for own in told.differing)
+        yield "Classes with a better threshold of their own: {classes}.", {"classes": classes}
+    if told.is_enough is not True and told.sparse:
+        classes = ", ".join(found.classes[label] for label in told.sparse)
+        yield "Too few validation images for a threshold of their own: {classes}. Take more.", {"classes": classes}
 
 
 def grounds(found: Decision) -> Iterator[Sentence]:

@@ -170,6 +170,8 @@ def test_the_sentences_say_what_the_numbers_are(published: Callable[..., tuple[P
     assert " good parts " in rejects
     assert reviews.startswith("To review: ")
     assert reviews.endswith(f"At most {100 * promised.rates[2].bound:.3g} %.")
+    if limited.needed:
+        assert f"takes about {limited.needed:,} defects" in accepts
     told = document(found)
     assert told["deployed"]["threshold"] == promised.threshold
     assert told["deployed"]["rates"][0]["is_kept"] is False
