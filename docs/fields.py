@@ -73,6 +73,8 @@ def models(root: Model) -> dict[Model, str]:
 
 
 def _models_in(annotation: Any) -> Iterator[Model]:
+    if inspect.isclass(annotation) and issubclass(annotation, Plugin):
+        return "name, or mapping with `name` and parameters"
     if inspect.isclass(annotation) and issubclass(annotation, BaseModel):
         yield annotation
     for inner in get_args(annotation):
@@ -107,6 +109,8 @@ def _words(annotation: Any) -> str:
         return f"list of {_words(inner[0])}" if len(inner) == 1 else f"list of {', '.join(map(_words, inner))}"
     if origin in {dict, Mapping}:
         return f"mapping of {' to '.join(map(_words, inner))}"
+    if inspect.isclass(annotation) and issubclass(annotation, Plugin):
+        return "name, or mapping with `name` and parameters"
     if inspect.isclass(annotation) and issubclass(annotation, BaseModel):
         title, anchor = BY_HAND.get(annotation, (_general(annotation).__name__, _general(annotation).__name__.lower()))
         return f"[{title}](#{anchor})"
