@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -24,7 +25,7 @@ from orchestrator.cli.options import (
     TrackingURI,
     with_axes,
 )
-from orchestrator.errors import RequestError
+from orchestrator.errors import RequestError, masked
 from orchestrator.report.terminal.console import complain, console, near, say
 from orchestrator.stores import Stores
 
@@ -140,27 +141,38 @@ def report(
 
 
 def ui(
+    file: Annotated[
+        Path | None, typer.Argument(metavar="[FILE.yaml]", help="Whose runs to show. Default: all experiments.")
+    ] = None,
     *,
     workspace: Root = RUNS,
     tracking: TrackingURI = None,
     port: Annotated[int | None, typer.Option("--port", min=1, max=65535, help="Default: any free port.")] = None,
 ) -> None:
-    """Open the MLflow UI on this workspace, on this machine only, until Ctrl-C."""
+    """Show runs in MLflow's UI: that of a tracking server, or one for this machine only, until Ctrl-C."""
+    # Before anything that takes a while.
+    print(f"Opening MLflow's UI on {masked(tracking or workspace)}, which takes some seconds.", flush=True)
     extras.need("ui", "mlflow")
-    from orchestrator.records.tracking.mlflow_ui import serve
+    from orchestrator.experiment.files import filed
+    from orchestrator.records.tracking.mlflow_store import is_server
+    from orchestrator.records.tracking.mlflow_ui import link, serve
 
     stores = Stores.at(workspace, tracking_uri=tracking)
+    runs = stores.tracking(filed(file).name if file else "")
     stores.place.create()
-    runs = stores.tracking(experiment="")
     root = stores.place.root
-    with TemporaryDirectory() as folder:
-        log = (root if isinstance(root, Path) else Path(folder)) / "mlflow-ui.log"
-        with serve(runs.uri, runs.artifacts, log, port) as url:
-            print(f"MLflow UI: {url}\nCtrl-C ends it.", flush=True)
-            try:
+    try:
+        with TemporaryDirectory() as folder, ExitStack() as ends:
+            log = (root if isinstance(root, Path) else Path(folder)) / "mlflow-ui.log"
+            with console().status("Waiting for MLflow"):
+                address = ends.enter_context(serve(runs.uri, runs.artifacts, log, port))
+                page = link(runs.uri, address, runs.experiment)
+            print(page, flush=True)
+            if not is_server(runs.uri):
+                print("Ctrl-C ends it.", flush=True)
                 signal.pause()
-            except KeyboardInterrupt:
-                print()
+    except KeyboardInterrupt:
+        print()
 
 
 @with_axes

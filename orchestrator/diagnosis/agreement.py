@@ -21,6 +21,7 @@ from orchestrator.records.files.soundness import check
 from orchestrator.records.files.splits import Tested, of_rows, strangers
 from orchestrator.records.files.storage import in_parallel
 from orchestrator.records.reconciliation import tells_all
+from orchestrator.records.tracking.experiment_page import ExperimentPage
 from orchestrator.sentences import counted, filled
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ def agree(
         findings += by_status(files, states, [run for name, run in told if name in own])
         findings += by_values(_accounts(plan, evaluations, done), told)
         findings += by_spool([tracking(name) for name in own])
+        findings += by_comparisons([tracking(name) for name in own])
     elif done:
         findings += [_differ("warning", done, "done, but there is no tracking store to show them", FIX)]
     findings += by_rows(evaluations, _names(plan, evaluations, done))
@@ -229,6 +231,13 @@ def by_spool(windows: Iterable[Tracking]) -> list[CheckResult]:
     """Attempts that MLflow has not recorded yet."""
     left = sum(len(window.waiting()) for window in windows)
     found = f"{counted(left, 'attempt')} in the spool with updates that MLflow did not accept in time"
+    return [CheckResult("records", "warning", found, f"launch again, or {FIX}")] if left else []
+
+
+def by_comparisons(windows: Iterable[Tracking]) -> list[CheckResult]:
+    """Runs of comparisons that a launch began to write, and did not finish."""
+    left = [window.experiment for window in windows if ExperimentPage(window.uri, window.experiment).unfinished()]
+    found = f"the run of the comparison is unfinished in MLflow: {', '.join(left)}"
     return [CheckResult("records", "warning", found, f"launch again, or {FIX}")] if left else []
 
 

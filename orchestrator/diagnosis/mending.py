@@ -11,6 +11,7 @@ from orchestrator.outcome import is_done
 from orchestrator.records.files.evaluations import Evaluations
 from orchestrator.records.rebuild import rebuild
 from orchestrator.records.reconciliation import reconcile
+from orchestrator.records.tracking.experiment_page import ExperimentPage
 from orchestrator.sentences import counted
 
 if TYPE_CHECKING:
@@ -46,6 +47,8 @@ def mend(
         runs = tracking(name)
         runs.prepare()
         said += _spool(runs)
+        if ExperimentPage(runs.uri, name).end_unfinished():
+            said.append(f"The run of the comparison in MLflow's '{name}' was unfinished: marked as killed.")
         said += _runs(runs, plan, evaluations, registry, tracking)
     return said
 

@@ -1,39 +1,64 @@
-"""The run of an experiment's own in MLflow: its comparison and report, where a team looks for results."""
+"""What MLflow shows of an experiment as a whole, where a team looks for results: comparison, report, description."""
 
 from __future__ import annotations
 
-import re
+import hashlib
+import json
 from collections.abc import Callable
 
+from orchestrator.analysis.comparison import Comparison
+from orchestrator.errors import UnreachableError
 from orchestrator.launching.window import Window
+from orchestrator.records.tracking.experiment_page import ExperimentPage
+from orchestrator.records.tracking.mlflow_store import is_there
+from orchestrator.records.tracking.names import key
 from orchestrator.records.tracking.runs import Tracking
-from orchestrator.report.markdown import markdown
+from orchestrator.report.document import document
+from orchestrator.report.markdown import description, markdown
 from orchestrator.study import Study
 
 
-def write_summary(study: Study, runs: Tracking, say: Callable[[str], None]) -> None:
-    """Keep the comparison and the report of a study as a run, and tell MLflow what it missed.
+def write_summary(study: Study, runs: Tracking, say: Callable[[str], None], *, has_trained: bool) -> None:
+    """Let MLflow know comparison, report and description of a study, and what else it missed.
 
     Args:
         study: What was launched.
         runs: Its runs.
         say: Shows what MLflow does not take.
+        has_trained: Whether the launch has run any cell. If not, MLflow is asked nothing unless it lacks something.
     """
     comparison = study.comparison
-    metrics = {
-        re.sub(r"[^\w\-. :/]", "_", f"{line.loss}/{line.backbone}/{line.dataset}/{name}"): interval.estimate
-        for line in comparison.lines
-        for name, interval in line.means.items()
-    }
-    verdicts = {
-        "/".join(filter(None, (each.claim.id, each.backbone, each.dataset))): each.marked
-        for each in comparison.findings
-    }
-    texts = {"comparison.md": markdown(comparison, study.overall), "report.html": study.page}
+    numbers = markdown(comparison, study.overall)
+    machine = json.dumps(document(comparison, study.overall), indent=2, allow_nan=False)
+    losses = [loss.label for loss in study.experiment.losses]
+    digest = hashlib.sha256(json.dumps([numbers, machine, description(comparison, ""), losses]).encode()).hexdigest()
+    if not (has_trained or _is_owed(runs, digest)):
+        return
 
     def tell() -> None:
+        runs.note_summary("")  # whatever ends this process now, the next launch finds it unfinished
         runs.prepare()
         runs.catch_up()
-        runs.summarise("comparison", metrics, verdicts, texts)
+        page = ExperimentPage(runs.uri, runs.experiment)
+        texts = {"comparison.md": numbers, "comparison.json": machine, "report.html": study.page}
+        run = page.write_comparison(numbers, _verdicts(comparison), texts)
+        page.describe(description(comparison, run))
+        page.save_view(losses)
+        runs.note_summary(digest)
 
     Window(runs, say).close(tell)
+
+
+def _is_owed(runs: Tracking, digest: str) -> bool:
+    """Whether a store that is there does not have what is told under this digest."""
+    try:
+        return runs.summary != digest and is_there(runs.uri)
+    except UnreachableError:
+        return True
+
+
+def _verdicts(comparison: Comparison) -> dict[str, str]:
+    return {
+        key(*filter(None, (finding.claim.id, finding.backbone, finding.dataset))): finding.marked
+        for finding in comparison.findings
+    }

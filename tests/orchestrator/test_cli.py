@@ -228,6 +228,35 @@ def test_the_table_names_the_runs(launched: Launched) -> None:
             assert run.metrics[measure] == pytest.approx(row[measure])
 
 
+def comparisons(desk: Desk) -> list[Any]:
+    """The runs of the comparison in MLflow, with those that are deleted."""
+    from mlflow import MlflowClient
+    from mlflow.entities import ViewType
+
+    client = MlflowClient(tracking_uri=f"sqlite:///{desk.folder / 'runs' / 'mlflow.db'}")
+    (experiment,) = [each for each in client.search_experiments() if each.name == "grid"]
+    return list(client.search_runs([experiment.experiment_id], "tags.summary = 'comparison'", ViewType.ALL))
+
+
+def test_what_a_killed_launch_left_of_the_comparison_is_mended_by_one_with_nothing_to_run(launched: Launched) -> None:
+    desk = launched.desk
+    (run,) = comparisons(desk)
+    assert (run.info.status, run.data.metrics) == ("FINISHED", {})
+    with closing(sqlite3.connect(desk.folder / "runs" / "mlflow.db")) as store, store:
+        store.execute("UPDATE runs SET status = 'RUNNING' WHERE run_uuid = ?", [run.info.run_id])
+    (noted,) = (desk.folder / "runs" / "spool").rglob("summary.sha256")
+    told = noted.read_text()
+    noted.unlink()
+    found = desk.run("doctor", "grid.yaml").out
+    assert "the run of the comparison is unfinished in MLflow: grid" in found
+    desk.run("launch", "grid.yaml", "--executor", "inline")
+    assert sorted((each.info.lifecycle_stage, each.info.status) for each in comparisons(desk)) == [
+        ("active", "FINISHED"),
+        ("deleted", "KILLED"),
+    ]
+    assert noted.read_text() == told
+
+
 def test_uniform_accuracy_is_what_counting_at_every_threshold_gives(launched: Launched) -> None:
     by_id = {path.stem: path for path in launched.desk.files}
     for row in launched.desk.results():

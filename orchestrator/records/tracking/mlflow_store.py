@@ -209,8 +209,8 @@ def probe(uri: str) -> None:
         raise _unreachable(uri, error) from error
 
 
-def probe_server(uri: str) -> None:
-    """Ask for the version, as anyone may: no credentials are sent, so no certificate is checked."""
+def probe_server(uri: str) -> str:
+    """The version, as anyone may ask for: no credentials are sent, so no certificate is checked. Empty if refused."""
     parts = urlsplit(uri)
     bare = parts._replace(netloc=parts.netloc.rpartition("@")[2], path=parts.path.rstrip("/") + "/version")
     unchecked = ssl.create_default_context()
@@ -222,7 +222,7 @@ def probe_server(uri: str) -> None:
     except HTTPError as error:
         error.close()
         if error.code in (401, 403):  # only whoever has credentials may ask
-            return
+            return ""
         if error.code in _BUSY_STATUS:
             raise _BusyServerError(f"HTTP {error.code}") from error
         raise OSError(f"what answers there is no MLflow server: HTTP {error.code}") from error
@@ -230,6 +230,7 @@ def probe_server(uri: str) -> None:
         raise OSError(sentence(error.reason)) from error
     if not re.match(r"\d+\.\d+", version):
         raise OSError("what answers there is no MLflow server")
+    return version
 
 
 def _probe_file(path: Path) -> None:

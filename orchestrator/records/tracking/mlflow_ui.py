@@ -13,11 +13,13 @@ from contextlib import contextmanager
 from http.client import HTTPException
 from pathlib import Path
 
-from orchestrator.errors import UnreachableError
+from orchestrator.errors import RequestError, UnreachableError
+from orchestrator.records.tracking import saved_view
 from orchestrator.records.tracking.mlflow_store import (
     actionable,
     connect,
     is_server,
+    is_there,
     masked,
     probe,
     probe_server,
@@ -49,8 +51,9 @@ def serve(uri: str, artifacts: str | None, log: Path, port: int | None = None) -
     if is_server(uri):
         yield masked(uri)
         return
-    with actionable(uri):
-        connect(uri)  # the tables, made here so that a problem is told here
+    if not is_there(uri):
+        with actionable(uri):
+            connect(uri)  # makes the tables, which two processes must not make at once
     port = _free_port(port)
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as file:
@@ -64,10 +67,43 @@ def serve(uri: str, artifacts: str | None, log: Path, port: int | None = None) -
         )
     try:
         address = f"http://127.0.0.1:{port}"
+        with actionable(uri):
+            connect(uri)  # while the server starts; a problem is told here, not in its log
         _await_health(process, address, log)
         yield address
     finally:
         _end_group(process)
+
+
+def link(uri: str, address: str, experiment: str) -> str:
+    """Where the UI shows an experiment's runs, with the view that its launches save if the UI is known to read it.
+
+    Args:
+        uri: The store.
+        address: The UI's.
+        experiment: The experiment's name; if empty, the link is to the list of all.
+
+    Raises:
+        RequestError: It has not been launched yet.
+        UnreachableError: The store does not answer.
+
+    """
+    if not experiment:
+        return saved_view.experiments_page(address)
+    with actionable(uri):
+        found = connect(uri).get_experiment_by_name(experiment)
+    if found is None or found.lifecycle_stage == "deleted":
+        raise RequestError(f"MLflow knows no experiment '{experiment}': launch it first.")
+    is_known = _version(address).startswith(f"{saved_view.VERIFIED}.")
+    return saved_view.runs_page(address, found.experiment_id, with_view=is_known and saved_view.TAG in found.tags)
+
+
+def _version(address: str) -> str:
+    """The version of a server, empty where it does not tell."""
+    try:
+        return probe_server(address)
+    except (OSError, HTTPException):
+        return ""
 
 
 def _server_command(port: int, artifacts: str | None) -> list[str]:
@@ -102,10 +138,9 @@ def _free_port(wanted: int | None) -> int:
 def _await_health(process: subprocess.Popen[bytes], address: str, log: Path) -> None:
     deadline = time.monotonic() + STARTUP
     while process.poll() is None and time.monotonic() < deadline:
-        try:
-            return probe_server(address)
-        except (OSError, HTTPException):
-            time.sleep(0.1)
+        if _version(address):
+            return
+        time.sleep(0.1)
     raise UnreachableError(f"MLflow's server did not start: {log} says why.")
 
 

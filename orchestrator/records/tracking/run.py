@@ -14,6 +14,7 @@ from orchestrator.experiment.plan import PROTOCOL, Cell
 from orchestrator.records.tracking import spool
 from orchestrator.records.tracking.background_sender import Courier
 from orchestrator.records.tracking.mlflow_store import SHOWN, load, sentence
+from orchestrator.records.tracking.names import fitted
 from orchestrator.records.tracking.run_writer import Delivery
 from orchestrator.records.tracking.spool import (
     Attached,
@@ -176,7 +177,7 @@ def opening(cell: Cell, commit: str | None, when: int) -> tuple[Opened, Describe
     if cell.trial is not None:
         tags |= {"stage": "tuning", "trial": str(cell.trial)}
     recipe = {"recipe.json": cell.recipe.model_dump_json(indent=2)}
-    return Opened(when, cell.id, cell.name, tags), Described(parameters(cell), recipe)
+    return Opened(when, cell.id, fitted(cell.name), tags), Described(parameters(cell), recipe)
 
 
 def divergence(epoch: int) -> dict[str, str]:

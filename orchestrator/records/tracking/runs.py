@@ -8,10 +8,7 @@ Mlflow is imported when first used: it takes seconds, which listing or planning 
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
-import time
 from collections.abc import Collection, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -23,8 +20,8 @@ from orchestrator.experiment.plan import Cell
 from orchestrator.outcome import Collapsed, Diverged, Failed, Finished, Outcome
 from orchestrator.records.tracking import spool
 from orchestrator.records.tracking.mlflow_store import actionable, anchored, connect, probe, sentence
-from orchestrator.records.tracking.run import Run, finite
-from orchestrator.records.tracking.run_writer import Delivery, attach, pages
+from orchestrator.records.tracking.run import Run
+from orchestrator.records.tracking.run_writer import Delivery, pages
 from orchestrator.records.tracking.spool import Entry, Figures, Opened, RunEnded
 
 if TYPE_CHECKING:
@@ -32,10 +29,6 @@ if TYPE_CHECKING:
 
 _KIND = {"mlflow.experimentKind": "custom_model_development"}
 """What the UI goes by to show runs and their metrics first, rather than an LLM's traces."""
-
-_SUMMARY = "summary"
-_CONTENT = "summary_sha256"
-"""Tags of a run that is about the whole experiment: its name, and the hash of what it says."""
 
 _GIVE_UP = 3
 """Files of the spool that the store may refuse in a row: more are left for another time."""
@@ -97,6 +90,7 @@ class Tracking:
             found = client.get_experiment_by_name(self.experiment)
             if found is None:
                 client.create_experiment(self.experiment, artifact_location=self.artifacts, tags=_KIND)
+                self.note_summary("")
             elif found.lifecycle_stage == "deleted":
                 client.restore_experiment(found.experiment_id)
 
@@ -189,6 +183,16 @@ class Tracking:
         """Where this experiment's share of the spool is."""
         return self.spool and spool.outbox(self.spool, masked(self.uri), self.experiment)
 
+    @property
+    def summary(self) -> str:
+        """The digest of what the store has been told of the whole experiment; empty where nobody knows."""
+        return spool.summary(self.outbox) if self.outbox else ""
+
+    def note_summary(self, digest: str) -> None:
+        """Note the digest of what the store has been told of the whole experiment; an empty one forgets it."""
+        if self.outbox:
+            spool.note_summary(self.outbox, digest)
+
     def _late(self, path: Path, left: spool.Left, troubles: list[str]) -> bool:
         """Deliver a file of the spool; whether that was all there was."""
         if left.entries:
@@ -213,53 +217,6 @@ class Tracking:
 
         """
         return [_summary(run) for run in self._found(where) if "cell_id" in run.data.tags]
-
-    def summarise(
-        self, name: str, metrics: Mapping[str, float | None], tags: Mapping[str, str], texts: Mapping[str, str]
-    ) -> str:
-        """Keep a run about the experiment as a whole, in place of the one before.
-
-        Args:
-            name: Its name; there is one run of each name.
-            metrics: Numbers to show; those that are not finite are left out.
-            tags: Words to show.
-            texts: Artefacts by file name.
-
-        Raises:
-            UnreachableError: The store does not answer.
-
-        Returns:
-            MLflow's id of the run, which stays what it was if there is nothing new to tell.
-
-        """
-        numbers = finite(metrics)
-        content = json.dumps([numbers, dict(tags), dict(texts)], sort_keys=True)
-        digest = hashlib.sha256(content.encode()).hexdigest()
-        found = self._found(f"tags.{_SUMMARY} = '{name}'")
-        same = [run for run in found if run.data.tags.get(_CONTENT) == digest and run.info.status == "FINISHED"]
-        with actionable(self.uri):
-            run_id = same[-1].info.run_id if same else self._summary(name, digest, numbers, tags, texts)
-            for run in found:
-                if run.info.run_id != run_id:
-                    connect(self.uri).delete_run(run.info.run_id)
-        return run_id
-
-    def _summary(
-        self, name: str, digest: str, metrics: Mapping[str, float], tags: Mapping[str, str], texts: Mapping[str, str]
-    ) -> str:
-        from mlflow.entities import Metric
-
-        client = connect(self.uri)
-        now = int(time.time() * 1000)
-        experiment = client.get_experiment_by_name(self.experiment)
-        if experiment is None:
-            raise LookupError(f"there is no MLflow experiment '{self.experiment}'")
-        own = {**tags, _SUMMARY: name, _CONTENT: digest}
-        run_id = client.create_run(experiment.experiment_id, tags=own, run_name=name).info.run_id
-        client.log_batch(run_id, [Metric(metric, value, now, 0) for metric, value in metrics.items()])
-        attach(client, run_id, texts)
-        client.set_terminated(run_id, "FINISHED")
-        return run_id
 
     def _found(self, where: str) -> list[StoredRun]:
         with actionable(self.uri):

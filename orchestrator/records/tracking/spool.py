@@ -205,6 +205,28 @@ def remove(path: Path) -> None:
     path.unlink()
 
 
+def summary(folder: Path) -> str:
+    """The digest of what MLflow has been told of the whole experiment; empty where nobody knows."""
+    try:
+        return _summary(folder).read_text()
+    except OSError:
+        return ""
+
+
+def note_summary(folder: Path, digest: str) -> None:
+    """Note the digest of what MLflow has been told of the whole experiment; forget it before that begins."""
+    with suppress(OSError):  # then the next launch tells it again, which changes nothing
+        if digest:
+            folder.mkdir(parents=True, exist_ok=True)
+            _summary(folder).write_text(digest)
+        else:
+            _summary(folder).unlink(missing_ok=True)
+
+
+def _summary(folder: Path) -> Path:
+    return folder / "summary.sha256"
+
+
 def _model(path: Path) -> Path:
     return path.with_suffix(".model")
 

@@ -227,7 +227,7 @@ def next_commands(
     lines = [
         (["report", str(file), *stores, *given.narrowing], "the page to read and to show"),
         (["compare", str(file), *stores, *given.narrowing, "--format", "latex"], "the table for a paper"),
-        (["ui", *given.workspace, *given.tracking], "compare runs in MLflow"),
+        (["ui", str(file), *given.workspace, *given.tracking], "compare runs in MLflow"),
     ]
     if given.narrowing:
         lines.append((run, "also what this launch left out"))

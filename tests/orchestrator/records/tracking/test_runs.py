@@ -28,7 +28,9 @@ from orchestrator.errors import BusyError, UnreachableError
 from orchestrator.experiment.plan import PROTOCOL, Cell, identity
 from orchestrator.experiment.resources import Resources
 from orchestrator.outcome import Attempt, Diverged, Failed, Finished
+from orchestrator.records.tracking.experiment_page import ExperimentPage
 from orchestrator.records.tracking.mlflow_ui import serve
+from orchestrator.records.tracking.names import key
 from orchestrator.records.tracking.run import parameters
 from orchestrator.records.tracking.runs import CaughtUp, Tracking
 from trainers.recipe import Recipe, Training
@@ -953,19 +955,33 @@ def test_an_interruption_is_noted_when_the_store_is_down(caplog: pytest.LogCaptu
 # The experiment as a whole
 
 
-def test_a_summary_replaces_the_one_before(tracking: Tracking, tmp_path: Path) -> None:
-    first = tracking.summarise("comparison", {"difference": 0.1, "p": math.nan}, {"verdict": "open"}, {"a.md": "# A"})
-    same = tracking.summarise("comparison", {"difference": 0.1, "p": math.nan}, {"verdict": "open"}, {"a.md": "# A"})
-    other = tracking.summarise("other", {}, {}, {})
-    second = tracking.summarise("comparison", {"difference": 0.2}, {"verdict": "clear"}, {"a.md": "# B"})
+def test_a_comparison_replaces_the_one_before(tracking: Tracking, tmp_path: Path) -> None:
+    page = ExperimentPage(tracking.uri, tracking.experiment)
+    first = page.write_comparison("# A", {"verdict": "open"}, {"a.md": "# A"})
+    same = page.write_comparison("# A", {"verdict": "open"}, {"a.md": "# A"})
+    second = page.write_comparison("# B", {"verdict": "clear"}, {"a.md": "# B"})
     assert first == same != second
-    found = client(tracking).search_runs([the_experiment(tracking).experiment_id])
-    assert {run.info.run_id for run in found} == {other, second}
-    stored = client(tracking).get_run(second)
+    experiment = the_experiment(tracking).experiment_id
+    (stored,) = client(tracking).search_runs([experiment])
+    run_id = stored.info.run_id
+    assert second == f"#/experiments/{experiment}/runs/{run_id}"
     assert (stored.info.run_name, stored.info.status) == ("comparison", "FINISHED")
-    assert (stored.data.metrics, stored.data.tags["verdict"]) == ({"difference": 0.2}, "clear")
-    assert Path(client(tracking).download_artifacts(second, "a.md", str(tmp_path))).read_text() == "# B"
+    assert (stored.data.tags["verdict"], stored.data.tags["mlflow.note.content"]) == ("clear", "# B")
+    assert Path(client(tracking).download_artifacts(run_id, "a.md", str(tmp_path))).read_text() == "# B"
     assert tracking.runs() == []
+
+
+def test_the_longest_labels_fit(tracking: Tracking) -> None:
+    loss, backbone, dataset = (100 * letter for letter in "lbd")
+    with tracking.run(replace(a_cell(), loss=loss, backbone=backbone, dataset=dataset)) as run:
+        run.finish({"uniform_accuracy": 0.5})
+    stored = the_run(tracking)
+    assert stored.info.run_name is not None
+    assert stored.info.run_name.endswith("/s0")
+    assert stored.data.params["loss"] == loss
+    ExperimentPage(tracking.uri, tracking.experiment).write_comparison("", {key(loss, backbone, dataset): "open"}, {})
+    found = client(tracking).search_runs([the_experiment(tracking).experiment_id])
+    assert {each.info.status for each in found} == {"FINISHED"}
 
 
 # Other processes
