@@ -154,11 +154,13 @@ def ui(
     print(f"Opening MLflow's UI on {masked(tracking or workspace)}, which takes some seconds.", flush=True)
     extras.need("ui", "mlflow")
     from orchestrator.experiment.files import filed
-    from orchestrator.records.tracking.mlflow_store import is_server
+    from orchestrator.records.tracking.mlflow_store import is_server, is_there
     from orchestrator.records.tracking.mlflow_ui import link, serve
 
     stores = Stores.at(workspace, tracking_uri=tracking)
     runs = stores.tracking(filed(file).name if file else "")
+    if file and not is_there(runs.uri):  # else asking would create a store
+        raise RequestError(f"Nothing has been launched in workspace {workspace}: launch {file} first.")
     stores.place.create()
     root = stores.place.root
     try:

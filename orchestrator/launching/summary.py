@@ -13,6 +13,7 @@ from orchestrator.records.tracking.experiment_page import ExperimentPage
 from orchestrator.records.tracking.mlflow_store import is_there
 from orchestrator.records.tracking.names import key
 from orchestrator.records.tracking.runs import Tracking
+from orchestrator.records.tracking.saved_view import saved
 from orchestrator.report.document import document
 from orchestrator.report.markdown import description, markdown
 from orchestrator.study import Study
@@ -28,19 +29,21 @@ def write_summary(study: Study, runs: Tracking, say: Callable[[str], None], *, h
         has_trained: Whether the launch has run any cell. If not, MLflow is asked nothing unless it lacks something.
     """
     comparison = study.comparison
-    numbers = markdown(comparison, study.overall)
-    machine = json.dumps(document(comparison, study.overall), indent=2, allow_nan=False)
+    overall = study.overall
+    numbers = markdown(comparison, overall)
+    machine = json.dumps(document(comparison, overall), indent=2, allow_nan=False)
     losses = [loss.label for loss in study.experiment.losses]
-    digest = hashlib.sha256(json.dumps([numbers, machine, description(comparison, ""), losses]).encode()).hexdigest()
+    told = [numbers, machine, description(comparison, ""), saved(losses, when=0)]
+    digest = hashlib.sha256(json.dumps(told).encode()).hexdigest()
     if not (has_trained or _is_owed(runs, digest)):
         return
+    texts = {"comparison.md": numbers, "comparison.json": machine, "report.html": study.page}
 
     def tell() -> None:
         runs.note_summary("")  # whatever ends this process now, the next launch finds it unfinished
         runs.prepare()
         runs.catch_up()
         page = ExperimentPage(runs.uri, runs.experiment)
-        texts = {"comparison.md": numbers, "comparison.json": machine, "report.html": study.page}
         run = page.write_comparison(numbers, _verdicts(comparison), texts)
         page.describe(description(comparison, run))
         page.save_view(losses)
