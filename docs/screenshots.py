@@ -49,6 +49,7 @@ def _mlflow(browser: Any, workspace: Path) -> None:
         link = next(line.strip() for line in server.stdout or () if "#" in line)
         tab = browser.new_page(viewport={"width": 1400, "height": 900}, color_scheme="light")
         tab.add_init_script("localStorage.setItem('mlflow.assistant.fab.autoOpenedOnFirstLoad_v1', 'true')")
+        tab.set_default_timeout(120_000)
         tab.goto(link)
         tab.get_by_text("Group: softmax").wait_for()
         tab.screenshot(path=IMAGES / "mlflow-link.png")

@@ -15,6 +15,7 @@ def fitted(name: str) -> str:
     """A name with `/` between its parts, no longer than MLflow takes: long parts lose their middle.
 
     Examples:
+        >>> from orchestrator.records.tracking.names import fitted
         >>> fitted("bce/resnet8/digits/s0")
         'bce/resnet8/digits/s0'
         >>> len(fitted("/".join(["l" * 100, "b" * 100, "d" * 100, "s0"])))
@@ -36,6 +37,7 @@ def key(*parts: str) -> str:
     """The key of a tag; where MLflow does not take the parts as they are, a few digits keep keys apart.
 
     Examples:
+        >>> from orchestrator.records.tracking.names import key
         >>> key("uniform", "resnet8", "digits")
         'uniform/resnet8/digits'
         >>> key("uniform", "resnet8+", "digits"), key("uniform", "resnet8*", "digits")
