@@ -260,8 +260,7 @@ def _conclude(console: Console, ended: Ended, file: Path, context: typer.Context
     if results.table.num_rows:
         console.print(terminal.table(study.comparison))
         runs = ended.runs or study.stores.tracking(study.experiment.name)
-        # MLflow shows all that stays asked, whatever this launch leaves out.
-        write_summary(study.unchanged, runs, partial(complain, console), has_trained=ended.runs is not None)
+        write_summary(study, runs, partial(complain, console), has_trained=ended.runs is not None)
     table = near(study.place.results(study.experiment.name))
     found = study.comparison if results.table.num_rows else None
     narrowing = ("loss", "backbone", "dataset", "only", "seeds") if left_out(study.kept, study.experiment) else ()

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable
 
 from orchestrator.analysis.comparison import Comparison
-from orchestrator.errors import UnreachableError
+from orchestrator.errors import RequestError, UnreachableError
 from orchestrator.launching.window import Window
 from orchestrator.records.tracking.experiment_page import ExperimentPage
 from orchestrator.records.tracking.mlflow_store import is_there
@@ -20,14 +20,15 @@ from orchestrator.study import Study
 
 
 def write_summary(study: Study, runs: Tracking, say: Callable[[str], None], *, has_trained: bool) -> None:
-    """Let MLflow know comparison, report and description of a study, and what else it missed.
+    """Let MLflow know comparison, report and description of all that stays asked, and what else it missed.
 
     Args:
-        study: What was launched.
+        study: What was launched, which may be less.
         runs: Its runs.
         say: Shows what MLflow does not take.
         has_trained: Whether the launch has run any cell. If not, MLflow is asked nothing unless it lacks something.
     """
+    study = _whole(study)
     comparison = study.comparison
     overall = study.overall
     numbers = markdown(comparison, overall)
@@ -50,6 +51,15 @@ def write_summary(study: Study, runs: Tracking, say: Callable[[str], None], *, h
         runs.note_summary(digest)
 
     Window(runs, say).close(tell)
+
+
+def _whole(study: Study) -> Study:
+    """The study of all that stays asked, where its cells are known."""
+    try:
+        study.unchanged.plan  # noqa: B018  # it raises
+    except RequestError:  # of what options leave out, some recipe is not found yet
+        return study
+    return study.unchanged
 
 
 def _is_owed(runs: Tracking, digest: str) -> bool:
