@@ -20,6 +20,7 @@ import orchestrator
 from orchestrator.analysis.comparison import Comparison
 from orchestrator.cli import app
 from orchestrator.experiment.model import Experiment
+from orchestrator.report.web.figure import Figure
 from trainers import backbones as backbone_classes
 from trainers import catalogue
 from trainers import datasets as dataset_classes
@@ -155,7 +156,7 @@ def _classes(module: ModuleType) -> list[type]:
 def notebook() -> str:
     """The notebook's function, and what it returns."""
     study = get_type_hints(orchestrator.results)["return"]
-    return "\n\n".join(map(_described, [orchestrator.results, study, Comparison, *_rows(Comparison)]))
+    return "\n\n".join(map(_described, [orchestrator.results, study, Figure, Comparison, *_rows(Comparison)]))
 
 
 def _rows(model: type) -> list[type]:
