@@ -15,8 +15,6 @@ OrchestratorError
 
 from __future__ import annotations
 
-import re
-
 
 class OrchestratorError(Exception):
     """Any error that this program raises on purpose."""
@@ -64,8 +62,3 @@ class DamagedFileError(OrchestratorError):
 
 class LostRowsError(DamagedFileError):
     """A cell's own file is intact, but the file of its validation rows is missing or does not match."""
-
-
-def masked(text: str) -> str:
-    """Hide user and password of the URLs in a text, and passwords in their queries."""
-    return re.sub(r"(password|token)=[^&\s]+", r"\1=***", re.sub(r"://\S*@", "://***@", text))

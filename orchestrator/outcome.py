@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeGuard, get_args
 
 from orchestrator.experiment.plan import Cell
+from orchestrator.privacy import public
 
 Result = Literal["finished", "collapsed", "diverged"]
 """The states of a cell that is done: it has a file and needs no further run."""
@@ -63,12 +64,21 @@ class Diverged:
 
 @dataclass(frozen=True)
 class Failed:
-    """An exception ended the cell; `error` is one sentence, `traceback` has the details."""
+    """An exception ended the cell; `error` is one sentence, `traceback` has the details, both without credentials."""
 
     cell: Cell
     attempt: Attempt
     error: str
     traceback: str
+
+    def __post_init__(self) -> None:
+        """Remove what must not leave the process in which it went wrong."""
+        _publish(self)
+
+
+def _publish(end: Failed | Lost) -> None:
+    object.__setattr__(end, "error", public(end.error))
+    object.__setattr__(end, "traceback", public(end.traceback))
 
 
 Outcome = Finished | Collapsed | Diverged | Failed
@@ -91,6 +101,10 @@ class Lost:
     fault: Fault
     error: str
     traceback: str
+
+    def __post_init__(self) -> None:
+        """Remove what must not leave the process in which it went wrong."""
+        _publish(self)
 
 
 @dataclass(frozen=True)

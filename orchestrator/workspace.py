@@ -14,6 +14,12 @@ from orchestrator.errors import RequestError, WorkspaceError
 SCHEMES = ("s3", "gs", "gcs", "abfs", "abfss")
 """The schemes of the object stores that pyarrow supports."""
 
+ANCHORS = "anchors-"
+"""With which the names of scratch workspaces begin."""
+
+PROBE = ".probe-"
+"""With which the names of files begin that show whether a folder can be written."""
+
 _SECRET = re.compile(r"secret|token|password|key|sas", re.IGNORECASE)
 
 
@@ -68,6 +74,11 @@ class Remote:
     def as_uri(self) -> str:
         """The URI; named as in `Path`."""
         return self.uri
+
+
+def sqlite_url(path: Path) -> str:
+    """The URL of a SQLite file, whatever characters its path has."""
+    return f"sqlite:///{re.sub('[%?#]', lambda found: quote(found[0]), str(path))}"
 
 
 Location = Path | Remote
@@ -140,7 +151,7 @@ class Workspace:
 
     def anchors(self, launch: str) -> Workspace:
         """The scratch workspace in which a launch retrains cells of older environments; deleted afterwards."""
-        return Workspace(self.root / "drift" / f"anchors-{launch}")
+        return Workspace(self.root / "drift" / f"{ANCHORS}{launch}")
 
     @property
     def spool(self) -> Location:
@@ -176,7 +187,7 @@ class Workspace:
                 f"The workspace {self.root} is in an object store, which cannot hold a database: "
                 "pass --registry and --tracking with a registry and a tracking store that all machines reach."
             )
-        return f"sqlite:///{self.root / name}"
+        return sqlite_url(self.root / name)
 
     def create(self) -> None:
         """Create the folder if needed and check that it can be written; an object store needs no folder.
@@ -188,7 +199,7 @@ class Workspace:
             return
         try:
             self.root.mkdir(parents=True, exist_ok=True)
-            probe = self.root / f".probe-{os.getpid()}"
+            probe = self.root / f"{PROBE}{os.getpid()}"
             probe.touch()
             probe.unlink()
         except OSError as error:

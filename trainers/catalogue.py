@@ -10,10 +10,12 @@ from __future__ import annotations
 import difflib
 import importlib
 import inspect
+import logging
 import pkgutil
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
 from functools import cache
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from types import ModuleType
 from typing import Any, Literal
 
@@ -46,11 +48,13 @@ def nearest(word: str, known: list[str]) -> str:
 def plugins(axis: Axis) -> Mapping[str, type[Plugin]]:
     """All plug-ins of an axis by name, in alphabetical order.
 
+    An installed package that cannot be used is left out, with a warning: other experiments do not need it.
+
     Raises:
-        TypeError: An installed entry point is not a plug-in, or its name is already taken.
+        TypeError: A name in a user's module is already taken.
     """
-    found: dict[str, type[Plugin]] = {}
-    for plugin in (*_built_in(axis), *_third_party(axis), *_added(axis)):
+    found: dict[str, type[Plugin]] = {plugin.name: plugin for plugin in _built_in(axis)}
+    for plugin in (*_third_party(axis, set(found)), *_added(axis)):
         if found.setdefault(plugin.name, plugin) is not plugin:
             raise TypeError(f"Two {axis} are called '{plugin.name}': {found[plugin.name]} and {plugin}.")
     return dict(sorted(found.items()))
@@ -81,9 +85,9 @@ def add(module: str) -> None:
         return
     try:
         importlib.import_module(module)
-    except ImportError:
+    except (ImportError, KeyboardInterrupt):
         raise
-    except Exception as error:
+    except BaseException as error:  # a module that calls `sys.exit`, too
         raise ImportError(f"{type(error).__name__}: {error}") from error
     _modules.append(module)
     plugins.cache_clear()
@@ -104,13 +108,50 @@ def _added(axis: Axis) -> Iterator[type[Plugin]]:
         yield from plugins_in(importlib.import_module(module), _ROOMS[axis][1])
 
 
-def _third_party(axis: Axis) -> Iterator[type[Plugin]]:
+def installed(axis: Axis) -> Iterator[tuple[EntryPoint, type[Plugin] | str]]:
+    """Every entry point of an axis, with its plug-in or the reason why there is none."""
     kind = _ROOMS[axis][1]
     for point in entry_points(group=f"orchestrator.{axis}"):
-        plugin = point.load()
-        if not (inspect.isclass(plugin) and issubclass(plugin, kind)):
-            raise TypeError(f"The entry point {point.group}:{point.name} is no subclass of {kind.__name__}.")
-        yield plugin
+        try:
+            plugin = point.load()
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 - somebody else's code may raise anything, and call `sys.exit`
+            yield point, f"{type(error).__name__}: {error}"
+            continue
+        is_plugin = inspect.isclass(plugin) and issubclass(plugin, kind) and hasattr(plugin, "name")
+        yield point, plugin if is_plugin else f"{point.value} is no subclass of {kind.__name__} with a name"
+
+
+def _third_party(axis: Axis, taken: Collection[str]) -> Iterator[type[Plugin]]:
+    """The plug-ins of installed packages whose names are not taken and have one meaning."""
+    found = list(installed(axis))
+    count = Counter(plugin.name for plugin in {plugin for _, plugin in found if not isinstance(plugin, str)})
+    _left_out[axis] = []
+    for point, plugin in found:
+        if isinstance(plugin, str):
+            _leave_out(axis, point, plugin)
+        elif plugin.name in taken:
+            _leave_out(axis, point, f"it calls something '{plugin.name}', which is built in")
+        elif count[plugin.name] > 1:
+            _leave_out(axis, point, f"another package calls something '{plugin.name}', too")
+        else:
+            yield plugin
+
+
+_left_out: dict[Axis, list[str]] = {}
+
+
+def _leave_out(axis: Axis, point: EntryPoint, reason: str) -> None:
+    package = point.dist.name if point.dist else point.module
+    sentence = f"The entry point '{point.name}' of package '{package}' in orchestrator.{axis} is left out: {reason}."
+    _left_out[axis].append(sentence)
+    _warn(sentence)
+
+
+@cache
+def _warn(sentence: str) -> None:
+    logging.getLogger(__name__).warning(sentence)
 
 
 def resolve(axis: Axis, name: str, parameters: Mapping[str, Any] | None = None) -> Plugin:
@@ -139,6 +180,7 @@ def resolve(axis: Axis, name: str, parameters: Mapping[str, Any] | None = None) 
     if family not in known or not variant_fits:
         singular = {"losses": "loss", "backbones": "backbone", "datasets": "dataset"}[axis]
         message = f"No {singular} named '{name}'.{nearest(name, list(known))} Known: {', '.join(known)}."
+        message = " ".join([message, *_left_out.get(axis, [])])
         raise UnknownNameError(message)
     if colon and "architecture" in (parameters or {}):
         raise UnknownNameError(f"'{name}' names its architecture already; leave out the parameter 'architecture'.")

@@ -6,16 +6,17 @@ all verbs, and `plan` needs few of these.
 
 from __future__ import annotations
 
-import signal
+import os
 import sys
 from pathlib import Path
 
 import typer
 
-from orchestrator import extras
-from orchestrator.cli import add, deployment, launch, results, upkeep
-from orchestrator.cli.options import DEBUG, SOME_FAILED, WRONG
+from orchestrator import extras, signals
+from orchestrator.cli import add, deployment, launch, results, streams, upkeep
+from orchestrator.cli.options import DEBUG, FINE, INTERRUPTED, SOME_FAILED, WRONG
 from orchestrator.errors import OrchestratorError, RequestError
+from orchestrator.privacy import public
 
 app = typer.Typer(
     help="Is one loss really better than another? Plan, run and compare grids of models.",
@@ -46,22 +47,55 @@ app.command("list")(upkeep.list_catalogue)
 
 def main() -> None:
     """Run a verb; an error is one message a person can act on, and never a bare traceback."""
+    streams.make_lasting()
+    signals.listen(signals.interrupt)
     arguments = sys.argv[1:]
-    debug = "--debug" in arguments
-    if "" not in sys.path and str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))  # as `python -m` does, for an experiment's `plugins:`
-    # A batch system's polite end is a Ctrl-C, also where a background job ignores the keyboard's.
-    for polite in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(polite, signal.default_int_handler)
-    words = [argument for argument in arguments if argument != "--debug"]
+    code = _run([argument for argument in arguments if argument != "--debug"], debug="--debug" in arguments)
+    sys.stdout.flush()
+    # A launch's results are in its workspace; other verbs may have no other product than what they print.
+    is_lost = streams.is_incomplete() and "launch" not in arguments
+    sys.exit(code or (SOME_FAILED if is_lost else FINE))
+
+
+def _run(words: list[str], *, debug: bool) -> int | str | None:
+    """Run a verb; return its exit code."""
     try:
+        _see_working_folder()
+        _have_a_home()
         app(words, prog_name="orchestrator", obj=DEBUG if debug else None)
+    except SystemExit as end:
+        return end.code
     except Exception as error:
+        if signals.was_interrupted():  # and a library made an error of it
+            return INTERRUPTED
         if debug:
             raise
         error = extras.told(error) or error
         if isinstance(error, OrchestratorError):
-            print(error, file=sys.stderr)
+            print(public(str(error)), file=sys.stderr)
         else:
-            print(f"Unexpected {type(error).__name__}: {error}\n--debug shows where.", file=sys.stderr)
-        sys.exit(WRONG if isinstance(error, RequestError) else SOME_FAILED)
+            print(f"Unexpected {type(error).__name__}: {public(str(error))}\n--debug shows where.", file=sys.stderr)
+        return WRONG if isinstance(error, RequestError) else SOME_FAILED
+    return FINE
+
+
+def _have_a_home() -> None:
+    """Give a user whom the system does not know the home that containers give: libraries ask for one."""
+    try:
+        Path.home()
+    except RuntimeError:
+        os.environ["HOME"] = "/"
+
+
+def _see_working_folder() -> None:
+    """Let an experiment's `plugins:` be imported from the working folder, as `python -m` does.
+
+    Raises:
+        RequestError: It was deleted, or cannot be read.
+    """
+    try:
+        folder = str(Path.cwd())
+    except OSError as error:
+        raise RequestError(f"The working folder cannot be used ({error.strerror}): change to another.") from None
+    if "" not in sys.path and folder not in sys.path:
+        sys.path.insert(0, folder)

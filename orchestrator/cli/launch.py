@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from orchestrator import extras
+from orchestrator.cli import streams
 from orchestrator.cli.options import (
     ALL,
     DEBUG,
@@ -28,7 +29,7 @@ from orchestrator.cli.options import (
     TrackingURI,
     with_axes,
 )
-from orchestrator.errors import masked
+from orchestrator.privacy import masked
 from orchestrator.report.terminal.console import complain, near, say
 from orchestrator.report.terminal.console import console as made_console
 from orchestrator.stores import Stores
@@ -240,7 +241,7 @@ def status(
             return
         with Live(overview.statuses(states(), nothing), console=console, auto_refresh=False) as live:
             try:
-                while True:
+                while not streams.is_gone():
                     time.sleep(2)
                     live.update(overview.statuses(states(), nothing), refresh=True)
             except KeyboardInterrupt:

@@ -25,7 +25,8 @@ from orchestrator.cli.options import (
     TrackingURI,
     with_axes,
 )
-from orchestrator.errors import RequestError, masked
+from orchestrator.errors import RequestError, WorkspaceError
+from orchestrator.privacy import masked
 from orchestrator.report.terminal.console import complain, console, near, say
 from orchestrator.stores import Stores
 
@@ -137,7 +138,13 @@ def report(
     _write_results(study, workspace)
     for sentence in (*study.changes, *(study.added.told() if study.added else ())):
         say(console(), sentence)
-    print(f"Report: {near(study.write_report())}")
+    try:
+        written = study.write_report()
+    except OSError as error:
+        written = Path(f"{study.plan.experiment.name}.report.html").absolute()
+        written.write_text(study.page, encoding="utf-8")
+        complain(console(stderr=True), f"The report cannot be in the workspace ({error.strerror}) and is here instead.")
+    print(f"Report: {near(written)}")
 
 
 def ui(
@@ -228,12 +235,17 @@ def import_cells(
 
 
 def _write_results(study: Study, workspace: str) -> None:
-    """Write the results table; damaged files are told apart from what is printed.
+    """Write the results table, where the workspace can be written; what is wrong is told apart from what is printed.
 
     Raises:
         RequestError: It is empty.
     """
-    results = study.write_results(partial(complain, console(stderr=True)))
+    tell = partial(complain, console(stderr=True))
+    try:
+        results = study.write_results(tell)
+    except WorkspaceError as error:  # a colleague's, which can be read
+        results = study.results
+        tell(f"{error} Its results table stays as it is.")
     if not results.table.num_rows:
         nothing = f"No cell of '{study.experiment.name}' is done in {workspace}: launch it first."
         raise RequestError("\n".join([nothing, *study.data(study.plan).told()]))

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from orchestrator import extras
+from orchestrator import extras, scratch
 from orchestrator.cli.options import (
     ALL,
     RUNS,
@@ -42,7 +42,7 @@ def gc(
         list[str] | None, typer.Option("--cells", metavar="ID", help="Also these finished cells; repeatable.")
     ] = None,
 ) -> None:
-    """List files that are safe to delete: old states, leftovers, files of no experiment."""
+    """List what is safe to delete: old states, leftovers, files of no experiment, folders of dead launches."""
     from orchestrator.records.files import garbage
     from orchestrator.records.files.storage import Storage
     from orchestrator.report.terminal import overview
@@ -57,10 +57,13 @@ def gc(
     for sentence in stores.unread():
         complain(console(stderr=True), sentence)
     files = Storage(stores.place.root).list()
-    items = garbage.garbage(files, known, time.time(), [cell for (cell,) in asked.values()])
+    items = garbage.garbage(files, known, time.time(), [cell for (cell,) in asked.values()], done)
+    left = scratch.left()
+    items += [garbage.Item(str(folder), scratch.size(folder), "temporary folder of a dead launch") for folder in left]
     console().print(overview.garbage(items, removed=remove))
     if remove:
-        garbage.remove(stores.place, items)
+        garbage.remove(stores.place, items[: len(items) - len(left)])
+        scratch.remove(left)
 
 
 def rebuild(

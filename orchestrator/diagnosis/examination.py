@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from orchestrator.diagnosis import agreement, machine, request, services
 from orchestrator.diagnosis.finding import CheckResult, refused
-from orchestrator.errors import OrchestratorError, masked
+from orchestrator.errors import OrchestratorError
 from orchestrator.experiment.plan import Plan
+from orchestrator.privacy import public
 from orchestrator.records.files.contents import DATA, History
 from orchestrator.records.files.contents import folder as folder_of
 from orchestrator.records.files.evaluations import Evaluations
@@ -81,7 +82,7 @@ def _made(subject: str, check: Callable[[], Iterable[CheckResult]]) -> list[Chec
     except OrchestratorError as error:
         findings.append(refused(subject, error, "see the message"))
     except Exception as error:  # noqa: BLE001  a broken machine may raise anything; the other checks may say why
-        found = f"the check itself broke ({type(error).__name__}: {masked(str(error))})"
+        found = f"the check itself broke ({type(error).__name__}: {public(str(error))})"
         findings.append(
             CheckResult(subject, "problem", found, "report this as a bug, with the findings of the other checks")
         )

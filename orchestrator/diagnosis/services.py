@@ -8,6 +8,7 @@ from importlib.metadata import version
 from orchestrator.diagnosis.finding import CheckResult, refused
 from orchestrator.errors import RequestError, UnreachableError
 from orchestrator.execution import gpus
+from orchestrator.privacy import masked
 from orchestrator.records.files.storage import Storage
 from orchestrator.sentences import counted
 
@@ -36,7 +37,7 @@ def tracking(uri: str) -> tuple[CheckResult, bool]:
     """The state of the tracking store, and whether it can be queried."""
     from orchestrator.records.tracking import mlflow_store
 
-    name = mlflow_store.masked(uri)
+    name = masked(uri)
     try:
         if not mlflow_store.is_there(uri):
             return CheckResult("tracking", "ok", f"none yet; a launch creates {name}"), False

@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 import logging
+import os
+import secrets
 import socket
 import threading
 import warnings
 from collections.abc import Callable, Collection, Generator, Iterable
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import ray
+from ray._private import utils as ray_utils
 from ray._private import worker
+from ray._raylet import AuthenticationTokenLoader, Config
 from ray.exceptions import RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from orchestrator import scratch
 from orchestrator.errors import RequestError, UnreachableError
 from orchestrator.execution.placement import MachineKind, Node, Placement, told
 from orchestrator.execution.queue import Places
 from orchestrator.experiment.plan import Cell
 from orchestrator.experiment.resources import shortage
+from orchestrator.privacy import masked
+from orchestrator.signals import outliving_the_terminal
 
 Result = TypeVar("Result")
 
@@ -36,6 +44,9 @@ ANSWER_WITHIN = 60.0
 LOCAL = "local"
 """The address that stands for a Ray started on this machine, which ends with the launch."""
 
+OBJECTS = 512 * 2**20
+"""Bytes for Ray's objects on a local Ray. Events and recipes are small, and a container's /dev/shm may be, too."""
+
 _connecting = threading.Lock()
 """Held while Ray is started or joined: a process can be connected to one Ray only."""
 
@@ -49,33 +60,87 @@ def cluster(address: str) -> Generator[None]:
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        with _connecting:
-            if ours := not ray.is_initialized():
-                _connect(address)
-        try:
+        with ExitStack() as ours:
+            with _connecting:
+                if not ray.is_initialized():
+                    _connect(address, ours)
             yield
-        finally:
-            if ours:
-                ray.shutdown()
 
 
-def _connect(address: str) -> None:
-    if address != LOCAL:
+def _connect(address: str, ours: ExitStack) -> None:
+    """Start or join Ray; what has to be done at the end is added to `ours`."""
+    if address == LOCAL:
+        options = {"_temp_dir": str(ours.enter_context(_home()) / "r"), "object_store_memory": OBJECTS}
+    else:
         _probe(address)
+        options = {}
+    ours.callback(ray.shutdown)
     try:
-        ray.init(
-            address=address,
-            include_dashboard=False if address == LOCAL else None,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
-    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-        raise UnreachableError(
-            f"Ray at '{address}' cannot be joined: {error} If it asks for a token, set RAY_AUTH_MODE=token here, too."
-        ) from None
+        with outliving_the_terminal(), _without_secrets():
+            ray.init(
+                address=address,
+                include_dashboard=False if address == LOCAL else None,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                **options,
+            )
+    except (ConnectionError, RuntimeError, ValueError, OSError, RayError) as error:
+        raise UnreachableError(_told(address, error)) from None
     logging.getLogger("ray").setLevel(logging.CRITICAL)
     # Ray would report each dead process on the terminal at length; the launch says it in one line.
     worker._worker_logs_enabled = False  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # no public switch
+
+
+def _told(address: str, error: Exception) -> str:
+    reason = str(error).strip().rstrip(".")
+    if address == LOCAL:
+        return f"Ray cannot be started on this machine: {reason}. '--executor inline' runs cells without it."
+    return f"Ray at '{address}' cannot be joined: {reason}. If it asks for a token, set RAY_AUTH_MODE=token here, too."
+
+
+@contextmanager
+def _home() -> Generator[Path]:
+    """A private folder for a Ray of this launch, with a token that only its processes know; no other home is needed.
+
+    Ray opens its own folder to everybody, so that one lies inside.
+    """
+    with scratch.folder(scratch.LONGEST) as folder:
+        if os.environ.get("RAY_AUTH_MODE", "token").lower() != "token":
+            yield folder
+            return
+        token = folder / "token"
+        token.touch(mode=0o600)
+        token.write_text(secrets.token_hex(32), encoding="utf-8")
+        before = {name: os.environ.pop(name, None) for name in _AUTH}
+        os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
+        _read_token_again()
+        try:
+            yield folder
+        finally:
+            for name, value in before.items():
+                os.environ.pop(name, None)
+                if value is not None:
+                    os.environ[name] = value
+            _read_token_again()
+
+
+_AUTH = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
+
+
+def _read_token_again() -> None:
+    Config.initialize("")
+    AuthenticationTokenLoader.instance().reset_cache()
+
+
+@contextmanager
+def _without_secrets() -> Generator[None]:
+    """Let Ray record the command line of this process without credentials: every user of a cluster can read it."""
+    known = ray_utils.get_entrypoint_name
+    ray_utils.get_entrypoint_name = lambda: masked(known())
+    try:
+        yield
+    finally:
+        ray_utils.get_entrypoint_name = known
 
 
 def _probe(address: str) -> None:

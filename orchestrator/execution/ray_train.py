@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -11,6 +10,7 @@ from ray.train import RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.util.queue import Empty, Queue
 
+from orchestrator import scratch
 from orchestrator.execution.worker import Worker
 from orchestrator.experiment.plan import Cell
 from orchestrator.outcome import Diverged, Ending, Event, Failed, Finished, Lost, Stopped
@@ -38,7 +38,7 @@ def run_together(
     needed = {"CPU": wanted.cpus} | ({"GPU": wanted.gpus} if wanted.gpus else {})
     inbox = Queue(actor_options={"num_cpus": 0})
     trouble = list[BaseException]()
-    with tempfile.TemporaryDirectory(prefix="train-", ignore_cleanup_errors=True) as folder:
+    with scratch.folder() as folder:
         trainer = TorchTrainer(
             _rank,
             train_loop_config={"worker": worker, "cell": cell, "inbox": inbox},
@@ -49,7 +49,7 @@ def run_together(
                 label_selector=labels or None,
             ),
             torch_config=TorchConfig(backend="nccl" if wanted.gpus else "gloo"),
-            run_config=RunConfig(storage_path=folder, name="cell"),
+            run_config=RunConfig(storage_path=str(folder), name="cell"),
         )
 
         def fit() -> None:

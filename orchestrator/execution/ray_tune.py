@@ -13,7 +13,6 @@ from __future__ import annotations
 import ctypes
 import math
 import os
-import tempfile
 import threading
 import time
 import traceback
@@ -29,8 +28,10 @@ import ray
 from ray import tune
 from ray.air.execution._internal.actor_manager import RayActorManager
 from ray.exceptions import OutOfMemoryError
+from ray.tune.execution import class_cache
 from ray.tune.experiment import Trial
 
+from orchestrator import scratch
 from orchestrator.errors import RequestError
 from orchestrator.execution.executor import Listener
 from orchestrator.execution.queue import Queue
@@ -99,12 +100,13 @@ class RayTune:
             watched(queue.places, self.address),
             _count_memory_deaths_as_deaths(),
             _without_snapshots(),
-            tempfile.TemporaryDirectory(prefix="tune-", ignore_cleanup_errors=True) as folder,
+            _without_credentials(),
+            scratch.folder() as folder,
         ):
             check_room(queue.waiting())
             inbox: SimpleQueue[Message | RunEnd] = SimpleQueue()
             queue.adopted = lambda adopted: inbox.put(Message(adopted, ""))
-            runs = _Runs(self.worker, queue, inbox, Path(folder))
+            runs = _Runs(self.worker, queue, inbox, folder)
             runs.begin()
             try:
                 while runs.under_way:
@@ -152,6 +154,20 @@ def _count_memory_deaths_as_deaths() -> Generator[None]:
         yield
     finally:
         RayActorManager._actor_task_failed = known  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+
+
+@contextmanager
+def _without_credentials() -> Generator[None]:
+    """Keep Tune from copying AWS_* into each trial's environment, which Ray writes to its logs (Ray 2.60).
+
+    The processes of a node have the node's own credentials.
+    """
+    known = class_cache.ENV_VARS_TO_PROPAGATE
+    class_cache.ENV_VARS_TO_PROPAGATE = {name for name in known if not name.startswith("AWS_")}
+    try:
+        yield
+    finally:
+        class_cache.ENV_VARS_TO_PROPAGATE = known
 
 
 @contextmanager

@@ -38,10 +38,13 @@ class Watchdog:
     """Starts the watchdog of this process; one serves all cells that run here."""
 
     def __init__(self, silence: float = SILENCE) -> None:
-        self._stacks = tempfile.NamedTemporaryFile(prefix="stacks-", buffering=0)  # noqa: SIM115 - open as long as this process
+        # Without a name, so that nothing is left of it, however this process and the watchdog end.
+        self._stacks = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - open as long as this process
+        stacks = self._stacks.fileno()
         faulthandler.register(signal.SIGUSR1, file=self._stacks, all_threads=True)
-        command = [sys.executable, "-I", "-S", __file__, str(os.getpid()), self._stacks.name, str(silence)]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
+        command = [sys.executable, "-I", "-S", __file__, str(os.getpid()), str(stacks), str(silence)]
+        pipe = subprocess.PIPE
+        self._process = subprocess.Popen(command, stdin=pipe, pass_fds=[stacks], start_new_session=True)
         self._lock = threading.Lock()
         threading.Thread(target=self._beat, args=(min(BEAT, silence / 3),), daemon=True).start()
 
@@ -75,7 +78,7 @@ class Watchdog:
             return True
 
 
-def watch(worker: int, stacks: Path, silence: float) -> None:
+def watch(worker: int, stacks: int, silence: float) -> None:
     """Run the watchdog's loop."""
     os.set_blocking(sys.stdin.fileno(), False)
     selector = selectors.DefaultSelector()
@@ -122,13 +125,14 @@ def _received() -> bytes | None:
         return None
 
 
-def _end(worker: int, stacks: Path, reason: str, last_words: str) -> None:
+def _end(worker: int, stacks: int, reason: str, last_words: str) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.kill(worker, signal.SIGUSR1)
         deadline = time.monotonic() + LAST_WORDS
-        while not stacks.stat().st_size and time.monotonic() < deadline:
+        while not os.fstat(stacks).st_size and time.monotonic() < deadline:
             time.sleep(0.05)
-    told = stacks.read_text(errors="replace") or "It could not write its stacks, because it was stopped."
+    said = os.pread(stacks, os.fstat(stacks).st_size, 0).decode(errors="replace")
+    told = said or "It could not write its stacks, because it was stopped."
     if last_words:
         with contextlib.suppress(OSError):
             path = Path(last_words)
@@ -140,4 +144,4 @@ def _end(worker: int, stacks: Path, reason: str, last_words: str) -> None:
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C in the terminal is for the driver
-    watch(int(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3]))
+    watch(int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]))

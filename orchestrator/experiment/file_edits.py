@@ -19,6 +19,7 @@ from orchestrator.errors import ExperimentError
 from orchestrator.experiment import yaml_lines
 from orchestrator.experiment.additions import NAMED, Entry, labels
 from orchestrator.experiment.model import AXES, Experiment, beside
+from orchestrator.experiment.plain_yaml import Loader, value_of
 
 SEEDS = "seeds"
 
@@ -132,7 +133,7 @@ class _Text:
 
 def _entry(path: Path, text: str, key: str) -> tuple[yaml.MappingNode, yaml.Node | None]:
     """The document, and what it has under a key; None if the key is absent."""
-    root = yaml.compose(text, Loader=yaml.SafeLoader)
+    root = yaml.compose(text, Loader=Loader)
     if not isinstance(root, yaml.MappingNode):
         raise _refused(path, "it is no mapping")
     for name, value in root.value:
@@ -232,7 +233,7 @@ def _scalar(value: str | int, like: yaml.Node) -> str:
     if isinstance(value, str) and getattr(like, "style", None) == '"':
         return json.dumps(value, ensure_ascii=False)
     try:
-        is_plain = yaml.safe_load(f"[{plain}]") == yaml.safe_load(f"- {plain}") == [value]
+        is_plain = value_of(f"[{plain}]") == value_of(f"- {plain}") == [value]
     except yaml.YAMLError:
         is_plain = False
     return plain if is_plain else json.dumps(value, ensure_ascii=False)

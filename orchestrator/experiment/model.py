@@ -32,6 +32,7 @@ from orchestrator.experiment.resources import Resources
 from orchestrator.experiment.space import Domain
 from orchestrator.experiment.tuning import Tuning
 from orchestrator.experiment.yaml_lines import Problem
+from orchestrator.privacy import visible
 from orchestrator.statistics.scopes import FEWEST_DATASETS
 from trainers import catalogue
 from trainers.datasets import Dataset
@@ -51,7 +52,14 @@ TimeLimit = Annotated[float, Field(gt=0)]
 Threshold = Literal["validation", "bias", "test"]
 """How the threshold of a deployed model is chosen."""
 
-Label = Annotated[str, Field(pattern=r"^[^\x00-\x1f/\\]+$", max_length=100)]
+
+def _is_visible(label: str) -> str:
+    if (shown := visible(label)) != label:
+        raise ValueError(f"The label '{shown}' has characters that a terminal would obey: leave them out")
+    return label
+
+
+Label = Annotated[str, Field(pattern=r"^[^\x00-\x1f/\\]+$", max_length=100), AfterValidator(_is_visible)]
 
 
 class Choice(Frozen):

@@ -43,7 +43,9 @@ def function(metric: str) -> Measure:
     module, _, name = metric.partition(":")
     try:
         found = importlib.import_module(module)
-    except Exception as error:  # noqa: BLE001 - user code may raise anything
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001 - user code may raise anything, and call `sys.exit`
         told = str(error) if isinstance(error, ImportError) else f"{type(error).__name__}: {error}"
         raise RequestError(f"The measure '{metric}' cannot be imported: {told}.") from None
     measure = getattr(found, name, None)

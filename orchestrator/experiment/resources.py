@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from orchestrator.sentences import counted
 from trainers.plugin import Frozen
+
+
+def _whole_above_one(gpus: float) -> float:
+    if gpus > 1 and not gpus.is_integer():
+        raise ValueError(f"'gpus' above 1 must be a whole number, because only one GPU can be shared; found {gpus:g}")
+    return gpus
 
 
 class Resources(Frozen):
@@ -16,8 +23,8 @@ class Resources(Frozen):
 
     cpus: int = Field(default=1, ge=1)
     """CPU cores; also the number of threads that torch may use."""
-    gpus: float = Field(default=0, ge=0)
-    """GPUs; with a fraction, several cells share one."""
+    gpus: Annotated[float, AfterValidator(_whole_above_one)] = Field(default=0, ge=0)
+    """GPUs; with a fraction below 1, several cells share one."""
     devices: int = Field(default=1, ge=1)
     """Devices that train the cell together, each with this many CPUs and GPUs."""
 

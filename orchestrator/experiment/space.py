@@ -9,6 +9,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import ModelWrapValidatorHandler, model_serializer, model_validator
 
+from orchestrator.experiment.plain_yaml import Loader, misread
 from trainers.plugin import Frozen
 
 Value = float | int | str | bool
@@ -113,13 +114,9 @@ _CALL = re.compile(r"\s*(uniform|loguniform|randint|choice)\s*\((.*)\)\s*", re.D
 
 def _read(text: str) -> dict[str, Any]:
     found = _CALL.fullmatch(text)
-    try:
-        values = yaml.safe_load(f"[{found[2]}]") if found else None
-    except yaml.YAMLError:
-        values = None
-    if not found or not isinstance(values, list):
+    values = _values(f"[{found[2]}]") if found else None
+    if not found or values is None:
         raise ValueError(_EXPECTED.format(text))
-    values = [_number(value) for value in values]
     if found[1] == "choice":
         return {"kind": "choice", "options": values}
     if len(values) != 2 or not all(isinstance(value, (int, float)) for value in values):  # noqa: PLR2004 - low, high
@@ -127,14 +124,21 @@ def _read(text: str) -> dict[str, Any]:
     return {"kind": found[1], "low": values[0], "high": values[1]}
 
 
-def _number(value: Any) -> Any:
-    """Turn text into a number if it is one: YAML 1.1 reads 1e-3 as text."""
-    if isinstance(value, str):
-        try:
-            return float(value)
-        except ValueError:
-            return value
-    return value
+def _values(text: str) -> list[Any] | None:
+    """The entries of a list in YAML; None if it is none.
+
+    Raises:
+        ValueError: YAML reads one of them as something else than it looks like.
+    """
+    try:
+        root = yaml.compose(text, Loader=Loader)
+        values = Loader(text).get_single_data()
+    except yaml.YAMLError:
+        return None
+    for entry in root.value if isinstance(root, yaml.SequenceNode) else ():
+        if isinstance(entry, yaml.ScalarNode) and (problem := misread(entry)):
+            raise ValueError(problem)
+    return values if isinstance(values, list) else None
 
 
 def _written(value: Value) -> str:

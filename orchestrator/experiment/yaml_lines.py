@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from orchestrator.errors import ExperimentError
+from orchestrator.experiment.plain_yaml import Loader, misread
 from trainers.catalogue import nearest
 
 Location = tuple[str | int, ...]
@@ -42,8 +43,8 @@ def read(path: Path) -> Source:
     """Read one YAML document safely.
 
     Raises:
-        ExperimentError: The file is missing, not UTF-8 or not YAML, or has an unreadable value or
-            a repeated key.
+        ExperimentError: The file is missing, not UTF-8 or not YAML, or has an unreadable value, a repeated key,
+            or a value that YAML reads as something else than it looks like.
     """
     try:
         return parse(path, path.read_text(encoding="utf-8"))
@@ -56,18 +57,18 @@ def read(path: Path) -> Source:
 def parse(path: Path, text: str) -> Source:
     """The same of a text that is, or is to be, that of a file; raises as `read` does."""
     try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        root = yaml.compose(text, Loader=Loader)
         lines: dict[Location, int] = {}
-        repeated = [] if root is None else list(_walk(root, (), lines))
-        document = None if root is None else _Loader(text).get_single_data()
+        found = [] if root is None else list(_walk(root, (), lines))
+        document = None if root is None else Loader(text).get_single_data()
     except yaml.YAMLError as error:
         raise ExperimentError([_syntax(path, text, error)]) from None
     except RecursionError:
         raise ExperimentError([f"{path}: is nested too deeply, or refers to itself."]) from None
     except _TooLargeError as error:
         raise ExperimentError([f"{path}: {error}."]) from None
-    if repeated:
-        raise ExperimentError([f"{path}:{line}: The key '{key}' is given twice." for line, key in repeated])
+    if found:
+        raise ExperimentError([f"{path}:{line}: {sentence}" for line, sentence in found])
     return Source(path, document, lines)
 
 
@@ -77,24 +78,6 @@ LARGEST = 100_000
 
 class _TooLargeError(Exception):
     """A document has too many entries."""
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML's safe loader, with keys kept as text, and the line of a value that cannot be built, such as `2024-13-45`.
-
-    YAML 1.1 reads the key `on` as true, but fields have names, and lines are recorded under them.
-    """
-
-    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
-        """Build a value, or raise an error with the line of its node."""
-        for key, _ in node.value if isinstance(node, yaml.MappingNode) else ():
-            if key.tag != "tag:yaml.org,2002:merge":
-                key.tag = "tag:yaml.org,2002:str"
-        try:
-            return super().construct_object(node, deep)
-        except (ValueError, KeyError, AttributeError, ArithmeticError) as error:
-            problem = f"'{getattr(node, 'value', '')!s:.40}' cannot be read as a value ({error})"
-            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark) from None
 
 
 def _syntax(path: Path, text: str, error: yaml.YAMLError) -> str:
@@ -108,7 +91,7 @@ def _syntax(path: Path, text: str, error: yaml.YAMLError) -> str:
 
 
 def _walk(node: yaml.Node, location: Location, lines: dict[Location, int]) -> Iterator[tuple[int, str]]:
-    """Record the line of every entry; yield the repeated keys of each mapping with their lines."""
+    """Record the line of every entry; yield repeated keys and values that YAML changes, with their lines."""
     if len(lines) > LARGEST:
         raise _TooLargeError(f"has more than {LARGEST} entries, its aliases written out")
     lines.setdefault(location, node.start_mark.line + 1)
@@ -119,9 +102,11 @@ def _walk(node: yaml.Node, location: Location, lines: dict[Location, int]) -> It
         for key, child in node.value:
             below = (*location, str(key.value))
             if below in lines:
-                yield key.start_mark.line + 1, str(key.value)
+                yield key.start_mark.line + 1, f"The key '{key.value}' is given twice."
             lines[below] = key.start_mark.line + 1
             yield from _walk(child, below, lines)
+    elif isinstance(node, yaml.ScalarNode) and (problem := misread(node)):
+        yield node.start_mark.line + 1, problem
 
 
 def nested(found: list[Problem]) -> PydanticCustomError:
@@ -182,6 +167,8 @@ def _sentence(location: Location, detail: ErrorDetails, model: type[BaseModel]) 
             return f"{str(context['error']).rstrip('.')}."
         case "unknown" | "repeated":
             return detail["msg"]
+        case "string_type" if isinstance(detail["input"], (bool, int, float)):
+            return f"'{name}' must be a text, but YAML reads {_shown(detail['input'])}: put it in quotes."
         case _:
             subject = f"'{name}'" if name else "The file"
             return f"{subject} {detail['msg'].removeprefix('Input ')} (found: {_shown(detail['input'])})."

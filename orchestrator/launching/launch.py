@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import threading
 from collections import Counter
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
@@ -11,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
-from orchestrator import provenance
+from orchestrator import provenance, signals
 from orchestrator.adaptive.trials import Trials
 from orchestrator.errors import RequestError
 from orchestrator.execution.queue import Queue
@@ -367,18 +366,13 @@ def _expected(table: LiveTable, more: MoreCells, event: Ending | Adopted) -> lis
 def _politely(stop: Callable[[], None]) -> Generator[None]:
     """Within: the first signal to end calls `stop`, the next raises KeyboardInterrupt."""
 
-    def restore() -> None:
-        for polite in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(polite, signal.default_int_handler)
-
     def hear(*_: object) -> None:
-        restore()
+        signals.listen(signals.interrupt)
         # In a thread, because a signal may come in the middle of a line that is being printed.
         threading.Thread(target=stop).start()
 
-    for polite in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(polite, hear)
+    signals.listen(hear)
     try:
         yield
     finally:
-        restore()
+        signals.listen(signals.interrupt)

@@ -12,6 +12,7 @@ from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from orchestrator.errors import RequestError
 from orchestrator.outcome import Event, Failed
+from orchestrator.privacy import hide, public
 from orchestrator.time_limit import within
 
 PATIENCE = 5.0
@@ -38,9 +39,10 @@ class Webhook:
     _has_complained: bool = False
 
     def __post_init__(self) -> None:
-        """Check the address now rather than after hours of training."""
+        """Check the address now rather than after hours of training, and keep it out of all texts."""
         if not _is_address(self.url):
             raise RequestError("--notify needs an address that begins with http:// or https://.")
+        hide(self.url)
 
     def heard(self, event: Event) -> str | None:
         """Report the first failure; return as `tell` does."""
@@ -51,7 +53,7 @@ class Webhook:
 
     def tell(self, text: str, **entries: object) -> str | None:
         """Send a message; return what went wrong for the first time, without the address, or None."""
-        problem = self._sent(json.dumps({"text": text, **entries}).encode())
+        problem = self._sent(json.dumps({"text": public(text), **entries}).encode())
         if problem is None or self._has_complained:
             return None
         self._has_complained = True

@@ -10,7 +10,7 @@ import sysconfig
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import Distribution, distributions, entry_points
+from importlib.metadata import Distribution, distributions
 from pathlib import Path
 from textwrap import dedent
 from typing import Any, NamedTuple
@@ -322,7 +322,7 @@ def _is_remark(node: Any) -> bool:
 
 def _origin(axis: catalogue.Axis, plugin: type[Plugin]) -> tuple[Distribution | None, list[str]]:
     """The distribution of a third-party plug-in, and the modules that its entry points name."""
-    points = [point for point in entry_points(group=f"orchestrator.{axis}") if point.load() is plugin]
+    points = [point for point, found in catalogue.installed(axis) if found is plugin]
     home = next((point.dist for point in points if point.dist), None)
     return home or _home(plugin.__module__.partition(".")[0]), [point.module for point in points]
 

@@ -6,9 +6,10 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from orchestrator.errors import DamagedFileError, masked
+from orchestrator.errors import DamagedFileError
 from orchestrator.experiment.plan import Cell
 from orchestrator.outcome import has_figures
+from orchestrator.privacy import public
 from orchestrator.records.files.evaluations import Account, Evaluations
 from orchestrator.records.tracking.artefacts import artefacts
 from orchestrator.records.tracking.mlflow_store import SHOWN, actionable, connect, sentence
@@ -194,6 +195,6 @@ def _end(tracking: Tracking, runs: Iterable[RunSummary], error: str | None, *, i
             client.set_terminated(run.run_id, "KILLED")
             yield "running in MLflow, though nothing runs them: marked as killed"
         elif run.status in ("RUNNING", "FINISHED") and not is_done:
-            client.set_tag(run.run_id, "error", masked(error or NO_FILE)[:SHOWN])
+            client.set_tag(run.run_id, "error", public(error or NO_FILE)[:SHOWN])
             client.set_terminated(run.run_id, "FAILED")
             yield "running or finished in MLflow, without a file: marked as failed"

@@ -169,14 +169,54 @@ def test_two_modules_with_one_name_are_refused(write_module: Callable[..., None]
     assert "acme_first" in catalogue.plugins("losses")["acme_loss"].__module__
 
 
-def test_a_built_in_name_cannot_be_taken(install: Callable[..., None]) -> None:
+def test_a_built_in_name_cannot_be_taken(install: Callable[..., None], caplog: pytest.LogCaptureFixture) -> None:
     install("acme_usurper", "softmax")
-    with pytest.raises(TypeError, match="Two losses are called 'softmax'"):
-        catalogue.plugins("losses")
+    assert catalogue.plugins("losses")["softmax"].__module__ == "trainers.losses.softmax"
+    (told,) = caplog.messages
+    assert told == (
+        "The entry point 'acme' of package 'acme_usurper' in orchestrator.losses is left out: "
+        "it calls something 'softmax', which is built in."
+    )
+
+
+def test_of_two_packages_with_one_name_neither_is_used(install: Callable[..., None]) -> None:
+    install("acme_one", "acme_loss")
+    install("acme_two", "acme_loss")
+    with pytest.raises(UnknownNameError) as caught:
+        catalogue.resolve("losses", "acme_loss")
+    for package in ("acme_one", "acme_two"):
+        sentence = f"package '{package}' in orchestrator.losses is left out: another package calls something"
+        assert sentence in str(caught.value)
 
 
 @pytest.mark.parametrize(("target", "axis"), [("__doc__", "losses"), ("Acme", "backbones")])
-def test_an_entry_point_to_something_else_is_refused(install: Callable[..., None], target: str, axis: Axis) -> None:
+def test_an_entry_point_to_something_else_is_left_out(
+    install: Callable[..., None], target: str, axis: Axis, caplog: pytest.LogCaptureFixture
+) -> None:
     install("acme_wrong", "acme_loss", target, axis)
-    with pytest.raises(TypeError, match=rf"orchestrator\.{axis}:acme is no subclass of"):
-        catalogue.plugins(axis)
+    assert "acme_loss" not in catalogue.plugins(axis)
+    assert f"acme_wrong:{target} is no subclass of {KINDS[axis].__name__} with a name." in caplog.text
+
+
+@pytest.mark.parametrize("line", ["import absent_module", "import sys; sys.exit(3)", "1 / 0", "raise BaseException"])
+def test_a_package_that_cannot_be_imported_is_told_once_and_fatal_only_for_who_asks_for_it(
+    install: Callable[..., None], tmp_path: Path, line: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    install("acme_broken", "acme_loss")
+    (tmp_path / "acme_broken.py").write_text(f"{line}\n")
+    catalogue._warn.cache_clear()
+    assert catalogue.resolve("losses", "softmax").name == "softmax"
+    catalogue.plugins.cache_clear()
+    with pytest.raises(UnknownNameError, match=r"No loss named 'acme_loss'.*package 'acme_broken'.*is left out: "):
+        catalogue.resolve("losses", "acme_loss")
+    (told,) = caplog.messages
+    assert "package 'acme_broken'" in told
+
+
+def test_a_module_of_ones_own_that_ends_the_program_is_refused(
+    tmp_path: Path, write_module: Callable[..., None]
+) -> None:
+    write_module("acme_own", "acme_loss")
+    (tmp_path / "acme_own.py").write_text("import sys\nsys.exit(3)\n")
+    with pytest.raises(ImportError, match="SystemExit: 3"):
+        catalogue.add("acme_own")

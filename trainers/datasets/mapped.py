@@ -46,7 +46,7 @@ def places(data_dir: Path) -> list[Path]:
     if chosen := os.environ.get("ORCHESTRATOR_CACHE"):
         return [Path(chosen)]
     # One folder per user, because files of another user in a shared one could not be replaced.
-    temporary = Path(tempfile.gettempdir(), f"orchestrator-{Path.home().name}", "decoded")
+    temporary = Path(tempfile.gettempdir(), f"orchestrator-{os.getuid()}", "decoded")
     # Do not create a data folder for this: users of the system's files would not expect one.
     return [data_dir / ".decoded", temporary] if data_dir.is_dir() else [temporary]
 

@@ -163,6 +163,9 @@ def cell_in(name: str) -> str | None:
     return found["final"] or found["trial"] if found else None
 
 
+DAMAGED = ".damaged"
+"""With which the names of files end that were set aside."""
+
 _NAME = re.compile(
     r"dataset=[^/]+/backbone=[^/]+/loss=[^/]+/((?P<final>[^/._][^/]*)\.parquet|_(?P<trial>[^/._][^/]*)\.trial)"
 )

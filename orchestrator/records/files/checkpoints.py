@@ -10,6 +10,15 @@ from orchestrator.experiment.plan import Cell
 from orchestrator.records.files.storage import Storage
 from orchestrator.workspace import Location
 
+STATE = "state"
+"""The name of a state in the folder of its cell."""
+
+UNUSABLE = "unusable-"
+"""With which the names of states begin that were set aside."""
+
+STOP = ".stop-"
+"""With which the names of files begin that ask running cells to stop."""
+
 
 @dataclass(frozen=True)
 class Checkpoints:
@@ -23,7 +32,7 @@ class Checkpoints:
 
     def shelf(self, cell: Cell) -> StateFile:
         """Where the cell's state lies."""
-        return StateFile(Storage(self.place / cell.id))
+        return StateFile(Storage(self.place), cell.id)
 
     def last_words(self, cell: Cell) -> Path | None:
         """The file for the stack of a process that had to be ended; None in an object store."""
@@ -49,23 +58,24 @@ class Checkpoints:
 
     @property
     def _wish(self) -> str:
-        return f".stop-{self.launch}"
+        return f"{STOP}{self.launch}"
 
 
 @dataclass(frozen=True)
 class StateFile:
-    """One cell's state in a place of its own."""
+    """One cell's state in a folder of its own."""
 
     storage: Storage
+    folder: str
 
     def read(self) -> bytes | None:
         """The state, if there is one."""
-        return self.storage.read("state")
+        return self.storage.read(f"{self.folder}/{STATE}")
 
     def write(self, content: bytes) -> None:
         """Put a state in the place of the one before, whole or not at all."""
-        self.storage.write("state", content)
+        self.storage.write(f"{self.folder}/{STATE}", content)
 
     def set_aside(self) -> None:
         """Keep a state that cannot be used where a person may look at it."""
-        self.storage.move("state", f"unusable-{time.time_ns()}")
+        self.storage.move(f"{self.folder}/{STATE}", f"{self.folder}/{UNUSABLE}{time.time_ns()}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from datetime import UTC, datetime
 from typing import Any
@@ -76,7 +77,8 @@ def data_card(plan: Plan, found: Results) -> str:
     experiment = plan.experiment
     rows = found.rows()
     states = Counter(row["state"] for row in rows)
-    commits = sorted({str(row["git_commit"]) for row in rows})
+    # An imported cell brings its own, which is shown only where it is one.
+    commits = sorted({re.sub(r"[^\w.+-]", "?", str(row["git_commit"])) for row in rows})
     axes = {axis: ", ".join(choice.label for choice in getattr(experiment, axis)) for axis in AXES.values()}
     return f"""# {experiment.name}
 

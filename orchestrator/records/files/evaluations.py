@@ -20,7 +20,7 @@ from orchestrator.errors import DamagedFileError, WorkspaceError
 from orchestrator.experiment.plan import AT, Cell, Plan, original
 from orchestrator.provenance.environment import Environment
 from orchestrator.records.files import cell_file
-from orchestrator.records.files.cell_file import Account, cell_in, name_of
+from orchestrator.records.files.cell_file import DAMAGED, Account, cell_in, name_of
 from orchestrator.records.files.footer import Footer, parsed
 from orchestrator.records.files.origin import ensure_secret
 from orchestrator.records.files.storage import Storage, Stored, in_parallel
@@ -31,7 +31,7 @@ from trainers.recipe import Recipe
 _FOOTER = 2**16
 """Bytes at the end of a file that nearly always hold its whole footer."""
 
-_UNSEEN = re.compile(r"(^|/)\.[^/]*$|\.damaged$")
+_UNSEEN = re.compile(rf"(^|/)\.[^/]*$|{re.escape(DAMAGED)}$")
 
 
 @dataclass(frozen=True)
@@ -265,7 +265,7 @@ def set_aside(path: Location) -> Location:
 
     What begins with `_` is passed over by readers of whole folders, as pyarrow and pandas are.
     """
-    aside = f"_{path.name.removesuffix('.parquet').removesuffix('.trial').removeprefix('_')}.damaged"
+    aside = f"_{path.name.removesuffix('.parquet').removesuffix('.trial').removeprefix('_')}{DAMAGED}"
     Storage(path.parent).move(path.name, aside)
     return path.parent / aside
 

@@ -7,14 +7,17 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from orchestrator.experiment.plan import original
-from orchestrator.records.files.cell_file import cell_in
+from orchestrator.records.files.cell_file import DAMAGED, cell_in
+from orchestrator.records.files.checkpoints import STATE, STOP, UNUSABLE
 from orchestrator.records.files.storage import Storage, Stored
-from orchestrator.workspace import Workspace
+from orchestrator.workspace import ANCHORS, PROBE, Workspace
 
 DAY = 86_400.0
 """Seconds after which nobody writes on at a file."""
 
-_LEFT = re.compile(r"checkpoints/(\.stop-[^/]+|[^/]+/state\.\d+)|drift/anchors-[^/]+/.*|\.probe-\d+")
+_LEFT = re.compile(
+    rf"checkpoints/({re.escape(STOP)}[^/]+|[^/]+/{STATE}\.\d+)|drift/{ANCHORS}[^/]+/.*|{re.escape(PROBE)}\d+"
+)
 """What a launch removes by itself unless it is killed, beside what `Stored` knows of."""
 
 _FOREIGN = ("mlartifacts",)
@@ -38,6 +41,7 @@ def garbage(
     experiments: Mapping[str, Collection[str]] | None,
     now: float,
     cells: Collection[str] = (),
+    done: Collection[str] = (),
 ) -> list[Item]:
     """Which files of a workspace can go, in their order.
 
@@ -47,10 +51,11 @@ def garbage(
             and then nothing goes for lack of an experiment.
         now: Seconds since 1970.
         cells: Ids of finished cells whose files are to go as well, with their replicas; without them, none does.
+        done: Ids of cells that are done, beside those among the files: these may lie behind a link.
     """
     there = list(files)
-    done = {cell for file in there if (cell := _cell(file))}
-    reasons = [(file, _reason(file, done, experiments, now, cells)) for file in there]
+    known = {*done, *(cell for file in there if (cell := _cell(file)))}
+    reasons = [(file, _reason(file, known, experiments, now, cells)) for file in there]
     return [Item(file.name, file.size, reason) for file, reason in reasons if reason]
 
 
@@ -89,13 +94,13 @@ def _reason(
         return "left half-written" if now - file.modified > DAY else None
     subject = rest.partition("/")[0]
     match kind:
-        case "evaluations" if file.name.endswith(".damaged"):
+        case "evaluations" if file.name.endswith(DAMAGED):
             return "set aside, because it could not be trusted"
         case "evaluations":
             return _of_cells(file, experiments, cells)
         case "validation" | "summaries":
             return _of_part(file, _PARTS[kind], done, now, cells)
-        case "checkpoints" if ".unusable-" in file.name:
+        case "checkpoints" if rest.partition("/")[2].startswith(UNUSABLE):
             return "set aside, because it could not be used"
         case "checkpoints" if subject in done:
             return "state of a cell that is done"

@@ -58,7 +58,7 @@ class Storage:
     """Files below one place, by name; a plain value, so that it crosses to worker processes.
 
     Every method raises `OSError` when the storage refuses or does not answer (of an object store, a `StoreError`), and
-    `WorkspaceError` when pyarrow cannot make sense of the URI.
+    `WorkspaceError` when pyarrow cannot make sense of the URI, or a name leads out of the place.
     """
 
     root: Location
@@ -80,7 +80,7 @@ class Storage:
         try:
             if isinstance(self.root, Remote):
                 return _read_remote(self.root, name, last)
-            with (self.root / name).open("rb") as file:
+            with inside(self.root, name).open("rb") as file:
                 if last is not None:
                     file.seek(max(0, file.seek(0, os.SEEK_END) - last))
                 return file.read()
@@ -99,21 +99,21 @@ class Storage:
 
             _asked(self.root, upload, len(content))
         else:
-            _replace(self.root / name, content)
+            _replace(inside(self.root, name, itself=True), content)
 
     def create(self, name: str, content: bytes) -> None:
         """Put a file there, whole or not at all, unless there is one of the name; object stores replace that one."""
         if isinstance(self.root, Remote):
             self.write(name, content)
         else:
-            _create(self.root / name, content)
+            _create(inside(self.root, name, itself=True), content)
 
     def move(self, name: str, to: str) -> None:
         """Give a file another name, in the place of one that has it."""
         if isinstance(self.root, Remote):
             _asked(self.root, lambda store, prefix: store.move(f"{prefix}/{name}", f"{prefix}/{to}"))
         else:
-            (self.root / name).replace(self.root / to)
+            inside(self.root, name, itself=True).replace(inside(self.root, to, itself=True))
 
     def delete(self, name: str) -> None:
         """Remove a file, and on this machine the folders that are empty then; none there is fine."""
@@ -121,17 +121,20 @@ class Storage:
             if isinstance(self.root, Remote):
                 _asked(self.root, lambda store, prefix: store.delete_file(f"{prefix}/{name}"))
             else:
-                (self.root / name).unlink()
+                inside(self.root, name, itself=True).unlink()
                 _prune((self.root / name).parent, self.root)
         except FileNotFoundError:
             pass
 
     def list(self, below: str = "") -> Iterator[Stored]:
-        """All files below a folder, in the order of their names within each; hidden ones, too."""
+        """All files below a folder, in the order of their names within each; hidden ones, too.
+
+        Links to folders are not followed, and links to files only where these lie below the root.
+        """
         if isinstance(self.root, Remote):
             yield from _asked(self.root, partial(_listed, below=below))
         else:
-            yield from _walk(self.root / below, f"{below}/" if below else "")
+            yield from _walk(self.root, below)
 
     @property
     def filesystem(self) -> tuple[fs.FileSystem, str]:
@@ -257,16 +260,42 @@ def _prune(folder: Path, root: Path) -> None:
         folder = folder.parent
 
 
-def _walk(folder: Path, prefix: str) -> Iterator[Stored]:
+def inside(root: Path, name: str, *, itself: bool = False) -> Path:
+    """The path of a file below a folder; the one function that every access to a file of a workspace passes.
+
+    Args:
+        root: The folder.
+        name: The file's name below it.
+        itself: Whether a link is meant, where the file is one, and not the file that it leads to.
+
+    Raises:
+        WorkspaceError: The name leads out of the folder, by `..` or by a link.
+    """
+    path = root / name
+    if not _is_inside(path.parent if itself else path, root) or (itself and path.name in {"", ".."}):
+        raise WorkspaceError(f"{path} leads out of {root}, by '..' or by a link: remove the link.")
+    return path
+
+
+def _is_inside(path: Path, root: Path) -> bool:
+    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(root))
+
+
+def _walk(root: Path, below: str) -> Iterator[Stored]:
+    folder = root / below
     try:
+        if below and not _is_inside(folder, root):
+            return
         with os.scandir(folder) as found:
             entries = sorted(found, key=lambda entry: entry.name)
     except (FileNotFoundError, NotADirectoryError):
         return
     for entry in entries:
-        name = prefix + entry.name
-        if entry.is_dir():
-            yield from _walk(Path(entry.path), f"{name}/")
+        name = f"{below}/{entry.name}" if below else entry.name
+        if entry.is_dir(follow_symlinks=False):
+            yield from _walk(root, name)
+            continue
+        if entry.is_symlink() and not (Path(entry.path).is_file() and _is_inside(Path(entry.path), root)):
             continue
         with suppress(FileNotFoundError):  # another process has renamed or removed it
             state = entry.stat()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
@@ -72,6 +75,8 @@ def engine(address: URL) -> Engine:
         UnreachableError: The database's driver is not installed.
     """
     if address.get_backend_name() == "sqlite":
+        if file := _only_readable(address):
+            return create_engine(address, creator=partial(_reader, file))
         sqlite = create_engine(address)
         event.listen(sqlite, "connect", _configure_sqlite)
         event.listen(sqlite, "begin", _begin_sqlite)
@@ -83,6 +88,21 @@ def engine(address: URL) -> Engine:
     except ImportError as error:
         problem = f"The registry {shown(address)} needs a PostgreSQL driver ({error})"
         raise UnreachableError(f"{problem}: pip install 'psycopg[binary]'.") from error
+
+
+def _only_readable(address: URL) -> Path | None:
+    """The file of a registry of somebody else's, which this user may read but not change; else None."""
+    file = Path(address.database or "")
+    can_write = os.access(file, os.W_OK) and os.access(file.parent, os.W_OK)
+    return file if file.is_file() and os.access(file, os.R_OK) and not can_write else None
+
+
+def _reader(file: Path) -> sqlite3.Connection:
+    """A connection that changes nothing, not even a lock or a journal beside the file."""
+    # With a journal there, somebody has the registry open, and his shared memory says what counts.
+    is_idle = not file.with_name(f"{file.name}-wal").exists()
+    uri = f"file:{quote(str(file.absolute()))}?mode=ro{'&immutable=1' if is_idle else ''}"
+    return sqlite3.connect(uri, uri=True, check_same_thread=False)
 
 
 def _configure_sqlite(connection: DBAPIConnection, _record: object) -> None:

@@ -13,8 +13,8 @@ from datetime import UTC, datetime
 from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
 
-from orchestrator.errors import masked
 from orchestrator.outcome import RESULTS
+from orchestrator.privacy import public
 from orchestrator.records.sql.schema import AttemptRow, EventKind, EventRow, Row
 
 SHOWN = 10
@@ -87,4 +87,4 @@ def adopted(states: Iterable[str], number: int) -> str:
 
 def storable(text: str) -> str:
     """The text without what a database refuses (NUL, halves of surrogate pairs), and without passwords."""
-    return masked(text.replace("\0", "\\0").encode("utf-8", "backslashreplace").decode("utf-8"))
+    return public(text.encode("utf-8", "backslashreplace").decode("utf-8"))

@@ -21,11 +21,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 from urllib.error import HTTPError, URLError
-from urllib.parse import urlsplit
-from urllib.request import urlopen
+from urllib.parse import unquote, urlsplit
+from urllib.request import getproxies, proxy_bypass, urlopen
 
-from orchestrator.errors import BusyError, OrchestratorError, UnreachableError, masked
+from orchestrator.errors import BusyError, OrchestratorError, UnreachableError
+from orchestrator.privacy import masked, public
 from orchestrator.time_limit import within
+from orchestrator.workspace import sqlite_url
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -107,7 +109,7 @@ def _make(path: Path) -> None:
         if _has_tables(path):  # another launch was faster
             return
         aside = Path(folder, path.name)
-        engine = database.create_sqlalchemy_engine_with_retry(f"sqlite:///{aside}")
+        engine = database.create_sqlalchemy_engine_with_retry(sqlite_url(aside))
         database._initialize_tables(engine)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # no public one
         engine.dispose()
         with closing(sqlite3.connect(aside)) as made, closing(sqlite3.connect(path, timeout=PATIENCE)) as store:
@@ -134,14 +136,27 @@ def _unreachable(uri: str, error: Exception) -> UnreachableError:
     reason = sentence(error)
     if is_server(uri) and (isinstance(error, _BusyServerError) or getattr(error, "error_code", None) in _BUSY):
         return BusyError(f"The tracking store {masked(uri)} cannot be used at present ({reason}).")
-    return UnreachableError(f"The tracking store {masked(uri)} cannot be used ({reason}): {_REMEDY}.")
+    return UnreachableError(f"The tracking store {masked(uri)} cannot be used ({reason}): {_remedy(uri)}.")
+
+
+def _remedy(uri: str) -> str:
+    """What to do, with the name of the variable that is at fault where one is."""
+    if "error" in os.environ.get("PYTHONWARNINGS", ""):
+        return "PYTHONWARNINGS makes errors of warnings: unset it"
+    host = urlsplit(uri).hostname if is_server(uri) else None
+    scheme = uri.partition(":")[0]
+    if host and scheme in getproxies() and not proxy_bypass(host):
+        return f"{scheme.upper()}_PROXY sends requests to a proxy: correct it, or add {host} to NO_PROXY"
+    if os.environ.get("MLFLOW_TRACKING_URI") == uri:
+        return "correct MLFLOW_TRACKING_URI, or unset it to track in the workspace"
+    return _REMEDY
 
 
 def sentence(error: BaseException | str) -> str:
     """An error's first line, without credentials."""
     said = getattr(error, "strerror", None) or str(error)
     lines = said.strip().splitlines() or [type(error).__name__]
-    return masked(lines[0][:SHOWN]).rstrip(".")
+    return public(lines[0][:SHOWN]).rstrip(".")
 
 
 def is_server(uri: str) -> bool:
@@ -158,7 +173,7 @@ def anchored(uri: str) -> str:
 def _file(uri: str) -> Path:
     """The file of a SQLite URI, or what a URI without a scheme names."""
     _, _, path = uri.rpartition(":///")
-    return Path(path.partition("?")[0])
+    return Path(unquote(path.partition("?")[0]))
 
 
 def is_there(uri: str) -> bool:

@@ -14,13 +14,13 @@ from http.client import HTTPException
 from pathlib import Path
 
 from orchestrator.errors import RequestError, UnreachableError
-from orchestrator.records.tracking import saved_view
+from orchestrator.privacy import masked
+from orchestrator.records.tracking import saved_view, warden
 from orchestrator.records.tracking.mlflow_store import (
     actionable,
     connect,
     is_server,
     is_there,
-    masked,
     probe,
     probe_server,
     sentence,
@@ -58,12 +58,12 @@ def serve(uri: str, artifacts: str | None, log: Path, port: int | None = None) -
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as file:
         process = subprocess.Popen(
-            _server_command(port, artifacts),
+            [sys.executable, "-I", "-S", warden.__file__, *_server_command(port, artifacts)],
             env=_server_environment(uri),
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,  # closes when this process ends, and then the warden ends the server
             stdout=file,
             stderr=file,
-            start_new_session=True,  # a group of its own: ended as a whole, and only by us
+            start_new_session=True,  # a group of its own, ended as a whole
         )
     try:
         address = f"http://127.0.0.1:{port}"
@@ -73,6 +73,8 @@ def serve(uri: str, artifacts: str | None, log: Path, port: int | None = None) -
         yield address
     finally:
         _end_group(process)
+        if process.stdin:
+            process.stdin.close()
 
 
 def link(uri: str, address: str, experiment: str) -> str:

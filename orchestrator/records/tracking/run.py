@@ -9,8 +9,8 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from orchestrator.errors import masked
 from orchestrator.experiment.plan import PROTOCOL, Cell
+from orchestrator.privacy import masked, public
 from orchestrator.records.tracking import spool
 from orchestrator.records.tracking.background_sender import Courier
 from orchestrator.records.tracking.mlflow_store import SHOWN, load, sentence
@@ -121,7 +121,7 @@ class Run:
     def fail(self, error: BaseException | str) -> None:
         """The attempt broke."""
         said = error if isinstance(error, str) else f"{type(error).__name__}: {error}"
-        self._end("FAILED", error=masked(said[:SHOWN]))
+        self._end("FAILED", error=public(said[:SHOWN]))
 
     def interrupt(self) -> None:
         """The attempt was stopped from outside."""

@@ -15,9 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.errors import UnreachableError, masked
+from orchestrator.errors import UnreachableError
 from orchestrator.experiment.plan import Cell
 from orchestrator.outcome import Collapsed, Diverged, Failed, Finished, Outcome
+from orchestrator.privacy import without_user
 from orchestrator.records.tracking import spool
 from orchestrator.records.tracking.mlflow_store import actionable, anchored, connect, probe, sentence
 from orchestrator.records.tracking.run import Run
@@ -181,7 +182,7 @@ class Tracking:
     @property
     def outbox(self) -> Path | None:
         """Where this experiment's share of the spool is."""
-        return self.spool and spool.outbox(self.spool, masked(self.uri), self.experiment)
+        return self.spool and spool.outbox(self.spool, without_user(self.uri), self.experiment)
 
     @property
     def summary(self) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from orchestrator.privacy import public
 from orchestrator.workspace import Location
 
 if TYPE_CHECKING:  # rich is imported when something is printed, so that `--help` starts without it
@@ -15,7 +16,10 @@ def console(*, stderr: bool = False) -> Console:
     """A console for people; a pipe has no width, and 80 columns would fold the tables."""
     from rich.console import Console
 
+    from orchestrator.report.terminal.visible import Visible
+
     made = Console(stderr=stderr, highlight=False)
+    made.push_render_hook(Visible())
     if not made.is_terminal:
         made.width = 160
     return made
@@ -23,12 +27,12 @@ def console(*, stderr: bool = False) -> Console:
 
 def say(console: Console, sentence: str) -> None:
     """Print a sentence as it is, whatever brackets and colons it has."""
-    console.print(sentence, markup=False, emoji=False, soft_wrap=True)
+    console.print(public(sentence), markup=False, emoji=False, soft_wrap=True)
 
 
 def complain(console: Console, sentence: str) -> None:
     """Say what is wrong with something, without stopping for it."""
-    console.print(sentence, style="red", markup=False, emoji=False, soft_wrap=True)
+    console.print(public(sentence), style="red", markup=False, emoji=False, soft_wrap=True)
 
 
 def near(place: Location) -> Location:

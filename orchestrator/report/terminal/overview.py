@@ -344,7 +344,7 @@ def garbage(items: Sequence[Item], *, removed: bool) -> RenderableType:
     table = _facts()
     for item in items:
         table.add_row(Text(item.name), Text(f"{item.size:,} bytes"), Text(item.reason))
-    total = f"{sum(item.size for item in items):,} bytes in {counted(len(items), 'file')}"
+    total = f"{sum(item.size for item in items):,} bytes in {counted(len(items), 'item')}"
     return Group(table, Text(f"{total} {'removed' if removed else 'can be deleted: --remove deletes them'}."))
 
 

@@ -28,6 +28,7 @@ from orchestrator.outcome import (
     Started,
     Stopped,
 )
+from orchestrator.privacy import public
 
 LISTED = 10
 """Running cells shown; a cluster runs more than a terminal has lines."""
@@ -81,7 +82,9 @@ class LiveTable:
             case Stopped() | Lost():
                 self._running.pop(cell.id, None)
                 if isinstance(event, Lost):
-                    again = f"{cell.name}  lost after {event.attempt.seconds:.1f} s, is tried again: {event.error}"
+                    again = (
+                        f"{cell.name}  lost after {event.attempt.seconds:.1f} s, is tried again: {public(event.error)}"
+                    )
                     self._console.print(Text(again), soft_wrap=True)
             case _:
                 _, _, before, _ = self._running.pop(cell.id, (cell, "", 0, 0.0))
@@ -106,7 +109,7 @@ class LiveTable:
             case Diverged(epoch=epoch):
                 told = f"diverged in epoch {epoch}"
             case Failed(error=error):
-                told = f"failed: {error}"
+                told = f"failed: {public(error)}"  # the driver knows secrets that its workers do not
         if not self._console.is_terminal or isinstance(outcome, (Collapsed, Diverged, Failed)):
             self._console.print(Text(f"{outcome.cell.name}  {outcome.attempt.seconds:.1f} s  {told}"), soft_wrap=True)
 

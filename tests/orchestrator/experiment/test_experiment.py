@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 import yaml
@@ -20,6 +20,8 @@ from trainers import catalogue
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from trainers.losses import Loss
 
     Written = Callable[[str | bytes], Path]
 
@@ -176,9 +178,13 @@ WRONG = {
     "label of the only entry": ("losses: [{name: softmax, as: a/b}]", 2, "'label' cannot be 'a/b'"),
     "empty label": ("losses: [softmax, {name: bce, as: ''}]", 2, "'label' cannot be ''"),
     "label with a slash": ("losses: [softmax, {name: bce, as: a/b}]", 2, "'label' cannot be 'a/b'"),
-    "label as number": ("losses: [softmax, {name: bce, as: 5}]", 2, "should be a valid string (found: 5)"),
+    "label as number": (
+        "losses: [softmax, {name: bce, as: 5}]",
+        2,
+        "must be a text, but YAML reads 5: put it in quotes.",
+    ),
     "name": ("name: ../elsewhere", 1, "'name' cannot be '../elsewhere'"),
-    "name as number": ("name: 3", 1, "'name' should be a valid string (found: 3)."),
+    "name as number": ("name: 3", 1, "'name' must be a text, but YAML reads 3: put it in quotes."),
     "baseline": ("baseline: softmx", 5, "No loss in this experiment is named 'softmx'. Did you mean 'softmax'?"),
 }
 
@@ -204,7 +210,8 @@ ADDED_WRONG = {
     "0 seeds": ("seeds: 0", "seed"),
     "fewer than 0 seeds": ("seeds: -3", "seed"),
     "seeds as text": ("seeds: five", "'seeds'"),
-    "yes as seeds": ("seeds: yes", "'seeds'"),
+    "yes as seeds": ("seeds: yes", "YAML reads 'yes' as true"),
+    "true as seeds": ("seeds: true", "'seeds' needs a number (found: True)."),
     "seeds without a most": ("seeds: {min: 5, until: decided}", "'max' is missing."),
     "seeds until something else": ("seeds: {min: 5, max: 9, until: done}", "'until' cannot be 'done'. Known: decided."),
     "seeds with another key": (
@@ -236,7 +243,7 @@ ADDED_WRONG = {
     ),
     "learning rate": (
         "recipe: {learning_rate: .nan}",
-        "'recipe.learning_rate' should be a finite number (found: nan).",
+        "'.nan' is not a finite number.",
     ),
     "warm-up": ("recipe: {epochs: 2, warmup_epochs: 3}", "warmup_epochs (3) must be below epochs (2)."),
     "augmentation": ("recipe: {augmentation: [crop, flop]}", "cannot be 'flop'. Did you mean 'flip'?"),
@@ -490,6 +497,56 @@ claims: [{{id: a, metric: uniformity, challenger: bce, baseline: softmax, direct
     )
     revised = revise(experiment, {"loss": ["softmax", "bce_unified"]}, only=True)
     assert [choice.label for choice in revised.losses] == ["softmax", "bce_unified"]
+
+
+@pytest.mark.parametrize(
+    ("line", "field"),
+    [
+        ("recipe: {epochs: true}", "recipe.epochs"),
+        ("recipe: {learning_rate: true}", "recipe.learning_rate"),
+        ("recipe: {milestones: [0.5, true]}", "recipe.milestones"),
+        ("recipe: {label_noise: false}", "recipe.label_noise"),
+        ("resources: {cpus: true}", "resources.cpus"),
+        ("checkpoint: {minutes: true}", "checkpoint.minutes"),
+        ("time_limit: true", "time_limit"),
+        ("overrides: [{where: {}, recipe: {epochs: true}}]", "epochs"),
+    ],
+)
+def test_true_is_no_number(written: Written, tiny: str, line: str, field: str) -> None:
+    value = "[0.5, True]" if "[0.5" in line else str("true" in line)
+    assert complaints(written(f"{tiny}{line}\n")) == [f"6: '{field}' needs a number (found: {value})."]
+
+
+def test_true_is_no_parameter_that_is_a_number_but_may_be_one_that_is_true(written: Written, tiny: str) -> None:
+    ours = "{name: bce_unified, bias_init: true}"
+    (complaint,) = complaints(written(tiny.replace("bce_unified", ours)))
+    assert "bias_init" in complaint
+    (_, loss) = load(written(tiny.replace("bce_unified", "{name: bce, scores: {learn_scale: true}}"))).losses
+    assert cast("Loss", loss.plugin).scores.learn_scale is True
+
+
+@pytest.mark.parametrize(("label", "read"), [("true", "True"), ("10", "10"), ("1e-3", "0.001")])
+def test_a_label_that_yaml_reads_as_something_else_is_to_be_quoted(
+    written: Written, tiny: str, label: str, read: str
+) -> None:
+    (complaint,) = complaints(written(tiny.replace("bce_unified", f"{{name: bce_unified, as: {label}}}")))
+    assert complaint.endswith(f"must be a text, but YAML reads {read}: put it in quotes.")
+
+
+@pytest.mark.parametrize("label", ["a\\u202eb", "\\x1b[2J", "a\\x9bb", "\\u2066x"])
+def test_a_label_is_nothing_that_a_terminal_would_obey(written: Written, tiny: str, label: str) -> None:
+    (complaint,) = complaints(written(tiny.replace("bce_unified", f'{{name: bce_unified, as: "{label}"}}')))
+    assert complaint.isprintable()
+    assert label in complaint
+
+
+@pytest.mark.parametrize("gpus", ["1.5", "2.01"])
+def test_above_one_gpus_are_whole(written: Written, tiny: str, gpus: str) -> None:
+    (complaint,) = complaints(written(f"{tiny}resources: {{gpus: {gpus}}}\n"))
+    assert complaint.startswith("6: 'gpus' above 1 must be a whole number")
+    assert complaint.endswith(f"found {gpus}.")
+    whole = load(written(f"{tiny}resources: {{gpus: 2}}\noverrides: [{{where: {{}}, resources: {{gpus: 0.5}}}}]\n"))
+    assert (whole.resources.gpus, whole.settled("softmax", "resnet8", "digits").resources.gpus) == (2, 0.5)
 
 
 # Anything at all

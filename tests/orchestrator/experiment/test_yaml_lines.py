@@ -116,3 +116,59 @@ def test_every_key_given_twice_is_told_at_its_second_line(written: Written) -> N
 
 def test_an_anchor_used_twice_is_no_repetition(written: Written) -> None:
     assert yaml_lines.read(written("a: &a {x: 1}\nb: *a\nc: [*a, *a]\n")).document["c"] == [{"x": 1}, {"x": 1}]
+
+
+@pytest.mark.parametrize(
+    ("value", "meaning"),
+    [
+        ("010", "the number 8"),
+        ("-017", "the number -15"),
+        ("0x1F", "the number 31"),
+        ("0b11", "the number 3"),
+        ("1_000", "the number 1000"),
+        ("1:30", "the number 90"),
+        ("1:30.5", "the number 90.5"),
+        ("1_0.5", "the number 10.5"),
+        ("no", "false"),
+        ("Off", "false"),
+        ("YES", "true"),
+        ("on", "true"),
+    ],
+)
+def test_a_value_that_yaml_changes_is_refused_at_its_line(written: Written, value: str, meaning: str) -> None:
+    (problem,) = refused(written(f"a: 1\nb: [x, {{c: {value}}}]\n"))
+    assert f"asked.yaml:2: YAML reads '{value}' as {meaning}: write " in problem
+    assert problem.endswith("or put it in quotes if it is a text.")
+
+
+def test_a_date_is_refused_at_its_line(written: Written) -> None:
+    (problem,) = refused(written("a: 1\nb: 2024-01-31\n"))
+    assert problem.endswith("asked.yaml:2: YAML reads '2024-01-31' as a date: put it in quotes.")
+
+
+@pytest.mark.parametrize("value", [".nan", ".NaN", ".inf", "-.Inf", "1e400"])
+def test_a_number_that_is_not_finite_is_refused_at_its_line(written: Written, value: str) -> None:
+    (problem,) = refused(written(f"a: 1\nb: {value}\n"))
+    assert problem.endswith(f"asked.yaml:2: '{value}' is not a finite number.")
+
+
+def test_all_values_that_yaml_changes_are_told_at_once(written: Written) -> None:
+    assert len(refused(written("a: 010\nb: on\nc: {a: 1, a: 1_0}\n"))) == 4
+
+
+@pytest.mark.parametrize("value", ["'010'", '"no"', "'1:30'", "'2024-01-31'"])
+def test_what_is_quoted_stays_the_text_that_it_is(written: Written, value: str) -> None:
+    assert yaml_lines.read(written(f"b: {value}\n")).document == {"b": value[1:-1]}
+
+
+@pytest.mark.parametrize(
+    ("value", "meant"),
+    [("1e-3", 0.001), ("-2E+5", -2e5), (".5e1", 5.0), ("1.", 1.0), ("0", 0), ("-7", -7), ("True", True), ("0.50", 0.5)],
+)
+def test_what_looks_like_a_number_is_that_number(written: Written, value: str, meant: float) -> None:
+    found = yaml_lines.read(written(f"b: {value}\n")).document["b"]
+    assert (found, type(found)) == (meant, type(meant))
+
+
+def test_keys_are_texts_whatever_they_look_like(written: Written) -> None:
+    assert yaml_lines.read(written("on: 1\n010: 2\n")).document == {"on": 1, "010": 2}

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from orchestrator.errors import WorkspaceError
+from orchestrator.records.files.checkpoints import Checkpoints
 from orchestrator.records.files.evaluations import Evaluations, set_aside
 from orchestrator.records.files.garbage import DAY, Item, garbage, remove
 from orchestrator.records.files.storage import Storage, Stored
@@ -13,6 +15,7 @@ from orchestrator.workspace import Workspace
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from orchestrator.experiment.plan import Cell
     from orchestrator.records.files.evaluations import Account
@@ -37,7 +40,7 @@ def told(*names: str, age: float = 2 * DAY, experiments: Any = EXPERIMENTS, cell
         "checkpoints/done/last-words.txt",
         "checkpoints/strange/state",
         "checkpoints/nobodys/state",
-        "checkpoints/waiting/state.unusable-1234",
+        "checkpoints/waiting/unusable-1234",
         "checkpoints/waiting/state.4711",
         "checkpoints/.stop-launch",
         f"{CELL}/_other.damaged",
@@ -135,3 +138,44 @@ def test_what_is_removed_is_gone_and_cells_are_not(
     remove(workspace, garbage(storage.list(), asked, NOW, cells={cells[1].id}))
     assert evaluations.ids() == {cells[2].id}
     assert [file.name for file in evaluations.validations.list()] == [evaluations.name(cells[2])]
+
+
+def test_a_state_that_was_set_aside_can_go(place: Location, a_cell: Callable[..., Cell]) -> None:
+    cell = a_cell()
+    shelf = Checkpoints(Workspace(place).checkpoints, "launch").shelf(cell)
+    shelf.write(b"state")
+    shelf.set_aside()
+    (item,) = garbage(Storage(place).list(), {"known": {cell.id}}, NOW)
+    assert item.reason == "set aside, because it could not be used"
+
+
+@pytest.fixture
+def outside(tmp_path: Path) -> Path:
+    """A folder outside of the workspace, with a file that looks like garbage."""
+    found = tmp_path / "outside"
+    (found / "nobodys").mkdir(parents=True)
+    (found / "nobodys" / "state").write_text("precious")
+    return found
+
+
+def test_nothing_behind_a_link_is_listed_or_removed(tmp_path: Path, outside: Path) -> None:
+    root = tmp_path / "runs"
+    (root / "checkpoints").mkdir(parents=True)
+    (root / "checkpoints" / "linked").symlink_to(outside)
+    (root / "checkpoints" / "x").symlink_to(outside / "nobodys" / "state")
+    (root / "results").symlink_to(outside)
+    (root / "checkpoints" / "loop").symlink_to("loop")
+    (root / "checkpoints" / "up").symlink_to("..")
+    assert list(Storage(root).list()) == []
+    assert list(Storage(root).list("results")) == []
+    assert list(Storage(root).list("../outside")) == []
+    remove(Workspace(root), [Item("results/nobodys/state", 1, ""), Item("checkpoints/x", 1, "")][1:])
+    with pytest.raises(WorkspaceError, match="leads out of"):
+        remove(Workspace(root), [Item("results/nobodys/state", 1, "")])
+    assert (outside / "nobodys" / "state").read_text() == "precious"
+
+
+def test_a_cell_behind_a_link_keeps_its_validation_rows() -> None:
+    name = f"{ROWS}/linked.parquet"
+    assert told(name) == [name]
+    assert garbage([Stored(name, 7, NOW - 2 * DAY)], EXPERIMENTS, NOW, done={"linked"}) == []

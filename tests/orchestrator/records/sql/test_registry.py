@@ -241,7 +241,7 @@ def test_a_failed_cell_keeps_its_reason_and_traceback(index: Registry) -> None:
 def test_an_error_that_no_database_stores_is_kept_legibly(index: Registry) -> None:
     index.plan(plan([cell(0)]))
     index.record(failed(cell(0), "bad\0byte \ud800"), "first")
-    assert index.failures("first")[0].error == r"bad\0byte \ud800"
+    assert index.failures("first")[0].error == r"bad\x00byte \ud800"
 
 
 def test_every_attempt_stays_a_row(index: Registry, url: str) -> None:
@@ -655,3 +655,24 @@ def test_a_sqlite_file_that_is_in_use_while_it_is_opened_is_waited_for(sqlite_ur
         assert index.experiments() == []
     release.join()
     user.close()
+
+
+@pytest.mark.parametrize("is_open", [False, True], ids=["idle", "open elsewhere"])
+def test_a_registry_that_may_only_be_read_is_read_and_left_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_open: bool
+) -> None:
+    url = f"sqlite:///{tmp_path / 'registry.db'}"
+    theirs = Registry.open(url)
+    theirs.plan(plan([cell()], "study"))
+    if not is_open:
+        theirs.close()
+    before = sorted(path.name for path in tmp_path.iterdir())
+    assert len(before) == (3 if is_open else 1)
+    known = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK and known(path, mode))
+    with Registry.open(url) as registry:
+        assert registry.experiments() == ["study"]
+        with pytest.raises(UnreachableError, match="readonly"):
+            registry.plan(plan([cell(1)], "other"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+    theirs.close()
