@@ -108,6 +108,12 @@ class Consequences:
     def shares(self) -> Floats:
         """The share of each class in production (K,)."""
         seen = self.units / self.units.sum()
+        defects = self.use.operation.defects
+        if defects is not None and self.use.good is not None:
+            good = self.use.good
+            sides = np.where(good, seen[good].sum(), seen[~good].sum())
+            with np.errstate(invalid="ignore"):
+                return np.nan_to_num(seen / sides) * np.where(good, 1 - defects, defects)
         if self.use.shares is None:
             return seen
         is_open = np.isnan(self.use.shares)
@@ -164,6 +170,11 @@ class Consequences:
     def _kinds(self, side: Flags) -> Iterator[tuple[NDArray[np.int64], Floats]]:
         """Classes whose units stand for each other, and their shares: each that has a share of its own, all others."""
         shares = self.shares
+        if self.use.operation.defects is not None and self.use.good is not None:
+            for kind in (np.flatnonzero(side & self.use.good), np.flatnonzero(side & ~self.use.good)):
+                if shares[kind].sum() > 0:
+                    yield kind, shares[kind]
+            return
         given = np.zeros(side.size, bool) if self.use.shares is None else ~np.isnan(self.use.shares)
         for kind in (*np.flatnonzero(side & given)[:, None], np.flatnonzero(side & ~given)):
             if shares[kind].sum() > 0:

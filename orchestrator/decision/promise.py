@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 
 from orchestrator.decision.choice import Choice
-from orchestrator.decision.consequences import Consequences, Samples, Use, consequences
-from orchestrator.statistics.promises import Rate, mean_bound, proven, units_needed
+from orchestrator.decision.consequences import Samples, Use, consequences
+from orchestrator.statistics.promises import mean_bound, proven, units_needed
 
 RATES = ("false_accept_rate", "false_reject_rate", "review_share")
 
@@ -54,9 +54,9 @@ def promise(samples: Samples, use: Use, choice: Choice, looked: int = 1) -> Prom
     """What the test images allow to promise.
 
     Without limits the threshold is the one that validation chose, and each of the rates has a bound at the error over
-    their number. With limits, the steps of the ladder are tested in their order; the threshold is the cheapest of
-    those shown to keep all limits, by validation images, and other bounds hold for every step at once. If no step
-    keeps its limits, the threshold is the one that validation chose, and no limit is promised.
+    their number. With limits, the steps of the ladder are tested in their order, each limit by itself at the error
+    over their number. The threshold is the cheapest, by validation images, of those that are shown to keep the most
+    limits; other bounds hold for all steps at once. If no step keeps any, it is the one that validation chose.
 
     Args:
         samples: Of the test split, which fitted nothing.
@@ -68,42 +68,38 @@ def promise(samples: Samples, use: Use, choice: Choice, looked: int = 1) -> Prom
     order = np.argsort(choice.ladder)
     seen = consequences(samples, use, choice.ladder[order])
     places = np.argsort(order).tolist()  # of each step of the ladder among the thresholds
-    limits = {name: limit for name, limit in use.operation.limits.given.items() if seen.rate(name, 0) is not None}
-    steps = [[(_rate(seen, name, place), limit) for name, limit in limits.items()] for place in places]
-    kept = proven(steps, error) if limits else 0
-    chosen = int(np.argmin(choice.costs[:kept])) if kept else len(places) - 1
-    place = places[chosen]
-    at_once = len(places) if kept else 1
-    found = {name: rate for name in RATES if (rate := seen.rate(name, place)) is not None}
-    shared = error / (len(limits) or len(found.keys() - {"review_share"}))
+    found = {name: rates for name in RATES if (rates := [seen.rate(name, place) for place in places])[0] is not None}
+    walks = {name: [rate for rate in rates if rate is not None] for name, rates in found.items()}
+    limits = {name: limit for name, limit in use.operation.limits.given.items() if name in walks}
+    shared = error / (len(limits) or len(walks.keys() - {"review_share"}) or 1)
+    proofs = {name: proven(walks[name], limit, shared) for name, limit in limits.items()}
+    step = _chosen(choice, list(proofs.values()))
+    at_once = len(places) if any(proofs.values()) else 1
 
-    def limited(name: str, rate: Rate, limit: float) -> Promised:
-        if kept:
-            return Promised(name, rate.errors, rate.n, rate.estimate, limit, limit, is_kept=True)
-        tries = (_rate(seen, name, place) for place in places)
-        sizes = [units_needed(limit, shared, other.estimate) for other in tries]
+    def promised(name: str) -> Promised:
+        rate = walks[name][step]
+        said = Promised(name, rate.errors, rate.n, rate.estimate, rate.bound(shared / at_once))
+        if name not in limits:
+            return said
+        if step < proofs[name]:
+            return said._replace(bound=limits[name], limit=limits[name], is_kept=True)
+        sizes = [units_needed(limits[name], shared, other.estimate) for other in walks[name]]
         needed = min((size for size in sizes if size is not None), default=None)
-        return Promised(
-            name, rate.errors, rate.n, rate.estimate, rate.bound(shared), limit, is_kept=False, needed=needed
-        )
+        return said._replace(limit=limits[name], is_kept=False, needed=needed)
 
-    def unlimited(name: str, rate: Rate) -> Promised:
-        return Promised(name, rate.errors, rate.n, rate.estimate, rate.bound(shared / at_once))
-
+    place = places[step]
     return Promise(
-        float(choice.ladder[chosen]),
+        float(choice.ladder[step]),
         float(seen.costs()[place]),
         mean_bound(seen.strata(place), error / at_once),
-        tuple(
-            limited(name, rate, limits[name]) if name in limits else unlimited(name, rate)
-            for name, rate in found.items()
-        ),
+        tuple(map(promised, walks)),
         int(seen.units.sum()),
     )
 
 
-def _rate(seen: Consequences, name: str, place: int) -> Rate:
-    found = seen.rate(name, place)
-    if found is None:
-        raise ValueError(f"no units have a {name}")
-    return found
+def _chosen(choice: Choice, proofs: list[int]) -> int:
+    """The step to deploy: the cheapest of those that keep the most limits; the last if none keeps any."""
+    kept = np.array([sum(step < proof for proof in proofs) for step in range(choice.ladder.size)])
+    if not kept.any():
+        return int(choice.ladder.size - 1)
+    return int(np.argmin(np.where(kept == kept.max(), choice.costs, np.inf)))

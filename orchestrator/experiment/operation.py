@@ -65,6 +65,8 @@ class Operation(Frozen):
     shares: dict[str | int, Share] = Field(default_factory=dict)
     """The expected share of classes in production, by name or number. What they leave, the other classes divide as in
     the test images. Default: all as in the test images."""
+    defects: Share | None = None
+    """The expected share of defects in production. Default: as in the test images."""
     review: Share = 0.0
     """The largest share of parts that people can look at; 0 if nobody does."""
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
@@ -76,6 +78,8 @@ class Operation(Frozen):
             raise ValueError(
                 "'review' needs 'good': without it an object states its class, and is accepted or rejected"
             )
+        if self.defects is not None and (self.shares or not self.good):
+            raise ValueError("'defects' needs 'good', and takes the place of 'shares': give one of them")
         if (total := sum(self.shares.values())) > 1 + 1e-9:
             raise ValueError(f"'shares' add up to {total:g}; together they are at most 1")
         for name in ("good", "shares"):

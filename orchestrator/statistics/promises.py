@@ -135,20 +135,21 @@ class Rate(NamedTuple):
         return sum(weight * rate_bound(errors, n, shared) for weight, errors, n in self.strata)
 
 
-def proven(steps: Iterable[Sequence[tuple[Rate, float]]], error: float) -> int:
-    """How many thresholds of a fixed order are shown to keep all their limits.
+def proven(steps: Iterable[Rate], limit: float, error: float) -> int:
+    """How many thresholds of a fixed order are shown to keep a limit.
 
     The order must not depend on the tested units. Each threshold is tested at the full `error`, and testing ends
-    with the first that is not shown to keep its limits, so that any promise is wrong with a probability of at most
+    with the first that is not shown to keep the limit, so that any promise is wrong with a probability of at most
     `error` (Maurer, Hothorn & Lehmacher 1995; Angelopoulos et al., arXiv 2110.01052).
 
     Args:
-        steps: For each threshold, from the safest to the laxest, its rates and the limit of each.
-        error: The probability with which any of the promises may be wrong. Several limits share it evenly.
+        steps: The rate at each threshold, from the safest to the laxest.
+        limit: What it must not exceed.
+        error: The probability with which a promise may be wrong.
     """
     count = 0
-    for tests in steps:
-        if any(rate.bound(error / len(tests)) > limit for rate, limit in tests):
+    for rate in steps:
+        if rate.bound(error) > limit:
             break
         count += 1
     return count

@@ -174,6 +174,20 @@ class TestRates:
         assert rate is not None
         assert [(round(weight, 6), errors, n) for weight, errors, n in rate.strata] == [(0.75, 2, 2), (0.25, 2, 2)]
 
+    def test_the_share_of_defects_reweights_them_as_a_whole(self) -> None:
+        good = [3.0, 0, 0, 0]
+        bad = [0, 0, 3.0, 0]
+        scores = [good, good, good, bad, good, bad, bad, bad, bad]
+        label = [0, 0, 1, 1, 2, 2, 2, 3, 3]
+        chosen = use(good=["bolt", "nut"], defects=0.01, prices={"false_accept": 100, "false_reject": 2})
+        found = consequences(samples(scores, label), chosen, np.array([1.0]))
+        assert found.shares.tolist() == pytest.approx([0.99 / 2, 0.99 / 2, 0.01 * 3 / 5, 0.01 * 2 / 5])
+        assert found.costs().tolist() == pytest.approx([0.99 * 2 * 1 / 4 + 0.01 * 100 * 1 / 5])
+        accepted = found.rate("false_accept_rate", 0)
+        assert accepted is not None
+        assert accepted.strata == [(1.0, 1, 5)]
+        assert [(round(stratum.weight, 9), stratum.n) for stratum in found.strata(0)] == [(0.99, 4), (0.01, 5)]
+
     def test_a_class_expected_in_production_and_never_tested_leaves_the_cost_unknown(self) -> None:
         found = consequences(
             samples(SCORES[:2], [0, 1]), use(good=["bolt", "nut"], shares={"dented": 0.1}), np.array([1.0])

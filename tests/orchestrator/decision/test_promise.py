@@ -166,6 +166,20 @@ class TestPromise:
         both = promise(seen, use(limits={"false_accept_rate": 0.001, "false_reject_rate": 0.001}), chosen_at(20.0))
         assert {rate.needed for rate in both.rates} == {3688}
 
+    def test_each_limit_is_promised_by_itself(self) -> None:
+        seen = drawn(np.random.default_rng(1), 3000)
+        asked = use(limits={"false_accept_rate": 0.05, "false_reject_rate": 0.05})
+        told = by_name(promise(seen, asked, chosen_at(3.5, 3.0, costs=(0.5, 0.4))).rates)
+        assert told["false_accept_rate"].is_kept is True
+        assert told["false_reject_rate"].is_kept is False
+
+    def test_of_steps_that_keep_as_many_limits_the_cheapest_is_taken_and_one_that_keeps_more_before_it(self) -> None:
+        seen = drawn(np.random.default_rng(1), 3000, sharpness=6)
+        asked = use(limits={"false_accept_rate": 0.05, "false_reject_rate": 0.05})
+        told = promise(seen, asked, chosen_at(6.5, 4.0, 3.0, 0.0, costs=(0.0, 0.3, 0.2, 0.1)))
+        assert told.threshold == 6.5  # false rejects are not shown at the first step, so never
+        assert promise(seen, asked, chosen_at(4.0, 3.0, 6.5, costs=(0.3, 0.2, 0.0))).threshold == 3.0
+
     def test_a_rate_above_its_limit_is_never_promised_and_no_size_is_named(self) -> None:
         told = promise(drawn(np.random.default_rng(4), 200), use(limits={"false_accept_rate": 0.001}), chosen_at(0.0))
         rate = by_name(told.rates)["false_accept_rate"]

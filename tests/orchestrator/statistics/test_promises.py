@@ -84,10 +84,6 @@ class TestUnitsNeeded:
         assert units_needed(0.01, ERROR, share=0.009_999) is None
 
 
-def limited(errors: int, n: int) -> tuple[Rate, float]:
-    return Rate([(1.0, errors, n)]), 0.05
-
-
 class TestRate:
     def test_of_one_kind_its_bound_is_that_of_clopper_and_pearson(self) -> None:
         assert Rate([(1.0, 3, 200)]).bound(ERROR) == rate_bound(3, 200, ERROR)
@@ -106,13 +102,13 @@ class TestRate:
 
 class TestProven:
     def test_it_stops_at_the_first_that_is_not_shown_whatever_comes_after(self) -> None:
-        good, bad = [limited(0, 100)], [limited(5, 100)]
-        assert proven([good, good, bad, good], ERROR) == 2
+        good = Rate([(1.0, 0, 100)])
+        bad = Rate([(1.0, 5, 100)])
+        assert proven([good, good, bad, good], 0.05, ERROR) == 2
 
-    def test_several_limits_share_the_error(self) -> None:
-        assert proven([[limited(0, 59)]], ERROR) == 1
-        assert proven([[limited(0, 59), limited(0, 59)]], ERROR) == 0
-        assert proven([[limited(0, 72), limited(0, 72)]], ERROR) == 1
+    def test_the_smallest_test_that_shows_it(self) -> None:
+        assert proven([Rate([(1.0, 0, 59)])], 0.05, ERROR) == 1
+        assert proven([Rate([(1.0, 0, 58)])], 0.05, ERROR) == 0
 
     def test_a_promise_is_wrong_as_seldom_as_stated_although_the_laxest_threshold_is_taken(self) -> None:
         """Rates of 3.0 to 6.9 % at twenty thresholds, on the same units; those from the tenth on break the limit."""
@@ -123,7 +119,7 @@ class TestProven:
         wrong = sum(
             bool(count) and rates[count - 1] > limit
             for row in counts
-            for count in [proven([[(Rate([(1.0, int(errors), 300)]), limit)] for errors in row], ERROR)]
+            for count in [proven([Rate([(1.0, int(errors), 300)]) for errors in row], limit, ERROR)]
         )
         assert wrong / 2000 <= ERROR + 3 * math.sqrt(ERROR * (1 - ERROR) / 2000)
 
