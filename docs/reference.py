@@ -19,6 +19,7 @@ from fields import Model, cell, code, grid, models, table
 import orchestrator
 from orchestrator.analysis.comparison import Comparison
 from orchestrator.cli import app
+from orchestrator.experiment import operation
 from orchestrator.experiment.model import Experiment
 from orchestrator.report.web.figure import Figure
 from trainers import backbones as backbone_classes
@@ -126,6 +127,11 @@ def measures() -> str:
     return grid(["measure", "is", "better", "range", "needs"], rows)
 
 
+def operation_measures() -> str:
+    """The measures of an operation."""
+    return grid(["measure", "is"], [[code(name), meaning] for name, meaning in operation.MEASURES.items()])
+
+
 def _trait(name: str) -> list[str]:
     trait = TRAITS[name]
     needs = [f"{NEEDED[name]} images or pairs"] if name in NEEDED else []
@@ -199,6 +205,7 @@ SECTIONS = {
         backbones,
         datasets,
         measures,
+        operation_measures,
         plugin_bases,
         notebook,
         decisions,

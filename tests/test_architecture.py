@@ -20,12 +20,17 @@ NO_STORE = "Planning, statistics, analysis and reports reach no store and no GPU
 
 FORBIDDEN = [
     ("The orchestrator's floors", "orchestrator/units.py", "import orchestrator.outcome"),
+    (
+        "The floors of thresholds",
+        "orchestrator/thresholds/consequences.py",
+        "import orchestrator.thresholds.choice",
+    ),
     ("Trainers stand under the orchestrator", "trainers/seeds.py", "import orchestrator.sentences"),
     ("The trainers' floors", "trainers/losses/hinge.py", "import trainers.datasets.digits"),
     ("The floors of adaptive", "orchestrator/adaptive/optuna_search.py", "import orchestrator.adaptive.seeds"),
     ("The floors of analysis", "orchestrator/analysis/limits.py", "import orchestrator.analysis.spreads"),
     ("The floors of cli", "orchestrator/cli/results.py", "import orchestrator.cli.upkeep"),
-    ("The floors of decision", "orchestrator/decision/consequences.py", "import orchestrator.decision.choice"),
+    ("The floors of decision", "orchestrator/decision/promise.py", "import orchestrator.decision.decide"),
     ("The floors of diagnosis", "orchestrator/diagnosis/mending.py", "import orchestrator.diagnosis.machine"),
     ("The floors of execution", "orchestrator/execution/queue.py", "import orchestrator.execution.watchdog"),
     ("The floors of experiment", "orchestrator/experiment/looks.py", "import orchestrator.experiment.checks"),

@@ -5,10 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
-import numpy as np
-
-from orchestrator.decision.choice import Choice, choose
-from orchestrator.decision.consequences import Samples, Use
 from orchestrator.decision.per_class import OneOrEach, calibrated, calibration_gain, one_or_each
 from orchestrator.decision.promise import Promise, promise
 from orchestrator.errors import DamagedFileError, RequestError
@@ -17,7 +13,9 @@ from orchestrator.experiment.operation import Operation
 from orchestrator.experiment.plan import Cell, Plan
 from orchestrator.records.files.evaluations import Evaluations
 from orchestrator.statistics.intervals import Interval
-from trainers.evaluation import Evaluation
+from orchestrator.thresholds.choice import Choice, choose
+from orchestrator.thresholds.consequences import Use
+from orchestrator.thresholds.operating_point import class_names, samples_of
 
 
 class Candidate(NamedTuple):
@@ -81,7 +79,7 @@ def decide(plan: Plan, evaluations: Evaluations, finished: Collection[str], *, b
     here = [cell for cell in plan.cells if cell.dataset == dataset and cell.id in finished]
     if not here:
         raise RequestError(f"No cell of '{asked.name}' on {dataset} is done: launch it first.")
-    classes = _classes(here[0], evaluations)
+    classes = class_names(evaluations.content(here[0]))
     try:
         use = Use.of(operation, classes)
     except ValueError as error:
@@ -144,11 +142,6 @@ def _dataset(asked: Experiment, operation: Operation) -> str:
     return labels[0]
 
 
-def _classes(cell: Cell, evaluations: Evaluations) -> list[str]:
-    """The names of the classes, as the file of a cell has them; else their numbers."""
-    return [str(number) for number in range(evaluations.content(cell)["classes"])]
-
-
 def _candidates(
     cells: Sequence[Cell],
     evaluations: Evaluations,
@@ -163,6 +156,8 @@ def _candidates(
             continue
         if validation is None:
             left_out.append(f"{cell.name} is left out: it has no validation images to choose a threshold on.")
+        elif validation.runner_up_score is None:
+            left_out.append(f"{cell.name} is left out: an earlier version did not keep the second highest scores.")
         elif (choice := choose(samples_of(validation), use)) is None:
             left_out.append(f"{cell.name} is left out: its validation scores are not finite.")
         else:
@@ -172,17 +167,3 @@ def _candidates(
 def _rank(candidate: Candidate) -> tuple[bool, float, float, str]:
     """Models of equal rank are ordered by their ids, so that the choice does not depend on their order."""
     return (*candidate.choice.rank, candidate.cell.id)
-
-
-def samples_of(rows: Evaluation) -> Samples:
-    """The rows of a cell's file, as an operation sees them.
-
-    Raises:
-        RequestError: The file is of an earlier version, which did not keep the second highest score.
-    """
-    if rows.runner_up_score is None:
-        raise RequestError("The cell's file does not hold the second highest score of each image.")
-    positive, rival, second = (
-        np.asarray(scores, np.float64) for scores in (rows.positive, rows.rival, rows.runner_up_score)
-    )
-    return Samples(rows.label, rows.prediction, np.maximum(positive, rival), second, positive, rival)

@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from orchestrator.decision.consequences import Flags, Floats, Samples
 from orchestrator.statistics.intervals import Interval
 from orchestrator.statistics.multiplicity import holm
 from orchestrator.statistics.samples import mcnemar, paired_sample_interval
+from orchestrator.thresholds.consequences import Flags, Floats, Samples
 from trainers.evaluation import Evaluation
 from trainers.metrics.uniform import class_wise_accuracy, uniform_accuracy
 

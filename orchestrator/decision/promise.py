@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from orchestrator.decision.choice import Choice
-from orchestrator.decision.consequences import Samples, Use, consequences
 from orchestrator.statistics.promises import mean_bound, proven, units_needed
+from orchestrator.thresholds.choice import Choice
+from orchestrator.thresholds.consequences import Samples, Use, consequences
 
 RATES = ("false_accept_rate", "false_reject_rate", "review_share")
 

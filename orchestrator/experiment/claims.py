@@ -9,7 +9,8 @@ from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from orchestrator.errors import RequestError
-from orchestrator.experiment.own_measures import is_own, trait
+from orchestrator.experiment import operation
+from orchestrator.experiment.own_measures import is_derived, is_own, trait
 from trainers import catalogue
 from trainers.metrics import MEASURES
 from trainers.plugin import Frozen
@@ -54,7 +55,7 @@ def measured(metric: str | None) -> str | None:
             trait(metric)
         except RequestError as error:
             raise PydanticCustomError("unknown", "{text}", {"text": str(error)}) from None
-    elif metric and (complaint := unknown(metric, MEASURES, "measure")):
+    elif metric and (complaint := unknown(metric, [*MEASURES, *operation.MEASURES], "measure")):
         raise PydanticCustomError(
             "unknown", "{text}", {"text": f"{complaint} Name your own measure as 'MODULE:FUNCTION'."}
         )
@@ -211,7 +212,7 @@ class Claim(Frozen):
     @property
     def is_followed(self) -> bool:
         """Whether `until` can wait for it: one pair of losses per setting, and measures known when a cell ends."""
-        return not self.is_combined and self.family == "primary" and not any(map(is_own, self.metrics))
+        return not self.is_combined and self.family == "primary" and not any(map(is_derived, self.metrics))
 
     @property
     def tolerance(self) -> float:

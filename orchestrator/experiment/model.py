@@ -27,6 +27,7 @@ from pydantic_core import PydanticCustomError
 from orchestrator.errors import ExperimentError
 from orchestrator.experiment import yaml_lines
 from orchestrator.experiment.claims import Axis, Claim, Name, Where, unknown
+from orchestrator.experiment.operation import MEASURES as OPERATING
 from orchestrator.experiment.operation import Operation
 from orchestrator.experiment.resources import Resources
 from orchestrator.experiment.space import Domain
@@ -349,6 +350,15 @@ class Experiment(Frozen):
                 axis = next(axis for axis, a, b in zip(AXES.values(), first, labels, strict=True) if a != b)
                 text = f"{'/'.join(first)} and {'/'.join(labels)} are the same recipe: leave out one."
                 raise yaml_lines.nested([((axis,), text)])
+        return self
+
+    @model_validator(mode="after")
+    def _claims_have_their_operation(self) -> Experiment:
+        if self.operation is None:
+            asked = [(number, metric) for number, claim in enumerate(self.claims) for metric in claim.metrics]
+            if found := [each for each in asked if each[1] in OPERATING]:
+                text = "is measured in an operation: say in 'operation' how a model would be used."
+                raise yaml_lines.nested([(("claims", number), f"'{metric}' {text}") for number, metric in found])
         return self
 
     @model_validator(mode="after")

@@ -6,7 +6,25 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from trainers.metrics.traits import DISTANCE, ERROR, PLACE
 from trainers.plugin import Frozen
+
+MEASURES = {
+    "operating_threshold": "the threshold with the lowest expected cost on validation images, within the limits there",
+    "expected_cost": "expected cost per unit at that threshold on test images, reweighted to production",
+    "false_accept_rate": "false accepts per defect there; per object if objects state their class",
+    "false_reject_rate": "false rejects per good part there; per object if objects state their class",
+    "review_share": "share of parts there that a person has to look at",
+}
+"""What a model does in an operation: columns of the results table if the experiment describes one."""
+
+TRAITS = {
+    "operating_threshold": PLACE,
+    "expected_cost": DISTANCE,
+    "false_accept_rate": ERROR,
+    "false_reject_rate": ERROR,
+    "review_share": ERROR,
+}
 
 Price = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 """Per unit, in any currency."""

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.errors import RequestError
+from orchestrator.experiment import operation
 from trainers.catalogue import nearest
 from trainers.metrics.traits import TRAITS, Trait
 
@@ -32,6 +33,11 @@ Measure = Callable[[Columns], float | None]
 def is_own(metric: str) -> bool:
     """Whether a measure is user-defined: its name then says where the function is."""
     return ":" in metric
+
+
+def is_derived(metric: str) -> bool:
+    """Whether a measure is computed when the results table is made: user-defined ones, and those of an operation."""
+    return is_own(metric) or metric in operation.TRAITS
 
 
 def function(metric: str) -> Measure:
@@ -62,7 +68,7 @@ def trait(metric: str) -> Trait:
         RequestError: A user-defined measure cannot be imported or declares an invalid value.
     """
     if not is_own(metric):
-        return TRAITS[metric]
+        return TRAITS.get(metric) or operation.TRAITS[metric]
     found = {name: getattr(function(metric), name) for name in Trait._fields if hasattr(function(metric), name)}
     numbers = [found.get("low", 0.0), found.get("high", 0.0), found.get("weight", 1.0)]
     is_number = all(isinstance(number, (int, float)) and not isinstance(number, bool) for number in numbers)

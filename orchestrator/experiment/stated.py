@@ -12,6 +12,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from orchestrator.experiment import operation
 from orchestrator.experiment.looks import planned
 from orchestrator.experiment.own_measures import is_own
 from orchestrator.experiment.questions import Key, parts
@@ -45,7 +46,8 @@ def claim_hash(claim: Claim, experiment: Experiment | None = None) -> str:
     """SHA-256 of what a claim states, as 64 hexadecimal digits; its id is only a name and does not count.
 
     Fields at their defaults are left out, so that a future field changes no hash of today; so are expectations. A
-    combined claim includes its settings, and a claim about a user-defined measure includes the code of its function.
+    combined claim includes its settings, a claim about a user-defined measure includes the code of its function, and
+    one about a measure of the operation includes the operation.
 
     Args:
         claim: The claim.
@@ -57,6 +59,8 @@ def claim_hash(claim: Claim, experiment: Experiment | None = None) -> str:
         content["settings"] = sorted({(question.dataset, question.backbone) for question in asked})
     if own := sorted(filter(is_own, claim.metrics)):
         content["code"] = {metric: of_measure(metric).sha256 for metric in own}
+    if experiment and experiment.operation and any(metric in operation.MEASURES for metric in claim.metrics):
+        content["operation"] = experiment.operation.model_dump(mode="json", exclude_defaults=True)
     return _sha256(content)
 
 

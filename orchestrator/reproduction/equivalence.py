@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 
 from orchestrator import units
 from orchestrator.experiment.model import Experiment
-from orchestrator.experiment.own_measures import is_own
+from orchestrator.experiment.own_measures import is_derived
 from orchestrator.provenance.environment import Origin, change
 from orchestrator.reproduction.anchor_log import Anchor, Entry
 from orchestrator.sentences import Sentence, filled
@@ -102,7 +102,7 @@ def margins(experiment: Experiment) -> dict[str, float]:
     for claim in experiment.claims:
         if claim.trend:  # its margin is per unit of the trend
             continue
-        for metric in filterfalse(is_own, claim.metrics):
+        for metric in filterfalse(is_derived, claim.metrics):
             found[metric] = min(claim.tolerance, found.get(metric, claim.tolerance))
     return found
 

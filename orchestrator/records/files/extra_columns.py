@@ -1,16 +1,20 @@
-"""Columns that the results table has beyond its schema: what trials tried, and measures of one's own."""
+"""Columns that the results table has beyond its schema: what trials tried, user-defined measures, an operation's."""
 
 from __future__ import annotations
 
 import pyarrow as pa
 
-from orchestrator.errors import DamagedFileError
+from orchestrator.errors import DamagedFileError, RequestError
+from orchestrator.experiment.model import Experiment
+from orchestrator.experiment.operation import MEASURES
 from orchestrator.experiment.own_measures import BALANCED, balanced, is_own, value
 from orchestrator.experiment.plan import Cell, Plan
 from orchestrator.outcome import has_figures
 from orchestrator.records.files.cell_rows import set_cell_aside
 from orchestrator.records.files.evaluations import Evaluations
 from orchestrator.records.files.storage import in_parallel
+from orchestrator.thresholds.operating_point import class_names, measures
+from trainers.evaluation import Evaluation
 
 
 def with_trials(table: pa.Table, plan: Plan) -> pa.Table:
@@ -31,34 +35,54 @@ def with_trials(table: pa.Table, plan: Plan) -> pa.Table:
     return table
 
 
-def with_own_measures(table: pa.Table, plan: Plan, evaluations: Evaluations) -> tuple[pa.Table, dict[str, str]]:
-    """With a column for each measure of one's own that a claim is about, and of how many samples each class has.
+def with_derived(table: pa.Table, plan: Plan, evaluations: Evaluations) -> tuple[pa.Table, dict[str, str]]:
+    """With a column for each user-defined measure that a claim is about, and for each of the operation.
+
+    Where there are such measures, `BALANCED` says how many samples each class has.
 
     Returns:
         The table without cells whose rows cannot be read, and of each of these, by id, what is wrong with its file.
+
+    Raises:
+        RequestError: A measure cannot be computed, or the operation names a class that there is not.
     """
-    asked = dict.fromkeys(filter(is_own, (metric for claim in plan.experiment.claims for metric in claim.metrics)))
-    if not asked:
+    asked = plan.experiment
+    own = dict.fromkeys(filter(is_own, (metric for claim in asked.claims for metric in claim.metrics)))
+    names = [*own, *(MEASURES if asked.operation else ())]
+    if not names:
         return table, {}
     cells = {cell.id: cell for cell in plan.cells}
     finished = [cells[row["cell_id"]] if has_figures(row["state"]) else None for row in table.to_pylist()]
-
     spoilt: dict[str, str] = {}
 
-    def of(cell: Cell | None) -> list[float | None]:
+    def of(cell: Cell | None) -> dict[str, float | None]:
         if cell is None:
-            return [None] * (len(asked) + 1)
+            return {}
         try:
-            columns = {name: each for name, each in vars(evaluations.evaluation(cell)).items() if each is not None}
+            rows = evaluations.evaluation(cell)
+            columns = {name: each for name, each in vars(rows).items() if each is not None}
+            found = {metric: value(metric, columns, cell.name) for metric in own} | {BALANCED: balanced(columns)}
+            return found | _operating(asked, cell, rows, evaluations)
         except DamagedFileError as error:  # since it was checked, which may be long ago
             spoilt[cell.id] = set_cell_aside(cell, evaluations, error)
-            return [None] * (len(asked) + 1)
-        return [*(value(metric, columns, cell.name) for metric in asked), balanced(columns)]
+            return {}
 
     found = list(in_parallel(of, finished, evaluations.storage.readers))
-    for place, metric in enumerate(asked):
-        table = table.append_column(metric, pa.array([values[place] for values in found], pa.float64()))
-    table = table.append_column(BALANCED, pa.array([values[-1] for values in found], pa.int64()))
+    for name in names:
+        table = table.append_column(name, pa.array([values.get(name) for values in found], pa.float64()))
+    table = table.append_column(BALANCED, pa.array([values.get(BALANCED) for values in found], pa.int64()))
     return table.filter(
         pa.array([cell_id not in spoilt for cell_id in table["cell_id"].to_pylist()], pa.bool_())
     ), spoilt
+
+
+def _operating(asked: Experiment, cell: Cell, rows: Evaluation, evaluations: Evaluations) -> dict[str, float | None]:
+    """The measures of the operation for a cell; none if that is about another data set, or there is none."""
+    operation = asked.operation
+    if operation is None or operation.dataset not in {None, cell.dataset}:
+        return {}
+    classes = class_names(evaluations.content(cell))
+    try:
+        return measures(operation, classes, evaluations.validation(cell), rows)
+    except ValueError as error:
+        raise RequestError(f"{cell.name}: {error}") from None

@@ -17,7 +17,7 @@ from orchestrator.pairing.blocks import POOLS
 from orchestrator.records.files import cell_file, splits
 from orchestrator.records.files.cell_rows import SCHEMA, Reader, set_cell_aside
 from orchestrator.records.files.evaluations import Evaluations
-from orchestrator.records.files.extra_columns import with_own_measures, with_trials
+from orchestrator.records.files.extra_columns import with_derived, with_trials
 from orchestrator.records.files.origin import Origins
 from orchestrator.records.files.storage import Storage
 from orchestrator.records.files.summaries import Summaries
@@ -94,8 +94,8 @@ def aggregate(plan: Plan, evaluations: Evaluations, known: Known = lambda _: Non
     """Build the results table of a plan from the cells' files, each of which is read once.
 
     What this table, the report, `compare` and other readers need of a file is kept as its summary, beside the table:
-    only files that are new, or that changed since, are opened. Measures of one's own are the exception: they may need
-    any column, and their code may be another each time, so they are computed from the cells' files each time.
+    only files that are new, or that changed since, are opened. User-defined measures and those of an operation are the
+    exception: they may need any column, and what they compute may change, so they come from the cells' files each time.
 
     A file that cannot be trusted is renamed to `….damaged`, so that its cell counts as
     missing and the next launch trains it again.
@@ -111,12 +111,12 @@ def aggregate(plan: Plan, evaluations: Evaluations, known: Known = lambda _: Non
     parts = read.parts(plan.cells)
     gone = {cell.id for part in parts for cell in part.missing}
     table = with_trials(pa.Table.from_batches([part.rows for part in parts], SCHEMA), plan)
-    table, spoilt = with_own_measures(table, plan, evaluations)
+    table, spoilt = with_derived(table, plan, evaluations)
     gone |= spoilt.keys()
     again = [cell for cell in evaluations.replicas(plan.cells) if original(cell.id) not in gone]
     replicas = read.parts(again)
     other = pa.Table.from_batches([part.rows for part in replicas], SCHEMA)
-    other, spoilt_replicas = with_own_measures(other, Plan(plan.experiment, tuple(again)), evaluations)
+    other, spoilt_replicas = with_derived(other, Plan(plan.experiment, tuple(again)), evaluations)
     damaged = [sentence for part in (*parts, *replicas) for sentence in part.damaged]
     tested = [each for part in (*parts, *replicas) for each in part.tested]
     cells = {cell.id: cell for cell in (*plan.cells, *again)}

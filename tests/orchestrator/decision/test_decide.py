@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.decision.decide import Decision, decide, samples_of
+from orchestrator.decision.decide import Decision, decide
 from orchestrator.errors import RequestError
 from orchestrator.experiment.model import Experiment
 from orchestrator.experiment.plan import Cell, Plan, plan
@@ -17,6 +17,7 @@ from orchestrator.records.files.evaluations import Evaluations
 from orchestrator.report.document import decision as document
 from orchestrator.report.wording.decision import costs, grounds, headline, rates
 from orchestrator.sentences import filled
+from orchestrator.thresholds.operating_point import samples_of
 from trainers.evaluation import Evaluation
 
 Skill = Callable[[Cell], tuple[float, float]]
@@ -141,7 +142,7 @@ def test_rows_give_the_highest_two_scores(drawn: Callable[..., Evaluation]) -> N
     ordered = sorted(map(sorted, rows.scores.tolist()))
     assert sorted(seen.top.tolist()) == sorted(row[-1] for row in ordered)
     assert sorted(seen.second.tolist()) == sorted(row[-2] for row in ordered)
-    with pytest.raises(RequestError):
+    with pytest.raises(ValueError, match="second highest"):
         samples_of(replace(rows, runner_up_score=None))
 
 

@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from orchestrator.decision.consequences import Samples
 from orchestrator.decision.per_class import FEWEST, one_or_each
+from orchestrator.thresholds.consequences import Samples
 from trainers.metrics.uniform import accuracy_at, class_wise_accuracy
 
 

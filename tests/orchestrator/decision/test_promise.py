@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from orchestrator.decision.choice import LADDER, Choice, choose
-from orchestrator.decision.consequences import Samples, Use, consequences
 from orchestrator.decision.promise import Promised, promise
 from orchestrator.experiment.operation import Operation
 from orchestrator.statistics.promises import rate_bound
+from orchestrator.thresholds.choice import LADDER, Choice, choose
+from orchestrator.thresholds.consequences import Samples, Use, consequences
 
 ERROR = 0.05
 NAMES = ["bolt", "nut", "dented"]

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from orchestrator.decision.consequences import Consequences, Floats, Samples, Use, consequences
+from orchestrator.thresholds.consequences import Consequences, Floats, Samples, Use, consequences
 
 GRID = 200
 """Thresholds that are tried, at equally spaced quantiles of the scores."""

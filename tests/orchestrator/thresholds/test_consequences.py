@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.decision.consequences import Samples, Use, consequences
 from orchestrator.experiment.operation import Operation
+from orchestrator.thresholds.consequences import Samples, Use, consequences
 
 UNHURRIED = settings(deadline=None)
 NAMES = ["bolt", "nut", "dented", "scratched"]

@@ -1,0 +1,1 @@
+"""What a threshold does in use, and which one to choose."""

@@ -1,0 +1,60 @@
+"""A model's operating point: the threshold chosen on validation images, and what it does to the test images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from orchestrator.experiment.operation import MEASURES, Operation
+from orchestrator.thresholds.choice import choose
+from orchestrator.thresholds.consequences import Samples, Use, consequences
+from trainers.evaluation import Evaluation
+
+
+def samples_of(rows: Evaluation) -> Samples:
+    """The rows of a cell's file, as an operation sees them.
+
+    Raises:
+        ValueError: The rows do not hold the second highest score of each image.
+    """
+    if rows.runner_up_score is None:
+        raise ValueError("The second highest score of each image is missing.")
+    positive, rival, second = (
+        np.asarray(scores, np.float64) for scores in (rows.positive, rows.rival, rows.runner_up_score)
+    )
+    return Samples(rows.label, rows.prediction, np.maximum(positive, rival), second, positive, rival)
+
+
+def class_names(account: Mapping[str, Any]) -> list[str]:
+    """The names of the classes in a cell's account, as JSON has it; their numbers where it has no names."""
+    names = account["provenance"].get("class_names")
+    count = account["classes"]
+    return list(names) if isinstance(names, list) and len(names) == count else [str(number) for number in range(count)]
+
+
+def measures(
+    operation: Operation, classes: Sequence[str], validation: Evaluation | None, test: Evaluation
+) -> dict[str, float | None]:
+    """The measures of an operation for one model; None if one is undefined.
+
+    Args:
+        operation: How the model would be used.
+        classes: The names of the classes.
+        validation: The rows of the validation split; without them there is no threshold, and nothing is defined.
+        test: The rows of the test split.
+
+    Raises:
+        ValueError: The operation names a class that there is not, or rows do not hold what it takes.
+    """
+    nothing: dict[str, float | None] = dict.fromkeys(MEASURES)
+    use = Use.of(operation, classes)
+    choice = None if validation is None else choose(samples_of(validation), use)
+    if choice is None:
+        return nothing
+    seen = consequences(samples_of(test), use, np.array([choice.threshold]))
+    rates = {name: seen.rate(name, 0) for name in ("false_accept_rate", "false_reject_rate", "review_share")}
+    values = {name: rate.estimate for name, rate in rates.items() if rate is not None}
+    values |= {"operating_threshold": choice.threshold, "expected_cost": float(seen.costs()[0])}
+    return nothing | {name: value for name, value in values.items() if np.isfinite(value)}
