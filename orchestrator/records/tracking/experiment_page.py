@@ -118,7 +118,7 @@ class ExperimentPage:
             client.set_experiment_tag(experiment.experiment_id, _NOTE, text)
 
     def save_view(self, losses: Iterable[str]) -> None:
-        """Save the view that the link of `ui` opens, unless somebody has changed it in MLflow's UI.
+        """Save the view that the link of `ui` opens; views that people save in MLflow's UI are others.
 
         Args:
             losses: The labels of the experiment's losses.
@@ -130,9 +130,8 @@ class ExperimentPage:
         with actionable(self._uri):
             experiment = self._experiment()
             there = experiment.tags.get(saved_view.TAG)
-            if there and (saved_view.is_changed(there) or _state(there) == _state(view)):
-                return
-            connect(self._uri).set_experiment_tag(experiment.experiment_id, saved_view.TAG, view)
+            if there is None or _state(there) != _state(view):
+                connect(self._uri).set_experiment_tag(experiment.experiment_id, saved_view.TAG, view)
 
     def _experiment(self) -> Experiment:
         found = connect(self._uri).get_experiment_by_name(self._name)

@@ -65,15 +65,6 @@ def state_of(value: str) -> dict[str, Any]:
     return json.loads(zlib.decompress(base64.b64decode(rest)) if found and not start else packed)
 
 
-def is_changed(value: str) -> bool:
-    """Whether somebody has changed the view since it was written, by `Override saved view` in the UI."""
-    try:
-        view = json.loads(value)
-        return view["updatedAt"] != view["createdAt"]
-    except (ValueError, KeyError, TypeError):
-        return False
-
-
 def runs_page(address: str, experiment_id: str, *, with_view: bool) -> str:
     """The link to an experiment's runs.
 
