@@ -16,7 +16,7 @@ BEGINNING = "import os, sys; from orchestrator.cli import main, streams; streams
 def ran(code: str, **options: Any) -> subprocess.CompletedProcess[str]:
     """A program with such streams, which says on standard error that it went on."""
     command = [sys.executable, "-c", f"{BEGINNING}{code}; print('went on', file=sys.stderr)"]
-    return subprocess.run(command, text=True, timeout=120, check=False, **options)
+    return subprocess.run(command, encoding="latin-1", timeout=120, check=False, **options)
 
 
 def captured(code: str, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -25,7 +25,7 @@ def captured(code: str, **variables: str) -> subprocess.CompletedProcess[str]:
 
 def test_what_the_terminal_cannot_show_is_replaced() -> None:
     done = captured("print('β → é'); print('β', file=sys.stderr)", PYTHONIOENCODING="latin-1")
-    assert done.stdout == "? ? \ufffd\n" or done.stdout.encode("utf-8", "surrogateescape") == b"? ? \xe9\n"
+    assert done.stdout == "? ? é\n"
     done = captured("print('β → é'); print('β', file=sys.stderr)", PYTHONIOENCODING="ascii")
     assert (done.stdout, done.stderr) == ("? ? ?\n", "\\u03b2\nwent on\n")
 
