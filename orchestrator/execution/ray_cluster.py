@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import ray
 from ray._private import utils as ray_utils
 from ray._private import worker
-from ray._raylet import AuthenticationTokenLoader, Config
+from ray._private.authentication import authentication_token_setup as tokens
 from ray.exceptions import RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -69,11 +69,11 @@ def cluster(address: str) -> Generator[None]:
 
 def _connect(address: str, ours: ExitStack) -> None:
     """Start or join Ray; what has to be done at the end is added to `ours`."""
+    options: dict[str, Any] = {}
     if address == LOCAL:
         options = {"_temp_dir": str(ours.enter_context(_home()) / "r"), "object_store_memory": OBJECTS}
     else:
         _probe(address)
-        options = {}
     ours.callback(ray.shutdown)
     try:
         with outliving_the_terminal(), _without_secrets():
@@ -128,8 +128,8 @@ _AUTH = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
 
 
 def _read_token_again() -> None:
-    Config.initialize("")
-    AuthenticationTokenLoader.instance().reset_cache()
+    tokens.Config.initialize("")
+    tokens.AuthenticationTokenLoader.instance().reset_cache()
 
 
 @contextmanager
