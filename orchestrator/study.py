@@ -6,6 +6,7 @@ In a notebook: `from orchestrator import results; results("runs", "quickstart")`
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from io import StringIO
@@ -324,7 +325,12 @@ class Study:
         from orchestrator.report.web import page
 
         found = self.results
-        return page.render(self.comparison, found.rows(), self.stores.evaluations, self.plan, found.replica_rows())
+        decided = None
+        if self.experiment.operation:
+            with suppress(RequestError):  # nothing to choose from yet; `decide` says why
+                decided = self.decision
+        files = self.stores.evaluations
+        return page.render(self.comparison, found.rows(), files, self.plan, found.replica_rows(), decided=decided)
 
     # What is written
 

@@ -15,6 +15,7 @@ from markupsafe import Markup
 from orchestrator.analysis import sample_noise
 from orchestrator.analysis.comparison import Comparison
 from orchestrator.analysis.threshold_curves import GRID, gather
+from orchestrator.decision.decide import Decision
 from orchestrator.errors import DamagedFileError
 from orchestrator.experiment.plan import Plan
 from orchestrator.pairing.blocks import Row
@@ -29,7 +30,7 @@ from orchestrator.report.web.figure import plotly
 from orchestrator.report.web.sources import Sources
 from orchestrator.report.web.translations import measure, said, say, words
 from orchestrator.report.web.view import View
-from orchestrator.report.wording import across, claims, comparison, noise
+from orchestrator.report.wording import across, claims, comparison, decision, noise
 from orchestrator.report.wording.verdicts import MARK, mark
 
 ASSETS = Path(__file__).with_name("html")
@@ -52,6 +53,8 @@ def render(
     evaluations: Evaluations,
     plan: Plan,
     replicas: Sequence[Row] = (),
+    *,
+    decided: Decision | None = None,
 ) -> str:
     """The report of an experiment, as the text of one page.
 
@@ -61,6 +64,7 @@ def render(
         evaluations: The cells' files.
         plan: The experiment and its cells.
         replicas: The table of cells that were trained again.
+        decided: What to deploy, where the experiment describes an operation.
     """
     left = of.left_out
     rows, replicas = ([row for row in table if row["cell_id"] not in left] for table in (rows, replicas))
@@ -77,6 +81,7 @@ def render(
             numbers=tables.Numbers(view),
             sources=Sources(view),
             drawn=drawn(view),
+            decided=decided,
         )
     )
 
@@ -115,6 +120,7 @@ def _wording() -> dict[str, Any]:
         "across": across,
         "claims": claims,
         "comparison": comparison,
+        "decision": decision,
         "noise": noise,
         "difference": verdicts.difference,
         "doubts": verdicts.doubts,

@@ -8,13 +8,32 @@ from typing import Any
 from orchestrator.decision.decide import Decision, Deployable
 from orchestrator.decision.promise import Promised
 from orchestrator.sentences import Sentence
+from orchestrator.statistics.intervals import Interval
 
-OBJECTS = {
-    "false_accept_rate": ("False accepts: {errors} of {n} defects", "False accepts: {errors} of {n} objects"),
-    "false_reject_rate": ("False rejects: {errors} of {n} good parts", "False rejects: {errors} of {n} objects"),
-    "review_share": ("To review: {errors} of {n} parts", ""),
+COUNTED = {
+    ("false_accept_rate", True): "False accepts: {errors} of {n} defects ({rate}).",
+    ("false_accept_rate", False): "False accepts: {errors} of {n} objects ({rate}).",
+    ("false_reject_rate", True): "False rejects: {errors} of {n} good parts ({rate}).",
+    ("false_reject_rate", False): "False rejects: {errors} of {n} objects ({rate}).",
+    ("review_share", True): "To review: {errors} of {n} parts ({rate}).",
 }
-"""What each rate counts, where classes are good or defects, and where objects state their class."""
+"""What was seen of each rate, where classes are good or defects, and where objects state their class."""
+
+NEEDED = {
+    "false_accept_rate": (
+        "The limit of {limit} cannot be promised: at the lowest rate seen, that takes about {needed} defects."
+    ),
+    "false_reject_rate": (
+        "The limit of {limit} cannot be promised: at the lowest rate seen, that takes about {needed} good parts."
+    ),
+}
+"""Where a limit cannot be promised: how many units it takes, where classes are good or defects."""
+
+ENOUGH = {
+    True: "One threshold is enough: one per class gains {gain} [{low}, {high}] points of accuracy, n = {n}.",
+    False: "One threshold is not enough: one per class gains {gain} [{low}, {high}] points of accuracy, n = {n}.",
+    None: "These test images cannot tell: one per class gains {gain} [{low}, {high}] points of accuracy, n = {n}.",
+}
 
 
 def headline(found: Decision) -> Sentence:
@@ -43,17 +62,14 @@ def _cost(deployed: Deployable) -> dict[str, Any]:
     return {"cost": f"{deployed.promise.cost:.3g}", "bound": f"{deployed.promise.cost_bound:.3g}"}
 
 
-def rates(found: Decision) -> Iterator[Sentence]:
+def rates(found: Decision) -> Iterator[tuple[Sentence, Sentence]]:
     """What was seen of each rate on the test images, and what is promised."""
     for rate in found.deployed.promise.rates:
-        by_class, by_claim = OBJECTS[rate.name]
-        text = by_class if found.operation.good else by_claim
-        values = {"errors": f"{rate.errors:,}", "n": f"{rate.n:,}", "rate": _percent(rate.estimate)}
-        units = text.rpartition("{n} ")[2]
-        yield "{seen} ({rate}). {promise}", {**values, "seen": (text, values), "promise": _promised(rate, units)}
+        seen = {"errors": f"{rate.errors:,}", "n": f"{rate.n:,}", "rate": _percent(rate.estimate)}
+        yield (COUNTED[rate.name, bool(found.operation.good)], seen), _promised(rate, bool(found.operation.good))
 
 
-def _promised(rate: Promised, units: str) -> Sentence:
+def _promised(rate: Promised, by_class: bool) -> Sentence:
     values = {"bound": _percent(rate.bound)}
     if rate.limit is None:
         return "At most {bound}.", values
@@ -62,9 +78,11 @@ def _promised(rate: Promised, units: str) -> Sentence:
         return "The limit of {limit} is kept.", values
     if rate.needed is None:
         return "The limit of {limit} cannot be promised: the rates seen are not below it.", values
-    values |= {"needed": f"{rate.needed:,}", "units": units}
+    values["needed"] = f"{rate.needed:,}"
+    if by_class:
+        return NEEDED[rate.name], values
     return (
-        "The limit of {limit} cannot be promised: at the lowest rate seen, that takes about {needed} {units}.",
+        "The limit of {limit} cannot be promised: at the lowest rate seen, that takes about {needed} objects.",
         values,
     )
 
@@ -74,20 +92,11 @@ def threshold_advice(found: Decision) -> Iterator[Sentence]:
     told = found.one_or_each
     if told is None:
         return
-    low, gain, high = (f"{100 * value:+.1f}" for value in (told.gain.low, told.gain.estimate, told.gain.high))
-    seen = "a threshold per class gains {gain} [{low}, {high}] points of accuracy, n = {n}"
-    values: dict[str, Any] = {"gain": gain, "low": low, "high": high, "n": f"{told.gain.n:,}"}
-    verdict = {
-        True: "One threshold is enough: ",
-        False: "One threshold is not enough: ",
-        None: "These test images cannot tell whether one threshold is enough: ",
-    }[told.is_enough]
-    yield verdict + seen + ".", values
+    yield ENOUGH[told.is_enough], {**_points(told.gain), "n": f"{told.gain.n:,}"}
     if told.is_enough is not True and found.calibration is not None and found.calibration.low > 0:
-        gained = found.calibration
         yield (
             "One threshold on calibrated probabilities gains {gain} [{low}, {high}] points.",
-            dict(zip(("gain", "low", "high"), (f"{100 * value:+.1f}" for value in gained[:3]), strict=True)),
+            _points(found.calibration),
         )
     if told.differing:
         classes = ", ".join(f"{found.classes[own.label]} ({own.threshold:.4g})" for own in told.differing)
@@ -95,6 +104,12 @@ def threshold_advice(found: Decision) -> Iterator[Sentence]:
     if told.is_enough is not True and told.sparse:
         classes = ", ".join(found.classes[label] for label in told.sparse)
         yield "Too few validation images for a threshold of their own: {classes}. Take more.", {"classes": classes}
+
+
+def _points(gain: Interval) -> dict[str, Any]:
+    return {
+        name: f"{100 * value:+.1f}" for name, value in (("gain", gain.estimate), ("low", gain.low), ("high", gain.high))
+    }
 
 
 def grounds(found: Decision) -> Iterator[Sentence]:
@@ -111,11 +126,10 @@ def grounds(found: Decision) -> Iterator[Sentence]:
         yield "Model and threshold were chosen among {candidates} models on validation images of {dataset}.", values
     yield "Rates and costs are of {units} test images, which chose nothing.", values
     if found.looked > 1:
-        text = (
-            "A person chose among models and may have seen test results of {looked} models: the error of each promise "
-            "is divided by that number."
-        )
-        yield text, values
+        yield LOOKED, values
+
+
+LOOKED = "A person chose, who may know test results of {looked} models: each error is divided by that number."
 
 
 def _percent(rate: float) -> str:

@@ -9,12 +9,15 @@ from typing import Any
 
 import pytest
 
+from orchestrator.analysis.comparison import compare
 from orchestrator.decision.decide import Decision, decide
 from orchestrator.errors import RequestError
 from orchestrator.experiment.model import Experiment
 from orchestrator.experiment.plan import Cell, Plan, plan
 from orchestrator.records.files.evaluations import Evaluations
+from orchestrator.records.files.results import aggregate
 from orchestrator.report.document import decision as document
+from orchestrator.report.web import page
 from orchestrator.report.wording.decision import costs, grounds, headline, rates
 from orchestrator.sentences import filled
 from orchestrator.thresholds.operating_point import samples_of
@@ -161,7 +164,7 @@ def test_the_sentences_say_what_the_numbers_are(published: Callable[..., tuple[P
         f"Expected cost per unit: {promised.cost:.3g}, at most {promised.cost_bound:.3g} with 95 % confidence." in said
     )
     assert "The baseline at its best, softmax on " in said
-    accepts, rejects, reviews = map(filled, rates(found))
+    accepts, rejects, reviews = (f"{filled(seen)} {filled(promise)}" for seen, promise in rates(found))
     limited = promised.rates[0]
     assert accepts.startswith(
         f"False accepts: {limited.errors} of {limited.n} defects ({100 * limited.estimate:.3g} %)"
@@ -177,3 +180,18 @@ def test_the_sentences_say_what_the_numbers_are(published: Callable[..., tuple[P
     assert told["deployed"]["threshold"] == promised.threshold
     assert told["deployed"]["rates"][0]["is_kept"] is False
     assert told["baseline"]["loss"] == "softmax"
+
+
+def test_the_page_begins_with_the_decision_in_both_languages(
+    published: Callable[..., tuple[Plan, Evaluations]],
+) -> None:
+    planned, files = published(best_on_validation, {"good": [0, 1, 2, 3, 4], "review": 0.5})
+    found = decided(planned, files)
+    rows = aggregate(planned, files).rows()
+    content = page.render(compare(planned.experiment, rows), rows, files, planned, decided=found)
+    body = content.partition('<main id="main"')[2]
+    english = filled(headline(found))
+    assert english in body
+    assert "をしきい値" in body
+    assert body.index(english) < body.index("Losses: 2")
+    assert 'class="decision"' not in page.render(compare(planned.experiment, rows), rows, files, planned)
