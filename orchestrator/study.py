@@ -430,9 +430,9 @@ class Study:
         from orchestrator.report.styles import look
         from orchestrator.report.web import figures
 
-        curves = [curve for curve in self._curves if (curve.dataset, curve.backbone) == (dataset, backbone)]
+        curves = [curve for curve in self.curves if (curve.dataset, curve.backbone) == (dataset, backbone)]
         if not curves:
-            known = sorted({f"{curve.backbone} on {curve.dataset}" for curve in self._curves})
+            known = sorted({f"{curve.backbone} on {curve.dataset}" for curve in self.curves})
             raise RequestError(f"No result of {backbone} on {dataset}. There are: {', '.join(known) or 'none'}.")
         return figures.threshold_curves(curves, look(curve.loss for curve in curves))
 
@@ -447,7 +447,8 @@ class Study:
         return figures.critical_difference(ranking)
 
     @cached_property
-    def _curves(self) -> list[Curve]:
+    def curves(self) -> list[Curve]:
+        """What a threshold does, for each loss in each setting, and for each class."""
         from orchestrator.analysis.threshold_curves import gather
 
         return list(gather(self.plan, self.counted.rows(), self.stores.evaluations)[0])
@@ -462,7 +463,7 @@ class Study:
 
         # In Jupyter, a console shows what it prints by itself: the notebook would show it twice.
         console = Console(record=True, width=120, file=StringIO(), force_jupyter=False)
-        console.print(terminal.table(self.comparison, self.overall))
+        console.print(terminal.table(self.comparison, self.overall, self.curves))
         return console.export_html(inline_styles=True, code_format="<pre>{code}</pre>")
 
 

@@ -59,6 +59,8 @@ class Fit:
     """The temperature that calibrates softmax on the validation split."""
     classes: int
     """Number of classes that the model was trained on."""
+    class_names: tuple[str, ...]
+    """Their names, in the order of their numbers; empty where the data have none."""
     metrics: dict[str, float | None]
     shifts: dict[str, dict[str, float]]
     """Accuracies under each shift of the test set, by its name."""
@@ -147,6 +149,7 @@ def fit(
         validation=observed.validation,
         temperature=None if math.isnan(observed.temperature) else observed.temperature,
         classes=splits.classes,
+        class_names=_known(data.names, recipe),
         metrics=measure(observed),
         shifts={name: under_shift(found, threshold) for name, found in (observed.shifted or {}).items()},
         learned_bias=model.learned_bias(),
@@ -162,6 +165,11 @@ def fit(
         resumed_from=progress.resumed_from,
         compiled=isinstance(objective.network, Compiled) and objective.network.done,
     )
+
+
+def _known(names: tuple[str, ...], recipe: Recipe) -> tuple[str, ...]:
+    """The names of the classes that are not held out."""
+    return tuple(name for number, name in enumerate(names) if number not in recipe.dataset.hold_out)
 
 
 def _network(model: Classifier, recipe: Recipe, splits: Splits, world: World) -> nn.Module:

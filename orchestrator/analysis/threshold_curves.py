@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from orchestrator.errors import DamagedFileError
 from orchestrator.experiment.plan import Cell, Plan
 from orchestrator.outcome import has_figures
+from orchestrator.records.files.class_names import class_names
 from orchestrator.records.files.evaluations import Evaluations
 from orchestrator.records.files.summaries import Summaries, SummaryRows
 from trainers.evaluation import Evaluation
@@ -84,9 +85,11 @@ class Curve:
     rival: Counts
     right: Counts
     classes: tuple[str, ...]
-    """Names of the classes; with more than `MOST_CLASSES`, `DECILES` over classes, the worst first."""
+    """Names of the classes, or their numbers; with more than `MOST_CLASSES` `DECILES` over them, the worst first."""
     class_accuracy: Floats
     """Share of a class's samples that are right, shape (k, m)."""
+    class_samples: tuple[int, ...]
+    """Test samples of each class; empty with deciles."""
     edges: Floats
     """Of the histograms' bins (b + 1,)."""
     own_scores: Counts
@@ -100,6 +103,11 @@ class Curve:
     def by_class(self) -> bool:
         """Whether `classes` are classes rather than deciles over them."""
         return self.classes != DECILES
+
+    @property
+    def has_names(self) -> bool:
+        """Whether `classes` are names."""
+        return self.by_class and not all(name.isdecimal() for name in self.classes)
 
     @property
     def best(self) -> float:
@@ -137,8 +145,18 @@ class Curve:
         }
 
 
-def summarise(dataset: str, backbone: str, loss: str, models: Sequence[Model]) -> Curve | None:
-    """The curve of a loss in a setting, pooled over its models; None without a single finite score."""
+def summarise(
+    dataset: str, backbone: str, loss: str, models: Sequence[Model], *, names: Sequence[str] = ()
+) -> Curve | None:
+    """The curve of a loss in a setting, pooled over its models; None without a single finite score.
+
+    Args:
+        dataset: Its label.
+        backbone: Its label.
+        loss: Its label.
+        models: Of all seeds.
+        names: Of the classes, in the order of their numbers; without them, classes are called by their numbers.
+    """
     if not models:
         return None
     # In float64 throughout: a threshold between two float32 scores must stay between them.
@@ -154,7 +172,8 @@ def summarise(dataset: str, backbone: str, loss: str, models: Sequence[Model]) -
     biases = tuple(model.bias for model in models)
     wanted = [uniform_accuracy(positive, rival).threshold, *(bias for bias in biases if bias is not None)]
     thresholds = _grid(finite, wanted)
-    classes, class_accuracy = _by_class(positive, rival, label, thresholds)
+    known, counts, class_accuracy = _by_class(positive, rival, label, thresholds)
+    classes = DECILES if known is None else tuple(_called(number, names) for number in known)
     edges = np.histogram_bin_edges(finite, BINS)
     return Curve(
         dataset=dataset,
@@ -168,6 +187,7 @@ def summarise(dataset: str, backbone: str, loss: str, models: Sequence[Model]) -
         right=_right(positive, rival, thresholds),
         classes=classes,
         class_accuracy=class_accuracy,
+        class_samples=tuple(count // len(models) for count in counts),
         edges=edges,
         own_scores=np.histogram(positive[np.isfinite(positive)], edges)[0],
         rival_scores=np.histogram(rival[np.isfinite(rival)], edges)[0],
@@ -196,14 +216,19 @@ def _right(positive: Floats, rival: Floats, thresholds: Floats) -> Counts:
 
 def _by_class(
     positive: Floats, rival: Floats, label: NDArray[np.int32], thresholds: Floats
-) -> tuple[tuple[str, ...], Floats]:
+) -> tuple[list[int] | None, list[int], Floats]:
+    """The numbers of the classes, their samples and their shares; None with deciles over more than `MOST_CLASSES`."""
     known, counts = np.unique(label, return_counts=True)
     order = np.argsort(label, kind="stable")
     parts = np.split(order, np.cumsum(counts)[:-1])
     shares = np.stack([_right(positive[part], rival[part], thresholds) / part.size for part in parts])
     if known.size <= MOST_CLASSES:
-        return tuple(map(str, known.tolist())), shares
-    return DECILES, np.quantile(shares, np.linspace(0, 1, len(DECILES)), axis=0)
+        return known.tolist(), counts.tolist(), shares
+    return None, [], np.quantile(shares, np.linspace(0, 1, len(DECILES)), axis=0)
+
+
+def _called(number: int, names: Sequence[str]) -> str:
+    return names[number] if number < len(names) else str(number)
 
 
 def _or(scores: Floats, instead: float) -> Floats:
@@ -228,6 +253,7 @@ def gather(
         if cell.id in finished:
             by_key[cell.dataset, cell.backbone, cell.loss].append(cell)
     asked = plan.experiment
+    names = class_names((cell for cell in plan.cells if cell.id in finished), summaries)
     for dataset, backbone, loss in itertools.product(asked.datasets, asked.backbones, asked.losses):
         key = (dataset.label, backbone.label, loss.label)
         models = list[Model]()
@@ -236,7 +262,7 @@ def gather(
                 models.append(Model(cell.seed, summaries.rows(cell), finished[cell.id]))
             except (FileNotFoundError, DamagedFileError) as error:
                 unreadable.append(f"{cell.name}: {error}")
-        curve = summarise(*key, models)
+        curve = summarise(*key, models, names=names.get(dataset.label, ()))
         found += [curve] if curve else []
     return tuple(found), tuple(unreadable)
 

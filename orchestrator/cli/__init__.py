@@ -13,7 +13,7 @@ from pathlib import Path
 import typer
 
 from orchestrator import extras, signals
-from orchestrator.cli import add, deployment, launch, results, streams, upkeep
+from orchestrator.cli import add, begin, deployment, launch, results, streams, upkeep
 from orchestrator.cli.options import DEBUG, FINE, INTERRUPTED, SOME_FAILED, WRONG
 from orchestrator.errors import OrchestratorError, RequestError
 from orchestrator.privacy import public
@@ -27,6 +27,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 # In the order of the help. Four verbs have names that mean something else in Python or here.
+app.command()(begin.init)
 app.command()(launch.launch)
 app.command("plan")(launch.show_plan)
 app.command()(launch.status)

@@ -150,6 +150,7 @@ def show_plan(
     counted = checks.labels_here(study.data_dir)
     checks.check(left, counted)
     cautions = [*study.stores.unread(), *checks.cautions(left, counted)]
+    facts = checks.facts(left, counted)
     pending = [cell for cell in left.cells if states[cell.id] != "failed"]
     again, why = ([], "") if trials and plan is trials.plan else old_cells.replicas(study, plan, states)
     changed = old_cells.changed(study, plan)
@@ -159,7 +160,7 @@ def show_plan(
         anchors = [{"id": cell.id, "name": cell.name} for cell in outlook.anchors] if outlook else []
         first = {"changed": changed, "anchors": anchors, "refusals": outlook.refusals if outlook else []}
         told = {**overview.as_json(study.experiment, plan, states, again), "data": data.to_json(), **first}
-        told |= {"cautions": cautions, "additions": study.added and study.added.to_json()}
+        told |= {"cautions": cautions, "images": facts, "additions": study.added and study.added.to_json()}
         print(json.dumps(told | ({"register": registered} if registered else {})))
     else:
         rows = read_all(study.place.results(study.experiment.name))
@@ -170,7 +171,7 @@ def show_plan(
                 states,
                 durations,
                 rows,
-                data.told(),
+                [*facts, *data.told()],
                 added=[*(study.added.told() if study.added else ()), *study.changes],
                 cautions=cautions,
                 older=older,
@@ -259,7 +260,7 @@ def _conclude(console: Console, ended: Ended, file: Path, context: typer.Context
     results = study.write_results(partial(complain, console))
     study.take_inventory()
     if results.table.num_rows:
-        console.print(terminal.table(study.comparison))
+        console.print(terminal.table(study.comparison, curves=study.curves))
         runs = ended.runs or study.stores.tracking(study.experiment.name)
         write_summary(study, runs, partial(complain, console), has_trained=ended.runs is not None)
     table = near(study.place.results(study.experiment.name))

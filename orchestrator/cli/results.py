@@ -115,9 +115,9 @@ def compare(
     overall = study.overall
     match form:
         case "text":
-            console().print(terminal.table(comparison, overall))
+            console().print(terminal.table(comparison, overall, study.curves))
         case "json":
-            print(json.dumps(document(comparison, overall), indent=2, allow_nan=False))
+            print(json.dumps(document(comparison, overall, study.curves), indent=2, allow_nan=False))
         case "markdown":
             print(markdown(comparison, overall))
         case "latex":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from orchestrator.errors import RequestError
@@ -90,8 +91,13 @@ learns slowly; at 300, its features end at 0.
 
 
 def cautions(plan: Plan, labels_of: LabelSource) -> list[str]:
-    """One sentence per loss whose initial bias does not fit the number of classes, without repetitions."""
-    found: dict[str, None] = {}
+    """What may be wrong with images, and with losses whose initial bias does not fit the number of classes.
+
+    One sentence each, without repetitions.
+    """
+    found = dict.fromkeys(
+        f"{label}: {sentence}" for label, labels in _known(plan, labels_of) for sentence in labels.cautions
+    )
     for cell in _kinds(plan.cells):
         loss = cell.recipe.loss
         classes = _classes(cell.recipe.dataset, labels_of)
@@ -104,6 +110,20 @@ def cautions(plan: Plan, labels_of: LabelSource) -> list[str]:
             harm = f"the gradient down is {ratio:.0f} times the gradient up, which can drive all features to 0"
             found[f"{what}: at the first step {harm}. {_remedy(loss)}"] = None
     return list(found)
+
+
+def facts(plan: Plan, labels_of: LabelSource) -> list[str]:
+    """What the images of the user's own data sets are like, a sentence per data set."""
+    return [f"{label}: {'; '.join(labels.facts)}." for label, labels in _known(plan, labels_of) if labels.facts]
+
+
+def _known(plan: Plan, labels_of: LabelSource) -> Iterator[tuple[str, Labels]]:
+    """The labels of each data set whose cells remain, by its label in the experiment."""
+    waiting = {cell.dataset: cell.recipe.dataset for cell in plan.cells}
+    for label, dataset in waiting.items():
+        with suppress(UnusableDataError):  # `problems` reports it
+            if labels := labels_of(dataset.model_copy(update={"shift": None})):
+                yield label, labels
 
 
 def _classes(dataset: Dataset, labels_of: LabelSource) -> int:

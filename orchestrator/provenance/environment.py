@@ -151,6 +151,7 @@ class Entries(BaseModel):
     backbone_source: str | None = None
     dataset_source: str | None = None
     loop_source: str | None = None
+    class_names: list[str] | None = None
 
 
 Origin = Environment | LossCode

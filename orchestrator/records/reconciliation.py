@@ -13,7 +13,7 @@ from orchestrator.privacy import public
 from orchestrator.records.files.evaluations import Account, Evaluations
 from orchestrator.records.tracking.artefacts import artefacts
 from orchestrator.records.tracking.mlflow_store import SHOWN, actionable, connect, sentence
-from orchestrator.records.tracking.run import collapsing, divergence, finite, opening
+from orchestrator.records.tracking.run import divergence, ending, finite, opening
 from orchestrator.records.tracking.run_writer import Delivery, Point, drawn
 from orchestrator.records.tracking.runs import RunSummary, Tracking
 from orchestrator.records.tracking.spool import Attached, Entry, Figures, RunEnded
@@ -93,7 +93,7 @@ def entries(cell: Cell, account: Account, texts: Mapping[str, str]) -> list[Entr
     if has_figures(account.state):
         # A millisecond later: of two values at a step, the later one is shown.
         final = Figures(end + 1, cell.recipe.training.epochs, finite(account.shown), final=True)
-        tags = {} if account.collapse is None else collapsing(account.collapse)
+        tags = ending(account.collapse, account.provenance.get("class_names") or ())
         return [*told, final, RunEnded(end + 1, "FINISHED", tags)]
     # A model may also diverge when it is evaluated, after its last epoch.
     epoch = min(account.epochs + 1, cell.recipe.training.epochs)

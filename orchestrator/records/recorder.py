@@ -65,6 +65,11 @@ class Recorder:
         return Environment.of(self.origin(cell)).id
 
 
+def _named(classes: Sequence[str]) -> dict[str, list[str]]:
+    """The names of the classes, where the data have some."""
+    return {"class_names": list(classes)} if classes else {}
+
+
 @dataclass
 class CellLog:
     """What one cell tells while it runs, and what is published of it."""
@@ -101,7 +106,7 @@ class CellLog:
         account = self._account(attempt)
         account = replace(
             account,
-            provenance={**account.provenance, "compiled": fit.compiled},
+            provenance={**account.provenance, "compiled": fit.compiled, **_named(fit.class_names)},
             state="collapsed" if fit.collapse else "finished",
             collapse=fit.collapse,
             samples=len(fit.evaluation.label),
@@ -120,7 +125,7 @@ class CellLog:
         self.run.artifacts(artefacts(account.provenance, fit.evaluation))
         if self.recorder.log_models:
             self.run.model(partial(models.save, fit.model, fit.example))
-        self.run.finish(account.shown, account.collapse)
+        self.run.finish(account.shown, account.collapse, fit.class_names)
         return Environment.of(account.provenance).id
 
     def diverge(self, epoch: int, attempt: Attempt) -> str:

@@ -3,17 +3,37 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from orchestrator.analysis.across_settings import Overall
 from orchestrator.analysis.comparison import Comparison
+from orchestrator.analysis.threshold_curves import Curve
 from orchestrator.decision.decide import Decision, Deployable
 
 
-def document(comparison: Comparison, overall: Overall) -> dict[str, Any]:
-    """All of it for JSON, which knows no infinity either: what is not finite becomes None."""
-    return _finite({**comparison.to_json(), "across": overall.to_json()})
+def document(comparison: Comparison, overall: Overall, curves: Sequence[Curve] = ()) -> dict[str, Any]:
+    """All of it for JSON, which knows no infinity either: what is not finite becomes None.
+
+    Args:
+        comparison: Every loss against the baseline.
+        overall: What holds over all settings.
+        curves: Of which those with named classes give the accuracy per class.
+    """
+    classes = [
+        {"dataset": curve.dataset, "backbone": curve.backbone, "loss": curve.loss, **row}
+        for curve in curves
+        if curve.has_names
+        for row in _classes(curve)
+    ]
+    return _finite({**comparison.to_json(), "across": overall.to_json(), **({"classes": classes} if classes else {})})
+
+
+def _classes(curve: Curve) -> list[dict[str, Any]]:
+    """The accuracy of each class at the best threshold for all."""
+    found = curve.classes_at(curve.best)
+    sizes = dict(zip(curve.classes, curve.class_samples, strict=True))
+    return [{"class": name, "samples": sizes[name], "accuracy_at_best_threshold": found[name]} for name in found]
 
 
 def decision(found: Decision) -> dict[str, Any]:

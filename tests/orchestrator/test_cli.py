@@ -155,6 +155,7 @@ def launched(set_up: Callable[[str], Desk]) -> Launched:
 SHARED = {"--help"}
 AXES = {"--loss", "--backbone", "--dataset", "--only", "--seeds"}
 VERBS = {
+    "init": set[str](),
     "launch": {"--workspace", "--registry", "--tracking", "--data-dir", "--address", "--executor", "--max-concurrent",
                "--retry-failed", "--join", "--trust-old", "--rehash", "--notify", "--json", *AXES},
     "plan": {"--workspace", "--registry", "--data-dir", "--rehash", "--register", "--json", *AXES},

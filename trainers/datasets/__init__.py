@@ -68,6 +68,12 @@ class Labels:
     classes: int
     groups: NDArray[np.int64] | None = None
     """The group of each training sample, if they have any."""
+    names: tuple[str, ...] = ()
+    """The names of the classes, in the order of their numbers; empty where the data have none."""
+    facts: tuple[str, ...] = ()
+    """What the images are like, in sentences for people."""
+    cautions: tuple[str, ...] = ()
+    """What may be wrong with them although they can be used, in sentences for people."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,11 +85,13 @@ class TrainTest:
     classes: int
     pairs: Verification | None = None
     """Pairs of images to verify, if they come with the dataset."""
+    names: tuple[str, ...] = ()
+    """The names of the classes, in the order of their numbers; empty where the data have none."""
 
     @property
     def labels(self) -> Labels:
         """The labels alone."""
-        return Labels(self.train.labels, self.test.labels, self.classes, self.train.groups)
+        return Labels(self.train.labels, self.test.labels, self.classes, self.train.groups, self.names)
 
 
 HASHED = 2**30

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
     from trainers.datasets import TrainTest
 
+READING = "reading"
+"""The entry of a manifest that says how pixels are read, if not as before EXIF data and ranges were looked at."""
+
 
 @dataclass(frozen=True)
 class Content:
@@ -80,12 +83,14 @@ def _is_told(kind: type[Dataset]) -> bool:
 
 
 def arrays_digest(data: TrainTest) -> str:
-    """SHA-256 over everything that a dataset loads: pixels, labels, classes, and pairs if there are any."""
+    """SHA-256 over everything that a dataset loads: pixels, labels, classes, and pairs and groups if there are any."""
     whole = hashlib.sha256(str(data.classes).encode())
     arrays = [data.train.pixels, data.train.labels, data.test.pixels, data.test.labels]
     if data.pairs is not None:
         arrays += [data.pairs.pixels, data.pairs.first, data.pairs.second, data.pairs.genuine]
         arrays += [each for each in (data.pairs.identity, data.pairs.fold) if each is not None]
+    if data.train.groups is not None:
+        arrays.append(data.train.groups)
     for part in (part for array in arrays for part in _parts(array)):
         whole.update(part)
     return whole.hexdigest()

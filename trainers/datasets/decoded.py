@@ -1,18 +1,16 @@
 """Datasets of encoded images, decoded once per machine into a file that is memory-mapped.
 
 The pixels of a split are in one file `NAME-SPLIT-KEY.npy`, uint8 (n, C, H, W), in the folder given
-by `mapped`. KEY is a hash of the size, the channels, and the SHA-256 of each image's file, so other
-choices or changed images give another file. Each image is hashed again when it is decoded.
+by `mapped`. KEY is a hash of the size, the channels, how pixels are read, and the SHA-256 of each image's
+file, so other choices or changed images give another file. Each image is hashed again when it is decoded.
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
 import itertools
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -23,10 +21,11 @@ from pydantic import Field
 from trainers.datasets import Images, Labels, MissingDataError, TrainTest
 from trainers.datasets.hashes import hashes
 from trainers.datasets.mapped import check_room, find_or_write, key
+from trainers.datasets.pictures import AS_STORED, Opener, Reading, complaint, decode, opened, quietly
 from trainers.datasets.sized import Sized
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     import numpy as np
@@ -38,8 +37,6 @@ FORMAT = 1
 
 BATCH = 256
 """Decoded images in memory at a time: 40 MB in colour at 224 pixels."""
-
-Opener = Callable[[], "Image"]
 
 
 class Picture(NamedTuple):
@@ -64,6 +61,10 @@ class Encoded(ABC):
     @abstractmethod
     def take(self, rows: NDArray[np.int64]) -> Encoded:
         """The images of these rows, in this order."""
+
+    @abstractmethod
+    def called(self, row: int) -> str:
+        """What messages call the image of a row."""
 
     @abstractmethod
     def texts(self, hashes: Mapping[str, str]) -> Iterator[str]:
@@ -97,6 +98,10 @@ class Files(Encoded):
         """The same names."""
         return self.names
 
+    def called(self, row: int) -> str:
+        """The path of the file."""
+        return printable(str(self.folder / self.names[row]))
+
     def texts(self, hashes: Mapping[str, str]) -> Iterator[str]:
         """The hash of each file, in the order of the rows."""
         return (hashes[name] for name in self.names)
@@ -109,9 +114,7 @@ class Files(Encoded):
 
 
 def _image(path: str, expected: str) -> Image:
-    from PIL import Image
-
-    return Image.open(io.BytesIO(unchanged(path, expected)))
+    return opened(unchanged(path, expected))
 
 
 def unchanged(path: str, expected: str) -> bytes:
@@ -129,12 +132,22 @@ def unchanged(path: str, expected: str) -> bytes:
     return content
 
 
+def printable(name: str) -> str:
+    r"""A name that any terminal can show: bytes that are no UTF-8, and control characters, as `\\xNN`."""
+    text = name.encode(errors="surrogateescape").decode(errors="backslashreplace")
+    return "".join(letter if letter.isprintable() else f"\\x{ord(letter):02x}" for letter in text)
+
+
 class Splits(NamedTuple):
     """Both splits of a dataset before decoding."""
 
     train: Encoded
     test: Encoded
     classes: int
+    names: tuple[str, ...] = ()
+    """The names of the classes in the order of their numbers; empty where the data have none."""
+    groups: NDArray[np.int64] | None = None
+    """Which training images belong together (n,), so that validation separates none of them; None if none do."""
 
 
 class Decoded(Sized, ABC):
@@ -159,10 +172,17 @@ class Decoded(Sized, ABC):
             ValueError: There are fewer images than `train_size` or `test_size`.
         """
         splits = self._splits(data_dir)
+        chosen = dict(self._chosen(splits))
+        reading = self._reading(chosen.values(), data_dir)
         train, test = (
-            Images(self._pixels(split, images, data_dir), images.labels) for split, images in self._chosen(splits)
+            Images(
+                pixels(images, f"{self.name}-{split}", self.size, self.channels, data_dir, reading=reading),
+                images.labels,
+                self._groups(splits) if split == "train" else None,
+            )
+            for split, images in chosen.items()
         )
-        return TrainTest(train, test, splits.classes)
+        return TrainTest(train, test, splits.classes, names=splits.names)
 
     def prepare(self, data_dir: Path) -> None:
         """Find the files and decode them, so that damaged ones are found before training starts.
@@ -187,14 +207,7 @@ class Decoded(Sized, ABC):
             MissingDataError: Files are missing; UnusableDataError if they cannot be used as a dataset.
             ValueError: There are fewer images than `train_size` or `test_size`.
         """
-        splits = self._splits(data_dir)
-        train = splits.train.labels
-        test = splits.test.labels
-        return Labels(
-            train[self._rows("train", self.train_size, len(train))],
-            test[self._rows("test", self.test_size, len(test))],
-            splits.classes,
-        )
+        return self._labels_of(self._splits(data_dir))
 
     def is_official(self, data_dir: Path) -> bool:
         """Whether there are as many images as were published; raises as `find` does."""
@@ -210,8 +223,11 @@ class Decoded(Sized, ABC):
             MissingDataError: Files are missing.
             ValueError: There are fewer images than `train_size` or `test_size`.
         """
+        return self._files_of(dict(self._chosen(self._splits(data_dir))), data_dir)
+
+    def _files_of(self, chosen: Mapping[str, Encoded], data_dir: Path) -> dict[str, str]:
         found: dict[str, str] = {}
-        for split, images in self._chosen(self._splits(data_dir)):
+        for split, images in chosen.items():
             known = hashes(images.folder, images.files, data_dir)
             found |= {f"{split}/{name}": digest for name, digest in known.items()}
             found[split] = images.arrangement()
@@ -225,8 +241,28 @@ class Decoded(Sized, ABC):
                 raise MissingDataError(f"No data for '{self.name}': its {split} split lists no images.")
             yield split, images.take(self._rows(split, size, len(images.labels)))
 
-    def _pixels(self, part: str, images: Encoded, data_dir: Path) -> NDArray[np.uint8]:
-        return pixels(images, f"{self.name}-{part}", self.size, self.channels, data_dir)
+    def _labels_of(self, splits: Splits) -> Labels:
+        """The labels of both splits after `train_size` and `test_size`."""
+        train = splits.train.labels
+        test = splits.test.labels
+        return Labels(
+            train[self._rows("train", self.train_size, len(train))],
+            test[self._rows("test", self.test_size, len(test))],
+            splits.classes,
+            names=splits.names,
+            groups=self._groups(splits),
+        )
+
+    def _groups(self, splits: Splits) -> NDArray[np.int64] | None:
+        """Which of the training images to use belong together."""
+        if splits.groups is None:
+            return None
+        return splits.groups[self._rows("train", self.train_size, len(splits.train.labels))]
+
+    def _reading(self, splits: Iterable[Encoded], data_dir: Path) -> Reading:
+        """How pixels become bytes; published images are read as torchvision reads them."""
+        del splits, data_dir
+        return AS_STORED
 
     @abstractmethod
     def _splits(self, data_dir: Path) -> Splits:
@@ -237,7 +273,9 @@ class Decoded(Sized, ABC):
         """
 
 
-def pixels(images: Encoded, name: str, size: int, channels: int, data_dir: Path) -> NDArray[np.uint8]:
+def pixels(
+    images: Encoded, name: str, size: int, channels: int, data_dir: Path, *, reading: Reading = AS_STORED
+) -> NDArray[np.uint8]:
     """The decoded images, uint8 (n, C, size, size), as a memory map; decoded now if not done before.
 
     Writing to the array does not change the file.
@@ -248,81 +286,50 @@ def pixels(images: Encoded, name: str, size: int, channels: int, data_dir: Path)
         size: Side of the square images in pixels.
         channels: 3 for colour, 1 for grey.
         data_dir: Folder that holds `.decoded`.
+        reading: How pixels become bytes.
 
     Raises:
         MissingDataError: A file is missing or not an image, or the disk is too small for the decoded ones.
     """
-    about = f"{FORMAT} {size} {channels}"
+    about = f"{FORMAT} {size} {channels}" + ("" if reading == AS_STORED else f" {reading}")
     known = hashes(images.folder, images.files, data_dir)
     file = f"{name}-{key(itertools.chain([about], images.texts(known)))}.npy"
     shape = (len(images.labels), channels, size, size)
-    (found,) = find_or_write([file], data_dir, partial(_write, images.pictures(known), shape))
+    (found,) = find_or_write([file], data_dir, partial(_write, images.pictures(known), shape, reading))
     return found
 
 
-def _write(pictures: Iterator[Picture], shape: tuple[int, ...], paths: Sequence[Path]) -> None:
+def _write(pictures: Iterator[Picture], shape: tuple[int, ...], reading: Reading, paths: Sequence[Path]) -> None:
     import numpy as np
 
     (path,) = paths
     check_room(path.parent, int(np.prod(shape)), f"{shape[0]} of {'x'.join(map(str, shape[1:]))} bytes")
-    _decode_into(pictures, path, shape)
+    _decode_into(pictures, path, shape, reading)
 
 
-def _decode_into(pictures: Iterator[Picture], path: Path, shape: tuple[int, ...]) -> None:
+def _decode_into(pictures: Iterator[Picture], path: Path, shape: tuple[int, ...], reading: Reading) -> None:
     """Write the array file batch by batch, so that memory use does not depend on its size."""
     import numpy as np
 
     # Threads suffice, because Pillow releases the GIL while it decodes.
-    with path.open("wb") as file, ThreadPoolExecutor(os.cpu_count()) as pool:
+    with path.open("wb") as file, quietly(), ThreadPoolExecutor(os.cpu_count()) as pool:
         np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
         start = file.tell()
         length = int(np.prod(shape[1:]))
         while batch := list(itertools.islice(pictures, BATCH)):
-            for picture, array in zip(batch, pool.map(partial(_decoded, shape=shape), batch), strict=True):
+            arrays = pool.map(partial(_decoded, shape=shape, reading=reading), batch)
+            for picture, array in zip(batch, arrays, strict=True):
                 file.seek(start + picture.row * length)
                 file.write(array.tobytes())
 
 
-def _decoded(picture: Picture, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+def _decoded(picture: Picture, shape: tuple[int, ...], reading: Reading) -> NDArray[np.uint8]:
     try:
-        return decode(picture.open, size=shape[-1], channels=shape[1])
+        return decode(picture.open, size=shape[-1], channels=shape[1], reading=reading)
     except MissingDataError:
         raise
     except Exception as error:  # Pillow's decoders can raise anything on damaged files
         raise MissingDataError(
-            f"{picture.name} is no image that can be decoded ({error}). Replace it, or take it out of the dataset."
+            f"{printable(picture.name)} is no image that can be decoded ({complaint(error)}). "
+            "Replace it, or take it out of the dataset."
         ) from error
-
-
-def decode(open_image: Opener, *, size: int, channels: int) -> NDArray[np.uint8]:
-    """One image as bytes, uint8 (C, size, size); 16-bit levels keep their upper 8 bits.
-
-    EXIF rotation is ignored, as everywhere in torchvision.
-
-    Raises:
-        ValueError: The pixels have 32 bits per channel, whose range is unknown.
-        OSError: It is damaged.
-    """
-    import numpy as np
-    from PIL import Image
-
-    with open_image() as opened:
-        if opened.mode in {"I", "F"}:
-            raise ValueError(f"32-bit pixels of mode {opened.mode}; 8 or 16 bits are expected")
-        if opened.mode.startswith("I;16"):
-            # Pillow would clip all levels above 255.
-            opened = Image.fromarray((np.asarray(opened) >> 8).astype(np.uint8))  # noqa: PLW2901  # the same image
-        image = opened.convert("RGB" if channels == 3 else "L")  # noqa: PLR2004  # three channels are RGB
-    array = np.asarray(_square(image, size))
-    return np.ascontiguousarray(array.reshape(size, size, channels).transpose(2, 0, 1))
-
-
-def _square(image: Image, size: int) -> Image:
-    from PIL.Image import Resampling
-
-    shorter = min(image.size)
-    width, height = (int(size * side / shorter) for side in image.size)
-    left = round((width - size) / 2)
-    top = round((height - size) / 2)
-    scaled = image.resize((width, height), Resampling.BILINEAR)
-    return scaled.crop((left, top, left + size, top + size))

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, NamedTuple
 from pydantic import Field
 
 from trainers.datasets import MissingDataError, TrainTest, Verification
-from trainers.datasets.decoded import Files
+from trainers.datasets.decoded import Encoded, Files, pixels
 from trainers.datasets.folders import OwnFolders, images_in
 from trainers.datasets.hashes import hashes
+from trainers.datasets.pictures import Reading
 from trainers.datasets.tables import lines, wrong
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
@@ -46,15 +47,6 @@ class Faces(OwnFolders):
     """The file that lists the pairs, absolute or relative to `path`."""
     pair_images: str = Field(default="test", min_length=1)
     """The folder of the people in the pairs, absolute or relative to `path`; they need not be in train or test."""
-
-    def prepare(self, data_dir: Path) -> None:
-        """Find the images and the pairs, and decode both.
-
-        Raises:
-            MissingDataError: Files are missing or not images, or a line of the pairs is wrong.
-        """
-        super().prepare(data_dir)
-        self.verification(data_dir)
 
     def find(self, data_dir: Path) -> None:
         """Check that the images exist, and those of the pairs.
@@ -89,17 +81,23 @@ class Faces(OwnFolders):
         import numpy as np
 
         pairs, faces, images = self._paired(data_dir)
+        reading = self._reading(dict(self._chosen(self._splits(data_dir))).values(), data_dir)
         place = {face: number for number, face in enumerate(faces)}
         people = [face.rpartition("/")[0] for face in faces]
         known = {person: number for number, person in enumerate(sorted(set(people)))}
         return Verification(
-            pixels=self._pixels("pairs", images, data_dir),
+            pixels=pixels(images, f"{self.name}-pairs", self.size, self.channels, data_dir, reading=reading),
             first=np.array([place[pair.file_a] for pair in pairs], np.int64),
             second=np.array([place[pair.file_b] for pair in pairs], np.int64),
             genuine=np.array([pair.genuine for pair in pairs], np.bool_),
             identity=np.array([known[person] for person in people], np.int64),
             fold=_folds(self._root(data_dir) / Path(self.pairs).expanduser(), len(pairs)),
         )
+
+    def _reading(self, splits: Iterable[Encoded], data_dir: Path) -> Reading:
+        """The same for the faces to verify as for those to train on."""
+        _, _, images = self._paired(data_dir)
+        return super()._reading([*splits, images], data_dir)
 
     def _paired(self, data_dir: Path) -> tuple[Sequence[Pair], Sequence[str], Files]:
         """The pairs, their distinct faces, and the files of these faces."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import re
 from collections import Counter
@@ -15,6 +17,7 @@ from orchestrator.experiment.plan import Plan
 from orchestrator.outcome import RESULTS
 from orchestrator.records.files import cell_file, cell_rows
 from orchestrator.records.files.checksums import SUMS, file_names, sha256
+from orchestrator.records.files.class_names import Names
 from orchestrator.records.files.results import Results
 from orchestrator.records.files.storage import Storage
 from trainers.metrics import MEASURES
@@ -34,6 +37,11 @@ def data_package(experiment: Experiment, target: Storage) -> dict[str, Any]:
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "resources": [
             {"name": "results", **_file(target, "results.parquet"), **parquet, **table},
+            *(
+                [{"name": "classes", **_file(target, "classes.csv"), "format": "csv", "mediatype": "text/csv"}]
+                if "classes.csv" in file_names(target)
+                else []
+            ),
             {"name": "results-csv", **_file(target, "results.csv"), "format": "csv", "mediatype": "text/csv", **table},
             *(
                 {"name": name, "path": rows[folder], **parquet, "type": "table", "schema": samples}
@@ -72,7 +80,16 @@ def _kind(kind: pa.DataType) -> str:
     return "number" if pa.types.is_floating(kind) else "string"
 
 
-def data_card(plan: Plan, found: Results) -> str:
+def classes_table(names: Names) -> str:
+    """The names of the classes by data set and label, as CSV."""
+    sink = io.StringIO()
+    table = csv.writer(sink, lineterminator="\n")
+    table.writerow(["dataset", "label", "class"])
+    table.writerows([dataset, label, name] for dataset, classes in names.items() for label, name in enumerate(classes))
+    return sink.getvalue()
+
+
+def data_card(plan: Plan, found: Results, names: Names) -> str:
     """The description that people read."""
     experiment = plan.experiment
     rows = found.rows()
@@ -86,6 +103,7 @@ def data_card(plan: Plan, found: Results) -> str:
 
 - Losses: {axes["losses"]}. Baseline: {experiment.baseline}.
 - Backbones: {axes["backbones"]}. Datasets: {axes["datasets"]}. Seeds: {len(experiment.seeds)}.
+{"".join(f"- Classes of {dataset}: {', '.join(classes)}.{chr(10)}" for dataset, classes in names.items())}\
 - Models trained: {", ".join(f"{states[state]} {state}" for state in RESULTS)}, {len(found.missing)} missing.
 - Commits of the code: {", ".join(commits)}.
 - Licence: none is stated here; state one before you publish this.
@@ -97,6 +115,7 @@ def data_card(plan: Plan, found: Results) -> str:
 | `results.parquet`, `results.csv` | one row a model: what it is, its measures, its costs |
 | `evaluations/dataset=…/backbone=…/loss=…/ID.parquet` | one row a test sample of a model: {_columns()} |
 | `validation/dataset=…/backbone=…/loss=…/ID.parquet` | the same of its validation split |
+{"| `classes.csv` | the names of the classes by data set and label |" + chr(10) if names else ""}\
 | `experiment.yaml` | the experiment, every default written out |
 | `provenance.json`, `requirements.lock` | machines, versions, commits and seeds; the packages |
 | `report/` | the report, where there was one |

@@ -20,7 +20,7 @@ from orchestrator.records.files.origin import Origins
 from orchestrator.records.files.summaries import Summaries
 from orchestrator.sentences import Sentence, filled
 from trainers.datasets import Dataset
-from trainers.datasets.content import Content
+from trainers.datasets.content import READING, Content
 from trainers.recipe import Recipe
 
 SHOWN = 6
@@ -142,8 +142,10 @@ def changes(then: Mapping[str, str], now: Mapping[str, str]) -> tuple[Change, ..
         "removed": then.keys() - now.keys(),
         "changed": {name for name in then.keys() & now.keys() if then[name] != now[name]},
     }
-    arranged = {"train", "test"}  # beside the files of a folder: changed by whatever changes their names
+    arranged = {"train", "test", READING}  # beside the files of a folder: changed by whatever changes their names
     told = chain.from_iterable(_counted(what, names - arranged) for what, names in found.items())
+    if then.get(READING) != now.get(READING):
+        told = chain(told, [Change("changed", "the way pixels are read", None)])
     return tuple(told) or tuple(Change("changed", f"labels of {part}", None) for part in sorted(found["changed"]))
 
 
@@ -212,7 +214,7 @@ def _told(
 def _kind(manifest: Mapping[str, str] | None) -> str:
     if manifest is None:
         return "this data set"
-    return "these files" if all(name.endswith(".parquet") for name in manifest) else "this folder"
+    return "these files" if all(name.endswith(".parquet") for name in manifest if name != READING) else "this folder"
 
 
 def absent(plan: Plan) -> list[Sentence]:

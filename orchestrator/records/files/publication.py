@@ -20,12 +20,21 @@ from orchestrator.errors import DamagedFileError, LostRowsError, RequestError
 from orchestrator.experiment.plan import Plan
 from orchestrator.records.files import cell_file, results
 from orchestrator.records.files.checksums import sha256, write_sums
+from orchestrator.records.files.class_names import class_names
 from orchestrator.records.files.croissant import croissant
-from orchestrator.records.files.descriptions import as_json, data_card, data_package, resolved, rows_below
+from orchestrator.records.files.descriptions import (
+    as_json,
+    classes_table,
+    data_card,
+    data_package,
+    resolved,
+    rows_below,
+)
 from orchestrator.records.files.evaluations import Evaluations, set_aside
 from orchestrator.records.files.results import Results
 from orchestrator.records.files.soundness import check
 from orchestrator.records.files.storage import Storage
+from orchestrator.records.files.summaries import Summaries
 from orchestrator.workspace import Workspace
 
 
@@ -73,7 +82,10 @@ def export(
     target.write("experiment.yaml", yaml.safe_dump(resolved(plan.experiment), sort_keys=False).encode())
     made = {"export": provenance.code(), "cells": _provenance(plan, found, Evaluations(folder / "evaluations"))}
     target.write("provenance.json", as_json(made))
-    target.write("README.md", data_card(plan, found).encode())
+    names = class_names(plan.cells, Summaries.of_cells(Evaluations(place.evaluations), plan.cells))
+    if names:
+        target.write("classes.csv", classes_table(names).encode())
+    target.write("README.md", data_card(plan, found, names).encode())
     target.write("datapackage.json", as_json(data_package(plan.experiment, target)))
     validation = bool(rows_below("validation", target))
     described = croissant(plan.experiment, sha256(target, "results.parquet") or "", validation=validation)

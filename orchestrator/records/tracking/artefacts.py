@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from trainers.metrics.uniform import accuracy_curve
+from trainers.metrics.uniform import accuracy_curve, uniform_accuracy
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -35,6 +37,8 @@ def artefacts(provenance: Mapping[str, Any], evaluation: Evaluation | None) -> d
     texts = {"environment.json": json.dumps(provenance, indent=2, sort_keys=True)}
     if evaluation is None or not evaluation.sample.size:
         return texts
+    if names := provenance.get("class_names"):
+        texts["classes.csv"] = by_class(names, evaluation)
     thresholds, accuracies = curve(evaluation.positive, evaluation.rival)
     rows = [f"{threshold:.9g},{accuracy:.9g}" for threshold, accuracy in zip(thresholds, accuracies, strict=True)]
     return {
@@ -42,6 +46,26 @@ def artefacts(provenance: Mapping[str, Any], evaluation: Evaluation | None) -> d
         "accuracy_curve.csv": "\n".join(["threshold,accuracy", *rows, ""]),
         "accuracy_curve.svg": drawing(thresholds, accuracies),
     }
+
+
+def by_class(names: Sequence[str], evaluation: Evaluation) -> str:
+    """A table of the classes, as CSV: how many test samples, and the shares that are right.
+
+    Args:
+        names: Of the classes, in the order of their numbers.
+        evaluation: What the model says of each sample.
+    """
+    best = uniform_accuracy(evaluation.positive, evaluation.rival).threshold
+    uniform = (evaluation.rival < best) & (best < evaluation.positive)
+    sink = io.StringIO()
+    table = csv.writer(sink, lineterminator="\n")
+    table.writerow(["class", "samples", "sample_wise_accuracy", "accuracy_at_best_threshold"])
+    for number, name in enumerate(names):
+        mine = evaluation.label == number
+        own = evaluation.positive[mine] > evaluation.rival[mine]
+        shares = [f"{part.mean():.6g}" if part.size else "" for part in (own, uniform[mine])]
+        table.writerow([name, int(mine.sum()), *shares])
+    return sink.getvalue()
 
 
 def curve(positive: NDArray[np.float32], rival: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -6,7 +6,7 @@ import json
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from orchestrator.experiment.plan import PROTOCOL, Cell
@@ -107,12 +107,20 @@ class Run:
         else:
             self._post(Modelled(str(self._room)))
 
-    def finish(self, metrics: Mapping[str, float | None], collapse: str | None = None) -> None:
-        """The model is trained; `metrics` are named as in the results table, `collapse` says why it counts as such."""
+    def finish(
+        self, metrics: Mapping[str, float | None], collapse: str | None = None, classes: Sequence[str] = ()
+    ) -> None:
+        """The model is trained.
+
+        Args:
+            metrics: Named as in the results table.
+            collapse: Why it counts as collapsed, if it does.
+            classes: The names of the classes, where the data have some.
+        """
         # At the last step: MLflow shows the value of the highest one, and the epochs share names.
         last = self._cell.recipe.training.epochs
         self._post(Figures(self._now(), last, finite(metrics), final=True))
-        self._end("FINISHED", **({} if collapse is None else collapsing(collapse)))
+        self._end("FINISHED", **ending(collapse, classes))
 
     def diverge(self, epoch: int) -> None:
         """The loss became NaN or infinite, which is a result: the run is finished, with a tag."""
@@ -183,6 +191,14 @@ def opening(cell: Cell, commit: str | None, when: int) -> tuple[Opened, Describe
 def divergence(epoch: int) -> dict[str, str]:
     """The tags of a cell that diverged in an epoch."""
     return {"outcome": "diverged", "diverged_epoch": str(epoch)}
+
+
+def ending(collapse: str | None, classes: Sequence[str]) -> dict[str, str]:
+    """The tags of a cell with figures: why it collapsed, if it did, and the names of the classes, if they fit."""
+    names = ", ".join(classes)
+    return (collapsing(collapse) if collapse is not None else {}) | (
+        {"classes": names} if 0 < len(names) <= SHOWN else {}
+    )
 
 
 def collapsing(reason: str) -> dict[str, str]:

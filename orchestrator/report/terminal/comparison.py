@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 
 from rich.console import Group, RenderableType
@@ -12,6 +12,7 @@ from rich.text import Text
 from orchestrator.analysis.across_settings import Overall
 from orchestrator.analysis.comparison import Comparison
 from orchestrator.analysis.findings import Finding
+from orchestrator.analysis.threshold_curves import Curve
 from orchestrator.report import paragraphs, rows
 from orchestrator.report.wording import claims, verdicts
 from orchestrator.report.wording.names import SHORT
@@ -20,13 +21,14 @@ from orchestrator.sentences import filled
 COLOURS = {"supported": "green", "refuted": "red", "equivalent": "cyan", "undecided": "yellow"}
 
 
-def table(comparison: Comparison, overall: Overall | None = None) -> RenderableType:
-    """The comparison, and how the losses stand over all settings."""
+def table(comparison: Comparison, overall: Overall | None = None, curves: Sequence[Curve] = ()) -> RenderableType:
+    """The comparison, how the losses stand over all settings, and how each class fares where classes have names."""
     parts: list[RenderableType] = [Text(comparison.question, style="italic")] if comparison.question else []
     parts += [_lines(comparison), Text(), *map(Text, paragraphs.conditions(comparison))]
     parts.append(Text(paragraphs.caption(comparison), style="dim"))
     if overall:
         parts += _across(overall)
+    parts += _by_class([curve for curve in curves if curve.has_names])
     if comparison.published:
         parts += [Text("\nPublished figures, and how ours differ\n", style="italic"), _published(comparison)]
     if comparison.findings:
@@ -63,6 +65,23 @@ def _across(overall: Overall) -> Iterator[RenderableType]:
         yield from (Text(heading, style="bold"), shown, Text())
     if caption := paragraphs.across_caption(overall):
         yield Text(caption, style="dim")
+
+
+def _by_class(curves: Sequence[Curve]) -> Iterator[RenderableType]:
+    """The accuracy of each class, one column per loss."""
+    if curves:
+        yield Text("\nEach class at the threshold that is best for all test images, in percent right\n", style="italic")
+    for (dataset, backbone), group in groupby(curves, key=lambda curve: (curve.dataset, curve.backbone)):
+        mine = list(group)
+        shown = Table(box=None, padding=(0, 1, 0, 0))
+        for heading in ("class", "images", *(curve.loss for curve in mine)):
+            shown.add_column(heading, justify="left" if heading == "class" else "right")
+        found = [curve.classes_at(curve.best) for curve in mine]
+        for name, size in zip(mine[0].classes, mine[0].class_samples, strict=True):
+            shares = [Text(f"{100 * each[name]:.1f}" if name in each else "–") for each in found]
+            shown.add_row(Text(name), Text(str(size)), *shares)
+        seeds = ", ".join(f"{curve.loss} {len(curve.seeds)}" for curve in mine)
+        yield from (Text(f"{backbone} on {dataset}, mean over seeds ({seeds})", style="bold"), shown, Text())
 
 
 def _published(comparison: Comparison) -> Table:

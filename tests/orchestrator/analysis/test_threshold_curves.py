@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -171,6 +172,27 @@ def test_files_become_curves_in_the_order_of_the_axes(done: Callable[..., Any], 
     assert {curve.seeds for curve in curves} == {(0,)}
     assert [curve.biases for curve in curves] == [(None,), (3.0,), (None,), (3.0,)]
     assert unreadable == ()
+
+
+def test_classes_are_called_by_the_names_that_cells_recorded(done: Callable[..., Any], small: dict[str, Any]) -> None:
+    _, rows, evaluations, plan = done(small)
+    names = [f"kind {number}" for number in range(10)]
+    for cell in plan.cells:
+        found = evaluations.evaluation(cell)
+        account = evaluations.account(cell)
+        named = replace(account, provenance={**account.provenance, "class_names": names}, classes=10)
+        evaluations.publish(cell.recipe, named, found)
+    curves, _ = gather(plan, rows, evaluations)
+    assert {curve.classes for curve in curves} == {tuple(names)}
+    assert all(curve.has_names for curve in curves)
+    assert all(sum(curve.class_samples) * len(curve.seeds) == curve.samples for curve in curves)
+
+
+def test_classes_without_names_are_called_by_their_numbers(done: Callable[..., Any], small: dict[str, Any]) -> None:
+    _, rows, evaluations, plan = done(small)
+    curves, _ = gather(plan, rows, evaluations)
+    assert not any(curve.has_names for curve in curves)
+    assert curves[0].classes == tuple(map(str, range(len(curves[0].classes))))
 
 
 def test_a_file_that_went_bad_is_named_and_the_others_are_read(done: Callable[..., Any], small: dict[str, Any]) -> None:

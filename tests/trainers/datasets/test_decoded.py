@@ -340,6 +340,8 @@ class TestBadImages:
         Image.fromarray(np.full((9, 9), 0.5, np.float32)).save(path)
         with pytest.raises(MissingDataError, match=r"02.tif .*32-bit pixels of mode F"):
             MINE.load(data_dir)
+        with pytest.raises(MissingDataError, match=r"1 image with 32-bit pixels: .*02.tif.*as in 'range: \[0, 1\]'"):
+            MINE.prepare(data_dir)
 
 
 class TestDecoding:

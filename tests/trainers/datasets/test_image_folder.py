@@ -55,7 +55,7 @@ def test_images_come_sorted_by_name_with_classes_in_the_order_of_the_alphabet(da
 
 
 def test_sample_ids_are_places_among_the_sorted_names(data_dir: Path) -> None:
-    train, test, _ = MINE._splits(data_dir)
+    train, test, *_ = MINE._splits(data_dir)
     assert isinstance(train, Files)
     assert isinstance(test, Files)
     assert train.names == ["cat/x.JPG", "dog/a.jpeg", "dog/b.png"]

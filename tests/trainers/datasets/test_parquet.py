@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import json
 import os
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +16,7 @@ from PIL import Image
 from pyarrow import parquet
 from pydantic import ValidationError
 
-from trainers.datasets import MissingDataError, TrainTest
+from trainers.datasets import MissingDataError, TrainTest, UnusableDataError
 from trainers.datasets.parquet import Parquet
 
 if TYPE_CHECKING:
@@ -123,7 +125,7 @@ class TestSeveralFiles:
 
         monkeypatch.setattr(pd, "read_parquet", counting)
         Parquet(path="mine", size=8, train_size=1, test_size=1).load(sharded)
-        assert read.count("image") == 2
+        assert read.count("image") == 4  # one file per split, looked at and then decoded
 
     def test_images_are_not_read_again(self, sharded: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         MINE.load(sharded)
@@ -137,6 +139,91 @@ class TestSeveralFiles:
         monkeypatch.setattr(pd, "read_parquet", counting)
         MINE.load(sharded)
         assert set(read) == {"label"}
+
+
+class TestClasses:
+    def test_names_are_numbered_in_their_order(self, data_dir: Path) -> None:
+        _write(data_dir / "mine" / "train.parquet", [_encoded(level) for level in range(4)], ["ok", "dent", "ok", "Öl"])
+        _write(data_dir / "mine" / "test.parquet", [_encoded(level) for level in range(9, 11)], ["Öl", "ok"])
+        labels = MINE.labels(data_dir)
+        assert labels.names == ("dent", "ok", "Öl")
+        assert labels.train.tolist() == [1, 0, 1, 2]
+        assert labels.test.tolist() == [2, 1]
+        assert MINE.load(data_dir).names == labels.names
+
+    def test_hugging_faces_names_of_integers_are_kept(self, data_dir: Path) -> None:
+        features = {"label": {"names": ["ok", "dent", "Öl"], "_type": "ClassLabel"}, "image": {"_type": "Image"}}
+        about = {"huggingface": json.dumps({"info": {"features": features}}, ensure_ascii=False)}
+        for part in ("train", "test"):
+            path = data_dir / "mine" / f"{part}.parquet"
+            table = parquet.read_table(path)
+            parquet.write_table(table.replace_schema_metadata(about), path)
+        assert MINE.labels(data_dir).names == ("ok", "dent", "Öl")
+
+    def test_integers_without_names_have_none(self, data_dir: Path) -> None:
+        assert MINE.labels(data_dir).names == ()
+
+    def test_a_name_that_no_training_image_has_is_told(self, data_dir: Path) -> None:
+        _write(data_dir / "mine" / "train.parquet", [_encoded(1), _encoded(2)], ["ok", "dent"])
+        _write(data_dir / "mine" / "test.parquet", [_encoded(3)], ["scratch"])
+        with pytest.raises(UnusableDataError, match=r"include scratch, which no training image has"):
+            MINE.labels(data_dir)
+
+
+class TestOneFile:
+    """Files that are not divided."""
+
+    @pytest.fixture
+    def whole(self, tmp_path: Path) -> Path:
+        """Twelve parts with three pictures each, which are all of one level; every second part is of class b."""
+        rows = {
+            "image": [_encoded(part) for part in range(12) for _ in range(3)],
+            "label": ["ab"[part % 2] for part in range(12) for _ in range(3)],
+            "group": [f"part {part}" for part in range(12) for _ in range(3)],
+        }
+        (tmp_path / "mine").mkdir()
+        parquet.write_table(pa.table(rows), tmp_path / "mine" / "all.parquet")
+        return tmp_path
+
+    def test_pictures_of_one_part_are_on_one_side(self, whole: Path) -> None:
+        divided = Parquet(path="mine", size=8, test_fraction=0.3)
+        train, test = _levels(divided.load(whole))
+        assert not set(train) & set(test)
+        assert Counter(test) == dict.fromkeys(set(test), 3)
+        assert np.bincount(divided.labels(whole).test).tolist() == [6, 6]
+
+    def test_another_seed_tests_on_other_parts(self, whole: Path) -> None:
+        tested = {
+            tuple(_levels(Parquet(path="mine", size=8, test_fraction=0.3, test_seed=seed).load(whole))[1])
+            for seed in range(4)
+        }
+        assert len(tested) > 1
+
+    def test_a_named_column_must_be_there(self, whole: Path) -> None:
+        with pytest.raises(UnusableDataError, match=r"The column 'part' of .*all.parquet cannot be read"):
+            Parquet(path="mine", test_fraction=0.3, group="part").labels(whole)
+
+    def test_an_empty_group_is_told(self, whole: Path) -> None:
+        path = whole / "mine" / "all.parquet"
+        table = parquet.read_table(path).set_column(2, "group", pa.array([None] + ["x", "y"] * 17 + ["z"]))
+        parquet.write_table(table, path)
+        with pytest.raises(UnusableDataError, match=r"The column 'group' of .*mine has 1 empty cells: fill them"):
+            Parquet(path="mine", test_fraction=0.3).labels(whole)
+
+    def test_a_class_of_one_part_is_told(self, whole: Path) -> None:
+        path = whole / "mine" / "all.parquet"
+        table = parquet.read_table(path)
+        labels = [
+            "c" if group == "part 0" else label
+            for group, label in zip(table["group"].to_pylist(), table["label"].to_pylist(), strict=True)
+        ]
+        parquet.write_table(table.set_column(1, "label", pa.array(labels)), path)
+        with pytest.raises(UnusableDataError, match=r"The images of class 'c' cannot be divided"):
+            Parquet(path="mine", test_fraction=0.3).labels(whole)
+
+    def test_files_that_are_divided_need_no_fraction(self, data_dir: Path) -> None:
+        with pytest.raises(UnusableDataError, match="is divided into train and test already"):
+            Parquet(path="mine", test_fraction=0.3).labels(data_dir)
 
 
 class TestErrors:

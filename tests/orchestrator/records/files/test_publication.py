@@ -95,6 +95,19 @@ def folder(asked: Plan, workspace: Workspace, publish: Publish, tmp_path: Path) 
     return tmp_path / "out"
 
 
+def test_the_names_of_classes_go_with_it(asked: Plan, workspace: Workspace, publish: Publish, tmp_path: Path) -> None:
+    names = [f"kind {number}" for number in range(10)]
+    publish(asked.cells[0], provenance={"git_commit": "abc", "class_names": names})
+    export(asked, workspace, tmp_path / "named")
+    table = pd.read_csv(tmp_path / "named" / "classes.csv")
+    assert table.to_dict("list") == {"dataset": ["digits"] * 10, "label": [*range(10)], "class": names}
+    card = (tmp_path / "named" / "README.md").read_text()
+    assert f"- Classes of digits: {', '.join(names)}.\n- Models trained" in card
+    assert "| `classes.csv` | the names of the classes by data set and label |\n| `experiment.yaml`" in card
+    described = json.loads((tmp_path / "named" / "datapackage.json").read_text())
+    assert "classes" in [resource["name"] for resource in described["resources"]]
+
+
 def test_everything_is_there(folder: Path, asked: Plan) -> None:
     there = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
     assert there - {"requirements.lock"} == {

@@ -64,6 +64,26 @@ def test_the_texts_are_what_their_names_say() -> None:
     assert "nan" not in texts["accuracy_curve.svg"]
 
 
+def test_named_classes_have_a_table() -> None:
+    evaluation = Evaluation(
+        sample=np.arange(5, dtype=np.int32),
+        label=np.array([0, 0, 2, 2, 2], np.int32),
+        prediction=np.zeros(5, np.int32),
+        positive=np.array([3, 1, 3, 0, 4], np.float32),
+        rival=np.array([0, 2, 1, 1, 3.5], np.float32),
+        logsumexp=np.zeros(5, np.float32),
+        logsumexp_tuned=np.zeros(5, np.float32),
+    )
+    text = artefacts({"class_names": ["ok", "a, b", "dent"]}, evaluation)["classes.csv"]
+    # The best threshold lies between 2 and 3, and gets the first and the third sample right.
+    assert text.splitlines() == [
+        "class,samples,sample_wise_accuracy,accuracy_at_best_threshold",
+        "ok,2,0.5,0.5",
+        '"a, b",0,,',
+        "dent,3,0.666667,0.333333",
+    ]
+
+
 @pytest.mark.parametrize("evaluation", [None, an_evaluation(0)])
 def test_a_cell_without_samples_has_no_curve(evaluation: Evaluation | None) -> None:
     assert set(artefacts({}, evaluation)) == {"environment.json"}
