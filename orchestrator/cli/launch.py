@@ -149,7 +149,8 @@ def show_plan(
     left = plan.pending({cell for cell, state in states.items() if is_done(state)})
     counted = checks.labels_here(study.data_dir)
     checks.check(left, counted)
-    cautions = [*study.stores.unread(), *checks.cautions(left, counted)]
+    absent = checks.absent(left, study.data_dir)
+    cautions = [*absent, *study.stores.unread(), *checks.cautions(left, counted)]
     facts = checks.facts(left, counted)
     pending = [cell for cell in left.cells if states[cell.id] != "failed"]
     again, why = ([], "") if trials and plan is trials.plan else old_cells.replicas(study, plan, states)

@@ -27,7 +27,7 @@ Raises:
 
 
 def labels_here(data_dir: Path) -> LabelSource:
-    """A function for the labels of datasets whose files are here and can be listed without reading an image."""
+    """A function for the labels of datasets whose files are here, and which know them without loading all images."""
     known: dict[Plugin, Labels | None] = {}
 
     def labels_of(dataset: Dataset) -> Labels | None:
@@ -115,6 +115,19 @@ def cautions(plan: Plan, labels_of: LabelSource) -> list[str]:
 def facts(plan: Plan, labels_of: LabelSource) -> list[str]:
     """What the images of the user's own data sets are like, a sentence per data set."""
     return [f"{label}: {'; '.join(labels.facts)}." for label, labels in _known(plan, labels_of) if labels.facts]
+
+
+def absent(plan: Plan, data_dir: Path) -> Iterator[str]:
+    """Where the user's own files were looked for that are not here, a sentence per data set; workers may have them."""
+    for label, dataset in {cell.dataset: cell.recipe.dataset for cell in plan.cells}.items():
+        if dataset.folder is None:
+            continue
+        try:
+            dataset.find(data_dir)
+        except UnusableDataError:  # `problems` reports it
+            continue
+        except MissingDataError as error:
+            yield f"{label}: {error}"
 
 
 def _known(plan: Plan, labels_of: LabelSource) -> Iterator[tuple[str, Labels]]:

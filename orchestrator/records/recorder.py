@@ -66,8 +66,11 @@ class Recorder:
 
 
 def _named(classes: Sequence[str]) -> dict[str, list[str]]:
-    """The names of the classes, where the data have some."""
-    return {"class_names": list(classes)} if classes else {}
+    """The names of the classes, where the data have some, and few enough for every cell's file."""
+    return {"class_names": list(classes)} if 0 < len(classes) <= MOST_NAMES else {}
+
+
+MOST_NAMES = 1_000
 
 
 @dataclass

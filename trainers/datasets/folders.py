@@ -40,7 +40,7 @@ class ClassFolders(Decoded, ABC):
             raise MissingDataError(f"No data for '{self.name}': {expected(self.parts, root)} {self.origin}")
         if problems := list(faults(root, scans)):
             raise UnusableDataError(f"The images of '{self.name}' cannot be used. {' '.join(problems)}")
-        return splits_of(root, scans)
+        return splits_of(root, scans)._replace(names=())  # those of published images are published
 
 
 class OwnFolders(Own, ABC):

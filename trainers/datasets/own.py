@@ -100,11 +100,11 @@ class Own(Decoded, ABC):
         if wrong:
             raise UnusableDataError(self._refusal(data_dir, wrong))
         known = self._labels_of(splits)
-        return replace(
-            known,
-            facts=tuple(remarks.facts(known, seen.values(), self.size, self.range)),
-            cautions=(*layout.cautions, *remarks.cautions(known, parts, seen.values(), self.channels, data_dir)),
-        )
+        cautions = [*layout.cautions, *remarks.cautions(known, parts, seen.values(), self.channels, data_dir)]
+        if self.range and not any(each.deep for each in seen.values()):
+            cautions.append("'range' has no effect: no image has more than 8 bits per pixel.")
+        facts = remarks.facts(known, seen.values(), self.size, self.range)
+        return replace(known, facts=tuple(facts), cautions=tuple(cautions))
 
     def seen(self, data_dir: Path) -> list[Inspection]:
         """What the images of each split are like; raises as `labels` does."""

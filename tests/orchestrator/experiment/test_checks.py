@@ -12,7 +12,7 @@ from PIL import Image
 
 from orchestrator.errors import RequestError
 from orchestrator.experiment import checks
-from orchestrator.experiment.model import Experiment
+from orchestrator.experiment.model import Experiment, beside
 from orchestrator.experiment.plan import plan
 from orchestrator.launching.run_plan import prepare
 from trainers import catalogue
@@ -117,6 +117,9 @@ def test_a_linked_class_folder_is_read(tmp_path: Path) -> None:
 def test_data_that_are_not_here_are_no_problem_of_a_plan(tmp_path: Path) -> None:
     experiment = _asked(_mine(tmp_path / "nowhere"), "mnist", recipe={"batch_size": 10_000})
     assert _problems(tmp_path, experiment) == []
+    (said,) = checks.absent(plan(beside(experiment, tmp_path)), tmp_path)
+    assert said.startswith("image_folder: No data for 'image_folder': expected train/CLASS/IMAGE")
+    assert "There is no such folder." in said
 
 
 def test_what_ones_own_images_are_like_is_said_once_per_data_set(tmp_path: Path) -> None:

@@ -202,6 +202,12 @@ class TestHowPixelsAreRead:
         )
         assert "reading" not in MINE.manifest(tmp_path)
 
+    def test_a_range_without_effect_is_told(self, tmp_path: Path) -> None:
+        folder(tmp_path)
+        assert labels(tmp_path, range=(0, 100)).cautions == (
+            "'range' has no effect: no image has more than 8 bits per pixel.",
+        )
+
     @pytest.mark.parametrize("levels", [(1, 1), (2, 1), (0,), (0, float("nan"))])
     def test_a_range_that_does_not_rise_is_refused_while_planning(self, levels: Any) -> None:
         with pytest.raises(ValidationError, match="range"):
