@@ -129,6 +129,15 @@ class MissingDataError(Exception):
     """The files of a dataset are missing; the message says what to do."""
 
 
+class UnreadableHereError(MissingDataError):
+    """The files exist, but what reads them is not installed; the message says how to install it."""
+
+    def __init__(self, package: str) -> None:
+        super().__init__(
+            f"These data are read by {package}, which is not installed: pip install 'loss-orchestrator[train]'"
+        )
+
+
 class UnusableDataError(MissingDataError):
     """The files exist but cannot be used as a dataset; the message says why, and what to do."""
 

@@ -14,8 +14,10 @@ import uuid
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from functools import partial
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+from trainers.datasets import UnreadableHereError
 from trainers.datasets.decoded import BATCH, Encoded, Picture
 from trainers.datasets.hashes import hashes
 from trainers.datasets.mapped import key, places
@@ -108,7 +110,7 @@ def inspect(images: Encoded, data_dir: Path) -> Inspection:
         data_dir: The data folder, which decides where findings are stored.
 
     Raises:
-        MissingDataError: A file is missing or cannot be read.
+        MissingDataError: A file is missing or cannot be read; UnreadableHereError without Pillow.
     """
     known = hashes(images.folder, images.files, data_dir)
     labels = "\t".join(map(str, images.labels.tolist()))
@@ -116,6 +118,8 @@ def inspect(images: Encoded, data_dir: Path) -> Inspection:
     for place in places(data_dir):
         with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
             return _recalled(json.loads((place / name).read_text("utf-8")))
+    if find_spec("PIL") is None:
+        raise UnreadableHereError("pillow")
     found = _inspected(images, known)
     _keep(name, found, data_dir)
     return found

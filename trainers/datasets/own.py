@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple, Self
 
 from pydantic import Field, PrivateAttr, field_validator
 
-from trainers.datasets import Labels, MissingDataError, UnusableDataError, remarks
+from trainers.datasets import Labels, MissingDataError, UnreadableHereError, UnusableDataError, remarks
 from trainers.datasets.content import READING
 from trainers.datasets.decoded import Decoded, Encoded, Splits, printable
 from trainers.datasets.inspection import Inspection, in_use, inspect
@@ -91,6 +91,8 @@ class Own(Decoded, ABC):
         for part, images in parts.items():
             try:
                 seen[part] = inspect(images, data_dir)
+            except UnreadableHereError:
+                raise
             except MissingDataError as error:
                 wrong += _closed(images) or [str(error)]
             else:

@@ -9,11 +9,12 @@ import json
 import os
 from dataclasses import dataclass
 from functools import partial
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, PositiveInt
 
-from trainers.datasets import UnusableDataError, grouped
+from trainers.datasets import UnreadableHereError, UnusableDataError, grouped
 from trainers.datasets.decoded import Encoded, Picture, Splits, unchanged
 from trainers.datasets.hashes import hashes
 from trainers.datasets.own import Layout, Own
@@ -201,6 +202,8 @@ def _files(root: Path, split: str) -> list[str]:
 
 
 def _column(file: Path, name: str, content: io.BytesIO | None = None) -> Any:  # a pandas.Series, imported late
+    if find_spec("pandas") is None:
+        raise UnreadableHereError("pandas")
     import pandas as pd
 
     try:

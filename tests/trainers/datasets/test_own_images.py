@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 from pydantic import ValidationError
 
-from trainers.datasets import Labels, MissingDataError, UnusableDataError, grouped, hashes, own
+from trainers.datasets import Labels, MissingDataError, UnreadableHereError, UnusableDataError, grouped, hashes, own
 from trainers.datasets.image_folder import ImageFolder
 
 if TYPE_CHECKING:
@@ -437,6 +437,21 @@ def test_images_that_were_looked_at_are_not_looked_at_again(tmp_path: Path, monk
     first = MINE.labels(tmp_path)
     monkeypatch.setattr("trainers.datasets.inspection._inspected", lambda *_: pytest.fail("looked at again"))
     assert MINE.labels(tmp_path).facts == first.facts
+
+
+def test_without_pillow_nothing_is_said_of_images_that_nobody_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder(tmp_path)
+    monkeypatch.setattr("trainers.datasets.inspection.find_spec", lambda _: None)
+    with pytest.raises(UnreadableHereError, match=r"read by pillow, which is not installed: pip install .*train"):
+        MINE.labels(tmp_path)
+    with pytest.raises(UnreadableHereError):
+        MINE.digest(tmp_path)
+    monkeypatch.undo()
+    known = MINE.labels(tmp_path)
+    monkeypatch.setattr("trainers.datasets.inspection.find_spec", lambda _: None)
+    assert MINE.labels(tmp_path).facts == known.facts
 
 
 def test_of_very_many_images_only_the_first_bytes_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
