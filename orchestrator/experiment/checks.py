@@ -120,7 +120,7 @@ def facts(plan: Plan, labels_of: LabelSource) -> list[str]:
 def absent(plan: Plan, data_dir: Path) -> Iterator[str]:
     """Where the user's own files were looked for that are not here, a sentence per data set; workers may have them."""
     for label, dataset in {cell.dataset: cell.recipe.dataset for cell in plan.cells}.items():
-        if dataset.folder is None:
+        if dataset.relative_to is None:
             continue
         try:
             dataset.find(data_dir)

@@ -599,5 +599,5 @@ def beside(experiment: Experiment, folder: Path) -> Experiment:
 
 def folder(experiment: Experiment) -> Path | None:
     """The folder in which relative paths of data sets are looked for; None where no data set has one."""
-    folders = (cast("Dataset", choice.plugin).folder for choice in experiment.datasets)
+    folders = (cast("Dataset", choice.plugin).relative_to for choice in experiment.datasets)
     return next((folder for folder in folders if folder), None)

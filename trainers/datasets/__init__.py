@@ -199,7 +199,7 @@ class Dataset(Plugin, ABC):
     """Corrupted copies of the test set, on which the model is also evaluated; training is not affected."""
 
     @property
-    def folder(self) -> Path | None:
+    def relative_to(self) -> Path | None:
         """Where relative paths of the user's own files are looked for first; None for data without such paths."""
         return None
 

@@ -57,7 +57,7 @@ class Own(Decoded, ABC):
         return levels
 
     @property
-    def folder(self) -> Path | None:
+    def relative_to(self) -> Path | None:
         """Where a relative `path` is looked for first."""
         return self._folder
 
