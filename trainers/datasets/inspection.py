@@ -127,8 +127,9 @@ def inspect(images: Encoded, data_dir: Path) -> Inspection:
 
 def _recalled(content: Mapping[str, Any]) -> Inspection:
     """The findings of a file that `_keep` wrote; any other raises, and the images are looked at again."""
-    pairs = {name: [tuple(pair) for pair in content[name]] for name in ("damaged", "several")}
-    return Inspection(**{**content, **pairs, "sides": tuple(content["sides"])})
+    found: dict[str, Any] = {**content, "sides": tuple(content["sides"])}
+    found |= {name: [tuple(pair) for pair in content[name]] for name in ("damaged", "several")}
+    return Inspection(**found)
 
 
 def _keep(name: str, found: Inspection, data_dir: Path) -> None:
