@@ -53,7 +53,7 @@ class TestEach:
 
     def test_the_splits_share_no_file(self, dataset: Decoded, tmp_path: Path) -> None:
         WRITERS[dataset.name](tmp_path)
-        train, test, _ = dataset._splits(tmp_path)
+        train, test, *_ = dataset._splits(tmp_path)
         assert isinstance(train, Files)
         assert isinstance(test, Files)
         used = [[files.folder / name for name in files.names] for files in (train, test)]
