@@ -17,7 +17,7 @@ from collections.abc import Collection, Iterator, Mapping
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from trainers import backbones, datasets, losses
 from trainers.backbones import Backbone
@@ -119,8 +119,10 @@ def installed(axis: Axis) -> Iterator[tuple[EntryPoint, type[Plugin] | str]]:
         except BaseException as error:  # noqa: BLE001 - somebody else's code may raise anything, and call `sys.exit`
             yield point, f"{type(error).__name__}: {error}"
             continue
-        is_plugin = inspect.isclass(plugin) and issubclass(plugin, kind) and hasattr(plugin, "name")
-        yield point, plugin if is_plugin else f"{point.value} is no subclass of {kind.__name__} with a name"
+        if inspect.isclass(plugin) and issubclass(plugin, kind) and hasattr(plugin, "name"):
+            yield point, cast("type[Plugin]", plugin)
+        else:
+            yield point, f"{point.value} is no subclass of {kind.__name__} with a name"
 
 
 def _third_party(axis: Axis, taken: Collection[str]) -> Iterator[type[Plugin]]:

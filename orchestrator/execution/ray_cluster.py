@@ -128,8 +128,8 @@ _AUTH = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
 
 
 def _read_token_again() -> None:
-    tokens.Config.initialize("")
-    tokens.AuthenticationTokenLoader.instance().reset_cache()
+    tokens.Config.initialize("")  # pyright: ignore[reportPrivateImportUsage]  # no public door
+    tokens.AuthenticationTokenLoader.instance().reset_cache()  # pyright: ignore[reportPrivateImportUsage]  # as above
 
 
 @contextmanager
