@@ -18,7 +18,7 @@ from typing import Any
 from benchmarks.table import Row, arguments, machine, markdown, text
 from orchestrator import provenance
 
-NAMES = ("startup", "evaluation", "training", "grid", "launch", "records", "compare", "tracking", "growth")
+NAMES = ("startup", "evaluation", "training", "grid", "launch", "records", "compare", "judge", "tracking", "growth")
 """In the order of running: short and informative ones first."""
 PAGE = provenance.ROOT / "docs" / "performance.md"
 PICTURE = PAGE.parent / "images" / "growth.svg"

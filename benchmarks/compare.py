@@ -19,7 +19,7 @@ from scipy.stats import bootstrap
 from benchmarks.table import Row, arguments, progress, text
 from orchestrator.analysis import across_settings
 from orchestrator.analysis.comparison import compare
-from orchestrator.analysis.lines import DRAWS, compared
+from orchestrator.analysis.lines import DRAWS
 from orchestrator.experiment.model import Experiment
 from orchestrator.statistics.paired import bca_interval
 
@@ -38,7 +38,7 @@ def grid(settings: int, losses: int, seeds: int) -> Experiment:
 def scores(asked: Experiment) -> np.ndarray:
     """Accuracies (settings, losses, seeds, measures) that differ by setting, loss and seed."""
     rng = np.random.default_rng(0)
-    measures = len(compared(asked))
+    measures = len(asked.shown)
     settings = len(asked.datasets)
     losses = len(asked.losses)
     seeds = len(asked.seeds)
@@ -55,7 +55,7 @@ def table(asked: Experiment, values: np.ndarray) -> list[dict[str, Any]]:
             "loss": loss.label,
             "seed": seed,
             "state": "finished",
-            **dict(zip(compared(asked), found, strict=True)),
+            **dict(zip(asked.shown, found, strict=True)),
         }
         for dataset, by_loss in zip(asked.datasets, values.tolist(), strict=True)
         for loss, by_seed in zip(asked.losses, by_loss, strict=True)

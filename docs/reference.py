@@ -160,9 +160,10 @@ def _classes(module: ModuleType) -> list[type]:
 
 
 def notebook() -> str:
-    """The notebook's function, and what it returns."""
-    study = get_type_hints(orchestrator.results)["return"]
-    return "\n\n".join(map(_described, [orchestrator.results, study, Figure, Comparison, *_rows(Comparison)]))
+    """The notebook's functions, and what they return."""
+    doors = (orchestrator.results, orchestrator.judge)
+    found = [each for door in doors for each in (door, get_type_hints(door)["return"])]
+    return "\n\n".join(map(_described, [*found, Figure, Comparison, *_rows(Comparison)]))
 
 
 def _rows(model: type) -> list[type]:

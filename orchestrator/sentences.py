@@ -14,6 +14,13 @@ def counted(number: float, noun: str) -> str:
     return f"{text} {noun}" if number == 1 else f"{text} {noun}s"
 
 
+def setting_name(dataset: str, backbone: str) -> Sentence:
+    """`resnet8 on digits`; the setting of a score file has a name and no backbone."""
+    if backbone:
+        return "{backbone} on {dataset}", {"backbone": backbone, "dataset": dataset}
+    return "{name}", {"name": dataset}
+
+
 def filled(sentence: Sentence) -> str:
     """The sentence in English."""
     text, values = sentence

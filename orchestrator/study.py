@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
-from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -457,14 +456,10 @@ class Study:
         return f"<Study of '{self.experiment.name}' in {self.place.root}: {len(self.rows)} of {len(self.plan)} cells>"
 
     def _repr_html_(self) -> str:
-        from rich.console import Console
-
         from orchestrator.report.terminal import comparison as terminal
+        from orchestrator.report.terminal.console import as_html
 
-        # In Jupyter, a console shows what it prints by itself: the notebook would show it twice.
-        console = Console(record=True, width=120, file=StringIO(), force_jupyter=False)
-        console.print(terminal.table(self.comparison, self.overall, self.curves))
-        return console.export_html(inline_styles=True, code_format="<pre>{code}</pre>")
+        return as_html(terminal.table(self.comparison, self.overall, self.curves))
 
 
 def _widened(found: Experiment, additions: Additions, file: str) -> Experiment:

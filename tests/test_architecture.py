@@ -34,6 +34,7 @@ FORBIDDEN = [
     ("The floors of diagnosis", "orchestrator/diagnosis/mending.py", "import orchestrator.diagnosis.machine"),
     ("The floors of execution", "orchestrator/execution/queue.py", "import orchestrator.execution.watchdog"),
     ("The floors of experiment", "orchestrator/experiment/looks.py", "import orchestrator.experiment.checks"),
+    ("The floors of judging", "orchestrator/judging/columns.py", "import orchestrator.judging.runs"),
     ("The floors of launching", "orchestrator/launching/webhook.py", "import orchestrator.launching.run_plan"),
     ("The floors of pairing", "orchestrator/pairing/evidence.py", "import orchestrator.pairing.blocks"),
     (
@@ -71,7 +72,11 @@ FORBIDDEN = [
     ("Ray only in execution", "orchestrator/diagnosis/mending.py", "def f():\n    import ray"),
     ("MLflow only in records/tracking", "orchestrator/records/energy.py", "from mlflow.entities import Run"),
     ("SQLAlchemy and Alembic only in records/sql", "orchestrator/diagnosis/mending.py", "import sqlalchemy.orm"),
-    ("PyArrow only in records/files", "orchestrator/records/tracking/spool.py", "import pyarrow.parquet"),
+    (
+        "PyArrow only in records/files and where score files are read",
+        "orchestrator/records/tracking/spool.py",
+        "import pyarrow.parquet",
+    ),
     ("Jinja only in report/web", "orchestrator/report/styles.py", "import jinja2"),
     ("Optuna only in adaptive", "orchestrator/experiment/space.py", "import optuna"),
     ("SciPy only in statistics", "orchestrator/analysis/limits.py", "from scipy import stats"),

@@ -20,11 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.adaptive.seeds import ALPHA
-from orchestrator.analysis.lines import ALWAYS, ENOUGH_SEEDS, compared
+from orchestrator.analysis.lines import ENOUGH_SEEDS
 from orchestrator.analysis.settings import settings_of
-from orchestrator.experiment.model import Experiment
+from orchestrator.experiment.model import ALWAYS, Experiment
+from orchestrator.experiment.own_measures import trait
 from orchestrator.outcome import has_figures
 from orchestrator.pairing.blocks import Row, is_cell, together
+from orchestrator.sentences import filled, setting_name
 from orchestrator.statistics.aggregates import (
     interquartile_mean,
     optimality_gap,
@@ -46,7 +48,6 @@ from orchestrator.statistics.ranks import (
     holm_wilcoxon,
 )
 from orchestrator.statistics.scopes import FEWEST_DATASETS
-from trainers.metrics.traits import TRAITS
 
 Array = NDArray[np.float64]
 
@@ -167,11 +168,12 @@ def overall(experiment: Experiment, rows: Sequence[Row]) -> Overall:
         rows: The results table, one mapping a cell, and that of the replicas.
     """
     paired = together(rows)
-    found = {metric: scores(experiment, paired, metric) for metric in compared(experiment)}
+    found = {metric: scores(experiment, paired, metric) for metric in experiment.shown}
     common = {metric: _common(experiment, values) for metric, values in found.items()}
-    whole = _whole(np.concatenate([common[metric] for metric in ALWAYS]))
+    decisive = [common[metric] for metric in ALWAYS if metric in common] or [*common.values()]
+    whole = _whole(np.concatenate(decisive))
     lacking = tuple(metric for metric, values in common.items() if not _whole(values)[whole].all())
-    names = [f"{backbone} on {dataset}" for dataset, backbone in settings_of(experiment)]
+    names = [filled(setting_name(*each)) for each in settings_of(experiment)]
     kept = [dataset for (dataset, _), is_whole in zip(settings_of(experiment), whole, strict=True) if is_whole]
     several = len(kept) > 1 and len(experiment.losses) > 1
     return Overall(
@@ -211,7 +213,7 @@ def scores(experiment: Experiment, rows: Iterable[Row], metric: str, diverged: f
 
 def _step(rows: Sequence[Row], metric: str) -> float:
     """The largest step between neighbouring values of a measure in any setting."""
-    return max((TRAITS[metric].step(row.get("samples")) for row in rows), default=0.0)
+    return max((trait(metric).step(row.get("samples")) for row in rows), default=0.0)
 
 
 def _common(experiment: Experiment, found: Array) -> Array:

@@ -14,9 +14,10 @@ from orchestrator.analysis.fairness import Audit, Inequality, audit
 from orchestrator.analysis.findings import Finding, SeenLooks, at_once, findings_of, questions_of
 from orchestrator.analysis.imported import ImportedCells
 from orchestrator.analysis.limits import calibrated, too_few
-from orchestrator.analysis.lines import Line, compared, lines_of, planned_seeds, tests_of
+from orchestrator.analysis.lines import Line, lines_of, planned_seeds, tests_of
 from orchestrator.analysis.machines import Heard, Machines, answer, by_block, machines
 from orchestrator.analysis.published import Published, beside
+from orchestrator.analysis.scored import Scored
 from orchestrator.analysis.settings import rows_by_key
 from orchestrator.experiment.looks import NOT_KNOWN, Looked, Looks, leaves_out
 from orchestrator.experiment.model import Claim, Experiment, Sequential, Threshold
@@ -74,6 +75,8 @@ class Comparison:
     """What was added to the file, and what was taken back; None where nothing was."""
     narrowed: str = ""
     """What options leave out of this view, of all that stays asked: `losses a, b; seeds 3, 4`."""
+    scored: Scored | None = None
+    """What is known of scores that come from elsewhere; None where the cells were trained here."""
     is_narrowed: bool = False
     """Whether flags leave out planned seeds: then there is no verdict."""
 
@@ -118,6 +121,7 @@ class Comparison:
                 "machines": self.machines and self.machines.to_json(),
                 "imported": self.imported and self.imported.to_json(),
                 "additions": self.added and self.added.to_json(),
+                **({"scored": self.scored.to_json()} if self.scored else {}),
                 "lines": [_told(line) for line in self.lines],
                 "published": [figure.to_json() for figure in self.published],
                 "claims": [
@@ -155,6 +159,7 @@ def compare(
     whole: Experiment | None = None,
     added: Added | None = None,
     left_out: str = "",
+    scored: Scored | None = None,
 ) -> Comparison:
     """Compare all losses of an experiment from its results table.
 
@@ -174,6 +179,7 @@ def compare(
             nevertheless, and without seeds that are planned there is no verdict.
         added: What was added to the file.
         left_out: What options leave out, as `experiment.additions.left_out` writes it.
+        scored: What is known of scores that come from elsewhere: nothing, of the conditions.
     """
     everything = (*rows, *replicas)
     left = pool.left_out if pool else ()
@@ -185,7 +191,7 @@ def compare(
     narrowed = leaves_out(whole, experiment)
     fixed = frozenset() if narrowed or experiment.sequence else seen.fixed()
     tests = tests_of(experiment, by_key, fixed, whole, np.random.default_rng(0))
-    contest = audit(experiment, rows, tuned, trial_rows)
+    contest = None if scored else audit(experiment, rows, tuned, trial_rows)
     findings = tuple(
         _limited(_marked(finding, experiment, contest), experiment, by_key)
         for finding in findings_of(experiment, by_key, whole, looked)
@@ -221,6 +227,7 @@ def compare(
         looks=seen.everywhere(),
         added=added,
         narrowed=left_out,
+        scored=scored,
         is_narrowed=narrowed,
     )
 
@@ -242,7 +249,7 @@ def _machines(experiment: Experiment, rows: Sequence[Row], seen: SeenLooks) -> M
         for question in asked
         if not question.claim.is_combined
     )
-    return machines(compared(experiment), rows, [each for each in found if each])
+    return machines(experiment.shown, rows, [each for each in found if each])
 
 
 def _heard(block: str, finding: Finding) -> Heard:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -24,6 +24,9 @@ from orchestrator.statistics import multiplicity, power
 from orchestrator.statistics.intervals import Interval
 from orchestrator.statistics.pairs import Judgement, SeedRule, Withheld, judge
 from orchestrator.statistics.verdicts import Verdict
+
+Unit = Literal["seeds", "samples", "groups", "identities"]
+"""What an interval is over; all but seeds only where each system has one run."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,8 @@ class Finding:
     """Whether the claim is secondary and some primary one has no verdict yet."""
     looks: Looks = NOT_KNOWN
     """Under how many plans of seeds its cells began: with several, its verdict is exploratory."""
+    unit: Unit = "seeds"
+    """Over what the interval is, and what its n counts."""
 
     @property
     def marked(self) -> str:
@@ -148,7 +153,7 @@ def _found(experiment: Experiment, by_key: Mapping[Key, Sequence[Row]], whole: E
         found = [found for claim in experiment.claims for found in _of_claim(claim, experiment, by_key)]
         if leaves_out(whole, experiment):
             found = [_without_verdict(each, "narrowed") for each in found]
-        yield from _corrected(found, whole)
+        yield from corrected(found, whole)
 
 
 def _without_verdict(finding: Finding, why: Withheld) -> Finding:
@@ -302,7 +307,7 @@ def count_in_state(state: Result, *rows: Sequence[Row]) -> int:
     return sum(row["state"] == state for each in rows for row in each)
 
 
-def _corrected(findings: Sequence[Finding], whole: Experiment) -> Iterator[Finding]:
+def corrected(findings: Sequence[Finding], whole: Experiment) -> Iterator[Finding]:
     """The findings in their order, with verdicts that stand among all of their family and after those before it."""
     found = {name: [finding.p for finding in findings if finding.claim.family == name] for name in FAMILIES}
     sizes = {name: max(verdicts(whole, name), len(found[name])) for name in FAMILIES}
@@ -316,7 +321,7 @@ def _corrected(findings: Sequence[Finding], whole: Experiment) -> Iterator[Findi
         p = float(next(ordered[finding.claim.family]))
         stands = finding.alone if p <= ALPHA else "undecided"
         waits = claim.family == "secondary" and is_shut
-        is_open = stands == "undecided" and finding.withheld is None and not waits and _is_one_interval(claim)
+        is_open = stands == "undecided" and finding.withheld is None and not waits and _is_over_seeds(finding)
         alpha = ALPHA / sizes[claim.family]
         advice = power.advice(finding.difference, claim.tolerance, alpha) if is_open else None
         yield replace(finding, verdict=stands, p=p, waits=waits, **_advised(advice))
@@ -325,9 +330,10 @@ def _corrected(findings: Sequence[Finding], whole: Experiment) -> Iterator[Findi
 FAMILIES = ("primary", "secondary")
 
 
-def _is_one_interval(claim: Claim) -> bool:
+def _is_over_seeds(finding: Finding) -> bool:
     """Whether the shown interval alone decides, and more seeds make it narrower."""
-    return claim.over in {"each", "mean"} and not claim.population
+    claim = finding.claim
+    return finding.unit == "seeds" and claim.over in {"each", "mean"} and not claim.population
 
 
 def _advised(advice: power.Advice | None) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from orchestrator.adaptive.seeds import Row, by_seed
 from orchestrator.analysis.findings import Finding, count_in_state
 from orchestrator.analysis.settings import keys_of, settings_of
-from orchestrator.experiment.model import Experiment, Threshold
+from orchestrator.experiment.model import Experiment
 from orchestrator.experiment.questions import Key, Question
 from orchestrator.outcome import has_figures
 from orchestrator.pairing.blocks import is_cell, met, unpaired
@@ -21,27 +21,12 @@ from orchestrator.statistics import multiplicity, paired
 from orchestrator.statistics.intervals import Interval, mean_interval, paired_interval
 from orchestrator.statistics.proportions import wilson
 
-ALWAYS = ("sample_wise_accuracy", "uniform_accuracy")
-"""What every comparison shows; claims may be about any measure."""
-
-DEPLOYED: Mapping[Threshold, str] = {
-    "validation": "accuracy_at_validation_threshold",
-    "bias": "accuracy_at_bias",
-    "test": "uniform_accuracy",
-}
-"""The accuracy of whoever chooses the threshold so."""
-
 DRAWS = 10_000
 """Bootstrap resamples."""
 
 ENOUGH_SEEDS = 20
 """Seeds from which a bootstrap interval over them is given. Where it says 95 %, it holds the truth in 91 to 95 of
 100 cases with 20 seeds, in 84 to 93 with 5, and in 49 to 77 with 2."""
-
-
-def compared(experiment: Experiment) -> tuple[str, ...]:
-    """The measures that are shown, and whose differences are tested; all, in all settings, are one family."""
-    return tuple(dict.fromkeys((*ALWAYS, DEPLOYED[experiment.threshold])))
 
 
 class TestedDifference(NamedTuple):
@@ -114,7 +99,7 @@ def planned_seeds(
 
 def lines_of(experiment: Experiment, by_key: Mapping[Key, Sequence[Row]], planned: Mapping[Key, int]) -> Iterator[Line]:
     """Each loss in each setting, without its tests."""
-    measures = compared(experiment)
+    measures = experiment.shown
     for dataset, backbone in settings_of(experiment):
         for loss in experiment.losses:
             found = by_key.get((dataset, backbone, loss.label), [])
@@ -165,7 +150,7 @@ def tests_of(
     if not keys:
         return {}
     differences = np.stack([_differences(key, experiment, by_key) for key in keys], axis=1)
-    steps = np.array([[step(name, by_key.get(key, ())) for key in keys] for name in compared(experiment)])
+    steps = np.array([[step(name, by_key.get(key, ())) for key in keys] for name in experiment.shown])
     t = paired.paired_t_test(differences, steps)
     pairs = (~np.isnan(differences)).sum(axis=-1)
     is_whole = (pairs == len(experiment.seeds)) & np.array([key in fixed for key in keys])
@@ -192,7 +177,7 @@ def tests_of(
     def tested(measure: int, key: int) -> TestedDifference:
         return TestedDifference(**{column: numbers[measure][key] for column, numbers in values.items()})
 
-    names = compared(experiment)
+    names = experiment.shown
     return {key: {name: tested(m, k) for m, name in enumerate(names)} for k, key in enumerate(keys)}
 
 
@@ -212,7 +197,7 @@ def _differences(key: Key, experiment: Experiment, by_key: Mapping[Key, Sequence
     """Challenger - baseline of each tested measure, (measures, seeds); NaN where one of the two has none."""
     dataset, backbone, _ = key
     rows, others = met(by_key.get(key, ()), by_key.get((dataset, backbone, experiment.baseline), ()))
-    measures = compared(experiment)
+    measures = experiment.shown
     found = np.full((len(measures), len(experiment.seeds)), np.nan)
     for m, name in enumerate(measures):
         mine = by_seed(rows, name)

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from orchestrator.adaptive.seeds import ALPHA
-from orchestrator.analysis.lines import compared
 from orchestrator.experiment.model import Experiment
 from orchestrator.outcome import has_figures
 from orchestrator.pairing.evidence import step
@@ -21,7 +20,7 @@ SPLITS = 1_000
 def rates(experiment: Experiment, rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
     """How often each test finds a difference between two halves of one configuration's seeds, by measure."""
     found: dict[str, dict[str, float]] = {}
-    for metric in compared(experiment):
+    for metric in experiment.shown:
         values = _values(experiment, rows, metric)
         rng = np.random.default_rng(0)
         found[metric] = false_positive_rates(values, rng, SPLITS, ALPHA, step(metric, rows))
@@ -32,7 +31,7 @@ def scatter(experiment: Experiment, rows: Sequence[Mapping[str, Any]]) -> dict[s
     """The standard deviation, over grids of this size, of the rate of a test that errs as often as it should."""
     return {
         metric: rate_deviation(_values(experiment, rows, metric), np.random.default_rng(0), SPLITS, ALPHA)
-        for metric in compared(experiment)
+        for metric in experiment.shown
     }
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import reduce
 from itertools import product
 from typing import Literal, NamedTuple
@@ -20,11 +20,12 @@ from numpy.typing import NDArray
 from orchestrator.errors import DamagedFileError
 from orchestrator.experiment.model import Claim
 from orchestrator.experiment.plan import Cell, Plan
+from orchestrator.experiment.questions import Question
 from orchestrator.pairing.blocks import Row, met
 from orchestrator.provenance.environment import Environment
 from orchestrator.records.files.evaluations import Evaluations
 from orchestrator.records.files.summaries import Summaries, SummaryRows
-from orchestrator.statistics.intervals import Interval
+from orchestrator.statistics.intervals import Interval, mean_interval
 from orchestrator.statistics.multiplicity import holm
 from orchestrator.statistics.samples import TwoWay, mcnemar, paired_sample_interval, two_way_interval
 from trainers.metrics.uniform import uniform_accuracy
@@ -40,7 +41,7 @@ class BySeed(NamedTuple):
     difference: Interval
     """For another test set of this size; its n is the number of samples."""
     mcnemar: float
-    """p of McNemar's exact test, adjusted by Holm over the seeds."""
+    """p of McNemar's exact test, adjusted by Holm over the seeds; NaN of numbers that are not right or wrong."""
 
 
 class Sampled(NamedTuple):
@@ -146,16 +147,35 @@ def _compared(
         np.stack([_answers(row["model"], metric, samples) for row in rows])
         for rows, metric in ((mine, claim.metric), (theirs, _other(claim)))
     )
-    p = holm([mcnemar(*pair) for pair in zip(challenger, baseline, strict=True)])
+    return over_samples(Question(claim, dataset, backbone), seeds, challenger, baseline, rng)
+
+
+def over_samples(
+    question: Question,
+    seeds: Sequence[int],
+    challenger: Right | NDArray[np.float64],
+    baseline: Right | NDArray[np.float64],
+    rng: np.random.Generator,
+) -> Sampled:
+    """What the same samples say of two losses under each seed, and both noises together.
+
+    Args:
+        question: The claim and the setting.
+        seeds: Seeds that both losses have.
+        challenger: Whether each sample is right, or any number for it, (seeds, samples).
+        baseline: The same for the baseline.
+        rng: Draws seeds and samples.
+    """
+    each = list(zip(challenger, baseline, strict=True))
+    is_right = challenger.dtype == baseline.dtype == np.bool_
+    p = holm([mcnemar(*pair) for pair in each]) if is_right else np.full(len(each), math.nan)
+    intervals = [
+        paired_sample_interval(*pair) if is_right else mean_interval(np.subtract(*pair).tolist()) for pair in each
+    ]
     return Sampled(
-        claim,
-        dataset,
-        backbone,
-        len(samples),
-        tuple(
-            BySeed(seed, paired_sample_interval(*pair), float(adjusted))
-            for seed, adjusted, *pair in zip(seeds, p, challenger, baseline, strict=True)
-        ),
+        *question,
+        challenger.shape[1],
+        tuple(BySeed(*found) for found in zip(seeds, intervals, map(float, p), strict=True)),
         two_way_interval(challenger, baseline, rng),
     )
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import typer
 
 from orchestrator import extras, signals
-from orchestrator.cli import add, begin, deployment, launch, results, streams, upkeep
+from orchestrator.cli import add, begin, deployment, judge, launch, results, streams, upkeep
 from orchestrator.cli.options import DEBUG, FINE, INTERRUPTED, SOME_FAILED, WRONG
 from orchestrator.errors import OrchestratorError, RequestError
 from orchestrator.privacy import public
@@ -35,6 +35,7 @@ app.command()(add.add)
 app.command()(results.aggregate)
 app.command()(results.compare)
 app.command()(results.report)
+app.command()(judge.judge)
 app.command()(deployment.decide)
 app.command()(results.ui)
 app.command()(results.export)

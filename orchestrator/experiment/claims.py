@@ -10,7 +10,7 @@ from pydantic_core import PydanticCustomError
 
 from orchestrator.errors import RequestError
 from orchestrator.experiment import operation
-from orchestrator.experiment.own_measures import is_derived, is_own, trait
+from orchestrator.experiment.own_measures import OF_SCORE_FILES, is_derived, is_own, trait
 from trainers import catalogue
 from trainers.metrics import MEASURES
 from trainers.plugin import Frozen
@@ -55,7 +55,9 @@ def measured(metric: str | None) -> str | None:
             trait(metric)
         except RequestError as error:
             raise PydanticCustomError("unknown", "{text}", {"text": str(error)}) from None
-    elif metric and (complaint := unknown(metric, [*MEASURES, *operation.MEASURES], "measure")):
+    elif metric in (None, *OF_SCORE_FILES):
+        return metric
+    elif complaint := unknown(metric, [*MEASURES, *operation.MEASURES], "measure"):
         raise PydanticCustomError(
             "unknown", "{text}", {"text": f"{complaint} Name your own measure as 'MODULE:FUNCTION'."}
         )

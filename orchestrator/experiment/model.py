@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import product
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, TypeVar, cast
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, TypeVar, cast
 
 from pydantic import (
     AfterValidator,
@@ -29,6 +29,7 @@ from orchestrator.experiment import yaml_lines
 from orchestrator.experiment.claims import Axis, Claim, Name, Where, unknown
 from orchestrator.experiment.operation import MEASURES as OPERATING
 from orchestrator.experiment.operation import Operation
+from orchestrator.experiment.own_measures import is_own
 from orchestrator.experiment.resources import Resources
 from orchestrator.experiment.space import Domain
 from orchestrator.experiment.tuning import Tuning
@@ -61,6 +62,16 @@ def _is_visible(label: str) -> str:
 
 
 Label = Annotated[str, Field(pattern=r"^[^\x00-\x1f/\\]+$", max_length=100), AfterValidator(_is_visible)]
+
+ALWAYS = ("sample_wise_accuracy", "uniform_accuracy")
+"""What every comparison of trained models shows; claims may be about any measure."""
+
+DEPLOYED: Mapping[Threshold, str] = {
+    "validation": "accuracy_at_validation_threshold",
+    "bias": "accuracy_at_bias",
+    "test": "uniform_accuracy",
+}
+"""The accuracy of whoever chooses the threshold so."""
 
 
 class Choice(Frozen):
@@ -248,6 +259,8 @@ Seed = Annotated[int, Field(ge=0, lt=2**31, strict=True)]
 class Experiment(Frozen):
     """A question, and the grid losses x backbones x datasets x seeds that answers it."""
 
+    measures: ClassVar[Collection[str]] = (*MEASURES, *OPERATING)
+    """The built-in measures that claims may be about."""
     name: Name
     """Names its results table, its report and its MLflow experiment: letters, digits, `.`, `_` and `-`."""
     question: str = ""
@@ -315,7 +328,7 @@ class Experiment(Frozen):
     @field_validator("claims", mode="before")
     @classmethod
     def _claims_are_about_losses(cls, claims: Any, info: ValidationInfo) -> Any:
-        return _each(claims, lambda entry: _deciding(_validated(Claim, entry), info))
+        return _each(claims, lambda entry: _deciding(_validated(Claim, entry), info, cls.measures))
 
     @field_validator("operation")
     @classmethod
@@ -381,6 +394,11 @@ class Experiment(Frozen):
     def sequence(self) -> Sequential | None:
         """The rule that requests seeds; None if their number is fixed."""
         return self.seeds.rule if isinstance(self.seeds, Reserve) else None
+
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """The measures that are shown, and whose differences are tested; all, in all settings, are one family."""
+        return tuple(dict.fromkeys((*ALWAYS, DEPLOYED[self.threshold])))
 
     def loss(self, label: str) -> Loss:
         """The loss with this label."""
@@ -495,9 +513,11 @@ def _applying(override: Override, info: ValidationInfo) -> Override:
     return override
 
 
-def _deciding(claim: Claim, info: ValidationInfo) -> Claim:
-    """Return the claim if its losses and settings exist."""
-    found = [(("where", *rest), text) for rest, text in _strangers(claim.where, info)]
+def _deciding(claim: Claim, info: ValidationInfo, measures: Collection[str]) -> Claim:
+    """Return the claim if its measures, losses and settings exist."""
+    strange = [unknown(metric, measures, "measure") for metric in claim.metrics if not is_own(metric)]
+    found: list[Problem] = [(("metric",), complaint) for complaint in strange if complaint]
+    found += [(("where", *rest), text) for rest, text in _strangers(claim.where, info)]
     for field in ("challenger", "baseline"):
         complaint = _stranger("loss", getattr(claim, field), info)
         found += [((field,), complaint)] if complaint else []

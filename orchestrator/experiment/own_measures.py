@@ -21,10 +21,13 @@ from numpy.typing import NDArray
 from orchestrator.errors import RequestError
 from orchestrator.experiment import operation
 from trainers.catalogue import nearest
-from trainers.metrics.traits import TRAITS, Trait
+from trainers.metrics.traits import PLACE, TRAITS, Trait
 
 BALANCED = "balanced_samples"
 """The column of the results table that holds `balanced`, if claims are about user-defined measures."""
+
+OF_SCORE_FILES = {"value": "mean of the number that a score file has for each sample, in its own unit"}
+"""Built-in measures that only score files have."""
 
 Columns = Mapping[str, NDArray[Any]]
 Measure = Callable[[Columns], float | None]
@@ -67,6 +70,8 @@ def trait(metric: str) -> Trait:
     Raises:
         RequestError: A user-defined measure cannot be imported or declares an invalid value.
     """
+    if metric in OF_SCORE_FILES:
+        return PLACE
     if not is_own(metric):
         return TRAITS.get(metric) or operation.TRAITS[metric]
     found = {name: getattr(function(metric), name) for name in Trait._fields if hasattr(function(metric), name)}

@@ -12,9 +12,8 @@ from typing import NamedTuple
 
 from orchestrator.experiment.claims import Claim, Than, Trend
 from orchestrator.experiment.model import Experiment, identity
-from orchestrator.statistics.scopes import (
-    trend_factors,
-)
+from orchestrator.sentences import filled, setting_name
+from orchestrator.statistics.scopes import trend_factors
 
 Key = tuple[str, str, str]
 """Dataset, backbone and loss."""
@@ -89,7 +88,7 @@ def parts(claim: Claim, experiment: Experiment) -> list[Part]:
 def _settings(asked: Sequence[Question], images: Mapping[str, tuple[str, str | None]]) -> Iterator[Part]:
     """One part for each question."""
     for question in asked:
-        name = f"{question.backbone} on {question.dataset}"
+        name = filled(setting_name(question.dataset, question.backbone))
         yield Part(name, images[question.dataset], (question,), (1.0,))
 
 

@@ -10,19 +10,21 @@ from orchestrator.statistics.intervals import Interval
 
 def percent(interval: Interval, n: int | None = None) -> str:
     """`91.2 ± 0.4`, in percent; a lone value where the spread is unknown, and with its own n where that is not `n`."""
-    return _with_spread(interval, "", n)
+    return with_spread(interval, "", n)
 
 
 def points(interval: Interval | None, n: int | None = None) -> str:
     """`+1.2 ± 0.4`, in percentage points; with its own n where that is not `n`."""
-    return "–" if interval is None else _with_spread(interval, "+", n)
+    return "–" if interval is None else with_spread(interval, "+", n)
 
 
-def _with_spread(interval: Interval, sign: Literal["", "+"], n: int | None) -> str:
+def with_spread(interval: Interval, sign: Literal["", "+"], n: int | None, *, in_percent: bool = True) -> str:
+    """A mean or a difference in percent, or in its own unit, as `percent` and `points` say."""
     if not interval.n:
         return "–"
-    value = f"{100 * interval.estimate:{sign}.1f}"
-    spread = "" if math.isnan(interval.low) else f" ± {50 * (interval.high - interval.low):.1f}"
+    factor, digits = (100, 1) if in_percent else (1, 4)
+    value = f"{factor * interval.estimate:{sign}.{digits}f}"
+    spread = "" if math.isnan(interval.low) else f" ± {factor * (interval.high - interval.low) / 2:.{digits}f}"
     return f"{value}{spread}" if n in (None, interval.n) else f"{value}{spread} (n={interval.n})"
 
 

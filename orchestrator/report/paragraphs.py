@@ -26,7 +26,7 @@ def caption(of: Comparison) -> str:
 
 def conditions(of: Comparison) -> list[str]:
     """How the threshold was chosen, what losses were given, whether cells may be pooled, and which were imported."""
-    found = (of.audit, of.pool, of.data, of.machines, of.imported, of.added)
+    found = (of.scored, of.audit, of.pool, of.data, of.machines, of.imported, of.added)
     parts = (part for part in found if part)
     return [*map(filled, comparison.conditions(of)), *(line for part in parts for line in part.told())]
 

@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Iterator
 from itertools import groupby
 
+from orchestrator import sentences
 from orchestrator.adaptive.seeds import ALPHA
 from orchestrator.analysis.across_settings import Overall, Standing
 from orchestrator.analysis.comparison import Comparison
@@ -14,11 +15,12 @@ from orchestrator.analysis.findings import Finding
 from orchestrator.analysis.lines import Line
 from orchestrator.analysis.sample_noise import Sampled
 from orchestrator.experiment.claims import Claim
-from orchestrator.report.numbers import p_value, percent, points
+from orchestrator.report.numbers import p_value, points, with_spread
 from orchestrator.report.wording import claims, verdicts
 from orchestrator.report.wording.names import SHORT
 from orchestrator.sentences import filled
 from orchestrator.statistics.intervals import Interval
+from orchestrator.units import in_points
 
 PUBLISHED = ("dataset", "backbone", "loss", "measure", "published %", "recipe", "source", "ours differs in")
 """The columns of `published`."""
@@ -51,7 +53,9 @@ def seeds(line: Line) -> str:
 
 def means(line: Line) -> list[str]:
     """Each accuracy."""
-    return [percent(interval, line.finished) for interval in line.means.values()]
+    return [
+        with_spread(interval, "", line.finished, in_percent=in_points([name])) for name, interval in line.means.items()
+    ]
 
 
 def pairs(line: Line) -> str:
@@ -69,13 +73,14 @@ def differences(line: Line) -> list[str]:
 
 
 def _difference(line: Line, name: str) -> str:
-    shown = points((line.differences or {}).get(name), _most_pairs(line))
+    found = (line.differences or {}).get(name)
+    shown = "–" if found is None else with_spread(found, "+", _most_pairs(line), in_percent=in_points([name]))
     return f"{shown} *" if line.tests and line.tests[name].holm <= ALPHA else shown
 
 
 def by_setting(comparison: Comparison) -> Iterator[tuple[str, Iterator[Line]]]:
     """The lines of each setting, with its name."""
-    return groupby(comparison.lines, key=lambda line: f"{line.backbone} on {line.dataset}")
+    return groupby(comparison.lines, key=lambda line: filled(sentences.setting_name(line.dataset, line.backbone)))
 
 
 def across_heads(overall: Overall) -> list[str]:
@@ -160,13 +165,15 @@ def doubts(finding: Finding) -> list[str]:
 def sampled(found: Sampled) -> list[str]:
     """A claim in a setting over test samples under `SAMPLED`, in points."""
     both = found.both
-    interval = "" if math.isnan(both.low) else f" [{100 * both.low:+.1f}, {100 * both.high:+.1f}]"
+    factor, digits = (100, 1) if in_points(found.claim.metrics) else (1, 4)
+    interval = "" if math.isnan(both.low) else f" [{factor * both.low:+.{digits}f}, {factor * both.high:+.{digits}f}]"
     half = statistics.median((seed.difference.high - seed.difference.low) / 2 for seed in found.seeds)
     significant = sum(seed.mcnemar <= ALPHA for seed in found.seeds)
+    is_tested = not any(math.isnan(seed.mcnemar) for seed in found.seeds)
     return [
         f"{len(found.seeds)} × {found.samples}",
-        f"{100 * both.estimate:+.1f}{interval}",
-        f"±{100 * half:.1f}",
-        f"{significant}/{len(found.seeds)}",
-        *("–" if math.isnan(noise) else f"{100 * noise:.2f}" for noise in found.noise.values()),
+        f"{factor * both.estimate:+.{digits}f}{interval}",
+        f"±{factor * half:.{digits}f}",
+        f"{significant}/{len(found.seeds)}" if is_tested else "–",
+        *("–" if math.isnan(noise) else f"{factor * noise:.{digits + 1}f}" for noise in found.noise.values()),
     ]

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from orchestrator.statistics.intervals import CONFIDENCE, Interval
+
+MANY = 1_000
+"""Kinds of samples beyond which drawing them one by one takes long."""
 
 
 class TwoWay(NamedTuple):
@@ -143,8 +147,37 @@ def _pigeonhole(values: NDArray[np.float64], rng: np.random.Generator, draws: in
     # draw equal columns together: of 10 000 samples under 5 seeds, only a few hundred are distinct
     kinds, counts = np.unique(values, axis=1, return_counts=True)
     row_counts = rng.multinomial(rows, np.full(rows, 1 / rows), size=draws)
+    if len(counts) > MANY and (kinds == np.round(kinds)).all():
+        return _of_integers(row_counts, kinds, counts, rng) / values.size
     kind_counts = rng.multinomial(columns, counts / columns, size=draws)
     return np.einsum("dk,dk->d", row_counts @ kinds, kind_counts) / values.size
+
+
+def _of_integers(
+    row_counts: NDArray[np.int64], kinds: NDArray[np.float64], counts: NDArray[np.int64], rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """Sums over columns that are drawn with replacement, for rows that are drawn already, (draws,).
+
+    However many kinds of columns there are, their sums over rows are few integers: it is these that are drawn.
+
+    Args:
+        row_counts: How often each row is drawn, (draws, rows).
+        kinds: The kinds of columns, of integers, (rows, kinds).
+        counts: How many columns are of each kind, (kinds,).
+        rng: Draws columns.
+    """
+    most = int(np.abs(kinds).max()) * len(kinds)
+    width = 2 * most + 1  # no sum over as many rows, however drawn, lies beyond
+    shares = [np.bincount(sums + most, counts, width) for sums in _sums(row_counts, kinds)]
+    drawn = rng.multinomial(int(counts.sum()), np.stack(shares) / counts.sum())
+    return drawn @ np.arange(-most, most + 1, dtype=np.float64)
+
+
+def _sums(row_counts: NDArray[np.int64], kinds: NDArray[np.float64]) -> Iterator[NDArray[np.int64]]:
+    """The sum of each kind of column over the rows of each draw; single precision has integers exactly."""
+    single = kinds.astype(np.float32)
+    for drawn in np.array_split(row_counts.astype(np.float32), max(1, len(row_counts) // 50)):
+        yield from (drawn @ single).astype(np.int64)
 
 
 def _discordant(challenger_correct: ArrayLike, baseline_correct: ArrayLike) -> tuple[int, int]:

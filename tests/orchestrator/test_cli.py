@@ -164,6 +164,7 @@ VERBS = {
     "compare": {"--workspace", "--data-dir", "--registry", "--format", "--null", "--samples", *AXES},
     "report": {"--workspace", "--data-dir", "--registry", *AXES},
     "decide": {"--workspace", "--data-dir", "--json", *AXES},
+    "judge": {"--baseline", "--claims", "--format", "--report", "--gate", "--map", "--shared"},
     "export": {"--workspace", "--data-dir", *AXES},
     "import": {"--workspace"},
     "gc": {"--workspace", "--registry", "--remove", "--cells"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,7 @@ from orchestrator.privacy import public
 from orchestrator.workspace import Location
 
 if TYPE_CHECKING:  # rich is imported when something is printed, so that `--help` starts without it
-    from rich.console import Console
+    from rich.console import Console, RenderableType
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -33,6 +34,16 @@ def say(console: Console, sentence: str) -> None:
 def complain(console: Console, sentence: str) -> None:
     """Say what is wrong with something, without stopping for it."""
     console.print(public(sentence), style="red", markup=False, emoji=False, soft_wrap=True)
+
+
+def as_html(shown: RenderableType) -> str:
+    """What a notebook shows in place of a terminal."""
+    from rich.console import Console
+
+    # In Jupyter, a console shows what it prints by itself: the notebook would show it twice.
+    made = Console(record=True, width=120, file=StringIO(), force_jupyter=False)
+    made.print(shown)
+    return made.export_html(inline_styles=True, code_format="<pre>{code}</pre>")
 
 
 def near(place: Location) -> Location:

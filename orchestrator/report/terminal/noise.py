@@ -12,7 +12,7 @@ from rich.text import Text
 from orchestrator.analysis.sample_noise import Sampled
 from orchestrator.report import rows
 from orchestrator.report.wording.noise import EXPLANATION, NOTHING, advice
-from orchestrator.sentences import filled
+from orchestrator.sentences import filled, setting_name
 
 
 def table(found: Sequence[Sampled]) -> RenderableType:
@@ -33,7 +33,7 @@ def _settings(group: Sequence[Sampled]) -> tuple[Table, Text]:
         is_name = head == "setting"
         shown.add_column(head, justify="left" if is_name else "right", no_wrap=not is_name)
     for each in group:
-        name = f"{each.backbone} on {each.dataset}"
+        name = filled(setting_name(each.dataset, each.backbone))
         sentences = "; ".join(map(filled, advice(each)))
         shown.add_row(*map(Text, (name, *rows.sampled(each))))
         remarks.append(f"{name}: {sentences}\n" if sentences else "")

@@ -19,7 +19,10 @@ def drawn(view: View) -> dict[str, Any]:
         [curve for curve in view.curves if (curve.dataset, curve.backbone) == setting] for setting in view.settings
     ]
     several = {
-        "forest": [_figure(figures.forest, _compared(view.lines(setting))) for setting in view.settings],
+        "forest": [
+            _figure(figures.forest, _compared(view.lines(setting)) if view.has_accuracies else ())
+            for setting in view.settings
+        ],
         "threshold-curves": [_figure(figures.threshold_curves, own, styles) for own in by_setting],
         "histograms": [_figure(figures.histograms, own, styles) for own in by_setting],
         "training": [_figure(figures.training, _histories(view, setting), styles) for setting in view.settings],

@@ -32,6 +32,7 @@ from orchestrator.report.web.translations import measure, said, say, words
 from orchestrator.report.web.view import View
 from orchestrator.report.wording import across, claims, comparison, decision, noise
 from orchestrator.report.wording.verdicts import MARK, mark
+from orchestrator.sentences import setting_name
 
 ASSETS = Path(__file__).with_name("html")
 
@@ -71,13 +72,22 @@ def render(
     curves, unreadable = gather(plan, rows, evaluations)
     accounts = tuple(_accounts(plan, rows, evaluations))
     sampled = sample_noise.within(plan, evaluations, left)
-    view = View(plan, of, rows, replicas, curves, unreadable, accounts, sampled)
+    return shown(View(plan, of, rows, replicas, curves, unreadable, accounts, sampled), decided)
+
+
+def shown(view: View, decided: Decision | None = None) -> str:
+    """The text of a page.
+
+    Args:
+        view: What the sections share.
+        decided: What to deploy, where the experiment describes an operation.
+    """
     return (
         _environment()
         .get_template("page.html.j2")
         .render(
             view=view,
-            judged=verdicts.Verdicts(of, plan.experiment.claims),
+            judged=verdicts.Verdicts(view.comparison, view.experiment.claims),
             numbers=tables.Numbers(view),
             sources=Sources(view),
             drawn=drawn(view),
@@ -122,6 +132,7 @@ def _wording() -> dict[str, Any]:
         "comparison": comparison,
         "decision": decision,
         "noise": noise,
+        "setting_name": setting_name,
         "difference": verdicts.difference,
         "doubts": verdicts.doubts,
         "place": verdicts.place,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from orchestrator.report.web.translations import Said, say
+from orchestrator.report.web.translations import Said, said
+from orchestrator.sentences import setting_name
 
 
 class Setting(NamedTuple):
@@ -16,4 +17,4 @@ class Setting(NamedTuple):
     @property
     def name(self) -> Said:
         """As people read it."""
-        return say("{backbone} on {dataset}", backbone=self.backbone, dataset=self.dataset)
+        return said(setting_name(self.dataset, self.backbone))

@@ -15,7 +15,7 @@ from orchestrator.analysis.lines import Line
 from orchestrator.analysis.sample_noise import Sampled
 from orchestrator.analysis.threshold_curves import Curve
 from orchestrator.experiment.claims import Claim
-from orchestrator.experiment.model import Experiment
+from orchestrator.experiment.model import ALWAYS, Experiment
 from orchestrator.experiment.plan import Plan
 from orchestrator.outcome import has_figures
 from orchestrator.pairing.blocks import Row
@@ -23,6 +23,9 @@ from orchestrator.records.files.evaluations import Account
 from orchestrator.report.styles import Look, look
 from orchestrator.report.web.contest import Contest
 from orchestrator.report.web.settings import Setting
+
+OF_SCORES = ("curves", "scores", "explorer")
+"""Sections that need the score of the true class and the highest of any other."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,19 @@ class View:
     def experiment(self) -> Experiment:
         """What was asked."""
         return self.plan.experiment
+
+    @property
+    def left_out(self) -> frozenset[str]:
+        """Sections that scores from elsewhere say nothing of."""
+        if not self.comparison.scored:
+            return frozenset()
+        trained = {"bias", "features", "training", "cost", "provenance", "published"}
+        return frozenset(trained if self.has_accuracies else trained | {"grid", "profile", *OF_SCORES})
+
+    @property
+    def has_accuracies(self) -> bool:
+        """Whether sample-wise and uniform accuracy are known, which most figures show."""
+        return set(ALWAYS) <= set(self.comparison.measures)
 
     @property
     def losses(self) -> list[str]:

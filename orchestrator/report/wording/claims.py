@@ -10,7 +10,7 @@ from orchestrator.analysis.findings import Finding
 from orchestrator.experiment.claims import Claim, Than
 from orchestrator.experiment.stated import Dated, When
 from orchestrator.report.wording.names import LossName, MeasureName, SameMeasure
-from orchestrator.sentences import Sentence
+from orchestrator.sentences import Sentence, setting_name
 from orchestrator.units import amount
 
 SCOPES: Mapping[tuple[str, bool], str] = {
@@ -115,6 +115,8 @@ STATED: Mapping[Dated, str] = {
 
 def stated(when: When) -> Sentence:
     """When a claim was stated, with the cells that show it."""
+    if not when.cells:
+        return "Not known when it was stated.", {}
     return STATED[when.word], {"carried": when.carried, "cells": when.cells}
 
 
@@ -132,7 +134,7 @@ def scope(finding: Finding) -> Sentence:
     claim = finding.claim
     if claim.over == "each":
         if finding.dataset and finding.backbone:
-            return "{backbone} on {dataset}", {"backbone": finding.backbone, "dataset": finding.dataset}
+            return setting_name(finding.dataset, finding.backbone)
         return "{name}", {"name": finding.dataset or finding.backbone}
     if finding.parts == 1 and finding.decisive:
         return "{name}", {"name": finding.decisive}

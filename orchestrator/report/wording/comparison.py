@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from orchestrator import units
 from orchestrator.analysis.comparison import Comparison
 from orchestrator.experiment.model import Threshold
 from orchestrator.sentences import Sentence
@@ -12,6 +13,8 @@ from orchestrator.statistics.intervals import ENOUGH as ENOUGH_PAIRS
 
 ENOUGH = 6
 """Pairs of seeds from which a sign-flip test can be significant at 5 %."""
+
+OWN_UNIT = "Values in their own unit: mean ± half of the 95 % Student t interval over n runs. Δ: difference to {baseline}, paired by run; pairs: how many."  # noqa: E501 - one key of words.json
 
 PROTOCOLS: Mapping[Threshold, str] = {
     "validation": "Threshold: chosen on held-out images (deployable). Uniform: the best on test images, optimistic.",
@@ -22,13 +25,16 @@ PROTOCOLS: Mapping[Threshold, str] = {
 
 def numbers(comparison: Comparison) -> Sentence:
     """What the columns are; it belongs under every table."""
+    if not units.in_points(comparison.measures):
+        return OWN_UNIT, {"baseline": comparison.baseline}
     text = "Accuracies in percent: mean ± half of the 95 % Student t interval over n seeds. Δ: difference to {baseline}, paired by seed, in points; pairs: how many. * differs from 0 after Holm's correction over all differences shown (paired t test, 5 %, from {enough} pairs on, if every planned pair has both results and the seeds were fixed beforehand)."  # noqa: E501 - one key of words.json
     return text, {"baseline": comparison.baseline, "enough": ENOUGH_PAIRS}
 
 
 def conditions(comparison: Comparison) -> list[Sentence]:
     """How the threshold was chosen, and by what losses decide."""
-    return [(PROTOCOLS[comparison.threshold], {}), *decided_by(comparison)]
+    has_threshold = "uniform_accuracy" in comparison.measures
+    return [*([(PROTOCOLS[comparison.threshold], {})] if has_threshold else []), *decided_by(comparison)]
 
 
 def decided_by(comparison: Comparison) -> list[Sentence]:
@@ -62,7 +68,10 @@ def planned(comparison: Comparison) -> Iterator[Sentence]:
     if len(looks.plans) > 1:
         text = "The seeds were changed after results (seeds: {plans}): verdicts on these cells are exploratory, wrong in up to 5 % per look; they have no star, and p and intervals are those of one look."  # noqa: E501 - one key of words.json
         yield text, {"plans": " → ".join(looks.plans)}
-    if looks.unknown or not looks.plans:
+    if comparison.scored:
+        text = "Looks: not known. Scores do not say whether runs were added after results were seen; there is no star."
+        yield text, {}
+    elif looks.unknown or not looks.plans:
         text = "Looks: not known. Not all cells record which seeds this experiment planned when they began (old, imported and other experiments' cells do not), so it is not known whether seeds were added after results; there is no star."  # noqa: E501 - one key of words.json
         yield text, {}
 

@@ -32,5 +32,9 @@ SHORT = {
     "uniform_accuracy": "uniform",
     "accuracy_at_validation_threshold": "deployable",
     "accuracy_at_bias": "at the bias",
+    "value": "value",
+    "verification_eer": "EER",
+    "verification_tar_1": "TAR at 1 %",
+    "verification_tar_01": "TAR at 0.1 %",
 }
 """The measures that every comparison may show, as the head of a column has them."""

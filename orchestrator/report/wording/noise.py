@@ -14,7 +14,7 @@ GREATEST: Mapping[Source, str] = {
     "both": "single samples under single seeds contribute most noise",
 }
 
-EXPLANATION = "Points. Difference: with its 95 % interval for other seeds and another test set (two-way bootstrap). One seed: half of the median interval for another test set alone. McNemar: seeds whose own samples show a difference (exact, 5 %, Holm over seeds). Seeds, test set, both: noise, as standard deviation of the difference; more seeds reduce the first, more samples the second, either the third; 0.00 is too little to measure. Thresholds are each model's best on these samples. Not corrected for the number of claims."  # noqa: E501 - one key of words.json
+EXPLANATION = "Points, or the unit of the measure. Difference: with its 95 % interval for other seeds and another test set (two-way bootstrap). One seed: half of the median interval for another test set alone. McNemar: seeds whose own samples show a difference (exact, 5 %, Holm over seeds). Seeds, test set, both: noise, as standard deviation of the difference; more seeds reduce the first, more samples the second, either the third; 0.00 is too little to measure. Thresholds are each model's best on these samples. Not corrected for the number of claims."  # noqa: E501 - one key of words.json
 
 NOTHING = "No claim about sample-wise or uniform accuracy has a pair of finished cells."
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from orchestrator import units
 from orchestrator.analysis.comparison import Comparison
-from orchestrator.analysis.findings import Finding
+from orchestrator.analysis.findings import Finding, Unit
 from orchestrator.experiment.claims import Claim
 from orchestrator.experiment.looks import Looks, marked
 from orchestrator.experiment.stated import Dated
@@ -26,12 +26,26 @@ WITHHELD: Mapping[Withheld, str] = {
     "lost": "no verdict, because it would not stand with the lost cells at their worst",
 }
 
+TOO_FEW_SAMPLES = "no verdict from fewer than {enough} test samples, or groups of them"
+
+OVER: Mapping[Unit, str] = {
+    "samples": "{difference}, n = {n} test samples",
+    "groups": "{difference}, n = {n} groups of test samples",
+    "identities": "{difference}, n = {n} identities",
+}
+"""What was found, where it is not over seeds."""
+
 SEEDS = "about {count} seeds should decide it, if the true difference is the observed one; adding them now is a new look (exploratory), unless `seeds: {{min, max, until}}` planned them"  # noqa: E501 - one key of words.json
 
 
 def difference(finding: Finding) -> Sentence:
     """What was found; where the samples are too few for it, how many it needs."""
-    return finding.too_few.sentence() if finding.too_few else shown(finding.difference, finding.claim)
+    if finding.too_few:
+        return finding.too_few.sentence()
+    if finding.unit in OVER and finding.difference.n:
+        values = {"difference": units.shown(finding.difference, finding.claim.metrics), "n": finding.difference.n}
+        return OVER[finding.unit], values
+    return shown(finding.difference, finding.claim)
 
 
 def shown(interval: Interval, claim: Claim) -> Sentence:
@@ -61,7 +75,8 @@ def doubts(finding: Finding) -> Iterator[Sentence]:
         alone = marked(finding.alone, finding.looks.standing), {}
         yield "{verdict} before correction for the other questions", {"verdict": alone}
     if finding.withheld and not finding.too_few:
-        yield WITHHELD[finding.withheld], {"enough": ENOUGH}
+        text = TOO_FEW_SAMPLES if finding.unit in OVER and finding.withheld == "few" else WITHHELD[finding.withheld]
+        yield text, {"enough": ENOUGH}
     yield from _advice(finding)
     yield from _losses(finding)
     if finding.doubted:
@@ -161,7 +176,7 @@ differences are exponential, and where one seed in ten collapses by 40 points (b
 def assumed(comparison: Comparison) -> list[Sentence]:
     """What verdicts assume of differences, and how often they are wrong where it fails; nothing without one."""
     # The n of a population counts data sets.
-    judged = [finding for finding in comparison.findings if finding.verdict != "undecided"]
+    judged = [each for each in comparison.findings if each.verdict != "undecided" and each.unit == "seeds"]
     pairs = [finding.difference.n for finding in judged if not finding.claim.population]
     n = min((count for count in pairs if count >= ENOUGH), default=0)
     if not n:
