@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import io
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +21,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from PIL import Image
 
-GOOD = ("disc", "plate", "ring", "nut", "bolt", "bracket")
-DEFECTS = ("scratch", "dent", "stain")
+GOOD: tuple[str, ...] = ("disc", "plate", "ring", "nut", "bolt", "bracket")
+DEFECTS: tuple[str, ...] = ("scratch", "dent", "stain")
 CLASSES = (*GOOD, *DEFECTS)
 SIZE = 32
 
@@ -105,7 +106,7 @@ def _spoilt(
             return np.where(body & (np.hypot(dx, dy) < rng.uniform(0.25, 0.35)), brightness - 0.2, brightness)
 
 
-def table(rng: np.random.Generator, counts: dict[str, int], light: str | None = None) -> pa.Table:
+def table(rng: np.random.Generator, counts: Mapping[str, int], light: str | None = None) -> pa.Table:
     """So many images of each class, in random order, with labels and class names."""
     names = rng.permutation([name for name, count in counts.items() for _ in range(count)])
     images = list[dict[str, bytes | str]]()
@@ -130,8 +131,8 @@ def main() -> None:
     given = parser.parse_args()
     given.folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(given.seed)
-    train = dict.fromkeys(GOOD, 600) | dict.fromkeys(DEFECTS, 1200)
-    test = dict.fromkeys(GOOD, 700) | dict.fromkeys(DEFECTS, 1400)
+    train: dict[str, int] = dict.fromkeys(GOOD, 600) | dict.fromkeys(DEFECTS, 1200)
+    test: dict[str, int] = dict.fromkeys(GOOD, 700) | dict.fromkeys(DEFECTS, 1400)
     for split, counts in (("train", train), ("test", test)):
         pq.write_table(table(rng, counts), given.folder / f"{split}.parquet")
         print(f"{split}: {sum(counts.values()):,} images")

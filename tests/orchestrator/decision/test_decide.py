@@ -13,6 +13,7 @@ from orchestrator.analysis.comparison import compare
 from orchestrator.decision.decide import Decision, decide
 from orchestrator.errors import RequestError
 from orchestrator.experiment.model import Experiment
+from orchestrator.experiment.operation import Operation
 from orchestrator.experiment.plan import Cell, Plan, plan
 from orchestrator.records.files.evaluations import Evaluations
 from orchestrator.records.files.results import aggregate
@@ -120,9 +121,7 @@ def test_with_several_data_sets_the_operation_names_one(published: Callable[...,
     planned, files = published(best_on_validation, {}, datasets=two)
     with pytest.raises(RequestError, match=r"which data set stands for production: .* digits, nine digits"):
         decided(planned, files)
-    named = planned.experiment.model_copy(
-        update={"operation": planned.experiment.operation.model_copy(update={"dataset": "digits"})}
-    )  # pyright: ignore[reportOptionalMemberAccess]
+    named = planned.experiment.model_copy(update={"operation": Operation(dataset="digits")})
     assert decided(Plan(named, planned.cells), files).dataset == "digits"
 
 

@@ -60,7 +60,14 @@ def test_a_class_of_which_few_validation_images_are_right_keeps_the_one_threshol
     validation = drawn(0, [0, 0, 3, 0])
     few = np.flatnonzero(validation.label == 2)[: FEWEST - 1]
     kept = np.sort(np.concatenate([np.flatnonzero(validation.label != 2), few]))
-    thin = Samples(*(column[kept] if column is not None else None for column in validation))
+    thin = Samples(
+        validation.label[kept],
+        validation.prediction[kept],
+        validation.top[kept],
+        validation.second[kept],
+        validation.positive[kept],
+        validation.rival[kept],
+    )
     found = one_or_each(thin, drawn(1, [0, 0, 3, 0]), 4)
     assert found is not None
     assert found.sparse == (2,)

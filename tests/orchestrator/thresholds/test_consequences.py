@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ UNHURRIED = settings(deadline=None)
 NAMES = ["bolt", "nut", "dented", "scratched"]
 
 
-def samples(scores: list[list[float]], label: list[int], unit: list[int] | None = None) -> Samples:
+def samples(scores: Sequence[Sequence[float]], label: Sequence[int], unit: list[int] | None = None) -> Samples:
     """Samples with the scores of all classes (n, K)."""
     table = np.array(scores, float)
     truth = np.array(label, np.int32)
