@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from orchestrator.analysis.findings import Finding
     from orchestrator.analysis.sample_noise import Sampled
 
-Format = Literal["text", "markdown", "latex", "json"]
-
 SUPPORTED = 0
 REFUTED = 1
 UNDECIDED = 3
@@ -92,7 +90,8 @@ class JudgedScores:
             case "latex":
                 return latex(self.comparison, self.overall)
             case "json":
-                return json.dumps(document(self.comparison, self.overall), indent=2, allow_nan=False)
+                found = document(self.comparison, self.overall, sampled=self.sampled)
+                return json.dumps(found, indent=2, allow_nan=False)
 
     @property
     def page(self) -> str:

@@ -8,17 +8,21 @@ from typing import Any
 
 from orchestrator.analysis.across_settings import Overall
 from orchestrator.analysis.comparison import Comparison
+from orchestrator.analysis.sample_noise import Sampled
 from orchestrator.analysis.threshold_curves import Curve
 from orchestrator.decision.decide import Decision, Deployable
 
 
-def document(comparison: Comparison, overall: Overall, curves: Sequence[Curve] = ()) -> dict[str, Any]:
+def document(
+    comparison: Comparison, overall: Overall, curves: Sequence[Curve] = (), sampled: Sequence[Sampled] = ()
+) -> dict[str, Any]:
     """All of it for JSON, which knows no infinity either: what is not finite becomes None.
 
     Args:
         comparison: Every loss against the baseline.
         overall: What holds over all settings.
         curves: Of which those with named classes give the accuracy per class.
+        sampled: What test samples say of the claims.
     """
     classes = [
         {"dataset": curve.dataset, "backbone": curve.backbone, "loss": curve.loss, **row}
@@ -26,7 +30,22 @@ def document(comparison: Comparison, overall: Overall, curves: Sequence[Curve] =
         if curve.has_names
         for row in _classes(curve)
     ]
-    return _finite({**comparison.to_json(), "across": overall.to_json(), **({"classes": classes} if classes else {})})
+    more = {"classes": classes, "samples": [_sampled(each) for each in sampled]}
+    found = {name: entries for name, entries in more.items() if entries}
+    return _finite({**comparison.to_json(), "across": overall.to_json(), **found})
+
+
+def _sampled(found: Sampled) -> dict[str, Any]:
+    """A claim over test samples: both noises together, and each run by itself."""
+    return {
+        "claim": found.claim.id,
+        "dataset": found.dataset,
+        "backbone": found.backbone,
+        "samples": found.samples,
+        "both": found.both._asdict(),
+        "noise": found.noise,
+        "seeds": [{**each._asdict(), "difference": each.difference._asdict()} for each in found.seeds],
+    }
 
 
 def _classes(curve: Curve) -> list[dict[str, Any]]:

@@ -68,6 +68,8 @@ def test_the_command_says_what_it_took_for_what_and_exits_with_the_gate(folder: 
     told = json.loads(done.stdout)
     assert told["scored"]["conditions"] == "unknown"
     assert [claim["verdict"] for claim in told["claims"]] == ["refuted"]
+    (noise,) = told["samples"]
+    assert (noise["claim"], noise["samples"], len(noise["seeds"])) == ("C1", SAMPLES, 4)
     page = (folder / "mine.html").read_text(encoding="utf-8")
     assert "<i>odd</i>" not in page
     assert "Is &lt;b&gt;new&lt;/b&gt; better?" in page
