@@ -98,7 +98,7 @@ def test_it_plans_compares_and_reports_what_was_trained_elsewhere(results: tuple
     planned = json.loads(light.run("plan", "experiments/quickstart.yaml", "--json"))
     assert (planned["total"], planned["done"]) == (40, 40)
     assert planned["cautions"][0].startswith("The registry is not read, as SQLAlchemy is not installed")
-    assert "540 in all" in light.run("plan", "experiments/full.yaml")
+    assert "in all, 0 done" in light.run("plan", "experiments/full.yaml")
     compare = ("compare", "experiments/quickstart.yaml", "--format", "json")
     here = subprocess.run(
         [sys.executable, "-m", "orchestrator", *compare, "--workspace", str(light.folder / "runs")],
@@ -116,6 +116,20 @@ def test_it_plans_compares_and_reports_what_was_trained_elsewhere(results: tuple
 def without_owed(told: str) -> dict[str, Any]:
     """A comparison as JSON, without the replicas that this machine would train: the light install trains none."""
     return json.loads(told) | {"owed": 0}
+
+
+def test_it_judges_scores_from_anywhere(light: Light) -> None:
+    rows = [
+        f"{system},{seed},{sample},{sample % 3},{(sample + ((7 * sample + 13 * seed) % 100 < wrong + seed)) % 3}"
+        for system, wrong in (("old", 40), ("new", 10))
+        for seed in range(5)
+        for sample in range(200)
+    ]
+    table = "\n".join(["system,seed,sample,label,prediction", *rows])
+    (light.folder / "scores.csv").write_text(table, encoding="ascii")
+    said = light.run("judge", "scores.csv", "--baseline", "old", "--format", "json", "--report")
+    assert [each["verdict"] for each in json.loads(said)["claims"]] == ["supported"]
+    assert "plotly.js (cartesian - minified)" in (light.folder / "scores.html").read_text(encoding="utf-8")
 
 
 def test_it_lists_what_experiments_can_name(light: Light) -> None:
