@@ -11,11 +11,12 @@ from orchestrator.errors import DamagedFileError, RequestError
 from orchestrator.experiment.model import Experiment
 from orchestrator.experiment.operation import Operation
 from orchestrator.experiment.plan import Cell, Plan
+from orchestrator.records.files.class_names import called
 from orchestrator.records.files.evaluations import Evaluations
 from orchestrator.statistics.intervals import Interval
 from orchestrator.thresholds.choice import Choice, choose
 from orchestrator.thresholds.consequences import Use
-from orchestrator.thresholds.operating_point import class_names, samples_of
+from orchestrator.thresholds.operating_point import samples_of
 
 
 class Candidate(NamedTuple):
@@ -79,7 +80,7 @@ def decide(plan: Plan, evaluations: Evaluations, finished: Collection[str], *, b
     here = [cell for cell in plan.cells if cell.dataset == dataset and cell.id in finished]
     if not here:
         raise RequestError(f"No cell of '{asked.name}' on {dataset} is done: launch it first.")
-    classes = class_names(evaluations.content(here[0]))
+    classes = called(evaluations.content(here[0]))
     try:
         use = Use.of(operation, classes)
     except ValueError as error:

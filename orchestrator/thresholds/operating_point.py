@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -25,13 +24,6 @@ def samples_of(rows: Evaluation) -> Samples:
         np.asarray(scores, np.float64) for scores in (rows.positive, rows.rival, rows.runner_up_score)
     )
     return Samples(rows.label, rows.prediction, np.maximum(positive, rival), second, positive, rival)
-
-
-def class_names(account: Mapping[str, Any]) -> list[str]:
-    """The names of the classes in a cell's account, as JSON has it; their numbers where it has no names."""
-    names = account["provenance"].get("class_names")
-    count = account["classes"]
-    return list(names) if isinstance(names, list) and len(names) == count else [str(number) for number in range(count)]
 
 
 def measures(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from orchestrator.errors import DamagedFileError
 from orchestrator.experiment.plan import Cell
@@ -35,3 +36,8 @@ def named(content: Mapping[str, object]) -> tuple[str, ...]:
     provenance = content["provenance"]
     names = provenance.get("class_names") if isinstance(provenance, Mapping) else None
     return tuple(names) if isinstance(names, list) and len(names) == content["classes"] else ()
+
+
+def called(content: Mapping[str, Any]) -> list[str]:
+    """What to call the classes of a cell's account: their names, or their numbers where it has none."""
+    return list(named(content)) or [str(number) for number in range(content["classes"])]

@@ -11,9 +11,10 @@ from orchestrator.experiment.own_measures import BALANCED, balanced, is_own, val
 from orchestrator.experiment.plan import Cell, Plan
 from orchestrator.outcome import has_figures
 from orchestrator.records.files.cell_rows import set_cell_aside
+from orchestrator.records.files.class_names import called
 from orchestrator.records.files.evaluations import Evaluations
 from orchestrator.records.files.storage import in_parallel
-from orchestrator.thresholds.operating_point import class_names, measures
+from orchestrator.thresholds.operating_point import measures
 from trainers.evaluation import Evaluation
 
 
@@ -81,7 +82,7 @@ def _operating(asked: Experiment, cell: Cell, rows: Evaluation, evaluations: Eva
     operation = asked.operation
     if operation is None or operation.dataset not in {None, cell.dataset}:
         return {}
-    classes = class_names(evaluations.content(cell))
+    classes = called(evaluations.content(cell))
     try:
         return measures(operation, classes, evaluations.validation(cell), rows)
     except ValueError as error:

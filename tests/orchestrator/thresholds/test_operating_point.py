@@ -17,9 +17,10 @@ from orchestrator.experiment.operation import MEASURES, Operation
 from orchestrator.experiment.own_measures import trait
 from orchestrator.experiment.plan import Plan, plan
 from orchestrator.experiment.stated import claim_hash
+from orchestrator.records.files.class_names import called
 from orchestrator.records.files.evaluations import Evaluations
 from orchestrator.records.files.results import aggregate
-from orchestrator.thresholds.operating_point import class_names, measures
+from orchestrator.thresholds.operating_point import measures
 from trainers.evaluation import Evaluation
 
 OPERATION = {"good": [0, 1, 2, 3, 4], "review": 0.5, "prices": {"false_accept": 20, "false_reject": 2, "review": 0.5}}
@@ -122,6 +123,6 @@ def test_costs_and_rates_are_better_when_lower() -> None:
 
 
 def test_class_names_are_those_of_the_data_if_there_is_one_per_class() -> None:
-    assert class_names({"classes": 2, "provenance": {"class_names": ["ok", "bad"]}}) == ["ok", "bad"]
-    assert class_names({"classes": 3, "provenance": {"class_names": ["ok", "bad"]}}) == ["0", "1", "2"]
-    assert class_names({"classes": 2, "provenance": {}}) == ["0", "1"]
+    assert called({"classes": 2, "provenance": {"class_names": ["ok", "bad"]}}) == ["ok", "bad"]
+    assert called({"classes": 3, "provenance": {"class_names": ["ok", "bad"]}}) == ["0", "1", "2"]
+    assert called({"classes": 2, "provenance": {}}) == ["0", "1"]
