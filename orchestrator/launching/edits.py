@@ -176,10 +176,12 @@ def _results(old: Study | None, new: Study | None = None) -> int | None:
 
 
 def _refuse_while_launched(stores: Stores, experiment: str) -> None:
-    from orchestrator.records.sql.leases import under_way
-
     with stores.registry_if_any() as records:
-        if records and (launch := under_way(records, experiment)):
+        if records is None:
+            return
+        from orchestrator.records.sql.leases import under_way
+
+        if launch := under_way(records, experiment):
             raise RequestError(
                 f"'{experiment}' is being launched by {launch}: take something back when that has ended."
             )

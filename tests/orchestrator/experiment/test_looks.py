@@ -16,9 +16,11 @@ from scipy.special import stdtr
 
 from benchmarks.looks import KINDS, as_advised, as_many_again, bound, looking
 from orchestrator.analysis.across_settings import overall
+from orchestrator.errors import RequestError
 from orchestrator.experiment.files import filed, revised
 from orchestrator.experiment.looks import Began, Looked, Looks, began, leaves_out, planned
 from orchestrator.experiment.stated import statement
+from orchestrator.records.files.compact import compact_samples
 from orchestrator.report import paragraphs
 from orchestrator.report import rows as texts
 from orchestrator.report.document import document
@@ -421,3 +423,21 @@ def test_who_looks_again_errs_unmarked_in_one_experiment_of_twenty_and_marked_as
     assert np.mean([seen.unmarked for seen in found]) <= bound(1, runs)
     for looks, rate in enumerate(np.mean([seen.marked for seen in found], axis=0), start=2):
         assert rate <= bound(looks, runs)
+
+
+def test_a_decided_experiment_owes_no_seeds_that_its_rule_did_not_ask_for(lab: Lab, tmp_path: Path) -> None:
+    file = lab.write(RULE)
+    lab.launch(file, seeds="10")
+    study = lab.study(file)
+    assert {finding.verdict for finding in study.compare().findings} == {"supported"}
+    assert (len(study.plan), len(study.owed)) == (120, 40)
+    assert compact_samples(study.owed, lab.stores.evaluations, tmp_path / "compacted") == 40 * 200
+
+
+def test_an_undecided_experiment_owes_the_next_pair(lab: Lab, tmp_path: Path) -> None:
+    file = lab.write(RULE)
+    lab.launch(file, seeds="5")
+    study = lab.study(file)
+    assert len(study.owed) == 24
+    with pytest.raises(RequestError, match="4 of 24 cells of 'tiny' are not done"):
+        compact_samples(study.owed, lab.stores.evaluations, tmp_path / "compacted")
