@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +17,6 @@ from orchestrator.experiment.files import filed
 from orchestrator.launching.additions import note_additions
 from orchestrator.records.files.additions import AdditionsFile
 from orchestrator.records.files.results import read
-from orchestrator.records.sql.registry import Registry
 from orchestrator.stores import Stores
 from orchestrator.study import Study
 from orchestrator.workspace import Workspace
@@ -288,26 +286,6 @@ def test_a_file_of_a_newer_version_is_left_alone(shop: Shop) -> None:
     place.write_text('{"version": 2, "entries": []}')
     with pytest.raises(NewerFormatError, match="has version 2; this program reads 1"):
         shop.study()
-
-
-def append(registry: str, root: str, first: int) -> None:
-    stores = Stores(Workspace.at(root))
-    with Registry.open(registry) as records:
-        for seed in range(first, first + 10):
-            note_additions(stores, records, "tiny", Entry(when=THEN, by="launch", seeds=(seed,)))
-
-
-def test_launches_that_append_at_once_lose_nothing(shop: Shop) -> None:
-    with shop.stores.registry() as records:
-        records.plan(shop.study().plan)
-    spawn = multiprocessing.get_context("spawn")
-    arguments = (shop.place.registry, str(shop.place.root))
-    launches = [spawn.Process(target=append, args=(*arguments, first)) for first in (10, 20)]
-    for launch in launches:
-        launch.start()
-    for launch in launches:
-        launch.join(60)
-    assert set(shop.stores.additions("tiny").read().standing("seeds")) == {*range(10, 30)}
 
 
 def test_the_registry_knows_the_file_and_tells_of_it(shop: Shop) -> None:

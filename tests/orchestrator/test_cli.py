@@ -403,6 +403,79 @@ def test_more_seeds_run_only_what_is_new_or_was_damaged(copied: tuple[Desk, dict
     assert all(path.read_bytes() == contents[path] for path in whole)
 
 
+# What was asked stays asked
+
+
+@pytest.fixture(scope="module")
+def grown(set_up: Callable[[str], Desk], launched: Launched) -> Desk:
+    """A small file in a workspace that has more cells, which a launch asks for by flags and need not train."""
+    desk = set_up("grown")
+    shutil.copytree(launched.desk.folder / "runs" / "evaluations", desk.folder / "runs" / "evaluations")
+    small = GRID.partition("claims:")[0].replace("[softmax, bce_unified]", "[softmax]  # the first").replace("2", "1")
+    (desk.folder / "grid.yaml").write_text(small)
+    desk.run("launch", "grid.yaml")
+    assert len(desk.results()) == 1
+    out = desk.run("launch", "grid.yaml", "--loss", "bce_unified", "--seeds", 2).out
+    assert "all 4 cells are already done; nothing is rerun" in out
+    return desk
+
+
+@pytest.mark.parametrize("is_rebuilt", [False, True])
+def test_every_later_verb_has_what_a_launch_added_by_flags(grown: Desk, *, is_rebuilt: bool) -> None:
+    if is_rebuilt:
+        for file in grown.folder.glob("runs/registry.db*"):
+            file.unlink()
+        grown.run("rebuild", "grid.yaml")
+    plan = json.loads(grown.run("plan", "grid.yaml", "--json").out)
+    assert (plan["total"], plan["done"]) == (4, 4)
+    assert [entry["by"] for entry in plan["additions"]["added"]] == ["launch"]
+    (status,) = json.loads(grown.run("status", "--json").out)
+    assert status["counts"]["finished"] == 4
+    assert status["additions"] == plan["additions"]
+    assert "additions" in {each["kind"] for each in status["documents"]}
+    assert "loss bce_unified" in grown.run("status").out
+    assert "Added by launch on " in grown.run("compare", "grid.yaml").out
+    assert "4 of 4 cells" in grown.run("aggregate", "grid.yaml").out
+    assert len(grown.results()) == 4
+
+
+def test_only_narrows_one_command_which_says_so(grown: Desk) -> None:
+    run = grown.run("compare", "grid.yaml", "--loss", "softmax", "--only")
+    assert "Options leave out of this view: loss bce_unified." in run.out
+    assert run.err == "Options leave out of this command alone: loss bce_unified. What was asked stays asked.\n"
+    out = grown.run("launch", "grid.yaml", "--loss", "softmax", "--only").out
+    assert "all 2 cells are already done" in out
+    assert "launch grid.yaml  # also what this launch left out" in out
+    assert len(grown.results()) == 4
+    assert "grid: 4 finished" in grown.run("status", "grid.yaml").out
+
+
+def test_add_writes_into_the_file_and_takes_back(set_up: Callable[[str], Desk], grown: Desk) -> None:
+    desk = set_up("back")
+    shutil.copytree(grown.folder, desk.folder, dirs_exist_ok=True)
+    before = (desk.folder / "grid.yaml").read_text()
+    assert "Cells asked: 4 before, 4 now." in desk.run("add", "grid.yaml", "--loss", "bce_unified").out
+    assert "[softmax, bce_unified]  # the first" in (desk.folder / "grid.yaml").read_text()
+    out = desk.run("add", "grid.yaml", "--remove", "--loss", "bce_unified", "--seeds", "2").out
+    assert "Taken back from grid.yaml and from what flags added: loss bce_unified; seed 1." in out
+    assert "Cells asked: 4 before, 1 now." in out
+    assert (desk.folder / "grid.yaml").read_text() == before
+    assert len(desk.results()) == 1
+    assert "Taken back on " in desk.run("status", "grid.yaml").out
+    assert "Did you mean 'softmax'" in desk.run("add", "grid.yaml", "--remove", "--loss", "sofmax", expect=2).err
+
+
+@pytest.mark.parametrize("verb", ["launch", "plan", "status", "compare", "aggregate", "report", "verify", "rebuild"])
+def test_a_damaged_record_of_additions_is_one_error_for_every_verb(desk: Desk, verb: str) -> None:
+    record = desk.folder / "runs" / "experiments" / "grid.additions.json"
+    record.parent.mkdir(parents=True)
+    record.write_text("{")
+    err = refused(desk, verb, "grid.yaml")
+    assert len(err.splitlines()) == 1
+    assert re.search(r"grid\.additions\.json is damaged \(.+\), so .* Restore the file from a copy", err)
+    assert record.read_text() == "{"
+
+
 # Rebuilding and verifying
 
 

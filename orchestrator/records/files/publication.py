@@ -77,6 +77,9 @@ def export(
     csv.write_csv(found.table, sink)
     target.write("results.csv", sink.getvalue().to_pybytes())
     _copy_report(plan.experiment.name, place, target)
+    added = place.additions(plan.experiment.name)
+    if (content := Storage(added.parent).read(added.name)) is not None:
+        target.write("additions.json", content)
     if (lock := provenance.ROOT / "requirements.lock").exists():
         target.write(lock.name, lock.read_bytes())
     target.write("experiment.yaml", yaml.safe_dump(resolved(plan.experiment), sort_keys=False).encode())
