@@ -105,7 +105,8 @@ class Study:
         """The study where what options add stays asked, as in a launch; nothing is written by that."""
         from orchestrator.experiment.additions import widened
 
-        return replace(self, kept=widened(self.whole, {"seeds": self.experiment.seeds}))
+        kept = widened(self.whole, {"seeds": self.experiment.seeds})
+        return replace(self, kept=kept, whole=kept)
 
     def reread(self) -> Self:
         """The study with all that was added by now, by other launches, too."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from orchestrator.errors import ExperimentError, RequestError, WorkspaceError
 from orchestrator.experiment.additions import NAMED, Additions, Entry, labels, widened
@@ -234,5 +234,5 @@ def _write(file: Path, text: str) -> None:
 
 def _size(experiment: Experiment) -> int:
     """The number of cells of the grid."""
-    axes = [len(getattr(experiment, AXES[cast("Axis", axis)])) for axis in NAMED]
+    axes = [len(getattr(experiment, AXES[axis])) for axis in NAMED]
     return math.prod([*axes, len(experiment.seeds)])

@@ -10,7 +10,7 @@ import pytest
 from orchestrator.errors import ExperimentError, RequestError
 from orchestrator.experiment.additions import labels
 from orchestrator.launching.additions import note_additions
-from orchestrator.launching.edits import Change, put, take_back
+from orchestrator.launching.edits import Change, Named, put, take_back
 from orchestrator.records.files.asked import keep
 from orchestrator.records.files.results import read
 from orchestrator.records.sql.leases import held
@@ -35,6 +35,10 @@ baseline: softmax
 """
 
 
+def _all(named: dict[str, Any]) -> Named:
+    return {"loss": named.get("loss", []), "backbone": named.get("backbone", []), "dataset": named.get("dataset", [])}
+
+
 class Shop:
     """A workspace and an experiment file; cells are written down rather than trained."""
 
@@ -57,10 +61,10 @@ class Shop:
         study.reread().write_results(print)
 
     def put(self, seeds: str | None = None, **named: Any) -> Change:
-        return put(self.file, {"loss": [], "backbone": [], "dataset": [], **named}, seeds, self.stores, None)
+        return put(self.file, _all(named), seeds, self.stores, None)
 
     def take_back(self, seeds: str | None = None, **named: Any) -> Change:
-        return take_back(self.file, {"loss": [], "backbone": [], "dataset": [], **named}, seeds, self.stores, None)
+        return take_back(self.file, _all(named), seeds, self.stores, None)
 
     @property
     def study(self) -> Study:
