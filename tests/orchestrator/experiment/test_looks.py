@@ -400,7 +400,7 @@ def test_hints_fit_the_grid_and_repeat_the_options_that_the_launch_had(write: Ca
     shown = hints(asked, "supported", **places, compute=["--executor", "inline"])
     assert "launch grid.yaml --workspace 'my runs' --tracking http://t --executor inline --backbone resnet18" in shown
     assert "report grid.yaml --workspace 'my runs'  #" in shown
-    assert "ui --workspace 'my runs' --tracking http://t  #" in shown
+    assert "ui grid.yaml --workspace 'my runs' --tracking http://t  #" in shown
     assert "--backbone" not in hints(revised(asked, backbone=["resnet18"]), "supported")
 
 
