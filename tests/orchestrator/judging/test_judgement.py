@@ -6,6 +6,9 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
 import pytest
 from scipy import stats
 from sklearn.datasets import load_digits
@@ -176,6 +179,28 @@ def test_all_kinds_of_scores_say_the_same_of_accuracy() -> None:
     best = uniform_accuracy(two["positive"], two["rival"]).accuracy
     assert {kinds[kind].rows[0]["uniform_accuracy"] for kind in ("list", "columns", "two")} == {best}
     assert kinds["prediction"].comparison.measures == ("sample_wise_accuracy",)
+
+
+def test_frames_are_tables() -> None:
+    one, two = (table(name, level) for name, level in (("old", 0.8), ("new", 1.4)))
+    given = judge(one, two).findings[0].difference
+    for frame in (_pandas, _arrow, _polars):
+        assert judge(frame(one), frame(two)).findings[0].difference == given
+
+
+def _pandas(columns: dict[str, Any]) -> pd.DataFrame:
+    """With names of categories, and an index that means nothing."""
+    found = pd.DataFrame({**columns, "scores": list(columns["scores"])}, index=np.arange(SAMPLES)[::-1])
+    return found.astype({"system": "category"})
+
+
+def _arrow(columns: dict[str, Any]) -> pa.Table:
+    system = [columns["system"]] * SAMPLES
+    return pa.table({**columns, "seed": [0] * SAMPLES, "system": system, "scores": list(columns["scores"])})
+
+
+def _polars(columns: dict[str, Any]) -> pl.DataFrame:
+    return pl.DataFrame(_arrow(columns).to_pydict())
 
 
 def test_a_validation_split_chooses_the_threshold() -> None:
