@@ -13,12 +13,13 @@ from urllib.parse import unquote
 
 HIDDEN = "***"
 
-_USERS = re.compile(r"://[^\s/'\"]*(?:/[^\s@'\"]*)?@")
+_USERS = re.compile(r"://[^\s/'\"]{0,200}(?:/[^\s@'\"]{0,200})?@")
 _NAMED = re.compile(
+    # Bounded on both sides, so that a long text without spaces takes no longer than another.
     r"""(?ix)
-    ( [\w.-]* (?: passw(?:or)?d | passphrase | \bpwd | secret | token | credential | signature | api[_-]?key
-      | access[_-]?key(?:[_-]?id)? | account[_-]?key | private[_-]?key | [?&]sig | [?&]sas ) [\w-]*
-      ['"]? \s* [=:] \s* ['"]? )
+    ( (?<![\w.-]) [\w.-]{0,80}? (?: passw(?:or)?d | passphrase | \bpwd | _pwd | secret | token | credential | signature
+      | api[_-]?key | access[_-]?key(?:[_-]?id)? | account[_-]?key | private[_-]?key | (?<=[?&]) (?:sig|sas) )
+      [\w-]{0,40} ['"]? \s{0,9} [=:] \s{0,9} ['"]? )
     (?: (?:bearer|basic) \s+ )? ( [^\s&'",;<>()\[\]{}]+ )
     """
 )

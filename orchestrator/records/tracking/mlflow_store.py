@@ -156,7 +156,7 @@ def sentence(error: BaseException | str) -> str:
     """An error's first line, without credentials."""
     said = getattr(error, "strerror", None) or str(error)
     lines = said.strip().splitlines() or [type(error).__name__]
-    return public(lines[0][:SHOWN]).rstrip(".")
+    return public(lines[0])[:SHOWN].rstrip(".")
 
 
 def is_server(uri: str) -> bool:

@@ -129,7 +129,7 @@ class Run:
     def fail(self, error: BaseException | str) -> None:
         """The attempt broke."""
         said = error if isinstance(error, str) else f"{type(error).__name__}: {error}"
-        self._end("FAILED", error=public(said[:SHOWN]))
+        self._end("FAILED", error=public(said)[:SHOWN])
 
     def interrupt(self) -> None:
         """The attempt was stopped from outside."""
