@@ -56,13 +56,15 @@ def draft(folder: Path, file: Path, data_dir: Path) -> Draft:
     """
     dataset = _dataset(folder)
     try:
-        labels = dataset.labels(data_dir)
         seen = dataset.seen(data_dir)
+        shortest = min(each.sides[0] for each in seen)
+        dataset = dataset.model_copy(update={"size": _size(shortest)})
+        labels = dataset.labels(data_dir)  # whose facts say to which size images are scaled
     except (MissingDataError, ValueError, OSError) as error:
         raise RequestError(str(error)) from None
     images = len(labels.train) + len(labels.test)
     grey = sum(count for each in seen for count in each.grey.values())
-    look = _Look(dataset, labels, min(each.sides[0] for each in seen), grey == images)
+    look = _Look(dataset, labels, grey == images)
     text = _text(look, _path_from(file.parent, folder), name_of(file.with_suffix("")))
     experiment = beside(Experiment.model_validate(yaml.safe_load(text)), file.parent)
     checks.check(plan(experiment), checks.labels_here(data_dir))
@@ -75,8 +77,6 @@ class _Look:
 
     dataset: Own
     labels: Labels
-    shortest: int
-    """The shortest side of an image, in pixels."""
     is_grey: bool
 
     @property
@@ -100,14 +100,14 @@ class _Look:
         return min(MOST_EPOCHS, max(1, math.ceil(STEPS / max(1, self.training // self.batch))))
 
     @property
-    def size(self) -> int:
-        """Small images as they are, larger ones at 64 pixels."""
-        return 32 if self.shortest < 48 else 64  # noqa: PLR2004
-
-    @property
     def margin(self) -> float:
         """One test image, but at least half a point: smaller differences are not worth a claim."""
         return max(0.005, round(1 / len(self.labels.test), 3))
+
+
+def _size(shortest: int) -> int:
+    """The side to which images are scaled, by the shortest side of any: small ones to 32 pixels, larger ones to 64."""
+    return 32 if shortest < 48 else 64  # noqa: PLR2004
 
 
 def _dataset(folder: Path) -> Own:
@@ -134,7 +134,7 @@ def name_of(folder: Path) -> str:
 
 def _text(look: _Look, path: str, name: str) -> str:
     labels = look.labels
-    entry: dict[str, object] = {"name": look.dataset.name, "as": name, "path": path, "size": look.size}
+    entry: dict[str, object] = {"name": look.dataset.name, "as": name, "path": path, "size": look.dataset.size}
     entry |= {"channels": 1} if look.is_grey else {}
     entry |= {} if getattr(look.dataset, "test_fraction", None) is None else {"test_fraction": SHARE}
     smallest = min(Counter(labels.test.tolist()).values())
