@@ -56,6 +56,7 @@ def draft(folder: Path, file: Path, data_dir: Path) -> Draft:
     """
     dataset = _dataset(folder)
     try:
+        dataset.labels(data_dir)  # which says all that is wrong
         seen = dataset.seen(data_dir)
         shortest = min(each.sides[0] for each in seen)
         dataset = dataset.model_copy(update={"size": _size(shortest)})
