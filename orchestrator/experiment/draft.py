@@ -22,10 +22,10 @@ from trainers.datasets.own import Own
 SHARE = 0.2
 """The share of images to test on, where the folder has no test images."""
 
-STEPS = 900
-"""Steps of training per model to aim at: enough for a small network on an easy task, as the quickstart shows."""
+STEPS = 500
+"""Steps of training per model to aim at; a small network needs fewer on an easy task."""
 
-MOST_EPOCHS = 60
+MOST_EPOCHS = 40
 
 SMALL = 5_000
 """Training images up to which a network of 8 layers is the first choice; it trains on a laptop."""

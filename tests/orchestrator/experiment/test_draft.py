@@ -43,7 +43,7 @@ def test_the_file_asks_for_what_the_images_need(tmp_path: Path) -> None:
         "path": "photos", "size": 64, "test_fraction": 0.2, "channels": 3,
     }  # fmt: skip
     # Of 48 training images 38 are left to train on: four per step are at least eight steps.
-    assert (asked.recipe.batch_size, asked.recipe.epochs, asked.recipe.validation_fraction) == (4, 60, 0.2)
+    assert (asked.recipe.batch_size, asked.recipe.epochs, asked.recipe.validation_fraction) == (4, 40, 0.2)
     (claim,) = asked.claims
     assert (claim.challenger, claim.baseline, claim.margin) == ("bce_unified", "softmax", 0.083)
 
@@ -55,7 +55,7 @@ def test_many_small_grey_images_are_read_as_they_are(tmp_path: Path) -> None:
     asked = drafted(root, tmp_path / "photos.yaml")
     found = asked.datasets[0].plugin.model_dump()
     assert (found["size"], found["channels"], "test_fraction" in found) == (32, 1, False)
-    assert (asked.recipe.batch_size, asked.recipe.epochs, asked.recipe.validation_fraction) == (128, 60, 0.1)
+    assert (asked.recipe.batch_size, asked.recipe.epochs, asked.recipe.validation_fraction) == (128, 40, 0.1)
 
 
 def test_it_tells_what_it_saw_in_comments(tmp_path: Path) -> None:
