@@ -22,7 +22,7 @@ from trainers.data import Batch, Splits, batches, split
 from trainers.datasets import TrainTest
 from trainers.evaluation import Evaluation
 from trainers.inference import evaluate
-from trainers.losses import one_per_sample
+from trainers.losses import Seen, one_per_sample
 from trainers.metrics import measure, under_shift
 from trainers.metrics.uniform import sample_wise_accuracy, uniform_accuracy
 from trainers.observation import look_back, observe
@@ -132,7 +132,7 @@ def fit(
         splits = split(data, recipe, device)
         model = Classifier(recipe.backbone, recipe.loss, splits.shape, splits.classes)
         model = model.to(device).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-        objective = Objective(model, recipe, _network(model, recipe, splits, world))
+        objective = Objective(model, recipe, _network(model, recipe, splits, world), _counts(splits))
         progress, model = _trained(
             objective, recipe, splits, observer=observer, checkpointing=checkpointing, world=world
         )
@@ -172,6 +172,12 @@ def _known(names: tuple[str, ...], recipe: Recipe) -> tuple[str, ...]:
     return tuple(name for number, name in enumerate(names) if number not in recipe.dataset.hold_out)
 
 
+def _counts(splits: Splits) -> Tensor:
+    """The training images of each class, (K,)."""
+    labels = splits.train.labels
+    return torch.bincount(labels.cpu(), minlength=splits.classes).to(labels.device)
+
+
 def _network(model: Classifier, recipe: Recipe, splits: Splits, world: World) -> nn.Module:
     """The network that computes features in training: the backbone, compiled if that pays."""
     # Several processes average gradients during the backward pass; a compiled backbone would leave no gap for that.
@@ -205,6 +211,7 @@ def _trained(
     loss_of = world.joined(objective, device)
     for epoch in range(progress.epoch, recipe.training.epochs + 1):
         model.train()
+        objective.epoch = epoch
         for batch in batches(splits.train, recipe, epoch, progress.place):
             loss = loss_of(world.share(batch))
             optimizer.zero_grad(set_to_none=True)
@@ -233,13 +240,17 @@ class Objective(nn.Module):
         model: The model to train.
         recipe: Gives the loss, and the precision in which features are computed.
         network: Computes the features: the model's backbone, compiled or not.
+        class_counts: The training images of each class, (K,).
     """
 
-    def __init__(self, model: Classifier, recipe: Recipe, network: nn.Module) -> None:
+    epoch = 0
+
+    def __init__(self, model: Classifier, recipe: Recipe, network: nn.Module, class_counts: Tensor) -> None:
         super().__init__()
         self.model = model
         self.loss = recipe.loss
         self.network = network
+        self._class_counts = class_counts
         self._bfloat16 = recipe.training.precision == "bfloat16"
 
     def forward(self, batch: Batch) -> Tensor:
@@ -249,7 +260,8 @@ class Objective(nn.Module):
         return batch.loss(partial(self._per_sample, features.float())).mean()
 
     def _per_sample(self, features: Tensor, labels: Tensor) -> Tensor:
-        return one_per_sample(self.loss, self.model.logits(features, labels), labels)
+        seen = Seen(self._class_counts, features, self.epoch)
+        return one_per_sample(self.loss, self.model.logits(features, labels), labels, seen)
 
 
 def _validate(model: Classifier, splits: Splits) -> dict[str, float]:

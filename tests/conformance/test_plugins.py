@@ -26,7 +26,7 @@ from trainers.backbones import Backbone, InputShape
 from trainers.catalogue import Axis
 from trainers.datasets import Dataset, MissingDataError
 from trainers.datasets.content import ArraysError, content
-from trainers.losses import BiasedLoss, Loss, one_per_sample
+from trainers.losses import BiasedLoss, Loss, Seen, one_per_sample
 from trainers.plugin import Plugin
 from trainers.recipe import Recipe
 
@@ -180,6 +180,12 @@ def _logits(samples: int = 12, classes: int = 5, dtype: torch.dtype = torch.floa
     return logits.to(dtype), torch.arange(samples) % classes
 
 
+def _losses(loss: Loss, logits: Tensor, labels: Tensor) -> Tensor:
+    """The losses (n,), whatever the loss asks for; all classes have as many images."""
+    seen = Seen(torch.full((logits.shape[1],), 7), torch.zeros(len(labels), 3, dtype=logits.dtype), 2)
+    return one_per_sample(loss, logits, labels, seen)
+
+
 class TestEveryLoss:
     @every_loss
     @pytest.mark.parametrize("classes", [2, 5, 100])
@@ -187,7 +193,7 @@ class TestEveryLoss:
     @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
     def test_it_is_one_finite_number_a_sample(self, loss: Loss, samples: int, classes: int, dtype: torch.dtype) -> None:
         logits, labels = _logits(samples, classes, dtype)
-        losses = one_per_sample(loss, logits.requires_grad_(), labels)  # as in training
+        losses = _losses(loss, logits.requires_grad_(), labels)  # as in training
         assert losses.shape == (samples,)
         assert losses.dtype == dtype
         assert losses.isfinite().all()
@@ -195,7 +201,7 @@ class TestEveryLoss:
     @every_loss
     def test_its_gradient_reaches_the_scores_of_every_sample(self, loss: Loss) -> None:
         logits, labels = _logits()
-        loss.per_sample(logits.requires_grad_(), labels).sum().backward()
+        _losses(loss, logits.requires_grad_(), labels).sum().backward()
         assert logits.grad is not None
         assert logits.grad.isfinite().all()
         assert (logits.grad.abs().sum(dim=1) > 0).all()
@@ -203,35 +209,35 @@ class TestEveryLoss:
     @every_loss
     def test_a_step_against_its_gradient_lowers_it(self, loss: Loss) -> None:
         logits, labels = _logits()
-        before = loss.per_sample(logits.requires_grad_(), labels).sum()
+        before = _losses(loss, logits.requires_grad_(), labels).sum()
         (gradient,) = torch.autograd.grad(before, logits)
-        after = loss.per_sample(logits - 1e-3 * gradient, labels).sum()
+        after = _losses(loss, logits - 1e-3 * gradient, labels).sum()
         assert after < before
 
     @every_loss
     def test_it_prefers_a_right_answer_to_a_wrong_one(self, loss: Loss) -> None:
         _, labels = _logits()
         right = 8 * one_hot(labels, 5).double() - 4
-        assert (loss.per_sample(right, labels) < loss.per_sample(-right, labels)).all()
+        assert (_losses(loss, right, labels) < _losses(loss, -right, labels)).all()
 
     @every_loss
     def test_permuted_samples_have_permuted_losses(self, loss: Loss) -> None:
         logits, labels = _logits()
         order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(1))
-        permuted = loss.per_sample(logits[order], labels[order])
-        torch.testing.assert_close(permuted, loss.per_sample(logits, labels)[order])
+        permuted = _losses(loss, logits[order], labels[order])
+        torch.testing.assert_close(permuted, _losses(loss, logits, labels)[order])
 
     @every_loss
     def test_no_class_is_special(self, loss: Loss) -> None:
         logits, labels = _logits()
         order = torch.tensor([3, 0, 4, 2, 1])  # column j now holds class order[j]
-        permuted = loss.per_sample(logits[:, order], order.argsort()[labels])
-        torch.testing.assert_close(permuted, loss.per_sample(logits, labels))
+        permuted = _losses(loss, logits[:, order], order.argsort()[labels])
+        torch.testing.assert_close(permuted, _losses(loss, logits, labels))
 
     @every_loss
     def test_scores_and_labels_stay_as_they_were(self, loss: Loss) -> None:
         logits, labels = _logits()
-        loss.per_sample(logits, labels)
+        _losses(loss, logits, labels)
         assert torch.equal(logits, _logits()[0])
         assert torch.equal(labels, _logits()[1])
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, ClassVar, Literal, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, cast
 
 from pydantic import Field, model_validator
 
@@ -44,6 +45,17 @@ class Scores(Frozen):
         return self
 
 
+class Seen(NamedTuple):
+    """What a loss may ask for beside logits and labels."""
+
+    class_counts: Tensor
+    """Training images of each class, int64 (K,), with the labels that are trained on."""
+    features: Tensor
+    """The features of the samples, (n, d)."""
+    epoch: int
+    """The epoch, counted from 1."""
+
+
 class Loss(Plugin, ABC):
     """A per-sample loss on the scores of all classes, and the biases it learns.
 
@@ -80,9 +92,26 @@ class Loss(Plugin, ABC):
     is_sigmoid: ClassVar[bool] = False
     """Whether sigmoid(score - bias) is a probability under this loss; if so, its calibration is measured."""
 
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        """Refuse a loss that asks for what training does not hand out, wherever the class is defined."""
+        super().__pydantic_init_subclass__(**kwargs)
+        if strange := [name for name in cls.asks() if name not in Seen._fields]:
+            known = ", ".join(Seen._fields)
+            raise TypeError(f"per_sample of {cls.__name__} asks for '{strange[0]}'; what it can ask for is {known}.")
+
+    @classmethod
+    def asks(cls) -> tuple[str, ...]:
+        """What `per_sample` takes beside logits and labels: its keyword-only arguments, fields of `Seen`."""
+        taken = inspect.signature(cls.per_sample).parameters.values()
+        return tuple(each.name for each in taken if each.kind is each.KEYWORD_ONLY)
+
     @abstractmethod
     def per_sample(self, logits: Tensor, labels: Tensor) -> Tensor:
         """The loss of each sample.
+
+        A loss that needs to know more takes fields of `Seen` as keyword-only arguments:
+        `def per_sample(self, logits, labels, *, class_counts)`.
 
         Args:
             logits: Scores minus the bias, shape (n, K).
@@ -150,8 +179,14 @@ class DiverseLoss(BiasedLoss, ABC):
         return classes
 
 
-def one_per_sample(loss: Loss, logits: Tensor, labels: Tensor) -> Tensor:
+def one_per_sample(loss: Loss, logits: Tensor, labels: Tensor, seen: Seen | None = None) -> Tensor:
     """The losses (n,) of logits (n, K) and labels (n,), checked: another shape would silently change the step size.
+
+    Args:
+        loss: The loss.
+        logits: Scores minus the bias, (n, K).
+        labels: Class indices, (n,).
+        seen: What the loss may ask for; needed by losses that do.
 
     Examples:
         >>> import torch
@@ -166,7 +201,9 @@ def one_per_sample(loss: Loss, logits: Tensor, labels: Tensor) -> Tensor:
     """
     from torch import Tensor
 
-    found = cast("object", loss.per_sample(logits, labels))  # a plug-in may return anything
+    told = {name: getattr(seen, name) for name in loss.asks()}
+    per_sample: Any = loss.per_sample  # what it takes beyond logits and labels, only the loss knows
+    found = cast("object", per_sample(logits, labels, **told))  # a plug-in may return anything
     needed = tuple(labels.shape)
     if not isinstance(found, Tensor):
         what = f"a {type(found).__name__}"
