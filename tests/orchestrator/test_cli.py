@@ -410,7 +410,8 @@ def test_more_seeds_run_only_what_is_new_or_was_damaged(copied: tuple[Desk, dict
 def grown(set_up: Callable[[str], Desk], launched: Launched) -> Desk:
     """A small file in a workspace that has more cells, which a launch asks for by flags and need not train."""
     desk = set_up("grown")
-    shutil.copytree(launched.desk.folder / "runs" / "evaluations", desk.folder / "runs" / "evaluations")
+    for part in ("evaluations", "validation"):
+        shutil.copytree(launched.desk.folder / "runs" / part, desk.folder / "runs" / part)
     small = GRID.partition("claims:")[0].replace("[softmax, bce_unified]", "[softmax]  # the first").replace("2", "1")
     (desk.folder / "grid.yaml").write_text(small)
     desk.run("launch", "grid.yaml")
