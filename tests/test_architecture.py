@@ -20,12 +20,12 @@ NO_STORE = "Planning, statistics, analysis and reports reach no store and no GPU
 
 FORBIDDEN = [
     ("The orchestrator's floors", "orchestrator/units.py", "import orchestrator.outcome"),
+    ("Trainers stand under the orchestrator", "trainers/seeds.py", "import orchestrator.sentences"),
     (
         "The floors of thresholds",
         "orchestrator/thresholds/consequences.py",
         "import orchestrator.thresholds.choice",
     ),
-    ("Trainers stand under the orchestrator", "trainers/seeds.py", "import orchestrator.sentences"),
     ("The trainers' floors", "trainers/losses/hinge.py", "import trainers.datasets.digits"),
     ("The floors of adaptive", "orchestrator/adaptive/optuna_search.py", "import orchestrator.adaptive.seeds"),
     ("The floors of analysis", "orchestrator/analysis/limits.py", "import orchestrator.analysis.spreads"),

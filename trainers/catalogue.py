@@ -17,7 +17,7 @@ from collections.abc import Collection, Iterator, Mapping
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from types import ModuleType
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from trainers import backbones, datasets, losses
 from trainers.backbones import Backbone
@@ -120,7 +120,7 @@ def installed(axis: Axis) -> Iterator[tuple[EntryPoint, type[Plugin] | str]]:
             yield point, f"{type(error).__name__}: {error}"
             continue
         if inspect.isclass(plugin) and issubclass(plugin, kind) and hasattr(plugin, "name"):
-            yield point, cast("type[Plugin]", plugin)
+            yield point, plugin
         else:
             yield point, f"{point.value} is no subclass of {kind.__name__} with a name"
 
@@ -210,5 +210,5 @@ def chosen(axis: Axis, value: Any) -> Any:
 
 def _with_parts(plugin: type[Plugin], parameters: Mapping[str, Any]) -> dict[str, Any]:
     """The parameters, with those that are plug-ins themselves resolved."""
-    parts = {name: axis for name, axis in plugin.nested.items() if parameters.get(name) is not None}
+    parts: dict[str, Axis] = {name: axis for name, axis in plugin.nested.items() if parameters.get(name) is not None}
     return {**parameters, **{name: chosen(axis, parameters[name]) for name, axis in parts.items()}}

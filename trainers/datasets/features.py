@@ -13,7 +13,6 @@ from trainers.datasets import Images, Labels, MissingDataError, TrainTest, Unusa
 from trainers.datasets.hashes import hashes
 from trainers.datasets.mapped import check_room, find_or_write, key
 from trainers.datasets.sized import Sized
-from trainers.seeds import permutation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -261,6 +260,8 @@ def _told_apart(file: Path, name: str, split: NDArray[Any]) -> NDArray[np.bool_]
 def _drawn(columns: _Columns, fraction: float, seed: int) -> NDArray[np.int64]:
     """The test rows: about a fraction of each class, at least one and never all; or whole groups until they suffice."""
     import numpy as np
+
+    from trainers.seeds import permutation
 
     order = permutation(len(columns.labels), "test fraction", seed)
     if columns.groups is not None:
