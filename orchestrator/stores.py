@@ -104,13 +104,17 @@ class Stores:
         unknown = "which cells failed or are running is not known"
         return [f"The registry is not read, as SQLAlchemy is not installed; {unknown}: {extras.INSTALL}"]
 
+    @property
+    def spool(self) -> Path:
+        """Where what a service does not take waits; on this machine, whatever the workspace is."""
+        spool = self.place.spool
+        return spool if isinstance(spool, Path) else Path(tempfile.gettempdir()) / "orchestrator-spool"
+
     def tracking(self, experiment: str) -> Tracking:
         """The runs of an experiment in MLflow."""
         from orchestrator.records.tracking.runs import Tracking
 
-        # What MLflow does not accept is kept on this machine, whatever the workspace is.
-        spool = self.place.spool
-        spool = spool if isinstance(spool, Path) else Path(tempfile.gettempdir()) / "orchestrator-spool"
+        spool = self.spool
         if self.tracking_uri:
             return Tracking(self.tracking_uri, experiment, spool=spool)
         return Tracking(self.place.tracking, experiment, artifacts=self.place.artifacts.as_uri(), spool=spool)

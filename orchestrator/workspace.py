@@ -206,4 +206,4 @@ class Workspace:
             raise WorkspaceError(
                 f"The workspace {self.root} cannot be written ({error.strerror}). "
                 "Choose another with --workspace or ORCHESTRATOR_WORKSPACE."
-            ) from None
+            ) from error

@@ -29,6 +29,7 @@ from orchestrator.cli.options import (
     TrackingURI,
     with_axes,
 )
+from orchestrator.errors import OutageError, RequestError
 from orchestrator.privacy import masked
 from orchestrator.report.terminal.console import complain, near, say
 from orchestrator.report.terminal.console import console as made_console
@@ -100,7 +101,12 @@ def launch(
         ended = stages.run()
     except StoppedLaunch:
         raise typer.Exit(INTERRUPTED) from None
-    damaged = 0 if ended.is_tuning else _conclude(console, ended, file, context)
+    try:
+        damaged = 0 if ended.is_tuning else _conclude(console, ended, file, context)
+    except RequestError as error:
+        if not stages.begun.is_set():
+            raise
+        raise OutageError(str(error)) from error  # not exit code 2, which says that nothing was started
     comparison = None if ended.is_tuning or not ended.study.results.table.num_rows else ended.study.comparison
     counts = overview.counts(ended.plan, ended.tally, comparison, damaged)
     if hook and (complaint := hook.tell(f"{study.experiment.name}: {overview.ended(counts)}.", **counts)):
@@ -253,15 +259,17 @@ def status(
 def _conclude(console: Console, ended: Ended, file: Path, context: typer.Context) -> int:
     """Write the table, print the comparison and what to try next; returns how many files were damaged."""
     from orchestrator.experiment.additions import left_out
+    from orchestrator.launching.outages import patiently
     from orchestrator.launching.summary import write_summary
     from orchestrator.report.terminal import comparison as terminal
     from orchestrator.report.terminal import overview
 
     study = ended.study
-    results = study.write_results(partial(complain, console))
-    study.take_inventory()
+    tell = partial(say, console)
+    results = patiently(lambda: study.write_results(partial(complain, console)), tell)
+    patiently(study.take_inventory, tell)
     if results.table.num_rows:
-        console.print(terminal.table(study.comparison, curves=study.curves))
+        console.print(patiently(lambda: terminal.table(study.comparison, curves=study.curves), tell))
         runs = ended.runs or study.stores.tracking(study.experiment.name)
         write_summary(study, runs, partial(complain, console), has_trained=ended.runs is not None)
     table = near(study.place.results(study.experiment.name))

@@ -14,7 +14,7 @@ from typing import Literal, Protocol
 
 from orchestrator.experiment.plan import Cell
 from orchestrator.experiment.resources import Resources
-from orchestrator.outcome import Adopted, Attempt, Diverged, Ending, Failed, Fault, Finished, Lost, Result
+from orchestrator.outcome import Adopted, Attempt, Diverged, Ending, Failed, Fault, Finished, Lost, Result, Stopped
 
 RETRIES: Mapping[Fault, int] = {"process": 3, "node": 20, "memory": 1, "storage": 10, "hang": 1}
 """How often a cell is retried after each kind of fault. Kinds are counted separately, so that lost machines use up
@@ -28,15 +28,15 @@ ASK_AGAIN = 2.0
 """Seconds until a cell that another launch runs is claimed again."""
 
 LOOK_AGAIN = 0.5
-"""Seconds until the cells that wait for machines are checked again, unless a cell ends before."""
+"""Seconds until the cells that wait for machines, or for a service, are checked again, unless a cell ends before."""
 
 GENEROSITY = 10
 SHORTEST_LIMIT = 600.0
 """Without a time limit in the experiment, an attempt may take `GENEROSITY` times as long as earlier cells of its kind
 did on average, and at least `SHORTEST_LIMIT` seconds."""
 
-Permission = Literal["mine", "taken", Result, "failed"]
-"""This launch may run the cell; or another launch is running it; or how it ended there."""
+Permission = Literal["mine", "taken", "wait", Result, "failed"]
+"""This launch may run the cell; or another launch is running it; or no cell may begin at present; or how it ended."""
 
 Place = tuple[str, ...] | Literal["wait", "gone"]
 """The ids of the machines that a cell may run on (empty: any), or that it must wait, or that its machines are gone."""
@@ -208,6 +208,10 @@ class Queue:
                     self.places.taken(ticket.cell, ticket.nodes)
                     self._clearing = ticket.cell.id if ticket.alone else None
                     return ticket
+                if claim == "wait":
+                    self._postpone(ticket, 0.0)
+                    self._barren = self._clock() + LOOK_AGAIN
+                    return None
                 if claim == "taken":
                     self._postpone(ticket, ASK_AGAIN)
                 else:
@@ -231,6 +235,8 @@ class Queue:
         with self._lock:
             ticket = self._running.pop(ending.cell.id)
             self.started(ending.cell)
+            if isinstance(ending, Stopped) and not self._closed:
+                self._postpone(ticket, 0.0)  # it was only to be asked whose it is
             told = self._again(ticket, ending) if isinstance(ending, Lost) else ending
             self.places.ended(told.cell, told.environment if isinstance(told, (Finished, Diverged)) else None)
             if isinstance(told, Finished):

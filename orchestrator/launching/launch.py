@@ -12,15 +12,18 @@ from typing import TYPE_CHECKING, cast
 
 from orchestrator import provenance, signals
 from orchestrator.adaptive.trials import Trials
-from orchestrator.errors import RequestError
+from orchestrator.errors import OutageError, RequestError
 from orchestrator.execution.queue import Queue
 from orchestrator.execution.worker import Worker
 from orchestrator.experiment.model import Experiment
 from orchestrator.experiment.plan import Cell, Contents, Plan
 from orchestrator.launching import old_cells
 from orchestrator.launching.additions import note_additions
+from orchestrator.launching.admission import Admission
 from orchestrator.launching.compute import Compute
 from orchestrator.launching.more_cells import MoreCells, others, spending
+from orchestrator.launching.notes import Notes
+from orchestrator.launching.outages import patiently
 from orchestrator.launching.run_plan import carry_out, enlist, make_true, outstanding, prepare
 from orchestrator.launching.window import Window
 from orchestrator.outcome import Adopted, Ending, Event, Failed
@@ -39,6 +42,7 @@ from orchestrator.report.terminal.progress import LiveTable
 from orchestrator.reproduction.anchors import admit
 from orchestrator.reproduction.code_changes import codes_by_plugin
 from orchestrator.reproduction.replicas_due import changes
+from orchestrator.store_errors import StoreError
 from orchestrator.stores import Stores
 from orchestrator.study import Study
 from trainers.datasets import Dataset, MissingDataError
@@ -109,11 +113,16 @@ class Launch:
             sentence = "Interrupted. Everything finished so far is kept; the same command goes on from there."
             self.console.print(sentence)
             raise StoppedLaunch from None
+        except (RequestError, StoreError) as error:
+            if not self.begun.is_set():
+                raise
+            raise OutageError(f"{error} Everything finished so far is kept; the same command goes on.") from error
 
     def run_stages(self) -> Ended:
         """Run the tuning stage, where there is one, and then the final cells; what the data hold is known by now."""
         trials = self.study.trials
         if trials and not trials.over:
+            trials.recall_through(partial(patiently, say=self._say))
             ended = self._stage(trials.plan, trials)
             self.study.write_results(self._complain, trials.plan)
             if not trials.over:
@@ -156,15 +165,17 @@ class Launch:
         full = evaluations.with_replicas(plan)
         everything, is_all = self._everything(full, trials)
         # Beside another launch, cells that only that one adds stay the experiment's.
-        taken = partial(held, join=self.join, asked=everything, forget=is_all and not self.join)
+        taken = partial(held, join=self.join, asked=everything, forget=is_all and not self.join, say=self._say)
         with self.stores.registry() as records, taken(records, full) as lease:
+            notes = Notes(lease, evaluations, self.stores.spool, self._say)
+            notes.take_over()
             waiting, tally = outstanding(plan, evaluations, records, retry_failed=self.retry_failed)
             self.console.print(overview.left(plan, waiting, tally))
             for sentence in self.study.data(plan).told():
                 self._say(sentence)
             found = {} if trials else old_cells.environments(self.study, plan)
             places = None if trials else self._placement(plan, found, lease)
-            pairing = Pairing(plan, found, places.can, evaluations.environment) if places else None
+            pairing = Pairing(plan, found, places.can, self._environment) if places else None
             if again := pairing.first() if pairing else []:
                 enlist(again, plan.experiment.name, evaluations, records)
                 why = "" if self.compute.address else changes(again, found, plan, evaluations)
@@ -174,15 +185,15 @@ class Launch:
                 self._window(runs).open(
                     partial(make_true, plan, evaluations, records, runs), has_begun=self.begun.is_set()
                 )
-            seeds = spending(self.study, plan, waiting, self.compute)
+            seeds = spending(self.study, plan, waiting, self.compute, self._say)
             rule = trials or seeds
             cells = waiting.cells if seeds is None else tuple(seeds.first())
             if cells or again:
                 for sentence in self._prepare(Plan(plan.experiment, (*waiting.cells, *again))):
                     self._complain(sentence)
                 cells = (*cells, *again)
-                more = MoreCells(self.study, plan, rule, pairing, places, records)
-                tally += self._train(cells, more, lease, runs)
+                more = MoreCells(self.study, plan, rule, pairing, places, notes, self._say)
+                tally += self._train(cells, more, runs)
             else:
                 self._keep(records, plan.experiment.name)
             if self.trust_old and not trials:
@@ -226,13 +237,19 @@ class Launch:
             places.others = partial(others, plan, lease)
         return places
 
-    def _train(self, cells: Sequence[Cell], more: MoreCells, lease: Lease, runs: Tracking) -> Counter[str]:
+    def _environment(self, cell: Cell) -> str | None:
+        """What trained a cell that is done, as soon as the storage says."""
+        return patiently(partial(self.stores.evaluations.environment, cell), self._say)
+
+    def _train(self, cells: Sequence[Cell], more: MoreCells, runs: Tracking) -> Counter[str]:
         """Run cells, and those that are asked for after them, while people watch.
 
         Raises:
             KeyboardInterrupt: The user stopped it, politely or not.
+            OutageError: A service stayed away.
         """
         experiment = more.plan.experiment
+        lease = more.notes.lease
         states = self.stores.checkpoints(experiment, lease.owner)
         code = {**provenance.code(), "stated": self.study.stated}
         kept = experiment.log_models and not more.is_tuning
@@ -243,19 +260,22 @@ class Launch:
             self._window(runs).open(lambda _: runs.prepare(), has_begun=self.begun.is_set())
             if not more.is_tuning:
                 self._admit([*cells, *more.possible(cells)], more, lease.owner)
-            self._keep(more.records, experiment.name)
+            self._keep(lease.registry, experiment.name)
             table = LiveTable(cells, self.console)
+            admission = Admission(more.notes, self.stores.place, states, self._say)
             queue = Queue(
                 cells,
-                claim=lease.claim,
-                durations=more.records.durations(experiment.name),
+                claim=admission.claim,
+                durations=lease.registry.durations(experiment.name),
                 most=self.compute.most,
                 places=more.places,
                 more=partial(_expected, table, more),
             )
+            admission.admit(queue)
             with table:
-                carry = partial(carry_out, queue, runner, more.records, runs, self._watch(table))
+                carry = partial(carry_out, queue, runner, more.notes, runs, self._watch(table, admission))
                 tally = self._stoppable(carry, queue, states, runs)
+            admission.close()
         if queue.is_closed:
             raise KeyboardInterrupt
         return tally
@@ -322,11 +342,12 @@ class Launch:
             for file in list(storage.list(scratch.place.root.name)):
                 storage.delete(file.name)
 
-    def _watch(self, table: LiveTable) -> Callable[[Event], None]:
+    def _watch(self, table: LiveTable, admission: Admission) -> Callable[[Event], None]:
         """Show every event, and tell the webhook of the first failure."""
 
         def watch(event: Event) -> None:
             self.begun.set()
+            admission.heard(event)
             table(event)
             if self.hook and (complaint := self.hook.heard(event)):
                 self._complain(complaint)
@@ -340,8 +361,9 @@ class Launch:
 
         def stop() -> None:
             queue.close()
-            states.ask_to_stop()
             self.console.print("Stopping: running cells save their state. Ctrl-C again stops at once.")
+            with suppress(OutageError):  # cells that cannot be asked run to their end
+                patiently(states.ask_to_stop, self._say)
 
         tally: Counter[str] = Counter()
         try:
@@ -351,7 +373,8 @@ class Launch:
             queue.close()
             runs.interrupt(queue.running())
         finally:
-            states.forget_stop()
+            with suppress(OSError):
+                states.forget_stop()
         return tally
 
 

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from orchestrator.adaptive.seeds import Spending
 from orchestrator.adaptive.trials import Trials
+from orchestrator.errors import UnreachableError
 from orchestrator.execution.placement import Placement
 from orchestrator.experiment.plan import Cell, Plan
 from orchestrator.launching.compute import Compute
+from orchestrator.launching.notes import Notes
+from orchestrator.launching.outages import patiently
 from orchestrator.launching.run_plan import enlist
 from orchestrator.outcome import Adopted, Ending, is_done
 from orchestrator.pairing.blocks import Group
 from orchestrator.pairing.replicas import Pairing
 from orchestrator.records.files import results
 from orchestrator.records.sql.leases import Lease
-from orchestrator.records.sql.registry import Registry
 from orchestrator.reproduction.pooling import has_known_code, licences, licensed
 from orchestrator.study import Study
 
@@ -34,7 +37,8 @@ class MoreCells:
     pairing: Pairing | None
     """Asks for replicas."""
     places: Placement | None
-    records: Registry
+    notes: Notes
+    say: Callable[[str], None]
 
     @property
     def is_tuning(self) -> bool:
@@ -49,21 +53,22 @@ class MoreCells:
         """The cells that are asked for once it is known what came of another; they are recorded."""
         evaluations = self.study.stores.evaluations
         if self.places and isinstance(event, Adopted) and is_done(event.state):
-            self.places.ended(event.cell, evaluations.environment(event.cell))
+            self.places.ended(event.cell, patiently(partial(evaluations.environment, event.cell), self.say))
         asked = self.rule.heard(event) if self.rule else []
         if asked and self.is_tuning:  # trials depend on the scores of others, so nobody knew of them before
-            self.records.plan(Plan(self.plan.experiment, tuple(asked)))
+            trials = Plan(self.plan.experiment, tuple(asked))
+            self.notes.note(lambda registry: registry.plan(trials))
         wanted = self.pairing.heard(event) if self.pairing else []
         # Others wait for the next launch, which asks anchors before it begins.
         experiment = self.plan.experiment
         ledger = self.study.stores.ledger(experiment.name)
         again = [cell for cell in wanted if has_known_code(cell, experiment, evaluations, ledger)]
         if again:
-            enlist(again, experiment.name, evaluations, self.records)
+            self.notes.note(partial(enlist, again, experiment.name, evaluations))
         return [*asked, *again]
 
 
-def spending(study: Study, plan: Plan, waiting: Plan, compute: Compute) -> Spending | None:
+def spending(study: Study, plan: Plan, waiting: Plan, compute: Compute, say: Callable[[str], None]) -> Spending | None:
     """The rule by which seeds are added, where the experiment leaves their number to its claims.
 
     Args:
@@ -71,6 +76,7 @@ def spending(study: Study, plan: Plan, waiting: Plan, compute: Compute) -> Spend
         plan: Its cells.
         waiting: Those that can be run.
         compute: Where they run.
+        say: Shows a sentence.
     """
     if plan.experiment.sequence is None:
         return None
@@ -80,7 +86,7 @@ def spending(study: Study, plan: Plan, waiting: Plan, compute: Compute) -> Spend
     seen = {(row["dataset"], row["backbone"], row["environment"]): row for row in found.all_rows()}
 
     def recall(cell: Cell) -> dict[str, Any]:
-        fresh = results.aggregate(Plan(plan.experiment, (cell,)), evaluations)
+        fresh = patiently(lambda: results.aggregate(Plan(plan.experiment, (cell,)), evaluations), say)
         known = licences(plan.experiment, [*seen.values(), *fresh.rows()], ledger)
         (row,) = replace(fresh, licences=known).rows()
         seen[row["dataset"], row["backbone"], row["environment"]] = row
@@ -91,7 +97,10 @@ def spending(study: Study, plan: Plan, waiting: Plan, compute: Compute) -> Spend
 
 def others(plan: Plan, lease: Lease) -> dict[Group, set[str]]:
     """The groups that other launches are at work on, and the machines of these."""
-    running = lease.others()
+    try:
+        running = lease.others()
+    except UnreachableError:  # no cell begins meanwhile
+        running = {}
     found = defaultdict[Group, set[str]](set)
     for cell in plan.cells:
         if host := running.get(cell.id):

@@ -24,6 +24,7 @@ if TYPE_CHECKING:  # left out at run time, so that planning starts quickly
     from orchestrator.execution.executor import Executor
     from orchestrator.execution.queue import Queue
     from orchestrator.execution.worker import Worker
+    from orchestrator.launching.notes import Notes
     from orchestrator.records.sql.registry import Registry
     from orchestrator.records.tracking.runs import Tracking
 
@@ -158,7 +159,11 @@ def _prepare(work: Callable[[], None], elsewhere: Callable[[Callable[[], None]],
 
 
 def carry_out(
-    queue: Queue, executor: Executor, registry: Registry, tracking: Tracking, watch: Callable[[Event], None]
+    queue: Queue,
+    executor: Executor,
+    notes: Notes,
+    tracking: Tracking,
+    watch: Callable[[Event], None],
 ) -> Counter[str]:
     """Run every cell of a queue.
 
@@ -168,7 +173,7 @@ def carry_out(
     Args:
         queue: The cells, all of one experiment.
         executor: Where to run them.
-        registry: Records every start and outcome.
+        notes: Take every start and outcome to the registry.
         tracking: Closes the run of a process that was killed.
         watch: Called with every event, after the registry.
 
@@ -179,26 +184,25 @@ def carry_out(
         How many cells finished, collapsed, diverged and failed, under these names, and how many `replicas` are done.
     """
     tally: Counter[str] = Counter()
-    experiment = tracking.experiment
     noted: dict[str, float] = {}
 
     def hear(event: Event) -> None:
         now = time.monotonic()
         match event:
-            case Started(cell=cell, node=node, started=started):
-                registry.start_attempt(cell, experiment, node=node, started=started)
+            case Started():
+                notes.started(event)
             case Advanced(cell=cell, epoch=epoch):
                 if now - noted.get(cell.id, 0.0) > NOTED:
-                    registry.note_alive(cell, experiment, epoch)
+                    notes.alive(cell, epoch)
                     noted[cell.id] = now
             case Alive(cell=cell):
-                registry.note_alive(cell, experiment)
+                notes.alive(cell)
             case Adopted(cell=cell, state=state):
                 tally[_tallied(cell, state)] += 1
             case Lost() | Stopped():
-                registry.record(event, experiment)
+                notes.ended(event)
             case _:
-                registry.record(event, experiment)
+                notes.ended(event)
                 if isinstance(event, Failed):
                     tracking.settle(event)  # the run of a killed process is still RUNNING
                 tally[_tallied(event.cell, type(event).__name__.lower())] += 1

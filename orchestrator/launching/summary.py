@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from orchestrator.analysis.comparison import Comparison
 from orchestrator.errors import RequestError, UnreachableError
+from orchestrator.launching.outages import patiently
 from orchestrator.launching.window import Window
 from orchestrator.records.tracking.experiment_page import ExperimentPage
 from orchestrator.records.tracking.mlflow_store import is_there
@@ -38,7 +39,7 @@ def write_summary(study: Study, runs: Tracking, say: Callable[[str], None], *, h
     digest = hashlib.sha256(json.dumps(told).encode()).hexdigest()
     if not (has_trained or _is_owed(runs, digest)):
         return
-    texts = {"comparison.md": numbers, "comparison.json": machine, "report.html": study.page}
+    texts = {"comparison.md": numbers, "comparison.json": machine, "report.html": patiently(lambda: study.page, say)}
 
     def tell() -> None:
         runs.note_summary("")  # whatever ends this process now, the next launch finds it unfinished

@@ -155,7 +155,7 @@ class Storage:
             raise WorkspaceError(
                 f"The workspace {self.root} cannot be written ({error.strerror or error}). "
                 "Choose another with --workspace or ORCHESTRATOR_WORKSPACE."
-            ) from None
+            ) from error
 
 
 def _asked(place: Remote, work: Callable[[fs.FileSystem, str], Result], size: int = 0) -> Result:

@@ -12,9 +12,9 @@ from sqlalchemy import bindparam, delete, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from orchestrator.outcome import Collapsed, Diverged, Ending, Failed, Finished, Lost, Result, Stopped, is_done
+from orchestrator.outcome import RESULTS, Collapsed, Diverged, Ending, Failed, Finished, Lost, Result, Stopped, is_done
 from orchestrator.records.sql.events import storable
-from orchestrator.records.sql.schema import AttemptRow, CellRow, CellState, MembershipRow, Row
+from orchestrator.records.sql.schema import AttemptRow, CellRow, CellState, ExperimentRow, MembershipRow, Row
 
 if TYPE_CHECKING:
     from orchestrator.experiment.model import Experiment
@@ -83,6 +83,17 @@ def enrol(session: Session, plan: Plan, *, forget: bool = True) -> None:
         members = Row.metadata.tables["experiment_cells"]
         leave = delete(members).where(members.c.experiment == experiment, members.c.cell == bindparam("gone"))
         session.connection().execute(leave, [{"gone": cell} for cell in gone])
+
+
+def put_back(session: Session, experiment: Experiment, cells: Iterable[Cell]) -> bool:
+    """Record what of an experiment and its cells is not known; returns whether the experiment was."""
+    is_known = session.get(ExperimentRow, experiment.name) is not None
+    _register(session, experiment)
+    wanted = sorted(cells, key=lambda cell: cell.id)
+    if wanted:
+        add_cells(session, {cell.id: cell.recipe.model_dump(mode="json") for cell in wanted})
+        add_members(session, experiment.name, wanted)
+    return is_known
 
 
 def _labels(session: Session, experiment: str) -> dict[str, Kind]:
@@ -159,24 +170,62 @@ def new_attempt(session: Session, cell: str, experiment: str) -> AttemptRow:
     return attempt
 
 
-def record_ending(session: Session, ending: Ending, experiment: str) -> AttemptRow:
-    """What `Registry.record` does, within a transaction."""
+def record_ending(session: Session, ending: Ending, experiment: str) -> AttemptRow | None:
+    """What `Registry.record` does, within a transaction; None if the ending is known already."""
     row = locked(session, ending.cell.id)
+    if _is_known(session, ending):
+        return None
+    is_twice = is_done(row.state) and _has_result(session, row.id)
     attempt = (
         open_attempt(session, row.id, experiment)
         or _cut_short(session, ending)
         or new_attempt(session, row.id, experiment)
     )
     state = _close(attempt, ending)
-    # Nothing can undo a result that another driver has meanwhile got from the same cell.
-    if is_done(state) or not is_done(row.state):
+    if is_twice and is_done(state):  # another launch took the cell over and was faster: one attempt has the result
+        attempt.outcome = "interrupted"
+    # Nothing can undo a result that another driver has meanwhile got from the same cell, or what it is at.
+    elif is_done(state) or not (is_done(row.state) or _is_at_work(session, attempt)):
         set_state(row, state)
     return attempt
 
 
+def _is_known(session: Session, ending: Ending) -> bool:
+    """Whether the ending was recorded: the answer to that may have got lost with the connection."""
+    query = select(AttemptRow.outcome, AttemptRow.error).where(
+        AttemptRow.cell == ending.cell.id, AttemptRow.started == moment(ending.attempt.started)
+    )
+    wanted = _outcome(ending)
+    error = storable(ending.error) if isinstance(ending, (Failed, Lost)) else None
+    return any(outcome == wanted and (error is None or said == error) for outcome, said in session.execute(query))
+
+
+def _outcome(ending: Ending) -> str:
+    match ending:
+        case Lost():
+            return "lost"
+        case Failed():
+            return "failed"
+        case Stopped():
+            return "interrupted"
+        case _:
+            return result_of(ending)
+
+
+def _has_result(session: Session, cell: str) -> bool:
+    query = select(AttemptRow.id).where(AttemptRow.cell == cell, AttemptRow.outcome.in_(RESULTS))
+    return session.scalars(query.limit(1)).first() is not None
+
+
+def _is_at_work(session: Session, attempt: AttemptRow) -> bool:
+    """Whether another attempt at the cell is under way."""
+    query = select(AttemptRow.id).where(AttemptRow.cell == attempt.cell, AttemptRow.outcome == "running")
+    return any(found != attempt.id for found in session.scalars(query))
+
+
 def _cut_short(session: Session, ending: Ending) -> AttemptRow | None:
     """The attempt that got this result, where it was given up because its launch was dead."""
-    if not isinstance(ending, (Finished, Diverged)):
+    if isinstance(ending, Failed):
         return None
     started = moment(ending.attempt.started)
     query = select(AttemptRow).where(

@@ -13,15 +13,33 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DBAPIError,
+    DisconnectionError,
+    InterfaceError,
+    NoResultFound,
+    OperationalError,
+)
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from orchestrator.errors import UnreachableError
 
 if TYPE_CHECKING:
     from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
+    from sqlalchemy.pool import ConnectionPoolEntry
 
 PATIENCE = 5
 """Seconds to wait for a database to answer when it is opened."""
+
+_LIMITS = {
+    # A connection that nobody answers any more is found dead in half a minute, and not after hours.
+    "keepalives_idle": "10",
+    "keepalives_interval": "5",
+    "keepalives_count": "4",
+    "tcp_user_timeout": "30000",
+}
+"""Settings of libpq where the URL has none."""
 
 _REMEDY = {
     "sqlite": "check that its folder exists and can be written, and that the file is a SQLite database",
@@ -80,8 +98,9 @@ def engine(address: URL) -> Engine:
         sqlite = create_engine(address)
         event.listen(sqlite, "connect", _configure_sqlite)
         event.listen(sqlite, "begin", _begin_sqlite)
+        event.listen(sqlite, "checkout", _check_file)
         return sqlite
-    patient = address.set(query={"connect_timeout": str(PATIENCE), **address.query})
+    patient = address.set(query={"connect_timeout": str(PATIENCE), **_LIMITS, **address.query})
     try:
         # Pinged before each use, because a campaign outlives a connection.
         return create_engine(patient, pool_pre_ping=True)
@@ -105,7 +124,7 @@ def _reader(file: Path) -> sqlite3.Connection:
     return sqlite3.connect(uri, uri=True, check_same_thread=False)
 
 
-def _configure_sqlite(connection: DBAPIConnection, _record: object) -> None:
+def _configure_sqlite(connection: DBAPIConnection, record: ConnectionPoolEntry) -> None:
     # Transactions are begun by `_begin_sqlite`; the driver would begin them only at the first change.
     connection.isolation_level = None
     cursor = connection.cursor()
@@ -115,6 +134,26 @@ def _configure_sqlite(connection: DBAPIConnection, _record: object) -> None:
     # A power cut may cost the last transactions, never the database; the files know them still.
     cursor.execute("PRAGMA synchronous = NORMAL")
     cursor.close()
+    record.info["file"] = _identity(connection)
+
+
+def _check_file(connection: DBAPIConnection, record: ConnectionPoolEntry, _proxy: object) -> None:
+    """Connect anew where the file was removed or replaced: SQLite would go on writing to the one that has no name."""
+    if record.info.get("file") != _identity(connection):
+        raise DisconnectionError("the file was replaced")
+
+
+def _identity(connection: DBAPIConnection) -> tuple[int, int] | None:
+    cursor = connection.cursor()
+    try:
+        cursor.execute("PRAGMA database_list")
+        path = cursor.fetchall()[0][2]
+        state = Path(path).stat() if path else None
+    except FileNotFoundError:
+        return None
+    finally:
+        cursor.close()
+    return state and (state.st_dev, state.st_ino)
 
 
 def _write_ahead(cursor: DBAPICursor) -> None:
@@ -164,11 +203,22 @@ def has_table(url: str, name: str) -> bool:
 
 
 @contextmanager
-def answering(address: URL, kind: type[DBAPIError]) -> Generator[None]:
-    """Turn the database's own errors into a sentence with a remedy."""
+def answering(address: URL) -> Generator[None]:
+    """Turn the database's own errors, and the lack of what was noted there, into a sentence with a remedy."""
     try:
         yield
-    except kind as error:
-        reason = " ".join(str(error.orig).split())
-        problem = f"The registry {shown(address)} does not answer ({reason})"
-        raise UnreachableError(f"{problem}: {_REMEDY[address.get_backend_name()]}.") from error
+    except (DBAPIError, NoResultFound, PoolTimeoutError) as error:
+        reason = " ".join(str(getattr(error, "orig", error)).split())
+        if isinstance(error, (OperationalError, InterfaceError, PoolTimeoutError)):
+            raise UnreachableError(
+                f"The registry {shown(address)} does not answer ({reason}): {_remedy(address, reason)}."
+            ) from error
+        raise UnreachableError(
+            f"The registry {shown(address)} is not as it was left ({reason}): was it replaced?"
+        ) from error
+
+
+def _remedy(address: URL, reason: str) -> str:
+    if "full" in reason:
+        return "free some space there"
+    return _REMEDY[address.get_backend_name()]

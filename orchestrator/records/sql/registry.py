@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from sqlalchemy import Engine, bindparam, delete, select
-from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.orm import Session, aliased
 
 from orchestrator.outcome import RESULTS, Collapsed, Diverged, Ending, Finished, Result, has_figures
@@ -57,7 +56,7 @@ class Registry:
         address = database.address(url)
         engine = database.engine(address)
         try:
-            with database.answering(address, DBAPIError):
+            with database.answering(address):
                 bring_to_head(engine)
         except BaseException:
             engine.dispose()
@@ -93,7 +92,15 @@ class Registry:
             changes.add_cells(session, {cell.id: cell.recipe.model_dump(mode="json") for cell in fresh})
             changes.add_members(session, experiment, fresh)
 
-    def start_attempt(self, cell: Cell, experiment: str, *, node: str, started: float) -> None:
+    def mend(self) -> None:
+        """Connect anew, and make the schema where it is missing; raises as `open` does."""
+        self._engine.dispose()
+        with database.answering(self._engine.url):
+            bring_to_head(self._engine)
+
+    def start_attempt(
+        self, cell: Cell, experiment: str, *, node: str, started: float, owner: str | None = None
+    ) -> None:
         """Begin an attempt at a planned cell: the one opened by its claim, or else a new one.
 
         Args:
@@ -101,6 +108,7 @@ class Registry:
             experiment: On whose behalf.
             node: Where it runs.
             started: Seconds since 1970, UTC.
+            owner: The launch that makes it, if the claim did not tell.
         """
         with self.writing() as session:
             row = locked(session, cell.id)
@@ -111,6 +119,7 @@ class Registry:
                     session.flush()
                 attempt = new_attempt(session, cell.id, experiment)
             attempt.node = node
+            attempt.owner = attempt.owner or owner
             attempt.started = changes.moment(started)
             attempt.seen = changes.utc_now()
             set_state(row, "running")
@@ -127,6 +136,8 @@ class Registry:
         """Close the open attempt at a planned cell, or add one already closed, and set the cell's state."""
         with self.writing() as session:
             attempt = changes.record_ending(session, ending, experiment)
+            if attempt is None:
+                return
             tell(session, *events.ending(ending.cell.name, attempt), experiment=experiment, cell=ending.cell.id)
 
     def restore(self, outcome: Finished | Collapsed | Diverged, experiment: str) -> bool:
@@ -288,14 +299,14 @@ class Registry:
     @contextmanager
     def writing(self) -> Generator[Session]:
         """A transaction that may change rows."""
-        answering = database.answering(self._engine.url, OperationalError)
+        answering = database.answering(self._engine.url)
         with answering, Session(self._writer) as session, session.begin():
             yield session
 
     @contextmanager
     def reading(self) -> Generator[Session]:
         """A transaction that only asks."""
-        with database.answering(self._engine.url, OperationalError), Session(self._engine) as session:
+        with database.answering(self._engine.url), Session(self._engine) as session:
             yield session
 
 
@@ -312,7 +323,7 @@ def schema(url: str) -> tuple[str, str | None]:
         return database.shown(address), None
     engine = database.engine(address)
     try:
-        with database.answering(address, DBAPIError), engine.connect() as connection:
+        with database.answering(address), engine.connect() as connection:
             return database.shown(address), revision_of(connection)
     finally:
         engine.dispose()

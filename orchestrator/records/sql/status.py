@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session, aliased
 
 from orchestrator.experiment.plan import AT, original
 from orchestrator.outcome import RESULTS
+from orchestrator.records.sql import processes
 from orchestrator.records.sql.events import Event
 from orchestrator.records.sql.schema import (
     ArtefactKind,
@@ -129,8 +130,10 @@ def running(session: Session, experiment: str) -> Iterator[Running]:
 
 
 def launches(session: Session, experiment: str) -> Iterator[LaunchUnderWay]:
-    """The launches under way, oldest first."""
+    """The launches under way, oldest first, without those whose process on this machine is gone."""
     for lease in session.scalars(select(LeaseRow).where(LeaseRow.experiment == experiment).order_by(LeaseRow.since)):
+        if processes.state(lease.host, lease.machine, lease.pid, lease.process) == "gone":
+            continue
         yield LaunchUnderWay(lease.host, lease.pid, lease.since, lease.seen)
 
 

@@ -233,7 +233,7 @@ def test_a_cell_that_is_alone_and_ends_before_it_starts_keeps_nobody_waiting() -
     queue.ended(lost(big, "memory"))
     clock.now += LONGEST_PAUSE
     assert taken(queue).alone
-    queue.ended(Stopped(big, ATTEMPT))
+    queue.ended(Failed(big, ATTEMPT, "It broke.", ""))
     assert taken(queue).cell.seed == 1
 
 
@@ -356,4 +356,35 @@ def test_a_closed_queue_hands_out_nothing_and_is_over_when_what_runs_has_ended()
     assert queue.take() is None
     assert not queue.over
     queue.ended(Stopped(ticket.cell, ATTEMPT))
+    assert queue.over
+
+
+def test_a_cell_that_may_not_begin_at_present_is_asked_for_again_and_no_other_meanwhile() -> None:
+    now = [0.0]
+    answers = iter(["wait", "mine", "mine"])
+    asked: list[str] = []
+
+    def claim(cell: Cell) -> Any:
+        asked.append(cell.id)
+        return next(answers)
+
+    queue = Queue([a_cell(seed=0), a_cell(seed=1)], claim=claim, clock=lambda: now[0])
+    assert queue.take() is None
+    assert queue.take() is None
+    assert len(asked) == 1
+    assert not queue.over
+    now[0] += 1
+    assert {queue.take(), queue.take()} != {None}
+    assert asked[1] == asked[0]
+
+
+def test_a_cell_that_stopped_is_handed_out_again_unless_the_queue_is_closed() -> None:
+    cell = a_cell()
+    queue = Queue([cell])
+    assert queue.take()
+    queue.ended(Stopped(cell, ATTEMPT))
+    assert not queue.over
+    assert queue.take()
+    queue.close()
+    queue.ended(Stopped(cell, ATTEMPT))
     assert queue.over

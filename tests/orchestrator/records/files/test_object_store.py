@@ -66,7 +66,7 @@ def test_a_launch_into_an_object_store_is_as_one_into_a_folder(folder: Path, s3_
     run(folder, "launch", folder / "runs", "grid.yaml", "--executor", "inline")
     assert scores(s3_place) == scores(folder / "runs")
     names = {stored.name.partition("/")[0] for stored in Storage(s3_place).list()}
-    assert names == {"data", "evaluations", "validation", "results", "summaries", "origin.key"}, (
+    assert names == {"data", "evaluations", "experiments", "validation", "results", "summaries", "origin.key"}, (
         "neither states nor wishes are left"
     )
     again = run(folder, "launch", s3_place, "grid.yaml", "--executor", "inline", *elsewhere(folder))
