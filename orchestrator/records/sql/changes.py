@@ -175,12 +175,9 @@ def record_ending(session: Session, ending: Ending, experiment: str) -> AttemptR
     row = locked(session, ending.cell.id)
     if _is_known(session, ending):
         return None
-    is_twice = is_done(row.state) and _has_result(session, row.id)
-    attempt = (
-        open_attempt(session, row.id, experiment)
-        or _cut_short(session, ending)
-        or new_attempt(session, row.id, experiment)
-    )
+    known = open_attempt(session, row.id, experiment) or _cut_short(session, ending)
+    is_twice = known is not None and is_done(row.state) and _has_result(session, row.id)
+    attempt = known or new_attempt(session, row.id, experiment)
     state = _close(attempt, ending)
     if is_twice and is_done(state):  # another launch took the cell over and was faster: one attempt has the result
         attempt.outcome = "interrupted"

@@ -323,7 +323,8 @@ def test_an_attempt_that_another_launch_took_over_adds_no_second_result(index: R
         index.record(Finished(CELLS[0], Attempt("there", 2.0, 5.0), {}), "first")
         index.record(Finished(CELLS[0], Attempt("here", 1.0, 9.0), {}), "first")
         with index.reading() as session:
-            assert [attempt.outcome for attempt in session.query(AttemptRow)] == ["interrupted", "finished"]
+            attempts = session.query(AttemptRow).order_by(AttemptRow.id)
+            assert [attempt.outcome for attempt in attempts] == ["interrupted", "finished"]
     frozen.__exit__(None, None, None)
 
 
