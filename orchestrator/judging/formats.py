@@ -147,7 +147,8 @@ def of_table(name: str, table: pa.Table, classes: tuple[str, ...] | None = None)
 
 
 def _matrix(name: str, column: str, values: Any) -> Array:
-    lengths = compute.call_function("list_value_length", [values]).fill_null(-1).to_numpy() if len(values) else np.zeros(1, int)
+    counted = compute.call_function("list_value_length", [values]).fill_null(-1)
+    lengths = counted.to_numpy() if len(values) else np.zeros(1, int)
     odd = np.flatnonzero(lengths != lengths[0])
     if len(odd) or lengths[0] < 0:
         row = int(odd[0]) + 1 if len(odd) else 1
