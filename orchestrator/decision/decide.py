@@ -16,7 +16,7 @@ from orchestrator.records.files.evaluations import Evaluations
 from orchestrator.statistics.intervals import Interval
 from orchestrator.thresholds.choice import Choice, choose
 from orchestrator.thresholds.consequences import Use
-from orchestrator.thresholds.operating_point import samples_of
+from orchestrator.thresholds.reading import samples_of
 
 
 class Candidate(NamedTuple):

@@ -21,7 +21,7 @@ from orchestrator.report.document import decision as document
 from orchestrator.report.web import page
 from orchestrator.report.wording.decision import costs, grounds, headline, rates
 from orchestrator.sentences import filled
-from orchestrator.thresholds.operating_point import samples_of
+from orchestrator.thresholds.reading import samples_of
 from trainers.evaluation import Evaluation
 
 Skill = Callable[[Cell], tuple[float, float]]

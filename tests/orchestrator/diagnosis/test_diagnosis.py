@@ -228,7 +228,8 @@ def test_a_cell_left_running_is_a_warning(launched: Desk) -> None:
     launched.files[0].unlink()
     launched.sql("registry.db", f"UPDATE cells SET state = 'running' WHERE id LIKE '{launched_id(launched)}%'")
     launched.sql("mlflow.db", "UPDATE runs SET status = 'RUNNING'")
-    running, stale = launched.trouble()
+    running, stale, comparison = launched.trouble()
+    assert "comparison" in comparison.found
     assert running.state == "warning"
     assert "launch died" in running.found
     assert stale.found.startswith("1 cell (")  # the other is done
@@ -245,7 +246,8 @@ def test_a_cell_left_running_is_a_warning(launched: Desk) -> None:
 )
 def test_a_run_that_does_not_tell_the_truth_is_noticed(launched: Desk, statement: str, told: str) -> None:
     launched.sql("mlflow.db", statement)
-    finding = only(launched.trouble())
+    finding, *comparison = launched.trouble()
+    assert len(comparison) == ("RUNNING" in statement)
     before, _, after = told.partition("*")
     assert finding.state == "problem"
     assert finding.found.startswith(before)
@@ -339,7 +341,8 @@ def test_what_is_wrong_is_put_right_from_the_files(launched: Desk, store: str, s
     for part in statement.split(";"):
         launched.sql(store, part)
     said = launched.mend()
-    assert len(said) == ("attempts" not in statement)
+    is_of_all_runs = "'RUNNING'" in statement  # that of the comparison, too, which has a sentence of its own
+    assert len(said) == ("attempts" not in statement) + is_of_all_runs
     assert launched.trouble() == []
     assert launched.mend() == []
     assert {path: path.read_bytes() for path in launched.files} == files
@@ -387,7 +390,7 @@ def test_without_an_experiment_file_what_needs_none_is_put_right(launched: Desk)
     launched.sql("registry.db", "UPDATE cells SET state = 'planned'")
     launched.sql("mlflow.db", "UPDATE runs SET status = 'RUNNING'")
     stray(launched, "f00d" * 16)
-    assert len(launched.mend(whole=True)) == 3
+    assert len(launched.mend(whole=True)) == 4  # one is of the comparison's run
     assert launched.trouble(whole=True) == []
 
 
