@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import psutil
 
@@ -26,12 +26,16 @@ from orchestrator.execution.queue import Queue
 from orchestrator.execution.ray_tune import RayTune
 from orchestrator.experiment.model import Experiment
 from orchestrator.experiment.plan import Cell, Plan, plan
+from orchestrator.launching.notes import Notes
 from orchestrator.launching.run_plan import carry_out, take_stock
 from orchestrator.outcome import Advanced, Attempt, Event, Finished, Started
 from orchestrator.records.files.evaluations import Evaluations
 from orchestrator.records.sql.leases import held
 from orchestrator.records.sql.registry import Registry
 from orchestrator.records.tracking.runs import Untracked
+
+if TYPE_CHECKING:
+    from orchestrator.execution.worker import Worker
 
 CORES = os.cpu_count() or 1
 
@@ -79,8 +83,9 @@ def ours(cells: int, watch: Any = None) -> tuple[float, float, float]:
         held(registry, asked) as lease,
     ):
         queue = Queue(asked.cells, claim=lease.claim)
-        tracking = Untracked(experiment="trivial")
-        tally = carry_out(queue, RayTune(Trivial()), registry, tracking, note)  # pyright: ignore[reportArgumentType]
+        notes = Notes(lease, Evaluations(Path(folder) / "evaluations"), Path(folder) / "spool", print)
+        runner = RayTune(cast("Worker", Trivial()))
+        tally = carry_out(queue, runner, notes, Untracked(experiment="trivial"), note)
     assert tally["finished"] == cells, tally
     busy = time.process_time() - busy
     return first - began, (time.perf_counter() - first) / cells, busy / cells
