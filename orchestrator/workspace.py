@@ -145,6 +145,11 @@ class Workspace:
         """The saved states from which attempts continue, one folder per cell."""
         return self.root / "checkpoints"
 
+    @property
+    def rates(self) -> Location:
+        """How fast cells ran in rehearsals."""
+        return self.root / "rates.json"
+
     def drift(self, experiment: str) -> Location:
         """The anchor log of an experiment: how its cells from older environments compare."""
         return self.root / "drift" / f"{experiment}.json"
