@@ -63,6 +63,85 @@ def _span(centre: Tensor, length: int, size: int) -> Tensor:
     return (place >= 0) & (place < length)
 
 
+SMALLEST = 0.08
+"""Smallest share of the area that `resized_crop` keeps, as in torchvision."""
+
+LONGEST = 4 / 3
+"""Largest ratio of the sides of a crop, as in torchvision."""
+
+DEGREES = 15.0
+"""Largest angle of `rotate`."""
+
+JITTER = 0.4
+"""Largest change of brightness, contrast and saturation by `jitter`."""
+
+LUMINANCE = (0.299, 0.587, 0.114)
+"""Shares of red, green and blue in grey, as in Pillow."""
+
+
+def resized_crop(images: Tensor, draw: torch.Generator) -> Tensor:
+    """Scale a random part of each image to its whole size (Szegedy et al. 2015, arXiv 1409.4842).
+
+    The share of the area is uniform from 8 % to 100 %, the ratio of the sides log-uniform from 3:4 to 4:3; a side that
+    is longer than the image's is cut to it.
+    """
+    count, _, height, width = images.shape
+    area, ratio, across, down = torch.rand(4, count, generator=draw)
+    root = (SMALLEST + (1 - SMALLEST) * area).sqrt()
+    stretch = LONGEST ** (ratio - 0.5)
+    # The sides in units of the image's own.
+    wide = (root * stretch * sqrt(height / width)).clamp(max=1)
+    high = (root / stretch * sqrt(width / height)).clamp(max=1)
+    zero = torch.zeros(count)
+    matrices = [wide, zero, (1 - wide) * (2 * across - 1), zero, high, (1 - high) * (2 * down - 1)]
+    return _warped(images, torch.stack(matrices, dim=1).view(-1, 2, 3))
+
+
+def rotate(images: Tensor, draw: torch.Generator) -> Tensor:
+    """Rotate each image about its centre by up to 15 degrees either way; corners are filled with the mean."""
+    count, _, height, width = images.shape
+    angle = radians(DEGREES) * (2 * torch.rand(count, generator=draw) - 1)
+    zero = torch.zeros(count)
+    turn = [angle.cos(), -angle.sin() * height / width, zero, angle.sin() * width / height, angle.cos(), zero]
+    return _warped(images, torch.stack(turn, dim=1).view(-1, 2, 3))
+
+
+def _warped(images: Tensor, matrices: Tensor) -> Tensor:
+    grid = affine_grid(matrices.to(images), list(images.shape), align_corners=False)
+    return grid_sample(images, grid, align_corners=False)
+
+
+def jitter(images: Tensor, draw: torch.Generator, mean: Tensor, deviation: Tensor) -> Tensor:
+    """Change brightness, contrast and saturation of each image by up to 40 % either way, in this order.
+
+    As torchvision's `ColorJitter(0.4, 0.4, 0.4)`, which draws the order, too. Grey images have no saturation.
+
+    Args:
+        images: Shape (b, C, H, W), normalised.
+        draw: A CPU generator.
+        mean: Of the pixels, from 0 to 255, (1, C, 1, 1).
+        deviation: As `mean`.
+    """
+    brightness, contrast, saturation = 1 + JITTER * (2 * torch.rand(3, len(images), generator=draw) - 1).to(images)
+    pixels = images * deviation + mean
+    pixels = (_per_image(brightness) * pixels).clamp(0, 255)
+    pixels = _blended(pixels, _grey(pixels).mean(dim=(2, 3), keepdim=True), contrast)
+    pixels = _blended(pixels, _grey(pixels), saturation)
+    return (pixels - mean) / deviation
+
+
+def _blended(pixels: Tensor, other: Tensor, factor: Tensor) -> Tensor:
+    share = _per_image(factor)
+    return (share * pixels + (1 - share) * other).clamp(0, 255)
+
+
+def _grey(pixels: Tensor) -> Tensor:
+    """Luminance (b, 1, H, W); of images that are not red, green and blue, their only or mean channel."""
+    if pixels.shape[1] != len(LUMINANCE):
+        return pixels.mean(dim=1, keepdim=True)
+    return (pixels * torch.tensor(LUMINANCE).to(pixels)[:, None, None]).sum(dim=1, keepdim=True)
+
+
 OPERATIONS = (
     "identity",
     "rotate",

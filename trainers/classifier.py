@@ -10,6 +10,8 @@ from torch.nn.functional import linear, normalize
 
 from trainers.backbones import Backbone, InputShape
 from trainers.losses import Loss
+from trainers.networks.pretrained import frozen, pretrained
+from trainers.weights import Weights
 
 
 class Classifier(nn.Module):
@@ -22,9 +24,13 @@ class Classifier(nn.Module):
     bias: nn.Parameter | None
     log_scale: Tensor | None
 
-    def __init__(self, backbone: Backbone, loss: Loss, shape: InputShape, classes: int) -> None:
+    def __init__(
+        self, backbone: Backbone, loss: Loss, shape: InputShape, classes: int, weights: Weights | None = None
+    ) -> None:
         super().__init__()
-        self.backbone, self.width = backbone.build(shape)
+        extractor = backbone.build(shape) if weights is None else pretrained(backbone, weights, shape)
+        self.backbone, self.width = extractor
+        self._frozen = frozen(self.backbone, backbone.freeze)
         self.linear = nn.Linear(self.width, classes, bias=False)
         self.classes = classes
         self.how = loss.scores
@@ -35,6 +41,13 @@ class Classifier(nn.Module):
             self.log_scale = nn.Parameter(log_scale)
         else:
             self.register_buffer("log_scale", log_scale if loss.scores.scale != 1 else None)
+
+    def train(self, mode: bool = True) -> Classifier:
+        """Switch to training or evaluation; what is frozen stays in evaluation, with its statistics."""
+        super().train(mode)
+        for module in self._frozen:
+            module.eval()
+        return self
 
     def features(self, images: Tensor) -> Tensor:
         """Images (n, C, H, W) to features (n, d)."""

@@ -22,6 +22,7 @@ from trainers.metrics.verification import draw_pairs
 from trainers.recipe import Recipe
 from trainers.reproducibility import generator
 from trainers.seeds import derive, stable_random
+from trainers.weights import Preprocessing
 
 RESIDENT = 2**32
 """Bytes of pixels up to which the whole dataset is put on the device; larger ones are copied batch by batch."""
@@ -90,12 +91,19 @@ class Splits(NamedTuple):
 
     @property
     def shape(self) -> InputShape:
-        """The shape of one image."""
-        return InputShape(*self.train.pixels.shape[1:])
+        """The shape of one image as the model sees it: grey ones are in colour where weights expect colour."""
+        channels, height, width = self.train.pixels.shape[1:]
+        return InputShape(max(channels, self.train.mean.shape[1]), height, width)
 
 
-def split(data: TrainTest, recipe: Recipe, device: torch.device) -> Splits:
+def split(data: TrainTest, recipe: Recipe, device: torch.device, expected: Preprocessing | None = None) -> Splits:
     """The recipe's splits, on the device.
+
+    Args:
+        data: Both splits of the recipe's dataset.
+        recipe: The recipe.
+        device: Where the model is.
+        expected: How the backbone's weights expect images to be normalised; otherwise the training images tell.
 
     Raises:
         ValueError: The recipe cannot be trained on these images (`division.faults`).
@@ -109,7 +117,8 @@ def split(data: TrainTest, recipe: Recipe, device: torch.device) -> Splits:
     _, numbers = selection.relabel(data.train.labels, recipe.dataset.hold_out, data.classes)
     classes = data.classes - len(set(recipe.dataset.hold_out))
     # Only of the images to train on: nothing held out may affect how images are normalised.
-    mean, deviation = (moment.to(device) for moment in _moments(data.train.pixels, chosen.train))
+    moments = _moments(data.train.pixels, chosen.train) if expected is None else _expected(expected)
+    mean, deviation = (moment.to(device) for moment in moments)
     train = _placed(data.train.pixels, device)
 
     def resident(pixels: Tensor, sample: NDArray[np.int64], labels: NDArray[np.int64]) -> Resident:
@@ -197,6 +206,12 @@ def _moments(pixels: NDArray[Any], chosen: NDArray[np.int64]) -> tuple[Tensor, T
     return first, second
 
 
+def _expected(preprocessing: Preprocessing) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of red, green and blue as weights expect them, (1, 3, 1, 1)."""
+    of_bytes = [255 * torch.tensor(each) for each in (preprocessing.mean, preprocessing.deviation)]
+    return of_bytes[0][None, :, None, None], of_bytes[1][None, :, None, None]
+
+
 def _moments_of_floats(pixels: NDArray[np.float32], parts: Sequence[NDArray[np.int64]]) -> Moments:
     """In two passes of float64. A constant dimension has deviation 1, so that it is not blown up where it varies."""
     count = sum(map(len, parts))
@@ -251,6 +266,17 @@ class Batch:
     mixed: Mixed | None = None
     mine: slice = field(default_factory=lambda: slice(None))
 
+    def parts(self, count: int) -> Iterator[Batch]:
+        """The batch in equal parts; as it is if one is asked for."""
+        if count == 1:
+            yield self
+            return
+        size = len(self.images) // count
+        start = self.mine.start or 0
+        for at in range(0, count * size, size):
+            mine = slice(start + at, start + at + size)
+            yield replace(self, images=self.images[at : at + size], mine=mine)
+
     def loss(self, per_sample: Callable[[Tensor], Tensor]) -> Tensor:
         """The losses (m,) of the images, given a function from labels (m,) to losses (m,)."""
 
@@ -292,6 +318,8 @@ def _augmented(images: Tensor, train: Resident, recipe: Recipe, draw: torch.Gene
     for kind in recipe.training.augmentation:
         if kind == "rand_augment":
             images = augmentation.rand_augment(images, draw, black=-train.mean / train.deviation)
+        elif kind == "jitter":
+            images = augmentation.jitter(images, draw, train.mean, train.deviation)
         else:
             images = getattr(augmentation, kind)(images, draw)
     return images

@@ -61,6 +61,9 @@ def faults(labels: Labels, recipe: Recipe) -> Iterator[str]:
     if dataset.vectors and (needless := _for_images(recipe)):
         yield f"'{dataset.key}' has vectors, not images: leave out {', '.join(needless)}"
         return
+    if dataset.vectors and recipe.backbone.weights:
+        yield f"'{dataset.key}' has vectors, not images, which the weights of {recipe.backbone.key} expect"
+        return
     try:
         selection.relabel(labels.train, dataset.hold_out, labels.classes)
     except ValueError as error:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import cast
 
 import numpy as np
@@ -31,6 +32,10 @@ from trainers.parallel import ALONE, World
 from trainers.recipe import Recipe
 from trainers.reproducibility import deterministic
 from trainers.seeds import derive
+from trainers.weights import MissingWeightsError, Weights
+
+DATA = Path("data")
+"""The folder of data and weights where nobody names one."""
 
 Observer = Callable[[int, dict[str, float]], None]
 """Called after each epoch with its number, counted from 1, and its metrics."""
@@ -96,6 +101,7 @@ def fit(
     observer: Observer = _silent,
     checkpointing: Checkpointing | None = None,
     world: World = ALONE,
+    data_dir: Path = DATA,
 ) -> Fit:
     """Train the recipe's model on the training split and evaluate it on the test split.
 
@@ -106,9 +112,11 @@ def fit(
         observer: Called after each epoch of this attempt, in every process.
         checkpointing: Where an earlier attempt's state is, and when this one saves its own.
         world: The processes that train this model together; each returns the same, except for the seconds.
+        data_dir: The folder to which a file of pretrained weights is relative.
 
     Raises:
         DivergedError: Loss, weights or scores became NaN or infinite.
+        MissingWeightsError: The backbone's weights are not here, or are not those of the recipe.
         StoppedError: Training was asked to stop; its state is saved.
         ValueError: The recipe does not fit the data or the number of processes.
 
@@ -126,11 +134,12 @@ def fit(
     """
     world.check(recipe.training.batch_size)
     device = torch.device(device)
+    weights = _weights(recipe, data_dir)
     # The loss is not part of this seed, so that all losses start from the same weights.
     seed = derive("weights", recipe.backbone.model_dump(mode="json"), recipe.seed)
     with deterministic(seed, device, tf32=recipe.training.precision == "tf32"), freed_memory_kept():
-        splits = split(data, recipe, device)
-        model = Classifier(recipe.backbone, recipe.loss, splits.shape, splits.classes)
+        splits = split(data, recipe, device, weights and weights.preprocessing)
+        model = Classifier(recipe.backbone, recipe.loss, splits.shape, splits.classes, weights)
         model = model.to(device).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         objective = Objective(model, recipe, _network(model, recipe, splits, world), _counts(splits))
         progress, model = _trained(
@@ -170,6 +179,16 @@ def fit(
 def _known(names: tuple[str, ...], recipe: Recipe) -> tuple[str, ...]:
     """The names of the classes that are not held out."""
     return tuple(name for number, name in enumerate(names) if number not in recipe.dataset.hold_out)
+
+
+def _weights(recipe: Recipe, data_dir: Path) -> Weights | None:
+    """The file of the backbone's weights, checked against the recipe."""
+    found = recipe.backbone.pretrained(data_dir)
+    if found and recipe.weights_digest not in {None, found.sha256}:
+        raise MissingWeightsError(
+            f"the weights '{found.name}' have changed since the cell was planned: put the old ones back or launch again"
+        )
+    return found
 
 
 def _counts(splits: Splits) -> Tensor:
@@ -213,14 +232,15 @@ def _trained(
         model.train()
         objective.epoch = epoch
         for batch in batches(splits.train, recipe, epoch, progress.place):
-            loss = loss_of(world.share(batch))
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            loss = _descend(loss_of, world.share(batch), recipe.training.accumulation)
+            if recipe.training.gradient_clip is not None:
+                nn.utils.clip_grad_norm_(model.parameters(), recipe.training.gradient_clip)
             optimizer.step()
             scheduler.step()
             if average is not None:
                 average.update_parameters(model)
-            progress.advance(batch.after, world.mean(loss.detach()))
+            progress.advance(batch.after, world.mean(loss))
         mean = float(progress.mean_loss())
         # A finite loss does not prove that the weights are finite: the last step may have ruined them.
         if not (math.isfinite(mean) and all(bool(weights.isfinite().all()) for weights in model.parameters())):
@@ -231,6 +251,16 @@ def _trained(
         observer(epoch, figures)
         progress.complete(figures)
     return progress, final
+
+
+def _descend(loss_of: nn.Module, batch: Batch, parts: int) -> Tensor:
+    """Add the gradients of a batch's mean loss, part by part; return that loss."""
+    losses: list[Tensor] = []
+    for part in batch.parts(parts):
+        loss = loss_of(part)
+        (loss if parts == 1 else loss / parts).backward()
+        losses.append(loss.detach())
+    return losses[0] if parts == 1 else torch.stack(losses).mean()
 
 
 class Objective(nn.Module):

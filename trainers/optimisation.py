@@ -18,9 +18,7 @@ from trainers.recipe import Recipe, Training
 def build_optimizer(model: Classifier, recipe: Recipe) -> Optimizer:
     """The recipe's optimiser, with separate parameter groups for bias and learnt scale; fused on GPUs."""
     training = recipe.training
-    apart = {"bias", "log_scale"}
-    weights = [parameter for name, parameter in model.named_parameters() if name not in apart]
-    groups: list[dict[str, Any]] = [{"params": weights}]
+    groups = _groups(model, training)
     if model.bias is not None and isinstance(recipe.loss, BiasedLoss):
         rate = training.learning_rate * recipe.loss.bias_learning_rate
         decay = recipe.loss.bias_weight_decay
@@ -31,8 +29,25 @@ def build_optimizer(model: Classifier, recipe: Recipe) -> Optimizer:
     common: dict[str, Any] = {"lr": training.learning_rate, "weight_decay": training.weight_decay}
     common["fused"] = True if model.linear.weight.is_cuda else None  # None: torch chooses
     return (
-        AdamW(groups, **common) if training.optimizer == "adamw" else SGD(groups, momentum=training.momentum, **common)
+        AdamW(groups, **common)
+        if training.optimizer == "adamw"
+        else SGD(groups, momentum=training.momentum, nesterov=training.nesterov, **common)
     )
+
+
+def _groups(model: Classifier, training: Training) -> list[dict[str, Any]]:
+    """The weights to train, without bias and scale: one group unless some have another rate or decay."""
+    groups: dict[tuple[bool, bool], dict[str, Any]] = {}
+    for name, parameter in model.named_parameters():
+        if name in {"bias", "log_scale"} or not parameter.requires_grad:
+            continue
+        is_head = name == "linear.weight" and training.head_learning_rate != 1
+        is_spared = training.decay == "weights" and parameter.ndim <= 1
+        group = groups.setdefault((is_head, is_spared), {"params": []})
+        group["params"].append(parameter)
+        group |= {"lr": training.learning_rate * training.head_learning_rate} if is_head else {}
+        group |= {"weight_decay": 0.0} if is_spared else {}
+    return [*groups.values()]
 
 
 def schedule(training: Training, steps: int) -> Callable[[int], float]:

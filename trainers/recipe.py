@@ -50,10 +50,12 @@ class Training(Frozen):
     cell's id at its default, as `precision` is, so that the ids of older cells do not change."""
     warmup_epochs: int = Field(default=0, ge=0)
     """Epochs of linear warm-up from 0; they are part of `epochs`."""
-    augmentation: tuple[Literal["crop", "flip", "cutout", "rand_augment"], ...] = ()
+    augmentation: tuple[Literal["crop", "flip", "cutout", "rand_augment", "resized_crop", "rotate", "jitter"], ...] = ()
     """Applied in this order. `crop`: a random crop after padding by an eighth of the side (4 pixels at 32);
     `flip`: horizontal; `cutout`: a square of zeros with a quarter of the side; `rand_augment`: 2 operations
-    at magnitude 9. arXiv 2505.05813's `SOTA` recipe has crop and flip."""
+    at magnitude 9; `resized_crop`: a crop of 8 to 100 % of the area, scaled to the whole; `rotate`: by up to 15
+    degrees; `jitter`: brightness, contrast and saturation by up to 40 %. arXiv 2505.05813's `SOTA` recipe has
+    crop and flip."""
     mixing: tuple[Literal["mixup", "cutmix"], ...] = ()
     """Each batch is mixed by one of these, chosen at random. arXiv 2505.05813's `MIX` has both, with
     alpha 0.8 for mixup and 1.0 for cutmix, as here."""
@@ -69,6 +71,18 @@ class Training(Frozen):
     """Precision of matrix products and convolutions in training. `tf32` rounds factors to 10 bits, on GPUs only;
     `bfloat16` is torch's autocast, with 7 bits. The loss, the weights and every evaluation are in float32. Left out
     of the cell's id at its default, so that the ids of older cells do not change."""
+    head_learning_rate: float = Field(default=1.0, gt=0, exclude_if=lambda factor: factor == 1)
+    """Factor on the learning rate of the class weights, which are new where the backbone has pretrained weights. Left
+    out of the cell's id at its default, as `precision` is and as the next four fields are."""
+    gradient_clip: float | None = Field(default=None, gt=0, exclude_if=lambda clip: clip is None)
+    """Longest gradient of a step, over all weights together; a longer one is scaled to it."""
+    accumulation: int = Field(default=1, ge=1, exclude_if=lambda parts: parts == 1)
+    """Parts into which a batch is divided; their gradients are added up. It saves memory: a step still sees
+    `batch_size` images, but batch normalisation sees one part at a time."""
+    nesterov: bool = Field(default=False, exclude_if=lambda nesterov: not nesterov)
+    """Nesterov's momentum; for SGD with momentum."""
+    decay: Literal["all", "weights"] = Field(default="all", exclude_if=lambda decay: decay == "all")
+    """What decays: `weights` leaves out norms and biases, all parameters that are vectors."""
     validation_fraction: float = Field(default=0.1, ge=0, lt=1)
     """Fraction of the training split held out to choose a threshold that can be deployed: about this fraction of each
     class, at least one image if the class has two or more, and never its last one."""
@@ -77,6 +91,17 @@ class Training(Frozen):
     def _warm_up_ends(self) -> Training:
         if self.warmup_epochs >= self.epochs:
             raise ValueError(f"warmup_epochs ({self.warmup_epochs}) must be below epochs ({self.epochs})")
+        return self
+
+    @model_validator(mode="after")
+    def _steps_fit(self) -> Training:
+        if self.nesterov and not (self.optimizer == "sgd" and self.momentum):
+            raise ValueError("'nesterov' is for 'optimizer: sgd' with a 'momentum' above 0")
+        if self.batch_size % self.accumulation or self.batch_size < 2 * self.accumulation:
+            raise ValueError(
+                f"'accumulation' ({self.accumulation}) must divide batch_size ({self.batch_size}) into parts of at "
+                "least 2 images"
+            )
         return self
 
 
@@ -106,3 +131,5 @@ class Recipe(Frozen):
     data_digest: str | None = Field(default=None, pattern="^[0-9a-f]{64}$", exclude_if=lambda digest: digest is None)
     """Digest of the data, if the dataset's name does not fix its content (`datasets.content`). Random draws do not
     depend on it, so seeds still pair after a folder has changed. Left out of the cell's id for official datasets."""
+    weights_digest: str | None = Field(default=None, pattern="^[0-9a-f]{64}$", exclude_if=lambda digest: digest is None)
+    """SHA-256 of the file of the backbone's weights, if it has any; as `data_digest`."""

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from orchestrator.adaptive.optuna_search import learning
 from orchestrator.errors import DamagedFileError, RequestError
 from orchestrator.experiment.model import Experiment, Override, Where, given, own_space
-from orchestrator.experiment.plan import Cell, Contents, Plan, digest_in, identity, plan
+from orchestrator.experiment.plan import Cell, Contents, Plan, digest_in, identity, plan, weights_in
 from orchestrator.experiment.space import Domain
 from orchestrator.experiment.tuning import Search, Trial, Tuning, Values
 from orchestrator.outcome import Adopted, Diverged, Ending, Finished
@@ -280,27 +280,31 @@ def _parts(values: Values) -> tuple[dict[str, Any], dict[str, Any]]:
 def _contest(experiment: Experiment, tuning: Tuning, contents: Contents, competitor: Competitor) -> _Contest:
     settled = experiment.settled(*competitor)
     space = own_space(experiment.loss(competitor.loss), tuning)
-    backbone = next(choice.plugin for choice in experiment.backbones if choice.label == competitor.backbone)
+    backbone = next(choice for choice in experiment.backbones if choice.label == competitor.backbone)
     dataset = next(choice for choice in experiment.datasets if choice.label == competitor.dataset)
     # Shifts are made from the test split, which tuning must not see.
     data = dataset.plugin.model_copy(update={"shift": None})
     held, known = digest_in(contents, dataset)
+    weights, read = weights_in(contents, backbone)
 
     def cells(trial: Trial) -> list[Cell]:
         recipe, parameters = _parts(trial.values)
         fields = settled.training.model_dump() | recipe | {"epochs": trial.epochs}
         of_trial = Recipe.model_construct(
             loss=given(settled.loss, parameters),
-            backbone=backbone,
+            backbone=backbone.plugin,
             dataset=data,
             seed=0,
             training=Training.model_validate(fields),
             scored_on="validation",
             data_digest=held,
+            weights_digest=weights,
         )
         recipes = [of_trial.model_copy(update={"seed": seed}) for seed in tuning.seeds]
         place = settled.resources, settled.time_limit, trial.number
-        return [Cell(identity(each), *competitor, each.seed, each, *place, data_known=known) for each in recipes]
+        return [
+            Cell(identity(each), *competitor, each.seed, each, *place, data_known=known and read) for each in recipes
+        ]
 
     return _Contest(competitor, space, _search(space, tuning, settled.training.epochs), cells)
 

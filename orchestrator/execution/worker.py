@@ -13,7 +13,7 @@ from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from orchestrator.execution.executor import CheckpointStore, Log, LogOpener
 from orchestrator.execution.faults import fault_of
@@ -134,10 +134,16 @@ class Worker:
                 plain = cell.recipe.dataset.model_copy(update={"shift": None})
                 found = loaded(plain, self.data_dir, rehash=self.rehash)  # pyright: ignore[reportArgumentType]  # it hashes
                 self._check(cell, found.content)
-                log.note_data(found.fingerprint, plain.origins(self.data_dir))
+                log.note_data(found.fingerprint, self._origins(cell))
                 saving = self._checkpointing(cell, log, tell, device, found.fingerprint)
                 trained = fit(
-                    cell.recipe, found.data, device=device, observer=observe, checkpointing=saving, world=world or ALONE
+                    cell.recipe,
+                    found.data,
+                    device=device,
+                    observer=observe,
+                    checkpointing=saving,
+                    world=world or ALONE,
+                    data_dir=self.data_dir,
                 )
             except StoppedError:
                 log.stop()
@@ -151,6 +157,12 @@ class Worker:
             environment = log.finish(trained, finished.attempt)
             self._clear(cell, leads=leads)
             return replace(finished, environment=environment)
+
+    def _origins(self, cell: Cell) -> dict[str, Any]:
+        """Where data and weights come from, with their licences."""
+        weights = cell.recipe.backbone.pretrained(self.data_dir)
+        of_data = cell.recipe.dataset.origins(self.data_dir)
+        return {**of_data, **({"backbone": weights.record} if weights else {})}
 
     def _check(self, cell: Cell, found: Content | None) -> None:
         """Refuse data that differ from those in the cell's id.

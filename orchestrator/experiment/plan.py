@@ -16,6 +16,7 @@ from typing import Any
 
 from orchestrator.experiment.model import Choice, Experiment
 from orchestrator.experiment.resources import Resources
+from trainers.backbones import Backbone
 from trainers.datasets import Dataset
 from trainers.datasets.content import Content
 from trainers.recipe import Recipe
@@ -146,11 +147,27 @@ def digest_in(contents: Contents, dataset: Choice) -> tuple[str | None, bool]:
     return None, isinstance(dataset.plugin, Dataset) and dataset.plugin.is_published
 
 
+def weights_of(backbone: Choice) -> str:
+    """The key under which contents have the file of a backbone's weights; no label of a data set has a slash."""
+    return f"weights/{backbone.label}"
+
+
+def weights_in(contents: Contents, backbone: Choice) -> tuple[str | None, bool]:
+    """The digest of a backbone's weights as the recipe has it, and whether it is known."""
+    assert isinstance(backbone.plugin, Backbone)  # noqa: S101  for the type checker; the catalogue has checked it
+    if backbone.plugin.weights is None:
+        return None, True
+    held = contents.get(weights_of(backbone))
+    digest = held and held.digest
+    return digest, digest is not None
+
+
 def _cells(experiment: Experiment, contents: Contents) -> Iterator[Cell]:
     grid = itertools.product(experiment.datasets, experiment.backbones, experiment.losses)
     for dataset, backbone, loss in grid:
         settled = experiment.settled(loss.label, backbone.label, dataset.label)
         data, known = digest_in(contents, dataset)
+        weights, read = weights_in(contents, backbone)
         for seed in experiment.seeds:
             recipe = Recipe.model_construct(
                 loss=settled.loss,
@@ -159,7 +176,8 @@ def _cells(experiment: Experiment, contents: Contents) -> Iterator[Cell]:
                 seed=seed,
                 training=settled.training,
                 data_digest=data,
+                weights_digest=weights,
             )
             place = settled.resources, settled.time_limit
             labels = (loss.label, backbone.label, dataset.label)
-            yield Cell(identity(recipe), *labels, seed, recipe, *place, data_known=known)
+            yield Cell(identity(recipe), *labels, seed, recipe, *place, data_known=known and read)

@@ -19,6 +19,7 @@ from orchestrator.records.files import origin
 from orchestrator.records.files.evaluations import Evaluations
 from orchestrator.reproduction.verification import TrainedFiles, Verdict, compare
 from trainers.datasets import Dataset, Labels, MissingDataError
+from trainers.weights import MissingWeightsError
 
 if TYPE_CHECKING:  # left out at run time, so that planning starts quickly
     from orchestrator.execution.executor import Executor
@@ -122,6 +123,11 @@ def prepare(plan: Plan, data_dir: Path, elsewhere: Callable[[Callable[[], None]]
             _prepare(partial(data.prepare, data_dir), elsewhere)
         except MissingDataError as error:
             problems.append(str(error))
+    for backbone in {cell.recipe.backbone for cell in plan.cells}:
+        try:
+            backbone.prepare(data_dir)
+        except MissingWeightsError as error:
+            problems.append(f"No weights for '{backbone.key}': {error}.")
     labels_of = _labels_of(data_dir)
     problems += [each for each in checks.problems(plan, labels_of) if each not in problems]
     unknown = {cell.recipe.dataset.key for cell in plan.cells if not cell.data_known}

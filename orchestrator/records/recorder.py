@@ -167,7 +167,7 @@ class CellLog:
                 **self.switches,
                 "data_digest": self.cell.recipe.data_digest or self.cell.recipe.dataset.published_digest,
                 "data_fingerprint": self.data_fingerprint,
-                **({"data_origins": dict(self.data_origins)} if self.data_origins else {}),
+                **({"origins": dict(self.data_origins)} if self.data_origins else {}),
                 **self._costs(attempt.seconds),
             },
         )

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
 
 from trainers.networks import Extractor, InputShape
 from trainers.plugin import Plugin
+from trainers.weights import Weights, fetch, find
 
 __all__ = ["Backbone", "Extractor", "InputShape"]
 
@@ -35,6 +39,34 @@ class Backbone(Plugin, ABC):
         >>> network(torch.zeros(5, 3, 4, 4)).shape
         torch.Size([5, 8])
     """
+
+    weights: str | None = Field(default=None, min_length=1, exclude_if=lambda weights: weights is None)
+    """Pretrained weights to start from: a file (relative to the data folder) that ends in .safetensors, .pth, .pt or
+    .bin; an installed package that brings one; or a tag of timm's weights. Images are then normalised as the weights
+    expect. Left out of the cell's id at its default, so that the ids of older cells do not change."""
+    freeze: Literal["none", "all"] | Annotated[int, Field(ge=1)] = Field(
+        default="none", exclude_if=lambda freeze: freeze == "none"
+    )
+    """What training leaves as it is, with the statistics of batch normalisation: `all` of the backbone, or its first N
+    blocks. A block is a layer, or a module of several, such as a residual block; containers are opened. Left out of the
+    cell's id at its default, as `weights` is."""
+
+    def prepare(self, data_dir: Path) -> None:
+        """Make sure that its weights are here, if it has any: look for them, or download those of a tag once.
+
+        Raises:
+            MissingWeightsError: They are not here and cannot be downloaded.
+        """
+        if self.weights is not None:
+            fetch(self.weights, self.key, data_dir)
+
+    def pretrained(self, data_dir: Path) -> Weights | None:
+        """Its weights, if it has any.
+
+        Raises:
+            MissingWeightsError: They are not here.
+        """
+        return None if self.weights is None else find(self.weights, self.key, data_dir)
 
     @abstractmethod
     def build(self, shape: InputShape) -> Extractor:

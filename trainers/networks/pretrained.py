@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
@@ -13,7 +13,7 @@ from trainers.networks import Extractor, InputShape
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from trainers.weights import Weights
 
@@ -61,6 +61,42 @@ def pretrained(builder: Builder, weights: Weights, shape: InputShape) -> Extract
         )
     network.load_state_dict({name: state.get(name, own[name]) for name in own})
     return Extractor(network, width)
+
+
+def frozen(network: nn.Module, freeze: str | int) -> list[nn.Module]:
+    """The parts of a network that training leaves as they are; their weights are no longer trained.
+
+    Args:
+        network: A backbone's network.
+        freeze: `none`, `all`, or the number of blocks at its beginning.
+
+    Returns:
+        The modules that must stay in evaluation mode, so that their statistics stay as they are, too.
+
+    Raises:
+        ValueError: There are fewer blocks.
+    """
+    if freeze == "none":
+        return []
+    found = list(_blocks(network))
+    count = len(found) if isinstance(freeze, str) else freeze
+    if count > len(found):
+        raise ValueError(f"'freeze' is {count}, and the network has {len(found)} blocks.")
+    kept = [network] if freeze == "all" else found[:count]
+    # Weights of the network itself, such as the position embeddings of a transformer, come before its first block.
+    outer = network.parameters(recurse=False)
+    for weight in (*outer, *(weight for module in kept for weight in module.parameters())):
+        weight.requires_grad_(False)
+    return kept
+
+
+def _blocks(network: nn.Module) -> Iterator[nn.Module]:
+    """The layers and modules that have weights, in the order of the network; containers are opened."""
+    for child in network.children():
+        if isinstance(child, (torch.nn.Sequential, torch.nn.ModuleList)):
+            yield from _blocks(child)
+        elif next(child.parameters(), None) is not None:
+            yield child
 
 
 def read(file: Path) -> State:

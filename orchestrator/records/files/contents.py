@@ -24,15 +24,17 @@ from typing import Any
 from pydantic import ValidationError
 
 from orchestrator.errors import DamagedFileError, NewerFormatError, RequestError
-from orchestrator.experiment.model import Experiment
-from orchestrator.experiment.plan import PROTOCOL
+from orchestrator.experiment.model import Choice, Experiment
+from orchestrator.experiment.plan import PROTOCOL, weights_of
 from orchestrator.records.files.cell_file import Account
 from orchestrator.records.files.footer import LATEST
 from orchestrator.records.files.storage import Storage
 from orchestrator.workspace import Location
+from trainers.backbones import Backbone
 from trainers.datasets import Dataset, MissingDataError, UnusableDataError
 from trainers.datasets.content import ArraysError, Content, content
 from trainers.datasets.hashes import forget
+from trainers.weights import MissingWeightsError
 
 VERSION = 1
 """Of a record. A reader refuses what it does not know."""
@@ -196,7 +198,18 @@ def look(
             problems.append(str(error))
     if problems:
         raise RequestError("\n".join(problems))
-    return {label: held for label, held in found.items() if held is not None}
+    known = {label: held for label, held in found.items() if held is not None}
+    return known | {weights_of(choice): held for choice in experiment.backbones if (held := _weights(choice, data_dir))}
+
+
+def _weights(choice: Choice, data_dir: Path) -> Content | None:
+    """The file of a backbone's weights; None if it has none, or if they are not here."""
+    assert isinstance(choice.plugin, Backbone)  # noqa: S101  as above
+    try:
+        weights = choice.plugin.pretrained(data_dir)
+    except MissingWeightsError:
+        return None
+    return weights and Content(weights.sha256)
 
 
 def _held(
