@@ -94,7 +94,8 @@ def resized_crop(images: Tensor, draw: torch.Generator) -> Tensor:
     high = (root / stretch * sqrt(width / height)).clamp(max=1)
     zero = torch.zeros(count)
     matrices = [wide, zero, (1 - wide) * (2 * across - 1), zero, high, (1 - high) * (2 * down - 1)]
-    return _warped(images, torch.stack(matrices, dim=1).view(-1, 2, 3))
+    # Between the outermost pixel and the edge lies half a pixel, which has that pixel's colour.
+    return _warped(images, torch.stack(matrices, dim=1).view(-1, 2, 3), outside="border")
 
 
 def rotate(images: Tensor, draw: torch.Generator) -> Tensor:
@@ -106,9 +107,9 @@ def rotate(images: Tensor, draw: torch.Generator) -> Tensor:
     return _warped(images, torch.stack(turn, dim=1).view(-1, 2, 3))
 
 
-def _warped(images: Tensor, matrices: Tensor) -> Tensor:
+def _warped(images: Tensor, matrices: Tensor, outside: str = "zeros") -> Tensor:
     grid = affine_grid(matrices.to(images), list(images.shape), align_corners=False)
-    return grid_sample(images, grid, align_corners=False)
+    return grid_sample(images, grid, padding_mode=outside, align_corners=False)
 
 
 def jitter(images: Tensor, draw: torch.Generator, mean: Tensor, deviation: Tensor) -> Tensor:

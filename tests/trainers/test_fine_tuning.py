@@ -59,10 +59,10 @@ class Blocks(Dataset):
         """There is nothing to do."""
 
 
-def _recipe(backbone: dict[str, Any] | None = None, **training: Any) -> Recipe:
+def _recipe(backbone: dict[str, Any] | None = None, loss: str = "bce_unified", **training: Any) -> Recipe:
     fields = {"epochs": 2, "batch_size": 32, "learning_rate": 0.05, **training}
     chosen = {"name": "resnet8", "weights": WEIGHTS, **(backbone or {})}
-    return Recipe(loss="bce_unified", backbone=chosen, dataset=Blocks(), seed=0, training=fields)
+    return Recipe(loss=loss, backbone=chosen, dataset=Blocks(), seed=0, training=fields)
 
 
 def _trained(recipe: Recipe, data_dir: Path) -> Fit:
@@ -86,7 +86,6 @@ class TestFreezing:
     def test_all_of_a_frozen_backbone_stays_bit_for_bit(self, ema: float, data_dir: Path) -> None:
         found = _trained(_recipe({"freeze": "all"}, ema=ema), data_dir)
         assert _unchanged(found, data_dir) == set(_start(data_dir))
-        assert found.metrics["sample_wise_accuracy"] == 1.0  # the class weights alone learn this
 
     @pytest.mark.parametrize(("count", "frozen"), [(1, ["0"]), (2, ["0", "1"]), (4, ["0", "1", "3", "4"])])
     def test_the_first_blocks_stay_and_the_others_train(self, count: int, frozen: list[str], data_dir: Path) -> None:
@@ -148,34 +147,24 @@ class TestWeights:
 
 class TestSteps:
     def test_the_head_has_its_own_rate(self, data_dir: Path) -> None:
-        found = _trained(
-            _recipe({"freeze": "all"}, epochs=1, schedule="constant", momentum=0, weight_decay=0), data_dir
-        )
-        fast = _trained(
-            _recipe(
-                {"freeze": "all"},
-                epochs=1,
-                schedule="constant",
-                momentum=0,
-                weight_decay=0,
-                learning_rate=0.005,
-                head_learning_rate=10,
-            ),
-            data_dir,
-        )
-        # The bias has the plain rate, so that the two differ a little after the first step.
-        torch.testing.assert_close(found.model.linear.weight, fast.model.linear.weight, rtol=0.05, atol=0.02)
+        plain: dict[str, Any] = {"epochs": 1, "schedule": "constant", "momentum": 0, "weight_decay": 0}
+        slow = {**plain, "learning_rate": 0.005, "head_learning_rate": 10}
+        # SoftMax has no bias, so that the class weights are all that is trained.
+        found, fast = (_trained(_recipe({"freeze": "all"}, "softmax", **each), data_dir) for each in (plain, slow))
+        torch.testing.assert_close(found.model.linear.weight, fast.model.linear.weight)
 
     def test_groups_have_the_rates_and_decays_that_are_asked_for(self) -> None:
         recipe = _recipe({"weights": None}, decay="weights", head_learning_rate=3.0)
         model = Classifier(recipe.backbone, recipe.loss, InputShape(3, 8, 8), 2)
         groups = build_optimizer(model, recipe).param_groups
-        found = {(round(group["lr"], 6), group["weight_decay"]): group["params"] for group in groups}
+        found = {
+            id(each): (round(group["lr"], 6), group["weight_decay"]) for group in groups for each in group["params"]
+        }
         vectors = [each for each in model.backbone.parameters() if each.ndim == 1]
         matrices = [each for each in model.backbone.parameters() if each.ndim > 1]
-        assert [id(each) for each in found[0.05, 5e-4]] == [id(each) for each in matrices]
-        assert [id(each) for each in found[0.15, 5e-4]] == [id(model.linear.weight)]
-        assert {id(each) for each in vectors} <= {id(each) for each in found[0.05, 0.0]} | {id(model.bias)}
+        assert {found[id(each)] for each in matrices} == {(0.05, 5e-4)}
+        assert {found[id(each)] for each in vectors} == {(0.05, 0.0)}
+        assert found[id(model.linear.weight)] == (0.15, 5e-4)
 
     def test_frozen_weights_are_in_no_group(self) -> None:
         recipe = _recipe({"weights": None, "freeze": "all"})
@@ -248,7 +237,7 @@ class TestAugmentation:
     def test_rotations_are_up_to_15_degrees_about_the_centre(self) -> None:
         grid = torch.linspace(-1, 1, 65).expand(400, 1, 65, 65)  # grows to the right
         found = augmentation.rotate(grid, _draw())[:, 0, 16:49, 32]  # along the middle column
-        angles = torch.atan((found[:, -1] - found[:, 0]) / (grid[0, 0, 0, 48] - grid[0, 0, 0, 16])).rad2deg()
+        angles = torch.asin((found[:, -1] - found[:, 0]) / (grid[0, 0, 0, 48] - grid[0, 0, 0, 16])).rad2deg()
         assert angles.abs().max() == pytest.approx(15, abs=0.3)
         assert angles.mean() == pytest.approx(0, abs=1.5)
         torch.testing.assert_close(found[:, 16], torch.zeros(400), atol=1e-5, rtol=0)
