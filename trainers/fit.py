@@ -132,7 +132,7 @@ def fit(
         >>> found.evaluation.positive.shape, len(found.history)  # one score per test image, one entry per epoch
         ((797,), 1)
     """
-    world.check(recipe.training.batch_size)
+    world.check(recipe.training.batch_size, recipe.training.accumulation)
     device = torch.device(device)
     weights = _weights(recipe, data_dir)
     # The loss is not part of this seed, so that all losses start from the same weights.

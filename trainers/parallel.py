@@ -39,14 +39,15 @@ class World:
         """The world that `torch.distributed` was initialised with."""
         return cls(distributed.get_rank(), distributed.get_world_size())
 
-    def check(self, batch_size: int) -> None:
+    def check(self, batch_size: int, parts: int = 1) -> None:
         """Check that shares are equal: otherwise the mean of the processes' means is not the mean of the batch.
 
         Raises:
-            ValueError: The batch size is not a multiple of the number of processes.
+            ValueError: A part of the batch is not a multiple of the number of processes.
         """
-        if batch_size % self.size:
-            raise ValueError(f"batch_size {batch_size} cannot be shared equally by {self.size} processes")
+        if (batch_size // parts) % self.size:
+            each = f" in {parts} parts" if parts > 1 else ""
+            raise ValueError(f"batch_size {batch_size}{each} cannot be shared equally by {self.size} processes")
 
     def share(self, batch: Batch) -> Batch:
         """This process's share of a batch."""

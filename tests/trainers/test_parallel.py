@@ -225,6 +225,12 @@ def test_unequal_shares_are_refused() -> None:
         fit(_recipe(), _data(), world=World(0, 3))
 
 
+def test_parts_of_a_batch_that_cannot_be_shared_equally_are_refused() -> None:
+    World(0, 4).check(64, parts=16)
+    with pytest.raises(ValueError, match="batch_size 64 in 32 parts cannot be shared equally by 4 processes"):
+        World(0, 4).check(64, parts=32)
+
+
 def test_a_loss_of_the_wrong_shape_is_refused_by_every_process(played: list[dict[str, Any]]) -> None:
     for process in played:
         assert process["_refused"].startswith("Loss 'unreduced' returned shape (32, 10); one number per sample")

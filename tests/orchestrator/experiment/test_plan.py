@@ -117,7 +117,7 @@ def test_the_order_of_keys_is_no_part_of_identity(written: Written) -> None:
 trainings = st.builds(
     dict,
     epochs=st.integers(20, 400),
-    batch_size=st.integers(2, 512),
+    batch_size=st.integers(1, 64).map(lambda eighth: 8 * eighth),
     optimizer=st.sampled_from(["sgd", "adamw"]),
     learning_rate=st.floats(1e-6, 10),
     momentum=st.floats(0, 0.99),
@@ -130,6 +130,10 @@ trainings = st.builds(
     label_noise=st.floats(0, 1),
     ema=st.floats(0, 0.99),
     precision=st.sampled_from(["float32", "tf32", "bfloat16"]),
+    head_learning_rate=st.floats(0.1, 100),
+    gradient_clip=st.none() | st.floats(0.1, 10),
+    accumulation=st.sampled_from([1, 2, 4]),
+    decay=st.sampled_from(["all", "weights"]),
     validation_fraction=st.floats(0, 0.9),
 )
 recipes = st.builds(
@@ -149,6 +153,7 @@ recipes = st.builds(
     training=trainings,
     scored_on=st.sampled_from(["test", "validation"]),
     data_digest=st.none() | st.sampled_from(["0" * 64, "1" * 64]),
+    weights_digest=st.none() | st.sampled_from(["0" * 64, "1" * 64]),
 )
 
 
@@ -165,7 +170,9 @@ def test_every_field_of_a_recipe_is_part_of_its_identity(
 ) -> None:
     changed = {**one, "training": dict(one["training"])}
     field = data.draw(
-        st.sampled_from(["loss", "backbone", "dataset", "seed", "scored_on", "data_digest", *one["training"]])
+        st.sampled_from(
+            ["loss", "backbone", "dataset", "seed", "scored_on", "data_digest", "weights_digest", *one["training"]]
+        )
     )
     if field in changed:
         changed[field] = other[field]
@@ -180,9 +187,11 @@ def test_the_fields_above_are_all_there_are() -> None:
     assert set(Training.model_fields) == {
         "epochs", "batch_size", "optimizer", "learning_rate", "momentum", "weight_decay", "schedule",
         "warmup_epochs", "augmentation", "validation_fraction", "milestones", "mixing", "label_noise", "ema",
-        "precision", "step_factor",
+        "precision", "step_factor", "head_learning_rate", "gradient_clip", "accumulation", "nesterov", "decay",
     }  # fmt: skip
-    assert set(Recipe.model_fields) == {"loss", "backbone", "dataset", "seed", "training", "scored_on", "data_digest"}
+    assert set(Recipe.model_fields) == {
+        "loss", "backbone", "dataset", "seed", "training", "scored_on", "data_digest", "weights_digest",
+    }  # fmt: skip
 
 
 # The grid
