@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import ast
 import inspect
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import pairwise
-from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from orchestrator.experiment.field_texts import MANY, docstrings, type_text, value_text
 from orchestrator.experiment.model import Choice, Experiment, Sequential
 from orchestrator.experiment.space import Domain
 from trainers.plugin import Frozen, Plugin
 
 Model = type[BaseModel]
-
-MANY = 12
-"""Options from which on a field's stand below the table."""
 
 ENTRY = ("entry", "entries-of-losses-backbones-and-datasets")
 RANGE = ("range", "values-of-space")
@@ -39,23 +33,6 @@ def table(model: Model, names: Sequence[str] | None = None) -> str:
     rows = [[code(name), cell(told.get(name, "")), _type(field), _default(field)] for name, field in fields.items()]
     below = [text for name, field in fields.items() if (text := _many_options(name, field))]
     return "\n\n".join([grid(["field", "is", "type", "default"], rows), *below])
-
-
-def docstrings(model: Model) -> dict[str, str]:
-    """What stands below each field of a model in its code, or in that of a class that it inherits from."""
-    found: dict[str, str] = {}
-    for base in reversed(model.__mro__):
-        if issubclass(base, BaseModel) and base is not BaseModel:
-            found.update(_written_below(base))
-    return found
-
-
-def _written_below(model: Model) -> Iterator[tuple[str, str]]:
-    (definition,) = ast.parse(inspect.getsource(model)).body
-    for pair in pairwise(definition.body if isinstance(definition, ast.ClassDef) else []):
-        match pair:
-            case ast.AnnAssign(target=ast.Name(name)), ast.Expr(value=ast.Constant(value=str(text))):
-                yield name, inspect.cleandoc(text)
 
 
 def models(root: Model) -> dict[Model, str]:
@@ -92,41 +69,13 @@ def _many_options(name: str, field: FieldInfo) -> str:
 
 
 def _type(field: FieldInfo) -> str:
-    return cell(f"{_words(field.annotation)}{_limits(field.metadata)}")
+    return cell(type_text(field, code, _link))
 
 
-def _words(annotation: Any) -> str:
-    """A type in words."""
-    origin = get_origin(annotation)
-    inner = [each for each in get_args(annotation) if each not in {NoneType, Ellipsis}]
-    if origin is Annotated:
-        return _words(inner[0]) + _limits(annotation.__metadata__)
-    if origin is Literal:
-        return f"one of {len(inner)} names" if len(inner) > MANY else " or ".join(code(_yaml(each)) for each in inner)
-    if origin in {Union, UnionType}:
-        return " or ".join(map(_words, inner))
-    if origin is tuple:
-        return f"list of {_words(inner[0])}" if len(inner) == 1 else f"list of {', '.join(map(_words, inner))}"
-    if origin in {dict, Mapping}:
-        return f"mapping of {' to '.join(map(_words, inner))}"
-    if inspect.isclass(annotation) and issubclass(annotation, Plugin):
-        return "name, or mapping with `name` and parameters"
-    if inspect.isclass(annotation) and issubclass(annotation, BaseModel):
-        title, anchor = BY_HAND.get(annotation, (_general(annotation).__name__, _general(annotation).__name__.lower()))
-        return f"[{title}](#{anchor})"
-    return {str: "text", int: "whole number", float: "number", bool: "`true` or `false`"}.get(annotation, "any value")
-
-
-SIGNS = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤"}
-
-
-def _limits(metadata: Iterable[Any]) -> str:
-    """The limits of a number, such as ` ≥ 1 and < 10`."""
-    flat = [each for extra in metadata for each in (extra.metadata if isinstance(extra, FieldInfo) else [extra])]
-    limits = [
-        f"{sign} {_yaml(getattr(each, name))}" for each in flat for name, sign in SIGNS.items() if hasattr(each, name)
-    ]
-    return " " + " and ".join(limits) if limits else ""
+def _link(model: Model) -> str:
+    general = _general(model).__name__
+    title, anchor = BY_HAND.get(model, (general, general.lower()))
+    return f"[{title}](#{anchor})"
 
 
 def _default(field: FieldInfo) -> str:
@@ -136,23 +85,8 @@ def _default(field: FieldInfo) -> str:
     if isinstance(default, BaseModel):
         usual = _general(type(default)).model_fields
         given = {name: value for name, value in default if value != usual[name].get_default()}
-        return code(_yaml(given)) if given else "its defaults"
-    return "none" if default is None else code(_yaml(default))
-
-
-def _yaml(value: Any) -> str:
-    """A value as a YAML file has it."""
-    match value:
-        case bool():
-            return str(value).lower()
-        case list() | tuple():
-            return f"[{', '.join(map(_yaml, value))}]"
-        case dict():
-            return "{" + ", ".join(f"{name}: {_yaml(entry)}" for name, entry in value.items()) + "}"
-        case float() if math.isfinite(value):
-            return f"{value:.12g}"
-        case _:
-            return str(value) if value != "" else '""'
+        return code(value_text(given)) if given else "its defaults"
+    return "none" if default is None else code(value_text(default))
 
 
 def grid(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -64,6 +64,8 @@ class Study:
     """What the data sets hold, where a launch has looked."""
     additions: Additions = field(default_factory=_none)
     """What was added to the file, and what was taken back."""
+    settings: tuple[str, ...] = ()
+    """Fields of the recipe that this command alone has otherwise, as `--set` names them."""
 
     @classmethod
     def of_file(cls, file: Path, stores: Stores, data_dir: Path | None = None, **axes: Any) -> Self:
@@ -94,7 +96,8 @@ class Study:
         kept = _widened(found, additions, file)
         added = {axis: names for axis, names in axes.items() if axis in {"loss", "backbone", "dataset"}}
         changed = (revised(kept, **axes), revised(kept, **added))
-        return cls(*changed, kept, found, stores, data_dir, additions=additions)
+        settings = tuple(axes.get("settings") or ())
+        return cls(*changed, kept, found, stores, data_dir, additions=additions, settings=settings)
 
     @classmethod
     def of(cls, experiment: Experiment, stores: Stores, data_dir: Path | None = None) -> Self:
@@ -123,7 +126,8 @@ class Study:
         """The study of what stays asked, whatever options change in this command."""
         if self.experiment == self.kept:
             return self
-        alone = replace(self, experiment=self.kept, whole=self.kept, given_data_dir=self.data_dir, known=None)
+        alone = replace(self, experiment=self.kept, whole=self.kept, settings=())
+        alone = replace(alone, given_data_dir=self.data_dir, known=None)
         return replace(alone, known={**alone.contents, **self.contents})
 
     @property
@@ -153,6 +157,7 @@ class Study:
             "Options add to this command alone: {what}. `launch` or `add` makes it stay.": (self.experiment, self.kept),
         }
         told = {text: left_out(*pair) for text, pair in found.items()}
+        told["Options change the recipe for this command alone: {what}."] = ", ".join(self.settings)
         return [text.format(what=what) for text, what in told.items() if what]
 
     @property
@@ -312,11 +317,12 @@ class Study:
             RequestError: The experiment describes no operation, or nothing can be decided.
         """
         from orchestrator.decision.decide import decide
+        from orchestrator.experiment.revision import with_recipe
         from orchestrator.outcome import has_figures
 
-        everything = replace(self, experiment=self.whole)
+        everything = replace(self, experiment=with_recipe(self.whole, self.settings))
         finished = {row["cell_id"] for row in everything.results.rows() if has_figures(row["state"])}
-        by_hand = None if self.experiment == self.whole else self.plan
+        by_hand = None if self.experiment == everything.experiment else self.plan
         return decide(everything.plan, self.stores.evaluations, finished, by_hand=by_hand)
 
     @property

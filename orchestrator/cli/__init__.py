@@ -6,14 +6,17 @@ all verbs, and `plan` needs few of these.
 
 from __future__ import annotations
 
+import inspect
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
 from orchestrator import extras, signals
-from orchestrator.cli import add, begin, deployment, judge, launch, results, streams, upkeep
+from orchestrator.cli import add, begin, catalogue, deployment, judge, launch, results, streams, upkeep
 from orchestrator.cli.options import DEBUG, FINE, INTERRUPTED, SOME_FAILED, WRONG
 from orchestrator.errors import OrchestratorError, RequestError
 from orchestrator.privacy import public
@@ -22,29 +25,56 @@ app = typer.Typer(
     help="Is one loss really better than another? Plan, run and compare grids of models.",
     epilog="With --debug, anywhere, errors show their traceback.",
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-# In the order of the help. Four verbs have names that mean something else in Python or here.
-app.command()(begin.init)
-app.command()(launch.launch)
-app.command("plan")(launch.show_plan)
-app.command()(launch.status)
-app.command()(add.add)
-app.command()(results.aggregate)
-app.command()(results.compare)
-app.command()(results.report)
-app.command()(judge.judge)
-app.command()(deployment.decide)
-app.command()(results.ui)
-app.command()(results.export)
-app.command("import")(results.import_cells)
-app.command()(upkeep.gc)
-app.command()(upkeep.rebuild)
-app.command()(upkeep.verify)
-app.command()(upkeep.doctor)
-app.command("list")(upkeep.list_catalogue)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from orchestrator.provenance import program
+
+        print(f"orchestrator {program()}")
+        raise typer.Exit
+
+
+@app.callback()
+def every_verb(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version, and end.")
+    ] = False,
+) -> None:
+    """What holds for all verbs; the text of the help is that of `app`."""
+
+
+def _add(verb: Callable[..., Any], name: str | None = None) -> None:
+    """Add a verb; its line in the help is the first paragraph of its docstring, which Click would cut."""
+    summary = (inspect.getdoc(verb) or "").partition("\n\n")[0]
+    app.command(name, short_help=" ".join(summary.split()))(verb)
+
+
+# In the order of the help. Some verbs have names that mean something else in Python or here.
+_add(begin.init)
+_add(launch.launch)
+_add(launch.show_plan, "plan")
+_add(launch.status)
+_add(add.add)
+_add(results.aggregate)
+_add(results.compare)
+_add(results.report)
+_add(judge.judge)
+_add(deployment.decide)
+_add(results.ui)
+_add(results.export)
+_add(results.import_cells, "import")
+_add(upkeep.gc)
+_add(upkeep.rebuild)
+_add(upkeep.verify)
+_add(upkeep.doctor)
+_add(catalogue.list_catalogue, "list")
+_add(catalogue.show)
 
 
 def main() -> None:

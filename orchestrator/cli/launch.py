@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -37,10 +40,11 @@ from orchestrator.stores import Stores
 from orchestrator.study import Study
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, RenderableType
 
     from orchestrator.launching.launch import Ended
-    from orchestrator.records.sql.status import Status
+    from orchestrator.records.sql.registry import Registry
+    from orchestrator.records.sql.status import Status, Tried
 
 
 @with_axes
@@ -74,6 +78,8 @@ def launch(
     as_json: Json = False,
 ) -> None:
     """Run what is missing, record it, and print the comparison."""
+    # Before anything that takes a while.
+    print(f"Launching {masked(str(file))}.", file=sys.stderr if as_json else sys.stdout, flush=True)
     extras.need("launch")
     from orchestrator.launching.compute import Compute
     from orchestrator.launching.launch import Launch, StoppedLaunch
@@ -195,13 +201,15 @@ def status(
     *,
     workspace: Root = RUNS,
     registry: RegistryURL = None,
+    cell: Annotated[
+        str | None,
+        typer.Option("--cell", metavar="ID", help="Instead: the attempts at a cell, and the trace of its last error."),
+    ] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Go on showing it, until Ctrl-C.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Print what the registry knows: counts, launches, running cells, failures with their reason."""
+    """Print what the registry knows: counts, time left, launches, running cells, failures with their reason."""
     extras.need("status", *extras.SQL)
-    from rich.live import Live
-
     from orchestrator.analysis.imported import ImportedCells
     from orchestrator.launching import old_cells
     from orchestrator.launching.additions import additions_of
@@ -213,11 +221,13 @@ def status(
     wanted = [study.experiment.name] if study else None
     console = made_console()
     with stores.registry_if_any() as records:
+        if cell is not None:
+            tried = _tried(records, cell, study.experiment.name if study else None)
+            _show_attempts(tried, console, as_json=as_json)
+            return
 
         def states() -> list[Status]:
-            known = records.experiments() if records else []
-            names = known if wanted is None else [name for name in wanted if name in known]
-            return [records.status(name) for name in names] if records else []
+            return _states(records, wanted)
 
         def imported(name: str) -> ImportedCells | None:
             return ImportedCells.among(results.read(stores.place.results(name)))
@@ -247,13 +257,46 @@ def status(
             for sentence in (*asked, *older, *(text for one in foreign for text in one.told())):
                 say(console, sentence)
             return
-        with Live(overview.statuses(states(), nothing), console=console, auto_refresh=False) as live:
-            try:
-                while not streams.is_gone():
-                    time.sleep(2)
-                    live.update(overview.statuses(states(), nothing), refresh=True)
-            except KeyboardInterrupt:
-                return
+        _watch(lambda: overview.statuses(states(), nothing), console)
+
+
+def _states(records: Registry | None, wanted: list[str] | None) -> list[Status]:
+    """How the experiments stand that are wanted and known; all where none is named."""
+    if records is None:
+        return []
+    known = records.experiments()
+    return [records.status(name) for name in (known if wanted is None else wanted) if name in known]
+
+
+def _watch(shown: Callable[[], RenderableType], console: Console) -> None:
+    """Show something anew every two seconds, until Ctrl-C."""
+    from rich.live import Live
+
+    with Live(shown(), console=console, auto_refresh=False) as live, suppress(KeyboardInterrupt):
+        while not streams.is_gone():
+            time.sleep(2)
+            live.update(shown(), refresh=True)
+
+
+def _tried(records: Registry | None, prefix: str, experiment: str | None) -> list[Tried]:
+    """The attempts at the one cell whose id begins so."""
+    found = records.tried(prefix, experiment) if records else []
+    cells = sorted({each.cell for each in found})
+    if not cells:
+        raise RequestError(f"No cell that was begun here has an id that begins with '{prefix}'.")
+    if len(cells) > 1:
+        shown = ", ".join(cell[: len(prefix) + 4] for cell in cells[:5])
+        raise RequestError(f"The ids of {len(cells)} cells begin with '{prefix}': {shown}. Give more of it.")
+    return found
+
+
+def _show_attempts(tried: list[Tried], console: Console, *, as_json: bool) -> None:
+    from orchestrator.report.terminal import overview
+
+    if as_json:
+        print(json.dumps([overview.attempt_json(each) for each in tried]))
+    else:
+        console.print(overview.attempts(tried), soft_wrap=True)
 
 
 def _conclude(console: Console, ended: Ended, file: Path, context: typer.Context) -> int:
@@ -275,6 +318,7 @@ def _conclude(console: Console, ended: Ended, file: Path, context: typer.Context
     table = near(study.place.results(study.experiment.name))
     found = study.comparison if results.table.num_rows else None
     narrowing = ("loss", "backbone", "dataset", "only", "seeds") if left_out(study.kept, study.experiment) else ()
+    narrowing = (*narrowing, "settings")
     given = overview.Given(
         workspace=_given(context, "workspace"),
         registry=_given(context, "registry"),
@@ -295,7 +339,7 @@ def _given(context: typer.Context, *names: str) -> list[str]:
         if source is None or source.name != "COMMANDLINE":
             continue
         value = context.params[name]
-        option = f"--{name.replace('_', '-')}"
+        option = next(parameter.opts[0] for parameter in context.command.params if parameter.name == name)
         for each in value if isinstance(value, (list, tuple)) else [value]:
             words += [option] if each is True else [option, masked(str(each))]
     return words

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, fields
 from functools import wraps
 from inspect import Parameter
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, Literal, get_type_hints
 
 import typer
 
@@ -64,22 +64,45 @@ Rehash = Annotated[
 ]
 
 
+def names(axis: Literal["losses", "backbones", "datasets"]) -> Callable[[str], list[str]]:
+    """Completes a name of the catalogue."""
+
+    def complete(incomplete: str) -> list[str]:
+        from trainers.catalogue import plugins
+
+        return [name for name in plugins(axis) if name.startswith(incomplete)]
+
+    return complete
+
+
 @dataclass(frozen=True)
 class Axes:
-    """The five options that change which cells an experiment has."""
+    """The six options that change which cells an experiment has."""
 
-    loss: Annotated[list[str] | None, typer.Option("--loss", metavar="NAME", help="Add a loss; repeatable.")] = None
+    loss: Annotated[
+        list[str] | None,
+        typer.Option("--loss", metavar="NAME", help="Add a loss; repeatable.", autocompletion=names("losses")),
+    ] = None
     backbone: Annotated[
-        list[str] | None, typer.Option("--backbone", metavar="NAME", help="Add a backbone; repeatable.")
+        list[str] | None,
+        typer.Option(
+            "--backbone", metavar="NAME", help="Add a backbone; repeatable.", autocompletion=names("backbones")
+        ),
     ] = None
     dataset: Annotated[
-        list[str] | None, typer.Option("--dataset", metavar="NAME", help="Add a dataset; repeatable.")
+        list[str] | None,
+        typer.Option("--dataset", metavar="NAME", help="Add a dataset; repeatable.", autocompletion=names("datasets")),
     ] = None
     only: Annotated[
         bool, typer.Option("--only", help="Narrow the axes to the names given, instead of adding them.")
     ] = False
     seeds: Annotated[
         str | None, typer.Option("--seeds", metavar="N|LIST", help="5 for 0…4, or a list such as 0,3,7.")
+    ] = None
+
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="FIELD=VALUE", help="Another recipe, such as recipe.epochs=1; repeatable."),
     ] = None
 
     def study(self, file: Path, stores: Stores, data_dir: Path | None = None) -> Study:

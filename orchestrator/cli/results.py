@@ -28,6 +28,7 @@ from orchestrator.cli.options import (
 from orchestrator.errors import RequestError, WorkspaceError
 from orchestrator.privacy import masked
 from orchestrator.report.terminal.console import complain, console, near, say
+from orchestrator.sentences import counted
 from orchestrator.stores import Stores
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def aggregate(
         study.document(plan.experiment.name)
         table = near(study.place.results(plan.experiment.name))
         due = study.owed if plan is study.plan else plan
-        written = f"{results.table.num_rows} of {len(due)} cells are in {table}."
+        written = f"{results.table.num_rows} of {_are(len(due))} in {table}."
         if not plan.is_told:
             written = f"{table} is left as it was: which cells belong in it cannot be told without the data."
         for sentence in (written, *study.data(plan).told()):
@@ -204,7 +205,7 @@ def export(
     made = exported(study.plan, study.place, folder, trials and trials.plan, earlier)
     for sentence in made.damaged:
         complain(people, sentence)
-    for sentence in (*data.told(), *study.changes, f"{made.cells} of {len(study.owed)} cells are in {folder}."):
+    for sentence in (*data.told(), *study.changes, f"{made.cells} of {_are(len(study.owed))} in {folder}."):
         say(people, sentence)
 
 
@@ -232,6 +233,10 @@ def import_cells(
         people.print("They count as unverified until `verify` has rerun a sample of them with the same numbers.")
     if found.problems:
         raise typer.Exit(SOME_FAILED)
+
+
+def _are(cells: int) -> str:
+    return f"{counted(cells, 'cell')} {'is' if cells == 1 else 'are'}"
 
 
 def _write_results(study: Study, workspace: str) -> None:

@@ -1,4 +1,4 @@
-"""Keep a workspace in order: remove, rebuild, verify, examine; and list what experiments can name."""
+"""Keep a workspace in order: remove, rebuild, verify, examine."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import asdict
 from functools import cache, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -29,6 +29,7 @@ from orchestrator.cli.options import (
 )
 from orchestrator.errors import RequestError
 from orchestrator.report.terminal.console import complain, console, say
+from orchestrator.sentences import counted
 from orchestrator.stores import Stores
 from orchestrator.study import Study
 
@@ -150,10 +151,11 @@ def verify(
             identical += not isinstance(verdict, str) and verdict.identical
     for sentence in study.changes:
         say(people, sentence)
-    people.print(f"{identical} of {len(chosen)} cells reproduce bit for bit.")
+    verb = "reproduces" if len(chosen) == 1 else "reproduce"
+    people.print(f"{identical} of {counted(len(chosen), 'cell')} {verb} bit for bit.")
     if imported := {cell for cell, origin in found.items() if origin != "here"}:
         rerun = sum(cell.id in imported for cell in chosen.cells)
-        people.print(f"{rerun} of {len(imported)} imported cell{'' if len(imported) == 1 else 's'} rerun.")
+        people.print(f"{rerun} of {counted(len(imported), 'imported cell')} rerun.")
     if identical < len(chosen):
         raise typer.Exit(SOME_FAILED)
 
@@ -203,19 +205,3 @@ def doctor(
         console().print(health.findings(findings))
     if any(finding.state == "problem" for finding in findings):
         raise typer.Exit(SOME_FAILED)
-
-
-def list_catalogue(
-    axis: Annotated[Literal["losses", "backbones", "datasets"], typer.Argument(show_default=False)],
-    *,
-    as_json: Json = False,
-) -> None:
-    """List the losses, backbones or datasets an experiment can name, plug-ins included."""
-    from orchestrator.report.terminal import overview
-    from trainers.catalogue import plugins
-
-    known = plugins(axis)
-    if as_json:
-        print(json.dumps({name: plugin.summary() for name, plugin in known.items()}))
-    else:
-        console().print(overview.catalogue(known))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from orchestrator import provenance
 from orchestrator.errors import ExperimentError
 from orchestrator.experiment.model import Axis, Experiment, load
-from orchestrator.experiment.revision import revise
+from orchestrator.experiment.revision import revise, with_recipe
 
 
 def filed(file: Path) -> Experiment:
@@ -27,8 +28,9 @@ def revised(
     dataset: list[str] | None = None,
     only: bool = False,
     seeds: str | None = None,
+    settings: Sequence[str] | None = None,
 ) -> Experiment:
-    """An experiment as the options of the axes change it.
+    """An experiment as the options of the axes, and `--set`, change it.
 
     Raises:
         ExperimentError: An option is wrong.
@@ -36,7 +38,8 @@ def revised(
     named: dict[Axis, list[str]] = {"loss": loss or [], "backbone": backbone or [], "dataset": dataset or []}
     if only and not any(named.values()):
         raise ExperimentError(["--only narrows the axes named by --loss, --backbone or --dataset; none is given."])
-    return revise(experiment, named, only=only, seeds=None if seeds is None else numbers(seeds))
+    changed = revise(experiment, named, only=only, seeds=None if seeds is None else numbers(seeds))
+    return with_recipe(changed, settings or ())
 
 
 def _located(file: Path) -> Path:

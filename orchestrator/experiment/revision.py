@@ -5,14 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import yaml
 from pydantic import ValidationError
 from pydantic_core import PydanticCustomError
 
 from orchestrator.errors import ExperimentError
-from orchestrator.experiment import yaml_lines
+from orchestrator.experiment import plain_yaml, yaml_lines
 from orchestrator.experiment.model import AXES, Axis, Choice, Claim, Experiment, Where, chosen, unknown
 from orchestrator.experiment.questions import parts
 from orchestrator.experiment.tuning import Tuning
+from trainers.recipe import Training
+
+OF_RECIPE = "recipe."
+"""How a setting of `--set` begins."""
 
 
 def revise(
@@ -55,6 +60,52 @@ def revise(
         return Experiment.model_validate(fields)
     except ValidationError as error:
         raise ExperimentError([sentence for _, sentence in yaml_lines.problems(error, Experiment)]) from None
+
+
+def with_recipe(experiment: Experiment, settings: Sequence[str]) -> Experiment:
+    """The experiment with other values for fields of its recipe, in all cells, whatever overrides say.
+
+    Args:
+        experiment: The experiment.
+        settings: `recipe.FIELD=VALUE`, with values as a file has them.
+
+    Raises:
+        ExperimentError: A setting cannot be read, or the recipe cannot be so.
+    """
+    if not settings:
+        return experiment
+    found = dict[str, Any]()
+    problems = list[str]()
+    for setting in settings:
+        name, _, text = setting.removeprefix(OF_RECIPE).partition("=")
+        if complaint := _complaint(setting, name, experiment):
+            problems.append(f"--set {setting}: {complaint}")
+            continue
+        try:
+            found[name] = plain_yaml.value_of(text)
+        except yaml.YAMLError:
+            problems.append(f"--set {setting}: '{text}' cannot be read as a value.")
+    fields: dict[str, Any] = {name: getattr(experiment, name) for name in Experiment.model_fields}
+    try:
+        fields["recipe"] = Training.model_validate(experiment.recipe.model_dump() | found)
+        fields["overrides"] = [
+            override.model_copy(update={"recipe": {k: v for k, v in override.recipe.items() if k not in found}})
+            for override in experiment.overrides
+        ]
+        if not problems:
+            return Experiment.model_validate(fields)
+    except ValidationError as error:
+        model = Training if error.title == Training.__name__ else Experiment
+        problems += [f"--set: {sentence}" for _, sentence in yaml_lines.problems(error, model)]
+    raise ExperimentError(problems)
+
+
+def _complaint(setting: str, name: str, experiment: Experiment) -> str | None:
+    if not setting.startswith(OF_RECIPE) or "=" not in setting:
+        return "A setting is recipe.FIELD=VALUE, such as recipe.epochs=1."
+    if experiment.tuning and name in experiment.tuning.space:
+        return f"'tuning' seeks '{name}': leave it out there."
+    return unknown(name, list(Training.model_fields), "recipe field")
 
 
 def _extended(axis: Axis, present: tuple[Choice, ...], names: Sequence[str]) -> tuple[Choice, ...]:

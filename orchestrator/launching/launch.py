@@ -210,8 +210,11 @@ class Launch:
         if trials:
             return plan, False
         with suppress(RequestError):  # of what options leave out, some recipe is not found yet
-            known = tuple(cell for cell in whole.plan.cells if cell.data_known)
-            return self.stores.evaluations.with_replicas(replace(whole.plan, cells=known)), whole.plan.is_told
+            known = {cell.id: cell for cell in whole.plan.cells if cell.data_known}
+            # Those of another recipe, where `--set` asks for them.
+            known |= {cell.id: cell for cell in plan.cells if cell.data_known and not cell.environment}
+            asked = replace(whole.plan, cells=tuple(known.values()))
+            return self.stores.evaluations.with_replicas(asked), whole.plan.is_told
         return plan, False
 
     def _keep(self, records: Registry, known: str) -> None:
@@ -256,12 +259,12 @@ class Launch:
         recorder = Recorder(self.stores.evaluations, runs, code, kept)
         worker = self._worker(recorder, experiment, self.stores)
         runner = self.compute.executor(replace(worker, checkpoints=states, rehash=self.rehash))
-        with runner.starting():
+        table = LiveTable(cells, self.console)
+        with table, runner.starting():
             self._window(runs).open(lambda _: runs.prepare(), has_begun=self.begun.is_set())
             if not more.is_tuning:
                 self._admit([*cells, *more.possible(cells)], more, lease.owner)
             self._keep(lease.registry, experiment.name)
-            table = LiveTable(cells, self.console)
             admission = Admission(more.notes, self.stores.place, states, self._say)
             queue = Queue(
                 cells,
@@ -272,9 +275,8 @@ class Launch:
                 more=partial(_expected, table, more),
             )
             admission.admit(queue)
-            with table:
-                carry = partial(carry_out, queue, runner, more.notes, runs, self._watch(table, admission))
-                tally = self._stoppable(carry, queue, states, runs)
+            carry = partial(carry_out, queue, runner, more.notes, runs, self._watch(table, admission))
+            tally = self._stoppable(carry, queue, states, runs)
             admission.close()
         if queue.is_closed:
             raise KeyboardInterrupt

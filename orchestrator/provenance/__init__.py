@@ -52,6 +52,16 @@ def _git(*arguments: str) -> str | None:
     return done.stdout.strip()
 
 
+def program() -> str:
+    """The version of this program, and its commit where it runs from a checkout."""
+    commit = code()["git_commit"]
+    return (
+        _version("loss-orchestrator") or "of no version"
+        if commit is None
+        else f"{_version('loss-orchestrator')} (commit {commit:.10})"
+    )
+
+
 @cache
 def machine() -> dict[str, str | int | None]:
     """This machine and the versions of the packages that compute on it."""

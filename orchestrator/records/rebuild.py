@@ -12,6 +12,7 @@ from orchestrator.records.inventory import take_inventory
 from orchestrator.records.reconciliation import reconcile
 from orchestrator.records.sql.registry import Registry
 from orchestrator.records.tracking.runs import Tracking
+from orchestrator.sentences import counted
 from orchestrator.workspace import Workspace
 
 
@@ -68,9 +69,15 @@ def rebuild(
     for plan in plans:
         name = plan.experiment.name
         if news[name]:
-            registry.tell("rebuilt", f"{news[name]} cells are put back from their files.", name)
+            registry.tell("rebuilt", f"{_put_back(news[name])}.", name)
         if window := windows.get(name):
             reconcile(window, plan.cells, evaluations, registry, thorough=True)
         told = {run.cell_id: run.run_id for run in window.runs()} if window else runs
         take_inventory(registry, plan, Workspace(evaluations.folder.parent), told, certain=window is not None)
     return cells, damaged
+
+
+def _put_back(number: int) -> str:
+    return (
+        f"{counted(number, 'cell')} {'is put back from its file' if number == 1 else 'are put back from their files'}"
+    )

@@ -153,13 +153,13 @@ def launched(set_up: Callable[[str], Desk]) -> Launched:
 # What the verbs are called
 
 SHARED = {"--help"}
-AXES = {"--loss", "--backbone", "--dataset", "--only", "--seeds"}
+AXES = {"--loss", "--backbone", "--dataset", "--only", "--seeds", "--set"}
 VERBS = {
     "init": set[str](),
     "launch": {"--workspace", "--registry", "--tracking", "--data-dir", "--address", "--executor", "--max-concurrent",
                "--retry-failed", "--join", "--trust-old", "--rehash", "--notify", "--json", *AXES},
     "plan": {"--workspace", "--registry", "--data-dir", "--rehash", "--register", "--json", *AXES},
-    "status": {"--workspace", "--registry", "--watch", "--json"},
+    "status": {"--workspace", "--registry", "--cell", "--watch", "--json"},
     "aggregate": {"--workspace", "--data-dir", "--compact", *AXES},
     "compare": {"--workspace", "--data-dir", "--registry", "--format", "--null", "--samples", *AXES},
     "report": {"--workspace", "--data-dir", "--registry", *AXES},
@@ -174,6 +174,7 @@ VERBS = {
     "verify": {"--workspace", "--data-dir", "--cells", "--sample", *AXES},
     "doctor": {"--workspace", "--registry", "--tracking", "--data-dir", "--address", "--fix", "--json"},
     "list": {"--json"},
+    "show": {"--json"},
 }  # fmt: skip
 """What users rely on: add to it, but take nothing away unless an issue says so."""
 
@@ -194,6 +195,52 @@ def test_a_verbs_options_are_these(desk: Desk, verb: str) -> None:
     run = desk.run(verb, "--help")
     assert set(re.findall(r"^  (--[\w-]+)", run.out, re.MULTILINE)) - SHARED == VERBS[verb]
     assert run.seconds < 5
+
+
+def test_help_is_whole_in_80_columns(desk: Desk) -> None:
+    for words in (["-h"], ["status", "--help"]):
+        told = desk.run(*words, COLUMNS="80").out
+        assert not re.search(r"\w\.\.\.", told)
+        assert max(map(len, told.splitlines())) <= 80
+
+
+def test_the_version_is_told_alone(desk: Desk) -> None:
+    assert re.fullmatch(r"orchestrator \d+\.\d+\.\d+( \(commit [0-9a-f]{10}\))?\n", desk.run("--version").out)
+
+
+@pytest.mark.parametrize(
+    ("shell", "typed", "found"),
+    [
+        ("bash", "orchestrator la", "launch"),
+        ("zsh", "orchestrator launch --backb", '"--backbone"'),
+        ("fish", "orchestrator launch x.yaml --loss foc", "focal"),
+    ],
+)
+def test_shells_complete_verbs_options_and_names(desk: Desk, shell: str, typed: str, found: str) -> None:
+    asked = {"_ORCHESTRATOR_COMPLETE": f"complete_{shell}", "_TYPER_COMPLETE_ARGS": typed, "COMP_WORDS": typed}
+    more = {"COMP_CWORD": str(len(typed.split()) - 1), "_TYPER_COMPLETE_FISH_ACTION": "get-args"}
+    assert found in desk.run(**asked, **more).out
+
+
+def test_show_tells_what_a_plugin_takes_and_where_it_is(desk: Desk) -> None:
+    told = desk.run("show", "loss", "cosface").out
+    assert "margin on the true class (Wang 2018" in told
+    assert re.search(r"scores\.margin +0\.4 +number +In training only", told)
+    assert "trainers.losses.faces" in told
+    asked = {
+        each["name"]: each
+        for each in json.loads(desk.run("show", "dataset", "image_folder", "--json").out)["parameters"]
+    }
+    assert asked["path"]["default"] == "required"
+    assert asked["channels"] == {**asked["channels"], "type": "1 or 3", "default": "3"}
+    assert "architecture" in desk.run("show", "backbone", "torchvision:resnet34").out
+    assert "Did you mean 'focal'?" in desk.run("show", "loss", "fokal", expect=2).err
+
+
+def test_measures_are_listed(desk: Desk) -> None:
+    told = json.loads(desk.run("list", "measures", "--json").out)
+    assert told["uniform_accuracy"] == "share right with the best single threshold, on raw test scores"
+    assert "expected_cost" in told
 
 
 # A launch and what it leaves
@@ -317,6 +364,29 @@ def test_status_says_what_the_registry_knows(launched: Launched) -> None:
     assert status["experiment"] == "grid"
     assert status["counts"]["finished"] == 4
     assert status["running"] == status["failures"] == []
+
+
+def test_status_shows_the_attempts_at_a_cell(launched: Launched) -> None:
+    desk = launched.desk
+    cell = desk.files[0].stem
+    told = desk.run("status", "--cell", cell[:10]).out
+    assert re.search(r"attempt 1, begun \d{4}-\d\d-\d\d .* UTC on .*: finished after \d+ s", told)
+    (attempt,) = json.loads(desk.run("status", "--cell", cell, "--json").out)
+    assert attempt["outcome"] == "finished"
+    assert "No cell that was begun here" in desk.run("status", "--cell", "zz", expect=2).err
+
+
+def test_another_recipe_is_for_one_command_alone(launched: Launched) -> None:
+    desk = launched.desk
+    plan = json.loads(desk.run("plan", "grid.yaml", "--set", "recipe.epochs=2", "--json").out)
+    assert (plan["total"], plan["done"]) == (4, 0)
+    assert (json.loads(desk.run("plan", "grid.yaml", "--json").out))["done"] == 4
+    said = desk.run("plan", "grid.yaml", "--set", "recipe.epochs=2").out
+    assert "Options change the recipe for this command alone: recipe.epochs=2." in said
+    wrong = desk.run("plan", "grid.yaml", "--set", "recipe.epoch=2", "--set", "epochs=2", expect=2).err
+    assert "--set recipe.epoch=2: No recipe field named 'epoch'. Did you mean 'epochs'?" in wrong
+    assert "--set epochs=2: A setting is recipe.FIELD=VALUE" in wrong
+    assert "epochs" in desk.run("plan", "grid.yaml", "--set", "recipe.epochs=0", expect=2).err
 
 
 def test_aggregate_writes_the_same_table_again(launched: Launched) -> None:
@@ -561,7 +631,7 @@ def test_a_cell_reproduces_and_nothing_is_written(launched: Launched) -> None:
     out = launched.desk.run("verify", "grid.yaml").out
     first = min(path.stem for path in launched.desk.files)
     assert re.match(rf"identical  \w+/resnet8/digits/s\d \({first[:16]}\)\n", out)
-    assert "1 of 1 cells reproduce bit for bit." in out
+    assert "1 of 1 cell reproduces bit for bit." in out
     after = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file() and "runs" in path.parts}
     assert after == before
 

@@ -14,14 +14,11 @@ from sqlalchemy.orm import Session
 
 from orchestrator.outcome import RESULTS, Collapsed, Diverged, Ending, Failed, Finished, Lost, Result, Stopped, is_done
 from orchestrator.records.sql.events import storable
-from orchestrator.records.sql.schema import AttemptRow, CellRow, CellState, ExperimentRow, MembershipRow, Row
+from orchestrator.records.sql.schema import AttemptRow, CellRow, CellState, ExperimentRow, Kind, MembershipRow, Row
 
 if TYPE_CHECKING:
     from orchestrator.experiment.model import Experiment
     from orchestrator.experiment.plan import Cell, Plan
-
-Kind = tuple[str, str, str]
-"""Loss, backbone and dataset under the catalogue's names (`Plugin.key`)."""
 
 
 def _insert(session: Session, table: str) -> sqlite.Insert | postgresql.Insert:

@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 from orchestrator.outcome import RESULTS
 from orchestrator.privacy import public
 from orchestrator.records.sql.schema import AttemptRow, EventKind, EventRow, Row
+from orchestrator.sentences import counted
 
 SHOWN = 10
 """Of an experiment's events, how many a status has."""
@@ -81,8 +82,9 @@ def ending(name: str, attempt: AttemptRow) -> tuple[EventKind, str]:
 def adopted(states: Iterable[str], number: int) -> str:
     """The sentence where the states of several cells were set as files say."""
     if set(states) == {"planned"}:
-        return f"{number} cells that have no file are planned again."
-    return f"{number} cells are done by their files."
+        verb = "that has no file is" if number == 1 else "that have no file are"
+        return f"{counted(number, 'cell')} {verb} planned again."
+    return f"{counted(number, 'cell')} {'is done by its file' if number == 1 else 'are done by their files'}."
 
 
 def storable(text: str) -> str:

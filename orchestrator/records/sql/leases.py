@@ -305,7 +305,7 @@ def _take(registry: Registry, plan: Plan, asked: Plan, watch: Watch, *, join: bo
         owner = uuid.uuid4().hex
         session.add(_row(owner, experiment, since))
         failed = _failures(session)
-        tell(session, "begun", f"A launch of {len(plan)} cells begins by {_who()}.", experiment=experiment)
+        tell(session, "begun", f"A launch of {counted(len(plan), 'cell')} begins by {_who()}.", experiment=experiment)
     cells = {cell.id: cell for cell in (*asked.cells, *plan.cells)}
     return Lease(registry, owner, asked.experiment, since, watch, frozenset(left), failed, cells=cells)
 

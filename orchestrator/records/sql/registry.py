@@ -19,7 +19,16 @@ from orchestrator.outcome import RESULTS, Collapsed, Diverged, Ending, Finished,
 from orchestrator.records.sql import database, events
 from orchestrator.records.sql.events import Event, tell
 from orchestrator.records.sql.migrations import bring_to_head, revision_of
-from orchestrator.records.sql.schema import AttemptRow, CellRow, CellState, EventKind, ExperimentRow, MembershipRow, Row
+from orchestrator.records.sql.schema import (
+    AttemptRow,
+    CellRow,
+    CellState,
+    EventKind,
+    ExperimentRow,
+    Kind,
+    MembershipRow,
+    Row,
+)
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -28,8 +37,8 @@ if TYPE_CHECKING:
 
 
 from orchestrator.records.sql import changes, status
-from orchestrator.records.sql.changes import Kind, enrol, locked, new_attempt, set_state
-from orchestrator.records.sql.status import Artefact, Failure, Status
+from orchestrator.records.sql.changes import enrol, locked, new_attempt, set_state
+from orchestrator.records.sql.status import Artefact, Failure, Status, Tried
 
 _BATCH = 10_000
 """Parameters a statement: SQLite takes 32 766, PostgreSQL 65 535."""
@@ -284,17 +293,14 @@ class Registry:
 
     def status(self, experiment: str) -> Status:
         """How many cells are in which state, what is running and what failed."""
+        durations = self.durations(experiment)
         with self.reading() as session:
-            return Status(
-                experiment,
-                status.counts(session, experiment),
-                tuple(status.launches(session, experiment)),
-                tuple(status.running(session, experiment)),
-                tuple(status.failures(session, experiment)),
-                tuple(events.latest(session, experiment, events.SHOWN)),
-                tuple(status.documents(session, experiment)),
-                status.replicas(session, experiment),
-            )
+            return status.of_experiment(session, experiment, durations)
+
+    def tried(self, prefix: str, experiment: str | None = None) -> list[Tried]:
+        """The attempts at the cells whose ids begin so, of one experiment or of all, oldest first."""
+        with self.reading() as session:
+            return status.tried(session, prefix, experiment)
 
     @contextmanager
     def writing(self) -> Generator[Session]:

@@ -89,6 +89,9 @@ class Row(DeclarativeBase):
     }
 
 
+Kind = tuple[str, str, str]
+"""Loss, backbone and dataset under the catalogue's names (`Plugin.key`)."""
+
 CellId = Annotated[str, mapped_column(String(80))]
 """64 digits; of a replica, `@` and the environment behind them."""
 Digest = Annotated[str, mapped_column(CHAR(64))]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from statistics import fmean
 from typing import TypeVar, get_args
 
 from sqlalchemy import ColumnElement, Select, func, select
@@ -13,13 +14,14 @@ from sqlalchemy.orm import Session, aliased
 from orchestrator.experiment.plan import AT, original
 from orchestrator.outcome import RESULTS
 from orchestrator.records.sql import processes
-from orchestrator.records.sql.events import Event
+from orchestrator.records.sql.events import SHOWN, Event, latest
 from orchestrator.records.sql.schema import (
     ArtefactKind,
     ArtefactRow,
     AttemptRow,
     CellRow,
     CellState,
+    Kind,
     LeaseRow,
     MembershipRow,
 )
@@ -42,11 +44,13 @@ class Running:
     """The last heartbeat."""
     progress: int
     """Epochs it has done."""
+    epochs: int = 0
+    """Epochs that it takes in all; 0 if the registry does not know."""
 
 
 @dataclass(frozen=True)
 class LaunchUnderWay:
-    """A launch under way."""
+    """A launch under way, or one whose process is gone."""
 
     host: str
     pid: int
@@ -97,11 +101,92 @@ class Status:
     """What the experiment as a whole has left."""
     replicas: int = 0
     """Cells that were trained again so that pairs meet in one environment; they are in no count."""
+    dead: tuple[LaunchUnderWay, ...] = ()
+    """Launches whose process on this machine is gone; what they were running counts as planned."""
+    seconds_left: float | None = None
+    """Until the cells that wait and run are done, at the pace so far; None if nothing runs, or nothing tells."""
+
+
+@dataclass(frozen=True)
+class Tried:
+    """One attempt at a cell, as people ask for it."""
+
+    cell: str
+    name: str
+    number: int
+    node: str
+    started: datetime
+    seconds: float | None
+    outcome: str
+    error: str
+    traceback: str
 
 
 def pairs(session: Session, query: Select[Key, Value]) -> dict[Key, Value]:
     """The rows of a query of two columns, as a dictionary."""
     return {key: value for key, value in session.execute(query)}  # noqa: C416 - `dict()` loses the types
+
+
+def of_experiment(session: Session, experiment: str, durations: Mapping[Kind, Sequence[float]]) -> Status:
+    """Where an experiment stands.
+
+    Args:
+        session: A transaction.
+        experiment: Its name.
+        durations: Seconds that its finished cells took, by kind.
+    """
+    gone = {lease.owner: lease for lease in session.scalars(select(LeaseRow)) if _state(lease) == "gone"}
+    under_way = list(running(session, experiment))
+    alive = tuple(cell for owner, cell in under_way if owner not in gone)
+    found = counts(session, experiment)
+    left = sum(AT not in cell.cell for owner, cell in under_way if owner in gone)
+    found |= {"running": found["running"] - left, "planned": found["planned"] + left}
+    waiting = {**_waiting(session, experiment)}
+    return Status(
+        experiment,
+        found,
+        tuple(launches(session, experiment)),
+        alive,
+        tuple(failures(session, experiment)),
+        tuple(latest(session, experiment, SHOWN)),
+        tuple(documents(session, experiment)),
+        replicas(session, experiment),
+        dead=tuple(_launch(lease) for lease in gone.values() if lease.experiment == experiment),
+        seconds_left=seconds_left(alive, waiting, durations, datetime.now(UTC)),
+    )
+
+
+def seconds_left(
+    running: Collection[Running], waiting: Mapping[Kind, int], durations: Mapping[Kind, Sequence[float]], now: datetime
+) -> float | None:
+    """Seconds until cells are done, if as many run at once as now; None if nothing runs, or nothing tells.
+
+    Args:
+        running: The cells under way.
+        waiting: How many cells of each kind wait.
+        durations: Seconds that finished cells took, by kind.
+        now: The time.
+    """
+    means = {kind: fmean(seconds) for kind, seconds in durations.items()}
+    spent = {cell.cell: max(0.0, (now - cell.since).total_seconds()) for cell in running}
+    paces = [spent[cell.cell] * cell.epochs / cell.progress for cell in running if cell.progress]
+    if not running or not (means or paces):
+        return None
+    usual = fmean(means.values() or paces)
+    work = sum(number * means.get(kind, usual) for kind, number in waiting.items())
+    rest = [
+        spent[cell.cell] * (cell.epochs / cell.progress - 1) if cell.progress else max(0.0, usual - spent[cell.cell])
+        for cell in running
+    ]
+    return max(*rest, (work + sum(rest)) / len(running))
+
+
+def _waiting(session: Session, experiment: str) -> dict[Kind, int]:
+    """How many cells of each kind wait."""
+    kind = (CellRow.loss, CellRow.backbone, CellRow.dataset)
+    query = select(*kind, func.count()).join(MembershipRow).group_by(*kind)
+    rows = session.execute(query.where(MembershipRow.experiment == experiment, CellRow.state == "planned"))
+    return {(loss, backbone, dataset): number for loss, backbone, dataset, number in rows}
 
 
 def counts(session: Session, experiment: str) -> dict[CellState, int]:
@@ -123,18 +208,56 @@ def replicas(session: Session, experiment: str) -> int:
     return session.scalar(query.where(MembershipRow.experiment == experiment, done)) or 0
 
 
-def running(session: Session, experiment: str) -> Iterator[Running]:
-    """The attempts under way."""
-    for name, attempt in _latest(session, experiment, "running"):
-        yield Running(attempt.cell, name, attempt.node, attempt.started, attempt.seen, attempt.progress or 0)
+def running(session: Session, experiment: str) -> Iterator[tuple[str | None, Running]]:
+    """The attempts under way, each with the launch that makes it."""
+    found = list(_latest(session, experiment, "running"))
+    asked = select(CellRow.id, CellRow.recipe).where(CellRow.id.in_([attempt.cell for _, attempt in found]))
+    epochs = {cell: recipe.get("training", {}).get("epochs", 0) for cell, recipe in session.execute(asked)}
+    for name, attempt in found:
+        about = (attempt.cell, name, attempt.node, attempt.started, attempt.seen, attempt.progress or 0)
+        yield attempt.owner, Running(*about, epochs.get(attempt.cell, 0))
 
 
 def launches(session: Session, experiment: str) -> Iterator[LaunchUnderWay]:
     """The launches under way, oldest first, without those whose process on this machine is gone."""
     for lease in session.scalars(select(LeaseRow).where(LeaseRow.experiment == experiment).order_by(LeaseRow.since)):
-        if processes.state(lease.host, lease.machine, lease.pid, lease.process) == "gone":
-            continue
-        yield LaunchUnderWay(lease.host, lease.pid, lease.since, lease.seen)
+        if _state(lease) != "gone":
+            yield _launch(lease)
+
+
+def _state(lease: LeaseRow) -> processes.State:
+    return processes.state(lease.host, lease.machine, lease.pid, lease.process)
+
+
+def _launch(lease: LeaseRow) -> LaunchUnderWay:
+    return LaunchUnderWay(lease.host, lease.pid, lease.since, lease.seen)
+
+
+def tried(session: Session, prefix: str, experiment: str | None = None) -> list[Tried]:
+    """The attempts at the cells whose ids begin so, oldest first, named as in their experiment."""
+    query = (
+        select(MembershipRow, CellRow.seed, AttemptRow)
+        .join(CellRow, CellRow.id == MembershipRow.cell)
+        .join(AttemptRow, AttemptRow.cell == CellRow.id)
+        .where(AttemptRow.cell.startswith(prefix, autoescape=True), MembershipRow.experiment == AttemptRow.experiment)
+        .order_by(AttemptRow.cell, AttemptRow.number)
+    )
+    if experiment is not None:
+        query = query.where(AttemptRow.experiment == experiment)
+    return [
+        Tried(
+            attempt.cell,
+            _name(member, seed),
+            attempt.number,
+            attempt.node,
+            attempt.started,
+            attempt.seconds,
+            attempt.outcome,
+            attempt.error or "",
+            attempt.traceback or "",
+        )
+        for member, seed, attempt in session.execute(query)
+    ]
 
 
 def failures(session: Session, experiment: str) -> list[Failure]:
@@ -164,8 +287,12 @@ def _latest(session: Session, experiment: str, state: CellState) -> Iterator[tup
         .order_by(MembershipRow.loss, MembershipRow.backbone, MembershipRow.dataset, CellRow.seed, CellRow.id)
     )
     for member, seed, attempt in session.execute(query):
-        name = f"{member.loss}/{member.backbone}/{member.dataset}/s{seed}"
-        yield name + member.cell.removeprefix(original(member.cell)), attempt
+        yield _name(member, seed), attempt
+
+
+def _name(member: MembershipRow, seed: int) -> str:
+    name = f"{member.loss}/{member.backbone}/{member.dataset}/s{seed}"
+    return name + member.cell.removeprefix(original(member.cell))
 
 
 def artefacts(session: Session, experiment: str) -> list[Artefact]:

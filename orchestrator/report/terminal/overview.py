@@ -25,13 +25,13 @@ from orchestrator.report.wording.prospects import caution
 from orchestrator.reproduction.verification import Verdict
 from orchestrator.sentences import counted
 from orchestrator.workspace import Location
-from trainers.plugin import Plugin
 
 if TYPE_CHECKING:  # they import what a plan does without
     from orchestrator.analysis.added import Added
     from orchestrator.analysis.comparison import Comparison
+    from orchestrator.experiment.field_texts import Described
     from orchestrator.records.files.garbage import Item
-    from orchestrator.records.sql.status import Running, Status
+    from orchestrator.records.sql.status import Running, Status, Tried
 
 RecipeKeys = tuple[str, str, str]
 
@@ -155,7 +155,8 @@ def left(plan: Plan, waiting: Plan, tally: Mapping[str, int]) -> RenderableType:
     done = _done(tally)
     text = f"{plan.experiment.name}: {counted(len(plan), 'cell')}, {done} already done, {len(waiting)} to run."
     if not waiting.cells and not tally.get("failed"):
-        text = f"{plan.experiment.name}: all {len(plan)} cells are already done; nothing is rerun."
+        every = "its 1 cell is" if len(plan) == 1 else f"all {len(plan)} cells are"
+        text = f"{plan.experiment.name}: {every} already done; nothing is rerun."
     if tally.get("failed"):
         text += f" {tally['failed']} failed earlier and are skipped; --retry-failed runs them again."
     return Text(text)
@@ -186,7 +187,7 @@ def counts(plan: Plan, tally: Mapping[str, int], comparison: Comparison | None, 
 def ended(counts: Mapping[str, int]) -> str:
     """How a launch ended, in a few words."""
     named = [f"{counts[state]} {state}" for state in (*_NAMED, "pending") if counts[state]]
-    return ", ".join([f"{counts['done']} of {counts['total']} cells done", *named])
+    return ", ".join([f"{counts['done']} of {counted(counts['total'], 'cell')} done", *named])
 
 
 GROWING = ("resnet8", "resnet20", "resnet18")
@@ -230,7 +231,8 @@ def next_commands(
         (["ui", str(file), *given.workspace, *given.tracking], "compare runs in MLflow"),
     ]
     if given.narrowing:
-        lines.append((run, "also what this launch left out"))
+        is_other = "--set" in given.narrowing
+        lines.append((run, "what the file asks" if is_other else "also what this launch left out"))
     elif backbone := _next_backbone(asked):
         lines.append(([*run, "--backbone", backbone], "add a backbone; only new cells run, and it stays asked"))
     hints = (Text.assemble("  ", (_command(words), "bold"), (f"  # {purpose}", "dim")) for words, purpose in lines)
@@ -294,6 +296,11 @@ def _status(status: Status) -> RenderableType:
         Text(f"  launched by process {launch.pid} on {launch.host}, last heartbeat {_ago(launch.seen)}")
         for launch in status.launches
     )
+    dead = (
+        Text(f"  the launch by process {launch.pid} on {launch.host} is dead; the same command goes on from there")
+        for launch in status.dead
+    )
+    left = () if status.seconds_left is None else (Text(f"  about {duration(status.seconds_left)} left"),)
     running = (Text(f"  {_running(cell)}") for cell in status.running)
     failed = (
         Text(f"  failed: {cell.name} ({cell.cell[:SHOWN]}): {cell.error}", style="red") for cell in status.failures
@@ -303,9 +310,25 @@ def _status(status: Status) -> RenderableType:
         for event in status.events
         if event.kind not in ROUTINE
     )
-    left = (Text(f"  {document.kind}: {document.uri}", style="dim") for document in status.documents)
+    if status.failures:
+        hint = f"`status --cell {status.failures[-1].cell[:SHOWN]}` shows where it failed"
+        failed = (*failed, Text(f"  {hint}", style="dim"))
+    documents = (Text(f"  {document.kind}: {document.uri}", style="dim") for document in status.documents)
     heading = Text.assemble((status.experiment, "bold"), f": {counts or 'no cells'}")
-    return Group(heading, *launches, *running, *failed, *told, *left)
+    return Group(heading, *launches, *dead, *left, *running, *failed, *told, *documents)
+
+
+def attempts(tried: Sequence[Tried]) -> RenderableType:
+    """The attempts at one cell, and where the last that failed did."""
+    lines = [Text.assemble((tried[-1].name, "bold"), f" ({tried[-1].cell[:SHOWN]})")]
+    for each in tried:
+        where = f" on {each.node}" if each.node else ""
+        took = "" if each.seconds is None else f" after {duration(each.seconds)}"
+        why = f": {each.error}" if each.error else ""
+        started = f"{each.started:%Y-%m-%d %H:%M:%S} UTC"
+        lines.append(Text(f"  attempt {each.number}, begun {started}{where}: {each.outcome}{took}{why}"))
+    traces = [each.traceback for each in tried if each.traceback]
+    return Group(*lines, *(Text(f"\n{trace.rstrip()}", style="dim") for trace in traces[-1:]))
 
 
 def _running(cell: Running) -> str:
@@ -313,7 +336,8 @@ def _running(cell: Running) -> str:
         return f"waiting for a worker: {cell.name}"
     heartbeat = f", last heartbeat {_ago(cell.seen)}" if cell.seen else ""
     since = f"{cell.since:%Y-%m-%d %H:%M:%S} UTC on {cell.node}"
-    return f"running since {since}, {cell.progress} epochs{heartbeat}: {cell.name}"
+    done = f"{cell.progress} of {counted(cell.epochs, 'epoch')}" if cell.epochs else counted(cell.progress, "epoch")
+    return f"running since {since}, {done}{heartbeat}: {cell.name}"
 
 
 def _ago(moment: datetime) -> str:
@@ -326,6 +350,11 @@ def status_json(status: Status) -> dict[str, Any]:
     for entry in chain.from_iterable(part for part in content.values() if isinstance(part, tuple)):
         entry |= {name: value.isoformat() for name, value in entry.items() if isinstance(value, datetime)}
     return content
+
+
+def attempt_json(tried: Tried) -> dict[str, Any]:
+    """An attempt for machines; times in ISO 8601."""
+    return {**asdict(tried), "started": tried.started.isoformat()}
 
 
 def verdict(cell: Cell, found: Verdict | str) -> RenderableType:
@@ -348,12 +377,27 @@ def garbage(items: Sequence[Item], *, removed: bool) -> RenderableType:
     return Group(table, Text(f"{total} {'removed' if removed else 'can be deleted: --remove deletes them'}."))
 
 
-def catalogue(known: Mapping[str, type[Plugin]]) -> RenderableType:
+def catalogue(known: Mapping[str, str]) -> RenderableType:
     """Names with one line each."""
     table = _facts()
-    for name, plugin in known.items():
-        table.add_row(name, Text(plugin.summary()))
+    for name, summary in known.items():
+        table.add_row(Text(name), Text(summary))
     return table
+
+
+def plugin(found: Described) -> RenderableType:
+    """A plug-in: what it is, its parameters, and where its code is."""
+    parts: list[RenderableType] = [Text.assemble((found.name, "bold"), f"  {found.text}"), Text()]
+    if found.parameters:
+        table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+        for head in ("parameter", "default", "type", "meaning"):
+            table.add_column(head, overflow="fold")
+        for each in found.parameters:
+            table.add_row(Text(each.name, style="bold"), Text(each.default), Text(each.type), Text(each.meaning))
+        parts.append(table)
+    else:
+        parts.append(Text("It has no parameters."))
+    return Group(*parts, Text(f"\nSource: {found.module} ({found.file})", style="dim"))
 
 
 def _facts() -> Table:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Self
 
 from rich.console import Console, Group, RenderableType
@@ -29,13 +31,21 @@ from orchestrator.outcome import (
     Stopped,
 )
 from orchestrator.privacy import public
+from orchestrator.sentences import counted
 
 LISTED = 10
 """Running cells shown; a cluster runs more than a terminal has lines."""
 
 
+BAD_ENDS = ("collapsed", "diverged", "failed")
+
+SOONEST = 10.0
+LATEST = 600.0
+"""Seconds to the first line of progress where there is no terminal, and the most from one line to the next."""
+
+
 class LiveTable:
-    """Shows a launch as it goes; without a terminal, one plain line for each outcome."""
+    """Shows a launch as it goes; without a terminal, a line for each outcome, and one of progress now and then."""
 
     def __init__(self, cells: Sequence[Cell], console: Console, clock: Callable[[], float] = time.monotonic) -> None:
         self._console = console
@@ -50,6 +60,9 @@ class LiveTable:
         )
         self._total = len(cells)
         self._task = self._bar.add_task("cells", total=self._total)
+        self._done = 0
+        self._entered = clock()
+        self._over = threading.Event()
         self._live = Live(get_renderable=self.render, console=console, refresh_per_second=4, transient=True)
 
     def expect(self, cells: Sequence[Cell]) -> None:
@@ -59,12 +72,33 @@ class LiveTable:
         self._bar.update(self._task, total=self._total)
 
     def __enter__(self) -> Self:
+        self._entered = self._clock()
         if self._console.is_terminal:
             self._live.start()
+        else:
+            threading.Thread(target=self._tell_now_and_then, daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._over.set()
         self._live.stop()
+
+    def _tell_now_and_then(self) -> None:
+        """The longer a launch takes, the rarer the lines."""
+        while not self._over.wait(min(LATEST, max(SOONEST, (self._clock() - self._entered) / 4))):
+            self._console.print(Text(self.line()), soft_wrap=True)
+
+    def line(self) -> str:
+        """How far it is: `04:15:10  3 of 40 cells done, 2 running, epochs: 30 of 320, about 2 min 05 s left`."""
+        parts = [f"{self._done} of {counted(self._total, 'cell')} done"]
+        parts += [f"{self._ends[end]} {end}" for end in BAD_ENDS if self._ends[end]]
+        if self._began is None:
+            parts.append(f"starting since {duration(self._clock() - self._entered)}")
+        else:
+            parts.append(f"{len(self._running)} running, epochs: {self._worked} of {self._work}")
+        left = self.eta()
+        parts += [] if left is None else [f"about {duration(left)} left"]
+        return f"{datetime.now().astimezone():%H:%M:%S}  {', '.join(parts)}"
 
     def __call__(self, event: Event) -> None:
         """Take note of an event."""
@@ -89,6 +123,7 @@ class LiveTable:
             case _:
                 _, _, before, _ = self._running.pop(cell.id, (cell, "", 0, 0.0))
                 self._worked += cell.recipe.training.epochs - before
+                self._done += 1
                 self._bar.advance(self._task)
                 if not isinstance(event, Adopted):
                     self._ended(event)
@@ -124,7 +159,7 @@ class LiveTable:
         """The table as it stands."""
         left = self.eta()
         summary = "starting" if self._began is None else f"about {duration(left)} left" if left is not None else ""
-        for end in ("collapsed", "diverged", "failed"):
+        for end in BAD_ENDS:
             summary += f", {self._ends[end]} {end}" if self._ends[end] else ""
         self._bar.update(self._task, description=f"cells ({summary})")
         table = Table(box=None, padding=(0, 2, 0, 2), show_header=False)

@@ -27,7 +27,7 @@ from orchestrator.records.sql.schema import AttemptRow, LeaseRow
 from trainers.recipe import Recipe
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
 ATTEMPT = Attempt("gpu-1", 1_700_000_000.0, 2.5)
 
@@ -41,10 +41,10 @@ def cell(seed: int = 0) -> Cell:
 CELLS = [cell(seed) for seed in range(3)]
 
 
-def plan(name: str = "first") -> Plan:
+def plan(name: str = "first", cells: Sequence[Cell] = CELLS) -> Plan:
     document = {"name": name, "question": "Which?", "claims": []}
     experiment: Any = SimpleNamespace(name=name, question="Which?", model_dump=lambda *, mode: document)
-    return Plan(experiment, tuple(CELLS))
+    return Plan(experiment, tuple(cells))
 
 
 @pytest.fixture
@@ -427,6 +427,27 @@ def test_a_dead_launch_is_told_once_with_what_it_was_running(index: Registry) ->
     told = [sentence for kind, sentence in story_of(index) if kind == "taken_over"]
     assert told == [f"The launch by process {gone.pid} on {socket.gethostname()} is dead; it was running 2 cells."]
     dead.__exit__(None, None, None)
+
+
+def test_status_is_true_of_a_dead_launch_before_anybody_takes_over(index: Registry) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    dead = held(index, plan())
+    lease = dead.__enter__()
+    lease.claim(CELLS[0])
+    assert index.status("first").counts["running"] == 1
+    pretend(index, lease.owner, pid=gone.pid)
+    status = index.status("first")
+    assert (status.counts["running"], status.counts["planned"]) == (0, 3)
+    assert [launch.pid for launch in status.dead] == [gone.pid]
+    assert status.running == status.launches == ()
+    dead.__exit__(None, None, None)
+
+
+def test_a_launch_of_one_cell_is_told_in_the_singular(index: Registry) -> None:
+    with held(index, plan(cells=CELLS[:1])):
+        pass
+    assert story_of(index)[0][1].startswith("A launch of 1 cell begins")
 
 
 def test_a_cell_taken_from_a_dead_launch_is_told(index: Registry) -> None:

@@ -32,7 +32,7 @@ from orchestrator.outcome import Attempt, Collapsed, Diverged, Failed, Finished,
 from orchestrator.records.sql import database, migrations
 from orchestrator.records.sql.registry import Registry
 from orchestrator.records.sql.schema import Row
-from orchestrator.records.sql.status import Artefact, Failure, Running
+from orchestrator.records.sql.status import Artefact, Failure, Running, seconds_left
 from trainers.backbones import Backbone, Extractor, InputShape
 from trainers.datasets import Dataset, TrainTest
 from trainers.losses import Loss
@@ -194,7 +194,7 @@ def test_a_started_cell_runs_since_then(index: Registry) -> None:
     index.start_attempt(cell(1), "first", node="gpu-1", started=STARTED)
     status = index.status("first")
     (running,) = status.running
-    assert running == Running(cell(1).id, "softmax/tiny/toy/s1", "gpu-1", MOMENT, running.seen, 0)
+    assert running == Running(cell(1).id, "softmax/tiny/toy/s1", "gpu-1", MOMENT, running.seen, 0, running.epochs)
     assert status.counts == {"planned": 1, "running": 1, "finished": 0, "collapsed": 0, "diverged": 0, "failed": 0}
 
 
@@ -316,6 +316,29 @@ def test_a_running_cell_shows_how_far_it_is_and_when_it_was_heard_of(index: Regi
     assert (datetime.now(UTC) - running.seen).total_seconds() < 60
 
 
+def test_time_left_follows_from_cells_that_ended_and_from_those_that_run() -> None:
+    now = datetime.fromtimestamp(STARTED + 10, UTC)
+    one = Running("a", "a", "gpu-1", MOMENT, None, progress=2, epochs=8)
+    other = Running("b", "b", "gpu-1", MOMENT, None, progress=0, epochs=8)
+    kind = ("softmax", "tiny", "toy")
+    assert seconds_left([], {kind: 3}, {kind: [20.0]}, now) is None
+    assert seconds_left([other], {kind: 3}, {}, now) is None
+    assert seconds_left([one], {}, {}, now) == pytest.approx(30)
+    assert seconds_left([one, other], {kind: 3}, {kind: [10.0, 30.0]}, now) == pytest.approx((3 * 20 + 30 + 10) / 2)
+    assert seconds_left([one], {("hinge", "tiny", "toy"): 2}, {}, now) == pytest.approx(2 * 40 + 30)
+
+
+def test_the_attempts_at_a_cell_are_told_with_where_it_failed(index: Registry) -> None:
+    index.plan(plan([cell(0), cell(1)]))
+    for one in (cell(0), cell(1)):
+        index.start_attempt(one, "first", node="gpu-1", started=STARTED)
+        index.record(Failed(one, ATTEMPT, "ValueError: no", "the trace"), "first")
+    (tried,) = index.tried(cell(0).id[:12])
+    assert (tried.cell, tried.name, tried.number, tried.outcome) == (cell(0).id, "softmax/tiny/toy/s0", 1, "failed")
+    assert (tried.error, tried.traceback) == ("ValueError: no", "the trace")
+    assert index.tried("%") == index.tried(cell(0).id, "second") == []
+
+
 def test_the_registry_follows_the_files(index: Registry) -> None:
     index.plan(plan([cell(0), cell(1), cell(2)]))
     index.adopt({cell(0).id: "finished", cell(1).id: "diverged", cell(9).id: "finished"})
@@ -377,7 +400,7 @@ def test_many_cells_adopted_at_once_are_told_once_and_only_where_that_was_news(i
     index.adopt({cell(0).id: "planned"}, "first")
     assert story_of(index) == [
         ("adopted", "5 cells are done by their files."),
-        ("adopted", "1 cells that have no file are planned again."),
+        ("adopted", "1 cell that has no file is planned again."),
     ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -137,6 +138,31 @@ def test_each_outcome_is_a_line_where_there_is_no_terminal(clock: Clock, cells: 
         "softmax/resnet8/digits/s1  2.0 s  diverged in epoch 3",
         "softmax/resnet8/digits/s2  2.0 s  failed: OSError: disk full",
     ]
+
+
+def test_now_and_then_a_line_says_how_far_a_launch_is(clock: Clock, cells: tuple[Cell, ...]) -> None:
+    table = LiveTable(cells, console(), clock)
+    clock.now += 12
+    assert table.line()[8:] == "  0 of 4 cells done, starting since 12 s"
+    table(Started(cells[0], "here", 0.0))
+    table(Started(cells[1], "here", 0.0))
+    clock.now += 10
+    table(Advanced(cells[1], 5, {}))
+    table(Failed(cells[0], ATTEMPT, "broke", ""))
+    assert table.line()[8:] == "  1 of 4 cells done, 1 failed, 1 running, epochs: 15 of 40, about 17 s left"
+
+
+def test_without_a_terminal_the_first_line_does_not_wait_for_an_outcome(
+    monkeypatch: pytest.MonkeyPatch, cells: tuple[Cell, ...]
+) -> None:
+    monkeypatch.setattr("orchestrator.report.terminal.progress.SOONEST", 0.01)
+    screen = console()
+    with LiveTable(cells, screen):
+        for _ in range(1000):
+            if "0 of 4 cells done, starting since" in printed(screen):
+                break
+            time.sleep(0.01)
+    assert "0 of 4 cells done, starting since" in printed(screen)
 
 
 def test_an_accuracy_of_nothing_is_shown(clock: Clock, cells: tuple[Cell, ...]) -> None:
