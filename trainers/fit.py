@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from trainers.allocator import freed_memory_kept
+from trainers.brief import Brief, Pace
 from trainers.checkpoint import Checkpointing, Progress
 from trainers.classifier import Classifier
 from trainers.compilation import Compiled, worthwhile
@@ -87,6 +88,8 @@ class Fit:
     """The epoch, counted from 1, and the number of its batches that an earlier attempt had done."""
     compiled: bool = False
     """Whether the backbone was compiled: training was long enough, and torch could."""
+    step_seconds: tuple[float, ...] = ()
+    """The seconds of each step of this attempt, if training is cut short."""
 
 
 def _silent(epoch: int, figures: dict[str, float]) -> None:
@@ -102,6 +105,7 @@ def fit(
     checkpointing: Checkpointing | None = None,
     world: World = ALONE,
     data_dir: Path = DATA,
+    brief: Brief | None = None,
 ) -> Fit:
     """Train the recipe's model on the training split and evaluate it on the test split.
 
@@ -113,6 +117,7 @@ def fit(
         checkpointing: Where an earlier attempt's state is, and when this one saves its own.
         world: The processes that train this model together; each returns the same, except for the seconds.
         data_dir: The folder to which a file of pretrained weights is relative.
+        brief: Cuts training and evaluation short, for a rehearsal.
 
     Raises:
         DivergedError: Loss, weights or scores became NaN or infinite.
@@ -141,17 +146,20 @@ def fit(
         splits = split(data, recipe, device, weights and weights.preprocessing)
         model = Classifier(recipe.backbone, recipe.loss, splits.shape, splits.classes, weights)
         model = model.to(device).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-        objective = Objective(model, recipe, _network(model, recipe, splits, world), _counts(splits))
+        quick = worthwhile(recipe.training, len(splits.train), splits.shape) and (brief is None or brief.compiles)
+        objective = Objective(model, recipe, _network(model, splits, world, compiles=quick), _counts(splits))
+        splits = brief.cut(splits) if brief else splits
+        pace = Pace(brief, device)
         progress, model = _trained(
-            objective, recipe, splits, observer=observer, checkpointing=checkpointing, world=world
+            objective, recipe, splits, pace, observer=observer, checkpointing=checkpointing, world=world
         )
         seconds = progress.seconds
-        trained = look_back(model, recipe, splits.train)
+        trained = look_back(model, recipe, brief.some(splits.train) if brief else splits.train)
         observed = observe(model, recipe, splits, trained)
     # Finite weights can still give infinite scores.
     if not all(_finite(split) for split in (observed.test, observed.validation) if split):
         raise DivergedError(recipe.training.epochs)
-    steps = len(splits.train) // recipe.training.batch_size
+    steps = pace.steps(len(splits.train) // recipe.training.batch_size)
     threshold = uniform_accuracy(observed.test.positive, observed.test.rival).threshold
     return Fit(
         evaluation=observed.test,
@@ -173,6 +181,7 @@ def fit(
         collapse=trained.collapse,
         resumed_from=progress.resumed_from,
         compiled=isinstance(objective.network, Compiled) and objective.network.done,
+        step_seconds=tuple(pace.seconds),
     )
 
 
@@ -197,10 +206,10 @@ def _counts(splits: Splits) -> Tensor:
     return torch.bincount(labels.cpu(), minlength=splits.classes).to(labels.device)
 
 
-def _network(model: Classifier, recipe: Recipe, splits: Splits, world: World) -> nn.Module:
+def _network(model: Classifier, splits: Splits, world: World, *, compiles: bool) -> nn.Module:
     """The network that computes features in training: the backbone, compiled if that pays."""
     # Several processes average gradients during the backward pass; a compiled backbone would leave no gap for that.
-    if world.size > 1 or not worthwhile(recipe.training, len(splits.train), splits.shape):
+    if world.size > 1 or not compiles:
         return model.backbone
     return Compiled(model.backbone, splits.train.labels.device)
 
@@ -209,6 +218,7 @@ def _trained(
     objective: Objective,
     recipe: Recipe,
     splits: Splits,
+    pace: Pace,
     *,
     observer: Observer,
     checkpointing: Checkpointing | None,
@@ -228,10 +238,10 @@ def _trained(
     progress = Progress(parts, recipe, device, world.shared(checkpointing, device))
     progress.resume()
     loss_of = world.joined(objective, device)
-    for epoch in range(progress.epoch, recipe.training.epochs + 1):
+    for epoch in range(progress.epoch, pace.epochs(recipe.training.epochs) + 1):
         model.train()
         objective.epoch = epoch
-        for batch in batches(splits.train, recipe, epoch, progress.place):
+        for batch in pace.over(batches(splits.train, recipe, epoch, progress.place)):
             optimizer.zero_grad(set_to_none=True)
             loss = _descend(loss_of, world.share(batch), recipe.training.accumulation)
             if recipe.training.gradient_clip is not None:

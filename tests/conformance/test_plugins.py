@@ -36,11 +36,12 @@ VARIANTS = {"torchvision": "mobilenet_v3_small", "timm": "resnet10t"}
 REQUIRED = {"path": "of_ones_own"}
 """Parameters that only a user can know, and what these tests give."""
 
-VECTORS = {
+GIVEN: dict[str, dict[str, Any]] = {
+    "stand_in": {"shape": (3, 8, 8), "number_of_classes": 5, "train": 40, "test": 20},
     "features": {"path": f"{REQUIRED['path']}/vectors"},
     "frozen": {"of": "digits", "by": "resnet8", "weights": f"{REQUIRED['path']}/resnet8.safetensors", "size": 8},
 }
-"""Parameters of data sets of vectors, beside images of the same user."""
+"""Parameters without which a data set is nothing; those of vectors lie beside images of the same user."""
 
 CIFAR = InputShape(3, 32, 32)
 SHAPES = [InputShape(1, 8, 8), InputShape(1, 28, 28), CIFAR]
@@ -64,7 +65,7 @@ def _required(plugin: type[Plugin]) -> set[str]:
 def _example(axis: Axis, name: str, **parameters: Any) -> Any:
     variant = f":{VARIANTS[name]}" if name in VARIANTS else ""
     users = {field: REQUIRED[field] for field in _required(catalogue.plugins(axis)[name]) if field in REQUIRED}
-    return catalogue.resolve(axis, f"{name}{variant}", {**users, **VECTORS.get(name, {}), **parameters})
+    return catalogue.resolve(axis, f"{name}{variant}", {**users, **GIVEN.get(name, {}), **parameters})
 
 
 def _examples() -> list[Any]:
@@ -132,7 +133,7 @@ class TestEveryPlugin:
     @every_plugin
     def test_it_needs_no_parameter_but_a_variant_or_the_users_files(self, plugin: type[Plugin]) -> None:
         required = _required(plugin)
-        assert required <= {"architecture", *REQUIRED, *VECTORS.get(plugin.name, {})}
+        assert required <= {"architecture", *REQUIRED, *GIVEN.get(plugin.name, {})}
         assert ("architecture" in required) == (plugin.name in VARIANTS)
         if required:
             with pytest.raises(ValidationError, match="|".join(required)):
@@ -350,7 +351,7 @@ def prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str],
         try:
             dataset.prepare(tmp_path)
         except MissingDataError:
-            if "path" in _required(type(dataset)) or name in VECTORS:
+            if "path" in _required(type(dataset)) or name in GIVEN:
                 _write_examples(tmp_path / REQUIRED["path"])
             else:
                 drawn.WRITERS[name](tmp_path, monkeypatch)
@@ -399,6 +400,22 @@ class TestEveryDataset:
         assert images.train.pixels.shape[1:] == images.test.pixels.shape[1:]
         assert set(images.train.labels.tolist()) == set(range(images.classes))
         assert set(images.test.labels.tolist()) == set(range(images.classes))
+
+    @every_dataset
+    def test_its_extent_is_that_of_its_images(
+        self, name: str, prepared: Callable[[str], Dataset], tmp_path: Path
+    ) -> None:
+        dataset = prepared(name)
+        images = dataset.load(tmp_path)
+        extent = dataset.extent(images.labels)
+        assert (extent is None) == dataset.vectors
+        if extent is not None:
+            assert extent.shape == images.train.pixels.shape[1:]
+            assert (extent.classes, extent.train, extent.test) == (
+                images.classes,
+                len(images.train),
+                len(images.test),
+            )
 
     @every_dataset
     def test_it_is_the_same_every_time(self, name: str, prepared: Callable[[str], Dataset], tmp_path: Path) -> None:

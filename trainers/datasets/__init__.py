@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple, Self
 
 from pydantic import BeforeValidator, Field
 
@@ -92,6 +92,16 @@ class TrainTest:
     def labels(self) -> Labels:
         """The labels alone."""
         return Labels(self.train.labels, self.test.labels, self.classes, self.train.groups, self.names)
+
+
+class Extent(NamedTuple):
+    """How many images of which shape a data set has."""
+
+    shape: tuple[int, int, int]
+    """Channels, height and width."""
+    classes: int
+    train: int
+    test: int
 
 
 HASHED = 2**30
@@ -210,6 +220,15 @@ class Dataset(Plugin, ABC):
         """
         del folder
         return self
+
+    def extent(self, labels: Labels | None = None) -> Extent | None:
+        """How many images of which shape there are, before `hold_out` and its like; None if that is not known here.
+
+        Args:
+            labels: Those of both splits, for data of which only the files tell how many there are.
+        """
+        del labels
+        return None
 
     @abstractmethod
     def load(self, data_dir: Path) -> TrainTest:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 
 class _CIFAR(Downloaded, ABC):
+    image_shape = (3, 32, 32)
     train_images = 50_000
     test_images = 10_000
 

@@ -161,6 +161,9 @@ class Decoded(Sized, ABC):
     channels: Literal[1, 3] = 3
     """3 for colour, 1 for grey."""
 
+    def _shape(self) -> tuple[int, int, int]:
+        return self.channels, self.size, self.size
+
     def load(self, data_dir: Path) -> TrainTest:
         """Both splits; pixels uint8 (n, C, size, size), mapped from a file that is written once per machine.
 

@@ -6,11 +6,14 @@ import gzip
 from importlib.util import find_spec
 from pathlib import Path
 
-from trainers.datasets import Dataset, Images, Labels, MissingDataError, TrainTest
+from trainers.datasets import Dataset, Extent, Images, Labels, MissingDataError, TrainTest
 
 TRAIN_IMAGES = 1000
 """Where the file is split. It is ordered by writer, so a split in file order tests on unseen writers, and at most
 one writer is in both parts. A shuffled split would test on writers seen in training."""
+
+
+TEST_IMAGES = 797
 
 
 class Digits(Dataset):
@@ -24,6 +27,11 @@ class Digits(Dataset):
     classes = 10
     official = "914ff5182cd7c0b85584989a5f0b09ef499a9ad7cc26a2c3898920228616b100"
     """Their `arrays_digest`."""
+
+    def extent(self, labels: Labels | None = None) -> Extent:
+        """As they come."""
+        del labels
+        return Extent((1, 8, 8), self.classes, TRAIN_IMAGES, TEST_IMAGES)
 
     def load(self, data_dir: Path) -> TrainTest:
         """Both splits; pixels uint8 (n, 1, 8, 8), with grey levels 0..16 scaled to 0..255.

@@ -27,6 +27,7 @@ _UNSIGNED_BYTE = b"\x00\x00\x08"
 
 
 class _Idx(Downloaded, ABC):
+    image_shape = (1, 28, 28)
     train_images = 60_000
     test_images = 10_000
 

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 from pydantic import Field, model_validator
 
-from trainers.datasets import Dataset
+from trainers.datasets import Dataset, Extent
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from trainers.datasets import Labels
 
 ORDER_SEED = 20250505
 """Seed of the order in which subsets are filled. Changing it would change every subset."""
@@ -25,6 +27,9 @@ class Sized(Dataset, ABC):
     test_images: ClassVar[int | None] = None
     """Number of test images, if known without the files."""
 
+    image_shape: ClassVar[tuple[int, int, int] | None] = None
+    """Channels, height and width of its images, if known without the files."""
+
     train_size: int | None = Field(default=None, ge=1)
     """Use only this many training images, for quick experiments; smaller subsets are contained in larger ones."""
     test_size: int | None = Field(default=None, ge=1)
@@ -36,6 +41,20 @@ class Sized(Dataset, ABC):
         self._check_size("train", self.train_size, self.train_images)
         self._check_size("test", self.test_size, self.test_images)
         return self
+
+    def extent(self, labels: Labels | None = None) -> Extent | None:
+        """As published, less what `train_size` and `test_size` leave out; or as many as there are labels."""
+        shape = self._shape()
+        if shape is None:
+            return None
+        if labels is not None:
+            return Extent(shape, labels.classes, len(labels.train), len(labels.test))
+        if self.train_images is None or self.test_images is None or not self.is_published:
+            return None
+        return Extent(shape, self.classes, self.train_size or self.train_images, self.test_size or self.test_images)
+
+    def _shape(self) -> tuple[int, int, int] | None:
+        return self.image_shape
 
     def _check_size(self, split: str, size: int | None, available: int | None) -> None:
         if size is not None and available is not None and size > available:

@@ -16,6 +16,7 @@ class STL10(Checksummed):
     """STL-10: 13 000 photographs, 96x96 colour, 10 classes (Coates et al. 2011)."""
 
     name = "stl10"
+    image_shape = (3, 96, 96)
     train_images = 5_000
     test_images = 8_000
     folder = "stl10_binary"

@@ -15,6 +15,7 @@ class SVHN(Checksummed):
     """SVHN: 99 289 house numbers, 32x32 colour, 10 classes (Netzer et al. 2011)."""
 
     name = "svhn"
+    image_shape = (3, 32, 32)
     train_images = 73_257
     test_images = 26_032
     folder = "."
