@@ -17,6 +17,9 @@ SCHEMES = ("s3", "gs", "gcs", "abfs", "abfss")
 ANCHORS = "anchors-"
 """With which the names of scratch workspaces begin."""
 
+REHEARSALS = "rehearsals"
+"""The folder of the scratch workspaces of rehearsals."""
+
 PROBE = ".probe-"
 """With which the names of files begin that show whether a folder can be written."""
 
@@ -157,6 +160,10 @@ class Workspace:
     def anchors(self, launch: str) -> Workspace:
         """The scratch workspace in which a launch retrains cells of older environments; deleted afterwards."""
         return Workspace(self.root / "drift" / f"{ANCHORS}{launch}")
+
+    def rehearsal(self, number: str) -> Workspace:
+        """The scratch workspace of a rehearsal; deleted afterwards."""
+        return Workspace(self.root / REHEARSALS / number)
 
     @property
     def spool(self) -> Location:

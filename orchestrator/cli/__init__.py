@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from orchestrator import extras, signals
-from orchestrator.cli import add, begin, catalogue, deployment, judge, launch, results, streams, upkeep
+from orchestrator.cli import add, begin, catalogue, deployment, judge, launch, rehearse, results, streams, upkeep
 from orchestrator.cli.options import DEBUG, FINE, INTERRUPTED, SOME_FAILED, WRONG
 from orchestrator.errors import OrchestratorError, RequestError
 from orchestrator.privacy import public
@@ -57,6 +57,7 @@ def _add(verb: Callable[..., Any], name: str | None = None) -> None:
 
 # In the order of the help. Some verbs have names that mean something else in Python or here.
 _add(begin.init)
+_add(rehearse.rehearse)
 _add(launch.launch)
 _add(launch.show_plan, "plan")
 _add(launch.status)

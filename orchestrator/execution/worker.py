@@ -41,6 +41,7 @@ from trainers.datasets.hashes import forget
 if TYPE_CHECKING:
     import torch
 
+    from trainers.brief import Brief
     from trainers.checkpoint import Checkpointing
     from trainers.fit import Fit
     from trainers.parallel import World
@@ -74,6 +75,8 @@ class Worker:
     """Whether to hash all data files again, even if this machine has recorded their hashes."""
     raises: bool = False
     """Whether an exception of the cell itself is raised, for a debugger, instead of becoming `Failed`."""
+    brief: Brief | None = None
+    """How much of each recipe is done, in a rehearsal."""
 
     def run(self, cell: Cell, tell: Callable[[Event], None], world: World | None = None) -> Ending:
         """Train and record one cell; unless it `raises`, every exception but the user's interruption becomes an ending.
@@ -144,6 +147,7 @@ class Worker:
                     checkpointing=saving,
                     world=world or ALONE,
                     data_dir=self.data_dir,
+                    brief=self.brief,
                 )
             except StoppedError:
                 log.stop()

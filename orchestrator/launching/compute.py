@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from orchestrator.execution import environments
+from orchestrator.execution import environments, gpus
 from orchestrator.execution.inline import Inline
 from orchestrator.execution.placement import Node, Placement, told
 from orchestrator.experiment.plan import Cell, Plan
@@ -65,15 +65,27 @@ class Compute:
             return self.most
         if self.kind == "inline":
             return 1
-        from orchestrator.execution import ray_cluster
-
-        nodes = ray_cluster.capacity(self.address) if self.address else [{"CPU": ray_cluster.cores()}]
         wanted = plan.cells[0].resources
         fitting = list[float]()
-        for node in nodes:
+        for node in self.nodes():
             cpus = node.get("CPU", 0)
             fitting.append(min(cpus // wanted.cpus, node.get("GPU", 0) // wanted.gpus if wanted.gpus else cpus))
         return max(1, int(sum(fitting)))
+
+    def nodes(self, *, with_gpus: bool = False) -> list[dict[str, float]]:
+        """Ray's counts of `CPU` and `GPU` on each machine.
+
+        Args:
+            with_gpus: Whether to count the GPUs of this machine, which takes seconds.
+
+        Raises:
+            UnreachableError: There is no Ray at the address.
+        """
+        from orchestrator.execution import ray_cluster
+
+        if self.address and self.kind == "ray":
+            return ray_cluster.capacity(self.address)
+        return [{"CPU": ray_cluster.cores(), "GPU": gpus.count() if with_gpus else 0}]
 
     def placement(self, plan: Plan, found: Mapping[str, Iterable[str]]) -> Placement:
         """Where the cells of a plan run, beside those that are done.

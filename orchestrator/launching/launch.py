@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from orchestrator import provenance, signals
 from orchestrator.adaptive.trials import Trials
@@ -89,6 +89,8 @@ class Launch:
     """Pool cells of an older environment with new ones without a test."""
     rehash: bool = False
     """Read all data again, also where nothing says that they changed."""
+    farewell: str = "Everything finished so far is kept; the same command goes on from there."
+    """What becomes of the work when the user interrupts it."""
     begun: threading.Event = field(default_factory=threading.Event)
     """Set once a cell has begun: from then on, a service that goes away does not make the request wrong."""
 
@@ -110,8 +112,7 @@ class Launch:
         try:
             return replace(self, study=replace(self.study, known=self._contents())).run_stages()
         except KeyboardInterrupt:
-            sentence = "Interrupted. Everything finished so far is kept; the same command goes on from there."
-            self.console.print(sentence)
+            self.console.print(f"Interrupted. {self.farewell}")
             raise StoppedLaunch from None
         except (RequestError, StoreError) as error:
             if not self.begun.is_set():
@@ -256,8 +257,7 @@ class Launch:
         states = self.stores.checkpoints(experiment, lease.owner)
         code = {**provenance.code(), "stated": self.study.stated}
         kept = experiment.log_models and not more.is_tuning
-        recorder = Recorder(self.stores.evaluations, runs, code, kept)
-        worker = self._worker(recorder, experiment, self.stores)
+        worker = self._worker(self._recorder(runs, code, kept), experiment, self.stores)
         runner = self.compute.executor(replace(worker, checkpoints=states, rehash=self.rehash))
         table = LiveTable(cells, self.console)
         with table, runner.starting():
@@ -281,6 +281,10 @@ class Launch:
         if queue.is_closed:
             raise KeyboardInterrupt
         return tally
+
+    def _recorder(self, runs: Tracking, code: Mapping[str, Any], keeps_models: bool) -> Recorder:
+        """What records the cells of the experiment."""
+        return Recorder(self.stores.evaluations, runs, code, keeps_models)
 
     def _worker(self, recorder: Recorder, experiment: Experiment, stores: Stores) -> Worker:
         """What trains the cells of an experiment."""
@@ -344,7 +348,7 @@ class Launch:
             for file in list(storage.list(scratch.place.root.name)):
                 storage.delete(file.name)
 
-    def _watch(self, table: LiveTable, admission: Admission) -> Callable[[Event], None]:
+    def _watch(self, table: Callable[[Event], None], admission: Admission) -> Callable[[Event], None]:
         """Show every event, and tell the webhook of the first failure."""
 
         def watch(event: Event) -> None:

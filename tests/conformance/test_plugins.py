@@ -37,7 +37,7 @@ REQUIRED = {"path": "of_ones_own"}
 """Parameters that only a user can know, and what these tests give."""
 
 GIVEN: dict[str, dict[str, Any]] = {
-    "stand_in": {"shape": (3, 8, 8), "number_of_classes": 5, "train": 40, "test": 20},
+    "stand_in": {"of": "photographs", "shape": (3, 8, 8), "number_of_classes": 5, "train": 40, "test": 20},
     "features": {"path": f"{REQUIRED['path']}/vectors"},
     "frozen": {"of": "digits", "by": "resnet8", "weights": f"{REQUIRED['path']}/resnet8.safetensors", "size": 8},
 }

@@ -28,6 +28,8 @@ class StandIn(Dataset):
 
     name = "stand_in"
 
+    of: str = Field(min_length=1)
+    """What the data set is called."""
     shape: tuple[int, int, int]
     """Channels, height and width."""
     number_of_classes: int = Field(ge=2)
@@ -38,12 +40,11 @@ class StandIn(Dataset):
     """Test images."""
 
     @classmethod
-    def of(cls, dataset: Dataset, extent: Extent) -> Self:
-        """The stand-in of a data set, with its modifiers."""
+    def for_(cls, dataset: Dataset, extent: Extent) -> Self:
+        """The stand-in for a data set, with its modifiers."""
         modifiers = {name: getattr(dataset, name) for name in Dataset.model_fields}
-        return cls(
-            shape=extent.shape, number_of_classes=extent.classes, train=extent.train, test=extent.test, **modifiers
-        )
+        sizes = {"number_of_classes": extent.classes, "train": extent.train, "test": extent.test}
+        return cls(of=dataset.key, shape=extent.shape, **sizes, **modifiers)
 
     def extent(self, labels: Labels | None = None) -> Extent:
         """As asked."""

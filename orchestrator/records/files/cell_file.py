@@ -263,6 +263,14 @@ def rows_digest(table: pa.Table) -> str:
     return whole.hexdigest()
 
 
+def row_bytes(file: bytes) -> tuple[float, int]:
+    """The bytes of a cell's file per row, beside its account, and how many rows it has."""
+    about = opened_in_memory(file).metadata
+    groups = [about.row_group(number) for number in range(about.num_row_groups)]
+    size = sum(group.column(column).total_compressed_size for group in groups for column in range(group.num_columns))
+    return size / max(1, about.num_rows), about.num_rows
+
+
 def opened_in_memory(file: bytes) -> pq.ParquetFile:
     """A Parquet file of which all bytes are here; read it with `use_threads=False`.
 

@@ -10,13 +10,13 @@ from orchestrator.experiment.plan import original
 from orchestrator.records.files.cell_file import DAMAGED, cell_in
 from orchestrator.records.files.checkpoints import STATE, STOP, UNUSABLE
 from orchestrator.records.files.storage import Storage, Stored
-from orchestrator.workspace import ANCHORS, PROBE, Workspace
+from orchestrator.workspace import ANCHORS, PROBE, REHEARSALS, Workspace
 
 DAY = 86_400.0
 """Seconds after which nobody writes on at a file."""
 
 _LEFT = re.compile(
-    rf"checkpoints/({re.escape(STOP)}[^/]+|[^/]+/{STATE}\.\d+)|drift/{ANCHORS}[^/]+/.*|{re.escape(PROBE)}\d+"
+    rf"checkpoints/({re.escape(STOP)}[^/]+|[^/]+/{STATE}\.\d+)|drift/{ANCHORS}[^/]+/.*|{REHEARSALS}/.*|{re.escape(PROBE)}\d+"
 )
 """What a launch removes by itself unless it is killed, beside what `Stored` knows of."""
 

@@ -207,6 +207,18 @@ class Tracking:
             spool.remove(path)
         return left.damage is None
 
+    def delete(self) -> None:
+        """Delete the experiment with its runs, as MLflow does: its own `gc` removes them for good.
+
+        Raises:
+            UnreachableError: The store does not answer.
+
+        """
+        with actionable(self.uri):
+            client = connect(self.uri)
+            if experiment := client.get_experiment_by_name(self.experiment):
+                client.delete_experiment(experiment.experiment_id)
+
     def runs(self, where: str = "") -> list[RunSummary]:
         """The experiment's runs of cells, oldest first; none if there is no such experiment.
 

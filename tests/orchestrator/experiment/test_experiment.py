@@ -234,7 +234,10 @@ ADDED_WRONG = {
     "huge seed": (f"seeds: [{2**31}]", f"should be less than {2**31}"),
     "negative epochs": ("recipe: {epochs: -1}", "'recipe.epochs' should be greater than or equal to 1 (found: -1)."),
     "epochs as text": ("recipe: {epochs: many}", "'recipe.epochs' should be a valid integer"),
-    "recipe field": ("recipe: {epoch: 3}", "Unknown key 'epoch'. Did you mean 'epochs'? Known: accumulation, augmentation,"),
+    "recipe field": (
+        "recipe: {epoch: 3}",
+        "Unknown key 'epoch'. Did you mean 'epochs'? Known: accumulation, augmentation,",
+    ),
     "recipe field that starts like a type": ("recipe: {strength: 3}", "Unknown key 'strength'."),
     "recipe as list": ("recipe: [epochs]", "'recipe'"),
     "optimizer": (
