@@ -6,7 +6,9 @@ import json
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from pydantic import TypeAdapter
 
 from orchestrator import provenance
 from orchestrator.execution import memory
@@ -117,8 +119,7 @@ def read(stores: Stores, cell: Cell) -> Measured | None:
     text = Storage(stores.place.root).read(f"{MEASURED}/{cell.id}.json")
     if text is None:
         return None
-    found: dict[str, Any] = json.loads(text)
-    return Measured(**{**found, "shape": tuple(found["shape"]), "step_seconds": tuple(found["step_seconds"])})
+    return _MEASURED.validate_json(text)
 
 
 def _measured(cell: Cell, fit: Fit, attempt: Attempt) -> Measured:
@@ -136,3 +137,6 @@ def _measured(cell: Cell, fit: Fit, attempt: Attempt) -> Measured:
         gpu_bytes=gpu and gpu.memory,
         compiled=fit.compiled,
     )
+
+
+_MEASURED = TypeAdapter(Measured)

@@ -156,6 +156,8 @@ SHARED = {"--help"}
 AXES = {"--loss", "--backbone", "--dataset", "--only", "--seeds", "--set"}
 VERBS = {
     "init": set[str](),
+    "rehearse": {"--stand-in", "--workspace", "--tracking", "--data-dir", "--address", "--executor",
+                 "--max-concurrent", "--format", *AXES},
     "launch": {"--workspace", "--registry", "--tracking", "--data-dir", "--address", "--executor", "--max-concurrent",
                "--retry-failed", "--join", "--trust-old", "--rehash", "--notify", "--json", *AXES},
     "plan": {"--workspace", "--registry", "--data-dir", "--rehash", "--register", "--json", *AXES},

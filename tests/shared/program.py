@@ -63,7 +63,7 @@ def start(*arguments: object, folder: Path, **options: Any) -> subprocess.Popen[
 
 def _is_calm(words: list[str], own: Mapping[str, str]) -> bool:
     changed = {name for name in own.keys() | BEFORE.keys() if own.get(name) != BEFORE.get(name)}
-    inline = "inline" in words or words[:1] not in (["launch"], ["ui"])
+    inline = "inline" in words or words[:1] not in (["launch"], ["rehearse"], ["ui"])
     return sys.platform == "linux" and inline and not any(name.startswith(EARLY) for name in changed)
 
 

@@ -55,6 +55,8 @@ def told(*names: str, age: float = 2 * DAY, experiments: Any = EXPERIMENTS, cell
         "summaries/dataset=d/backbone=b/loss=l/waiting.parquet",
         ".probe.0a1b2c3d",
         ".probe-4711",
+        "rehearsals/0a1b2c3d/evaluations/dataset=d/backbone=b/loss=l/waiting.parquet",
+        "rehearsals/0a1b2c3d/mlflow.db",
     ],
 )
 def test_it_can_go(name: str) -> None:
