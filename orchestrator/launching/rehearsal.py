@@ -77,9 +77,9 @@ class Report:
     """In what it differs from a launch, in sentences."""
 
     @property
-    def counts(self) -> Counter[State]:
+    def counts(self) -> Counter[str]:
         """How many kinds are in which state."""
-        return Counter(each.state for each in self.tried)
+        return Counter[str](each.state for each in self.tried)
 
     @property
     def is_good(self) -> bool:
