@@ -67,11 +67,6 @@ class Frozen(Dataset):
             raise ValueError("'shift' corrupts images, and these are vectors: leave it out")
         return self
 
-    @property
-    def folder(self) -> Path | None:
-        """That of the images."""
-        return self.of.folder
-
     def beside(self, folder: Path) -> Self:
         """The same with the images of a folder."""
         return self.model_copy(update={"of": self.of.beside(folder)})
