@@ -15,6 +15,7 @@ from orchestrator.workspace import Workspace
 # Each store is imported when it is asked for: no verb needs all of them, and each takes a while to import.
 if TYPE_CHECKING:
     from orchestrator.experiment.model import Experiment
+    from orchestrator.pricing.rates import Rates
     from orchestrator.records.files.additions import AdditionsFile
     from orchestrator.records.files.checkpoints import Checkpoints
     from orchestrator.records.files.contents import History
@@ -79,6 +80,13 @@ class Stores:
         from orchestrator.records.files.additions import AdditionsFile
 
         return AdditionsFile(self.place.additions(experiment))
+
+    @property
+    def rates(self) -> Rates:
+        """How fast cells ran in rehearsals."""
+        from orchestrator.pricing.rates import Rates
+
+        return Rates(self.place.rates)
 
     def ledger(self, experiment: str) -> Ledger:
         """What was found of an experiment's cells of older environments."""

@@ -37,6 +37,7 @@ FORBIDDEN = [
     ("The floors of judging", "orchestrator/judging/columns.py", "import orchestrator.judging.runs"),
     ("The floors of launching", "orchestrator/launching/webhook.py", "import orchestrator.launching.run_plan"),
     ("The floors of pairing", "orchestrator/pairing/evidence.py", "import orchestrator.pairing.blocks"),
+    ("The floors of pricing", "orchestrator/pricing/rates.py", "import orchestrator.pricing.devices"),
     (
         "The floors of provenance",
         "orchestrator/provenance/fingerprints.py",

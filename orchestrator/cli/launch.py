@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -42,7 +42,11 @@ from orchestrator.study import Study
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
+    from orchestrator.execution.queue import CellKind
+    from orchestrator.experiment.checks import LabelSource
+    from orchestrator.experiment.plan import Cell, Plan
     from orchestrator.launching.launch import Ended
+    from orchestrator.pricing.price import Price
     from orchestrator.records.sql.registry import Registry
     from orchestrator.records.sql.status import Status, Tried
 
@@ -133,12 +137,19 @@ def show_plan(
     data_dir: DataDir = None,
     rehash: Rehash = False,
     axes: Axes = ALL,
+    on: Annotated[
+        str | None,
+        typer.Option("--on", metavar="CLUSTER", help="Time on a cluster, such as '8 x a100 + 2 x l4'. Default: here."),
+    ] = None,
+    price: Annotated[
+        float | None, typer.Option("--price", min=0, help="Of a GPU hour, to print what all cost.")
+    ] = None,
     register: Annotated[
         bool, typer.Option("--register", help="Print a hash of the file's claims and seed rule, to publish beforehand.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Print the grid and what of it is done; start nothing."""
+    """Print the grid, what of it is done and what the rest costs; start nothing."""
     from orchestrator.experiment import checks
     from orchestrator.experiment.stated import register as register_of
     from orchestrator.launching import old_cells
@@ -146,6 +157,7 @@ def show_plan(
     from orchestrator.outcome import is_done
     from orchestrator.records.files.results import read_all
     from orchestrator.report.terminal import overview
+    from orchestrator.report.terminal import price as prices
     from trainers.datasets.hashes import forget
 
     study = axes.study(file, Stores.at(workspace, registry), data_dir)
@@ -169,11 +181,13 @@ def show_plan(
     changed = old_cells.changed(study, plan)
     outlook = old_cells.outlook(study, plan, [*pending, *again])
     registered = register_of(study.filed) if register else None
+    cost = _priced(study, left, again=again, on=on, durations=durations, labels_of=counted)
     if as_json:
         anchors = [{"id": cell.id, "name": cell.name} for cell in outlook.anchors] if outlook else []
         first = {"changed": changed, "anchors": anchors, "refusals": outlook.refusals if outlook else []}
         told = {**overview.as_json(study.experiment, plan, states, again), "data": data.to_json(), **first}
         told |= {"cautions": cautions, "images": facts, "additions": study.added and study.added.to_json()}
+        told["price"] = prices.as_json(cost, price)
         print(json.dumps(told | ({"register": registered} if registered else {})))
     else:
         rows = read_all(study.place.results(study.experiment.name))
@@ -182,7 +196,7 @@ def show_plan(
             overview.grid(
                 plan,
                 states,
-                durations,
+                cost,
                 rows,
                 [*facts, *data.told()],
                 added=[*(study.added.told() if study.added else ()), *study.changes],
@@ -190,10 +204,30 @@ def show_plan(
                 older=older,
                 replicas=again,
                 why=why,
+                per_gpu_hour=price,
             )
         )
         if registered:
             print(f"{registered}  claims and seed rule of {file}")
+
+
+def _priced(
+    study: Study,
+    left: Plan,
+    *,
+    again: Sequence[Cell],
+    on: str | None,
+    durations: Mapping[CellKind, Sequence[float]],
+    labels_of: LabelSource,
+) -> Price:
+    """What the rest of a plan costs with the replicas, here or on a cluster that is named."""
+    from orchestrator.pricing.devices import cluster
+    from orchestrator.pricing.price import elsewhere, estimator, here, price
+
+    place = elsewhere(cluster(on)) if on else here()
+    waiting = [*left.cells, *again]
+    estimates = estimator(waiting, study.stores.evaluations, study.stores.rates.read(), labels_of)
+    return price(waiting, left.experiment, estimates, place, durations)
 
 
 def status(

@@ -160,7 +160,7 @@ VERBS = {
                  "--max-concurrent", "--format", *AXES},
     "launch": {"--workspace", "--registry", "--tracking", "--data-dir", "--address", "--executor", "--max-concurrent",
                "--retry-failed", "--join", "--trust-old", "--rehash", "--notify", "--json", *AXES},
-    "plan": {"--workspace", "--registry", "--data-dir", "--rehash", "--register", "--json", *AXES},
+    "plan": {"--workspace", "--registry", "--data-dir", "--rehash", "--register", "--on", "--price", "--json", *AXES},
     "status": {"--workspace", "--registry", "--cell", "--watch", "--json"},
     "aggregate": {"--workspace", "--data-dir", "--compact", *AXES},
     "compare": {"--workspace", "--data-dir", "--registry", "--format", "--null", "--samples", *AXES},
@@ -354,7 +354,8 @@ def test_plan_needs_no_registry_to_know_what_is_done(launched: Launched, tmp_pat
 def test_plan_reads_for_people_too(launched: Launched) -> None:
     out = launched.desk.run("plan", "grid.yaml", "--seeds", 3).out
     assert "6 in all, 4 done, 2 to run" in out
-    assert "of one worker in all" in out
+    assert "times from the time of equal cells here" in " ".join(out.split())
+    assert "simulated with the queue of a launch" in " ".join(out.split())
     assert "Is [bold]this[/bold] calm?" in out
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from itertools import chain
@@ -19,6 +19,7 @@ from orchestrator.experiment.model import Choice, Experiment
 from orchestrator.experiment.plan import SHOWN, Cell, Plan
 from orchestrator.experiment.tuning import Tuning
 from orchestrator.outcome import RESULTS, is_done
+from orchestrator.report.terminal import price as prices
 from orchestrator.report.terminal import prospects
 from orchestrator.report.terminal.progress import duration
 from orchestrator.report.wording.prospects import caution
@@ -30,10 +31,9 @@ if TYPE_CHECKING:  # they import what a plan does without
     from orchestrator.analysis.added import Added
     from orchestrator.analysis.comparison import Comparison
     from orchestrator.experiment.field_texts import Described
+    from orchestrator.pricing.price import Price
     from orchestrator.records.files.garbage import Item
     from orchestrator.records.sql.status import Running, Status, Tried
-
-RecipeKeys = tuple[str, str, str]
 
 
 def as_json(
@@ -69,7 +69,7 @@ def as_json(
 def grid(
     plan: Plan,
     states: Mapping[str, str],
-    durations: Mapping[RecipeKeys, Sequence[float]],
+    price: Price,
     rows: Sequence[Mapping[str, Any]],
     data: Sequence[str] = (),
     *,
@@ -78,6 +78,7 @@ def grid(
     older: Sequence[str] = (),
     replicas: Sequence[Cell] = (),
     why: str = "",
+    per_gpu_hour: float | None = None,
 ) -> RenderableType:
     """Axes, additions, counts, replicas, what is known of data, starts and older cells, cost, possible conclusions."""
     experiment = plan.experiment
@@ -88,26 +89,28 @@ def grid(
     for axis in ("losses", "backbones", "datasets"):
         table.add_row(axis, Text(", ".join(_described(choice) for choice in getattr(experiment, axis))))
     table.add_row("seeds", Text(", ".join(map(str, experiment.seeds))))
-    for number, sentence in enumerate(added):
-        table.add_row("" if number else "additions", Text(sentence))
+    _told(table, "additions", added)
     if tuning := experiment.tuning:
         table.add_row("tuning", Text(_tuning(tuning)))
     is_trial = any(cell.trial is not None for cell in plan.cells)
     table.add_row("trials" if is_trial else "cells", Text(_counts(plan, states)))
-    waiting = [cell for cell in plan.cells if not is_done(states[cell.id])]
     if replicas:
         table.add_row("replicas", again(replicas, why))
-    table.add_row("cost", Text(cost([*waiting, *replicas], durations)))
-    for number, sentence in enumerate(data):
-        table.add_row("" if number else "data", Text(sentence))
-    for number, sentence in enumerate(cautions):
-        table.add_row("" if number else "caution", Text(sentence, style="yellow"))
-    for number, sentence in enumerate(older):
-        table.add_row("" if number else "older cells", Text(sentence))
+    _told(table, "cost", prices.lines(price, per_gpu_hour))
+    _told(table, "data", data)
+    _told(table, "caution", cautions, style="yellow")
+    _told(table, "older cells", older)
     if is_trial or not experiment.claims:
         return table
     notes = [Text(f"Note: {sentence}.", style="dim") for sentence in caution(experiment)]
-    return Group(table, Text(), prospects.table(experiment, rows), *notes)
+    costs = prices.claims(price)
+    return Group(table, Text(), prospects.table(experiment, rows), *notes, *([Text(), costs] if costs else []))
+
+
+def _told(table: Table, name: str, sentences: Iterable[str], style: str = "") -> None:
+    """A row for each sentence, the first with the name."""
+    for number, sentence in enumerate(sentences):
+        table.add_row("" if number else name, Text(sentence, style=style))
 
 
 def _tuning(tuning: Tuning) -> str:
@@ -134,20 +137,6 @@ _NAMED = ("failed", "diverged", "collapsed")
 
 def _done(tally: Mapping[str, int]) -> int:
     return sum(tally.get(state, 0) for state in RESULTS)
-
-
-def cost(waiting: Sequence[Cell], durations: Mapping[RecipeKeys, Sequence[float]]) -> str:
-    """Core-hours of the cells that wait, from the mean time of earlier cells of the same kind."""
-    if not waiting:
-        return "nothing left to run"
-    known = {kind: sum(seconds) / len(seconds) for kind, seconds in durations.items()}
-    kinds = [(cell.recipe.loss.key, cell.recipe.backbone.key, cell.recipe.dataset.key) for cell in waiting]
-    measured = [known[kind] for kind in kinds if kind in known]
-    if not measured:
-        return "unknown until a first cell of this experiment has run"
-    total = sum(measured) / len(measured) * len(waiting)
-    basis = f"from the measured time of {len(measured)} of them" if len(measured) < len(waiting) else "as measured"
-    return f"about {duration(total)} of one worker in all, {basis}"
 
 
 def left(plan: Plan, waiting: Plan, tally: Mapping[str, int]) -> RenderableType:

@@ -1,0 +1,106 @@
+"""The work of a cell: the FLOPs and bytes of all images that pass through its network."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+from orchestrator.pricing.images import Images, Shape
+from trainers.backbones import Backbone
+from trainers.recipe import Recipe
+
+FILE = Path(__file__).with_name("work.json")
+"""What `python -m benchmarks.work` counted on torch's meta device."""
+
+BYTES = 4
+"""Of a number in float32."""
+
+
+class Counts(NamedTuple):
+    """The work of a backbone per image, without the last linear layer; `training` is forward and backward."""
+
+    forward_flops: int
+    training_flops: int
+    forward_bytes: int
+    training_bytes: int
+    parameters: int
+    width: int
+    """Of its features."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """The work of one cell."""
+
+    training_flops: float
+    """Of all training steps, and of the passes over validation images after each epoch."""
+    final_flops: float
+    """Of the passes after the last epoch."""
+    moved_bytes: float
+    """That operations read and write in all, as if none were fused."""
+    parameters: int
+
+    @property
+    def flops(self) -> float:
+        """All of them."""
+        return self.training_flops + self.final_flops
+
+
+@cache
+def counts() -> dict[str, dict[Shape, Counts]]:
+    """What was counted, by backbone and shape of an image."""
+    found = json.loads(FILE.read_text(encoding="utf-8"))
+    return {name: {_shape(text): Counts(*each) for text, each in by_shape.items()} for name, by_shape in found.items()}
+
+
+def _shape(text: str) -> Shape:
+    channels, height, width = map(int, text.split("x"))
+    return channels, height, width
+
+
+def per_image(backbone: Backbone, shape: Shape, classes: int) -> Counts | None:
+    """The work per image, with the last linear layer; None for a backbone that was not counted.
+
+    A shape that was not counted has the work of the nearest one, scaled by the number of pixels.
+    """
+    counted = counts().get(backbone.key)
+    if not counted or backbone != type(backbone)():  # parameters change the network
+        return None
+    nearest = min(counted, key=lambda known: (abs(math.log(_area(known) / _area(shape))), known != shape))
+    found = counted[nearest]
+    scale = 1.0 if nearest == shape else _area(shape) / _area(nearest)
+    head = 2 * found.width * classes
+    return Counts(
+        round(found.forward_flops * scale) + head,
+        round(found.training_flops * scale) + 3 * head,
+        round(found.forward_bytes * scale) + BYTES * classes,
+        round(found.training_bytes * scale) + 3 * BYTES * classes,
+        found.parameters + found.width * classes,
+        found.width,
+    )
+
+
+def _area(shape: Shape) -> int:
+    return shape[1] * shape[2] if shape[1] * shape[2] > 1 else shape[0]
+
+
+def work_of(recipe: Recipe, images: Images) -> Work | None:
+    """The work of a cell; None for a backbone that was not counted."""
+    found = per_image(recipe.backbone, images.shape, images.classes)
+    if found is None:
+        return None
+    epochs = recipe.training.epochs
+    batch = recipe.training.batch_size
+    trained = epochs * (images.train // batch) * batch
+    looked = epochs * images.validation
+    final = images.train + 2 * images.validation + images.test
+    return Work(
+        training_flops=float(trained * found.training_flops + looked * found.forward_flops),
+        final_flops=float(final * found.forward_flops),
+        moved_bytes=float(trained * found.training_bytes + (looked + final) * found.forward_bytes),
+        parameters=found.parameters,
+    )
