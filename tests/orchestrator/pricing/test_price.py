@@ -27,7 +27,7 @@ ASKED: dict[str, Any] = {
     "seeds": 4, "recipe": {"epochs": 2}, "baseline": "softmax",
     "claims": [
         {"id": "A", "metric": "uniform_accuracy", "challenger": "bce", "baseline": "softmax", "direction": "higher"},
-        {"id": "B", "metric": "bias_distance", "challenger": "bce_unified", "baseline": "softmax", "direction": "higher"},
+        {"id": "B", "metric": "compactness", "challenger": "bce_unified", "baseline": "softmax", "direction": "higher"},
         {"id": "C", "metric": "bias_gap", "challenger": "bce_unified", "within": 0.1},
     ],
 }  # fmt: skip
