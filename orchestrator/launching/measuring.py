@@ -63,7 +63,12 @@ class InterruptingCheckpoints(Checkpoints):
 
     def shelf(self, cell: Cell) -> StateFile:
         """Where the cell's state is saved."""
-        return InterruptingStateFile(Storage(self.place), cell.id)
+        return InterruptingStateFile(Storage(self.place), cell.id) if _is_ended(cell) else super().shelf(cell)
+
+
+def _is_ended(cell: Cell) -> bool:
+    """Whether its first attempt is ended: of several processes, the others would wait for the one that ended."""
+    return cell.resources.devices == 1
 
 
 @dataclass(frozen=True)
@@ -105,7 +110,7 @@ class MeasuringLog(CellLog):
         Raises:
             RuntimeError: The state that the attempt before had saved was not used.
         """
-        if fit.resumed_from is None:
+        if fit.resumed_from is None and _is_ended(self.cell):
             raise RuntimeError("the attempt did not go on from the state that the attempt before had saved")
         environment = super().finish(fit, attempt)
         place = self.recorder.evaluations.folder.parent

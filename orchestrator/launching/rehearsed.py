@@ -70,7 +70,7 @@ def rehearsed(
     datasets = tuple(_drawn(choice, extents[choice.label]) if stand_in else choice for choice in asked.datasets)
     notes = [lacking] if lacking else []
     if own := [choice.label for choice in datasets if stand_in and not isinstance(choice.plugin, StandIn)]:
-        notes.append(f"Nobody knows how many images of which shape {_listed(own)} has: no stand-in for it.")
+        notes.append(f"No stand-in for {_listed(own)}: only their files tell how many images of which shape there are.")
     if asked.tuning:
         notes.append("Trials of the tuning stage are not rehearsed; cells have the recipe that the file gives.")
     fields: dict[str, Any] = {name: getattr(asked, name) for name in Experiment.model_fields}

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,7 +14,10 @@ import pytest
 
 import program
 from orchestrator.execution.faults import InterruptionError
-from orchestrator.launching.measuring import InterruptingStateFile
+from orchestrator.experiment.model import Experiment
+from orchestrator.experiment.plan import Cell
+from orchestrator.experiment.resources import Resources
+from orchestrator.launching.measuring import InterruptingStateFile, RehearsalStores
 from orchestrator.pricing.rates import Rates
 from orchestrator.records.files.storage import Storage
 from orchestrator.workspace import Workspace
@@ -29,6 +34,15 @@ overrides:
 baseline: softmax
 """
 """Of four kinds, one passes, one diverges, and two fail, because the network takes no images this small."""
+
+
+SMALL = {
+    "name": "small",
+    "losses": ["softmax"],
+    "backbones": ["resnet8"],
+    "datasets": ["digits"],
+    "baseline": "softmax",
+}
 
 
 class Rehearsed(NamedTuple):
@@ -119,6 +133,14 @@ def test_the_first_state_of_a_cell_ends_its_attempt_and_later_ones_do_not(tmp_pa
     assert shelf.read() == b"first"
     shelf.write(b"second")
     assert shelf.read() == b"second"
+
+
+def test_a_cell_of_several_devices_is_not_ended_on_purpose(tmp_path: Path, a_cell: Callable[..., Cell]) -> None:
+    states = RehearsalStores(Workspace(tmp_path)).checkpoints(Experiment.model_validate(SMALL), "launch")
+    alone = a_cell()
+    several = replace(alone, resources=Resources(devices=2))
+    assert isinstance(states.shelf(alone), InterruptingStateFile)
+    assert not isinstance(states.shelf(several), InterruptingStateFile)
 
 
 @pytest.mark.slow
