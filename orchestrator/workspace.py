@@ -153,6 +153,16 @@ class Workspace:
         """How fast cells ran in rehearsals."""
         return self.root / "rates.json"
 
+    @property
+    def logs(self) -> Location:
+        """What commands printed: the last attempt at each cell, one file per cell."""
+        return self.root / "logs"
+
+    @property
+    def models(self) -> Location:
+        """Models that commands left, as ONNX, under the names of the cells' files."""
+        return self.root / "models"
+
     def drift(self, experiment: str) -> Location:
         """The anchor log of an experiment: how its cells from older environments compare."""
         return self.root / "drift" / f"{experiment}.json"

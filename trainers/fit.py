@@ -76,10 +76,11 @@ class Fit:
     sigmoid: bool
     """Whether sigmoid(score - bias) is a probability under this loss, and the evaluation holds such scores."""
     history: list[dict[str, float]]
-    parameters: int
+    parameters: int | None
     train_seconds: float
-    images_per_second: float
-    model: Classifier
+    images_per_second: float | None
+    model: Classifier | None
+    """None, as the two numbers above, where a command trained it."""
     example: NDArray[np.float32]
     """The first two test images as the model sees them, (2, C, H, W)."""
     collapse: str | None = None

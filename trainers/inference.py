@@ -89,6 +89,17 @@ def ranked(scores: Tensor, highest: Tensor, temperature: float = 1.0) -> dict[st
     return {**found, "scores": kept.float(), "classes": classes}
 
 
+def rows_of(scores: NDArray[np.float32], label: NDArray[np.int32], sample: NDArray[np.int32]) -> Evaluation:
+    """The evaluation that scores (n, K) of samples (n,) with labels (n,) are."""
+    found = torch.from_numpy(np.ascontiguousarray(scores))
+    prediction, positive, rival, logsumexp = summarise(found, torch.from_numpy(label.astype(np.int64)))
+    columns = {"prediction": prediction, "positive": positive, "rival": rival, "logsumexp": logsumexp}
+    columns |= {"logsumexp_tuned": logsumexp, **ranked(found, prediction)}
+    arrays = {name: column.numpy() for name, column in columns.items()}
+    arrays |= {name: column.astype(np.int32) for name, column in arrays.items() if column.dtype == np.int64}
+    return Evaluation(sample, label, **arrays)
+
+
 @torch.inference_mode()
 @rounding(tf32=False)
 def evaluate(

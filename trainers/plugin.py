@@ -93,6 +93,11 @@ class Plugin(Frozen):
         """The name in an experiment file: `name` or `name:variant`."""
         return self.name
 
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """Its parameters by name."""
+        return {name: getattr(self, name) for name in type(self).model_fields} | (self.model_extra or {})
+
     @model_serializer(mode="wrap")
     def _with_key(self, fields: SerializerFunctionWrapHandler) -> dict[str, Any]:
         return {"name": self.key, **fields(self)}

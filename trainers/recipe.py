@@ -8,12 +8,13 @@ add in another order. It is recorded as provenance.
 from __future__ import annotations
 
 from functools import partial
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
+from pydantic import BeforeValidator, Field, PlainSerializer, SerializeAsAny, model_serializer, model_validator
 
 from trainers import catalogue
 from trainers.backbones import Backbone
+from trainers.commands import Trainer, named
 from trainers.datasets import Dataset
 from trainers.losses import Loss
 from trainers.plugin import Frozen
@@ -87,6 +88,11 @@ class Training(Frozen):
     """Fraction of the training split held out to choose a threshold that can be deployed: about this fraction of each
     class, at least one image if the class has two or more, and never its last one."""
 
+    @property
+    def stated(self) -> dict[str, Any]:
+        """Every field by its name."""
+        return {name: getattr(self, name) for name in type(self).model_fields}
+
     @model_validator(mode="after")
     def _warm_up_ends(self) -> Training:
         if self.warmup_epochs >= self.epochs:
@@ -105,8 +111,39 @@ class Training(Frozen):
         return self
 
 
+class Epochs(Training):
+    """What a recipe says to a command: how many epochs to train for, if it asks. All else is the command's."""
+
+    epochs: int = Field(default=1, ge=1)
+    """As `{epochs}` says to the command, and as progress is counted."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_all(cls, values: Any) -> Any:
+        if isinstance(values, dict) and (others := [name for name in values if name != "epochs"]):
+            raise ValueError(
+                f"'{others[0]}' is read by the program's own training loop only: with a 'trainer', write it into the "
+                "command, or as a parameter of a loss, backbone or dataset"
+            )
+        return values
+
+    @property
+    def stated(self) -> dict[str, Any]:
+        """The number of epochs alone."""
+        return {"epochs": self.epochs}
+
+    @model_serializer(mode="plain")
+    def _only(self) -> dict[str, Any]:
+        return self.stated
+
+
 def _resolved(axis: catalogue.Axis) -> BeforeValidator:
     return BeforeValidator(partial(catalogue.chosen, axis))
+
+
+def _words(trainer: Trainer | None) -> dict[str, Any] | None:
+    """What of a command determines a result."""
+    return trainer and {"command": list(trainer.command)}
 
 
 class Recipe(Frozen):
@@ -124,7 +161,7 @@ class Recipe(Frozen):
     backbone: Annotated[SerializeAsAny[Backbone], _resolved("backbones")]
     dataset: Annotated[SerializeAsAny[Dataset], _resolved("datasets")]
     seed: int = Field(ge=0)
-    training: Training = Training()
+    training: SerializeAsAny[Training] = Training()
     scored_on: Literal["test", "validation"] = Field(default="test", exclude_if=lambda split: split == "test")
     """`validation` for a tuning trial, which never sees the test split. Left out of the cell's id at its default, so
     that the ids of older cells do not change."""
@@ -133,3 +170,21 @@ class Recipe(Frozen):
     depend on it, so seeds still pair after a folder has changed. Left out of the cell's id for official datasets."""
     weights_digest: str | None = Field(default=None, pattern="^[0-9a-f]{64}$", exclude_if=lambda digest: digest is None)
     """SHA-256 of the file of the backbone's weights, if it has any; as `data_digest`."""
+    trainer: Annotated[Trainer | None, PlainSerializer(_words)] = Field(
+        default=None, exclude_if=lambda trainer: trainer is None
+    )
+    """The command that trains it, instead of `trainers.fit`; only its words count. Left out of the cell's id where
+    there is none."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _axes_of_a_command_are_names(cls, values: Any) -> Any:
+        if not isinstance(values, dict) or values.get("trainer") is None:
+            return values
+        axes: dict[str, catalogue.Axis] = {"loss": "losses", "backbone": "backbones", "dataset": "datasets"}
+        training = values.get("training") or {}
+        return {
+            **values,
+            **{name: named(axis, values[name]) for name, axis in axes.items() if name in values},
+            "training": training if isinstance(training, Training) else Epochs.model_validate(training),
+        }

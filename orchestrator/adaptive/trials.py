@@ -25,7 +25,7 @@ from orchestrator.records.files.evaluations import Evaluations
 from orchestrator.records.files.storage import in_parallel
 from orchestrator.records.files.summaries import Summaries
 from orchestrator.sentences import counted
-from trainers.recipe import Recipe, Training
+from trainers.recipe import Recipe
 from trainers.seeds import stable_random
 
 REDUCTION = 3
@@ -266,14 +266,14 @@ def settle(experiment: Experiment, tuned: Sequence[Tuned]) -> Experiment:
                 f"'{experiment.name}' is still being tuned: {done} recipes are found, and the recipe of "
                 f"{'/'.join(each.competitor)} is missing. Launch it first."
             )
-        recipe, loss = _parts(each.winner.values)
+        recipe, loss = _parts(each.winner.values, experiment.tuning)
         overrides.append(Override(where=Where(**each.competitor._asdict()), recipe=recipe, loss=loss))
     return experiment.model_copy(update={"overrides": (*experiment.overrides, *overrides)})
 
 
-def _parts(values: Values) -> tuple[dict[str, Any], dict[str, Any]]:
+def _parts(values: Values, tuning: Tuning | None) -> tuple[dict[str, Any], dict[str, Any]]:
     """The values split into fields of the recipe and parameters of the loss."""
-    recipe = {name: value for name, value in values.items() if name in Training.model_fields}
+    recipe = {name: value for name, value in values.items() if tuning and name in tuning.fields}
     return recipe, {name: value for name, value in values.items() if name not in recipe}
 
 
@@ -288,17 +288,18 @@ def _contest(experiment: Experiment, tuning: Tuning, contents: Contents, competi
     weights, read = weights_in(contents, backbone)
 
     def cells(trial: Trial) -> list[Cell]:
-        recipe, parameters = _parts(trial.values)
+        recipe, parameters = _parts(trial.values, tuning)
         fields = settled.training.model_dump() | recipe | {"epochs": trial.epochs}
         of_trial = Recipe.model_construct(
             loss=given(settled.loss, parameters),
             backbone=backbone.plugin,
             dataset=data,
             seed=0,
-            training=Training.model_validate(fields),
+            training=type(settled.training).model_validate(fields),
             scored_on="validation",
             data_digest=held,
             weights_digest=weights,
+            trainer=experiment.trainer,
         )
         recipes = [of_trial.model_copy(update={"seed": seed}) for seed in tuning.seeds]
         place = settled.resources, settled.time_limit, trial.number

@@ -281,7 +281,7 @@ def _entrant(
         edges=tuple(name for name, value in winner.items() if own and own.space[name].is_edge(value)),
         seeds=tuple(sorted(row["seed"] for row in rows)),
         parameters=max((row.get("parameters") or 0 for row in rows), default=0) or None,
-        recipe={name: getattr(training, name) for name in Training.model_fields},
+        recipe=training.stated,
         data=_data(experiment, dataset, training),
         tuning_seconds=_seconds(trial_rows),
         seconds=_seconds(rows),
@@ -293,7 +293,8 @@ def _data(experiment: Experiment, dataset: str, training: Training) -> dict[str,
     asked = plugin.model_dump(mode="json", exclude_defaults=True, exclude={"shift"})
     fields = {name: value for name, value in asked.items() if name != "name"}
     noise = {"label_noise": training.label_noise} if training.label_noise else {}
-    return {**fields, **noise, "validation_fraction": training.validation_fraction}
+    share = {} if experiment.trainer else {"validation_fraction": training.validation_fraction}
+    return {**fields, **noise, **share}
 
 
 def _seconds(rows: Iterable[Row]) -> float:
@@ -310,7 +311,7 @@ def _unequal(experiment: Experiment, entrants: Sequence[Entrant]) -> Iterator[In
     for name in tuned:
         able = [entrant for entrant in entrants if entrant.space and _has(experiment, entrant.loss, name)]
         yield from _differing(SPACE, able, lambda entrant, name=name: entrant.space.get(name, "–"), name)
-    for name in Training.model_fields:
+    for name in entrants[0].recipe if entrants else ():
         if name not in tuned:
             yield from _differing(BY_HAND, entrants, lambda entrant, name=name: _written(entrant.recipe[name]), name)
     asked = set(experiment.seeds[: experiment.sequence.min] if experiment.sequence else experiment.seeds)
@@ -333,7 +334,8 @@ def _alike(counts: Mapping[str, int]) -> dict[str, int]:
 
 def _has(experiment: Experiment, loss: str, name: str) -> bool:
     """Whether a loss could be tuned by a field."""
-    return name in Training.model_fields or name in type(experiment.loss(loss)).model_fields
+    shared = experiment.tuning.fields if experiment.tuning else ()
+    return name in shared or name in experiment.loss(loss).parameters
 
 
 def _written(value: Any) -> str:

@@ -98,6 +98,8 @@ def _figure(row: dict[str, str]) -> Published:
 
 def beside(experiment: Experiment) -> Iterator[Published]:
     """The figures of cells that the experiment has, and in what these differ from the published ones."""
+    if experiment.trainer:  # what a name means there, only the command knows
+        return
     for figure in published():
         loss, backbone, dataset = (
             next((choice for choice in choices if choice.plugin.key == key), None)

@@ -120,6 +120,7 @@ def verify(
     extras.need("verify")
     from orchestrator import provenance
     from orchestrator.execution.worker import Worker
+    from orchestrator.judging.cell_scores import read
     from orchestrator.launching.run_plan import note_rerun, prepare, repeat
     from orchestrator.records.files.evaluations import Evaluations
     from orchestrator.records.recorder import Recorder
@@ -142,7 +143,7 @@ def verify(
     identical = 0
     with TemporaryDirectory() as folder:
         copies = Evaluations(Path(folder) / "evaluations")
-        worker = Worker(Recorder(copies, Untracked(), provenance.code()), study.data_dir.resolve())
+        worker = Worker(Recorder(copies, Untracked(), provenance.code()), study.data_dir.resolve(), read_scores=read)
         for cell in chosen.cells:
             verdict = repeat(cell, evaluations, worker, copies)
             if found.get(cell.id) != "here":  # a cell that was trained here needs no such mark

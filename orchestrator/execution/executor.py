@@ -34,6 +34,14 @@ class Log(Protocol):
         """Record the figures of an epoch, counted from 1."""
         ...
 
+    def printed(self, output: str) -> None:
+        """Keep what a command has printed so far, of bounded size."""
+        ...
+
+    def left_model(self, file: Path) -> None:
+        """Keep a model that a command has left."""
+        ...
+
     def finish(self, fit: Fit, attempt: Attempt) -> str | None:
         """Publish the trained model's account, which makes the cell done; return the id of the environment."""
         ...
@@ -70,6 +78,10 @@ class CheckpointStore(Protocol):
 
     def shelf(self, cell: Cell) -> Shelf:
         """Where the cell's state is saved."""
+        ...
+
+    def folder(self, cell: Cell) -> Path | None:
+        """A folder for the state of a command; None if the storage is not a folder."""
         ...
 
     def clear(self, cell: Cell) -> None:

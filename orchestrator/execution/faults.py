@@ -16,7 +16,7 @@ def fault_of(error: BaseException) -> Fault | None:
     # By name, because torch may not be imported here; CUDA's libraries report it in the message only.
     if kinds & {"MemoryError", "OutOfMemoryError"} or "out of memory" in str(error).lower():
         return "memory"
-    if "AcceleratorError" in kinds or isinstance(error, InterruptionError):
+    if kinds & {"AcceleratorError", "CommandLostError"} or isinstance(error, InterruptionError):
         return "process"
     # A missing file or permission is the cell's own, since a retry would not help; but the workspace was let in before.
     refused = isinstance(error, StoreRefusedError) or isinstance(error.__cause__, StoreRefusedError)

@@ -15,6 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
+from orchestrator.execution.command import ReadScores, Surroundings, fit_by_command
 from orchestrator.execution.executor import CheckpointStore, Log, LogOpener
 from orchestrator.execution.faults import fault_of
 from orchestrator.experiment.plan import Cell
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 
     from trainers.brief import Brief
     from trainers.checkpoint import Checkpointing
-    from trainers.fit import Fit
+    from trainers.fit import Fit, Observer
     from trainers.parallel import World
 
 ASK = 1.0
@@ -73,6 +74,8 @@ class Worker:
     """The launch's code, by axis and name of a plug-in; a node with other code trains nothing."""
     rehash: bool = False
     """Whether to hash all data files again, even if this machine has recorded their hashes."""
+    read_scores: ReadScores | None = None
+    """Reads the scores that a command wrote."""
     raises: bool = False
     """Whether an exception of the cell itself is raised, for a debugger, instead of becoming `Failed`."""
     brief: Brief | None = None
@@ -119,12 +122,10 @@ class Worker:
             )
 
         from trainers.checkpoint import StoppedError
-        from trainers.fit import DivergedError, fit
-        from trainers.parallel import ALONE
+        from trainers.fit import DivergedError
 
         # The number of threads is fixed, because sums split differently among threads round differently.
         torch.set_num_threads(cell.resources.cpus)
-        device = _device(cell)
         leads = world is None or world.rank == 0
         with self.recorder.open(cell) if leads else nullcontext(cast("Log", _Mute())) as log:
 
@@ -133,22 +134,10 @@ class Worker:
                 tell(Advanced(cell, epoch, figures))
 
             try:
-                # Shifts are made from the test split, so datasets that differ only in their shift are loaded once.
-                plain = cell.recipe.dataset.model_copy(update={"shift": None})
-                found = loaded(plain, self.data_dir, rehash=self.rehash)  # pyright: ignore[reportArgumentType]  # it hashes
-                self._check(cell, found.content)
-                log.note_data(found.fingerprint, self._origins(cell))
-                saving = self._checkpointing(cell, log, tell, device, found.fingerprint)
-                trained = fit(
-                    cell.recipe,
-                    found.data,
-                    device=device,
-                    observer=observe,
-                    checkpointing=saving,
-                    world=world or ALONE,
-                    data_dir=self.data_dir,
-                    brief=self.brief,
-                )
+                if cell.recipe.trainer is None:
+                    trained = self._by_loop(cell, log, tell, observe, world)
+                else:
+                    trained = self._by_command(cell, log, tell, observe)
             except StoppedError:
                 log.stop()
                 return Stopped(cell, attempt())
@@ -167,6 +156,51 @@ class Worker:
         weights = cell.recipe.backbone.pretrained(self.data_dir)
         of_data = cell.recipe.dataset.origins(self.data_dir)
         return {**of_data, **({"backbone": weights.record} if weights else {})}
+
+    def _by_loop(
+        self, cell: Cell, log: Log, tell: Callable[[Event], None], observe: Observer, world: World | None
+    ) -> Fit:
+        """What the program's own training loop makes of a cell; raises as `trainers.fit` does."""
+        from trainers.fit import fit
+        from trainers.parallel import ALONE
+
+        device = _device(cell)
+        # Shifts are made from the test split, so datasets that differ only in their shift are loaded once.
+        plain = cell.recipe.dataset.model_copy(update={"shift": None})
+        found = loaded(plain, self.data_dir, rehash=self.rehash)  # pyright: ignore[reportArgumentType]  # it hashes
+        self._check(cell, found.content)
+        log.note_data(found.fingerprint, self._origins(cell))
+        saving = self._checkpointing(cell, log, tell, device, found.fingerprint)
+        return fit(
+            cell.recipe,
+            found.data,
+            device=device,
+            observer=observe,
+            checkpointing=saving,
+            world=world or ALONE,
+            data_dir=self.data_dir,
+            brief=self.brief,
+        )
+
+    def _by_command(self, cell: Cell, log: Log, tell: Callable[[Event], None], observe: Observer) -> Fit:
+        """What a command makes of a cell; raises as `fit_by_command` does."""
+        if self.read_scores is None:
+            raise RuntimeError("this worker was not told how to read the scores of a command")
+        dataset = cell.recipe.dataset
+        self._check(cell, content(dataset, self.data_dir))
+        states = self.checkpoints
+        around = Surroundings(
+            log,
+            observe,
+            self.read_scores,
+            self.data_dir,
+            stop=_Pulse(states, lambda: tell(Alive(cell))) if states else _never,
+            state=states.folder(cell) if states else None,
+            shelf=states.shelf(cell) if states else None,
+        )
+        trained = fit_by_command(cell, around)
+        self._check(cell, content(dataset, self.data_dir))
+        return trained
 
     def _check(self, cell: Cell, found: Content | None) -> None:
         """Refuse data that differ from those in the cell's id.
@@ -221,6 +255,10 @@ class Worker:
             stop=_Pulse(self.checkpoints, lambda: tell(Alive(cell))),
             resumed=log.resumed,
         )
+
+
+def _never() -> bool:
+    return False
 
 
 def _trained(cell: Cell, attempt: Attempt, fit: Fit) -> Finished:

@@ -12,6 +12,7 @@ from orchestrator.errors import RequestError
 from orchestrator.experiment.model import Experiment
 from orchestrator.experiment.plan import Cell, Plan
 from orchestrator.experiment.questions import Key, parts
+from orchestrator.provenance.scripts import faults as faults_of
 from trainers.datasets import Dataset, Labels, MissingDataError, UnusableDataError
 from trainers.division import faults, no_validation, rows
 from trainers.losses import BiasedLoss, Loss, prior
@@ -64,7 +65,9 @@ def check(plan: Plan, labels_of: LabelSource) -> None:
 
 def problems(plan: Plan, labels_of: LabelSource) -> list[str]:
     """Why cells of a plan cannot be trained: one sentence per problem, without repetitions."""
-    found: dict[str, None] = {}
+    trainer = plan.experiment.trainer
+    wrong = faults_of(trainer) if trainer and plan.cells else ()
+    found = {f"{trainer.line(place)}{sentence}" if trainer else sentence: None for place, sentence in wrong}
     claimed = _claimed(plan.experiment)
     for cell in _kinds(plan.cells):
         dataset = cell.recipe.dataset.model_copy(update={"shift": None})

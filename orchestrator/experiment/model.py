@@ -37,11 +37,12 @@ from orchestrator.experiment.yaml_lines import Problem
 from orchestrator.privacy import visible
 from orchestrator.statistics.scopes import FEWEST_DATASETS
 from trainers import catalogue
+from trainers.commands import NAMED, NamedDataset, Trainer, placeholders
 from trainers.datasets import Dataset
 from trainers.losses import Loss
 from trainers.metrics import MEASURES, ON_VALIDATION
 from trainers.plugin import Frozen, Plugin
-from trainers.recipe import Training
+from trainers.recipe import Epochs, Training
 
 AXES: Mapping[Axis, catalogue.Axis] = {"loss": "losses", "backbone": "backbones", "dataset": "datasets"}
 """The singular and the plural name of each axis."""
@@ -120,8 +121,13 @@ class Settled(NamedTuple):
     time_limit: float | None
 
 
-def chosen(axis: catalogue.Axis) -> Callable[[Any], Any]:
-    """A validator from `name` or `{name: …, as: …, parameters …}` to a `Choice`."""
+def chosen(axis: catalogue.Axis, *, by_command: bool = False) -> Callable[[Any], Any]:
+    """A validator from `name` or `{name: …, as: …, parameters …}` to a `Choice`.
+
+    Args:
+        axis: The axis.
+        by_command: Whether a command trains, so that any name and any parameters will do.
+    """
 
     def choose(value: Any) -> Any:
         if isinstance(value, Choice):
@@ -135,11 +141,14 @@ def chosen(axis: catalogue.Axis) -> Callable[[Any], Any]:
         name = parameters.pop("name")
         label = parameters.pop("as", None)
         try:
-            plugin = catalogue.resolve(axis, name, parameters)
+            if by_command:
+                plugin = NAMED[axis].model_validate({"name": name, **parameters})
+            else:
+                plugin = catalogue.resolve(axis, name, parameters)
         except catalogue.UnknownNameError as error:
             raise PydanticCustomError("unknown", "{text}", {"text": str(error)}) from None
         except ValidationError as error:
-            family = catalogue.plugins(axis)[name.partition(":")[0]]
+            family = NAMED[axis] if by_command else catalogue.plugins(axis)[name.partition(":")[0]]
             raise yaml_lines.nested(list(yaml_lines.problems(error, family))) from None
         return _validated(Choice, {"label": plugin.key if label is None else label, "plugin": plugin})
 
@@ -267,6 +276,8 @@ class Experiment(Frozen):
     """The question that the experiment answers, in one sentence; the heading of the report."""
     plugins: Annotated[tuple[str, ...], AfterValidator(_imported)] = ()
     """Your own modules with plug-ins; imported before names are looked up."""
+    trainer: Trainer | None = Field(default=None, exclude_if=lambda trainer: trainer is None)
+    """Your own training code, as a command; losses, backbones and datasets are then names with parameters for it."""
     losses: Chosen
     """The losses to compare."""
     backbones: Chosen
@@ -282,7 +293,7 @@ class Experiment(Frozen):
         PlainSerializer(_written),
     ] = (0, 1, 2, 3, 4)
     """A number N means 0 … N - 1; with a mapping of `min`, `max` and `until`, the claims decide the number."""
-    recipe: Training = Training()
+    recipe: SerializeAsAny[Training] = Field(default=Training(), validate_default=True)
     """How all networks are trained, unless an override says otherwise."""
     tuning: Tuning | None = None
     """Finds a recipe for each combination of labels, beyond `recipe` and `overrides`."""
@@ -311,7 +322,19 @@ class Experiment(Frozen):
     @classmethod
     def _choose(cls, entries: Any, info: ValidationInfo) -> Any:
         axis: Any = info.field_name
-        return _each(entries, chosen(axis))
+        return _each(entries, chosen(axis, by_command=_trains_by_command(info)))
+
+    @field_validator("recipe", mode="before")
+    @classmethod
+    def _recipe_is_of_the_loop_or_of_a_command(cls, recipe: Any, info: ValidationInfo) -> Any:
+        if not _trains_by_command(info):
+            return recipe
+        return Epochs() if recipe == Training() else _validated(Epochs, recipe)
+
+    @field_validator("tuning")
+    @classmethod
+    def _tuned_is_what_there_is(cls, tuning: Tuning | None, info: ValidationInfo) -> Tuning | None:
+        return tuning.of_parameters() if tuning and _trains_by_command(info) else tuning
 
     @field_validator("overrides", mode="before")
     @classmethod
@@ -366,6 +389,12 @@ class Experiment(Frozen):
         return self
 
     @model_validator(mode="after")
+    def _a_command_is_told_what_differs(self) -> Experiment:
+        if self.trainer and (found := list(_unfit(self, self.trainer))):
+            raise yaml_lines.nested(found)
+        return self
+
+    @model_validator(mode="after")
     def _claims_have_their_operation(self) -> Experiment:
         if self.operation is None:
             asked = [(number, metric) for number, claim in enumerate(self.claims) for metric in claim.metrics]
@@ -416,7 +445,8 @@ class Experiment(Frozen):
                 parameters |= override.loss
                 resources = override.resources or resources
                 time_limit = override.time_limit or time_limit
-        return Settled(given(self.loss(loss), parameters), Training.model_validate(fields), resources, time_limit)
+        training = type(self.recipe).model_validate(fields)
+        return Settled(given(self.loss(loss), parameters), training, resources, time_limit)
 
 
 def given(loss: Loss, parameters: Mapping[str, Any]) -> Loss:
@@ -427,12 +457,12 @@ def given(loss: Loss, parameters: Mapping[str, Any]) -> Loss:
     """
     if not parameters:
         return loss
-    return type(loss).model_validate({name: getattr(loss, name) for name in type(loss).model_fields} | {**parameters})
+    return type(loss).model_validate(loss.parameters | {**parameters})
 
 
 def own_space(loss: Loss, tuning: Tuning) -> dict[str, Domain]:
     """The part of a tuning space that applies to a loss: the shared fields, and the loss's own parameters."""
-    own = type(loss).model_fields
+    own = loss.parameters
     return {name: domain for name, domain in tuning.space.items() if name in tuning.shared or name in own}
 
 
@@ -461,14 +491,14 @@ def _misfits(experiment: Experiment, tuning: Tuning) -> Iterator[Problem]:
             f"Seed {min(shared)} is also a seed of the final cells, which must not influence the choice of the recipe.",
         )
     losses = [experiment.loss(choice.label) for choice in experiment.losses]
-    parameters = {name for loss in losses for name in type(loss).model_fields} - {"scores"}
-    known = [*Training.model_fields, *sorted(parameters)]
+    parameters = {name for loss in losses for name in loss.parameters} - {"scores", "name"}
+    known = [*tuning.fields, *sorted(parameters)]
     for name, domain in tuning.space.items():
         if complaint := unknown(name, known, "recipe field or loss parameter"):
             yield ("space", name), complaint
             continue
         try:
-            _try_ends(experiment.recipe, losses, name, domain)
+            _try_ends(experiment, losses, name, domain)
         except ValidationError as error:
             yield from ((("space", name), text) for _, text in yaml_lines.problems(error, Training))
     labels = product(experiment.losses, experiment.backbones, experiment.datasets)
@@ -477,14 +507,46 @@ def _misfits(experiment: Experiment, tuning: Tuning) -> Iterator[Problem]:
         yield (), "Tuning scores recipes on a validation split: 'validation_fraction' must be above 0 for all cells."
 
 
-def _try_ends(recipe: Training, losses: Iterable[Loss], name: str, domain: Domain) -> None:
+def _try_ends(experiment: Experiment, losses: Iterable[Loss], name: str, domain: Domain) -> None:
     """Try the lowest and the highest value of a field, in the recipe or in every loss that has it."""
     for end in domain.ends:
-        if name in Training.model_fields:
-            Training.model_validate(recipe.model_dump() | {name: end})
+        if experiment.tuning and name in experiment.tuning.fields:
+            Training.model_validate(experiment.recipe.model_dump() | {name: end})
         else:
             for loss in losses:
-                given(loss, {name: end} if name in type(loss).model_fields else {})
+                given(loss, {name: end} if name in loss.parameters else {})
+
+
+def _trains_by_command(info: ValidationInfo) -> bool:
+    """Whether the experiment has a trainer, right or wrong: then no entry of an axis is looked up."""
+    return "trainer" not in info.data or info.data["trainer"] is not None
+
+
+def _unfit(experiment: Experiment, trainer: Trainer) -> Iterator[Problem]:
+    """What does not go with a command."""
+    axes: dict[str, tuple[Choice, ...]] = {axis: getattr(experiment, name) for axis, name in AXES.items()}
+    counts = {axis: len(choices) for axis, choices in axes.items()} | {"seed": len(experiment.seeds)}
+    for axis, count in counts.items():
+        told = any(name == "cell" or name.partition(".")[0] == axis for name in trainer.names)
+        if count > 1 and not told:
+            text = f"There is more than one {axis}, but 'command' does not say which: use {{{axis}}}, or {{cell}}."
+            yield ("trainer", "command"), text
+    for place, word in enumerate(trainer.command):
+        for name in placeholders(word):
+            axis, _, parameter = name.partition(".")
+            lacking = [
+                each.label for each in axes.get(axis, ()) if parameter and parameter not in each.plugin.parameters
+            ]
+            if lacking:
+                listed = ", ".join(lacking)
+                yield ("trainer", "command", place), f"'{{{name}}}': {axis} {listed} has no parameter '{parameter}'."
+    if experiment.log_models:
+        yield ("log_models",), "A command keeps its model by writing it to {model}: leave out 'log_models'."
+    places = [(("resources",), experiment.resources)]
+    places += [(("overrides", number, "resources"), each.resources) for number, each in enumerate(experiment.overrides)]
+    for where, resources in places:
+        if resources and resources.devices > 1:
+            yield where, "A command is one process of the cell: leave out 'devices', and ask for more 'gpus' or 'cpus'."
 
 
 def _stranger(axis: Axis, label: str | None, info: ValidationInfo) -> str | None:
@@ -503,11 +565,12 @@ def _strangers(where: Where, info: ValidationInfo) -> list[Problem]:
 def _applying(override: Override, info: ValidationInfo) -> Override:
     """Return the override if its labels exist and each of its fields is valid by itself."""
     found = [(("where", *rest), text) for rest, text in _strangers(override.where, info)]
+    training = Epochs if _trains_by_command(info) else Training
     try:
-        Training.model_validate(override.recipe)
+        training.model_validate(override.recipe)
     except ValidationError as error:
         # Rules about several fields at once are checked after merging, in `_recipes_are_valid_and_distinct`.
-        found += [(("recipe", *rest), text) for rest, text in yaml_lines.problems(error, Training) if rest]
+        found += [(("recipe", *rest), text) for rest, text in yaml_lines.problems(error, training) if rest]
     if found:
         raise yaml_lines.nested(found)
     return override
@@ -562,7 +625,8 @@ def _out_of_scope(claim: Claim, info: ValidationInfo) -> Iterator[Problem]:
 
 def identity(dataset: Choice) -> tuple[str, str | None]:
     """The images of an entry of 'datasets': the catalogue's name, and the folder of the user's own images."""
-    return dataset.plugin.name, getattr(dataset.plugin, "path", None)
+    name = dataset.plugin.key if isinstance(dataset.plugin, NamedDataset) else dataset.plugin.name
+    return name, getattr(dataset.plugin, "path", None)
 
 
 def recalled(document: Mapping[str, Any]) -> Experiment:
@@ -602,22 +666,30 @@ def load(path: Path) -> Experiment:
         sentence = f"{path}:1: An experiment is a mapping with at least {needed}; found {found}."
         raise ExperimentError([sentence])
     try:
-        return beside(Experiment.model_validate(text.document), path.parent)
+        found = beside(Experiment.model_validate(text.document), path.parent)
     except ValidationError as error:
         raise text.error(error, Experiment) from None
+    if found.trainer is None:
+        return found
+    words = range(len(found.trainer.command))
+    lines = [f"{path}:{text.line(('trainer', 'command', place))}" for place in words]
+    return found.model_copy(update={"trainer": found.trainer.written(lines)})
 
 
 def beside(experiment: Experiment, folder: Path) -> Experiment:
-    """The experiment with relative paths of data sets looked for in a folder, that of its file."""
+    """The experiment with its command, and relative paths of data sets, in a folder, that of its file."""
     root = Path(os.path.abspath(folder))  # noqa: PTH100 - a link to a file's folder stays what its user calls it
     placed = tuple(
         choice.model_copy(update={"plugin": cast("Dataset", choice.plugin).beside(root)})
         for choice in experiment.datasets
     )
-    return experiment.model_copy(update={"datasets": placed})
+    trainer = experiment.trainer and experiment.trainer.beside(root)
+    return experiment.model_copy(update={"datasets": placed, "trainer": trainer})
 
 
 def folder(experiment: Experiment) -> Path | None:
-    """The folder in which relative paths of data sets are looked for; None where no data set has one."""
-    folders = (cast("Dataset", choice.plugin).relative_to for choice in experiment.datasets)
+    """The folder of the file, where relative paths of data sets or a command need it; None where nothing does."""
+    folders = [cast("Dataset", choice.plugin).relative_to for choice in experiment.datasets]
+    if experiment.trainer:
+        folders.append(experiment.trainer.relative_to)
     return next((folder for folder in folders if folder), None)

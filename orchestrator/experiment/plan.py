@@ -177,6 +177,7 @@ def _cells(experiment: Experiment, contents: Contents) -> Iterator[Cell]:
                 training=settled.training,
                 data_digest=data,
                 weights_digest=weights,
+                trainer=experiment.trainer,
             )
             place = settled.resources, settled.time_limit
             labels = (loss.label, backbone.label, dataset.label)

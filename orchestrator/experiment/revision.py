@@ -37,9 +37,13 @@ def revise(
     fields: dict[str, Any] = {name: getattr(experiment, name) for name in Experiment.model_fields}
     found: list[str] = []
     for axis, names in named.items():
-        choose = _narrowed if only else _extended
+        present = fields[AXES[axis]]
+        by_command = experiment.trainer is not None
         try:
-            fields[AXES[axis]] = choose(axis, fields[AXES[axis]], names)
+            if only:
+                fields[AXES[axis]] = _narrowed(axis, present, names)
+            else:
+                fields[AXES[axis]] = _extended(axis, present, names, by_command=by_command)
         except ExperimentError as error:
             found += error.problems
     if found:
@@ -87,7 +91,7 @@ def with_recipe(experiment: Experiment, settings: Sequence[str]) -> Experiment:
             problems.append(f"--set {setting}: '{text}' cannot be read as a value.")
     fields: dict[str, Any] = {name: getattr(experiment, name) for name in Experiment.model_fields}
     try:
-        fields["recipe"] = Training.model_validate(experiment.recipe.model_dump() | found)
+        fields["recipe"] = type(experiment.recipe).model_validate(experiment.recipe.model_dump() | found)
         fields["overrides"] = [
             override.model_copy(update={"recipe": {k: v for k, v in override.recipe.items() if k not in found}})
             for override in experiment.overrides
@@ -108,10 +112,10 @@ def _complaint(setting: str, name: str, experiment: Experiment) -> str | None:
     return unknown(name, list(Training.model_fields), "recipe field")
 
 
-def _extended(axis: Axis, present: tuple[Choice, ...], names: Sequence[str]) -> tuple[Choice, ...]:
+def _extended(axis: Axis, present: tuple[Choice, ...], names: Sequence[str], *, by_command: bool) -> tuple[Choice, ...]:
     labels = {choice.label for choice in present}
     try:
-        fresh = [chosen(AXES[axis])(name) for name in names if name not in labels]
+        fresh = [chosen(AXES[axis], by_command=by_command)(name) for name in names if name not in labels]
     except PydanticCustomError as error:
         raise ExperimentError([f"--{axis}: {error}"]) from None
     return (*present, *dict.fromkeys(fresh))
@@ -127,7 +131,7 @@ def _narrowed(axis: Axis, present: tuple[Choice, ...], names: Sequence[str]) -> 
 
 def _of_losses(tuning: Tuning, losses: Sequence[Choice]) -> Tuning | None:
     """The tuning stage without parameters that none of these losses has; None if nothing is left to tune."""
-    own = {name for choice in losses for name in type(choice.plugin).model_fields}
+    own = {name for choice in losses for name in choice.plugin.parameters}
     space = {name: domain for name, domain in tuning.space.items() if name in own or name in tuning.shared}
     return tuning.model_copy(update={"space": space}) if space else None
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
-from typing import Annotated, Any, Literal, NamedTuple
+from collections.abc import Collection, Generator, Mapping
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
-from pydantic import BeforeValidator, Field, field_validator
+from pydantic import BeforeValidator, Field, PrivateAttr, field_validator
 from pydantic_core import PydanticCustomError
 
 from orchestrator.experiment.space import Domain, Value
@@ -60,6 +60,8 @@ class Tuning(Frozen):
     """`random`: all recipes are drawn beforehand, the same for every loss. `optuna`: Optuna's sampler, which learns
     from earlier trials. `asha`: like `random`, but in rungs, and only the best third is trained for longer."""
 
+    _fields: Collection[str] = PrivateAttr(default=tuple(Training.model_fields))
+
     @field_validator("space")
     @classmethod
     def _is_not_fixed(cls, space: Mapping[str, Domain]) -> Mapping[str, Domain]:
@@ -76,9 +78,20 @@ class Tuning(Frozen):
         return tuple(sorted(seeds))
 
     @property
+    def fields(self) -> Collection[str]:
+        """The fields of a recipe; any other name is that of a loss's parameter."""
+        return self._fields
+
+    def of_parameters(self) -> Self:
+        """The same where a command trains, whose recipe has no field to tune: every name is that of a parameter."""
+        found = self.model_copy()
+        found._fields = ()  # a copy of itself
+        return found
+
+    @property
     def shared(self) -> dict[str, Domain]:
         """The fields of the recipe in the space, which all losses share."""
-        return {name: domain for name, domain in self.space.items() if name in Training.model_fields}
+        return {name: domain for name, domain in self.space.items() if name in self.fields}
 
 
 Values = Mapping[str, Value]

@@ -30,10 +30,11 @@ class Source:
 
     def error(self, error: ValidationError, model: type[BaseModel]) -> ExperimentError:
         """All problems of the document with their lines, in the order of the file."""
-        found = sorted((self._line(location), sentence) for location, sentence in problems(error, model))
+        found = sorted((self.line(location), sentence) for location, sentence in problems(error, model))
         return ExperimentError([f"{self.path}:{line}: {sentence}" for line, sentence in found])
 
-    def _line(self, location: Location) -> int:
+    def line(self, location: Location) -> int:
+        """The line on which an entry starts, or that of the nearest around it."""
         while location and location not in self.lines:
             location = location[:-1]
         return self.lines.get(location, 1)

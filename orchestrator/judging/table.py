@@ -21,7 +21,7 @@ ANYWHERE = Place("", "", "", 0)
 
 def parts(columns: Columns, book: Book) -> tuple[list[tuple[Run, str]], list[str]]:
     """The runs of one table with their splits, and what is wrong with it."""
-    table = _Table(columns)
+    table = Table(columns)
     n = len(columns.source)
     keys = [table.names(name) for name in ("system", table.of_data(), "backbone", "split")]
     seeds = table.seeds()
@@ -62,7 +62,7 @@ def _combined(codes: Sequence[Codes]) -> tuple[Codes, Codes]:
     return which.ravel(), firsts
 
 
-class _Table:
+class Table:
     """Reads the columns of one table and keeps what is wrong with them."""
 
     def __init__(self, columns: Columns) -> None:
@@ -136,9 +136,8 @@ class _Table:
         known = {name: code for code, name in enumerate(own)}
         return (np.array([known.get(name, -1) for name in names], np.int64)[codes] == labels).astype(np.float64)
 
-    def _of_scores(self) -> dict[str, Floats]:
-        """The score of the true class, and the highest of any other."""
-        scores, classes = self._scores()
+    def labels(self, classes: list[str]) -> Codes:
+        """The place of each row's label among the classes that have scores; -1, of which it complains, where none."""
         codes, names = self.names("label")
         place = {name: column for column, name in enumerate(classes)}
         column = np.array([place.get(name, -1) for name in names], np.int64)[codes]
@@ -146,6 +145,13 @@ class _Table:
             listed = ", ".join(classes[:MOST_CLASSES]) + (", …" if len(classes) > MOST_CLASSES else "")
             strange = names[codes[wrong[0]]]
             self.complain(wrong, "label", f"there are no scores of a class '{strange}', but of {listed}.")
+        return column
+
+    def _of_scores(self) -> dict[str, Floats]:
+        """The score of the true class, and the highest of any other."""
+        scores, classes = self.scores()
+        column = self.labels(classes)
+        if (column < 0).any():
             return {}
         each = np.arange(len(scores))
         positive = scores[each, column]
@@ -153,7 +159,8 @@ class _Table:
         others[each, column] = -np.inf
         return {"positive": positive, "rival": others.max(axis=1, initial=-np.inf)}
 
-    def _scores(self) -> tuple[Floats, list[str]]:
+    def scores(self) -> tuple[Floats, list[str]]:
+        """The scores of all classes, (n, K), and the names of the classes."""
         if "scores" in self.columns.ours:
             column = self.columns.ours["scores"]
             found = self.source.matrix[column].astype(np.float64)

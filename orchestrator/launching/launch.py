@@ -17,6 +17,7 @@ from orchestrator.execution.queue import Queue
 from orchestrator.execution.worker import Worker
 from orchestrator.experiment.model import Experiment
 from orchestrator.experiment.plan import Cell, Contents, Plan
+from orchestrator.judging.cell_scores import read
 from orchestrator.launching import old_cells
 from orchestrator.launching.additions import note_additions
 from orchestrator.launching.admission import Admission
@@ -293,6 +294,7 @@ class Launch:
             self.study.data_dir.resolve(),
             differs=partial(difference, stores.history),
             planned=codes_by_plugin(experiment),
+            read_scores=read,
             raises=self.compute.raises,
         )
 

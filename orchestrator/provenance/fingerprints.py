@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import ast
-import hashlib
 import importlib.util
 import inspect
 import sysconfig
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import Distribution, distributions
 from pathlib import Path
 from textwrap import dedent
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from orchestrator.provenance.scripts import Code, is_ours, of_command, of_name
+from orchestrator.provenance.syntax import entries, file_hash, imported, text_hash, written
 from trainers import catalogue
+from trainers.commands import NAMED
 from trainers.plugin import Plugin
 from trainers.recipe import Recipe
 
@@ -32,19 +33,10 @@ _UNTOLD = {"__pycache__", ".git", ".mypy_cache", ".ruff_cache", ".pytest_cache"}
 """Folders whose content changes although the code does not."""
 
 
-@dataclass(frozen=True)
-class Code:
-    """The code of a plug-in or of the training loop."""
-
-    sha256: str
-    source: str
-    """The package that it comes from, with its version; for a module without a package, the file's name."""
-
-
 def of(recipe: Recipe) -> dict[str, Code]:
-    """The code that trains a recipe: of its loss, backbone and dataset, and of the training loop."""
+    """The code that trains a recipe: of its loss, backbone and dataset, and of the training loop or the command."""
     plugins = {axis: of_plugin(axis, type(getattr(recipe, axis))) for axis in AXES}
-    return {**plugins, "loop": of_loop()}
+    return {**plugins, "loop": of_command(recipe.trainer) if recipe.trainer else of_loop()}
 
 
 def unlike(recipe: Recipe, planned: Mapping[tuple[str, str], Code]) -> str | None:
@@ -59,16 +51,19 @@ def unlike(recipe: Recipe, planned: Mapping[tuple[str, str], Code]) -> str | Non
         name = names.get(axis, "")
         there = planned.get((axis, name))
         if there and there.sha256 != code.sha256:
-            return f"{axis} '{name}' ({code.source})" if name else f"the training loop ({code.source})"
+            loop = "the command" if recipe.trainer else "the training loop"
+            return f"{axis} '{name}' ({code.source})" if name else f"{loop} ({code.source})"
     return None
 
 
-def recorded(recipe: Recipe) -> dict[str, dict[str, str]]:
+def recorded(recipe: Recipe) -> dict[str, dict[str, str] | None]:
     """The code that trains a recipe, in the form of a cell's provenance."""
     found = of(recipe)
     return {
         "fingerprints": {axis: code.sha256 for axis, code in found.items()},
         "distributions": {axis: code.source for axis, code in found.items()},
+        # Whose versions this process knows are not those that another Python computes with.
+        **({"torch_version": None} if recipe.trainer and not is_ours(recipe.trainer) else {}),
     }
 
 
@@ -86,6 +81,8 @@ def defining() -> set[str]:
 @cache
 def of_plugin(axis: str, plugin: type[Plugin]) -> Code:
     """The code of a plug-in, by its axis: `loss`, `backbone` or `dataset`."""
+    if plugin in NAMED.values():
+        return of_name()
     modules = [kind.__module__ for kind in plugin.__mro__ if issubclass(kind, Plugin)]
     package = plugin.__module__.partition(".")[0]
     if package == BUILT_IN:
@@ -94,9 +91,9 @@ def of_plugin(axis: str, plugin: type[Plugin]) -> Code:
     files = _reached([*modules, *entries], (package, BUILT_IN, *_shipped(home)))
     parts = [_hash(files), *([] if home is None else [home.name, home.version])]
     if plugin.__module__ not in files:  # it is defined in a notebook, for example
-        parts += _written(ast.parse(dedent(inspect.getsource(plugin))), [])
+        parts += written(ast.parse(dedent(inspect.getsource(plugin))), [])
     parts += [f"{name} {digest}" for name, digest in _data(files.get(plugin.__module__), package, home)]
-    return Code(_text_hash(parts), _named(home, package))
+    return Code(text_hash(parts), _named(home, package))
 
 
 @cache
@@ -115,10 +112,10 @@ def of_measure(metric: str) -> Code:
         return Code(_hash(_reached([name], own)), _named(home, package))
     importing: list[ast.AST] = []
     tree = ast.parse(place.file.read_bytes(), str(place.file))
-    written = _entries(_used(tree.body, function), importing)
-    parts = [*written, *(f"{file} {digest}" for file, digest in _data(place.file, package, home))]
-    imports = [each for node in importing for each in _imported(node, place.package)]
-    return Code(_text_hash([*parts, _hash(_reached([name, *imports], own, {name}))]), _named(home, package))
+    words = entries(_used(tree.body, function), importing)
+    parts = [*words, *(f"{file} {digest}" for file, digest in _data(place.file, package, home))]
+    imports = [each for node in importing for each in imported(node, place.package)]
+    return Code(text_hash([*parts, _hash(_reached([name, *imports], own, {name}))]), _named(home, package))
 
 
 def _used(statements: Sequence[ast.stmt], function: str) -> list[ast.stmt]:
@@ -230,23 +227,6 @@ def _is_installed(folder: Path) -> bool:
     return in_standard or next(folder.glob("*.dist-info"), None) is not None
 
 
-def _imported(node: ast.AST, package: str) -> Iterator[str]:
-    match node:
-        case ast.Import(names):
-            yield from (alias.name for alias in names)
-        case ast.ImportFrom(module, names, level):
-            base = ".".join(package.split(".")[: len(package.split(".")) - (level or 1) + 1]) if level else ""
-            start = ".".join(filter(None, (base, module)))
-            yield from (f"{start}.{alias.name}" if start else alias.name for alias in names)
-        case ast.Call(
-            ast.Attribute(attr="import_module") | ast.Name("import_module"), [ast.Constant(str(name)), *rest]
-        ):
-            relative = name.startswith(".") and bool(rest)
-            yield importlib.util.resolve_name(name, package) if relative else name
-        case _:
-            pass
-
-
 # Hashes
 
 
@@ -261,60 +241,14 @@ class ModuleContent(NamedTuple):
 @cache
 def _read(module: Module) -> ModuleContent:
     if module.file.suffix != ".py":
-        return ModuleContent(_file_hash(module.file), ())
+        return ModuleContent(file_hash(module.file), ())
     importing: list[ast.AST] = []
-    written = _text_hash(_written(ast.parse(module.file.read_bytes(), str(module.file)), importing))
-    return ModuleContent(written, tuple(name for node in importing for name in _imported(node, module.package)))
+    found = text_hash(written(ast.parse(module.file.read_bytes(), str(module.file)), importing))
+    return ModuleContent(found, tuple(name for node in importing for name in imported(node, module.package)))
 
 
 def _hash(files: Mapping[str, Path]) -> str:
-    return _text_hash(f"{name} {_read(Module(name, files[name])).sha256}" for name in sorted(files))
-
-
-def _text_hash(texts: Iterable[str]) -> str:
-    return hashlib.sha256("\n".join(texts).encode()).hexdigest()
-
-
-def _file_hash(file: Path) -> str:
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
-
-
-def _written(node: ast.AST, importing: list[ast.AST]) -> Iterator[str]:
-    """A syntax tree as words, without positions, comments and docstrings; the same for every version of Python.
-
-    Args:
-        node: The tree.
-        importing: Receives the nodes that may import something.
-    """
-    if isinstance(node, _IMPORTING):
-        importing.append(node)
-    yield f"({type(node).__name__}"
-    for name in node._fields:
-        value = getattr(node, name, None)
-        if isinstance(value, ast.AST):
-            yield name
-            yield from _written(value, importing)
-        elif isinstance(value, list):
-            yield from (f"{name}[", *_entries(value, importing), "]") if value else ()
-        elif name != "kind" and (value is not None or isinstance(node, ast.Constant)):
-            yield f"{name}={value!r}"
-    yield ")"
-
-
-def _entries(values: Sequence[Any], importing: list[ast.AST]) -> Iterator[str]:
-    for value in values:
-        if not isinstance(value, ast.AST):
-            yield repr(value)
-        elif not _is_remark(value):
-            yield from _written(value, importing)
-
-
-_IMPORTING = (ast.Import, ast.ImportFrom, ast.Call)
-
-
-def _is_remark(node: Any) -> bool:
-    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+    return text_hash(f"{name} {_read(Module(name, files[name])).sha256}" for name in sorted(files))
 
 
 # Packages
@@ -371,7 +305,7 @@ def _data(module: Path | None, package: str, home: Distribution | None) -> Itera
             and not _UNTOLD & {*told.parts}
             and not _is_about(told)
         ):
-            yield told.as_posix(), _file_hash(file)
+            yield told.as_posix(), file_hash(file)
 
 
 def _is_about(file: Path) -> bool:

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator import provenance
 from orchestrator.errors import RequestError
 from orchestrator.experiment.plan import PROTOCOL, Cell
 from orchestrator.outcome import Attempt
+from orchestrator.privacy import public
 from orchestrator.provenance import fingerprints
 from orchestrator.provenance.environment import Environment
 from orchestrator.records.energy import Meter
 from orchestrator.records.files.evaluations import Account, Evaluations
+from orchestrator.records.files.storage import Storage
 from orchestrator.records.tracking import models
 from orchestrator.records.tracking.artefacts import artefacts
 from orchestrator.records.tracking.runs import Run, Tracking
+from orchestrator.workspace import Workspace
 
 if TYPE_CHECKING:  # it imports torch, which the driver does without
     from trainers.fit import Fit
@@ -85,6 +90,8 @@ class CellLog:
     history: list[dict[str, float]] = field(default_factory=list)
     data_fingerprint: str | None = None
     data_origins: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    model: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """The file that a command left, if it did."""
 
     def note_data(self, fingerprint: str, origins: Mapping[str, Any]) -> None:
         """Note what the images and labels hash to, and where they come from."""
@@ -103,6 +110,23 @@ class CellLog:
         self.switches = self.switches or torch_state.switches()
         self.history.append(dict(figures))
         self.run.epoch(epoch, figures)
+
+    def printed(self, output: str) -> None:
+        """Keep what a command has printed so far."""
+        place = Workspace(self.recorder.evaluations.folder.parent).logs
+        Storage(place).write(f"{self.cell.id}.txt", public(output).encode())
+
+    def left_model(self, file: Path) -> None:
+        """Keep a model that a command has left, in `models` beside the cells' files, under the name of the cell's."""
+        content = file.read_bytes()
+        name = f"{self.recorder.evaluations.name(self.cell).rpartition('/')[0]}/{self.cell.id}.onnx"
+        place = Workspace(self.recorder.evaluations.folder.parent).models
+        Storage(place).write(name, content)
+        self.model = {
+            "file": f"{place.name}/{name}",
+            "sha256": hashlib.sha256(content).hexdigest(),
+            "bytes": len(content),
+        }
 
     def finish(self, fit: Fit, attempt: Attempt) -> str:
         """Publish the file, which makes the cell done, and then end the run; return the id of the environment."""
@@ -126,7 +150,7 @@ class CellLog:
         )
         self.recorder.evaluations.publish(self.cell.recipe, account, fit.evaluation, fit.validation)
         self.run.artifacts(artefacts(account.provenance, fit.evaluation))
-        if self.recorder.log_models:
+        if self.recorder.log_models and fit.model is not None:
             self.run.model(partial(models.save, fit.model, fit.example))
         self.run.finish(account.shown, account.collapse, fit.class_names)
         return Environment.of(account.provenance).id
@@ -168,6 +192,7 @@ class CellLog:
                 "data_digest": self.cell.recipe.data_digest or self.cell.recipe.dataset.published_digest,
                 "data_fingerprint": self.data_fingerprint,
                 **({"origins": dict(self.data_origins)} if self.data_origins else {}),
+                **({"model": dict(self.model)} if self.model else {}),
                 **self._costs(attempt.seconds),
             },
         )

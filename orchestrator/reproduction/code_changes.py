@@ -14,6 +14,7 @@ from orchestrator.outcome import has_figures
 from orchestrator.provenance import fingerprints
 from orchestrator.provenance.environment import CODES, SHARED, Environment, change, fingerprint, sources
 from orchestrator.provenance.fingerprints import Code
+from orchestrator.provenance.scripts import of_command
 from orchestrator.sentences import Sentence, filled
 
 Codes = Mapping[tuple[str, str], Code]
@@ -39,7 +40,8 @@ def codes(experiment: Experiment) -> Codes:
         for axis, name in fingerprints.AXES.items()
         for choice in getattr(experiment, name)
     }
-    return {**found, ("loop", ""): fingerprints.of_loop()}
+    trainer = experiment.trainer
+    return {**found, ("loop", ""): of_command(trainer) if trainer else fingerprints.of_loop()}
 
 
 def codes_by_plugin(experiment: Experiment) -> Codes:

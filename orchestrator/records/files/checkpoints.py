@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,8 +39,15 @@ class Checkpoints:
         """The file for the stack of a process that had to be ended; None in an object store."""
         return self.place / cell.id / "last-words.txt" if isinstance(self.place, Path) else None
 
+    def folder(self, cell: Cell) -> Path | None:
+        """A folder for the state of a command; None in an object store."""
+        return self.place / cell.id if isinstance(self.place, Path) else None
+
     def clear(self, cell: Cell) -> None:
         """Remove the state of a cell that is done."""
+        if folder := self.folder(cell):
+            shutil.rmtree(folder, ignore_errors=True)
+            return
         storage = Storage(self.place)
         for stored in list(storage.list(cell.id)):
             storage.delete(stored.name)

@@ -220,9 +220,9 @@ def parameters(cell: Cell) -> dict[str, str]:
         for field, value in recipe[axis].items()
         if field != "name"  # said by the axis
     }
-    training = cell.recipe.training
-    usual = {name: getattr(training, name) for name in type(training).model_fields}  # some are said only if unusual
-    values = {**axes, **usual, **recipe["training"], **plugins}
+    usual = cell.recipe.training.stated  # some are in the recipe's JSON only if unusual
+    words = {"command": " ".join(cell.recipe.trainer.command)} if cell.recipe.trainer else {}
+    values = {**axes, **usual, **recipe["training"], **plugins, **words}
     return {name: value if isinstance(value, str) else json.dumps(value) for name, value in values.items()}
 
 
