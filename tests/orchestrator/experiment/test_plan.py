@@ -190,7 +190,7 @@ def test_the_fields_above_are_all_there_are() -> None:
         "precision", "step_factor", "head_learning_rate", "gradient_clip", "accumulation", "nesterov", "decay",
     }  # fmt: skip
     assert set(Recipe.model_fields) == {
-        "loss", "backbone", "dataset", "seed", "training", "scored_on", "data_digest", "weights_digest",
+        "loss", "backbone", "dataset", "seed", "training", "scored_on", "data_digest", "weights_digest", "trainer",
     }  # fmt: skip
 
 
