@@ -232,6 +232,10 @@ def rehearse(study: Study, compute: Compute, console: Console, *, stand_in: bool
         StoppedLaunch: The user stopped it; what was measured is kept.
     """
     asked = study.experiment
+    if asked.trainer:
+        raise RequestError(
+            "A command runs whole or not at all, so it cannot be rehearsed: launch one cell with --only."
+        )
     wants_gpus = any(settled.resources.gpus for _, settled in kinds(asked))
     nodes = compute.nodes(with_gpus=wants_gpus)
     what = rehearsed(asked, nodes, _extents(study.data_dir), stand_in=stand_in)
