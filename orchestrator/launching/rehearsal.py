@@ -14,7 +14,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from orchestrator import scratch as temporary
-from orchestrator.errors import DamagedFileError, UnreachableError
+from orchestrator.errors import DamagedFileError, RequestError, UnreachableError
 from orchestrator.execution.faults import InterruptionError
 from orchestrator.execution.worker import Worker
 from orchestrator.experiment import checks
