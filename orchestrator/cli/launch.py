@@ -75,6 +75,10 @@ def launch(
         bool, typer.Option("--trust-old", help="Pool cells of another environment or code without testing a few.")
     ] = False,
     rehash: Rehash = False,
+    budget: Annotated[
+        float | None,
+        typer.Option("--budget", metavar="HOURS", min=0, help="End in this time; no cell begins that would not."),
+    ] = None,
     notify: Annotated[
         str | None, typer.Option("--notify", metavar="URL", help="Webhook to call at the first failure and at the end.")
     ] = None,
@@ -106,6 +110,7 @@ def launch(
         join=join,
         trust_old=trust_old,
         rehash=rehash,
+        until=None if budget is None else began + 3600 * budget,
     )
     try:
         ended = stages.run()

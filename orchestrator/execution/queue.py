@@ -92,6 +92,16 @@ def _unheard(adopted: Adopted | Failed) -> None:
     del adopted
 
 
+@dataclass(frozen=True)
+class Budget:
+    """The time in which all cells have to end."""
+
+    until: float
+    """By the queue's clock."""
+    guess: Callable[[Cell], float | None]
+    """Seconds of a cell of whose kind none has a duration; None if unknown, which lets it begin."""
+
+
 class _Anywhere:
     """Allows any machine for any cell."""
 
@@ -129,6 +139,7 @@ class Queue:
         most: The most cells to run at once.
         places: Decides on which machines a cell may run; by default any.
         clock: A monotonic clock, in seconds.
+        budget: The time in which all cells have to end; a cell that is expected to end later does not begin.
     """
 
     def __init__(
@@ -142,8 +153,12 @@ class Queue:
         most: int | None = None,
         places: Places | None = None,
         clock: Callable[[], float] = time.monotonic,
+        budget: Budget | None = None,
     ) -> None:
         self.adopted = adopted
+        self.ran_out = False
+        """Whether it was closed because no further cell would end in time."""
+        self._budget = budget
         self.places = places or _Anywhere()
         self._claim = claim
         self._more = more
@@ -186,6 +201,11 @@ class Queue:
         """Hand out nothing more. Takes no lock: it may be called by a signal, at any point."""
         self._closed = True
 
+    def run_out(self) -> None:
+        """Close it because the budget is spent; takes no lock."""
+        self.ran_out = True
+        self.close()
+
     @property
     def is_closed(self) -> bool:
         """Whether it has been closed."""
@@ -197,6 +217,8 @@ class Queue:
             while not (self._closed or self._is_full()):
                 ticket = self._next()
                 if ticket is None:
+                    if self._budget and not self._has_any_in_time():
+                        self.run_out()
                     return None
                 if ticket.cell.id in self._homeless:
                     self._running[ticket.cell.id] = ticket
@@ -261,20 +283,40 @@ class Queue:
         for entry in sorted(self._postponed):
             if entry[0] > now:
                 break
-            if ticket := self._placed(entry[2]):
+            if self._is_in_time(entry[2].cell) and (ticket := self._placed(entry[2])):
                 self._postponed.remove(entry)
                 heapq.heapify(self._postponed)
                 return ticket
-        for resources in sorted(self._fresh, key=lambda needed: (needed.gpus, needed.cpus), reverse=True):
-            kinds = self._fresh[resources]
-            for kind in sorted(kinds, key=lambda kind: self._urgency(kind, kinds[kind][0]), reverse=True):
-                for cell in kinds[kind]:
-                    if ticket := self._placed(Ticket(cell, self._limit(cell))):
-                        self._drop(resources, kind, cell)
-                        return ticket
+        for resources, kind, cell in self._next_fresh():
+            if ticket := self._placed(Ticket(cell, self._limit(cell))):
+                self._drop(resources, kind, cell)
+                return ticket
         if self._fresh:
             self._barren = now + LOOK_AGAIN
         return None
+
+    def _next_fresh(self) -> Iterator[tuple[Resources, CellKind, Cell]]:
+        """The cells that were never handed out and may begin, in order."""
+        for resources in sorted(self._fresh, key=lambda needed: (needed.gpus, needed.cpus), reverse=True):
+            kinds = self._fresh[resources]
+            for kind in sorted(kinds, key=lambda kind: self._urgency(kind, kinds[kind][0]), reverse=True):
+                if self._is_in_time(kinds[kind][0]):
+                    for cell in kinds[kind]:
+                        yield resources, kind, cell
+
+    def _is_in_time(self, cell: Cell) -> bool:
+        """Whether a cell that begins now is expected to end within the budget."""
+        if self._budget is None:
+            return True
+        expected = self._expected(cell.kind)
+        expected = self._budget.guess(cell) or 0.0 if expected is None else expected
+        return self._clock() + expected <= self._budget.until
+
+    def _has_any_in_time(self) -> bool:
+        """Whether some waiting cell may still begin, or nothing waits."""
+        firsts = [cells[0] for kinds in self._fresh.values() for cells in kinds.values()]
+        waiting = [*firsts, *(ticket.cell for _, _, ticket in self._postponed)]
+        return not waiting or any(self._is_in_time(cell) for cell in waiting)
 
     def _placed(self, ticket: Ticket) -> Ticket | None:
         """The ticket with its machines; None if it has to wait for them."""

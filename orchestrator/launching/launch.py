@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -13,14 +14,15 @@ from typing import TYPE_CHECKING, Any, cast
 from orchestrator import provenance, signals
 from orchestrator.adaptive.trials import Trials
 from orchestrator.errors import OutageError, RequestError
-from orchestrator.execution.queue import Queue
+from orchestrator.execution.queue import Budget, Queue
 from orchestrator.execution.worker import Worker
 from orchestrator.experiment.model import Experiment
 from orchestrator.experiment.plan import Cell, Contents, Plan
 from orchestrator.judging.cell_scores import read
-from orchestrator.launching import old_cells
+from orchestrator.launching import budget, old_cells
 from orchestrator.launching.additions import note_additions
 from orchestrator.launching.admission import Admission
+from orchestrator.launching.budget import SpentBudget
 from orchestrator.launching.compute import Compute
 from orchestrator.launching.more_cells import MoreCells, others, spending
 from orchestrator.launching.notes import Notes
@@ -92,6 +94,8 @@ class Launch:
     """Read all data again, also where nothing says that they changed."""
     farewell: str = "Everything finished so far is kept; the same command goes on from there."
     """What becomes of the work when the user interrupts it."""
+    until: float | None = None
+    """When all cells should have ended, by `time.monotonic`."""
     begun: threading.Event = field(default_factory=threading.Event)
     """Set once a cell has begun: from then on, a service that goes away does not make the request wrong."""
 
@@ -121,7 +125,22 @@ class Launch:
             raise OutageError(f"{error} Everything finished so far is kept; the same command goes on.") from error
 
     def run_stages(self) -> Ended:
-        """Run the tuning stage, where there is one, and then the final cells; what the data hold is known by now."""
+        """Run the tuning stage, where there is one, and then the final cells; what the data hold is known by now.
+
+        Raises:
+            StoppedLaunch: The budget is spent.
+        """
+        try:
+            return self._stages()
+        except SpentBudget:
+            study = self.study.reread()
+            done = study.write_results(self._complain)
+            for sentence in budget.told(study, len(done.missing)):
+                self._say(sentence)
+            self.console.print(self.farewell)
+            raise StoppedLaunch from None
+
+    def _stages(self) -> Ended:
         trials = self.study.trials
         if trials and not trials.over:
             trials.recall_through(partial(patiently, say=self._say))
@@ -251,6 +270,7 @@ class Launch:
 
         Raises:
             KeyboardInterrupt: The user stopped it, politely or not.
+            SpentBudget: No further cell would end in time.
             OutageError: A service stayed away.
         """
         experiment = more.plan.experiment
@@ -274,14 +294,24 @@ class Launch:
                 most=self.compute.most,
                 places=more.places,
                 more=partial(_expected, table, more),
+                budget=self._budget(cells),
             )
             admission.admit(queue)
             carry = partial(carry_out, queue, runner, more.notes, runs, self._watch(table, admission))
             tally = self._stoppable(carry, queue, states, runs)
             admission.close()
+        if queue.ran_out:
+            raise SpentBudget
         if queue.is_closed:
             raise KeyboardInterrupt
         return tally
+
+    def _budget(self, cells: Sequence[Cell]) -> Budget | None:
+        """The time in which cells have to end; of a cluster, only cells that ended there tell how long others take."""
+        if self.until is None:
+            return None
+        guess = (lambda _: None) if self.compute.address else budget.guesses(self.study, cells)
+        return Budget(self.until, guess)
 
     def _recorder(self, runs: Tracking, code: Mapping[str, Any], keeps_models: bool) -> Recorder:
         """What records the cells of the experiment."""
@@ -373,9 +403,14 @@ class Launch:
             with suppress(OutageError):  # cells that cannot be asked run to their end
                 patiently(states.ask_to_stop, self._say)
 
+        def run_out() -> None:
+            if not queue.is_closed:
+                queue.run_out()
+                stop()
+
         tally: Counter[str] = Counter()
         try:
-            with _politely(stop):
+            with _politely(stop), _at(self.until, run_out):
                 tally = carry()
         except KeyboardInterrupt:
             queue.close()
@@ -391,6 +426,21 @@ def _expected(table: LiveTable, more: MoreCells, event: Ending | Adopted) -> lis
     found = more.asked_after(event)
     table.expect(found)
     return found
+
+
+@contextmanager
+def _at(until: float | None, work: Callable[[], None]) -> Generator[None]:
+    """Within: do something at a time by `time.monotonic`, in a thread."""
+    if until is None:
+        yield
+        return
+    timer = threading.Timer(max(0.0, until - time.monotonic()), work)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 @contextmanager

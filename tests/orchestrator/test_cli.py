@@ -159,7 +159,7 @@ VERBS = {
     "rehearse": {"--stand-in", "--workspace", "--tracking", "--data-dir", "--address", "--executor",
                  "--max-concurrent", "--format", *AXES},
     "launch": {"--workspace", "--registry", "--tracking", "--data-dir", "--address", "--executor", "--max-concurrent",
-               "--retry-failed", "--join", "--trust-old", "--rehash", "--notify", "--json", *AXES},
+               "--retry-failed", "--join", "--trust-old", "--rehash", "--budget", "--notify", "--json", *AXES},
     "plan": {"--workspace", "--registry", "--data-dir", "--rehash", "--register", "--on", "--price", "--json", *AXES},
     "status": {"--workspace", "--registry", "--cell", "--watch", "--json"},
     "aggregate": {"--workspace", "--data-dir", "--compact", *AXES},
@@ -357,6 +357,17 @@ def test_plan_reads_for_people_too(launched: Launched) -> None:
     assert "times from the time of equal cells here" in " ".join(out.split())
     assert "simulated with the queue of a launch" in " ".join(out.split())
     assert "Is [bold]this[/bold] calm?" in out
+
+
+def test_a_launch_without_time_for_a_cell_begins_none_and_says_what_is_decided(
+    set_up: Callable[[str], Desk],
+) -> None:
+    desk = set_up("no-time")
+    run = desk.run("launch", "grid.yaml", "--executor", "inline", "--budget", "0.000001", expect=130)
+    told = " ".join(run.out.split())
+    assert "The budget is spent: 4 cells left, of which none is expected to end in time." in told
+    assert "No claim is decided: there is no result yet." in told
+    assert not desk.files
 
 
 def test_status_says_what_the_registry_knows(launched: Launched) -> None:

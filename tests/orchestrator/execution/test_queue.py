@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.execution.queue import ASK_AGAIN, LONGEST_PAUSE, RETRIES, SHORTEST_LIMIT, Queue, Ticket
+from orchestrator.execution.queue import ASK_AGAIN, LONGEST_PAUSE, RETRIES, SHORTEST_LIMIT, Budget, Queue, Ticket
 from orchestrator.experiment.plan import Cell, identity
 from orchestrator.experiment.resources import Resources
 from orchestrator.outcome import Adopted, Attempt, Diverged, Failed, Fault, Finished, Lost, Stopped
@@ -388,3 +388,55 @@ def test_a_cell_that_stopped_is_handed_out_again_unless_the_queue_is_closed() ->
     queue.close()
     queue.ended(Stopped(cell, ATTEMPT))
     assert queue.over
+
+
+# Budget
+
+
+def test_within_a_budget_only_cells_begin_that_are_expected_to_end_and_then_the_queue_closes() -> None:
+    clock = Clock()
+    long = [a_cell("softmax", seed) for seed in range(3)]
+    short = [a_cell("bce", seed) for seed in range(3)]
+    durations = {long[0].kind: [50.0], short[0].kind: [10.0]}
+    queue = Queue([*long, *short], durations=durations, clock=clock, budget=Budget(100.0, lambda cell: None))
+    begun = list[str]()
+    while ticket := queue.take():
+        begun.append(ticket.cell.loss)
+        clock.now += durations[ticket.cell.kind][0]
+        queue.ended(Finished(ticket.cell, Attempt("here", 0.0, durations[ticket.cell.kind][0]), {}))
+    # One of each kind first; after 60 s no further long one would end in time, but all short ones do.
+    assert begun == ["softmax", "bce", "bce", "bce"]
+    assert queue.over
+    assert queue.ran_out
+
+
+def test_cells_of_whose_kind_none_has_run_begin_by_a_guess_and_without_one_at_once() -> None:
+    unknown = Queue([a_cell()], clock=Clock(), budget=Budget(10.0, lambda cell: None))
+    assert unknown.take()
+    guessed = Queue([a_cell()], clock=Clock(), budget=Budget(10.0, lambda cell: 11.0))
+    assert guessed.take() is None
+    assert guessed.ran_out
+
+
+def test_a_lost_cell_that_would_not_end_in_time_is_not_tried_again() -> None:
+    clock = Clock()
+    queue = Queue([a_cell()], clock=clock, budget=Budget(100.0, lambda cell: 60.0))
+    queue.ended(lost(taken(queue).cell, "node"))
+    clock.now = 50.0
+    assert queue.take() is None
+    assert queue.ran_out
+
+
+def test_a_queue_that_has_run_everything_in_time_did_not_run_out() -> None:
+    queue = Queue([a_cell()], clock=Clock(), budget=Budget(100.0, lambda cell: 1.0))
+    assert len(drained(queue)) == 1
+    assert queue.take() is None
+    assert not queue.ran_out
+
+
+def test_without_a_budget_nothing_runs_out() -> None:
+    clock = Clock()
+    queue = Queue([a_cell()], clock=clock)
+    clock.now = 10.0**9
+    assert queue.take()
+    assert not queue.ran_out
