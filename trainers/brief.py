@@ -24,7 +24,7 @@ class Brief:
     """How much of a recipe is done. Its splits, schedule and network stay those of the whole recipe."""
 
     epochs: int = 2
-    """Epochs, at most."""
+    """Epochs, also of a recipe with fewer: what comes after the first is what resumes it."""
     steps: int = 6
     """Steps per epoch, at most."""
     rows: int = 256
@@ -79,8 +79,8 @@ class Pace:
         self._device = device
 
     def epochs(self, whole: int) -> int:
-        """Epochs to train, of as many as the recipe has."""
-        return whole if self._brief is None else min(whole, self._brief.epochs)
+        """Epochs to train, where the recipe has as many."""
+        return whole if self._brief is None else self._brief.epochs
 
     def steps(self, whole: int) -> int:
         """Steps per epoch, of as many as the images suffice for."""

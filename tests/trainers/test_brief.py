@@ -53,6 +53,13 @@ def test_its_first_epoch_has_the_batches_of_the_whole_recipe() -> None:
     assert whole.step_seconds == ()
 
 
+def test_a_recipe_of_one_epoch_has_a_second_one_too() -> None:
+    asked = recipe(epochs=1)
+    found = fit.fit(asked, asked.dataset.load(Path("data")), brief=SHORT)
+    assert len(found.history) == 2
+    assert len(found.step_seconds) == 6
+
+
 def test_images_to_evaluate_are_from_all_over_a_split() -> None:
     asked = recipe()
     splits = split(asked.dataset.load(Path("data")), asked, torch.device("cpu"))
