@@ -8,7 +8,7 @@ from dataclasses import asdict
 from functools import cache, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -32,6 +32,10 @@ from orchestrator.report.terminal.console import complain, console, say
 from orchestrator.sentences import counted
 from orchestrator.stores import Stores
 from orchestrator.study import Study
+
+if TYPE_CHECKING:
+    from orchestrator.experiment.plan import Plan
+    from orchestrator.pricing.price import Disk
 
 
 def gc(
@@ -178,6 +182,7 @@ def doctor(
     extras.need("doctor")
     from orchestrator.diagnosis.examination import examine
     from orchestrator.diagnosis.mending import mend
+    from orchestrator.pricing.price import NO_DISK
     from orchestrator.launching import old_cells
     from orchestrator.report.terminal import health
 
@@ -199,6 +204,7 @@ def doctor(
         data_dir=data_dir,
         older=lambda plan: old_cells.older(study(), plan) if study else (),
         edited=lambda _: study().edited if study else (),
+        space=lambda plan: _space(study(), plan) if study else NO_DISK,
     )
     if as_json:
         print(json.dumps([asdict(finding) for finding in findings]))
@@ -206,3 +212,13 @@ def doctor(
         console().print(health.findings(findings))
     if any(finding.state == "problem" for finding in findings):
         raise typer.Exit(SOME_FAILED)
+
+
+def _space(study: Study, plan: Plan) -> Disk:
+    """The disk that the waiting cells of a plan need."""
+    from orchestrator.experiment.checks import labels_here
+    from orchestrator.pricing.price import disk_for, estimator, here
+
+    waiting = plan.pending(study.stores.evaluations.ids()).cells
+    rates = study.stores.rates.read()
+    return disk_for(waiting, estimator(waiting, study.stores.evaluations, rates, labels_here(study.data_dir)), here())

@@ -10,6 +10,7 @@ from orchestrator.diagnosis import agreement, machine, request, services
 from orchestrator.diagnosis.finding import CheckResult, refused
 from orchestrator.errors import OrchestratorError
 from orchestrator.experiment.plan import Plan
+from orchestrator.pricing.price import NO_DISK, Disk
 from orchestrator.privacy import public
 from orchestrator.records.files.contents import DATA, History
 from orchestrator.records.files.contents import folder as folder_of
@@ -32,6 +33,7 @@ def examine(
     data_dir: Path | None,
     older: Callable[[Plan], Iterable[str]] = lambda _: (),
     edited: Callable[[Plan], Iterable[str]] = lambda _: (),
+    space: Callable[[Plan], Disk] = lambda _: NO_DISK,
 ) -> list[CheckResult]:
     """All findings.
 
@@ -45,6 +47,7 @@ def examine(
         data_dir: The folder that holds or receives datasets; None for that of the last launch, or the default.
         older: Returns sentences about finished cells of a plan with another environment or other code.
         edited: Returns sentences about claims that were stated or edited after cells of a plan had run.
+        space: Returns the disk that the waiting cells of a plan need.
     """
     findings: list[CheckResult] = []
     plan = None
@@ -58,7 +61,7 @@ def examine(
     if isinstance(root, Path):
         folder = root
         findings += _made("workspace", lambda: [machine.workspace(folder)])
-        findings += _made("disk", lambda: [machine.disk(folder)])
+        findings += _made("disk", lambda: _disk(folder, data_dir or DATA, space(plan) if plan else NO_DISK))
     else:
         findings += _made("workspace", lambda: [services.store(Storage(root))])
     states = History(root / "data")
@@ -87,6 +90,10 @@ def _made(subject: str, check: Callable[[], Iterable[CheckResult]]) -> list[Chec
             CheckResult(subject, "problem", found, "report this as a bug, with the findings of the other checks")
         )
     return findings
+
+
+def _disk(folder: Path, data_dir: Path, needed: Disk) -> list[CheckResult]:
+    return [machine.disk(folder, needed.results + needed.states), *machine.decoded(data_dir, needed.decoded)]
 
 
 def _ray(address: str | None, plan: Plan | None) -> Iterable[CheckResult]:

@@ -121,13 +121,25 @@ def workspace(root: Path) -> CheckResult:
     return CheckResult("workspace", "ok", f"{root} {state}")
 
 
-def disk(root: Path) -> CheckResult:
-    """Free space where the workspace is or will be."""
+def disk(root: Path, needed: int = 0) -> CheckResult:
+    """Free space where the workspace is or will be, beside the bytes that waiting cells need there."""
     free = shutil.disk_usage(_nearest(root)).free
     found = f"{free / GIB:.1f} GiB free for {root}"
-    if free < LITTLE_DISK:
-        return CheckResult("disk", "warning", found, "free some space, or choose another folder with --workspace")
-    return CheckResult("disk", "ok", found)
+    if needed:
+        found += f"; the cells that wait need about {needed / GIB:.1f} GiB"
+    remedy = "free some space, or choose another folder with --workspace"
+    if free < needed:
+        return CheckResult("disk", "problem", found, remedy)
+    return CheckResult("disk", "warning", found, remedy) if free < LITTLE_DISK else CheckResult("disk", "ok", found)
+
+
+def decoded(folder: Path, needed: int) -> list[CheckResult]:
+    """Free space for images that are decoded into the folder of the data, where it does not suffice for these bytes."""
+    free = shutil.disk_usage(_nearest(folder)).free
+    if free >= needed:
+        return []
+    found = f"{free / GIB:.1f} GiB free for {folder}; decoded images take {needed / GIB:.1f} GiB on each machine"
+    return [CheckResult("disk", "warning", found, "free some space where they are not decoded yet, or pass --data-dir")]
 
 
 def _nearest(path: Path) -> Path:

@@ -70,6 +70,9 @@ class Disk:
     """Of decoded images, on each machine, in the folder of the data."""
 
 
+NO_DISK = Disk(0, 0, 0)
+
+
 @dataclass(frozen=True)
 class Price:
     """What the cells that wait will cost. Hours are those of devices, whether busy or waiting for data."""
@@ -212,7 +215,7 @@ def price(
         on=timed.on if problem else place.on,
         is_here=place.is_here and not problem,
         gpus=0 if place.is_here else place.gpus,
-        disk=_disk(cells, estimates, place),
+        disk=disk_for(cells, estimates, place),
         claims=tuple(_claims(experiment, known, units)),
         in_gpu_hours=in_gpu_hours,
         sources=tuple(Counter(found[cell.id].source for cell in known).most_common()),
@@ -310,7 +313,8 @@ def _placement(place: Place, clock: Callable[[], float]) -> Placement | None:
     return placement
 
 
-def _disk(cells: Sequence[Cell], estimates: Estimator, place: Place) -> Disk:
+def disk_for(cells: Sequence[Cell], estimates: Estimator, place: Place) -> Disk:
+    """The disk that cells need."""
     results = 0
     states = 0
     decoded = dict[int, int]()

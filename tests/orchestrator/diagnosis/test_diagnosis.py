@@ -20,7 +20,8 @@ from orchestrator.diagnosis.finding import CheckResult
 from orchestrator.diagnosis.mending import mend
 from orchestrator.diagnosis.request import data, room
 from orchestrator.experiment.model import load
-from orchestrator.experiment.plan import plan
+from orchestrator.experiment.plan import Plan, plan
+from orchestrator.pricing.price import Disk
 from orchestrator.records.files.evaluations import Evaluations
 from orchestrator.records.sql.registry import Registry
 from orchestrator.records.tracking.runs import Tracking
@@ -494,6 +495,32 @@ def test_little_room_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     for finding in (machine.disk(tmp_path), machine.memory()):
         assert finding.state == "warning"
         assert finding.remedy
+
+
+def test_a_disk_that_is_too_small_for_the_cells_that_wait_is_a_problem_and_says_how_much_they_need(
+    tmp_path: Path,
+) -> None:
+    few = machine.disk(tmp_path, 2**20)
+    many = machine.disk(tmp_path, 2**60)
+    assert few.state != "problem"
+    assert many.state == "problem"
+    assert "the cells that wait need about 1073741824.0 GiB" in many.found
+    assert machine.decoded(tmp_path, 2**20) == []
+    (warning,) = machine.decoded(tmp_path / "absent", 2**60)
+    assert warning.state == "warning"
+
+
+def test_the_disk_is_compared_with_what_the_price_says_of_the_plan(fresh: Desk) -> None:
+    asked = list[Plan]()
+
+    def space(plan: Plan) -> Disk:
+        asked.append(plan)
+        return Disk(results=2**60, states=2**60, decoded=2**60)
+
+    found = [each for each in fresh.examine(space=space) if each.subject == "disk"]
+    assert [each.state for each in found] == ["problem", "warning"]
+    assert "need about 2147483648.0 GiB" in found[0].found
+    assert len(asked) == 1
 
 
 # The verb
