@@ -182,8 +182,8 @@ def doctor(
     extras.need("doctor")
     from orchestrator.diagnosis.examination import examine
     from orchestrator.diagnosis.mending import mend
-    from orchestrator.pricing.price import NO_DISK
     from orchestrator.launching import old_cells
+    from orchestrator.pricing.price import NO_DISK
     from orchestrator.report.terminal import health
 
     stores = Stores.at(workspace, registry, tracking)
