@@ -37,7 +37,7 @@ def _hours(price: Price) -> Iterator[str]:
     where = f" on {price.on}" if price.problem else ""
     yield f"{hours(price.gpu_hours)} of GPUs{where}, {cores}" if price.in_gpu_hours else f"{cores}{where}"
     if price.wall_seconds:
-        yield f"{_span(price.wall_seconds)} on {price.on}, simulated with the queue of a launch"
+        yield f"{span(price.wall_seconds)} on {price.on}, simulated with the queue of a launch"
     if price.problem:
         yield f"no wall time: {price.problem}"
 
@@ -117,7 +117,7 @@ def _figure(value: float) -> str:
 DAY = 24 * HOUR
 
 
-def _span(seconds: Range) -> str:
+def span(seconds: Range) -> str:
     """Minutes, hours or days, in one unit."""
     unit, name = next(
         ((each, word) for each, word in ((DAY, "days"), (HOUR, "h")) if seconds.middle >= 2 * each), (60.0, "min")
