@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 TESTS := test
 
-.PHONY: demo test test-all docs chaos bench results mutants check clean
+.PHONY: demo test test-all docs chaos bench results study mutants check clean
 
 demo: .venv/installed  ## a real benchmark on this machine, in a few minutes
 	$(BIN)/python -m orchestrator launch experiments/quickstart.yaml
@@ -28,6 +28,9 @@ bench: .venv/installed  ## how fast it is beside others; BENCH=--markdown rewrit
 
 results: .venv/installed  ## every number and picture in README and docs/results anew, some two core hours; goes on where it was
 	$(BIN)/python docs/results/make.py
+
+study: .venv/installed  ## the pages docs/study.md and docs/results written anew from the committed results
+	$(BIN)/python docs/results/write.py
 
 mutants: .venv/installed  ## how many faults put into the code on purpose the tests find, some hours; goes on where it was
 	$(BIN)/python -m pip install --quiet --quiet --constraint requirements.lock --editable '.[mutants]'

@@ -31,9 +31,8 @@ def page(runs: Sequence[Kept]) -> str:
 def agreed(one: Kept, other: Kept) -> str:
     """The verdicts under both instruction sets, and how many differ."""
     pairs = list(zip(one.comparison.findings, other.comparison.findings, strict=True))
-    differing = sum(first.verdict != second.verdict for first, second in pairs)
     lines = [
-        f"Verdicts that differ between {one.instruction_set} and {other.instruction_set}: {differing} of {len(pairs)}.",
+        differing(one, other),
         "",
         f"| claim | setting | {one.instruction_set} | {other.instruction_set} |",
         "|---|---|---|---|",
@@ -43,6 +42,13 @@ def agreed(one: Kept, other: Kept) -> str:
         ),
     ]
     return "\n".join(lines)
+
+
+def differing(one: Kept, other: Kept) -> str:
+    """How many verdicts differ between two instruction sets."""
+    pairs = list(zip(one.comparison.findings, other.comparison.findings, strict=True))
+    count = sum(first.verdict != second.verdict for first, second in pairs)
+    return f"Verdicts that differ between {one.instruction_set} and {other.instruction_set}: {count} of {len(pairs)}."
 
 
 def _said(finding: Finding) -> str:

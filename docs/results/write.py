@@ -14,6 +14,7 @@ from pathlib import Path
 
 import machine
 import spreads
+import study
 from kept import ROOT, TABLES, Kept, Row
 
 from orchestrator.adaptive.seeds import by_seed
@@ -58,12 +59,16 @@ def pages() -> dict[Path, str]:
     names = sorted(name for name in tables if not name.startswith(MACHINE))
     kept = {name: Kept.read(name) for name in names}
     found = {HERE / f"{name}.md": page(each) for name, each in kept.items() if name != "quickstart"}
-    found[HERE / "README.md"] = _filled(HERE / "README.md", "index", index([*kept.values()]))
+    contents = (HERE / "README.md").read_text(encoding="utf-8")
+    found[HERE / "README.md"] = _filled(contents, "index", index([*kept.values()]))
     found[SPREADS] = spreads.text([*kept.values()])
     if set(RUNS) <= tables:
         found[HERE / f"{MACHINE}.md"] = machine.page([Kept.read("quickstart", table=run) for run in RUNS])
+    if set(study.NEEDED) <= kept.keys():
+        found |= study.pages(kept)
     if "quickstart" in kept:
-        found[ROOT / "README.md"] = _filled(ROOT / "README.md", "quickstart", quickstart(kept["quickstart"]))
+        readme = _filled((ROOT / "README.md").read_text(encoding="utf-8"), "quickstart", quickstart(kept["quickstart"]))
+        found[ROOT / "README.md"] = _filled(readme, "study", study.headline(kept)) if "frozen" in kept else readme
     return found
 
 
@@ -109,15 +114,12 @@ def _decided(finding: Finding) -> str:
 
 
 def quickstart(kept: Kept) -> str:
-    """The README's table with its caption, and the verdicts under two instruction sets."""
-    made = (
-        f"From `experiments/quickstart.yaml` ({counted(kept)}; {kept.machine}); `make results` makes this table, the "
-        "verdicts and the pictures:"
-    )
+    """The README's table with its caption, and how many verdicts differ under another instruction set."""
+    made = f"From `experiments/quickstart.yaml` ({counted(kept)}; {kept.machine}); `make results` makes it anew:"
     runs = [Kept.read("quickstart", table=run, seeds=len(kept.file.seeds)) for run in RUNS]
     other = next(run for run in runs if run.instruction_set != kept.instruction_set)
     table, *_ = markdown(kept.comparison).split("\n\n")
-    return "\n\n".join([made, table, caption(kept.comparison), machine.agreed(kept, other)])
+    return "\n\n".join([made, table, caption(kept.comparison), machine.differing(kept, other)])
 
 
 def _further(rows: Sequence[Row], measures: Sequence[str]) -> str:
@@ -152,14 +154,14 @@ def _winners(audit: Audit) -> str:
     return "\n".join(["Recipes that won, on validation images:", "", *lines])
 
 
-def _filled(file: Path, block: str, content: str) -> str:
-    """The text of a file with other content between the marks of a block."""
+def _filled(text: str, block: str, content: str) -> str:
+    """A page with other content between the marks of a block."""
     begin = f"<!-- {block}: begin -->"
     end = f"<!-- {block}: end -->"
-    before, found, rest = file.read_text(encoding="utf-8").partition(begin)
+    before, found, rest = text.partition(begin)
     _, closed, after = rest.partition(end)
     if not (found and closed):
-        raise SystemExit(f"{file.relative_to(ROOT)} has no block between '{begin}' and '{end}'.")
+        raise SystemExit(f"A page has no block between '{begin}' and '{end}'.")
     return f"{before}{begin}\n\n{content}\n\n{end}{after}"
 
 

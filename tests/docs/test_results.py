@@ -22,7 +22,7 @@ def write() -> Any:
         import write
 
         yield write
-        for name in ("write", "kept", "machine", "spreads"):
+        for name in ("write", "kept", "machine", "spreads", "study", "forest"):
             sys.modules.pop(name, None)
 
 
@@ -64,7 +64,7 @@ def test_no_table_is_kept_of_cells_that_a_page_would_pool_unsaid(
 
 def test_a_page_without_its_block_is_refused(write: Any) -> None:
     with pytest.raises(SystemExit, match="has no block"):
-        write._filled(ROOT / "LICENSE", "index", "")
+        write._filled("A page.", "index", "")
 
 
 def test_no_page_states_results_without_a_table(write: Any) -> None:
