@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -18,6 +19,10 @@ PATIENCE = 1200.0
 PAUSE = 1.0
 LONGEST_PAUSE = 15.0
 """First and longest delay before a service is asked again, in seconds; the delay doubles each time."""
+
+
+SAME = 30.0
+"""Seconds after its end in which an outage that begins anew is the same: a full disk takes a little now and then."""
 
 
 class Outage:
@@ -44,6 +49,9 @@ class Outage:
         self._clock = clock
         self._lock = threading.Lock()
         self._since: float | None = None
+        self._began = 0.0
+        self._ended = -math.inf
+        self._pause = PAUSE
         self._closed = threading.Event()
 
     @property
@@ -63,7 +71,10 @@ class Outage:
             if self.is_on or self._closed.is_set():
                 return
             self.reason = str(reason)
-            self._since = self._clock()
+            if self._clock() - self._ended > SAME:
+                self._began = self._clock()
+                self._pause = PAUSE
+            self._since = self._began
         self._say(f"{reason} Cells that run go on; others wait until it answers.")
         threading.Thread(target=self._ask_again, daemon=True).start()
 
@@ -85,14 +96,14 @@ class Outage:
         )
 
     def _ask_again(self) -> None:
-        pause = PAUSE
-        while not self._closed.wait(pause):
+        while not self._closed.wait(self._pause):
+            self._pause = min(2 * self._pause, LONGEST_PAUSE)
             try:
                 self._cure()
             except Exception as error:  # noqa: BLE001 - whatever is wrong, it is not over
                 self.reason = str(error)
-                pause = min(2 * pause, LONGEST_PAUSE)
             else:
+                self._ended = self._clock()
                 self._since = None
                 self._say(f"{self.name} answers again.")
                 return

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import secrets
 import signal
 import sqlite3
 import subprocess
@@ -16,13 +17,17 @@ import sys
 import time
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psutil
+import psycopg
 import pyarrow.parquet as pq
 import pytest
 
+import faults
+import parts
 import services
 
 if TYPE_CHECKING:
@@ -43,15 +48,40 @@ baseline: softmax
 """
 
 MISFITS = '''
-"""A loss that does what a file tells it, once, in the middle of its training."""
+"""A loss that does what a file tells it, once, in the middle of its training.
 
+Every launch imports it before it asks for a lease: so tests set how patient a launch is, and its clock.
+"""
+
+import importlib
+import json
 import os
 import time
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import torch
 
 from trainers.losses.softmax import Softmax
+
+SQL = "orchestrator.records.sql"  # what a plug-in imports by name counts as its code; this does not
+
+for name, value in json.loads(os.environ.get("SETTINGS", "{}")).items():
+    module, _, constant = name.rpartition(".")
+    setattr(importlib.import_module(f"orchestrator.{module}"), constant, value)
+
+if "CLOCK" in os.environ:
+    leases, processes = (importlib.import_module(f"{SQL}.{name}") for name in ("leases", "processes"))
+
+    class Wrong(datetime):
+        """The clock of another machine, which is wrong."""
+
+        @classmethod
+        def now(cls, zone=None):
+            return datetime.now(zone) + timedelta(seconds=float(os.environ["CLOCK"]))
+
+    leases.datetime = Wrong
+    processes.machine = lambda: "another machine"
 
 
 class Moody(Softmax):
@@ -67,8 +97,8 @@ class Moody(Softmax):
                 mood.unlink()  # for one cell only
             except FileNotFoundError:
                 word = ""
-            if word == "raise":
-                raise RuntimeError("the moody loss is in a mood")
+            if word.startswith("raise"):
+                raise RuntimeError("the moody loss is in a mood" + os.path.expandvars(word[5:]))
             if word == "hang":
                 time.sleep(10_000)
             if word == "devour":
@@ -83,9 +113,10 @@ VARYING = {"started", "train_seconds", "images_per_second", "mlflow_run_id", "gi
 """Columns of time, host and run, and of what someone does to the checkout meanwhile."""
 
 
-def hearing_ctrl_c() -> None:
-    """A shell that starts tests in the background makes them, and their children, deaf to it."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+def hearing() -> None:
+    """A shell that starts tests in the background, or nohup, makes them and their children deaf to these."""
+    for sent in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(sent, signal.SIG_DFL)
 
 
 @dataclass
@@ -109,6 +140,8 @@ class Scene:
     environment: dict[str, str] = field(default_factory=dict)
     options: list[str] = field(default_factory=list)
     started: list[subprocess.Popen[str]] = field(default_factory=list)
+    tracking: str | None = None
+    """Where MLflow's runs are, if not in the workspace."""
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -119,6 +152,12 @@ class Scene:
     @property
     def workspace(self) -> Path:
         return self.folder / "runs"
+
+    def set(self, **patience: float) -> None:
+        """Change constants of the orchestrator in what starts from now on; `__` stands for the dots of their names."""
+        known = json.loads(self.environment.get("SETTINGS", "{}"))
+        named = {name.replace("__", "."): value for name, value in patience.items()}
+        self.environment["SETTINGS"] = json.dumps(known | named)
 
     def edit(self, before: str, after: str) -> None:
         path = self.folder / "chaos.yaml"
@@ -135,7 +174,7 @@ class Scene:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            preexec_fn=hearing_ctrl_c,  # noqa: PLW1509 - the child has one thread
+            preexec_fn=hearing,  # noqa: PLW1509 - the child has one thread
         )
         self.started.append(process)
         return process
@@ -192,7 +231,7 @@ class Scene:
         from orchestrator.records.tracking.runs import Tracking
 
         found: dict[str, list[str]] = {}
-        for run in Tracking(f"sqlite:///{self.workspace / 'mlflow.db'}", "chaos").runs():
+        for run in Tracking(self.tracking or f"sqlite:///{self.workspace / 'mlflow.db'}", "chaos").runs():
             found.setdefault(run.cell_id, []).append(run.status)
         return found
 
@@ -209,21 +248,146 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
 
 
 @pytest.fixture(scope="session")
-def calm(tmp_path_factory: pytest.TempPathFactory) -> Scene:
-    """The same experiment, undisturbed."""
-    scene = Scene(tmp_path_factory.mktemp("calm"), options=["--executor", "inline"])
-    scene.launch()
-    return scene
+def calm_with(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Scene]:
+    """The same experiment with some texts in the place of others, undisturbed; launched once for all tests."""
+
+    @cache
+    def launched(*edits: tuple[str, str]) -> Scene:
+        scene = Scene(tmp_path_factory.mktemp("calm"), options=["--executor", "inline"])
+        for before, after in edits:
+            scene.edit(before, after)
+        scene.launch()
+        return scene
+
+    return launched
+
+
+@pytest.fixture
+def edited(scene: Scene, calm_with: Callable[..., Scene]) -> Callable[..., Scene]:
+    """Put some texts of the scene's experiment in the place of others, and return the calm one with the same."""
+
+    def edit(*edits: tuple[str, str]) -> Scene:
+        for before, after in edits:
+            scene.edit(before, after)
+        return calm_with(*edits)
+
+    return edit
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[services.PostgreSQL]:
+    """A server for tests that stop it and start it."""
+    with services.a_postgresql(parts.need("PostgreSQL")) as server:
+        yield server
+
+
+@pytest.fixture
+def database(
+    postgresql: services.PostgreSQL, scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[services.PostgreSQL]:
+    """The registry of the scene is a new database `registry` of the server."""
+    url = f"{postgresql.url}/registry"
+    made_anew(postgresql)
+    scene.options += ["--registry", url]
+
+    def rows(query: str) -> list[tuple[Any, ...]]:
+        own = query.replace("(julianday(seen) - julianday(started)) * 86400.0", "EXTRACT(EPOCH FROM seen - started)")
+        try:
+            with psycopg.connect(url) as registry:
+                return registry.execute(own.encode()).fetchall()
+        except psycopg.Error:  # it is away, or its tables are being made
+            return []
+
+    monkeypatch.setattr(scene, "rows", rows)
+    yield postgresql
+    with suppress(subprocess.CalledProcessError):  # it is running
+        postgresql.start()
+
+
+def made_anew(server: services.PostgreSQL) -> None:
+    with psycopg.connect(f"{server.url}/postgres", autocommit=True) as database:
+        database.execute("DROP DATABASE IF EXISTS registry WITH (FORCE)")
+        database.execute("CREATE DATABASE registry")
+
+
+@pytest.fixture(scope="session")
+def mlflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[faults.MlflowServer]:
+    """A server for tests that stop it."""
+    server = faults.MlflowServer(tmp_path_factory.mktemp("mlflow"))
+    yield server
+    server.end()
+
+
+@pytest.fixture
+def tracking(mlflow: faults.MlflowServer, scene: Scene) -> Iterator[faults.Door]:
+    """The door to the server that tracks the scene's runs, which has no other ones."""
+    from mlflow import MlflowClient
+
+    door = faults.Door(mlflow.port)
+    scene.options += ["--tracking", f"http://127.0.0.1:{door.port}"]
+    scene.tracking = mlflow.uri
+    yield door
+    door.refuse()
+    for member in mlflow.family:
+        member.resume()
+    client = MlflowClient(mlflow.uri)
+    for experiment in client.search_experiments(filter_string="name = 'chaos'"):
+        client.rename_experiment(experiment.experiment_id, secrets.token_hex(4))
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[int]:
+    """The port of an S3 server."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    yield server.get_host_and_port()[1]
+    server.stop()
+
+
+@dataclass
+class Bucket:
+    """The door to a workspace in an S3 server."""
+
+    door: faults.Door
+    place: str
+
+    def copy(self, scene: Scene) -> None:
+        """Copy it to where the scene has its workspace."""
+        from orchestrator.records.files.storage import Storage
+        from orchestrator.workspace import Remote
+
+        storage = Storage(Remote.at(self.place))
+        for stored in storage.list():
+            path = scene.workspace / stored.name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(storage.read(stored.name) or b"")
+
+
+@pytest.fixture
+def bucket(s3: int, scene: Scene, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
+    """The workspace is in a bucket of its own; registry and runs stay where the scene has them."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "user")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s3cret-key")
+    door = faults.Door(s3)
+    place = faults.bucket_behind(door, s3, f"chaos-{secrets.token_hex(4)}")
+    registry = f"sqlite:///{scene.workspace / 'registry.db'}"
+    runs = f"sqlite:///{scene.workspace / 'mlflow.db'}"
+    scene.options += ["--workspace", place, "--registry", registry, "--tracking", runs]
+    yield Bucket(door, place)
+    door.refuse()
 
 
 _table: list[Disturbance] = []
 
 
 @pytest.fixture
-def as_if_nothing_had_happened(calm: Scene) -> Callable[..., None]:
+def as_if_nothing_had_happened(calm_with: Callable[..., Scene]) -> Callable[..., None]:
     """Check that a disturbed scene has come to the same end, and note the disturbance for the table."""
 
-    def check(scene: Scene, fault: str, injected: int = 1, calm: Scene = calm) -> None:
+    def check(scene: Scene, fault: str, injected: int = 1, calm: Scene | None = None) -> None:
+        calm = calm or calm_with()
         ended = scene.rows(
             "SELECT cell, outcome, seconds, (julianday(seen) - julianday(started)) * 86400.0 FROM attempts"
         )
@@ -252,14 +416,22 @@ def as_if_nothing_had_happened(calm: Scene) -> Callable[..., None]:
 
 def _differences(scene: Scene, calm: Scene) -> list[str]:
     found = [cell for cell in calm.files if cell in scene.files and _told(scene, cell) != _told(calm, cell)]
-    tables = [
-        [
-            {name: value for name, value in row.items() if name not in VARYING}
-            for row in pq.read_table(where.workspace / "results" / "chaos.parquet").to_pylist()
-        ]
-        for where in (scene, calm)
-    ]
-    return found if tables[0] == tables[1] else [*found, "the results table"]
+    here, there = (_rows(where) for where in (scene, calm))
+    found += [f"{cell} in one results table only" for cell in here.keys() ^ there.keys()]
+    columns = (
+        (cell, name, here[cell][name], value)
+        for cell in here.keys() & there.keys()
+        for name, value in there[cell].items()
+        if name not in VARYING
+    )
+    return [*found, *(f"{cell}: {name} {own!r}, not {value!r}" for cell, name, own, value in columns if own != value)]
+
+
+def _rows(scene: Scene) -> dict[str, dict[str, Any]]:
+    table = pq.read_table(scene.workspace / "results" / "chaos.parquet").to_pylist()
+    rows = {row["cell_id"]: row for row in table}
+    assert len(rows) == len(table)
+    return rows
 
 
 def _told(scene: Scene, cell: str) -> tuple[Any, ...]:

@@ -169,12 +169,9 @@ def lost(scene: Scene) -> list[tuple[str, str]]:
 
 @pytest.mark.usefixtures("settings")
 def test_the_network_between_two_hosts_is_cut_and_heals(
-    scene: Scene, hosts: tuple[Host, Host], as_if_nothing_had_happened: Check, tmp_path: Path
+    scene: Scene, hosts: tuple[Host, Host], as_if_nothing_had_happened: Check, edited: Callable[..., Scene]
 ) -> None:
-    longer = type(scene)(tmp_path / "calm", options=["--executor", "inline"])
-    for one in (scene, longer):  # work is left when the second host is back
-        one.edit("epochs: 5", "epochs: 40")
-    longer.launch()
+    longer = edited(("epochs: 5", "epochs: 25"))  # work is left when the second host is back
     first, second = hosts
     head(scene, first)
     ray = joined(scene, second)
@@ -194,14 +191,10 @@ def test_the_network_between_two_hosts_is_cut_and_heals(
 
 @pytest.mark.usefixtures("settings")
 def test_a_host_that_is_cut_off_finishes_its_cell_unheard(
-    scene: Scene, hosts: tuple[Host, Host], as_if_nothing_had_happened: Check, tmp_path: Path
+    scene: Scene, hosts: tuple[Host, Host], as_if_nothing_had_happened: Check, edited: Callable[..., Scene]
 ) -> None:
-    calm = type(scene)(tmp_path / "calm", options=["--executor", "inline"])
-    for one in (scene, calm):  # a worker waits to be heard after each epoch, so the time is in the evaluation
-        one.edit("epochs: 5", "epochs: 1")
-        one.edit("seeds: 2", "seeds: 1")
-        one.edit("[digits]", "[{name: digits, shift: {}}]")
-    calm.launch()
+    # A worker waits to be heard after each epoch, so the time is in the evaluation.
+    calm = edited(("epochs: 5", "epochs: 1"), ("seeds: 2", "seeds: 1"), ("[digits]", "[{name: digits, shift: {}}]"))
     first, second = hosts
     head(scene, first)
     joined(scene, second)

@@ -8,6 +8,7 @@ import re
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -141,8 +142,8 @@ def test_a_worker_that_meets_other_data_than_planned_trains_nothing(theirs: Path
 
 
 @pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[tuple[str, Path]]:
-    """A Ray whose processes have another home than the driver, and that home."""
+def cluster(tmp_path: Path) -> Iterator[tuple[str, Path, Path]]:
+    """A Ray whose processes have another home than the driver, that home, and the file of what it says."""
     home = tmp_path / "theirs"
     for split in ("train", "test"):
         for number, kind in enumerate(("hole", "ok")):
@@ -156,39 +157,34 @@ def cluster(tmp_path: Path) -> Iterator[tuple[str, Path]]:
     ray = str(Path(sys.executable).with_name("ray"))
     environment = program.variables(HOME=str(home), RAY_USAGE_STATS_ENABLED="0")
     start = [ray, "start", "--head", f"--port={port}", "--num-cpus=1", "--include-dashboard=false", "--block"]
-    process = subprocess.Popen(
-        start, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-    )
+    said = tmp_path / "ray.log"
+    with said.open("wb") as file:
+        process = subprocess.Popen(start, env=environment, stdout=file, stderr=file, start_new_session=True)
     try:
-        yield f"127.0.0.1:{port}", home
+        yield f"127.0.0.1:{port}", home, said
     finally:
         os.killpg(process.pid, 15)
         process.wait(timeout=60)
 
 
-def reachable(address: str) -> None:
-    import time
-
-    host, port = address.split(":")
-    for _ in range(600):
-        try:
-            socket.create_connection((host, int(port)), timeout=1).close()
-        except OSError:
-            time.sleep(0.1)
-        else:
+def started(said: Path) -> None:
+    """Wait until a node has joined: the port of a cluster answers some time before."""
+    for _ in range(1200):
+        if "Ray runtime started" in said.read_text():
             return
-    raise TimeoutError(address)
+        time.sleep(0.1)
+    raise TimeoutError(said.read_text())
 
 
 @pytest.mark.slow
-def test_data_that_only_workers_see_are_found_by_a_task_there(tmp_path: Path, cluster: tuple[str, Path]) -> None:
-    address, home = cluster
+def test_data_that_only_workers_see_are_found_by_a_task_there(tmp_path: Path, cluster: tuple[str, Path, Path]) -> None:
+    address, home, said = cluster
     text = (ASKED % "{name: image_folder, path: ~/parts, size: 8}").replace("plugins: [theirs]\n", "")
     (tmp_path / "asked.yaml").write_text(text)
     (tmp_path / "mine").mkdir()
     here: dict[str, Any] = {"HOME": str(tmp_path / "mine")}
     assert ids(tmp_path, **here) == [None]
-    reachable(address)
+    started(said)
     run(tmp_path, "launch", "asked.yaml", "--address", address, **here)
     (first,) = files(tmp_path)
     found = json.loads(run(tmp_path, "plan", "asked.yaml", "--json", **here))

@@ -14,7 +14,8 @@ import socket
 import sqlite3
 import subprocess
 import tempfile
-from contextlib import closing
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ import psutil
 from filelock import FileLock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
 
 FOLDER = "TESTS_SHARE"
 """The environment variable that names the folder; the processes of a run inherit it."""
@@ -97,6 +98,59 @@ PASSWORD = "s3cret"
 """Of the PostgreSQL server, which asks for it: a test can give a wrong one."""
 
 
+@dataclass(frozen=True)
+class PostgreSQL:
+    """A server on a loopback port, which may be stopped and started.
+
+    Args:
+        programs: The folder of initdb and pg_ctl.
+        folder: An empty one below `FOLDER`, which the user of the server may enter, as in `tmp_path` it may not.
+    """
+
+    programs: Path
+    folder: Path
+    port: int = field(default_factory=free_port)
+
+    @property
+    def url(self) -> str:
+        """`postgresql://USER:PASSWORD@HOST:PORT`."""
+        return f"postgresql://owner:{PASSWORD}@127.0.0.1:{self.port}"
+
+    @property
+    def process(self) -> int:
+        """The id of its process."""
+        return int((self._data / "postmaster.pid").read_text().split()[0])
+
+    @property
+    def _data(self) -> Path:
+        return self.folder / "data"
+
+    def make(self) -> None:
+        """Make its files, and start it."""
+        (self.folder / "password").write_text(PASSWORD)
+        if os.geteuid() == 0:
+            for path in (self.folder, *self.folder.iterdir()):
+                shutil.chown(path, "postgres")
+        self._call("initdb", "--username=owner", "--pwfile", self.folder / "password", "--auth=scram-sha-256",
+                   "--encoding=UTF8", "--locale=C", "--no-sync")  # fmt: skip
+        self.start()
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        options = f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={self.folder} -c fsync=off"
+        self._call("pg_ctl", "-l", self.folder / "log", "-w", "-o", options, "start")
+
+    def stop(self) -> None:
+        """Stop it at once, as a machine that falls does."""
+        self._call("pg_ctl", "-m", "immediate", "-w", "stop")
+
+    def _call(self, program: str, *words: object) -> None:
+        as_user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
+        command = [*as_user, self.programs / program, "-D", self._data, *words]
+        # The server inherits the pipes of pg_ctl, so capturing its output would wait for the server to end.
+        subprocess.run(list(map(str, command)), check=True, stdout=subprocess.DEVNULL, cwd="/")
+
+
 def postgresql(programs: Path) -> str:
     """The run's PostgreSQL server, on a free loopback port, as `postgresql://USER:PASSWORD@HOST:PORT`.
 
@@ -105,26 +159,24 @@ def postgresql(programs: Path) -> str:
     """
 
     def make(folder: Path) -> dict[str, Any]:
-        (folder / "password").write_text(PASSWORD)
-        if os.geteuid() == 0:
-            for path in (folder, *folder.iterdir()):
-                shutil.chown(path, "postgres")
-        data = folder / "data"
-        port = free_port()
-        _as_user(programs / "initdb", "--pgdata", data, "--username=owner", "--pwfile", folder / "password",
-                 "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--no-sync")  # fmt: skip
-        options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder} -c fsync=off"
-        _as_user(programs / "pg_ctl", "-D", data, "-l", folder / "log", "-w", "-o", options, "start")
-        process = int((data / "postmaster.pid").read_text().split()[0])
-        return {"url": f"postgresql://owner:{PASSWORD}@127.0.0.1:{port}", "process": process}
+        server = PostgreSQL(programs, folder)
+        server.make()
+        return {"url": server.url, "process": server.process}
 
     return shared("postgresql", make)["url"]
 
 
-def _as_user(*command: str | Path) -> None:
-    as_user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
-    # The server inherits the pipes of pg_ctl, so capturing its output would wait for the server to end.
-    subprocess.run([*as_user, *command], check=True, stdout=subprocess.DEVNULL, cwd="/")
+@contextmanager
+def a_postgresql(programs: Path) -> Generator[PostgreSQL]:
+    """A server for whoever stops and starts it, which `postgresql` must not be."""
+    with tempfile.TemporaryDirectory(dir=os.environ[FOLDER]) as folder:
+        server = PostgreSQL(programs, Path(folder))
+        server.make()
+        try:
+            yield server
+        finally:
+            with contextlib.suppress(subprocess.CalledProcessError):  # it is stopped
+                server.stop()
 
 
 def mlflow_store() -> Path:

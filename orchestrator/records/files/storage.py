@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 from typing import TypeVar
+from urllib.parse import unquote, urlsplit
 
 import pyarrow as pa
 from pyarrow import fs
@@ -208,16 +209,26 @@ def in_parallel(work: Callable[[Item], Result], items: Sequence[Item], workers: 
             yield from pool.map(work, items[start : start + stretch])
 
 
-@cache
 def _opened(place: Remote) -> tuple[fs.FileSystem, str]:
     """The object store, and the bucket and prefix in it."""
-    uri = place.uri
-    if uri.startswith("s3:"):  # a file that fits into one request is one request, so no half of it is ever left
-        uri += ("&" if "?" in uri else "?") + "allow_delayed_open=true"
+    parts = urlsplit(place.uri)
     try:
-        return fs.FileSystem.from_uri(uri)
+        store, bucket = _client(parts._replace(path="").geturl())
     except (pa.ArrowException, OSError) as error:
         raise WorkspaceError(f"The workspace {place} cannot be opened: {error}") from None
+    return store, f"{bucket}{unquote(parts.path)}"
+
+
+@cache
+def _client(uri: str) -> tuple[fs.FileSystem, str]:
+    """The client of a bucket, and the bucket's name.
+
+    All places in a bucket share it: pyarrow makes no other client as long as a request is under way, and one that was
+    given up may be so for hours.
+    """
+    if uri.startswith("s3:"):  # a file that fits into one request is one request, so no half of it is ever left
+        uri += ("&" if "?" in uri else "?") + "allow_delayed_open=true"
+    return fs.FileSystem.from_uri(uri)
 
 
 def _replace(path: Path, content: bytes) -> None:

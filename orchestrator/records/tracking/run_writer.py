@@ -59,6 +59,7 @@ class Delivery:
         self._uri = uri
         self._experiment = experiment
         self._late = late
+        self._began = 0
         self._drawn: defaultdict[Point, list[float]] = defaultdict(list)
         self._described = self._outdated = self._reopened = False
 
@@ -94,6 +95,7 @@ class Delivery:
         experiment = client.get_experiment_by_name(self._experiment)
         if experiment is None:
             raise LookupError(f"there is no MLflow experiment '{self._experiment}'")
+        self._began = opened.time
         found = pages(client, experiment, f"tags.cell_id = '{opened.cell_id}'")
         if found:
             self._reopen(client, found, opened)
@@ -153,11 +155,18 @@ class Delivery:
 
     def _end(self, client: MlflowClient, ended: RunEnded) -> None:
         run_id = self.run_id or ""
+        run = client.get_run(run_id) if self._reopened or ended.status != "FINISHED" else None
+        if run and ended.status != "FINISHED" and self._is_overtaken(run):
+            return
         if ended.tags:
             self._tell(lambda: client.log_batch(run_id, tags=run_tags(ended.tags)))
-        if self._reopened and _SINCE in client.get_run(run_id).data.tags:
+        if run and self._reopened and _SINCE in run.data.tags:
             client.delete_tag(run_id, _SINCE)
         self._tell(lambda: client.set_terminated(run_id, ended.status, ended.time))
+
+    def _is_overtaken(self, run: StoredRun) -> bool:
+        """Whether another attempt, which began later, goes on with the run or has finished it."""
+        return run.info.status == "FINISHED" or int(run.data.tags.get(_SINCE, 0)) > self._began
 
     def _tell(self, action: Callable[[], object]) -> None:
         from mlflow.exceptions import MlflowException

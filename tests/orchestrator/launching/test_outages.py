@@ -360,6 +360,20 @@ def test_an_outage_is_said_once_and_ends_when_the_service_answers() -> None:
     assert said == ["It is gone. Cells that run go on; others wait until it answers.", "It answers again."]
 
 
+@pytest.mark.parametrize(("later", "is_same"), [(29.0, True), (31.0, False)])
+def test_an_outage_that_begins_anew_at_once_is_the_same_one(later: float, is_same: bool) -> None:
+    now = [0.0]
+    said: list[str] = []
+    outage = Outage("It", lambda: None, said.append, lambda: now[0])
+    outage.begin("It is full.")
+    now[0] = outages.PATIENCE - 10
+    until(lambda: not outage.is_on)
+    now[0] += later
+    outage.begin("It is full.")
+    assert outage.is_too_long == is_same
+    outage.close()
+
+
 def test_work_that_needs_a_service_is_done_as_soon_as_that_answers() -> None:
     now = [0.0]
     answers = iter([StoreUnreachableError("Away."), UnreachableError("Away."), "done"])

@@ -142,6 +142,13 @@ os.kill(os.getpid(), 9)
     assert names(Storage(s3_place)) == []
 
 
+def test_all_places_in_a_bucket_share_a_client_because_no_other_is_made_during_a_request(s3_place: Remote) -> None:
+    one, path = Storage(s3_place / "one").filesystem
+    other, spaced = Storage(s3_place / "an other").filesystem
+    assert one is other
+    assert path.removesuffix("one") == spaced.removesuffix("an other")
+
+
 def test_a_writer_killed_midway_leaves_only_what_is_known_as_half_written(tmp_path: Path) -> None:
     program = f"""
 import os

@@ -239,6 +239,28 @@ def test_two_attempts_share_one_run(tracking: Tracking) -> None:
     assert not {"error", "attempt_since"} & set(stored.data.tags)
 
 
+def test_an_attempt_that_was_overtaken_leaves_the_result_of_the_later_one(local: Tracking) -> None:
+    with local.run(a_cell()) as first:
+        assert first.run_id
+        with local.run(a_cell()) as second:
+            second.finish({})
+        first.fail("its node was cut off")
+    stored = the_run(local)
+    assert stored.info.status == "FINISHED"
+    assert "error" not in stored.data.tags
+
+
+def test_an_attempt_that_was_overtaken_does_not_end_the_later_one(local: Tracking) -> None:
+    with local.run(a_cell()) as first:
+        assert first.run_id
+        with local.run(a_cell()) as second:
+            assert second.run_id
+            first.interrupt()
+            assert the_run(local).info.status == "RUNNING"
+            second.finish({})
+    assert the_run(local).info.status == "FINISHED"
+
+
 def test_an_attempt_after_a_divergence_does_not_keep_its_tag(local: Tracking) -> None:
     for tell in (lambda run: run.diverge(1), lambda run: run.finish({})):
         with local.run(a_cell()) as run:
