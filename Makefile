@@ -21,7 +21,7 @@ docs: .venv/installed  ## the documentation as a site in build/site; a warning i
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 chaos: .venv/installed  ## break everything that can break while a grid runs; rewrites the table in docs/reliability.md
-	CHAOS_TABLE=docs/reliability.md $(BIN)/python -m pytest tests/chaos -m ''
+	CHAOS_FULL=1 CHAOS_TABLE=docs/reliability.md $(BIN)/python -m pytest tests/chaos -m ''
 
 bench: .venv/installed  ## how fast it is beside others; BENCH=--markdown rewrites docs/performance.md
 	$(BIN)/python -W ignore -m benchmarks $(BENCH)

@@ -20,6 +20,7 @@ from orchestrator.cli import add, begin, catalogue, deployment, judge, launch, r
 from orchestrator.cli.options import DEBUG, FINE, INTERRUPTED, SOME_FAILED, WRONG
 from orchestrator.errors import OrchestratorError, RequestError
 from orchestrator.privacy import public
+from orchestrator.time_limit import leave
 
 app = typer.Typer(
     help="Is one loss really better than another? Plan, run and compare grids of models.",
@@ -87,7 +88,7 @@ def main() -> None:
     sys.stdout.flush()
     # A launch's results are in its workspace; other verbs may have no other product than what they print.
     is_lost = streams.is_incomplete() and "launch" not in arguments
-    sys.exit(code or (SOME_FAILED if is_lost else FINE))
+    leave(code or (SOME_FAILED if is_lost else FINE))
 
 
 def _run(words: list[str], *, debug: bool) -> int | str | None:

@@ -35,8 +35,8 @@ pytestmark = [
 ]
 CELLS = 6
 
-KILLS = 20 if "CHAOS_TABLE" in os.environ else 5
-"""Of a driver in one test; the table in docs/reliability.md is of more."""
+KILLS = 20 if "CHAOS_FULL" in os.environ else 5
+"""Of a driver in one test; `make chaos` makes more."""
 
 
 def end(process: subprocess.Popen[str], expect: int = 0) -> str:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(3000)]
 
-NUMBER, SEEDS = (50, 20) if "CHAOS_TABLE" in os.environ else (6, 4)
+NUMBER, SEEDS = (50, 20) if "CHAOS_FULL" in os.environ else (6, 4)
 """How many faults there are, and how many seeds the grid has for each of its three losses."""
 
 SEED = int(os.environ.get("CHAOS_SEED", "0"))

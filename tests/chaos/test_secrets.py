@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(1500)]
 
-LAUNCHES = 20 if "CHAOS_TABLE" in os.environ else 4
+LAUNCHES = 20 if "CHAOS_FULL" in os.environ else 4
 
 WAYS = {"peace": {0}, "fails": {1}, "terminal closed": {0, 130}, "ray": {0}}
 """How a launch goes, and the exit codes it may have."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+import faults
 from orchestrator.errors import WorkspaceError
 from orchestrator.records.files import storage as files_storage
 from orchestrator.records.files.storage import Storage, Stored, in_parallel
@@ -235,6 +236,31 @@ def test_an_object_store_that_drips_is_given_up(monkeypatch: pytest.MonkeyPatch)
         for request in (lambda: list(storage.list()), lambda: storage.write("file", b"content")):
             with pytest.raises(StoreSlowError, match="is too slow"):
                 request()
+
+
+def test_a_verb_ends_although_a_request_that_it_gave_up_goes_on(tmp_path: Path) -> None:
+    door = faults.Door(0)
+    door.shut(faults.drips)  # for longer than a test may take
+    place = f"s3://bucket/runs?endpoint_override=127.0.0.1:{door.port}&scheme=http&region=us-east-1"
+    (tmp_path / "asked.yaml").write_text("losses: [softmax]\nbackbones: [resnet8]\ndatasets: [digits]\n")
+    words = ["orchestrator", "aggregate", "asked.yaml", "--workspace", place]
+    code = f"""
+import atexit, sys
+from orchestrator.cli import main
+from orchestrator.records.files import storage
+storage.LIMIT = 1.0
+atexit.register(print, "exit functions run")
+sys.argv = {words!r}
+main()
+"""
+    secret = {"AWS_ACCESS_KEY_ID": "user", "AWS_SECRET_ACCESS_KEY": "s3cret"}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path, env=os.environ | secret, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    door.refuse()
+    assert "is too slow" in done.stderr
+    assert (done.returncode, done.stdout) == (1, "exit functions run\n")
 
 
 def test_a_file_that_is_not_there_is_absent_and_no_fault() -> None:
