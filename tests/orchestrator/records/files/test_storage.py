@@ -242,7 +242,8 @@ def test_a_verb_ends_although_a_request_that_it_gave_up_goes_on(tmp_path: Path) 
     door = faults.Door(0)
     door.shut(faults.drips)  # for longer than a test may take
     place = f"s3://bucket/runs?endpoint_override=127.0.0.1:{door.port}&scheme=http&region=us-east-1"
-    (tmp_path / "asked.yaml").write_text("losses: [softmax]\nbackbones: [resnet8]\ndatasets: [digits]\n")
+    asked = "name: asked\nlosses: [softmax]\nbackbones: [resnet8]\ndatasets: [digits]\nbaseline: softmax\n"
+    (tmp_path / "asked.yaml").write_text(asked)
     words = ["orchestrator", "aggregate", "asked.yaml", "--workspace", place]
     code = f"""
 import atexit, sys
@@ -260,7 +261,7 @@ main()
     )  # fmt: skip
     door.refuse()
     assert "is too slow" in done.stderr
-    assert (done.returncode, done.stdout) == (1, "exit functions run\n")
+    assert (done.returncode, done.stdout) == (2, "exit functions run\n")
 
 
 def test_a_file_that_is_not_there_is_absent_and_no_fault() -> None:
