@@ -10,7 +10,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 Result = TypeVar("Result")
 
@@ -48,7 +48,7 @@ def within(seconds: float, work: Callable[[], Result]) -> Result:
     raise TimeoutError(f"no answer within {seconds:g} s")
 
 
-def leave(code: int | str | None) -> None:
+def leave(code: int | str | None) -> NoReturn:
     """End this process as `sys.exit` does, but wait for no work that was given up.
 
     pyarrow would wait for its requests, also for one whose answer comes a byte a second.
@@ -56,7 +56,7 @@ def leave(code: int | str | None) -> None:
     if any(thread.is_alive() for thread in _given_up):
         if store := sys.modules.get("pyarrow.fs"):
             atexit.unregister(store.ensure_s3_finalized)
-        atexit._run_exitfuncs()  # noqa: SLF001  # pyright: ignore[reportAttributeAccessIssue]  # there is no public one
+        atexit._run_exitfuncs()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # there is no public one
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
         os._exit(code if isinstance(code, int) else int(code is not None))
