@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from orchestrator.records.files.checkpoints import Checkpoints
     from orchestrator.records.files.contents import History
     from orchestrator.records.files.evaluations import Evaluations
+    from orchestrator.records.files.models import Models
     from orchestrator.records.sql.registry import Registry
     from orchestrator.records.tracking.runs import Tracking
     from orchestrator.reproduction.anchor_log import Ledger
@@ -67,6 +68,13 @@ class Stores:
         from orchestrator.records.files.evaluations import Evaluations
 
         return Evaluations(self.place.evaluations)
+
+    @property
+    def models(self) -> Models:
+        """The trained models that launches keep."""
+        from orchestrator.records.files.models import Models
+
+        return Models(self.place.models)
 
     @cached_property
     def history(self) -> History:

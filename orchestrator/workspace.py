@@ -160,7 +160,7 @@ class Workspace:
 
     @property
     def models(self) -> Location:
-        """Models that commands left, as ONNX, under the names of the cells' files."""
+        """Trained models: those that launches keep for `deploy`, and those that commands left, as ONNX."""
         return self.root / "models"
 
     def drift(self, experiment: str) -> Location:

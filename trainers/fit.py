@@ -83,6 +83,9 @@ class Fit:
     """None, as the two numbers above, where a command trained it."""
     example: NDArray[np.float32]
     """The first two test images as the model sees them, (2, C, H, W)."""
+    mean: NDArray[np.float32]
+    """Of the training pixels, per channel (C,); images are normalised by it and `deviation`."""
+    deviation: NDArray[np.float32]
     collapse: str | None = None
     """Why the model counts as collapsed, judged on its training images; None if it does not."""
     resumed_from: tuple[int, int] | None = None
@@ -179,6 +182,8 @@ def fit(
         images_per_second=len(progress.history) * steps * recipe.training.batch_size / seconds,
         model=model,
         example=splits.test.images(slice(0, 2)).contiguous().cpu().numpy(),
+        mean=splits.test.mean.flatten().cpu().numpy(),
+        deviation=splits.test.deviation.flatten().cpu().numpy(),
         collapse=trained.collapse,
         resumed_from=progress.resumed_from,
         compiled=isinstance(objective.network, Compiled) and objective.network.done,

@@ -103,7 +103,7 @@ def observe(model: Classifier, recipe: Recipe, splits: Splits, trained: Trained)
 
 
 def _rule(model: Classifier, recipe: Recipe, split: Resident) -> Rule:
-    known = torch.tensor(_known_bias(model, recipe) or [0.0], dtype=torch.float64, device=split.labels.device)
+    known = torch.tensor(known_bias(model, recipe) or [0.0], dtype=torch.float64, device=split.labels.device)
     return Rule(recipe.loss.decide_by, math.nan, known)
 
 
@@ -112,7 +112,7 @@ def _before_temperature(rule: Rule) -> Rule:
     return replace(rule, by="raw") if rule.by in {"probability", "calibrated"} else rule
 
 
-def _known_bias(model: Classifier, recipe: Recipe) -> list[float]:
+def known_bias(model: Classifier, recipe: Recipe) -> list[float]:
     """The bias that scores are compared with, learnt or fixed: none, one, or one per class."""
     learned = model.learned_bias()
     return [recipe.loss.initial_bias(model.classes)] if recipe.loss.one_vs_rest and not learned else learned
@@ -120,7 +120,7 @@ def _known_bias(model: Classifier, recipe: Recipe) -> list[float]:
 
 def _bias_of_rows(model: Classifier, recipe: Recipe) -> list[float]:
     """The bias on the scale of the evaluated scores: 0 if already subtracted, none for probabilities."""
-    known = _known_bias(model, recipe)
+    known = known_bias(model, recipe)
     if recipe.loss.decide_by == "raw" or not known:
         return known
     return [0.0] if recipe.loss.decide_by == "sigmoid" else []

@@ -468,6 +468,8 @@ def _fit(cell: Cell, attempt: _Attempt, around: Surroundings, seconds: float) ->
         images_per_second=None,
         model=None,
         example=np.empty((0, 0, 0, 0), np.float32),
+        mean=np.empty(0, np.float32),
+        deviation=np.empty(0, np.float32),
         resumed_from=(attempt.earlier + 1, 0) if attempt.earlier else None,
     )
 

@@ -278,7 +278,9 @@ class Launch:
         states = self.stores.checkpoints(experiment, lease.owner)
         code = {**provenance.code(), "stated": self.study.stated}
         kept = experiment.log_models and not more.is_tuning
-        worker = self._worker(self._recorder(runs, code, kept), experiment, self.stores)
+        models = self.stores.models if experiment.operation and not more.is_tuning else None
+        recorder = replace(self._recorder(runs, code, kept), models=models)
+        worker = self._worker(recorder, experiment, self.stores)
         runner = self.compute.executor(replace(worker, checkpoints=states, rehash=self.rehash))
         table = LiveTable(cells, self.console)
         with table, runner.starting():

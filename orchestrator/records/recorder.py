@@ -20,6 +20,7 @@ from orchestrator.provenance import fingerprints
 from orchestrator.provenance.environment import Environment
 from orchestrator.records.energy import Meter
 from orchestrator.records.files.evaluations import Account, Evaluations
+from orchestrator.records.files.models import Models
 from orchestrator.records.files.storage import Storage
 from orchestrator.records.tracking import models
 from orchestrator.records.tracking.artefacts import artefacts
@@ -40,6 +41,8 @@ class Recorder:
     """The driver's provenance: workers may run from an installed copy without a commit."""
     log_models: bool = False
     """Whether to keep trained models with their runs."""
+    models: Models | None = None
+    """Where trained models are kept for `deploy`; None to keep none."""
 
     @contextmanager
     def open(self, cell: Cell) -> Generator[CellLog]:
@@ -148,6 +151,11 @@ class CellLog:
             classes=fit.classes,
             temperature=fit.temperature,
         )
+        if self.recorder.models is not None and fit.model is not None and not self.cell.environment:
+            from trainers.deployment import packed
+
+            # First, so that no cell is done without its model.
+            self.recorder.models.write(self.cell.id, packed(fit.model, fit.mean, fit.deviation, fit.example.shape[1:]))
         self.recorder.evaluations.publish(self.cell.recipe, account, fit.evaluation, fit.validation)
         self.run.artifacts(artefacts(account.provenance, fit.evaluation))
         if self.recorder.log_models and fit.model is not None:

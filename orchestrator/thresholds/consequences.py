@@ -57,6 +57,13 @@ class Use(NamedTuple):
         """Whether a person looks at parts of which no class, or more than one, scores above the threshold."""
         return self.operation.review > 0
 
+    def side(self, name: str) -> Flags:
+        """The classes that a rate is about (K,): defects, good ones, or all."""
+        every = np.ones(self.classes, bool)
+        if self.good is None or name == "review_share":
+            return every
+        return self.good if name == "false_reject_rate" else ~self.good
+
     @classmethod
     def of(cls, operation: Operation, classes: Sequence[str]) -> Use:
         """The operation with these classes.
@@ -151,21 +158,31 @@ class Consequences:
 
     def _strata(self, name: str) -> list[tuple[float, Counts, int]]:
         """Of each kind of classes: its share among those that a rate is about, errors (T,), and units."""
-        good = self.use.good
-        every = np.ones(self.units.size, bool)
-        counts, side = {
-            "false_accept_rate": (self.false_accept, every if good is None else ~good),
-            "false_reject_rate": (self.false_reject, every if good is None else good),
-            "review_share": (self.review, every),
+        counts = {
+            "false_accept_rate": self.false_accept,
+            "false_reject_rate": self.false_reject,
+            "review_share": self.review,
         }[name]
+        return [
+            (share, counts[kind].sum(axis=0), int(self.units[kind].sum())) for share, kind in self.strata_of(name)
+        ]
+
+    def strata_of(self, name: str) -> list[tuple[float, NDArray[np.int64]]]:
+        """Of each kind of classes: its share among those that a rate is about, and the classes; empty if there is none.
+
+        Args:
+            name: As in `rate`.
+        """
+        side = self.use.side(name)
         if not self.units[side].sum() or (name == "review_share" and not self.use.is_reviewed):
             return []
-        kinds = [
-            (float(shares.sum()), counts[kind].sum(axis=0), int(self.units[kind].sum()))
-            for kind, shares in self._kinds(side)
-        ]
-        total = sum(share for share, _, _ in kinds)
-        return [(share / total, errors, n) for share, errors, n in kinds]
+        return self.kinds(side)
+
+    def kinds(self, side: Flags) -> list[tuple[float, NDArray[np.int64]]]:
+        """Classes whose units stand for each other, and their share among those of one side (K,) in production."""
+        found = [(float(shares.sum()), kind) for kind, shares in self._kinds(side)]
+        total = sum(share for share, _ in found)
+        return [(share / total, kind) for share, kind in found]
 
     def _kinds(self, side: Flags) -> Iterator[tuple[NDArray[np.int64], Floats]]:
         """Classes whose units stand for each other, and their shares: each that has a share of its own, all others."""
@@ -223,7 +240,7 @@ def consequences(samples: Samples, use: Use, thresholds: Floats) -> Consequences
         use: The operation.
         thresholds: In ascending order (T,).
     """
-    accepted, rejected, reviewed = _events(samples, use, thresholds)
+    accepted, rejected, reviewed = events(samples, use, thresholds)
     label = samples.label
     if samples.unit is not None:
         _, first, unit = np.unique(samples.unit, return_index=True, return_inverse=True)
@@ -248,7 +265,7 @@ def consequences(samples: Samples, use: Use, thresholds: Floats) -> Consequences
     )
 
 
-def _events(samples: Samples, use: Use, thresholds: Floats) -> tuple[Flags, Flags, Flags]:
+def events(samples: Samples, use: Use, thresholds: Floats) -> tuple[Flags, Flags, Flags]:
     """Whether each image is falsely accepted, falsely rejected, or looked at (n, T)."""
     t = thresholds[None, :]
     if use.good is None:

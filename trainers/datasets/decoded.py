@@ -262,6 +262,10 @@ class Decoded(Sized, ABC):
             return None
         return splits.groups[self._rows("train", self.train_size, len(splits.train.labels))]
 
+    def reading(self, data_dir: Path) -> Reading:
+        """How the pixels of these images become bytes; raises as `find` does."""
+        return self._reading([images for _, images in self._chosen(self._splits(data_dir))], data_dir)
+
     def _reading(self, splits: Iterable[Encoded], data_dir: Path) -> Reading:
         """How pixels become bytes; published images are read as torchvision reads them."""
         del splits, data_dir

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from orchestrator.experiment.plan import original
 from orchestrator.records.files.cell_file import DAMAGED, cell_in
 from orchestrator.records.files.checkpoints import STATE, STOP, UNUSABLE
+from orchestrator.records.files.models import ENDING
 from orchestrator.records.files.storage import Storage, Stored
 from orchestrator.workspace import ANCHORS, PROBE, REHEARSALS, Workspace
 
@@ -23,7 +24,7 @@ _LEFT = re.compile(
 _FOREIGN = ("mlartifacts",)
 """Folders that are MLflow's to clean."""
 
-_PARTS = {"validation": "validation rows", "summaries": "summary"}
+_PARTS = {"validation": "validation rows", "summaries": "summary", "models": "trained model"}
 """Folders of what lies beside cells' files, and what it is."""
 
 
@@ -74,7 +75,8 @@ def _cell(file: Stored) -> str | None:
 
 def _of_part(file: Stored, what: str, done: Collection[str], now: float, cells: Collection[str]) -> str | None:
     """What lies beside a cell's file goes with it; where the cell is not done, it may just have been written."""
-    cell = cell_in(file.name.partition("/")[2])
+    name = file.name.partition("/")[2]
+    cell = name.removesuffix(ENDING) if name.endswith(ENDING) else cell_in(name)
     if cell and original(cell) in cells:
         return f"{what} of a cell asked for by its id"
     return f"{what} of no cell that is done" if cell not in done and now - file.modified > DAY else None
@@ -98,7 +100,7 @@ def _reason(
             return "set aside, because it could not be trusted"
         case "evaluations":
             return _of_cells(file, experiments, cells)
-        case "validation" | "summaries":
+        case "validation" | "summaries" | "models":
             return _of_part(file, _PARTS[kind], done, now, cells)
         case "checkpoints" if rest.partition("/")[2].startswith(UNUSABLE):
             return "set aside, because it could not be used"
