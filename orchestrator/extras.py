@@ -12,7 +12,12 @@ TRAIN = ("alembic", "mlflow", "ray", "sqlalchemy", "torch", "torchvision")
 SQL = ("alembic", "sqlalchemy")
 """Those without which there is no registry."""
 
+DEPLOY = ("onnx", "onnxruntime", "onnxscript")
+"""The packages of the extra `deploy` that write a model's file; onnxruntime and Pillow run it."""
+
 INSTALL = "pip install 'loss-orchestrator[train]'"
+INSTALL_DEPLOY = "pip install 'loss-orchestrator[train,deploy]'"
+INSTALL_CHECK = "pip install 'loss-orchestrator[deploy]'"
 
 
 class NotInstalledError(RequestError):

@@ -49,7 +49,9 @@ def packed(model: Classifier, mean: NDArray[np.float32], deviation: NDArray[np.f
     """
     from safetensors.torch import save
 
-    held = {f"model.{name}": weights.detach().cpu().contiguous().clone() for name, weights in model.state_dict().items()}
+    held = {
+        f"model.{name}": weights.detach().cpu().contiguous().clone() for name, weights in model.state_dict().items()
+    }
     held |= {_MEAN: torch.from_numpy(mean.copy()), _DEVIATION: torch.from_numpy(deviation.copy())}
     return save(held, {"shape": json.dumps(list(shape)), "classes": str(model.classes)})
 
@@ -92,6 +94,9 @@ class Deployed(nn.Module):
         super().__init__()
         self.model = trained.model
         self.by: DecideBy = recipe.loss.decide_by
+        self.mean: Tensor
+        self.deviation: Tensor
+        self.bias: Tensor
         self.register_buffer("mean", trained.mean.reshape(1, -1, 1, 1))
         self.register_buffer("deviation", trained.deviation.reshape(1, -1, 1, 1))
         bias = known_bias(trained.model, recipe) if self.by == "sigmoid" else [0.0]

@@ -47,9 +47,7 @@ class Certified(NamedTuple):
     model: bytes
 
 
-def certify(
-    asked: Experiment, found: Decision, evaluations: Evaluations, models: Models, data_dir: Path
-) -> Certified:
+def certify(asked: Experiment, found: Decision, evaluations: Evaluations, models: Models, data_dir: Path) -> Certified:
     """Write the decided model as ONNX, and compare its scores with those of the cell's file.
 
     A model that the launch kept is taken; otherwise the cell is trained again here.
@@ -69,6 +67,11 @@ def certify(
     cell = found.deployed.cell
     if cell.recipe.dataset.vectors:
         raise RequestError(f"{cell.name} scores vectors. deploy writes models of images only.")
+    if cell.recipe.trainer is not None:
+        raise RequestError(
+            f"{cell.name} was trained by a command. deploy writes models of this program only; what the command left is in "
+            "models/ of the workspace."
+        )
     data = _data(cell, data_dir)
     content = evaluations.content(cell)
     rows = evaluations.evaluation(cell)
@@ -99,7 +102,7 @@ def certify(
         question=asked.question,
         issued=datetime.now(UTC).date(),
         version=version("loss-orchestrator"),
-        commit=provenance.code().get("git_commit"),
+        commit=str(commit) if (commit := provenance.code().get("git_commit")) else None,
         cell_id=cell.id,
         loss=cell.loss,
         backbone=cell.backbone,
@@ -152,8 +155,8 @@ def _retrained(cell: Cell, content: Mapping[str, Any], data_dir: Path) -> bytes:
     if weights is None or not has_figures(type(outcome).__name__.lower()):
         why = getattr(outcome, "error", "") or f"it {type(outcome).__name__.lower()}"
         raise RequestError(
-            f"The launch kept no model of {cell.name}, and it cannot be trained again here: {why}. With 'operation:' in "
-            "the experiment file, a launch keeps the models that it trains."
+            f"The launch kept no model of {cell.name}, and it cannot be trained again here: {why}. With 'operation:' "
+            "in the experiment file, a launch keeps the models that it trains."
         )
     return weights
 
@@ -188,9 +191,9 @@ def _differs(cell: Cell, agreement: Agreement, *, retrained: bool) -> str:
     found = f"its scores differ from those of the cell's file by up to {agreement.largest:.2g} of an image's largest"
     if retrained:
         return (
-            f"The launch kept no model of {cell.name}. Trained again here, it is another one: {found}, so that what was "
-            "promised does not hold for it. Deploy where it was trained; or launch it again with 'operation:' in the "
-            "experiment file, and the launch keeps the model."
+            f"The launch kept no model of {cell.name}. Trained again here, it is another one: {found}, so that what "
+            "was promised does not hold for it. Deploy where it was trained; or launch it again with 'operation:' in "
+            "the experiment file, and the launch keeps the model."
         )
     return f"The model that was kept of {cell.name} is not the one of its file: {found}."
 
@@ -198,21 +201,27 @@ def _differs(cell: Cell, agreement: Agreement, *, retrained: bool) -> str:
 def _about(found: Decision, cell: Cell, data_dir: Path) -> dict[str, str]:
     """The metadata of the file: what it takes to use it without its certificate."""
     use = Use.of(found.operation, found.classes)
-    good = found.classes if use.good is None else [name for name, is_good in zip(found.classes, use.good, strict=True) if is_good]
+    good = (
+        found.classes
+        if use.good is None
+        else [name for name, is_good in zip(found.classes, use.good, strict=True) if is_good]
+    )
     reading = _reading(cell, 3, 1, data_dir)
     return {
         "classes": json.dumps(list(found.classes)),
         "good": json.dumps(list(good)),
         "review": json.dumps(use.is_reviewed),
         "upright": json.dumps(reading.upright),
-        "cell": cell.id,
+        "cell": json.dumps(cell.id),
     }
 
 
 def _reading(cell: Cell, channels: int, size: int, data_dir: Path) -> Reading:
     dataset = cell.recipe.dataset
     told = dataset.reading(data_dir) if isinstance(dataset, Decoded) else None
-    columns = {name: getattr(dataset, name) for name in ("image", "label") if isinstance(getattr(dataset, name, None), str)}
+    columns = {
+        name: getattr(dataset, name) for name in ("image", "label") if isinstance(getattr(dataset, name, None), str)
+    }
     if told is None:
         return Reading(size=size, channels=channels, **columns)
     return Reading(size=size, channels=channels, levels=told.levels, upright=told.upright, **columns)

@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.deployment import certificate as certificates
-from orchestrator.deployment import checks_log
 from orchestrator.deployment.certificate import MODEL, Certificate, Promised, Reference
 from orchestrator.deployment.lot import decoded, lot
 from orchestrator.deployment.model_file import ModelFile
@@ -89,12 +88,13 @@ class Checked(NamedTuple):
     is_expired: bool
 
 
-def check(folder: Path, new: Path) -> Checked:
+def check(folder: Path, new: Path, earlier: Sequence[dict[str, float]] = ()) -> Checked:
     """Answer whether a lot keeps what the certificate in a folder promises.
 
     Args:
         folder: What `deploy` wrote.
         new: The lot.
+        earlier: As `judged` takes it.
 
     Raises:
         RequestError: Something cannot be read.
@@ -106,7 +106,6 @@ def check(folder: Path, new: Path) -> Checked:
     if not parts:
         raise RequestError(f"{new} has no images.")
     scores, labels = (np.concatenate(column) for column in zip(*parts, strict=True))
-    earlier = checks_log.certified(folder, str(new))
     return judged(told, samples(scores, labels), str(new), earlier, is_labelled=found.is_labelled)
 
 
@@ -124,10 +123,12 @@ def judged(
     """
     use = Use.of(told.operation, told.classes)
     what = outcomes(seen, use, told.threshold)
-    rates = tuple(_tested(told, seen, use)) if is_labelled else ()
+    rates = tuple(tested(told, seen, use)) if is_labelled else ()
     lots = earlier if len(earlier) >= FEWEST_LOTS else ()
     shapes = tuple(_compared(told, seen, what, lots, is_labelled=is_labelled))
-    expected = np.sum([kind.share * np.array(kind.outcomes) / sum(kind.outcomes) for kind in told.reference.kinds], axis=0)
+    expected = np.sum(
+        [kind.share * np.array(kind.outcomes) / sum(kind.outcomes) for kind in told.reference.kinds], axis=0
+    )
     now = datetime.now(UTC)
     return Checked(
         _verdict([rate.verdict for rate in rates]) if is_labelled else _unchanged(shapes),
@@ -157,11 +158,10 @@ def _unchanged(shapes: Sequence[Compared]) -> Verdict:
     return "undecided" if not shapes or max(shape.noticed for shape in shapes) > COARSE else "kept"
 
 
-def _tested(told: Certificate, seen: Samples, use: Use) -> list[Tested]:
-    """Each promised rate. That one of them is broken is said at the error over their number; that all are kept, at the
-    error for each, because all have to be."""
+def tested(told: Certificate, seen: Samples, use: Use) -> list[Tested]:
+    """Each promised rate: broken at the error over their number; kept at the error for each, as all have to be."""
     error = told.operation.error
-    happened = dict(
+    happened: dict[str, Flags] = dict(
         zip(
             ("false_accept_rate", "false_reject_rate", "review_share"),
             (flags[:, 0] for flags in events(seen, use, np.array([told.threshold]))),
@@ -225,9 +225,7 @@ def _compared(
     return found
 
 
-def _counted(
-    held: Reference, name: str, seen: Samples, what: NDArray[np.int64], mask: Flags
-) -> NDArray[np.int64]:
+def _counted(held: Reference, name: str, seen: Samples, what: NDArray[np.int64], mask: Flags) -> NDArray[np.int64]:
     """How many of the images fell into each bin."""
     if name == "outcomes":
         return np.bincount(what[mask], minlength=3)

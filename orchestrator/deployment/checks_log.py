@@ -7,12 +7,10 @@ from collections.abc import Sequence
 from contextlib import suppress
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from orchestrator.deployment.certificate import CHECKS, PICTURE
-
-if TYPE_CHECKING:
-    from orchestrator.deployment.check import Checked
+from orchestrator.deployment.check import Checked
 
 COLOURS = {"kept": "#00664a", "broken": "#a33c00", "undecided": "#6b5000"}
 
@@ -81,7 +79,8 @@ def picture(checks: Sequence[dict[str, Any]]) -> str:
         body += _row(TOP + place * HEIGHT, name, [(_height(each, name), each) for each in checks])
     height = TOP + len(rows) * HEIGHT + 10
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" font-family="sans-serif" font-size="12">'
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" '
+        'font-family="sans-serif" font-size="12">'
         f'<rect width="{WIDTH}" height="{height}" fill="#fff"/>{_legend()}{"".join(body)}</svg>\n'
     )
 
@@ -92,7 +91,9 @@ def _legend() -> str:
         f'<text x="{LEFT + 8 + 90 * place}" y="18">{verdict}</text>'
         for place, (verdict, colour) in enumerate(COLOURS.items())
     )
-    return f'{marks}<text x="{WIDTH - 10}" y="18" text-anchor="end" fill="#555b65">line: the promise, or a change</text>'
+    return (
+        f'{marks}<text x="{WIDTH - 10}" y="18" text-anchor="end" fill="#555b65">line: the promise, or a change</text>'
+    )
 
 
 def _height(check: dict[str, Any], name: str) -> float | None:
@@ -111,16 +112,18 @@ def _row(top: float, name: str, points: Sequence[tuple[float | None, dict[str, A
         return bottom - (bottom - top) * min(value, 2.0) / 2
 
     step = (WIDTH - LEFT - 20) / max(1, len(points))
+    line = f'x1="{LEFT}" x2="{WIDTH - 10}"'
     found = [
         f'<text x="{LEFT - 10}" y="{y(1) + 4:.1f}" text-anchor="end">{escape(name.replace("_", " "))}</text>',
-        f'<line x1="{LEFT}" x2="{WIDTH - 10}" y1="{bottom:.1f}" y2="{bottom:.1f}" stroke="#dfe2e7"/>',
-        f'<line x1="{LEFT}" x2="{WIDTH - 10}" y1="{y(1):.1f}" y2="{y(1):.1f}" stroke="#a33c00" stroke-dasharray="4 3"/>',
+        f'<line {line} y1="{bottom:.1f}" y2="{bottom:.1f}" stroke="#dfe2e7"/>',
+        f'<line {line} y1="{y(1):.1f}" y2="{y(1):.1f}" stroke="#a33c00" stroke-dasharray="4 3"/>',
     ]
     for place, (value, check) in enumerate(points):
         if value is not None:
             told = escape(f"{check['time']} {check['lot']}: {check['verdict']}")
             x = LEFT + step * (place + 0.5)
             found.append(
-                f'<circle cx="{x:.1f}" cy="{y(value):.1f}" r="4" fill="{COLOURS[check["verdict"]]}"><title>{told}</title></circle>'
+                f'<circle cx="{x:.1f}" cy="{y(value):.1f}" r="4" fill="{COLOURS[check["verdict"]]}">'
+                f"<title>{told}</title></circle>"
             )
     return found

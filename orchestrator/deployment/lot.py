@@ -64,7 +64,9 @@ def lot(new: Path, certificate: Certificate) -> Lot:
     if found.stray:
         return Lot((Picture(str(new / name), new / name, UNKNOWN) for name in found.stray), is_labelled=False)
     if not found.names:
-        raise RequestError(f"{new} has no images: expected CLASS/IMAGE, images, or *.parquet ({', '.join(EXTENSIONS)}).")
+        raise RequestError(
+            f"{new} has no images: expected CLASS/IMAGE, images, or *.parquet ({', '.join(EXTENSIONS)})."
+        )
     names = sorted({name.partition("/")[0] for name in found.names})
     numbers = dict(zip(names, _numbers(names, certificate.classes, str(new)), strict=True))
     labelled = (Picture(str(new / name), new / name, numbers[name.partition("/")[0]]) for name in found.names)
@@ -164,7 +166,7 @@ def _numbers(labels: Sequence[str | int], classes: Sequence[str], where: str) ->
     if strange := sorted({str(label) for label, number in zip(labels, found, strict=True) if number == UNKNOWN}):
         few = ", ".join(strange[:5])
         raise RequestError(
-            f"{where} has classes that the model does not know: {few}. It knows {', '.join(classes[:20])}. A lot without "
-            "labels is one folder of images."
+            f"{where} has classes that the model does not know: {few}. It knows {', '.join(classes[:20])}. A lot "
+            "without labels is one folder of images."
         )
     return found

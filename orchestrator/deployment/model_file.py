@@ -25,7 +25,10 @@ class ModelFile:
     """
 
     def __init__(self, path: Path, sha256: str | None = None) -> None:
-        from onnxruntime import InferenceSession, SessionOptions
+        from onnxruntime import (
+            InferenceSession,
+            SessionOptions,  # pyright: ignore[reportAttributeAccessIssue]  # it is defined in C++
+        )
 
         try:
             content = path.read_bytes()

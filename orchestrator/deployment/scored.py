@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from orchestrator.deployment.certificate import Reference, Seen
 from orchestrator.thresholds.consequences import Flags, Floats, Samples, Use, consequences
 
-BINS = 50
+BINS = 30
 """Bins of scores, of equal numbers of certified images."""
 
 UNKNOWN = -1

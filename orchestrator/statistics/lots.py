@@ -124,6 +124,10 @@ def more_units(errors: int, n: int, bound: float, error: float) -> int | None:
     return high
 
 
+PSEUDO = 1.5
+"""Images that a posterior has beyond those seen: half a one for each of three outcomes (Jeffreys)."""
+
+
 class Kind(NamedTuple):
     """Images of one kind among those that were certified."""
 
@@ -147,13 +151,13 @@ class Departure(NamedTuple):
 
 
 def departure(
-    kinds: Sequence[Kind], lot: Counts, error: float, rng: np.random.Generator, draws: int = 4_000
+    kinds: Sequence[Kind], lot: Counts, error: float, rng: np.random.Generator, draws: int = 2_000
 ) -> Departure:
     """Set the distribution of a lot against that of certified images, of which each kind has its share in production.
 
     Lots are drawn from the predictive distribution: for each kind a distribution from the posterior of its counts
-    (Dirichlet, with 1/2 in all added to them, spread as the mixture), of their mixture a lot of the same size. That
-    allows for the few certified images as well as for the few of the lot.
+    (Dirichlet, with `PSEUDO` images spread evenly over the bins), of their mixture a lot of the same size. That allows
+    for the few certified images as well as for the few of the lot, and for what none of the certified images did.
 
     Args:
         kinds: Their shares add up to 1.
@@ -165,8 +169,7 @@ def departure(
     shares = np.array([kind.share for kind in kinds])
     seen = np.array([kind.counts for kind in kinds], np.float64)
     expected = shares @ (seen / seen.sum(axis=1, keepdims=True))
-    spread = (seen.sum(axis=0) + 0.5) / (seen.sum() + 0.5 * seen.shape[1])
-    weights = rng.standard_gamma(np.broadcast_to(seen + 0.5 * spread, (draws, *seen.shape)))
+    weights = rng.standard_gamma(np.broadcast_to(seen + PSEUDO / seen.shape[1], (draws, *seen.shape)))
     each = weights / weights.sum(axis=2, keepdims=True)
     mixed = np.einsum("k,dkb->db", shares, each)[:, None] if lot.ndim == 1 else each
     drawn = rng.multinomial(np.atleast_2d(lot).sum(axis=1), mixed / mixed.sum(axis=2, keepdims=True))

@@ -163,9 +163,7 @@ class Consequences:
             "false_reject_rate": self.false_reject,
             "review_share": self.review,
         }[name]
-        return [
-            (share, counts[kind].sum(axis=0), int(self.units[kind].sum())) for share, kind in self.strata_of(name)
-        ]
+        return [(share, counts[kind].sum(axis=0), int(self.units[kind].sum())) for share, kind in self.strata_of(name)]
 
     def strata_of(self, name: str) -> list[tuple[float, NDArray[np.int64]]]:
         """Of each kind of classes: its share among those that a rate is about, and the classes; empty if there is none.

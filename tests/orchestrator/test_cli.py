@@ -166,6 +166,8 @@ VERBS = {
     "compare": {"--workspace", "--data-dir", "--registry", "--format", "--null", "--samples", *AXES},
     "report": {"--workspace", "--data-dir", "--registry", *AXES},
     "decide": {"--workspace", "--data-dir", "--json", *AXES},
+    "deploy": {"--out", "--workspace", "--data-dir", "--json", *AXES},
+    "check": {"--json"},
     "judge": {"--baseline", "--claims", "--format", "--report", "--gate", "--map", "--shared"},
     "export": {"--workspace", "--data-dir", *AXES},
     "import": {"--workspace"},

@@ -46,6 +46,10 @@ def light(monkeypatch: pytest.MonkeyPatch) -> None:
         (["verify", "no-such.yaml"], "verify needs alembic, mlflow, ray, sqlalchemy, torch and torchvision, which are"),
         (["doctor"], "doctor needs alembic, mlflow, ray, sqlalchemy, torch and torchvision, which are"),
         (["rebuild"], "rebuild needs alembic, sqlalchemy and mlflow, which are"),
+        (
+            ["deploy", "no-such.yaml", "--out", "x"],
+            "deploy needs alembic, mlflow, ray, sqlalchemy, torch and torchvision, which are",
+        ),
         (["status"], "status needs alembic and sqlalchemy, which are"),
         (["ui"], "ui needs mlflow, which is"),
         (
@@ -60,8 +64,17 @@ def test_a_verb_that_needs_more_says_which_line_adds_it_before_it_does_anything(
     monkeypatch.setenv("ORCHESTRATOR_WORKSPACE", str(tmp_path / "runs"))
     error = CliRunner().invoke(cli.app, words).exception
     assert isinstance(error, RequestError)  # which ends with exit code 2
-    assert str(error) == f"{named} not installed: pip install 'loss-orchestrator[train]'"
+    extra = "train,deploy" if words[0] == "deploy" else "train"
+    assert str(error) == f"{named} not installed: pip install 'loss-orchestrator[{extra}]'"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_check_says_what_it_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(extras, "find_spec", lambda _: None)
+    error = CliRunner().invoke(cli.app, ["check", str(tmp_path), str(tmp_path)]).exception
+    assert str(error) == (
+        "check needs onnxruntime and PIL, which are not installed: pip install 'loss-orchestrator[deploy]'"
+    )
 
 
 def test_an_import_that_fails_for_want_of_an_extra_is_told_like_that_and_no_other() -> None:

@@ -83,7 +83,7 @@ def shown(view: View, decided: Decision | None = None) -> str:
         decided: What to deploy, where the experiment describes an operation.
     """
     return (
-        _environment()
+        environment()
         .get_template("page.html.j2")
         .render(
             view=view,
@@ -108,7 +108,8 @@ def _accounts(plan: Plan, rows: Sequence[Row], evaluations: Evaluations) -> Iter
 
 
 @cache
-def _environment() -> Environment:
+def environment() -> Environment:
+    """What renders the templates."""
     environment = Environment(
         loader=PackageLoader("orchestrator.report.web", "html"),
         autoescape=True,

@@ -7,8 +7,12 @@ from typing import Any
 
 from orchestrator.decision.decide import Decision, Deployable
 from orchestrator.decision.promise import Promised
+from orchestrator.deployment.certificate import Promised as Certified
 from orchestrator.sentences import Sentence
 from orchestrator.statistics.intervals import Interval
+
+Rate = Promised | Certified
+"""A rate, and what is promised of it."""
 
 COUNTED = {
     ("false_accept_rate", True): "False accepts: {errors} of {n} defects ({rate}).",
@@ -65,15 +69,22 @@ def _cost(deployed: Deployable) -> dict[str, Any]:
 def rates(found: Decision) -> Iterator[tuple[Sentence, Sentence]]:
     """What was seen of each rate on the test images, and what is promised."""
     for rate in found.deployed.promise.rates:
-        seen = {"errors": f"{rate.errors:,}", "n": f"{rate.n:,}", "rate": _percent(rate.estimate)}
-        yield (COUNTED[rate.name, bool(found.operation.good)], seen), _promised(rate, bool(found.operation.good))
+        by_class = bool(found.operation.good)
+        yield counted(rate, by_class), promised(rate, by_class)
 
 
-def _promised(rate: Promised, by_class: bool) -> Sentence:
-    values = {"bound": _percent(rate.bound)}
+def counted(rate: Rate, by_class: bool) -> Sentence:
+    """What was seen of a rate; `by_class` where classes are good or defects."""
+    seen = {"errors": f"{rate.errors:,}", "n": f"{rate.n:,}", "rate": percent_of(rate.estimate)}
+    return COUNTED[rate.name, by_class], seen
+
+
+def promised(rate: Rate, by_class: bool) -> Sentence:
+    """What is promised of a rate; `by_class` where classes are good or defects."""
+    values = {"bound": percent_of(rate.bound)}
     if rate.limit is None:
         return "At most {bound}.", values
-    values["limit"] = _percent(rate.limit)
+    values["limit"] = percent_of(rate.limit)
     if rate.is_kept:
         return "The limit of {limit} is kept.", values
     if rate.needed is None:
@@ -132,6 +143,6 @@ def grounds(found: Decision) -> Iterator[Sentence]:
 LOOKED = "A person chose, who may know test results of {looked} models: each error is divided by that number."
 
 
-def _percent(rate: float) -> str:
-    """To three digits: `0.0914 %`."""
+def percent_of(rate: float) -> str:
+    """A rate to three digits: `0.0914 %`."""
     return f"{100 * rate:.3g} %"

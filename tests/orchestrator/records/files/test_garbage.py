@@ -53,6 +53,7 @@ def told(*names: str, age: float = 2 * DAY, experiments: Any = EXPERIMENTS, cell
         "reports/unknown/index.html",
         "compacted/unknown/dataset=d/part-00000.parquet",
         "summaries/dataset=d/backbone=b/loss=l/waiting.parquet",
+        "models/waiting.safetensors",
         ".probe.0a1b2c3d",
         ".probe-4711",
         "rehearsals/0a1b2c3d/evaluations/dataset=d/backbone=b/loss=l/waiting.parquet",
@@ -68,6 +69,7 @@ def test_it_can_go(name: str) -> None:
     [
         f"{CELL}/waiting.parquet",
         "summaries/dataset=d/backbone=b/loss=l/done.parquet",
+        "models/done.safetensors",
         "checkpoints/waiting/state",
         "checkpoints/waiting/last-words.txt",
         "results/known.parquet",
