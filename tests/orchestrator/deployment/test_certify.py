@@ -126,7 +126,7 @@ def test_a_cell_that_cannot_be_trained_again_here_is_refused_and_says_why(
     cell = shop.decision.deployed.cell
     on_gpu = replace(cell, resources=cell.resources.model_copy(update={"gpus": 1}))
     found = shop.decision._replace(deployed=shop.decision.deployed._replace(cell=on_gpu))
-    with pytest.raises(RequestError, match=r"cannot be trained again here: RuntimeError: .* torch sees none"):
+    with pytest.raises(RequestError, match=r"cannot be trained again here: RuntimeError: "):
         shop.certified(found=found, models=Models(tmp_path))
 
 
