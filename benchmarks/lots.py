@@ -65,7 +65,8 @@ def of_another_mix() -> Callable[[np.random.Generator], Wrong]:
     looked = float(np.mean(~((truth.top > THRESHOLD) & (truth.second < THRESHOLD))))
     parts = (Part(share=0.9, classes=(0, 1)), Part(share=0.1, classes=(2,)))
     rate = Promised(name="review_share", errors=0, n=1, estimate=looked, bound=looked, parts=parts)
-    told = certificate(operation, Samples(*(None if part is None else part[:1000] for part in truth)), (rate,))
+    rng = np.random.default_rng(10)
+    told = certificate(operation, drawn(rng, labels(rng, 1_000, (0.45, 0.45, 0.1))), (rate,))
     use = Use.of(operation, CLASSES)
 
     def draw(rng: np.random.Generator) -> Wrong:

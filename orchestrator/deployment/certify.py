@@ -69,8 +69,8 @@ def certify(asked: Experiment, found: Decision, evaluations: Evaluations, models
         raise RequestError(f"{cell.name} scores vectors. deploy writes models of images only.")
     if cell.recipe.trainer is not None:
         raise RequestError(
-            f"{cell.name} was trained by a command. deploy writes models of this program only; what the command left is "
-            "in models/ of the workspace."
+            f"{cell.name} was trained by a command. deploy writes models of this program only; what the command left "
+            "is in models/ of the workspace."
         )
     data = _data(cell, data_dir)
     content = evaluations.content(cell)

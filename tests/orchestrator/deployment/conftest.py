@@ -56,7 +56,12 @@ class Shop(NamedTuple):
 
     def certified(self, **changes: Any) -> Certificate:
         """Deploy again, with other stores or another decision."""
-        given = {"asked": self.asked, "found": self.decision, "evaluations": self.evaluations, "models": self.models}
+        given: dict[str, Any] = {
+            "asked": self.asked,
+            "found": self.decision,
+            "evaluations": self.evaluations,
+            "models": self.models,
+        }
         return certify(**{**given, "data_dir": self.folder, **changes}).certificate
 
 

@@ -45,7 +45,7 @@ def test_each_lot_is_answered_rightly(shop: Shop, lots: dict[str, Path], name: s
     found = check(shop.folder, lots[name])
     assert found.verdict == verdict
     assert found.is_labelled == (name in {"kept", "broken", "few"})
-    assert found.images == sum(1 for path in lots[name].rglob("*.png"))
+    assert found.images == len(list(lots[name].rglob("*.png")))
     assert sum(found.outcomes) == found.images
     assert sum(found.expected) == pytest.approx(1)
 
@@ -108,11 +108,11 @@ def test_a_lot_too_small_to_notice_anything_is_undecided(shop: Shop, lots: dict[
 
 
 def test_differences_between_five_certified_lots_are_allowed_for(shop: Shop, lots: dict[str, Path]) -> None:
-    wide = [dict.fromkeys(("top", "second", "outcomes"), 30.0)] * 5
+    wide: list[dict[str, float]] = [dict[str, float].fromkeys(("top", "second", "outcomes"), 30.0)] * 5
     assert check(shop.folder, lots["dim"], wide[:4]).verdict == "broken"
     allowed = check(shop.folder, lots["dim"], wide)
     assert (allowed.verdict, allowed.lots) == ("kept", 5)
-    narrow = [dict.fromkeys(("top", "second", "outcomes"), 0.1)] * 5
+    narrow: list[dict[str, float]] = [dict[str, float].fromkeys(("top", "second", "outcomes"), 0.1)] * 5
     assert check(shop.folder, lots["usual"], narrow).verdict == "kept"  # lots never count against one that is as usual
 
 
@@ -220,7 +220,7 @@ def test_check_needs_nothing_that_trains(shop: Shop, lots: dict[str, Path], tmp_
     for name, expected in (("kept", 0), ("few", 3)):
         done = run(code, "check", str(tmp_path / "out"), str(lots[name]), "--json")
         assert done.returncode == expected, done.stderr
-        assert json.loads(done.stdout)["images"] == sum(1 for path in lots[name].rglob("*.png"))
+        assert json.loads(done.stdout)["images"] == len(list(lots[name].rglob("*.png")))
     assert len(checks_log.read(tmp_path / "out")) == 2
     said = run(code, "check", str(tmp_path / "out"), str(lots["dim"]))
     assert said.returncode == 1

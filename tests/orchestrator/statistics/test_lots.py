@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,7 +26,7 @@ def test_evidence_is_the_mixture_of_likelihood_ratios(errors: int, n: int, bound
     def ratio(rate: float) -> float:
         return (rate / bound) ** errors * ((1 - rate) / (1 - bound)) ** (n - errors)
 
-    prior = stats.beta(0.5, 0.5)
+    prior: Any = stats.beta(0.5, 0.5)
     above, _ = integrate.quad(lambda rate: prior.pdf(rate) * ratio(rate), bound, 1, limit=200)
     below, _ = integrate.quad(lambda rate: prior.pdf(rate) * ratio(rate), 0, bound, limit=200)
     assert evidence_above(errors, n, bound) == pytest.approx(above / prior.sf(bound), rel=1e-5)
@@ -36,7 +37,7 @@ def test_evidence_is_the_mixture_of_likelihood_ratios(errors: int, n: int, bound
 def test_at_the_bound_neither_side_is_claimed_more_often_than_stated(bound: float) -> None:
     rng = np.random.default_rng(1)
     draws = 1_000
-    counts = np.cumsum(rng.random((draws, 600)) < bound, axis=1)
+    counts = np.cumsum(rng.random((draws, 600)) < bound, axis=1, dtype=np.int64)
     seen = np.broadcast_to(np.arange(1, 601), counts.shape)
     for above in (True, False):
         wrong = (log_evidence(counts, seen, bound, above=above) >= math.log(20)).any(axis=1).mean()
