@@ -12,20 +12,24 @@ import re
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TypeVar
 
 from benchmarks.table import arguments, machine
 from orchestrator import provenance
 from orchestrator.execution.queue import Queue
 from orchestrator.experiment.model import Experiment
 from orchestrator.experiment.plan import Cell, Plan, plan
-from orchestrator.outcome import Ending
+from orchestrator.outcome import Ending, Finished
 from orchestrator.pricing.simulation import Clock, Machine, Outage, Report, Simulation
-from orchestrator.records.sql.leases import Lease, held
+from orchestrator.records.sql.leases import Claim, Lease, held
 from orchestrator.records.sql.registry import Registry
+
+Item = TypeVar("Item")
 
 PAGE = provenance.ROOT / "docs" / "performance.md"
 PICTURE = PAGE.parent / "images" / "cluster.svg"
@@ -66,9 +70,11 @@ class Size:
     cells: int
     spot: float = 0.5
     """The share of machines that may be taken away."""
+    keeps_books: bool = True
+    """Whether lease and registry take part, which takes most of the time."""
 
 
-SIZES = (Size(1, 8, 1_000), Size(8, 8, 10_000), Size(64, 8, 100_000))
+SIZES = (Size(1, 8, 1_000), Size(8, 8, 10_000), Size(64, 8, 100_000, keeps_books=False))
 
 
 @dataclass(frozen=True)
@@ -135,34 +141,55 @@ def bound(work: float, longest: float, size: Size, gone: Sequence[Outage]) -> fl
 
 
 class Books:
-    """The registry and lease of a launch, and the time that they take."""
+    """The registry and lease of a launch, and the time that they take; without a lease, a list of what has ended."""
 
-    def __init__(self, lease: Lease, clock: Clock) -> None:
+    def __init__(self, lease: Lease | None) -> None:
         self._lease = lease
-        self._clock = clock
+        self._finished = set[str]()
         self.seconds = 0.0
 
-    def claim(self, cell: Cell) -> str:
+    def claim(self, cell: Cell) -> Claim:
         """As a launch claims a cell."""
-        return self._timed(lambda: self._lease.claim(cell))
+        return self._timed(lambda lease: lease.claim(cell)) or "mine"
 
     def begun(self, cell: Cell, node: str) -> None:
         """As a launch notes that a cell has begun."""
-        lease = self._lease
         started = time.time()
         self._timed(
-            lambda: lease.registry.start_attempt(cell, lease.experiment, node=node, started=started, owner=lease.owner)
+            lambda lease: lease.registry.start_attempt(
+                cell, lease.experiment, node=node, started=started, owner=lease.owner
+            )
         )
 
     def ended(self, ending: Ending) -> None:
         """As a launch notes the end of an attempt."""
-        self._timed(lambda: self._lease.registry.record(ending, self._lease.experiment))
+        if isinstance(ending, Finished):
+            self._finished.add(ending.cell.id)
+        self._timed(lambda lease: lease.registry.record(ending, lease.experiment))
 
-    def _timed(self, work: Callable[[], object]) -> object:
+    def states(self, cells: Collection[str]) -> Counter[str]:
+        """How many cells are in which state."""
+        if self._lease is None:
+            return Counter(finished=len(self._finished))
+        return Counter(self._lease.registry.states_of(cells).values())
+
+    def _timed(self, work: Callable[[Lease], Item]) -> Item | None:
+        if self._lease is None:
+            return None
         began = time.perf_counter()
-        done = work()
+        done = work(self._lease)
         self.seconds += time.perf_counter() - began
         return done
+
+
+@contextmanager
+def books_of(size: Size, whole: Plan, folder: Path) -> Generator[Books]:
+    """The books of a size, in a folder."""
+    if not size.keeps_books:
+        yield Books(None)
+        return
+    with Registry.open(f"sqlite:///{folder}/registry.db") as registry, held(registry, whole) as lease:
+        yield Books(lease)
 
 
 def simulated(size: Size, folder: Path, seed: int = 0) -> Found:
@@ -182,8 +209,7 @@ def simulated(size: Size, folder: Path, seed: int = 0) -> Found:
         there = len(up) * size.gpus
         at_work.append((clock.now, there - sum(each.gpus for each in up), there))
 
-    with Registry.open(f"sqlite:///{folder}/registry.db") as registry, held(registry, whole) as lease:
-        books = Books(lease, clock)
+    with books_of(size, whole, folder) as books:
 
         def begun(cell: Cell, node: str) -> None:
             books.begun(cell, node)
@@ -200,7 +226,7 @@ def simulated(size: Size, folder: Path, seed: int = 0) -> Found:
         began = time.perf_counter()
         report = simulation.run(queue, gone)
         took = time.perf_counter() - began - books.seconds
-        states = Counter(registry.states_of(times).values())
+        states = books.states(times)
     return Found(
         size=replace(size, cells=len(whole)),
         report=report,
@@ -208,7 +234,7 @@ def simulated(size: Size, folder: Path, seed: int = 0) -> Found:
         outages=sum(outage.gone < report.seconds for outage in gone),
         driver=took / len(whole),
         registry=books.seconds / len(whole),
-        database=(folder / "registry.db").stat().st_size,
+        database=sum(file.stat().st_size for file in folder.glob("registry.db")),
         states=states,
         busy=at_work,
     )
@@ -222,17 +248,18 @@ def table(found: Sequence[Found]) -> str:
     """The sizes, a row each."""
     head = (
         "machines × GPUs | cells | machines lost | attempts lost | lost work | makespan | lower bound | ratio "
-        "| queue, per cell | lease and registry, per cell | registry | finished cells in it"
+        "| queue, per cell | lease and registry, per cell | registry | finished"
     )
     rows = [f"| {head} |", "| --- |" + " ---: |" * head.count("|")]
     for each in found:
         report = each.report
         busy = sum(report.busy.values())
+        books = f"{1000 * each.registry:.2f} ms | {each.database / 10**6:.0f} MB" if each.database else "– | –"
         rows.append(
             f"| {each.size.machines} × {each.size.gpus} | {each.size.cells:,} | {each.outages:,} | {report.lost:,} "
             f"| {report.wasted / busy:.2%} | {report.seconds / 3600:.1f} h | {each.bound / 3600:.1f} h "
-            f"| {report.seconds / each.bound:.3f} | {1000 * each.driver:.2f} ms | {1000 * each.registry:.2f} ms "
-            f"| {each.database / 10**6:.0f} MB | {each.states['finished']:,} |"
+            f"| {report.seconds / each.bound:.3f} | {1000 * each.driver:.2f} ms | {books} "
+            f"| {each.states['finished']:,} |"
         )
     return "\n".join(rows)
 
@@ -271,10 +298,10 @@ def main() -> None:
     """Simulate, and print the table or write it into the page."""
     parser = arguments(__doc__)
     parser.add_argument("--write", action="store_true", help=f"rewrite the table of {PAGE.name} and the picture")
-    parser.add_argument("--sizes", type=int, default=len(SIZES), help="only the first of the sizes")
+    parser.add_argument("--sizes", type=int, nargs="+", default=range(len(SIZES)), help="only these of the sizes")
     options = parser.parse_args()
     found = list[Found]()
-    for size in SIZES[: options.sizes]:
+    for size in (SIZES[number] for number in options.sizes):
         # In memory, because a disk waits for each commit, which says more of the disk than of the program.
         with TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as folder:
             found.append(simulated(size, Path(folder)))

@@ -7,6 +7,7 @@ processes of this one, and cells train nothing: this shows that nothing is lost,
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 import threading
 import time
@@ -76,6 +77,8 @@ def launch(cells: int) -> str:
         first.append(time.perf_counter()) if not first and isinstance(event, Started) else None
         if isinstance(event, (Finished, Lost)):
             ends[type(event).__name__] += 1
+            if not ends.total() % 100:
+                print(f"{ends}, {time.perf_counter() - first[0]:.0f} s", file=sys.stderr, flush=True)
         if ends["Finished"] == round(REMOVED_AFTER * cells) and nodes:
             gone = nodes.pop()
             nodes.clear()

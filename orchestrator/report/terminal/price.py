@@ -82,7 +82,7 @@ def as_json(price: Price, per_gpu_hour: float | None) -> dict[str, object]:
 
 
 def _three(found: Range) -> list[float]:
-    return [round(value, 3) for value in (found.low, found.middle, found.high)]
+    return [round(value, 6) for value in (found.low, found.middle, found.high)]
 
 
 def _disk(price: Price) -> str:
