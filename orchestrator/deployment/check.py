@@ -182,13 +182,14 @@ def tested(told: Certificate, seen: Samples, use: Use) -> list[Tested]:
 def _units(seen: Samples, rate: Promised) -> NDArray[np.int64]:
     """The places of the units that a rate is about, in an order in which each is one of production.
 
-    A rate of several kinds of classes is one of production, and a lot may have another mix: the kind of each next unit
-    is drawn by its share, until the kind that is drawn has no unit left.
+    Files are sorted by class, and classes differ, so the order is random, the same each time. A rate of several kinds
+    of classes is one of production, and a lot may have another mix: the kind of each next unit is drawn by its share,
+    until the kind that is drawn has no unit left.
     """
-    queues = [np.flatnonzero(np.isin(seen.label, part.classes)) for part in rate.parts]
+    rng = np.random.default_rng(0)
+    queues = [rng.permutation(np.flatnonzero(np.isin(seen.label, part.classes))) for part in rate.parts]
     if len(queues) == 1:
         return queues[0]
-    rng = np.random.default_rng(0)
     drawn = rng.choice(len(queues), seen.label.size, p=[part.share for part in rate.parts])
     used = np.zeros(len(queues), int)
     places = list[int]()

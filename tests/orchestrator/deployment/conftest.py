@@ -61,8 +61,10 @@ class Shop(NamedTuple):
             "found": self.decision,
             "evaluations": self.evaluations,
             "models": self.models,
+            "data_dir": self.folder,
         }
-        return certify(**{**given, "data_dir": self.folder, **changes}).certificate
+        given.update(changes)
+        return certify(**given).certificate
 
 
 @pytest.fixture(scope="session")

@@ -86,6 +86,19 @@ def test_a_rate_over_several_kinds_is_tested_at_the_shares_of_production(shop: S
     assert review.errors / review.n == pytest.approx(0.1, abs=0.03)
 
 
+def test_files_that_are_sorted_by_class_do_not_look_like_a_broken_promise(shop: Shop) -> None:
+    told = {rate.name: rate for rate in shop.certificate.rates}["review_share"]
+    whole = certificates.Part(share=1.0, classes=tuple(range(7)))
+    rate = told.model_copy(update={"bound": 0.2, "parts": (whole,)})
+    label = np.repeat([0, 1], [100, 1900]).astype(np.int32)
+    t = shop.certificate.threshold
+    scores = np.full((2000, 10), t - 5, np.float32)
+    scores[label == 1, 1] = t + 5  # all of the first class are looked at, and none of the second: 5 %
+    promised = shop.certificate.model_copy(update={"rates": (rate,)})
+    (found,) = judged(promised, samples(scores, label), "lot", is_labelled=True).rates
+    assert (found.errors, found.n, found.verdict) == (100, 2000, "kept")
+
+
 def test_unlabelled_lots_of_the_certified_kind_are_rarely_called_changed(shop: Shop) -> None:
     rows = shop.evaluations.evaluation(shop.decision.deployed.cell)
     assert rows.scores is not None
