@@ -42,6 +42,7 @@ FURTHER = {
     "imbalance": ["threshold_spread", "bias_gap", "accuracy_at_bias", "calibration_error"],
     "tuned": ["class_wise_accuracy", "accuracy_at_bias", "calibration_error"],
     "frozen": ["uniform_accuracy_probability", "uniform_accuracy_calibrated", "unified_threshold", "learned_bias"],
+    "classes": ["unified_threshold", "learned_bias", "bias_distance", "accuracy_at_bias"],
     "shift": ["shift_sample_wise_accuracy", "shift_uniform_accuracy", "shift_accuracy_at_clean_threshold"],
 }
 """Measures that answer an experiment's question, beside the comparison."""
