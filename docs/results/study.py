@@ -154,7 +154,7 @@ def headline(kept: Mapping[str, Kept]) -> str:
     """What the first screen of the README says of the study."""
     found = answers(kept)
     first = next(answer for answer in found if answer.hypothesis.id == "P1")
-    says = f"{first.hypothesis.says['en']} Outcome: **{_t(first.outcome, 'en')}**, {_tally(first)}."
+    says = f"{first.hypothesis.says['en']} Outcome: **{_t(first.outcome, 'en')}** ({_tally(first)})."
     caption = _t("rules", "en", n=_per_loss(kept["frozen"]))
     picture = f"[![{caption}](docs/images/{RULES.name})](docs/study.md)"
     return "\n\n".join([f"[Our study](docs/study.md): {says} {_counts(found, 'en')}", picture, f"*{caption}*"])
@@ -162,7 +162,7 @@ def headline(kept: Mapping[str, Kept]) -> str:
 
 def _tally(answer: Answer) -> str:
     counts = answer.counts
-    return f"with {counts['for']} verdicts for it, {counts['against']} against it and {counts['open']} undecided"
+    return f"verdicts for it: {counts['for']}, against it: {counts['against']}, undecided: {counts['open']}"
 
 
 @cache
