@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from orchestrator.records.files.earlier import Data
     from orchestrator.records.files.results import Results
     from orchestrator.report.web.figure import Figure
+    from orchestrator.report.web.view import View
 
 
 def _none() -> Additions:
@@ -330,13 +331,23 @@ class Study:
         """The report: one HTML page."""
         from orchestrator.report.web import page
 
+        return page.shown(self._view, self._decided)
+
+    @cached_property
+    def _view(self) -> View:
+        from orchestrator.report.web import page
+
         found = self.results
-        decided = None
-        if self.experiment.operation:
-            with suppress(RequestError):  # nothing to choose from yet; `decide` says why
-                decided = self.decision
         files = self.stores.evaluations
-        return page.render(self.comparison, found.rows(), files, self.plan, found.replica_rows(), decided=decided)
+        return page.viewed(self.comparison, found.rows(), files, self.plan, found.replica_rows())
+
+    @property
+    def _decided(self) -> Decision | None:
+        """What to deploy, where the experiment describes an operation; None if there is nothing to choose from yet."""
+        if self.experiment.operation:
+            with suppress(RequestError):  # `decide` says why
+                return self.decision
+        return None
 
     # What is written
 
@@ -380,13 +391,18 @@ class Study:
             return found, False
 
     def write_report(self) -> Location:
-        """Write the report; returns where it is."""
+        """Write the report and what lies beside it; returns where the page is."""
         from orchestrator.records.files.storage import Storage
+        from orchestrator.report.document import document
+        from orchestrator.report.web import page
 
-        written = self.place.report(self.plan.experiment.name)
-        Storage(written.parent).write(written.name, self.page.encode())
+        view = self._view
+        place = self.place.report(self.plan.experiment.name)
+        said = document(self.comparison, view.overall, view.curves, view.sampled)
+        for name, content in page.written(view, self._decided, said).items():
+            Storage(place.parent).write(name, content.encode())
         self.document(self.plan.experiment.name)
-        return written
+        return place
 
     def document(self, experiment: str) -> None:
         """Let the registry, if it knows the experiment, know where its table and its report are."""

@@ -33,6 +33,7 @@ from orchestrator.stores import Stores
 
 if TYPE_CHECKING:
     from orchestrator.study import Study
+    from orchestrator.workspace import Location
 
 
 @with_axes
@@ -127,15 +128,42 @@ def compare(
 
 @with_axes
 def report(
-    file: File,
+    file: Annotated[
+        Path | None,
+        typer.Argument(metavar="[FILE.yaml]", help="The experiment file; --index needs none.", show_default=False),
+    ] = None,
     *,
     workspace: Root = RUNS,
     data_dir: DataDir = None,
     registry: RegistryURL = None,
+    index: Annotated[
+        bool, typer.Option("--index", help="Instead, or also: a page that lists all experiments of the workspace.")
+    ] = False,
     axes: Axes = ALL,
 ) -> None:
     """Write the report: one HTML page with verdicts, figures and a threshold to move."""
-    study = axes.study(file, Stores.at(workspace, registry), data_dir)
+    if file is None:
+        if not index:
+            raise RequestError("Name the experiment's file: report FILE.yaml. --index lists all experiments.")
+    else:
+        _report(file, Stores.at(workspace, registry), workspace, data_dir, axes)
+    if index:
+        print(f"Index: {near(_write_index(Stores.at(workspace)))}")
+
+
+def _write_index(stores: Stores) -> Location:
+    from orchestrator.records.files.storage import Storage
+    from orchestrator.report.web.index import entries
+    from orchestrator.report.web.index import index as index_of
+
+    place = stores.place
+    folder = place.report("x").parent.parent
+    Storage(folder).write("index.html", index_of(entries(place), place.root.name).encode())
+    return folder / "index.html"
+
+
+def _report(file: Path, stores: Stores, workspace: str, data_dir: Path | None, axes: Axes) -> None:
+    study = axes.study(file, stores, data_dir)
     _write_results(study, workspace)
     for sentence in (*study.changes, *(study.added.told() if study.added else ())):
         say(console(), sentence)

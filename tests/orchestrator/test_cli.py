@@ -164,7 +164,7 @@ VERBS = {
     "status": {"--workspace", "--registry", "--cell", "--watch", "--json"},
     "aggregate": {"--workspace", "--data-dir", "--compact", *AXES},
     "compare": {"--workspace", "--data-dir", "--registry", "--format", "--null", "--samples", *AXES},
-    "report": {"--workspace", "--data-dir", "--registry", *AXES},
+    "report": {"--workspace", "--data-dir", "--registry", "--index", *AXES},
     "decide": {"--workspace", "--data-dir", "--json", *AXES},
     "deploy": {"--out", "--workspace", "--data-dir", "--json", *AXES},
     "check": {"--json"},

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import doctest
+import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from rich import console, jupyter
@@ -36,20 +38,45 @@ def workspace(tmp_path: Path, an_account: Callable[..., Account], evaluation: Ev
     return tmp_path
 
 
-def test_the_notebooks_example_gives_what_it_shows(
+@pytest.fixture
+def quickstart(
     tmp_path: Path,
     an_account: Callable[..., Account],
     drawn: Callable[..., Evaluation],
     monkeypatch: pytest.MonkeyPatch,
-) -> None:
+) -> Path:
+    """A folder whose workspace `runs` has the cells of the quickstart, written down, not trained; we are there."""
     (tmp_path / "experiments").symlink_to(Path("experiments").resolve())
     monkeypatch.chdir(tmp_path)
     for cell in orchestrator.results("runs", "quickstart").plan.cells:
         found = drawn(seed=cell.seed, skill=1.0 if cell.loss == "softmax" else 4.0)
         Evaluations(tmp_path / "runs" / "evaluations").publish(cell.recipe, an_account(cell, found), found)
+    return tmp_path
+
+
+@pytest.mark.usefixtures("quickstart")
+def test_the_notebooks_example_gives_what_it_shows() -> None:
     result = doctest.testmod(orchestrator.study, globs={})
     assert not result.failed
     assert result.attempted
+
+
+def test_the_tutorial_notebook_runs_from_a_workspace_alone_and_shows_something_in_every_cell(quickstart: Path) -> None:
+    tutorial = json.loads((Path(__file__).parents[2] / "docs" / "tutorial.ipynb").read_text(encoding="utf-8"))
+    keep(load(Path("experiments") / "quickstart.yaml"), quickstart / "runs" / "experiments" / "quickstart.json")
+    (quickstart / "experiments").unlink()
+    names = dict[str, Any]()
+    shown = list[Any]()
+    for cell in tutorial["cells"]:
+        if cell["cell_type"] == "code":
+            *statements, last = ast.parse("".join(cell["source"])).body
+            assert isinstance(last, ast.Expr)
+            exec(compile(ast.Module(statements, []), "tutorial.ipynb", "exec"), names)  # noqa: S102 - our own cells
+            shown.append(eval(compile(ast.Expression(last.value), "tutorial.ipynb", "eval"), names))  # noqa: S307
+    assert all(len(repr(each)) < 2_000 for each in shown)
+    assert sum(hasattr(each, "_repr_html_") for each in shown) == 4
+    assert ("uniform", "resnet8", "supported", 5) in shown[2]
+    assert (quickstart / "thresholds.html").stat().st_size < 1_000_000
 
 
 def test_results_are_a_data_frame_with_one_row_a_cell(workspace: Path) -> None:

@@ -8,7 +8,6 @@ from typing import Any
 from orchestrator.analysis import across_settings
 from orchestrator.analysis.lines import Line
 from orchestrator.report.web import figures
-from orchestrator.report.web.settings import Setting
 from orchestrator.report.web.view import View
 
 
@@ -18,6 +17,7 @@ def drawn(view: View) -> dict[str, Any]:
     by_setting = [
         [curve for curve in view.curves if (curve.dataset, curve.backbone) == setting] for setting in view.settings
     ]
+    histories = _histories(view)
     several = {
         "forest": [
             _figure(figures.forest, _compared(view.lines(setting)) if view.has_accuracies else ())
@@ -25,7 +25,7 @@ def drawn(view: View) -> dict[str, Any]:
         ],
         "threshold-curves": [_figure(figures.threshold_curves, own, styles) for own in by_setting],
         "histograms": [_figure(figures.histograms, own, styles) for own in by_setting],
-        "training": [_figure(figures.training, _histories(view, setting), styles) for setting in view.settings],
+        "training": [_figure(figures.training, histories[setting], styles) for setting in view.settings],
     }
     if contest := view.contest:
         several["budget"] = [_figure(figures.budget, own, contest.metric, styles) for own in contest.budgets()]
@@ -58,11 +58,15 @@ def _compared(lines: Sequence[Line]) -> Sequence[Line]:
     return lines if known else ()
 
 
-def _histories(view: View, setting: Setting) -> dict[str, list[list[dict[str, float]]]]:
-    losses = {cell.id: cell.loss for cell in view.plan.cells if (cell.dataset, cell.backbone) == setting}
-    found = dict[str, list[list[dict[str, float]]]]()
-    for loss in view.losses:
-        runs = [account.history for account in view.accounts if losses.get(account.cell_id) == loss and account.history]
-        if runs:
-            found[loss] = runs
-    return found
+def _histories(view: View) -> dict[tuple[str, str], dict[str, list[list[dict[str, float]]]]]:
+    """The epochs of all runs, by setting and by loss in the order of the file."""
+    cells = {cell.id: cell for cell in view.plan.cells}
+    found = {
+        (setting.dataset, setting.backbone): {loss: list[list[dict[str, float]]]() for loss in view.losses}
+        for setting in view.settings
+    }
+    for account in view.accounts:
+        cell = cells.get(account.cell_id)
+        if cell and account.history and (cell.dataset, cell.backbone) in found:
+            found[cell.dataset, cell.backbone][cell.loss].append(account.history)
+    return {key: {loss: runs for loss, runs in losses.items() if runs} for key, losses in found.items()}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 from functools import cache
 from html import escape
 from pathlib import Path
@@ -17,8 +19,10 @@ PAGE = """<!DOCTYPE html>
 <meta charset="utf-8">
 <title>Figure</title>
 <div id="figure"></div>
-<script>{plotly}</script>
-<script>Plotly.newPlot("figure", {data}, {layout}, {{"displayModeBar": false, "responsive": true}});</script>
+<script type="text/plain" id="plotly">{plotly}</script>
+<script>{unpack}
+unpacked.then(() => Plotly.newPlot("figure", {data}, {layout}, {{"displayModeBar": false, "responsive": true}}));
+</script>
 </html>
 """
 
@@ -27,6 +31,18 @@ PAGE = """<!DOCTYPE html>
 def plotly() -> str:
     """The script that draws figures: the part of Plotly.js that has scatter, bar and heat map."""
     return (BUNDLE / "plotly-cartesian.min.js").read_text(encoding="utf-8")
+
+
+@cache
+def packed() -> str:
+    """The same, packed by gzip and written in base64, as `unpack` expects it in a page."""
+    return base64.b64encode(gzip.compress(plotly().encode(), mtime=0)).decode()
+
+
+@cache
+def unpack() -> str:
+    """The script that unpacks Plotly.js in a page; its promise is `unpacked`."""
+    return BUNDLE.with_name("unpack.js").read_text(encoding="utf-8")
 
 
 class Figure:
@@ -91,7 +107,7 @@ class Figure:
     def _page(self) -> str:
         data = htmlsafe_json_dumps(self.data, allow_nan=False)
         layout = htmlsafe_json_dumps(self.layout, allow_nan=False)
-        return PAGE.format(plotly=plotly(), data=data, layout=layout)
+        return PAGE.format(plotly=packed(), unpack=unpack(), data=data, layout=layout)
 
     def _repr_html_(self) -> str:
         height = self.layout.get("height", 450) + 20

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -24,12 +26,12 @@ from orchestrator.records.files.summaries import Summaries
 from orchestrator.report import rows as texts
 from orchestrator.report.numbers import percent
 from orchestrator.report.styles import COLOURS
-from orchestrator.report.web import figures, tables, verdicts
+from orchestrator.report.web import figures, flat, tables, verdicts
 from orchestrator.report.web.drawings import drawn
-from orchestrator.report.web.figure import plotly
+from orchestrator.report.web.figure import packed, plotly, unpack
 from orchestrator.report.web.sources import Sources
 from orchestrator.report.web.translations import measure, said, say, words
-from orchestrator.report.web.view import View
+from orchestrator.report.web.view import SHOWN, View, settings_shown
 from orchestrator.report.wording import across, claims, comparison, decision, noise
 from orchestrator.report.wording.verdicts import MARK, mark
 from orchestrator.sentences import setting_name
@@ -67,31 +69,71 @@ def render(
         replicas: The table of cells that were trained again.
         decided: What to deploy, where the experiment describes an operation.
     """
+    return shown(viewed(of, rows, evaluations, plan, replicas), decided)
+
+
+def viewed(
+    of: Comparison, rows: Sequence[Row], evaluations: Evaluations, plan: Plan, replicas: Sequence[Row] = ()
+) -> View:
+    """What the sections share; the cells' files are asked about the settings that are shown in detail alone."""
     left = of.left_out
     rows, replicas = ([row for row in table if row["cell_id"] not in left] for table in (rows, replicas))
-    curves, unreadable = gather(plan, rows, evaluations)
-    accounts = tuple(_accounts(plan, rows, evaluations))
-    sampled = sample_noise.within(plan, evaluations, left)
-    return shown(View(plan, of, rows, replicas, curves, unreadable, accounts, sampled), decided)
+    shown = {*settings_shown(plan.experiment)}
+    detailed = replace(plan, cells=tuple(cell for cell in plan.cells if (cell.dataset, cell.backbone) in shown))
+    curves, unreadable = gather(detailed, rows, evaluations)
+    accounts = tuple(_accounts(detailed, rows, evaluations))
+    sampled = sample_noise.within(detailed, evaluations, left)
+    return View(plan, of, rows, replicas, curves, unreadable, accounts, sampled)
 
 
-def shown(view: View, decided: Decision | None = None) -> str:
+MOST_CELLS = 20_000
+"""Rows of `results.csv` at most; of more cells, the results table in the workspace is the only one."""
+
+
+def written(view: View, decided: Decision | None, document: Mapping[str, Any]) -> dict[str, str]:
+    """The page, and beside it every number of it as data: the content of each file by its name.
+
+    Args:
+        view: What the sections share.
+        decided: What to deploy, where the experiment describes an operation.
+        document: The comparison as JSON has it.
+    """
+    pictures = drawn(view)
+    figures = {"figures": pictures["figures"], "threshold_curves": pictures["curves"]}
+    data = {
+        "comparison.csv": flat.as_csv(view.flat),
+        "comparison.json": json.dumps(document, allow_nan=False),
+        "figures.json": json.dumps(figures, allow_nan=False),
+    }
+    if len(view.rows) <= MOST_CELLS:
+        data["results.csv"] = flat.as_csv(view.rows)
+    return {**data, "index.html": shown(view, decided, list(data), pictures)}
+
+
+def shown(
+    view: View, decided: Decision | None = None, beside: Collection[str] = (), pictures: Mapping[str, Any] | None = None
+) -> str:
     """The text of a page.
 
     Args:
         view: What the sections share.
         decided: What to deploy, where the experiment describes an operation.
+        beside: The names of files that lie beside the page.
+        pictures: What `drawn` makes of the view.
     """
+    numbers = tables.Numbers(view)
     return (
         environment()
         .get_template("page.html.j2")
         .render(
             view=view,
             judged=verdicts.Verdicts(view.comparison, view.experiment.claims),
-            numbers=tables.Numbers(view),
+            numbers=numbers,
             sources=Sources(view),
-            drawn=drawn(view),
+            drawn=pictures or drawn(view),
             decided=decided,
+            flat={**flat.columns(view.flat), "heads": numbers.result_heads()},
+            beside=beside,
         )
     )
 
@@ -156,12 +198,13 @@ def _columns() -> dict[str, Any]:
         "kind_metrics": tables.KINDS,
         "more_metrics": tables.MORE,
         "grid": GRID,
+        "most": SHOWN,
     }
 
 
 def _looks() -> dict[str, Any]:
     """Colours on a light and on a dark ground, the style sheet, and the scripts with their hashes."""
-    scripts = (plotly(), *(_asset(name) for name in ("page.js", "explorer.js")))
+    scripts = (unpack(), *(_asset(name) for name in ("page.js", "explorer.js", "results.js")))
     dark = {
         figures.INK: figures.INK_ON_DARK,
         figures.PAPER: figures.PAPER_ON_DARK,
@@ -173,7 +216,8 @@ def _looks() -> dict[str, Any]:
         "colours": COLOURS | dark,
         "style": Markup(_asset("page.css")),  # noqa: S704 - a file of ours
         "scripts": [Markup(script) for script in scripts],  # noqa: S704 - files of ours, and Plotly's
-        "hashes": [_hash(script) for script in scripts],
+        "plotly": packed(),
+        "hashes": [_hash(script) for script in (plotly(), *scripts)],
     }
 
 

@@ -7,6 +7,8 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+from markupsafe import Markup
+
 from orchestrator.analysis.lines import Line
 from orchestrator.outcome import has_figures
 from orchestrator.pairing.evidence import step
@@ -14,10 +16,11 @@ from orchestrator.records.files.evaluations import Account
 from orchestrator.report import rows
 from orchestrator.report.numbers import own_unit
 from orchestrator.report.web.settings import Setting
-from orchestrator.report.web.translations import say
+from orchestrator.report.web.translations import Said, say
 from orchestrator.report.web.view import View
 from orchestrator.report.wording.names import SHORT
 from orchestrator.statistics.intervals import Interval, mean_interval
+from orchestrator.units import in_points
 
 HEAT = ("uniform_accuracy", "sample_wise_accuracy")
 FEATURES = ("compactness", "distinctiveness", "uniformity", "nc1", "nc2", "nc3", "means_from_simplex")
@@ -86,11 +89,9 @@ class Numbers(NamedTuple):
 
     def heat(self, line: Line, metric: str) -> int | None:
         """Where a mean lies between the lowest and the highest of the grid, in percent; None where there is none."""
-        means = [each.means[metric].estimate for each in self.view.comparison.lines if each.means[metric].n]
         if not line.means[metric].n:
             return None
-        low = min(means)
-        high = max(means)
+        low, high = self.view.spans[metric]
         return round(100 * (line.means[metric].estimate - low) / (high - low)) if high > low else 50
 
     def compared_heads(self) -> list[Any]:
@@ -102,6 +103,29 @@ class Numbers(NamedTuple):
         """The comparison's numbers for each loss, setting by setting."""
         return [
             {line.loss: rows.cells(line)[1:] for line in self.view.lines(setting)} for setting in self.view.settings
+        ]
+
+    def result_heads(self) -> list[dict[str, Any]]:
+        """The columns of the table of results: the key in `flat`, a head in both languages, and how it is written."""
+        measures = self.view.comparison.measures
+        shares = {name: in_points([name]) for name in measures}
+
+        def head(key: str, text: Said, metric: str | None = None, *, signed: bool = False) -> dict[str, Any]:
+            said = {"key": key, "en": str(text.en), "ja": str(text.ja)}
+            if metric is None:
+                return {**said, "isText": key in {"loss", "backbone", "dataset", "claims"}}
+            digits = (2 if signed else 1) if shares[metric] else 4
+            return {**said, "factor": 100 if shares[metric] else 1, "signed": signed, "digits": digits}
+
+        names = {name: say(SHORT[name]) for name in measures}
+        pairs = [head(f"difference_{name}_pairs", say("pairs")) for name in measures[:1]]
+        return [
+            *(head(axis, say(axis.capitalize())) for axis in ("loss", "backbone", "dataset")),
+            head("claims", say("Verdict")),
+            head("finished", Said(Markup("n"), Markup("n"))),
+            *(head(name, text, name) for name, text in names.items()),
+            *pairs,
+            *(head(f"difference_{n}", say("Δ {measure}", measure=text), n, signed=True) for n, text in names.items()),
         ]
 
     def measured(self, metrics: Sequence[str]) -> list[dict[str, list[str]]]:

@@ -21,11 +21,21 @@ from orchestrator.outcome import has_figures
 from orchestrator.pairing.blocks import Row
 from orchestrator.records.files.evaluations import Account
 from orchestrator.report.styles import Look, look
+from orchestrator.report.web import flat
 from orchestrator.report.web.contest import Contest
 from orchestrator.report.web.settings import Setting
 
+SHOWN = 60
+"""Settings shown in detail at most; the table of results, and the files beside the page, have all."""
+
 OF_SCORES = ("curves", "scores", "explorer")
 """Sections that need the score of the true class and the highest of any other."""
+
+
+def settings_shown(experiment: Experiment) -> list[Setting]:
+    """The settings that a page shows in detail."""
+    pairs = itertools.product(experiment.datasets, experiment.backbones)
+    return [Setting(dataset.label, backbone.label) for dataset, backbone in itertools.islice(pairs, SHOWN)]
 
 
 @dataclass(frozen=True)
@@ -69,11 +79,25 @@ class View:
         """By loss."""
         return look(self.losses)
 
-    @property
+    @cached_property
     def settings(self) -> list[Setting]:
-        """In the order of the file."""
-        pairs = itertools.product(self.experiment.datasets, self.experiment.backbones)
-        return [Setting(dataset.label, backbone.label) for dataset, backbone in pairs]
+        """Those shown in detail: the first of the file."""
+        return settings_shown(self.experiment)
+
+    @property
+    def all_settings(self) -> int:
+        """How many there are."""
+        return len(self.experiment.datasets) * len(self.experiment.backbones)
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether some settings are in the table alone."""
+        return len(self.settings) < self.all_settings
+
+    @cached_property
+    def flat(self) -> list[flat.Row]:
+        """The comparison, one row per loss in each setting."""
+        return flat.rows(self.comparison)
 
     @cached_property
     def overall(self) -> across_settings.Overall:
@@ -115,7 +139,21 @@ class View:
 
     def lines(self, setting: Setting) -> list[Line]:
         """The comparison's lines of a setting."""
-        return [line for line in self.comparison.lines if (line.dataset, line.backbone) == setting]
+        return self._by_setting[setting]
+
+    @cached_property
+    def _by_setting(self) -> defaultdict[tuple[str, str], list[Line]]:
+        found: defaultdict[tuple[str, str], list[Line]] = defaultdict(list)
+        for line in self.comparison.lines:
+            found[line.dataset, line.backbone].append(line)
+        return found
+
+    @cached_property
+    def spans(self) -> dict[str, tuple[float, float]]:
+        """The lowest and the highest mean of each measure, over all losses and settings that have one."""
+        lines = self.comparison.lines
+        means = {name: [line.means[name].estimate for line in lines if line.means[name].n] for name in lines[0].means}
+        return {name: (min(found), max(found)) for name, found in means.items() if found}
 
     def by_claim(self) -> Iterator[tuple[Claim, list[Sampled]]]:
         """What the test samples say of each claim."""

@@ -11,13 +11,14 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
-from scipy.stats import PermutationMethod, bootstrap, permutation_test, ttest_1samp, wilcoxon
+from scipy.stats import PermutationMethod, bootstrap, permutation_test, rankdata, ttest_1samp, wilcoxon
 from scipy.stats import t as student_t
 
 from orchestrator.statistics.paired import (
     Array,
     bca_interval,
     effect_size,
+    mean_ranks,
     paired_t_test,
     sign_flip_test,
     wilcoxon_test,
@@ -261,3 +262,12 @@ def test_a_difference_within_the_margin_is_a_tie() -> None:
     tally = wins([[0.02, 0.01, -0.01, -0.02, math.nan], [0.5, 0.5, 0.5, 0.5, 0.5]], margin=0.01)
     assert [list(counts) for counts in tally] == [[1, 5], [2, 0], [1, 0]]
     assert tuple(wins([1.0, 0.0, -1.0])) == (1, 1, 1)
+
+
+VALUES = st.sampled_from([-math.inf, -1.5, -0.0, 0.0, 0.1, 0.1 + 2**-53, 2.0, math.inf, math.nan])
+
+
+@UNHURRIED
+@given(arrays(float, array_shapes(min_dims=2, max_dims=2, max_side=7), elements=VALUES))
+def test_mean_ranks_are_scipys(values: Array) -> None:
+    np.testing.assert_array_equal(mean_ranks(values), rankdata(values, axis=1, nan_policy="omit"))

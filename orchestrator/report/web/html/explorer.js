@@ -12,6 +12,7 @@
   const classes = document.getElementById("classes");
   const rows = [...explored.querySelectorAll("tr[data-loss]")];
   let threshold = 0;
+  let isBegun = false;
 
   const percent = (share) => (100 * share).toFixed(1);
   const last = (values) => values[values.length - 1];
@@ -78,7 +79,7 @@
     const button = row.querySelector("[data-cheapest]");
     button.disabled = !Number.isFinite(best.cost);
     button.textContent = button.disabled ? "–" : `t = ${Number(best.threshold.toPrecision(4))} → ${best.cost.toFixed(1)}`;
-    button.onclick = () => set(best.threshold);
+    button.onclick = () => pick(best.threshold);
   }
 
   function cell(kind, text, scope) {
@@ -128,6 +129,12 @@
     if (picture.layout) Plotly.relayout(picture, { shapes: lines() });
   }
 
+  // What a person chooses is in the address.
+  function pick(value) {
+    if (Number.isFinite(value)) remember({ t: String(Number(value.toPrecision(6))) });
+    set(value);
+  }
+
   function set(value) {
     if (!Number.isFinite(value)) return;
     threshold = value;
@@ -150,13 +157,22 @@
     slider.max = String(high);
     slider.step = String(step);
     const first = known[0];
-    set(first.thresholds[first.right.indexOf(Math.max(...first.right))]);
+    const asked = isBegun ? NaN : Number.parseFloat(state.get("t"));
+    set(Number.isFinite(asked) ? asked : first.thresholds[first.right.indexOf(Math.max(...first.right))]);
+    isBegun = true;
     plot();
   }
 
-  slider.addEventListener("input", () => set(Number(slider.valueAsNumber.toPrecision(6))));
-  typed.addEventListener("input", () => set(typed.valueAsNumber));
-  for (const field of prices) field.addEventListener("input", show);
+  slider.addEventListener("input", () => pick(Number(slider.valueAsNumber.toPrecision(6))));
+  typed.addEventListener("input", () => pick(typed.valueAsNumber));
+  for (const field of prices) {
+    const kept = Number.parseFloat(state.get(field.id));
+    if (Number.isFinite(kept)) field.value = String(kept);
+    field.addEventListener("input", () => {
+      remember({ [field.id]: field.value === "1" ? "" : field.value });
+      show();
+    });
+  }
   document.addEventListener("setting", begin);
   document.addEventListener("drawn", plot);
   begin();

@@ -6,6 +6,17 @@ const root = document.documentElement;
 root.classList.add("scripted");
 
 const shown = { setting: 0 };
+
+// What is chosen is in the address, so that a link shows the same; and the language is remembered.
+const state = new URLSearchParams(location.search);
+function remember(changes) {
+  for (const [name, value] of Object.entries(changes)) {
+    if (value === "" || value === null) state.delete(name);
+    else state.set(name, value);
+  }
+  const query = state.toString();
+  history.replaceState(null, "", `${query ? `?${query}` : location.pathname}${location.hash}`);
+}
 const all = (selector, within = document) => [...within.querySelectorAll(selector)];
 
 function isDark() {
@@ -21,6 +32,11 @@ function dressed(figure) {
   const dark = isDark();
   const japanese = root.lang === "ja";
   return JSON.parse(JSON.stringify(figure), (key, value) => {
+    if (printing && value?.pattern) {
+      // Printers make a picture of every hatched bar, and a report of 40 cells had 40 MB.
+      const { pattern, ...plain } = value;
+      return { ...plain, opacity: 0.45 };
+    }
     if (typeof value !== "string") return value;
     if (dark && Object.hasOwn(report.colours, value)) return report.colours[value];
     if (japanese && (key === "text" || key === "name") && Object.hasOwn(report.words, value)) return report.words[value];
@@ -45,6 +61,7 @@ function arranged(layout) {
 // The place has the figure's height from the start, so that nothing moves and nothing overlaps while it is drawn.
 function put(place, data, layout) {
   place.style.height = `${layout.height}px`;
+  if (!window.Plotly) return;
   Plotly.react(place, data, arranged(layout), { displayModeBar: false, responsive: true });
 }
 
@@ -70,13 +87,35 @@ function press(buttons, chosen) {
 }
 
 const languages = all("[data-language]");
+function speak(language) {
+  root.lang = language;
+  press(languages, languages.find((button) => button.dataset.language === language));
+  document.dispatchEvent(new CustomEvent("language"));
+}
 for (const button of languages) {
   button.addEventListener("click", () => {
-    root.lang = button.dataset.language;
-    press(languages, button);
+    speak(button.dataset.language);
+    remember({ language: root.lang });
+    try {
+      localStorage.setItem("language", root.lang);
+    } catch {
+      // A browser may keep nothing for a file.
+    }
     drawAll();
   });
 }
+
+function firstLanguage() {
+  let kept = null;
+  try {
+    kept = localStorage.getItem("language");
+  } catch {
+    // As above.
+  }
+  const wanted = [state.get("language"), kept, ...navigator.languages].filter(Boolean).map((each) => each.slice(0, 2));
+  return wanted.find((each) => languages.some((button) => button.dataset.language === each)) || "en";
+}
+speak(firstLanguage());
 
 const themes = all("button[data-theme]");
 for (const button of themes) {
@@ -97,7 +136,10 @@ function choose(setting) {
   document.dispatchEvent(new CustomEvent("setting"));
 }
 for (const select of all("[data-setting-select]")) {
-  select.addEventListener("change", () => choose(Number(select.value)));
+  select.addEventListener("change", () => {
+    choose(Number(select.value));
+    remember({ setting: shown.setting || "" });
+  });
 }
 
 for (const radio of all("input[name=heat]")) {
@@ -106,14 +148,44 @@ for (const radio of all("input[name=heat]")) {
   });
 }
 
+// Paper has no select box: the figures of all settings stand below each other, as far as they are few.
+const FEW = 12;
+function printAllSettings() {
+  for (const place of all("[data-figure]")) {
+    const figures = report.figures[place.dataset.figure];
+    if (figures.length < 2 || figures.length > FEW) continue;
+    const names = [...document.querySelector("[data-setting-select]").options].map((option) => option.textContent);
+    let last = place;
+    figures.forEach((figure, setting) => {
+      if (!figure) return;
+      const title = document.createElement("p");
+      title.className = "printed";
+      title.textContent = names[setting];
+      if (setting === shown.setting) {
+        place.before(title);
+        return;
+      }
+      const picture = document.createElement("div");
+      picture.className = "plot printed";
+      last.after(title, picture);
+      last = picture;
+      const { data, layout } = dressed(figure);
+      put(picture, data, layout);
+    });
+  }
+}
+
 // On paper: light, and nothing folded away.
 addEventListener("beforeprint", () => {
   printing = true;
+  for (const body of all(".by-setting tbody")) body.hidden = false;
+  document.dispatchEvent(new CustomEvent("printing"));
   for (const details of all("details:not([open])")) {
     details.open = true;
     details.dataset.folded = "";
   }
   drawAll();
+  printAllSettings();
 });
 addEventListener("afterprint", () => {
   printing = false;
@@ -121,7 +193,19 @@ addEventListener("afterprint", () => {
     details.open = false;
     delete details.dataset.folded;
   }
-  drawAll();
+  document.dispatchEvent(new CustomEvent("printing"));
+  for (const place of all(".printed")) place.remove();
+  choose(shown.setting);
 });
 
-choose(0);
+const settings = document.querySelector("[data-setting-select]")?.options.length || 1;
+choose(Math.min(Number(state.get("setting")) || 0, settings - 1));
+unpacked.then(
+  () => {
+    drawAll();
+    root.dataset.drawn = "";
+  },
+  () => {
+    for (const place of all(".plot")) place.replaceChildren(document.getElementById("no-figures").content.cloneNode(true));
+  },
+);

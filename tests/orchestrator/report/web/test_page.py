@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 import subprocess
@@ -22,8 +23,9 @@ from orchestrator.experiment.model import Experiment
 from orchestrator.experiment.stated import When
 from orchestrator.records.files.storage import Storage
 from orchestrator.report import rows as texts
+from orchestrator.report.document import document
 from orchestrator.report.web import page
-from orchestrator.report.web.figure import plotly
+from orchestrator.report.web.figure import packed, plotly
 from orchestrator.report.web.translations import measures, said, say, words
 from orchestrator.report.web.verdicts import doubts
 from orchestrator.report.wording import across
@@ -32,8 +34,8 @@ from orchestrator.report.wording.noise import advice
 from trainers.metrics import MEASURES
 
 SECTIONS = [
-    "verdicts", "contest", "coverage", "grid", "forest", "samples", "ranks", "profile", "curves", "bias", "scores",
-    "features", "training", "cost", "provenance", "published", "missing", "explorer",
+    "verdicts", "contest", "coverage", "grid", "results", "forest", "samples", "ranks", "profile", "curves", "bias",
+    "scores", "features", "training", "cost", "provenance", "published", "missing", "explorer",
 ]  # fmt: skip
 
 HOSTILE = "</script><script>alert(1)</script>"
@@ -349,8 +351,42 @@ def test_the_page_asks_nothing_of_a_network(done: Finished, small: dict[str, Any
 
 def test_plotly_is_embedded_once_and_the_rest_is_small(done: Finished, small: dict[str, Any]) -> None:
     content = page.render(*done(small | {"losses": ["softmax", "bce", "bce_unified", "bce_diverse"], "seeds": 5}))
-    assert content.count("Licensed under the MIT license") == content.count(plotly()) == 1
-    assert len(content.encode()) - len(plotly().encode()) < 1_500_000
+    assert content.count(packed()) == 1
+    assert plotly().count("Licensed under the MIT license") == 1
+    assert len(content.encode()) < 1_500_000
+
+
+def test_a_grid_of_many_settings_is_shown_in_part_and_told_whole(
+    done: Finished, small: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = page.render(*done(small))
+    monkeypatch.setattr("orchestrator.report.web.view.SHOWN", 1)
+    part = page.render(*done(small))
+    assert "Shown in detail: 1 of 2 settings" in part
+    assert "Shown in detail: 2" not in whole
+    found = json.loads(Page(part).scripts[0])
+    assert len(found["curves"]) == len(found["figures"]["training"]) == 1
+    assert found["results"] == json.loads(Page(whole).scripts[0])["results"]
+    assert len(found["results"]["rows"]) == 4
+
+
+def test_every_number_of_the_page_lies_beside_it_as_data(done: Finished, small: dict[str, Any]) -> None:
+    finished = done(small)
+    view = page.viewed(finished.comparison, finished.rows, finished.evaluations, finished.plan)
+    files = page.written(view, None, document(finished.comparison, view.overall))
+    assert set(files) == {"index.html", "comparison.csv", "comparison.json", "figures.json", "results.csv"}
+    links = [attributes["href"] for tag, attributes in Page(files["index.html"]).tags if tag == "a"]
+    assert set(files) - {"index.html"} <= set(links)
+    compared = list(csv.DictReader(files["comparison.csv"].splitlines()))
+    (line,) = [line for line in finished.comparison.lines if (line.backbone, line.loss) == ("resnet8", "bce_unified")]
+    (row,) = [row for row in compared if (row["backbone"], row["loss"]) == ("resnet8", "bce_unified")]
+    differences = line.differences or {}
+    assert float(row["difference_uniform_accuracy_low"]) == pytest.approx(differences["uniform_accuracy"].low, rel=1e-6)
+    assert row["verdict"] in {"supported", "refuted", "equivalent", "undecided"}
+    cells = list(csv.DictReader(files["results.csv"].splitlines()))
+    assert [each["cell_id"] for each in cells] == [each["cell_id"] for each in finished.rows]
+    drawn = json.loads(Page(files["index.html"]).scripts[0])
+    assert json.loads(files["figures.json"]) == {"figures": drawn["figures"], "threshold_curves": drawn["curves"]}
 
 
 def test_the_same_results_give_the_same_page(done: Finished, small: dict[str, Any]) -> None:
@@ -389,7 +425,7 @@ def test_placeholders_are_the_same_in_both_languages() -> None:
 
 def test_no_word_is_left_over() -> None:
     root = Path(orchestrator.__file__).parent
-    found = (path for path in root.rglob("*") if path.suffix in {".py", ".j2"})
+    found = (path for path in root.rglob("*") if path.suffix in {".py", ".j2", ".js"})
     sources = [path for path in found if path.name != "translations.py"]
     sources.append(root / "analysis" / "published_settings.json")
     used = "\n".join(path.read_text(encoding="utf-8") for path in sources).replace("\\u202f", "\u202f")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import itertools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -27,17 +28,27 @@ def opened(chromium: Any, tmp_path: Path) -> Callable[..., Any]:
     """Open the report of what is done, as a context that fails on any complaint of the browser."""
 
     @contextmanager
-    def show(done: Any, *, height: int = 900, width: int = 1280, scheme: str = "light") -> Iterator[Any]:
+    def show(
+        done: Any,
+        *,
+        height: int = 900,
+        width: int = 1280,
+        scheme: str = "light",
+        locale: str = "en-GB",
+        query: str = "",
+    ) -> Iterator[Any]:
         path = tmp_path / "index.html"
         path.write_text(page.render(*done), encoding="utf-8")
-        context = chromium.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
+        size = {"width": width, "height": height}
+        context = chromium.new_context(viewport=size, color_scheme=scheme, locale=locale)
         tab = context.new_page()
         complaints = list[str]()
         tab.on("console", lambda message: complaints.append(f"{message.type}: {message.text}"))
         tab.on("pageerror", lambda error: complaints.append(f"error: {error}"))
         tab.on("dialog", lambda dialog: (complaints.append(f"dialog: {dialog.message}"), dialog.dismiss()))
         tab.on("request", lambda request: request.url.startswith(("file:", "data:")) or complaints.append(request.url))
-        tab.goto(path.as_uri())
+        tab.goto(f"{path.as_uri()}{query}")
+        tab.wait_for_selector("html[data-drawn]")
         yield tab
         context.close()
         assert complaints == []
@@ -288,8 +299,72 @@ def test_paper_gets_the_whole_page_in_light(
             caption = figure.locator("figcaption").bounding_box()
             drawn = figure.locator("svg.main-svg").first.bounding_box()
             assert drawn["y"] + drawn["height"] <= plot["y"] + plot["height"] + 1 <= caption["y"] + 2
+        shown_alone = tab.locator("[data-figure=histograms] svg.main-svg").count()
         tab.pdf(path=tmp_path / "report.pdf", print_background=True)
-        assert (tmp_path / "report.pdf").stat().st_size > 50_000
+        assert 50_000 < (tmp_path / "report.pdf").stat().st_size < 3_000_000
+        tab.evaluate("dispatchEvent(new Event('beforeprint'))")
+        assert tab.locator("#scores .plot.printed svg.main-svg").count() == shown_alone
+        assert tab.locator("#features tbody:visible").count() == tab.locator("#features tbody").count()
+        tab.evaluate("dispatchEvent(new Event('afterprint'))")
+        assert tab.locator(".printed").count() == 0
+
+
+def test_the_table_of_results_is_sorted_and_filtered_and_its_address_shows_the_same(
+    done: Finished, small: dict[str, Any], opened: Callable[..., Any], tmp_path: Path
+) -> None:
+    finished = done(small)
+    with opened(finished) as tab:
+        assert tab.locator("#results-table tbody tr").count() == 4
+        for _ in range(2):
+            tab.click("[data-sort=uniform_accuracy]")
+        shown_means = [float(text) for text in tab.locator("#results-table tbody td:nth-of-type(6)").all_inner_texts()]
+        assert shown_means == sorted(shown_means)
+        assert tab.evaluate("document.activeElement.dataset.sort") == "uniform_accuracy"
+        tab.select_option("#filter-backbone", "resnet20")
+        tab.select_option("#filter-loss", "bce_unified")
+        assert tab.inner_text("#results-count") == "Rows: 1 of 4"
+        query = tab.evaluate("location.search")
+        with tab.expect_download() as download:
+            tab.click("[data-save=csv]")
+        saved = list(csv.DictReader(Path(download.value.path()).read_text(encoding="utf-8").splitlines()))
+        (line,) = [
+            line for line in finished.comparison.lines if (line.backbone, line.loss) == ("resnet20", "bce_unified")
+        ]
+        assert [row["loss"] for row in saved] == ["bce_unified"]
+        assert float(saved[0]["uniform_accuracy"]) == pytest.approx(line.means["uniform_accuracy"].estimate, rel=1e-6)
+        tab.click("[data-language=ja]")
+        assert "行：4 のうち 1" in tab.inner_text("#results-count")
+    assert query == "?sort=uniform_accuracy&backbone=resnet20&loss=bce_unified"
+    with opened(finished, query=query) as tab:
+        assert tab.inner_text("#results-count") == "Rows: 1 of 4"
+        assert tab.get_attribute("th:has([data-sort=uniform_accuracy])", "aria-sort") == "ascending"
+
+
+def test_the_address_keeps_threshold_prices_and_setting(
+    done: Finished, small: dict[str, Any], opened: Callable[..., Any]
+) -> None:
+    finished = done(small)
+    with opened(finished) as tab:
+        tab.select_option("#forest-setting", "1")
+        tab.fill("#false-accept", "7")
+        move(tab, 1.25)
+        query = tab.evaluate("location.search")
+        cost = shown(tab, 0, "cost")
+    with opened(finished, query=query) as tab:
+        assert tab.input_value("#explorer-setting") == "1"
+        assert float(tab.input_value("#threshold-typed")) == 1.25
+        assert (tab.input_value("#false-accept"), shown(tab, 0, "cost")) == ("7", cost)
+
+
+def test_the_page_speaks_the_browsers_language_and_remembers_another(
+    done: Finished, small: dict[str, Any], opened: Callable[..., Any]
+) -> None:
+    with opened(done(small), locale="ja-JP") as tab:
+        assert tab.get_attribute("html", "lang") == "ja"
+        assert tab.get_attribute("[data-language=ja]", "aria-pressed") == "true"
+        tab.click("[data-language=en]")
+        tab.goto(tab.url.partition("?")[0])
+        assert tab.get_attribute("html", "lang") == "en"
 
 
 def test_sixty_settings_are_one_select_box_and_not_sixty_plots(
