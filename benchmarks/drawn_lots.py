@@ -38,7 +38,7 @@ class Drawn(NamedTuple):
     """Standard deviation of what a failing camera adds, in levels of 0 ... 255."""
 
 
-MANY = dict.fromkeys(GOOD, 1_200) | dict.fromkeys(DEFECTS, 4_000)
+MANY = dict.fromkeys(GOOD, 2_200) | dict.fromkeys(DEFECTS, 2_500)
 SOME = dict.fromkeys(GOOD, 100) | dict.fromkeys(DEFECTS, 100)
 USUAL = dict.fromkeys(GOOD, 330) | dict.fromkeys(DEFECTS, 7)
 
