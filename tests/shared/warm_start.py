@@ -42,7 +42,8 @@ def import_everything() -> None:
     import orchestrator
 
     for module in pkgutil.walk_packages(orchestrator.__path__, "orchestrator."):
-        if not module.name.startswith(AFTERWARDS) and not module.name.endswith("__main__"):
+        # The server of a deployed model runs beside the model, in another folder.
+        if not module.name.startswith(AFTERWARDS) and not module.name.endswith(("__main__", "deployment.serve")):
             importlib.import_module(module.name)
     for name in VENDORS:
         importlib.import_module(name)
