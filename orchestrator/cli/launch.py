@@ -235,6 +235,15 @@ def _priced(
     return price(waiting, left.experiment, estimates, place, durations)
 
 
+def _show_log(file: Path | None, stores: Stores, cell: str) -> None:
+    """Print what a command has printed."""
+    from orchestrator.records.files.command_logs import printed
+
+    study = Study.of_file(file, stores) if file else None
+    cells = [each for plan in study.plans() for each in plan.cells] if study else []
+    print(printed(stores.place, next((each.id for each in cells if each.name == cell), cell)), end="")
+
+
 def status(
     file: Annotated[Path | None, typer.Argument(metavar="[FILE.yaml]", help="Default: every experiment.")] = None,
     *,
@@ -244,10 +253,19 @@ def status(
         str | None,
         typer.Option("--cell", metavar="ID", help="Instead: the attempts at a cell, and the trace of its last error."),
     ] = None,
+    log: Annotated[
+        str | None,
+        typer.Option(
+            "--log", metavar="CELL", help="Instead: what a command printed; CELL is an id, or with FILE a name."
+        ),
+    ] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Go on showing it, until Ctrl-C.")] = False,
     as_json: Json = False,
 ) -> None:
     """Print what the registry knows: counts, time left, launches, running cells, failures with their reason."""
+    if log is not None:
+        _show_log(file, Stores.at(workspace, registry), log)
+        return
     extras.need("status", *extras.SQL)
     from orchestrator.analysis.imported import ImportedCells
     from orchestrator.launching import old_cells

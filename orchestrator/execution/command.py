@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 from orchestrator import scratch
 from orchestrator.execution import guard
 from orchestrator.execution.executor import Log
-from orchestrator.experiment.plan import Cell
+from orchestrator.experiment.plan import SHOWN, Cell
 from orchestrator.provenance.scripts import of_command, program
 from trainers.commands import AXES, NamedDataset, Trainer, filled
 
@@ -341,7 +341,8 @@ class _Attempt:
             raise CommandLostError(f"the command was ended by {name}{hint}{last}")
         if code == TRY_AGAIN:
             raise CommandLostError(f"the command asks for another attempt (exit code {code}){last}")
-        raise CommandError(f"the command ended with exit code {code}{last}")
+        more = f"all of it: status --log {self.cell.id[:SHOWN]}"
+        raise CommandError(f"the command ended with exit code {code}{last} ({more})")
 
     def _last_line(self) -> str:
         with suppress(OSError):

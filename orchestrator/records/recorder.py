@@ -15,10 +15,10 @@ from orchestrator import provenance
 from orchestrator.errors import RequestError
 from orchestrator.experiment.plan import PROTOCOL, Cell
 from orchestrator.outcome import Attempt
-from orchestrator.privacy import public
 from orchestrator.provenance import fingerprints
 from orchestrator.provenance.environment import Environment
 from orchestrator.records.energy import Meter
+from orchestrator.records.files import command_logs
 from orchestrator.records.files.evaluations import Account, Evaluations
 from orchestrator.records.files.models import Models
 from orchestrator.records.files.storage import Storage
@@ -116,8 +116,7 @@ class CellLog:
 
     def printed(self, output: str) -> None:
         """Keep what a command has printed so far."""
-        place = Workspace(self.recorder.evaluations.folder.parent).logs
-        Storage(place).write(f"{self.cell.id}.txt", public(output).encode())
+        command_logs.keep(Workspace(self.recorder.evaluations.folder.parent), self.cell.id, output)
 
     def left_model(self, file: Path) -> None:
         """Keep a model that a command has left, in `models` beside the cells' files, under the name of the cell's."""

@@ -161,7 +161,7 @@ VERBS = {
     "launch": {"--workspace", "--registry", "--tracking", "--data-dir", "--address", "--executor", "--max-concurrent",
                "--retry-failed", "--join", "--trust-old", "--rehash", "--budget", "--notify", "--json", *AXES},
     "plan": {"--workspace", "--registry", "--data-dir", "--rehash", "--register", "--on", "--price", "--json", *AXES},
-    "status": {"--workspace", "--registry", "--cell", "--watch", "--json"},
+    "status": {"--workspace", "--registry", "--cell", "--log", "--watch", "--json"},
     "aggregate": {"--workspace", "--data-dir", "--compact", *AXES},
     "compare": {"--workspace", "--data-dir", "--registry", "--format", "--null", "--samples", *AXES},
     "report": {"--workspace", "--data-dir", "--registry", "--index", *AXES},
