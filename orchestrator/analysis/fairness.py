@@ -13,9 +13,10 @@ from orchestrator.adaptive.seeds import Key, Row
 from orchestrator.analysis.budget import Budget, Lead, budgets, leads
 from orchestrator.analysis.sensitivity import Sensitivity, sensitivities, unknown
 from orchestrator.analysis.settings import rows_by_key
-from orchestrator.experiment.model import Experiment, Sequential
+from orchestrator.experiment.model import Choice, Experiment, Sequential
 from orchestrator.experiment.space import Value
 from orchestrator.sentences import Sentence, filled
+from trainers.commands import NamedDataset
 from trainers.recipe import Training
 
 if TYPE_CHECKING:
@@ -43,6 +44,9 @@ EQUAL = {
     (True, True): "Conditions: equal – {trials} trials per loss in the same space, {seeds} of {most} seeds, {epochs}.",
 }
 """By whether recipes are tuned, and whether the claims stop the seeds."""
+
+NOT_TOLD = "Conditions: unknown – no files are named as 'data' of {datasets}, so nothing records that all losses had the same data."  # noqa: E501 - one key of words.json
+"""Where a command trains on data of which nothing is known."""
 
 NAMED = 3
 """Inequalities, or edges, that a line names one by one."""
@@ -135,6 +139,8 @@ class Audit:
     sensitivity: tuple[Sensitivity, ...] = ()
     unknown: Sentence | None = None
     """Why there is no sensitivity."""
+    not_told: tuple[str, ...] = ()
+    """Data sets of which only the command that trains knows what they hold."""
 
     def between(self, dataset: str, backbone: str, loss: str, other: str | None) -> tuple[Inequality, ...]:
         """What two losses were not given equally in one setting; nothing where there is no other."""
@@ -153,6 +159,8 @@ class Audit:
             }
         if not any(entrant.seeds for entrant in self.entrants):
             return "Conditions: no result yet.", {}
+        if self.not_told:
+            return NOT_TOLD, {"datasets": ", ".join(self.not_told)}
         seeds = _span(len(entrant.seeds) for entrant in self.entrants)
         epochs = _span(entrant.epochs for entrant in self.entrants)
         values: dict[str, Any] = {
@@ -260,7 +268,12 @@ def audit(
         leads=leads(experiment, tuned),
         sensitivity=sensitivities(experiment, tuned),
         unknown=unknown(experiment) if tuned else None,
+        not_told=tuple(choice.label for choice in experiment.datasets if _is_not_told(choice)),
     )
+
+
+def _is_not_told(dataset: Choice) -> bool:
+    return isinstance(dataset.plugin, NamedDataset) and not dataset.plugin.data
 
 
 def _entrant(
