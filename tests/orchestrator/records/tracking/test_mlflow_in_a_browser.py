@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from urllib.request import urlopen
 
 import psutil
 import pytest
+from mlflow import MlflowClient
 from playwright.sync_api import expect
 
 import program
@@ -93,7 +95,21 @@ def halves(tab: Any, name: str) -> Any:
     return tab.locator(f'[row-id="{identity}"]')
 
 
-def test_the_printed_link_shows_losses_and_runs_to_compare(launched: Launched, tab: Any, tmp_path: Path) -> None:
+def see_charts(tab: Any) -> None:
+    tab.locator("label").filter(has=tab.locator("input[value=CHART]")).click()
+
+
+def views(launched: Launched) -> dict[str, dict[str, Any]]:
+    """The views that are saved in MLflow, with their envelopes, by name."""
+    found = MlflowClient(tracking_uri=launched.url).get_experiment_by_name("tiny")
+    assert found is not None
+    saved = [value for tag, value in found.tags.items() if tag.startswith("mlflow.sharedViewState.")]
+    return {json.loads(value)["name"]: {**json.loads(value), "state": saved_view.state_of(value)} for value in saved}
+
+
+def test_the_printed_link_shows_losses_with_their_charts_and_runs_to_compare(
+    launched: Launched, tab: Any, tmp_path: Path
+) -> None:
     told = program.run("ui", launched.file, "--tracking", launched.url, folder=tmp_path)
     assert told.returncode == 0, told.stderr
     said, address = told.stdout.splitlines()
@@ -106,6 +122,13 @@ def test_the_printed_link_shows_losses_and_runs_to_compare(launched: Launched, t
         expect(row(tab, stranger)).to_have_count(0)
     tab.get_by_text("Which loss is better here?").wait_for()
     tab.get_by_role("link", name="report", exact=True).first.wait_for()
+    see_charts(tab)
+    sections = tab.get_by_test_id("experiment-view-compare-runs-section-header")
+    for number, section in enumerate(("Accuracy by loss", "Learning curves")):
+        expect(sections.nth(number)).to_contain_text(section)
+        expect(sections.nth(number)).to_contain_text("(3)")
+    expect(tab.locator(".js-plotly-plot").first.locator(".bars .point")).to_have_count(2)
+    tab.screenshot(path=tmp_path / "mlflow-charts.png")
     tab.get_by_role("button", name="Group by").locator("[role=button]").click()  # the cross
     for name in launched.uniform:
         row(tab, name).get_by_role("checkbox").first.check()
@@ -131,6 +154,23 @@ def test_where_the_view_may_not_be_read_the_link_is_to_the_runs(
 def test_an_experiment_that_was_never_launched_has_no_link(launched: Launched) -> None:
     with pytest.raises(RequestError, match="MLflow knows no experiment 'unknown': launch it first"):
         link(launched.url, launched.url, "unknown")
+
+
+def test_mlflow_itself_saves_the_view_as_a_launch_does(launched: Launched, tab: Any) -> None:
+    """If this fails after an update, see what `Save view` of the new version writes, and change `saved_view`."""
+    tab.goto(link(launched.url, launched.url, "tiny"))
+    row(tab, "Group: softmax").first.wait_for()
+    tab.get_by_role("button", name="Override saved view").click()  # makes it that of this browser
+    tab.get_by_test_id("saved-views-trigger").click()
+    tab.get_by_test_id("saved-views-save-current").click()
+    tab.get_by_test_id("save-view-name-input").fill("by hand")
+    tab.get_by_test_id("save-view-save-button").click()
+    tab.get_by_test_id("share-link-input").wait_for()
+    ours = views(launched)[saved_view.NAME]
+    theirs = views(launched)["by hand"]
+    assert theirs.keys() == ours.keys()
+    changing = ("columnOrder", "columnWidths")  # by the width of the window
+    assert {**theirs["state"], **dict.fromkeys(changing)} == {**ours["state"], **dict.fromkeys(changing)}
 
 
 @pytest.mark.slow
