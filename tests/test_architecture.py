@@ -31,7 +31,7 @@ FORBIDDEN = [
     ("The floors of analysis", "orchestrator/analysis/limits.py", "import orchestrator.analysis.spreads"),
     ("The floors of cli", "orchestrator/cli/results.py", "import orchestrator.cli.upkeep"),
     ("The floors of decision", "orchestrator/decision/promise.py", "import orchestrator.decision.per_class"),
-    ("The floors of deployment", "orchestrator/deployment/lot.py", "import orchestrator.deployment.check"),
+    ("The floors of deployment", "orchestrator/deployment/model_file.py", "import orchestrator.deployment.scored"),
     ("The floors of diagnosis", "orchestrator/diagnosis/mending.py", "import orchestrator.diagnosis.machine"),
     ("The floors of execution", "orchestrator/execution/queue.py", "import orchestrator.execution.watchdog"),
     ("The floors of experiment", "orchestrator/experiment/looks.py", "import orchestrator.experiment.checks"),
