@@ -2,7 +2,7 @@
 
 Examples:
     >>> from orchestrator.statistics.lots import evidence_above, evidence_below
-    >>> evidence_above(errors=5, n=100, bound=0.01) > 20  # 5 % is not 1 %: by Ville, wrong in at most 1 of 20 lots
+    >>> evidence_above(errors=6, n=100, bound=0.01) > 20  # 6 % is not 1 %: by Ville, wrong in at most 1 of 20 lots
     True
     >>> evidence_below(errors=0, n=500, bound=0.01) > 20
     True

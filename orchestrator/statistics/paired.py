@@ -127,30 +127,6 @@ def paired_t_test(differences: ArrayLike, step: ArrayLike = 0.0) -> Array:
     return 2 * stdtr(freedom, -np.abs(mean) * np.sqrt(n) / spread(differences, step))
 
 
-def mean_ranks(lines: ArrayLike) -> Array:
-    """The rank of each value in its line, from 1, where equal values share their mean rank; NaN has none.
-
-    As `scipy.stats.rankdata`, whose import takes most of a second.
-
-    Args:
-        lines: Values, (lines, n).
-    """
-    values = np.asarray(lines, float)
-    count = values.shape[1]
-    order = np.argsort(values, axis=1, kind="stable")
-    ordered = np.take_along_axis(values, order, axis=1)
-    is_first = np.ones(values.shape, bool)
-    is_first[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
-    is_last = np.ones(values.shape, bool)
-    is_last[:, :-1] = is_first[:, 1:]
-    place = np.arange(count)
-    first = np.maximum.accumulate(np.where(is_first, place, 0), axis=1)
-    last = np.minimum.accumulate(np.where(is_last, place, count)[:, ::-1], axis=1)[:, ::-1]
-    ranks = np.empty(values.shape)
-    np.put_along_axis(ranks, order, (first + last) / 2 + 1, axis=1)
-    return np.where(np.isnan(values), np.nan, ranks)
-
-
 def wilcoxon_test(differences: ArrayLike) -> Array:
     """The exact two-sided p-value of Wilcoxon's signed-rank test, ties included.
 
@@ -158,12 +134,13 @@ def wilcoxon_test(differences: ArrayLike) -> Array:
     exact only if no line of the array has ties, so here the distribution of the rank sum is
     built for the ranks of every line.
     """
+    from scipy.stats import rankdata
 
     def p_values(lines: Array) -> Array:
         if lines.shape[1] == 0:
             return np.full(len(lines), np.nan)
         zeros = (lines == 0).sum(axis=1, keepdims=True)  # they have the lowest ranks, which are subtracted
-        doubled = 2 * (mean_ranks(np.abs(lines)) - zeros)  # mean ranks are multiples of 1/2
+        doubled = 2 * (rankdata(np.abs(lines), axis=1) - zeros)  # mean ranks are multiples of 1/2
         signed = (doubled * np.sign(lines)).astype(int)
         return np.concatenate([p_value(chunk) for chunk in _chunks(signed, lines.shape[1] * (lines.shape[1] + 1))])
 

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from orchestrator.statistics.multiplicity import holm
-from orchestrator.statistics.paired import AT_ONCE, mean_ranks, sign_flip_test, wilcoxon_test
+from orchestrator.statistics.paired import AT_ONCE, sign_flip_test, wilcoxon_test
 from orchestrator.statistics.spread import SAME
 
 ORDERS = 20_000
@@ -148,13 +148,17 @@ def holm_wilcoxon(scores: ArrayLike, baseline: int, rng: np.random.Generator) ->
 
 
 def _ranks(scores: ArrayLike) -> NDArray[np.float64]:
-    return mean_ranks(-np.asarray(scores, float))
+    from scipy.stats import rankdata
+
+    return rankdata(-np.asarray(scores, float), axis=1)
 
 
 def _signed_ranks(differences: NDArray[np.float64]) -> NDArray[np.float64]:
     """Signed ranks of the absolute differences (lines, n), without zeros."""
+    from scipy.stats import rankdata
+
     nonzero = np.where(differences == 0, np.nan, differences)
-    return mean_ranks(np.abs(nonzero)) * np.sign(nonzero)
+    return rankdata(np.abs(nonzero), axis=1, nan_policy="omit") * np.sign(nonzero)
 
 
 def _counted(doubled: Whole) -> Chance | None:

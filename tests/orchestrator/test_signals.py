@@ -40,6 +40,7 @@ def test_a_process_can_be_started_that_outlives_the_terminal() -> None:
     program = """
 import signal, subprocess, sys
 from orchestrator import signals
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # these tests may run under nohup
 child = [sys.executable, "-c", "import os, signal; os.kill(os.getpid(), signal.SIGHUP); print('alive')"]
 with signals.outliving_the_terminal():
     print(subprocess.run(child, capture_output=True, text=True).stdout.strip())

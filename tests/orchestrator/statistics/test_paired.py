@@ -11,14 +11,13 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
-from scipy.stats import PermutationMethod, bootstrap, permutation_test, rankdata, ttest_1samp, wilcoxon
+from scipy.stats import PermutationMethod, bootstrap, permutation_test, ttest_1samp, wilcoxon
 from scipy.stats import t as student_t
 
 from orchestrator.statistics.paired import (
     Array,
     bca_interval,
     effect_size,
-    mean_ranks,
     paired_t_test,
     sign_flip_test,
     wilcoxon_test,
@@ -30,7 +29,8 @@ UNHURRIED = settings(deadline=None)
 DARWIN = np.array([49, -67, 8, 16, 6, 23, 28, 41, 14, 29, 56, 24, 75, 60, -48])
 """Heights of crossed less self-fertilised maize, in eighths of an inch (Fisher 1935, section 17)."""
 
-lines = arrays(float, st.integers(2, 9), elements=st.integers(-50, 50).map(lambda hundredths: hundredths / 100))
+# Multiples of a power of two add up exactly: scipy's test takes equal sums that round differently for unequal ones.
+lines = arrays(float, st.integers(2, 9), elements=st.integers(-50, 50).map(lambda parts: parts / 128))
 every_test = pytest.mark.parametrize(
     "test",
     [lambda d: sign_flip_test(d, rng(0), draws=500), paired_t_test, wilcoxon_test],
@@ -262,12 +262,3 @@ def test_a_difference_within_the_margin_is_a_tie() -> None:
     tally = wins([[0.02, 0.01, -0.01, -0.02, math.nan], [0.5, 0.5, 0.5, 0.5, 0.5]], margin=0.01)
     assert [list(counts) for counts in tally] == [[1, 5], [2, 0], [1, 0]]
     assert tuple(wins([1.0, 0.0, -1.0])) == (1, 1, 1)
-
-
-VALUES = st.sampled_from([-math.inf, -1.5, -0.0, 0.0, 0.1, 0.1 + 2**-53, 2.0, math.inf, math.nan])
-
-
-@UNHURRIED
-@given(arrays(float, array_shapes(min_dims=2, max_dims=2, max_side=7), elements=VALUES))
-def test_mean_ranks_are_scipys(values: Array) -> None:
-    np.testing.assert_array_equal(mean_ranks(values), rankdata(values, axis=1, nan_policy="omit"))
