@@ -282,7 +282,7 @@ class Launch:
         recorder = replace(self._recorder(runs, code, kept), models=models)
         worker = self._worker(recorder, experiment, self.stores)
         runner = self.compute.executor(replace(worker, checkpoints=states, rehash=self.rehash))
-        table = LiveTable(cells, self.console)
+        table = self._table(cells)
         with table, runner.starting():
             self._window(runs).open(lambda _: runs.prepare(), has_begun=self.begun.is_set())
             if not more.is_tuning:
@@ -314,6 +314,10 @@ class Launch:
             return None
         guess = (lambda _: None) if self.compute.address else budget.guesses(self.study, cells)
         return Budget(self.until, guess)
+
+    def _table(self, cells: Sequence[Cell]) -> LiveTable:
+        """Where people watch these cells."""
+        return LiveTable(cells, self.console)
 
     def _recorder(self, runs: Tracking, code: Mapping[str, Any], keeps_models: bool) -> Recorder:
         """What records the cells of the experiment."""

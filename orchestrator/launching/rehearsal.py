@@ -6,7 +6,7 @@ import secrets
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
     from orchestrator.launching.compute import Compute
     from orchestrator.records.tracking.runs import Tracking
+    from orchestrator.report.terminal.progress import LiveTable
 
 State = Literal["passed", "diverged", "failed", "not tried"]
 
@@ -96,6 +97,14 @@ class Rehearsal(Launch):
     """How each cell ended, by its id."""
     farewell: str = "What was measured so far is kept; nothing else is left of the rehearsal."
 
+    def _table(self, cells: Sequence[Cell]) -> LiveTable:
+        return super()._table([self._short(cell) for cell in cells])
+
+    def _short(self, cell: Cell) -> Cell:
+        """The cell with as many epochs as are done of it, by which people see how far it is."""
+        training = cell.recipe.training.model_copy(update={"epochs": self.brief.epochs})
+        return replace(cell, recipe=cell.recipe.model_copy(update={"training": training}))
+
     def _recorder(self, runs: Tracking, code: Mapping[str, Any], keeps_models: bool) -> Recorder:
         return MeasuringRecorder(self.stores.evaluations, runs, code, keeps_models)
 
@@ -106,7 +115,7 @@ class Rehearsal(Launch):
         def show(event: Event) -> None:
             if isinstance(event, (Finished, Diverged, Failed)):
                 self.endings[event.cell.id] = event
-            table(_plain(event))
+            table(replace(_plain(event), cell=self._short(event.cell)))
 
         return super()._watch(show, admission)
 

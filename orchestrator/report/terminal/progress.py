@@ -114,7 +114,8 @@ class LiveTable:
             case Alive():
                 pass
             case Stopped() | Lost():
-                self._running.pop(cell.id, None)
+                _, _, before, _ = self._running.pop(cell.id, (cell, "", 0, 0.0))
+                self._worked -= before  # the next attempt tells how far it is in all
                 if isinstance(event, Lost):
                     again = (
                         f"{cell.name}  lost after {event.attempt.seconds:.1f} s, is tried again: {public(event.error)}"

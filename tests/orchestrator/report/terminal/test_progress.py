@@ -12,7 +12,7 @@ from rich.console import Console
 
 from orchestrator.experiment.model import Experiment
 from orchestrator.experiment.plan import Plan, plan
-from orchestrator.outcome import Advanced, Attempt, Collapsed, Diverged, Failed, Finished, Started
+from orchestrator.outcome import Advanced, Attempt, Collapsed, Diverged, Failed, Finished, Lost, Started
 from orchestrator.report.terminal.progress import LISTED, LiveTable, duration
 
 if TYPE_CHECKING:
@@ -209,3 +209,13 @@ def test_only_so_many_running_cells_are_listed(clock: Clock) -> None:
 )
 def test_durations_read_well(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+def test_epochs_of_a_lost_attempt_are_not_counted_twice(cells: tuple[Cell, ...], clock: Clock) -> None:
+    table = LiveTable(cells, console(), clock)
+    table(Started(cells[0], "here", 0.0))
+    table(Advanced(cells[0], 5, {}))
+    table(Lost(cells[0], ATTEMPT, "process", "it died", ""))
+    table(Started(cells[0], "here", 0.0))
+    table(Advanced(cells[0], 6, {}))
+    assert "epochs: 6 of 40" in table.line()
