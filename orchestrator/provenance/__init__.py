@@ -94,9 +94,11 @@ def _processor() -> str:
 
 @cache
 def nvml() -> Any:
-    """NVIDIA's management library, opened; None without an NVIDIA driver."""
-    import pynvml
-
+    """NVIDIA's management library, opened; None without an NVIDIA driver, or where nothing trains."""
+    try:
+        import pynvml
+    except ModuleNotFoundError:  # the light install has none
+        return None
     try:
         pynvml.nvmlInit()
     except pynvml.NVMLError:  # pynvml also raises it if the library is absent

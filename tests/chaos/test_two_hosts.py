@@ -171,7 +171,7 @@ def lost(scene: Scene) -> list[tuple[str, str]]:
 def test_the_network_between_two_hosts_is_cut_and_heals(
     scene: Scene, hosts: tuple[Host, Host], as_if_nothing_had_happened: Check, edited: Callable[..., Scene]
 ) -> None:
-    longer = edited(("epochs: 5", "epochs: 25"))  # work is left when the second host is back
+    longer = edited(("epochs: 5", "epochs: 100"))  # work is left when the second host is back
     first, second = hosts
     head(scene, first)
     ray = joined(scene, second)

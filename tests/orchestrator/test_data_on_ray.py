@@ -145,12 +145,12 @@ def test_a_worker_that_meets_other_data_than_planned_trains_nothing(theirs: Path
 def cluster(tmp_path: Path) -> Iterator[tuple[str, Path, Path]]:
     """A Ray whose processes have another home than the driver, that home, and the file of what it says."""
     home = tmp_path / "theirs"
-    for split in ("train", "test"):
+    for darkest, split in ((0, "train"), (50, "test")):
         for number, kind in enumerate(("hole", "ok")):
             for index in range(12):
                 path = home / "parts" / split / kind / f"{index}.png"
                 path.parent.mkdir(parents=True, exist_ok=True)
-                Image.new("L", (8, 8), 100 * number + index).save(path)
+                Image.new("L", (8, 8), 100 * number + index + darkest).save(path)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -16,6 +16,7 @@ import pytest
 import orchestrator
 import parts
 from orchestrator.records.files.evaluations import Evaluations
+from orchestrator.report.web.figure import packed
 from orchestrator.stores import Stores
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ def test_it_plans_compares_and_reports_what_was_trained_elsewhere(results: tuple
         assert "bce" in light.run(*compare[:-1], form)
     assert light.run("report", "experiments/quickstart.yaml") == "Report: runs/reports/quickstart/index.html\n"
     page = (light.folder / "runs" / "reports" / "quickstart" / "index.html").read_text(encoding="utf-8")
-    assert "plotly.js (cartesian - minified)" in page
+    assert packed() in page
     assert "40 of 40 cells" in light.run("aggregate", "experiments/quickstart.yaml")
 
 
@@ -129,7 +130,7 @@ def test_it_judges_scores_from_anywhere(light: Light) -> None:
     (light.folder / "scores.csv").write_text(table, encoding="ascii")
     said = light.run("judge", "scores.csv", "--baseline", "old", "--format", "json", "--report")
     assert [each["verdict"] for each in json.loads(said)["claims"]] == ["supported"]
-    assert "plotly.js (cartesian - minified)" in (light.folder / "scores.html").read_text(encoding="utf-8")
+    assert packed() in (light.folder / "scores.html").read_text(encoding="utf-8")
 
 
 def test_it_lists_what_experiments_can_name(light: Light) -> None:
