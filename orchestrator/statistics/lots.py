@@ -194,7 +194,8 @@ def p_between_lots(distance: float, earlier: Sequence[float]) -> float:
     """How often a lot is as far as this one, where lots differ by more than the draw of their images.
 
     Distances are in units of the usual one. The differences of lots are taken for normal with mean 0, so that the ratio
-    of this one's to the root mean square of the earlier ones' has Student's t distribution.
+    of this one's to the root mean square of the earlier ones' has Student's t distribution. Where all earlier lots are
+    exactly as certified, they excuse no distance at all.
 
     Args:
         distance: Of this lot.
@@ -203,4 +204,6 @@ def p_between_lots(distance: float, earlier: Sequence[float]) -> float:
     from scipy.special import stdtr
 
     scale = math.sqrt(math.fsum(each**2 for each in earlier) / len(earlier))
-    return 1.0 if scale == 0 else float(2 * stdtr(len(earlier), -distance / scale))
+    if scale == 0:
+        return 1.0 if distance == 0 else 0.0
+    return float(2 * stdtr(len(earlier), -distance / scale))

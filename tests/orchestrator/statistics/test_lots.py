@@ -108,4 +108,8 @@ def test_between_lots_student_says_how_often() -> None:
     earlier = [1.0, 2.0, 0.5, 1.5, 1.0]
     scale = math.sqrt(sum(each**2 for each in earlier) / 5)
     assert p_between_lots(3.0, earlier) == pytest.approx(2 * stats.t(5).sf(3.0 / scale))
-    assert p_between_lots(3.0, [0.0] * 5) == 1
+
+
+def test_lots_that_are_exactly_as_certified_excuse_no_distance() -> None:
+    assert p_between_lots(3.0, [0.0] * 5) == 0
+    assert p_between_lots(0.0, [0.0] * 5) == 1
