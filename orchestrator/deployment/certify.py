@@ -92,7 +92,7 @@ def certify(asked: Experiment, found: Decision, evaluations: Evaluations, models
         raise RequestError(_differs(cell, agreement, retrained=kept is None))
     digests = {
         MODEL: hashlib.sha256(model).hexdigest(),
-        "data": str(content["provenance"].get("data_digest")),
+        "data": content["provenance"].get("data_digest") or data.fingerprint,
         "cell": hashlib.sha256(evaluations.storage.read(evaluations.name(cell)) or b"").hexdigest(),
     }
     use = Use.of(found.operation, found.classes)

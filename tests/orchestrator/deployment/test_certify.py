@@ -17,7 +17,10 @@ from orchestrator.deployment import certificate as certificates
 from orchestrator.deployment import certify
 from orchestrator.deployment.certificate import MODEL
 from orchestrator.errors import RequestError
+from orchestrator.experiment.plan import Cell
+from orchestrator.records.files.evaluations import Evaluations
 from orchestrator.records.files.models import Models
+from trainers.datasets import fingerprint
 from trainers.deployment import unpacked
 
 from .conftest import Shop
@@ -83,6 +86,20 @@ def test_the_certificate_holds_what_was_decided_and_what_it_rests_on(shop: Shop)
         assert sum(kind.top) == sum(kind.second) == sum(kind.outcomes)
     assert sum(sum(kind.top) for kind in held) == 797
     assert not read.retrained
+
+
+@pytest.mark.parametrize("recorded", [None, "a" * 64])
+def test_data_whose_digest_nobody_recorded_go_by_that_of_their_arrays(
+    shop: Shop, recorded: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = Evaluations.content
+
+    def told(evaluations: Evaluations, cell: Cell) -> dict[str, Any]:
+        known = content(evaluations, cell)
+        return {**known, "provenance": {**known["provenance"], "data_digest": recorded}}
+
+    monkeypatch.setattr(Evaluations, "content", told)
+    assert shop.certified().digests["data"] == (recorded or fingerprint(shop.data))
 
 
 def test_a_model_that_was_not_kept_is_trained_again_and_certified_if_it_is_the_same(shop: Shop, tmp_path: Path) -> None:
