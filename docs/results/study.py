@@ -21,7 +21,7 @@ from kept import ROOT, Kept
 
 from orchestrator.analysis.findings import Finding
 from orchestrator.experiment.model import load
-from orchestrator.experiment.stated import register
+from orchestrator.experiment.stated import Dated, register
 from orchestrator.report.rows import setting
 from orchestrator.report.web.translations import said, words
 from orchestrator.report.wording import verdicts
@@ -128,7 +128,7 @@ def answers(kept: Mapping[str, Kept]) -> list[Answer]:
 
 def _answer(hypothesis: Hypothesis, kept: Mapping[str, Kept]) -> Answer:
     evidence = [
-        Evidence(kept[name], finding, _side(finding, hypothesis))
+        Evidence(kept[name], finding, _side(finding, hypothesis, kept[name].comparison.when(finding.claim).word))
         for name, claims in hypothesis.claims.items()
         if name in kept
         for finding in kept[name].comparison.findings
@@ -137,8 +137,9 @@ def _answer(hypothesis: Hypothesis, kept: Mapping[str, Kept]) -> Answer:
     return Answer(hypothesis, evidence, [name for name in hypothesis.claims if name not in kept])
 
 
-def _side(finding: Finding, hypothesis: Hypothesis) -> Side:
-    if finding.verdict == "undecided":
+def _side(finding: Finding, hypothesis: Hypothesis, stated: Dated) -> Side:
+    """The side that a verdict speaks for; one that was not planned and stated before its cells decides nothing."""
+    if finding.verdict == "undecided" or finding.looks.standing != "planned" or stated != "before":
         return "open"
     return "for" if finding.verdict in hypothesis.speaks else "against"
 

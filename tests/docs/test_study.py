@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from orchestrator.experiment.looks import NOT_KNOWN
 from orchestrator.experiment.model import load
 from orchestrator.report.web.translations import words
 
@@ -65,7 +66,37 @@ def test_a_verdict_speaks_for_one_side(
     texts = dict.fromkeys(("says", "ja", "holds", "holds_ja", "fails", "fails_ja"), "text")
     hypothesis = study.Hypothesis.of({"id": "P0", "claims": {}, **texts, **entry})
     finding = replace(kept["frozen"].comparison.findings[0], verdict=verdict)
-    assert study._side(finding, hypothesis) == side
+    assert study._side(finding, hypothesis, "before") == side
+
+
+@pytest.mark.parametrize("stated", ["after", "unknown"])
+def test_a_claim_that_was_not_stated_before_its_cells_decides_nothing(
+    study: Any, kept: dict[str, Any], stated: str
+) -> None:
+    hypothesis = next(each for each in study.hypotheses() if each.id == "P1")
+    finding = kept["frozen"].comparison.findings[0]
+    assert finding.verdict == "supported"
+    assert study._side(finding, hypothesis, "before") == "for"
+    assert study._side(finding, hypothesis, stated) == "open"
+
+
+def test_a_verdict_after_a_look_decides_nothing(study: Any, kept: dict[str, Any]) -> None:
+    hypothesis = next(each for each in study.hypotheses() if each.id == "P1")
+    finding = kept["frozen"].comparison.findings[0]
+    unknown = replace(finding, looks=NOT_KNOWN)
+    assert unknown.looks.standing == "unknown"
+    assert study._side(unknown, hypothesis, "before") == "open"
+
+
+def test_what_diverged_or_collapsed_and_what_was_tuned_is_counted(study: Any, kept: dict[str, Any]) -> None:
+    rows = [dict(row) for row in kept["frozen"].table]
+    for row, state in zip(rows, ("diverged", "collapsed", "collapsed"), strict=False):
+        row["state"] = state
+    rows += [{**rows[-1], "kind": "trial", "cell_id": f"trial {number}"} for number in range(4)]
+    name, seeds, cells, diverged, collapsed, *_, tuning, _, _ = study._checked(
+        type(kept["frozen"])("frozen", rows), "en"
+    )
+    assert (name, seeds, cells, diverged, collapsed, tuning) == ("frozen", "20", "360", "1", "2", "4 trials")
 
 
 def _answer(study: Any, id_: str, *sides: str) -> Any:
