@@ -1,4 +1,4 @@
-"""Train one cell by somebody else's command: what it is told, how it is watched, and what it leaves."""
+"""Train one cell by a command of the user: its arguments, its process, and the files that it writes."""
 
 from __future__ import annotations
 
@@ -234,7 +234,7 @@ class _Attempt:
         self._check(result)
 
     def _recall(self) -> None:
-        """Take what an earlier attempt has told of its epochs, if it left a checkpoint to go on from."""
+        """Read the epochs of an earlier attempt, if it left a checkpoint to go on from."""
         if not any((self.state / "checkpoint").iterdir()):
             self.progress.unlink(missing_ok=True)
         elif self.progress.exists():

@@ -76,7 +76,7 @@ def _script(trainer: Trainer) -> int | None:
 
 
 def _is_installed(module: str, trainer: Trainer) -> bool:
-    """Whether a module may be one of the Python's own packages; nobody asks another Python."""
+    """Whether a module may be an installed one; in another Python, each may be."""
     return not is_ours(trainer) or module.partition(".")[0] in {*_homes(), *sys.stdlib_module_names}
 
 

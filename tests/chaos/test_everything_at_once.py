@@ -71,7 +71,7 @@ class Trouble:
         return True
 
     def reaches(self, number: int) -> bool:
-        """Whether so many cells are finished."""
+        """Whether at least this number of cells is finished."""
         return self.is_over() or (self.scene.count("finished") >= number and bool(self.scene.states()))
 
     def pause(self) -> None:

@@ -51,7 +51,7 @@ def end(process: subprocess.Popen[str], expect: int = 0) -> str:
 
 
 def finished(scene: Scene, number: int, process: subprocess.Popen[str]) -> None:
-    """Wait until so many cells are."""
+    """Wait until this number of cells is finished."""
     scene.until(lambda: scene.count("finished") >= number, process)
 
 
