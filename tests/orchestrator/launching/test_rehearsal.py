@@ -18,6 +18,7 @@ from orchestrator.experiment.model import Experiment
 from orchestrator.experiment.plan import Cell
 from orchestrator.experiment.resources import Resources
 from orchestrator.launching.measuring import InterruptingStateFile, RehearsalStores
+from orchestrator.launching.rehearsal import Report, State, Tried
 from orchestrator.pricing.rates import Rates
 from orchestrator.records.files.storage import Storage
 from orchestrator.workspace import Workspace
@@ -154,3 +155,17 @@ def test_one_kind_per_backbone_of_the_flagship_passes_on_ray(tmp_path: Path) -> 
     assert [(each["backbone"], each["state"]) for each in kinds] == [
         (name, "passed") for name in ("resnet18", "resnet50", "densenet121")
     ]
+
+
+@pytest.mark.parametrize(
+    ("states", "is_good"),
+    [
+        (["passed"], True),
+        (["passed", "diverged"], True),
+        (["passed", "failed"], False),
+        (["passed", "not tried"], False),
+    ],
+)
+def test_a_rehearsal_is_good_only_if_each_kind_was_tried_and_none_failed(states: list[State], is_good: bool) -> None:
+    tried = tuple(Tried("softmax", "resnet8", "digits", state, 64, 64, 1, 0) for state in states)
+    assert Report("grid", tried, ()).is_good is is_good
