@@ -232,12 +232,11 @@ def _client(uri: str) -> tuple[fs.FileSystem, str]:
 
 
 def _replace(path: Path, content: bytes) -> None:
-    with _written_beside(path, content) as beside:
-        beside.replace(path)
+    _publish(path, content, lambda beside: beside.replace(path))
 
 
 def _create(path: Path, content: bytes) -> None:
-    with _written_beside(path, content) as beside:
+    def link(beside: Path) -> None:
         try:
             path.hardlink_to(beside)
         except FileExistsError:
@@ -245,6 +244,25 @@ def _create(path: Path, content: bytes) -> None:
         except OSError:  # a file system without links
             if not path.exists():
                 beside.replace(path)
+
+    _publish(path, content, link)
+
+
+def _publish(path: Path, content: bytes, name: Callable[[Path], object]) -> None:
+    """Write a file beside the path, then give it its name.
+
+    Another process may remove the folder meanwhile: it cleared a cell that is done, or deleted the last file there.
+    Then the folder is made again.
+    """
+    for tries_left in (2, 1, 0):
+        try:
+            with _written_beside(path, content) as beside:
+                name(beside)
+        except FileNotFoundError:
+            if not tries_left:
+                raise
+        else:
+            return
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import shutil
 import socket
 import subprocess
 import sys
@@ -98,6 +99,30 @@ def test_no_empty_folder_stays(tmp_path: Path) -> None:
     storage.write("a/b/file", b"1")
     storage.delete("a/b/file")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("write", [Storage.write, Storage.create])
+def test_a_folder_that_somebody_removes_meanwhile_is_made_again(
+    write: Callable[[Storage, str, bytes], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    removals = iter([True, True])
+
+    def removed(_: int) -> None:
+        if next(removals, False):
+            shutil.rmtree(tmp_path / "cell")
+
+    monkeypatch.setattr(os, "fsync", removed)
+    storage = Storage(tmp_path)
+    write(storage, "cell/state", b"1")
+    assert (storage.read("cell/state"), names(storage)) == (b"1", ["cell/state"])
+
+
+def test_a_folder_that_somebody_removes_again_and_again_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "fsync", lambda _: shutil.rmtree(tmp_path / "cell"))
+    with pytest.raises(FileNotFoundError, match="state"):
+        Storage(tmp_path).write("cell/state", b"1")
 
 
 def test_it_crosses_to_another_process(storage: Storage) -> None:
