@@ -19,7 +19,7 @@ TORCH = "Torch only in trainers and execution, with two exceptions"
 NO_STORE = "Planning, statistics, analysis and reports reach no store and no GPU stack, not even through others"
 
 FORBIDDEN = [
-    ("The orchestrator's floors", "orchestrator/units.py", "import orchestrator.outcome"),
+    ("The orchestrator's floors", "orchestrator/sentences.py", "import orchestrator.privacy"),
     ("Trainers stand under the orchestrator", "trainers/seeds.py", "import orchestrator.sentences"),
     (
         "The floors of thresholds",
@@ -39,6 +39,7 @@ FORBIDDEN = [
     ("The floors of launching", "orchestrator/launching/webhook.py", "import orchestrator.launching.run_plan"),
     ("The floors of pairing", "orchestrator/pairing/evidence.py", "import orchestrator.pairing.blocks"),
     ("The floors of pricing", "orchestrator/pricing/rates.py", "import orchestrator.pricing.devices"),
+    ("The floors of process", "orchestrator/process/signals.py", "import orchestrator.process.time_limit"),
     (
         "The floors of provenance",
         "orchestrator/provenance/fingerprints.py",
@@ -146,6 +147,10 @@ def test_each_contract_breaks_alone_when_an_import_that_it_forbids_is_there(copy
 
 def test_no_contract_is_without_a_case() -> None:
     assert [contract for contract, *_ in FORBIDDEN] == [each["name"] for each in CONTRACTS]
+
+
+def test_the_root_of_the_program_is_seen_at_a_glance() -> None:
+    assert len(list((ROOT / "orchestrator").glob("*.py"))) <= 10
 
 
 LOAD = """

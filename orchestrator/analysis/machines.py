@@ -11,13 +11,13 @@ from typing import Any, NamedTuple
 from orchestrator.experiment.claims import Claim
 from orchestrator.experiment.looks import Standing, marked
 from orchestrator.experiment.plan import original
+from orchestrator.experiment.units import shown
 from orchestrator.outcome import has_figures
 from orchestrator.pairing.blocks import Row, is_cell
 from orchestrator.provenance.environment import Environment, apart
 from orchestrator.sentences import Sentence, filled
 from orchestrator.statistics.intervals import Interval
 from orchestrator.statistics.verdicts import Verdict
-from orchestrator.units import shown
 
 NOISE = (
     "{metric} of one model, standard deviation in points: {machine} over environments (n = {cells} models trained in "

@@ -15,12 +15,13 @@ from typing import Annotated, Any
 
 import typer
 
-from orchestrator import extras, signals
+from orchestrator import extras
 from orchestrator.cli import add, begin, catalogue, deployment, judge, launch, rehearse, results, streams, upkeep
 from orchestrator.cli.options import DEBUG, FINE, INTERRUPTED, SOME_FAILED, WRONG
 from orchestrator.errors import OrchestratorError, RequestError
 from orchestrator.privacy import public
-from orchestrator.time_limit import leave
+from orchestrator.process import signals
+from orchestrator.process.time_limit import leave
 
 app = typer.Typer(
     help="Is one loss really better than another? Plan, run and compare grids of models.",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrator import extras, scratch
+from orchestrator import extras
 from orchestrator.cli.options import (
     ALL,
     RUNS,
@@ -28,6 +28,7 @@ from orchestrator.cli.options import (
     with_axes,
 )
 from orchestrator.errors import RequestError
+from orchestrator.process import scratch
 from orchestrator.report.terminal.console import complain, console, say
 from orchestrator.sentences import counted
 from orchestrator.stores import Stores

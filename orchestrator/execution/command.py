@@ -18,10 +18,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from orchestrator import scratch
 from orchestrator.execution import guard
 from orchestrator.execution.executor import Log
 from orchestrator.experiment.plan import SHOWN, Cell
+from orchestrator.process import scratch
 from orchestrator.provenance.scripts import of_command, program
 from trainers.commands import AXES, NamedDataset, Trainer, filled
 

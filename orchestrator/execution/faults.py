@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from orchestrator.outcome import Fault
-from orchestrator.store_errors import StoreRefusedError, meaning
+from orchestrator.workspace.store_errors import StoreRefusedError, meaning
 
 
 class InterruptionError(Exception):

@@ -21,14 +21,14 @@ from ray._private.authentication import authentication_token_setup as tokens
 from ray.exceptions import RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from orchestrator import scratch
 from orchestrator.errors import RequestError, UnreachableError
 from orchestrator.execution.placement import MachineKind, Node, Placement, told
 from orchestrator.execution.queue import Places
 from orchestrator.experiment.plan import Cell
 from orchestrator.experiment.resources import shortage
 from orchestrator.privacy import masked
-from orchestrator.signals import outliving_the_terminal
+from orchestrator.process import scratch
+from orchestrator.process.signals import outliving_the_terminal
 
 Result = TypeVar("Result")
 

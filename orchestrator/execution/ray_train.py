@@ -10,10 +10,10 @@ from ray.train import RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.util.queue import Empty, Queue
 
-from orchestrator import scratch
 from orchestrator.execution.worker import Worker
 from orchestrator.experiment.plan import Cell
 from orchestrator.outcome import Diverged, Ending, Event, Failed, Finished, Lost, Stopped
+from orchestrator.process import scratch
 
 ENDINGS = (Finished, Diverged, Failed, Lost, Stopped)
 

@@ -31,7 +31,6 @@ from ray.exceptions import OutOfMemoryError
 from ray.tune.execution import class_cache
 from ray.tune.experiment import Trial
 
-from orchestrator import scratch
 from orchestrator.errors import RequestError
 from orchestrator.execution.executor import Listener
 from orchestrator.execution.queue import Queue
@@ -55,6 +54,7 @@ from orchestrator.execution.ray_cluster import (
 from orchestrator.execution.ray_trial import resources, trial
 from orchestrator.execution.worker import Worker
 from orchestrator.outcome import Attempt, Diverged, Event, Failed, Finished, Lost, Started, Stopped
+from orchestrator.process import scratch
 
 MOST_PENDING = 64
 """The most trials that may wait for a process at once: a large cluster starts several at a time."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
-from orchestrator import provenance, signals
+from orchestrator import provenance
 from orchestrator.adaptive.trials import Trials
 from orchestrator.errors import OutageError, RequestError
 from orchestrator.execution.queue import Budget, Queue
@@ -31,6 +31,7 @@ from orchestrator.launching.run_plan import carry_out, enlist, make_true, outsta
 from orchestrator.launching.window import Window
 from orchestrator.outcome import Adopted, Ending, Event, Failed
 from orchestrator.pairing.replicas import Pairing
+from orchestrator.process import signals
 from orchestrator.records.files.asked import keep
 from orchestrator.records.files.contents import examine
 from orchestrator.records.files.earlier import difference
@@ -45,9 +46,9 @@ from orchestrator.report.terminal.progress import LiveTable
 from orchestrator.reproduction.anchors import admit
 from orchestrator.reproduction.code_changes import codes_by_plugin
 from orchestrator.reproduction.replicas_due import changes
-from orchestrator.store_errors import StoreError
 from orchestrator.stores import Stores
 from orchestrator.study import Study
+from orchestrator.workspace.store_errors import StoreError
 from trainers.datasets import Dataset, MissingDataError
 from trainers.datasets.content import Content
 from trainers.datasets.hashes import forget

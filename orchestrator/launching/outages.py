@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from orchestrator.errors import OutageError, UnreachableError
-from orchestrator.store_errors import StoreRefusedError, meaning
+from orchestrator.workspace.store_errors import StoreRefusedError, meaning
 
 Result = TypeVar("Result")
 

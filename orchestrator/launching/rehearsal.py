@@ -13,7 +13,6 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from orchestrator import scratch as temporary
 from orchestrator.errors import DamagedFileError, RequestError, UnreachableError
 from orchestrator.execution.faults import InterruptionError
 from orchestrator.execution.worker import Worker
@@ -27,6 +26,7 @@ from orchestrator.launching.measuring import Measured, MeasuringRecorder, Rehear
 from orchestrator.launching.rehearsed import Rehearsed, fraction, kinds, rehearsed
 from orchestrator.outcome import Collapsed, Diverged, Event, Failed, Finished, Lost, Stopped
 from orchestrator.pricing.rates import Rate, Rates
+from orchestrator.process import scratch as temporary
 from orchestrator.records.files.cell_file import row_bytes
 from orchestrator.records.files.storage import Storage
 from orchestrator.records.recorder import Recorder

@@ -13,7 +13,7 @@ from urllib.request import HTTPRedirectHandler, Request, build_opener
 from orchestrator.errors import RequestError
 from orchestrator.outcome import Event, Failed
 from orchestrator.privacy import hide, public
-from orchestrator.time_limit import within
+from orchestrator.process.time_limit import within
 
 PATIENCE = 5.0
 """Seconds that a message may take in all."""

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import BusyError, UnreachableError
+from orchestrator.process.time_limit import within
 from orchestrator.sentences import counted
-from orchestrator.time_limit import within
 
 if TYPE_CHECKING:
     from orchestrator.records.tracking.runs import Tracking

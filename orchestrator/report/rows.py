@@ -15,12 +15,12 @@ from orchestrator.analysis.findings import Finding
 from orchestrator.analysis.lines import Line
 from orchestrator.analysis.sample_noise import Sampled
 from orchestrator.experiment.claims import Claim
+from orchestrator.experiment.units import in_points
 from orchestrator.report.numbers import p_value, points, with_spread
 from orchestrator.report.wording import claims, verdicts
 from orchestrator.report.wording.names import SHORT
 from orchestrator.sentences import filled
 from orchestrator.statistics.intervals import Interval
-from orchestrator.units import in_points
 
 PUBLISHED = ("dataset", "backbone", "loss", "measure", "published %", "recipe", "source", "ours differs in")
 """The columns of `published`."""

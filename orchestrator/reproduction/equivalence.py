@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import chain, filterfalse
 from typing import Literal, NamedTuple
 
-from orchestrator import units
+from orchestrator.experiment import units
 from orchestrator.experiment.model import Experiment
 from orchestrator.experiment.own_measures import is_derived
 from orchestrator.provenance.environment import Origin, change

@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 
 from orchestrator.errors import DamagedFileError, LostRowsError, RequestError
 from orchestrator.experiment.plan import AT, SHOWN, Cell, Plan
+from orchestrator.experiment.units import amount
 from orchestrator.outcome import has_figures
 from orchestrator.provenance import COSTS
 from orchestrator.records.files.evaluations import Account, Evaluations
 from orchestrator.records.files.origin import Origin, Origins
 from orchestrator.records.files.storage import in_parallel
 from orchestrator.sentences import filled
-from orchestrator.units import amount
 from trainers.evaluation import Evaluation
 from trainers.metrics import MEASURES
 

@@ -21,9 +21,9 @@ import pyarrow as pa
 from pyarrow import fs
 
 from orchestrator.errors import WorkspaceError
-from orchestrator.store_errors import store_error
-from orchestrator.time_limit import within
+from orchestrator.process.time_limit import within
 from orchestrator.workspace import Location, Remote
+from orchestrator.workspace.store_errors import store_error
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

@@ -26,7 +26,7 @@ from urllib.request import getproxies, proxy_bypass, urlopen
 
 from orchestrator.errors import BusyError, OrchestratorError, UnreachableError
 from orchestrator.privacy import masked, public
-from orchestrator.time_limit import within
+from orchestrator.process.time_limit import within
 from orchestrator.workspace import sqlite_url
 
 if TYPE_CHECKING:

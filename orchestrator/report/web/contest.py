@@ -11,10 +11,10 @@ from typing import TypeVar
 from orchestrator.analysis.budget import Budget, Lead
 from orchestrator.analysis.fairness import Audit, Entrant
 from orchestrator.analysis.sensitivity import Sensitivity
+from orchestrator.experiment.units import in_points
 from orchestrator.report.web.settings import Setting
 from orchestrator.report.web.translations import Said, said, say
 from orchestrator.statistics.intervals import Interval
-from orchestrator.units import in_points
 
 Thing = TypeVar("Thing")
 

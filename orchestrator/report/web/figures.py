@@ -18,9 +18,9 @@ from orchestrator.analysis.lines import Line
 from orchestrator.analysis.sensitivity import Bin, Sensitivity, labels
 from orchestrator.analysis.threshold_curves import Curve
 from orchestrator.experiment.space import Domain
+from orchestrator.experiment.units import in_points
 from orchestrator.report.styles import Look
 from orchestrator.report.web.figure import Figure
-from orchestrator.units import in_points
 
 INK = "#30343B"
 INK_ON_DARK = "#D3D7DE"

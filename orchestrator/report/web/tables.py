@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from markupsafe import Markup
 
 from orchestrator.analysis.lines import Line
+from orchestrator.experiment.units import in_points
 from orchestrator.outcome import has_figures
 from orchestrator.pairing.evidence import step
 from orchestrator.records.files.evaluations import Account
@@ -20,7 +21,6 @@ from orchestrator.report.web.translations import Said, say
 from orchestrator.report.web.view import View
 from orchestrator.report.wording.names import SHORT
 from orchestrator.statistics.intervals import Interval, mean_interval
-from orchestrator.units import in_points
 
 HEAT = ("uniform_accuracy", "sample_wise_accuracy")
 FEATURES = ("compactness", "distinctiveness", "uniformity", "nc1", "nc2", "nc3", "means_from_simplex")

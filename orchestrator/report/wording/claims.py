@@ -9,9 +9,9 @@ from orchestrator.analysis.comparison import Comparison
 from orchestrator.analysis.findings import Finding
 from orchestrator.experiment.claims import Claim, Than
 from orchestrator.experiment.stated import Dated, When
+from orchestrator.experiment.units import amount
 from orchestrator.report.wording.names import LossName, MeasureName, SameMeasure
 from orchestrator.sentences import Sentence, setting_name
-from orchestrator.units import amount
 
 SCOPES: Mapping[tuple[str, bool], str] = {
     ("mean", False): "{claim}, on the mean of these settings",

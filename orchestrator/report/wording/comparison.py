@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from orchestrator import units
 from orchestrator.analysis.comparison import Comparison
+from orchestrator.experiment import units
 from orchestrator.experiment.model import Threshold
 from orchestrator.sentences import Sentence
 from orchestrator.statistics import power

@@ -10,12 +10,12 @@ from orchestrator.analysis.prospects import Prospect
 from orchestrator.experiment.claims import Claim
 from orchestrator.experiment.model import Experiment, identity
 from orchestrator.experiment.questions import parts
+from orchestrator.experiment.units import amount
 from orchestrator.sentences import counted, filled
 from orchestrator.statistics import power
 from orchestrator.statistics.intervals import ENOUGH
 from orchestrator.statistics.scopes import FEWEST_DATASETS
 from orchestrator.statistics.support import POWER
-from orchestrator.units import amount
 
 HEADS = ("claim", "scope", "expected (from)", "spread (from)", "power", "for 80 %")
 """The columns of `cells`."""

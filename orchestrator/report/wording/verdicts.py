@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from orchestrator import units
 from orchestrator.analysis.comparison import Comparison
 from orchestrator.analysis.findings import Finding, Unit
+from orchestrator.experiment import units
 from orchestrator.experiment.claims import Claim
 from orchestrator.experiment.looks import Looks, marked
 from orchestrator.experiment.stated import Dated

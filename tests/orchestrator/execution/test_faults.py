@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError, EndpointConnectionError, NoCredenti
 
 from orchestrator.errors import WorkspaceError
 from orchestrator.execution.faults import fault_of
-from orchestrator.store_errors import (
+from orchestrator.workspace.store_errors import (
     StoreRefusedError,
     StoreSlowError,
     StoreUnreachableError,

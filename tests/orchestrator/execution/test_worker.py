@@ -22,7 +22,7 @@ from orchestrator.records.files.evaluations import Evaluations
 from orchestrator.records.recorder import Recorder
 from orchestrator.records.tracking.runs import Untracked
 from orchestrator.reproduction.code_changes import codes_by_plugin
-from orchestrator.store_errors import StoreUnreachableError
+from orchestrator.workspace.store_errors import StoreUnreachableError
 from trainers.datasets import MissingDataError
 from trainers.datasets.image_folder import ImageFolder
 

@@ -25,8 +25,8 @@ from orchestrator.records.files.storage import Storage
 from orchestrator.records.sql.leases import Watch, held
 from orchestrator.records.sql.registry import Registry
 from orchestrator.records.sql.schema import AttemptRow, LeaseRow
-from orchestrator.store_errors import StoreUnreachableError
 from orchestrator.workspace import Workspace
+from orchestrator.workspace.store_errors import StoreUnreachableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -19,8 +19,8 @@ import faults
 from orchestrator.errors import WorkspaceError
 from orchestrator.records.files import storage as files_storage
 from orchestrator.records.files.storage import Storage, Stored, in_parallel
-from orchestrator.store_errors import StoreRefusedError, StoreSlowError, StoreUnreachableError
 from orchestrator.workspace import Remote
+from orchestrator.workspace.store_errors import StoreRefusedError, StoreSlowError, StoreUnreachableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -9,7 +9,7 @@ import pytest
 
 PROGRAM = """
 import os, signal, sys
-from orchestrator import signals
+from orchestrator.process import signals
 signal.signal(signal.SIGHUP, {before})
 signals.listen(signals.interrupt)
 try:
@@ -39,7 +39,7 @@ def test_each_interrupts_but_a_closed_terminal_under_nohup(sent: str, before: st
 def test_a_process_can_be_started_that_outlives_the_terminal() -> None:
     program = """
 import signal, subprocess, sys
-from orchestrator import signals
+from orchestrator.process import signals
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # these tests may run under nohup
 child = [sys.executable, "-c", "import os, signal; os.kill(os.getpid(), signal.SIGHUP); print('alive')"]
 with signals.outliving_the_terminal():

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from orchestrator.time_limit import within
+from orchestrator.process.time_limit import within
 
 
 def test_work_in_time_returns_or_raises_what_it_does() -> None:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import scratch
 from orchestrator.errors import RequestError
+from orchestrator.process import scratch
 
 
 @pytest.fixture(autouse=True)
@@ -33,7 +33,7 @@ def test_a_folder_of_a_process_that_was_killed_is_left(tmp_path: Path) -> None:
     code = f"""
 import os
 from pathlib import Path
-from orchestrator import scratch
+from orchestrator.process import scratch
 scratch._places = lambda: [Path({str(tmp_path)!r})]
 with scratch.folder() as made:
     (made / "file").write_bytes(b"x" * 1000)

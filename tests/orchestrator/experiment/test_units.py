@@ -6,9 +6,9 @@ import math
 
 import pytest
 
+from orchestrator.experiment.units import amount, shown, size
 from orchestrator.sentences import filled
 from orchestrator.statistics.intervals import Interval
-from orchestrator.units import amount, shown, size
 
 
 @pytest.mark.parametrize(
