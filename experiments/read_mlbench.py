@@ -6,12 +6,13 @@
 
 writes `letters.npz` (16 measures of 20,000 printed capital letters, 26 classes) and `satellite.npz` (36 brightnesses
 around 6,435 points of a picture of the earth, 6 classes). Both come from UCI's repository. As there, the last 4,000
-letters and the last 2,000 points are for testing.
+letters and the last 2,000 points are for testing. CRAN's source package of mlbench has the same files.
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,8 +37,10 @@ TABLES = (
 
 def convert(package: Path, table: Table, folder: Path) -> Path:
     """Write the columns of numbers as features, the classes by their names, and which split a row belongs to."""
-    [source] = package.rglob(f"{table.name}.rda")
-    frame = rdata.read_rda(source, default_encoding="utf-8")[table.name]
+    found = next(package.rglob(f"{table.name}.rda"), None)
+    if found is None:
+        sys.exit(f"No {table.name}.rda lies below {package}: download and extract r-cran-mlbench, as {__file__} says.")
+    frame = rdata.read_rda(found, default_encoding="utf-8")[table.name]
     features = frame.drop(columns=table.label).to_numpy(np.float32)
     splits = np.repeat(["train", "test"], [len(frame) - table.test, table.test])
     folder.mkdir(parents=True, exist_ok=True)

@@ -39,9 +39,20 @@ def launch(name: str, workspace: Path, *flags: str, limits: Mapping[str, str] | 
     return Workspace.at(str(workspace))
 
 
+def bring_data() -> None:
+    """Draw the vectors of `classes`, and read the tables of `tables` out of their package, unless that is done."""
+    scripts = [["draw_classes.py", str(DATA)]]
+    if not (DATA / "satellite.npz").exists():
+        scripts.append(["read_mlbench.py", str(ROOT / "build/mlbench"), str(DATA)])
+    for name, *arguments in scripts:
+        done = subprocess.run([sys.executable, f"experiments/{name}", *arguments], cwd=ROOT, check=False)
+        if done.returncode:
+            sys.exit(done.returncode)
+
+
 def main(folder: Path) -> None:
     """Launch, keep, and write what follows: spreads, pages, pictures."""
-    subprocess.run([sys.executable, "experiments/draw_classes.py", str(DATA)], cwd=ROOT, check=True)
+    bring_data()
     for name in ALONE:
         keep(name, launch(name, folder / name), DATA)
     for name, limits in LIMITS.items():

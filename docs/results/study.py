@@ -6,6 +6,7 @@ verdicts, so that the page changes with them and with nothing else.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -254,7 +255,8 @@ def _price(each: Evidence, language: Language) -> str:
     if each.finding.seeds_needed is None:
         return _t("never", language)
     more = max(each.finding.seeds_needed - each.finding.difference.n, 0)
-    return _t("seeds", language, seeds=each.finding.seeds_needed, hours=more * _seconds(each) / 3600)
+    tenths = math.ceil(more * _seconds(each) / 360)  # up, since no seed is free
+    return _t("seeds", language, seeds=each.finding.seeds_needed, hours=tenths / 10)
 
 
 def _seconds(each: Evidence) -> float:

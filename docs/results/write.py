@@ -43,6 +43,7 @@ FURTHER = {
     "tuned": ["class_wise_accuracy", "accuracy_at_bias", "calibration_error"],
     "frozen": ["uniform_accuracy_probability", "uniform_accuracy_calibrated", "unified_threshold", "learned_bias"],
     "classes": ["unified_threshold", "learned_bias", "bias_distance", "accuracy_at_bias"],
+    "tables": ["uniform_accuracy_probability", "uniform_accuracy_calibrated", "unified_threshold", "learned_bias"],
     "scratch": ["compactness", "distinctiveness", "nc2", "learned_bias", "relative_bias_gap", "accuracy_at_bias"],
     "shift": ["shift_sample_wise_accuracy", "shift_uniform_accuracy", "shift_accuracy_at_clean_threshold"],
 }
