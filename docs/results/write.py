@@ -45,6 +45,7 @@ FURTHER = {
     "classes": ["unified_threshold", "learned_bias", "bias_distance", "accuracy_at_bias"],
     "tables": ["uniform_accuracy_probability", "uniform_accuracy_calibrated", "unified_threshold", "learned_bias"],
     "scratch": ["compactness", "distinctiveness", "nc2", "learned_bias", "relative_bias_gap", "accuracy_at_bias"],
+    "fresh-seeds": ["accuracy_at_validation_threshold", "open_auroc", "open_auroc_energy", "open_auroc_probability"],
     "shift": ["shift_sample_wise_accuracy", "shift_uniform_accuracy", "shift_accuracy_at_clean_threshold"],
 }
 """Measures that answer an experiment's question, beside the comparison."""

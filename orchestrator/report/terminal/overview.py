@@ -35,6 +35,9 @@ if TYPE_CHECKING:  # they import what a plan does without
     from orchestrator.records.files.garbage import Item
     from orchestrator.records.sql.status import Running, Status, Tried
 
+FEW = 10
+"""At most as many seeds are named one by one."""
+
 
 def as_json(
     experiment: Experiment, plan: Plan, states: Mapping[str, str], replicas: Sequence[Cell] = ()
@@ -88,7 +91,7 @@ def grid(
         table.add_row("question", Text(experiment.question))
     for axis in ("losses", "backbones", "datasets"):
         table.add_row(axis, Text(", ".join(_described(choice) for choice in getattr(experiment, axis))))
-    table.add_row("seeds", Text(", ".join(map(str, experiment.seeds))))
+    table.add_row("seeds", Text(_seeds(experiment.seeds)))
     _told(table, "additions", added)
     if tuning := experiment.tuning:
         table.add_row("tuning", Text(_tuning(tuning)))
@@ -121,6 +124,14 @@ def _tuning(tuning: Tuning) -> str:
 
 def _described(choice: Choice) -> str:
     return choice.label if choice.label == choice.plugin.key else f"{choice.label} ({choice.plugin.key})"
+
+
+def _seeds(seeds: Sequence[int]) -> str:
+    """Each seed, or the first and the last of many in a row."""
+    first, last = seeds[0], seeds[-1]
+    if len(seeds) > FEW and last - first + 1 == len(seeds):
+        return f"{first} to {last} ({len(seeds)} seeds)"
+    return ", ".join(map(str, seeds))
 
 
 def _counts(plan: Plan, states: Mapping[str, str]) -> str:
