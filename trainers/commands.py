@@ -238,6 +238,13 @@ class NamedDataset(_Named, Dataset):
 
     _folder: Path | None = PrivateAttr(default=None)
 
+    @field_validator("unknowns", mode="before")
+    @classmethod
+    def _nothing_is_unknown(cls, value: Any) -> Any:
+        if value is not None:
+            raise ValueError("only the program's own training loop knows 'unknowns': call the parameter something else")
+        return value
+
     @property
     def relative_to(self) -> Path | None:
         """Where relative paths are looked for first."""

@@ -78,7 +78,7 @@ class Verify(NamedTuple):
 class Splits(NamedTuple):
     """Training, validation, test and unknown images; validation and unknown may be empty.
 
-    `unknown` are the test samples of held-out classes, with the labels of the dataset;
+    `unknown` are the test samples of held-out classes, or of another dataset, with the labels of their dataset;
     `verify` are pairs of them, or the pairs that come with the dataset.
     """
 
@@ -135,6 +135,12 @@ def split(data: TrainTest, recipe: Recipe, device: torch.device, expected: Prepr
         return Splits(fitted, held_out, held_out, none, classes, None)
     test = _placed(data.test.pixels, device)
     unknown = resident(test, chosen.unknown, data.test.labels)
+    if data.unknown is not None:
+        if data.unknown.pixels.shape[1:] != data.test.pixels.shape[1:]:
+            found, wanted = (list(part.pixels.shape[1:]) for part in (data.unknown, data.test))
+            raise ValueError(f"unknown samples have the shape {found}, and known ones {wanted}")
+        everything = np.arange(len(data.unknown))
+        unknown = resident(_placed(data.unknown.pixels, device), everything, data.unknown.labels)
     return Splits(
         train=fitted,
         validation=held_out,
@@ -146,11 +152,11 @@ def split(data: TrainTest, recipe: Recipe, device: torch.device, expected: Prepr
 
 
 PAIRS = 20_000
-"""Pairs drawn from held-out classes, half of them genuine."""
+"""Pairs drawn from unknown classes, half of them genuine."""
 
 
 def _among(unknown: Resident, recipe: Recipe) -> Verify | None:
-    """Pairs of samples from held-out classes, the same for every loss; None with fewer than two classes."""
+    """Pairs of samples from unknown classes, the same for every loss; None with fewer than two classes."""
     labels = unknown.labels.cpu().numpy()
     if len(np.unique(labels)) <= 1:
         return None

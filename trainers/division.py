@@ -91,6 +91,37 @@ def faults(labels: Labels, recipe: Recipe) -> Iterator[str]:
         yield from no_validation(labels, recipe, need)
 
 
+def misfits(dataset: Dataset, known: Labels | None, unknown: Labels | None) -> Iterator[str]:
+    """Reasons why samples of `unknowns` cannot count as unknown, as far as labels tell; empty if they can.
+
+    Args:
+        dataset: A data set that has `unknowns`.
+        known: Its labels; None where they are not known.
+        unknown: Those of its `unknowns`.
+    """
+    if (others := dataset.unknowns) is None:
+        return
+    own, theirs = _shape(dataset, known), _shape(others, unknown)
+    if not (dataset.any_size or own is None or theirs is None or own == theirs):
+        remedy = "choose vectors of one length" if dataset.vectors else "give both the same 'size' and 'channels'"
+        found, wanted = ("x".join(map(str, shape)) for shape in (theirs, own))
+        yield f"the samples of 'unknowns: {others.key}' have {found} numbers, and its own {wanted}: {remedy}"
+    names = {name.casefold() for name in (known.names if known else ())}
+    if shared := [name for name in (unknown.names if unknown else ()) if name.casefold() in names]:
+        yield (
+            f"'unknowns: {others.key}' has classes that are known by the same name: {', '.join(shared)}; take them "
+            "out, or rename those that are something else"
+        )
+
+
+def _shape(dataset: Dataset, labels: Labels | None) -> tuple[int, int, int] | None:
+    """Channels, height and width of the samples; None if nothing told them."""
+    if labels is not None and labels.shape is not None:
+        return labels.shape
+    extent = dataset.extent(labels)
+    return extent and extent.shape
+
+
 def _for_images(recipe: Recipe) -> list[str]:
     """What the recipe asks for that can be done to images only."""
     training = recipe.training
@@ -109,5 +140,5 @@ def no_validation(labels: Labels | None, recipe: Recipe, need: str) -> Iterator[
 
 
 def drawn_from(dataset: Dataset) -> dict[str, object]:
-    """The part of a dataset that its draws depend on: all but the shifts, which do not affect training."""
-    return dataset.model_dump(mode="json", exclude={"shift"})
+    """The part of a dataset that its draws depend on: all but shifts and unknowns, which do not affect training."""
+    return dataset.model_dump(mode="json", exclude={"shift", "unknowns"})

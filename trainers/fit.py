@@ -115,12 +115,12 @@ def fit(
 
     Args:
         recipe: What to train.
-        data: Both splits of the recipe's dataset.
+        data: Both splits of the recipe's dataset; samples of its `unknowns` are loaded if they are not there.
         device: Where to train.
         observer: Called after each epoch of this attempt, in every process.
         checkpointing: Where an earlier attempt's state is, and when this one saves its own.
         world: The processes that train this model together; each returns the same, except for the seconds.
-        data_dir: The folder to which a file of pretrained weights is relative.
+        data_dir: The folder to which a file of pretrained weights is relative, and which holds the data.
         brief: Cuts training and evaluation short, for a rehearsal.
 
     Raises:
@@ -147,7 +147,7 @@ def fit(
     # The loss is not part of this seed, so that all losses start from the same weights.
     seed = derive("weights", recipe.backbone.model_dump(mode="json"), recipe.seed)
     with deterministic(seed, device, tf32=recipe.training.precision == "tf32"), freed_memory_kept():
-        splits = split(data, recipe, device, weights and weights.preprocessing)
+        splits = split(recipe.dataset.with_unknown(data, data_dir), recipe, device, weights and weights.preprocessing)
         model = Classifier(recipe.backbone, recipe.loss, splits.shape, splits.classes, weights)
         model = model.to(device).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         quick = worthwhile(recipe.training, len(splits.train), splits.shape) and (brief is None or brief.compiles)

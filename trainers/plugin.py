@@ -65,6 +65,10 @@ def _kinds(annotation: Any) -> Iterator[Any]:
         yield from _kinds(argument)
 
 
+Nested = Mapping[str, Literal["losses", "backbones", "datasets"]]
+"""Fields, each with an axis of the catalogue."""
+
+
 class Plugin(Frozen):
     """A named choice with parameters; the first line of its docstring is its description in catalogues.
 
@@ -85,7 +89,7 @@ class Plugin(Frozen):
     """
 
     name: ClassVar[str]
-    nested: ClassVar[Mapping[str, Literal["losses", "backbones", "datasets"]]] = {}
+    nested: ClassVar[Nested] = {}
     """Fields that are plug-ins themselves, each with its axis in the catalogue."""
 
     @property

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from orchestrator.diagnosis.finding import CheckResult, refused
 from orchestrator.errors import ExperimentError, WorkspaceError
+from orchestrator.experiment import checks
 from orchestrator.experiment.model import Choice
 from orchestrator.experiment.plan import Plan
 from orchestrator.experiment.resources import shortage
@@ -65,11 +66,10 @@ def data(plan: Plan | None, data_dir: Path) -> Iterator[CheckResult]:
         for choice in {choice.plugin: choice for choice in plan.experiment.datasets}.values():
             assert isinstance(choice.plugin, Dataset)  # noqa: S101  for the type checker; the catalogue has checked it
             held = plan.contents.get(choice.label)
-            yield (
-                _looked_for(choice.plugin, data_dir)
-                if held is None or held.recorded is None
-                else _recorded(held, choice)
-            )
+            if held is None or held.recorded is None:
+                yield from _each_looked_for(choice.plugin, data_dir)
+            else:
+                yield _recorded(held, choice)
         return
     for name, plugin in catalogue.plugins("datasets").items():
         try:
@@ -94,6 +94,18 @@ def _recorded(held: Content, choice: Choice) -> CheckResult:
         return CheckResult(subject, "warning", found, "launch reads them, and trains new cells if they changed")
     found = f"not checked, because they are not on this machine; {state}"
     return CheckResult(subject, "warning", found, "launch where the data are, or pass --data-dir")
+
+
+def _each_looked_for(dataset: Dataset, data_dir: Path) -> Iterator[CheckResult]:
+    """The findings about a data set, and about that of its unknown samples."""
+    for source in dataset.sources:
+        yield _looked_for(source, data_dir)
+    try:
+        unsuitable = checks.unsuitable(dataset, data_dir)
+    except MissingDataError:  # the launch, and `plan`, say what is wrong with files that are here
+        return
+    subject = f"data {dataset.key}"
+    yield from (CheckResult(subject, "problem", sentence, "correct 'unknowns'") for sentence in unsuitable)
 
 
 def _looked_for(dataset: Dataset, data_dir: Path) -> CheckResult:

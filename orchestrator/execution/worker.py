@@ -36,7 +36,7 @@ from orchestrator.outcome import (
 from orchestrator.provenance import fingerprints, processor
 from orchestrator.provenance.fingerprints import Code
 from trainers.datasets import Dataset, MissingDataError, TrainTest, fingerprint
-from trainers.datasets.content import ArraysError, ChangedDataError, Content, content
+from trainers.datasets.content import ArraysError, ChangedDataError, Content, content, digest_here
 from trainers.datasets.hashes import forget
 
 if TYPE_CHECKING:
@@ -154,8 +154,12 @@ class Worker:
     def _origins(self, cell: Cell) -> dict[str, Any]:
         """Where data and weights come from, with their licences."""
         weights = cell.recipe.backbone.pretrained(self.data_dir)
-        of_data = cell.recipe.dataset.origins(self.data_dir)
-        return {**of_data, **({"backbone": weights.record} if weights else {})}
+        dataset = cell.recipe.dataset
+        found = {**dataset.origins(self.data_dir), **({"backbone": weights.record} if weights else {})}
+        if others := dataset.unknowns:
+            digest = digest_here(others, self.data_dir)
+            found["unknowns"] = {"name": others.key, "digest": digest, **others.origins(self.data_dir)}
+        return found
 
     def _by_loop(
         self, cell: Cell, log: Log, tell: Callable[[Event], None], observe: Observer, world: World | None
@@ -323,7 +327,7 @@ def loaded(dataset: Dataset, data_dir: Path, *, rehash: bool = False) -> Loaded:
     before = None
     with suppress(MissingDataError, ArraysError):  # it may be downloaded by `load`, or only its arrays can be hashed
         before = content(dataset, data_dir)
-    data = dataset.load(data_dir)
+    data = dataset.with_unknown(dataset.load(data_dir), data_dir)
     after = content(dataset, data_dir, data)
     if before is not None and after != before:
         raise ChangedDataError(f"the data of '{dataset.key}' changed while they were read: launch again")

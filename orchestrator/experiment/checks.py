@@ -14,7 +14,7 @@ from orchestrator.experiment.plan import Cell, Plan
 from orchestrator.experiment.questions import Key, parts
 from orchestrator.provenance.scripts import faults as faults_of
 from trainers.datasets import Dataset, Labels, MissingDataError, UnusableDataError
-from trainers.division import faults, no_validation, rows
+from trainers.division import faults, misfits, no_validation, rows
 from trainers.losses import BiasedLoss, Loss, prior
 from trainers.metrics import NEEDED, ON_VALIDATION
 from trainers.plugin import Plugin
@@ -73,9 +73,11 @@ def problems(plan: Plan, labels_of: LabelSource) -> list[str]:
         dataset = cell.recipe.dataset.model_copy(update={"shift": None})
         try:
             labels = labels_of(dataset)  # pyright: ignore[reportArgumentType]  # it hashes
+            misfitting = list(_misfits(dataset, labels, labels_of))
         except UnusableDataError as error:
             found[str(error)] = None
             continue
+        found |= dict.fromkeys(f"{cell.dataset}: {sentence}." for sentence in misfitting)
         sentences = [] if labels is None else list(faults(labels, cell.recipe))
         if not sentences and (need := _need(plan, cell, claimed)):
             sentences = list(no_validation(labels, cell.recipe, need))
@@ -83,6 +85,21 @@ def problems(plan: Plan, labels_of: LabelSource) -> list[str]:
             sentences = list(_too_few(labels, cell, claimed))
         found |= dict.fromkeys(f"{cell.dataset}: {sentence}." for sentence in sentences)
     return list(found)
+
+
+def _misfits(dataset: Dataset, labels: Labels | None, labels_of: LabelSource) -> Iterator[str]:
+    if dataset.unknowns is not None:
+        yield from misfits(dataset, labels, labels_of(dataset.unknowns))
+
+
+def unsuitable(dataset: Dataset, data_dir: Path) -> list[str]:
+    """Why the samples of `unknowns` cannot count as unknown, in sentences, as far as labels that are here tell.
+
+    Raises:
+        UnusableDataError: Files are no valid dataset.
+    """
+    labels_of = labels_here(data_dir)
+    return list(_misfits(dataset, labels_of(dataset), labels_of))
 
 
 STEEPEST = 20
@@ -122,7 +139,8 @@ def facts(plan: Plan, labels_of: LabelSource) -> list[str]:
 
 def absent(plan: Plan, data_dir: Path) -> Iterator[str]:
     """Where the user's own files were looked for that are not here, a sentence per data set; workers may have them."""
-    for label, dataset in {cell.dataset: cell.recipe.dataset for cell in plan.cells}.items():
+    datasets = {cell.dataset: cell.recipe.dataset for cell in plan.cells}
+    for label, dataset in ((label, source) for label, each in datasets.items() for source in each.sources):
         if dataset.relative_to is None:
             continue
         try:

@@ -680,16 +680,23 @@ def beside(experiment: Experiment, folder: Path) -> Experiment:
     """The experiment with its command, and relative paths of data sets, in a folder, that of its file."""
     root = Path(os.path.abspath(folder))  # noqa: PTH100 - a link to a file's folder stays what its user calls it
     placed = tuple(
-        choice.model_copy(update={"plugin": cast("Dataset", choice.plugin).beside(root)})
+        choice.model_copy(update={"plugin": _beside(cast("Dataset", choice.plugin), root)})
         for choice in experiment.datasets
     )
     trainer = experiment.trainer and experiment.trainer.beside(root)
     return experiment.model_copy(update={"datasets": placed, "trainer": trainer})
 
 
+def _beside(dataset: Dataset, root: Path) -> Dataset:
+    placed = dataset.beside(root)
+    others = dataset.unknowns and dataset.unknowns.beside(root)
+    return placed.model_copy(update={"unknowns": others}) if others else placed
+
+
 def folder(experiment: Experiment) -> Path | None:
     """The folder of the file, where relative paths of data sets or a command need it; None where nothing does."""
-    folders = [cast("Dataset", choice.plugin).relative_to for choice in experiment.datasets]
+    datasets = [cast("Dataset", choice.plugin) for choice in experiment.datasets]
+    folders = [source.relative_to for dataset in datasets for source in dataset.sources]
     if experiment.trainer:
         folders.append(experiment.trainer.relative_to)
     return next((folder for folder in folders if folder), None)

@@ -120,7 +120,8 @@ def prepare(plan: Plan, data_dir: Path, elsewhere: Callable[[Callable[[], None]]
     problems: list[str] = []
     for data in {cell.recipe.dataset for cell in plan.cells}:
         try:
-            _prepare(partial(data.prepare, data_dir), elsewhere)
+            for source in data.sources:
+                _prepare(partial(source.prepare, data_dir), elsewhere)
         except MissingDataError as error:
             problems.append(str(error))
     for backbone in {cell.recipe.backbone for cell in plan.cells}:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from orchestrator.experiment.checks import LabelSource
 from orchestrator.experiment.plan import Cell
-from trainers.datasets import Dataset, MissingDataError
+from trainers.datasets import Dataset, Extent, MissingDataError
 from trainers.datasets.decoded import Decoded
 from trainers.division import rows
 from trainers.recipe import Recipe
@@ -84,7 +84,19 @@ def _images(recipe: Recipe, labels_of: LabelSource) -> Images | None:
     shift = dataset.shift
     copies = len(shift.corruption) * len(shift.severity) if shift else 0
     decoded = everything * math.prod(shape) if isinstance(dataset, Decoded) else 0
-    return Images(train, validation, test * (1 + copies), shape, classes, decoded)
+    evaluated = test * (1 + copies)
+    if (others := dataset.unknowns) and (size := _size(others, labels_of)):
+        evaluated += size.test if recipe.scored_on == "test" else 0
+        decoded += (size.train + size.test) * math.prod(shape) if isinstance(others, Decoded) else 0
+    return Images(train, validation, evaluated, shape, classes, decoded)
+
+
+def _size(dataset: Dataset, labels_of: LabelSource) -> Extent | None:
+    """How many images there are, where the labels are here or the name says it."""
+    try:
+        return dataset.extent(labels_of(dataset))
+    except (MissingDataError, ValueError):  # as below
+        return None
 
 
 def _counted(recipe: Recipe, labels_of: LabelSource) -> tuple[int, int, int, int, int] | None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple, Self
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
 
 from trainers.corruptions import CORRUPTIONS, Corruption
-from trainers.plugin import Frozen, Plugin
+from trainers.plugin import Frozen, Nested, Plugin
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -74,6 +74,8 @@ class Labels:
     """What the images are like, in sentences for people."""
     cautions: tuple[str, ...] = ()
     """What may be wrong with them although they can be used, in sentences for people."""
+    shape: tuple[int, int, int] | None = None
+    """Channels, height and width of a sample, where the files told without being loaded."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,11 +89,15 @@ class TrainTest:
     """Pairs of images to verify, if they come with the dataset."""
     names: tuple[str, ...] = ()
     """The names of the classes, in the order of their numbers; empty where the data have none."""
+    unknown: Images | None = None
+    """Test samples of another data set, which count as unknown."""
 
     @property
     def labels(self) -> Labels:
         """The labels alone."""
-        return Labels(self.train.labels, self.test.labels, self.classes, self.train.groups, self.names)
+        channels, height, width = self.train.pixels.shape[1:]
+        shape = (channels, height, width)
+        return Labels(self.train.labels, self.test.labels, self.classes, self.train.groups, self.names, shape=shape)
 
 
 class Extent(NamedTuple):
@@ -112,12 +118,12 @@ BLOCK = 1024
 
 
 def fingerprint(images: TrainTest) -> str:
-    """16 hex digits that identify the images, from shapes, pixels and labels of both splits.
+    """16 hex digits that identify the images, from shapes, pixels and labels of both splits and of unknown ones.
 
     If there are more than `HASHED` bytes of pixels, only every second, third, … image is hashed.
     """
     digest = hashlib.sha256()
-    for split in (images.train, images.test):
+    for split in (images.train, images.test, *([images.unknown] if images.unknown else [])):
         # The shape distinguishes equal bytes that are divided differently; "<i8" is the same on every machine.
         digest.update(repr(split.pixels.shape).encode())
         stride = -(-split.pixels.nbytes // HASHED) or 1
@@ -133,6 +139,11 @@ def digest_of(manifest: Mapping[str, str]) -> str:
     for name in sorted(manifest):
         whole.update(f"{manifest[name]}  {name}\n".encode(errors="surrogateescape"))
     return whole.hexdigest()
+
+
+def digest_with_unknowns(known: str | None, unknowns: str | None) -> str:
+    """One digest of a data set and of that of its unknown samples."""
+    return digest_of({"known": known or "", "unknowns": unknowns or ""})
 
 
 class MissingDataError(Exception):
@@ -167,6 +178,14 @@ class Shift(Frozen):
     """Severities of ImageNet-C, from 1 (weak) to 5 (strong); all of them where none is named."""
 
 
+ALIKE = (
+    {"digits", "mnist", "svhn"},
+    {"cifar10", "stl10", "imagenet", "tiny_imagenet"},
+    {"cifar100", "imagenet", "tiny_imagenet"},
+)
+"""Published data sets with classes in common: no class of one is unknown to a model trained on another."""
+
+
 class Dataset(Plugin, ABC):
     """Labelled images with a fixed training and test split, optionally modified.
 
@@ -196,8 +215,12 @@ class Dataset(Plugin, ABC):
     """Identifies the content of a published dataset, by its published checksums, for example; None for other data."""
     classes: ClassVar[int] = 0
     """Number of classes of a published dataset; 0 if only the files tell."""
+    nested: ClassVar[Nested] = {"unknowns": "datasets"}
     vectors: ClassVar[bool] = False
     """Whether samples are vectors, float32 (n, d, 1, 1), which cannot be augmented or corrupted as images can."""
+
+    any_size: ClassVar[bool] = False
+    """Whether `unknowns` may have images of another size, because what a network sees is made of images of any."""
 
     hold_out: tuple[Annotated[int, Field(ge=0)], ...] = ()
     """Classes excluded from training; their test samples count as unknown. The other classes are renumbered."""
@@ -207,6 +230,57 @@ class Dataset(Plugin, ABC):
     """Ratio of training images of the first class to those of the last; exponential in between (Cui 2019)."""
     shift: Shift | None = None
     """Corrupted copies of the test set, on which the model is also evaluated; training is not affected."""
+    unknowns: SerializeAsAny[Dataset] | None = Field(default=None, exclude_if=lambda unknowns: unknowns is None)
+    """Another data set, by name or with parameters, whose test samples count as unknown; training is not affected. Its
+    samples have the same shape: images of one size, or vectors of one length. Left out of the cell's id if none."""
+
+    @model_validator(mode="after")
+    def _unknowns_are_others(self) -> Self:
+        if self.unknowns is not None:
+            self._check_unknowns(self._shown, self.unknowns)
+        return self
+
+    def _check_unknowns(self, known: Dataset, others: Dataset) -> None:
+        usual = Dataset.model_fields
+        if self.hold_out:
+            raise ValueError("'hold_out' and 'unknowns' both say which samples are unknown: leave out one")
+        if changed := [name for name in usual if getattr(others, name) != usual[name].default]:
+            raise ValueError(
+                f"'{changed[0]}' has no place in 'unknowns', of which all test samples are used: leave it out"
+            )
+        if known.vectors != others.vectors:
+            found, wanted = ("vectors", "images") if others.vectors else ("images", "vectors")
+            raise ValueError(f"'unknowns: {others.key}' has {found}, and '{known.key}' has {wanted}")
+        if known._whose == others._whose or any({known.name, others.name} <= group for group in ALIKE):
+            raise ValueError(f"'unknowns: {others.key}' has classes of '{known.key}', which are known: name other data")
+
+    @property
+    def _shown(self) -> Dataset:
+        """The data set whose samples a network sees first."""
+        return self
+
+    @property
+    def _whose(self) -> tuple[str, str | None]:
+        """What tells apart data sets of other samples, however these are read."""
+        return self.name, getattr(self, "path", None)
+
+    @property
+    def sources(self) -> tuple[Dataset, ...]:
+        """The data sets that have to be here: that of the unknown samples, and this one."""
+        return (self,) if self.unknowns is None else (self.unknowns, self)
+
+    def with_unknown(self, data: TrainTest, data_dir: Path) -> TrainTest:
+        """Both splits as `load` returned them, with the samples of `unknowns`, if there are any.
+
+        Raises:
+            MissingDataError: Their files are missing.
+        """
+        if self.unknowns is None or data.unknown is not None:
+            return data
+        return replace(data, unknown=self._unknown(self.unknowns, data_dir))
+
+    def _unknown(self, unknowns: Dataset, data_dir: Path) -> Images:
+        return unknowns.load(data_dir).test
 
     @property
     def relative_to(self) -> Path | None:
@@ -251,13 +325,17 @@ class Dataset(Plugin, ABC):
 
     @property
     def is_published(self) -> bool:
-        """Whether this is a published dataset; never true for a class from outside this package."""
-        return self.official is not None and type(self).__module__.startswith(f"{__package__}.")
+        """Whether this is a published dataset, its `unknowns` included; never true for a class of another package."""
+        own = self.official is not None and type(self).__module__.startswith(f"{__package__}.")
+        return own and (self.unknowns is None or self.unknowns.is_published)
 
     @property
     def published_digest(self) -> str | None:
         """The digest of a published dataset, known without its files."""
-        return hashlib.sha256((self.official or "").encode()).hexdigest() if self.is_published else None
+        if not self.is_published:
+            return None
+        own = hashlib.sha256((self.official or "").encode()).hexdigest()
+        return own if self.unknowns is None else digest_with_unknowns(own, self.unknowns.published_digest)
 
     def is_official(self, data_dir: Path) -> bool:
         """Whether the name alone determines the images.

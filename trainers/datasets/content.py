@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from trainers.datasets import Dataset, digest_of
+from trainers.datasets import Dataset, digest_of, digest_with_unknowns
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -59,6 +59,43 @@ def content(dataset: Dataset, data_dir: Path, data: TrainTest | None = None) -> 
         ArraysError: The dataset must be loaded first.
         ValueError: The dataset's `digest` does not return 64 hex digits.
     """
+    if dataset.unknowns is None:
+        return _content(dataset, data_dir, data)
+    known = dataset.model_copy(update={"unknowns": None})
+    held = content(known, data_dir, data)
+    # Arrays that are hashed are loaded here, too.
+    others = content(dataset.unknowns, data_dir) if data is None else here(dataset.unknowns, data_dir)
+    if held is None and others is None:
+        return None
+    digest = digest_with_unknowns(_digest(known, held), _digest(dataset.unknowns, others))
+    files = dict((held and held.manifest) or {})
+    files |= {f"unknowns/{name}": text for name, text in ((others and others.manifest) or {}).items()}
+    return Content(digest, files or None)
+
+
+def here(dataset: Dataset, data_dir: Path) -> Content | None:
+    """As `content`, but the arrays are loaded if only they tell.
+
+    Args:
+        dataset: The dataset.
+        data_dir: Folder that holds its files.
+    """
+    try:
+        return content(dataset, data_dir)
+    except ArraysError:
+        return content(dataset, data_dir, dataset.load(data_dir))
+
+
+def digest_here(dataset: Dataset, data_dir: Path) -> str | None:
+    """The digest of a dataset, also of a published one; raises as `here`."""
+    return _digest(dataset, here(dataset, data_dir))
+
+
+def _digest(dataset: Dataset, held: Content | None) -> str | None:
+    return (held and held.digest) or dataset.published_digest
+
+
+def _content(dataset: Dataset, data_dir: Path, data: TrainTest | None) -> Content | None:
     if dataset.is_official(data_dir):
         return None
     if not _is_told(type(dataset)):

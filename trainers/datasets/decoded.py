@@ -14,9 +14,9 @@ from abc import ABC, abstractmethod
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from trainers.datasets import Images, Labels, MissingDataError, TrainTest
 from trainers.datasets.hashes import hashes
@@ -160,6 +160,19 @@ class Decoded(Sized, ABC):
     """Side of the square images, in pixels."""
     channels: Literal[1, 3] = 3
     """3 for colour, 1 for grey."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _unknowns_have_its_size(cls, values: Any) -> Any:
+        """Images of `unknowns` are read like the known ones where nothing else is said."""
+        others = values.get("unknowns") if isinstance(values, dict) else None
+        if not isinstance(others, Decoded):
+            return values
+        own = {name: values.get(name, cls.model_fields[name].default) for name in ("size", "channels")}
+        told = {
+            name: side for name, side in own.items() if isinstance(side, int) and name not in others.model_fields_set
+        }
+        return {**values, "unknowns": others.model_copy(update=told)}
 
     def _shape(self) -> tuple[int, int, int]:
         return self.channels, self.size, self.size

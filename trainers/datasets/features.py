@@ -104,7 +104,8 @@ class Features(Sized):
         train, test = self._parts(self._tables(data_dir))
         names = self._numbered(train, test)
         first, second = (part.take(rows) for part, rows in zip((train, test), self._sized(train, test), strict=True))
-        return Labels(names.of(first), names.of(second), len(names.texts), first.groups)
+        shape = (train.table.columns.width, 1, 1)
+        return Labels(names.of(first), names.of(second), len(names.texts), first.groups, shape=shape)
 
     def manifest(self, data_dir: Path) -> dict[str, str]:
         """SHA-256 of each file, those beside an .npy file included; raises as `find` does."""

@@ -9,14 +9,14 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 from functools import partial
 from multiprocessing import get_context
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
 from pydantic import Field, SerializeAsAny, model_validator
 
 from trainers.datasets import Dataset, Images, Labels, MissingDataError, TrainTest, Verification
-from trainers.datasets.content import ArraysError, content
+from trainers.datasets.content import digest_here
 from trainers.datasets.mapped import check_room, find, find_or_write, key
-from trainers.plugin import Plugin
+from trainers.plugin import Nested, Plugin
 from trainers.weights import MissingWeightsError, Weights, fetch
 from trainers.weights import find as find_weights
 
@@ -43,8 +43,13 @@ class Frozen(Dataset):
     """
 
     name = "frozen"
-    nested: ClassVar[Mapping[str, Literal["losses", "backbones", "datasets"]]] = {"of": "datasets", "by": "backbones"}
+    nested: ClassVar[Nested] = {
+        **Dataset.nested,
+        "of": "datasets",
+        "by": "backbones",
+    }
     vectors: ClassVar[bool] = True
+    any_size: ClassVar[bool] = True
 
     of: SerializeAsAny[Dataset]
     """The data set of images, by name or with parameters such as `train_size`."""
@@ -56,6 +61,24 @@ class Frozen(Dataset):
     size: int | None = Field(default=None, ge=1)
     """Side in pixels to which images are scaled; by default what the weights were trained with."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _unknowns_are_images(cls, values: Any) -> Any:
+        """Unknown samples are named by their images; features of other images by the same weights are these, too."""
+        unknowns = values.get("unknowns") if isinstance(values, dict) else None
+        if not isinstance(unknowns, Frozen):
+            return values
+        told = {name: values.get(name) for name in ("by", "weights", "size")}
+        if any(getattr(unknowns, name) != value for name, value in told.items()):
+            raise ValueError(
+                "'unknowns' has features by another network, other weights or at another size: name its images"
+            )
+        return {**values, "unknowns": unknowns.of}
+
+    @property
+    def _shown(self) -> Dataset:
+        return self.of
+
     @model_validator(mode="after")
     def _images_are_plain(self) -> Self:
         if self.of.vectors:
@@ -66,6 +89,11 @@ class Frozen(Dataset):
         if self.shift is not None:
             raise ValueError("'shift' corrupts images, and these are vectors: leave it out")
         return self
+
+    @property
+    def relative_to(self) -> Path | None:
+        """Where the images are looked for first."""
+        return self.of.relative_to
 
     def beside(self, folder: Path) -> Self:
         """The same with the images of a folder."""
@@ -79,7 +107,8 @@ class Frozen(Dataset):
             ValueError: The weights are not those of the network.
         """
         images = self.of.load(data_dir)
-        pixels = [images.train.pixels, images.test.pixels, *([images.pairs.pixels] if images.pairs else [])]
+        pixels = {"train": images.train.pixels, "test": images.test.pixels}
+        pixels |= {"pairs": images.pairs.pixels} if images.pairs else {}
         train, test, *faces = self._features(pixels, data_dir)
         pairs = images.pairs and Verification(
             _as_images(faces[0]), images.pairs.first, images.pairs.second, images.pairs.genuine,
@@ -96,10 +125,10 @@ class Frozen(Dataset):
         """Find images and weights, or download them, and compute the features; raises as `load` does."""
         self.of.prepare(data_dir)
         self._fetch(data_dir)
-        if find(self._names(data_dir)[:2], data_dir) is not None:
+        if all(find([file], data_dir) is not None for file in self._files(data_dir)):
             return
         if "torch" in sys.modules:
-            self.load(data_dir)
+            _compute(self, data_dir)
             return
         # In a process of its own, because what launches does without torch.
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as other:
@@ -118,31 +147,40 @@ class Frozen(Dataset):
         """SHA-256 of the images, of the weights, and of what is done to the images; raises as `find` does."""
         weights = self._found(data_dir)
         return {
-            "images": self._images_digest(data_dir),
+            "images": digest_here(self.of, data_dir) or "",
             "weights": weights.sha256,
             "preprocessing": hashlib.sha256(self._steps(weights).encode()).hexdigest(),
         }
 
     def origins(self, data_dir: Path) -> dict[str, Any]:
         """The weights with their digest and licence, and the digest of the images."""
-        return {"weights": self._found(data_dir).record, "images": self._images_digest(data_dir)}
+        return {"weights": self._found(data_dir).record, "images": digest_here(self.of, data_dir) or ""}
 
-    def _images_digest(self, data_dir: Path) -> str:
-        try:
-            held = content(self.of, data_dir)
-        except ArraysError:
-            held = content(self.of, data_dir, self.of.load(data_dir))
-        return (held and held.digest) or self.of.published_digest or ""
+    def _unknown(self, unknowns: Dataset, data_dir: Path) -> Images:
+        images = unknowns.load(data_dir).test
+        (features,) = self._by_the_same(unknowns)._features({"test": images.pixels}, data_dir)  # noqa: SLF001
+        return Images(_as_images(features), images.labels, images.groups)
+
+    def _by_the_same(self, images: Dataset) -> Self:
+        """The features of other images by the same weights."""
+        return self.model_copy(update={"of": images, "unknowns": None})
+
+    def _files(self, data_dir: Path) -> Iterator[str]:
+        """The files of features that cells map, except those of faces to verify."""
+        names = self._names(data_dir)
+        yield from (names["train"], names["test"])
+        if self.unknowns is not None:
+            yield self._by_the_same(self.unknowns)._names(data_dir)["test"]  # noqa: SLF001
 
     def _steps(self, weights: Weights) -> str:
         about = {**asdict(weights.preprocessing), "size": self.size or weights.preprocessing.size}
         return json.dumps([about, dict(weights.arguments)], sort_keys=True)
 
-    def _names(self, data_dir: Path) -> list[str]:
-        """The files of training and test features, and of faces to verify."""
+    def _names(self, data_dir: Path) -> dict[str, str]:
+        """The files of training and test features, and of faces to verify, by part."""
         asked = self.model_dump(mode="json", include={"of", "by"})
         texts = [str(FORMAT), json.dumps(asked, sort_keys=True), *self.manifest(data_dir).values()]
-        return [f"{self.name}-{part}-{key(texts)}.npy" for part in ("train", "test", "pairs")]
+        return {part: f"{self.name}-{part}-{key(texts)}.npy" for part in ("train", "test", "pairs")}
 
     def _found(self, data_dir: Path) -> Weights:
         try:
@@ -156,15 +194,16 @@ class Frozen(Dataset):
         except MissingWeightsError as error:
             raise MissingDataError(f"No data for '{self.name}': {error}.") from error
 
-    def _features(self, pixels: Sequence[NDArray[np.uint8]], data_dir: Path) -> Iterator[NDArray[np.float32]]:
+    def _features(self, pixels: Mapping[str, NDArray[np.uint8]], data_dir: Path) -> Iterator[NDArray[np.float32]]:
         weights = self._found(data_dir)
-        total = sum(map(len, pixels))
+        names = self._names(data_dir)
+        total = sum(map(len, pixels.values()))
         before = 0
         # One by one, so that a launch that is stopped keeps the first.
-        for name, part in zip(self._names(data_dir), pixels, strict=False):
-            write = partial(self._write, part, before, total, weights)
-            yield from find_or_write([name], data_dir, write)
-            before += len(part)
+        for part, images in pixels.items():
+            write = partial(self._write, images, before, total, weights)
+            yield from find_or_write([names[part]], data_dir, write)
+            before += len(images)
 
     def _write(
         self, pixels: NDArray[np.uint8], before: int, total: int, weights: Weights, paths: Sequence[Path]
@@ -182,7 +221,7 @@ class Frozen(Dataset):
 
 
 def _compute(frozen: Frozen, data_dir: Path) -> None:
-    frozen.load(data_dir)
+    frozen.with_unknown(frozen.load(data_dir), data_dir)
 
 
 def _as_images(features: NDArray[np.float32]) -> NDArray[np.float32]:

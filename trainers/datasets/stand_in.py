@@ -43,8 +43,15 @@ class StandIn(Dataset):
     def for_(cls, dataset: Dataset, extent: Extent) -> Self:
         """The stand-in for a data set, with its modifiers."""
         modifiers = {name: getattr(dataset, name) for name in Dataset.model_fields}
+        if dataset.unknowns is not None:
+            few = {"number_of_classes": extent.classes, "train": 1, "test": extent.test}
+            modifiers["unknowns"] = cls(of=f"unknowns {dataset.unknowns.key}", shape=extent.shape, **few)
         sizes = {"number_of_classes": extent.classes, "train": extent.train, "test": extent.test}
         return cls(of=dataset.key, shape=extent.shape, **sizes, **modifiers)
+
+    @property
+    def _whose(self) -> tuple[str, str | None]:
+        return self.name, self.of
 
     def extent(self, labels: Labels | None = None) -> Extent:
         """As asked."""

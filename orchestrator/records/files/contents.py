@@ -32,14 +32,14 @@ from orchestrator.records.files.storage import Storage
 from orchestrator.workspace import Location
 from trainers.backbones import Backbone
 from trainers.datasets import Dataset, MissingDataError, UnusableDataError
-from trainers.datasets.content import ArraysError, Content, content
+from trainers.datasets.content import ArraysError, Content, content, here
 from trainers.datasets.hashes import forget
 from trainers.weights import MissingWeightsError
 
 VERSION = 1
 """Of a record. A reader refuses what it does not know."""
 
-MODIFIERS = frozenset(Dataset.model_fields)
+MODIFIERS = frozenset(Dataset.model_fields) - {"unknowns"}
 """What is done to the images once they are read; it takes no other files."""
 
 DATA = Path("data")
@@ -256,11 +256,9 @@ def examine(dataset: Dataset, data_dir: Path, *, rehash: bool = False) -> Conten
     """
     if rehash:
         forget(data_dir)
-    dataset.prepare(data_dir)
-    try:
-        return content(dataset, data_dir)
-    except ArraysError:
-        return content(dataset, data_dir, dataset.load(data_dir))
+    for source in dataset.sources:
+        source.prepare(data_dir)
+    return here(dataset, data_dir)
 
 
 def _names(storage: Storage) -> list[str]:

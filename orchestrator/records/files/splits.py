@@ -24,8 +24,8 @@ from orchestrator.records.files.origin import Origin
 from trainers import selection
 from trainers.datasets import Dataset, Labels, UnusableDataError
 
-TRAINING_ONLY = ("train_fraction", "imbalance", "shift")
-"""Modifiers of a data set that leave its test split as it is."""
+TRAINING_ONLY = ("train_fraction", "imbalance", "shift", "unknowns")
+"""Modifiers of a data set that leave its test rows as they are."""
 
 
 @dataclass(frozen=True)

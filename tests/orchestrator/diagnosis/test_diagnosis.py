@@ -473,6 +473,17 @@ def test_missing_data_is_noticed_and_not_fetched(
     assert not (tmp_path / "data").exists()
 
 
+def test_unknown_samples_that_do_not_fit_or_are_missing_are_problems(
+    written: Callable[[str], Path], tmp_path: Path
+) -> None:
+    asked = plan(load(written(GRID.replace("digits", "{name: cifar10, unknowns: cub200}"))))
+    known, unknown, misfit = sorted(data(asked, tmp_path / "data"), key=lambda each: (each.subject, each.found))
+    assert (known.subject, known.state) == ("data cifar10", "warning")
+    assert (misfit.subject, misfit.state) == ("data cub200", "problem")
+    assert (unknown.subject, unknown.state, unknown.remedy) == ("data cifar10", "problem", "correct 'unknowns'")
+    assert "have 3x224x224 numbers, and its own 3x32x32" in unknown.found
+
+
 def test_other_versions_than_the_locked_ones_are_a_warning(tmp_path: Path) -> None:
     lock = tmp_path / "requirements.lock"
     lock.write_text("numpy==0.0.1\nnever-heard-of==1\n")

@@ -18,6 +18,7 @@ from orchestrator.outcome import Advanced, Event, Failed, Finished, Lost, Stoppe
 from orchestrator.provenance import fingerprints, processor
 from orchestrator.provenance.fingerprints import Code
 from orchestrator.records.files.checkpoints import Checkpoints
+from orchestrator.records.files.contents import History, look
 from orchestrator.records.files.evaluations import Evaluations
 from orchestrator.records.recorder import Recorder
 from orchestrator.records.tracking.runs import Untracked
@@ -128,6 +129,22 @@ def test_a_state_is_not_resumed_under_another_instruction_set(working: Worker, m
     assert epochs(working, until=1) == [1]
     monkeypatch.setattr(processor, "onednn_isa", lambda: "AVX")
     assert epochs(working) == [1, 2, 3]
+
+
+def test_the_provenance_names_the_unknown_samples(working: Worker, tmp_path: Path) -> None:
+    noise = {"name": "stand_in", "of": "noise", "shape": (1, 8, 8), "number_of_classes": 3, "train": 3, "test": 60}
+    fields = ASKED.model_dump(mode="json", include={"name", "backbones", "baseline", "recipe"})
+    document = {**fields, "losses": [{"name": "softmax", "as": "plain"}], "backbones": ["resnet8"], "seeds": 1}
+    asked = Experiment.model_validate({**document, "datasets": [{"name": "digits", "unknowns": noise}]})
+    digests = look(asked, History(tmp_path / "data"), tmp_path)
+    (cell,) = plan(asked, digests).cells
+    assert cell.recipe.data_digest
+    assert cell.id != plan(ASKED).cells[0].id
+    epochs(replace(working, planned=codes_by_plugin(asked)), cell)
+    account = Evaluations(tmp_path / "evaluations").account(cell)
+    assert account.provenance["origins"]["unknowns"]["name"] == "stand_in"
+    assert len(account.provenance["origins"]["unknowns"]["digest"]) == 64
+    assert account.metrics["open_auroc"] is not None
 
 
 def test_a_finished_cell_records_its_code_and_its_processor(working: Worker, tmp_path: Path) -> None:

@@ -328,3 +328,23 @@ class TestStarts:
         asked = _asked("digits", losses=["softmax", {"name": "bce_fixed", "bias": -1.0}], recipe={"epochs": 1})
         (sentence,) = prepare(plan(asked), tmp_path)
         assert "24 times" in sentence  # 9 e
+
+
+class TestUnknowns:
+    def test_unsuitable_ones_are_told_with_all_other_problems(self, tmp_path: Path) -> None:
+        mine = _folder(tmp_path / "mine", {"bad": 9, "good": 9})
+        others = _folder(tmp_path / "others", {"good": 3, "odd": 3})
+        large = {"name": "image_folder", "path": str(others), "size": 9}
+        asked = _asked(_mine(mine, unknowns=large, **{"as": "parts"}), recipe={"batch_size": 8})
+        size, names = _problems(tmp_path, asked)
+        assert size.startswith("parts: the samples of 'unknowns: image_folder' have 3x9x9 numbers, and its own 3x8x8")
+        assert "known by the same name: good" in names
+
+    def test_missing_ones_are_told_where_they_were_looked_for(self, tmp_path: Path) -> None:
+        mine = _folder(tmp_path / "mine", {"bad": 9, "good": 9})
+        asked = _asked(_mine(mine, unknowns={"name": "image_folder", "path": "gone"}), recipe={"batch_size": 8})
+        placed = beside(asked, tmp_path)
+        (told,) = checks.absent(plan(placed), tmp_path / "data")
+        assert str(tmp_path / "gone") in told
+        with pytest.raises(RequestError, match="gone"):
+            prepare(plan(placed), tmp_path / "data")
