@@ -27,6 +27,7 @@ from trainers import catalogue
 from trainers import datasets as dataset_classes
 from trainers import losses as loss_classes
 from trainers import plugin as plugin_classes
+from trainers.commands import AXES, PLACEHOLDERS
 from trainers.metrics import MEASURES
 from trainers.metrics.names import NEEDED, ON_VALIDATION
 from trainers.metrics.traits import TRAITS
@@ -118,6 +119,16 @@ def _plugin(found: type[plugin_classes.Plugin], base: type[plugin_classes.Plugin
     return f"## {found.name}\n\n{_docstring(found)}\n\n{parameters}"
 
 
+# ---- Commands ----
+
+
+def placeholders() -> str:
+    """What a command may say of its cell."""
+    rows = [[code(f"{{{name}}}"), cell(meaning)] for name, meaning in PLACEHOLDERS.items()]
+    rows += [[code(f"{{{axis}.PARAMETER}}"), f"a parameter of the {axis}"] for axis in AXES]
+    return grid(["placeholder", "stands for"], rows)
+
+
 # ---- Measures ----
 
 
@@ -205,6 +216,7 @@ SECTIONS = {
         losses,
         backbones,
         datasets,
+        placeholders,
         measures,
         operation_measures,
         plugin_bases,

@@ -53,12 +53,15 @@ MOST_PROGRESS = 2**24
 
 GIB = 2**30
 
+DEVICES = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES")
+"""Variables that say which GPUs a process sees."""
+
 PASSED = frozenset(
     {
         *("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "LD_LIBRARY_PATH"),
         *("PYTHONPATH", "VIRTUAL_ENV", "CONDA_PREFIX", "MPLBACKEND", "SSL_CERT_FILE", "SSL_CERT_DIR"),
         *("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "TORCH_HOME", "HF_HOME", "HF_HUB_OFFLINE"),
-        *("CUDA_HOME", "CUDA_PATH", "CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES"),
+        *("CUDA_HOME", "CUDA_PATH", *DEVICES),
     }
 )
 """Environment variables that a command gets, beside `LC_*`, those that the trainer names, and those that are set."""
@@ -423,12 +426,16 @@ def environment(cell: Cell, trainer: Trainer, temporary: Path) -> dict[str, str]
     }
     set_here = {"TMPDIR": str(temporary), "PYTHONHASHSEED": "0", "PYTHONUNBUFFERED": "1"}
     set_here |= dict.fromkeys(THREADS, str(cell.resources.cpus))
-    wanted = math.ceil(cell.resources.gpus)
+    return passed | set_here | _devices(math.ceil(cell.resources.gpus), passed)
+
+
+def _devices(wanted: int, passed: Mapping[str, str]) -> dict[str, str]:
+    """The variables that hide all GPUs but those of the cell: the first that its worker sees, which Ray chose."""
     if not wanted:
-        set_here |= {"CUDA_VISIBLE_DEVICES": "", "HIP_VISIBLE_DEVICES": ""}
-    elif "CUDA_VISIBLE_DEVICES" not in passed:  # Ray sets it in each of its workers
-        set_here["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, range(wanted)))
-    return passed | set_here
+        return dict.fromkeys(DEVICES, "")
+    seen = {name: passed[name].split(",")[:wanted] for name in DEVICES if name in passed}
+    seen = seen or {"CUDA_VISIBLE_DEVICES": list(map(str, range(wanted)))}
+    return {name: ",".join(places) for name, places in seen.items()}
 
 
 # What it leaves

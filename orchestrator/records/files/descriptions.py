@@ -89,6 +89,12 @@ def classes_table(names: Names) -> str:
     return sink.getvalue()
 
 
+_LEFT = """\
+| `logs/ID.txt` | what the command of a model printed |
+| `models/dataset=…/backbone=…/loss=…/ID.onnx` | the model itself, where the command left it |
+"""
+
+
 def data_card(plan: Plan, found: Results, names: Names) -> str:
     """The description that people read."""
     experiment = plan.experiment
@@ -116,6 +122,7 @@ def data_card(plan: Plan, found: Results, names: Names) -> str:
 | `evaluations/dataset=…/backbone=…/loss=…/ID.parquet` | one row a test sample of a model: {_columns()} |
 | `validation/dataset=…/backbone=…/loss=…/ID.parquet` | the same of its validation split |
 {"| `classes.csv` | the names of the classes by data set and label |" + chr(10) if names else ""}\
+{_LEFT if experiment.trainer else ""}\
 | `experiment.yaml` | the experiment, every default written out |
 | `provenance.json`, `requirements.lock` | machines, versions, commits and seeds; the packages |
 | `report/` | the report, where there was one |

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from orchestrator.experiment.plan import original
 from orchestrator.records.files.cell_file import DAMAGED, cell_in
 from orchestrator.records.files.checkpoints import STATE, STOP, UNUSABLE
-from orchestrator.records.files.models import ENDING
+from orchestrator.records.files.command_logs import ENDING as LOG
+from orchestrator.records.files.models import ENDING, LEFT_BY_COMMAND
 from orchestrator.records.files.storage import Storage, Stored
 from orchestrator.workspace import ANCHORS, PROBE, REHEARSALS, Workspace
 
@@ -24,8 +25,16 @@ _LEFT = re.compile(
 _FOREIGN = ("mlartifacts",)
 """Folders that are MLflow's to clean."""
 
-_PARTS = {"validation": "validation rows", "summaries": "summary", "models": "trained model"}
+_PARTS = {
+    "validation": "validation rows",
+    "summaries": "summary",
+    "models": "trained model",
+    "logs": "what a command printed",
+}
 """Folders of what lies beside cells' files, and what it is."""
+
+_ENDINGS = (ENDING, LEFT_BY_COMMAND, LOG)
+"""Of files that are named by a cell's id alone: models, and what commands printed."""
 
 
 @dataclass(frozen=True)
@@ -73,12 +82,30 @@ def _cell(file: Stored) -> str | None:
     return cell_in(rest) if kind == "evaluations" else None
 
 
-def _of_part(file: Stored, what: str, done: Collection[str], now: float, cells: Collection[str]) -> str | None:
+def _beside(file: Stored) -> str | None:
+    """The cell that a file belongs to, of those beside cells' files."""
+    inner = file.name.partition("/")[2]
+    name, dot, ending = inner.rpartition("/")[2].rpartition(".")
+    return name if f"{dot}{ending}" in _ENDINGS else cell_in(inner)
+
+
+def _of_part(
+    file: Stored,
+    kind: str,
+    done: Collection[str],
+    experiments: Mapping[str, Collection[str]] | None,
+    *,
+    now: float,
+    cells: Collection[str],
+) -> str | None:
     """What lies beside a cell's file goes with it; where the cell is not done, it may just have been written."""
-    name = file.name.partition("/")[2]
-    cell = name.removesuffix(ENDING) if name.endswith(ENDING) else cell_in(name)
+    what = _PARTS[kind]
+    cell = _beside(file)
     if cell and original(cell) in cells:
         return f"{what} of a cell asked for by its id"
+    if kind == "logs":  # what a command printed stays also where its cell failed, because it says why
+        asked = experiments is None or cell in done or any(cell in ids for ids in experiments.values())
+        return None if asked else f"{what} of a cell that no experiment asks for"
     return f"{what} of no cell that is done" if cell not in done and now - file.modified > DAY else None
 
 
@@ -100,8 +127,8 @@ def _reason(
             return "set aside, because it could not be trusted"
         case "evaluations":
             return _of_cells(file, experiments, cells)
-        case "validation" | "summaries" | "models":
-            return _of_part(file, _PARTS[kind], done, now, cells)
+        case "validation" | "summaries" | "models" | "logs":
+            return _of_part(file, kind, done, experiments, now=now, cells=cells)
         case "checkpoints" if rest.partition("/")[2].startswith(UNUSABLE):
             return "set aside, because it could not be used"
         case "checkpoints" if subject in done:

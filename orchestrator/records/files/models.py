@@ -9,6 +9,9 @@ from orchestrator.workspace import Location
 
 ENDING = ".safetensors"
 
+LEFT_BY_COMMAND = ".onnx"
+"""Of a model that a command left; its folder has the name of the folder of its cell's file."""
+
 
 @dataclass(frozen=True)
 class Models:

@@ -19,13 +19,18 @@ from orchestrator.execution import command, guard
 from orchestrator.execution.worker import Worker
 from orchestrator.experiment.model import Experiment, beside
 from orchestrator.experiment.plan import plan
+from orchestrator.experiment.resources import Resources
 from orchestrator.judging.cell_scores import read
 from orchestrator.outcome import Advanced, Ending, Event, Failed, Finished, Lost, Stopped
 from orchestrator.records.files.checkpoints import Checkpoints
 from orchestrator.records.files.evaluations import Evaluations
+from orchestrator.records.files.garbage import DAY, garbage
+from orchestrator.records.files.publication import export
+from orchestrator.records.files.storage import Storage
 from orchestrator.records.recorder import Recorder
 from orchestrator.records.tracking.runs import Untracked
 from orchestrator.reproduction.code_changes import codes_by_plugin
+from orchestrator.workspace import Workspace
 
 WRITES = """
 def write(out, rows=4, header="sample,label,split,score_0,score_1"):
@@ -108,6 +113,22 @@ def test_a_cell_of_a_command_is_recorded_as_any_other(bench: Bench) -> None:
     assert not (bench.folder / "runs" / "checkpoints" / bench.cell.id).exists()
 
 
+def test_what_it_printed_and_the_model_it_left_are_exported_and_stay_as_long_as_the_cell(bench: Bench) -> None:
+    bench.run("print('hello'); write(sys.argv[1]); open(sys.argv[5], 'wb').write(b'model')")
+    runs, out = Workspace.at(str(bench.folder / "runs")), bench.folder / "out"
+    export(plan(bench.asked("")), runs, out)
+    model = bench.evaluations.account(bench.cell).provenance["model"]["file"]
+    assert (out / "logs" / f"{bench.cell.id}.txt").read_text() == "hello\n"
+    assert (out / model).read_bytes() == b"model"
+    assert "| `logs/ID.txt` |" in (out / "README.md").read_text()
+    assert model in (out / "SHA256SUMS").read_text()
+    files = list(Storage(runs.root).list())
+    later = time.time() + 2 * DAY
+    assert garbage(files, {"commands": {bench.cell.id}}, later) == []
+    gone = [item.name for item in garbage(files, {}, later, cells={bench.cell.id})]
+    assert {f"logs/{bench.cell.id}.txt", model} <= set(gone)
+
+
 def test_a_command_is_told_its_cell_and_sees_no_other_variables(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MY_SECRET_TOKEN", "a-secret-value")
     monkeypatch.setenv("WANTED", "yes")
@@ -126,6 +147,33 @@ def test_a_command_is_told_its_cell_and_sees_no_other_variables(bench: Bench, mo
     seen = told["environment"]
     assert "MY_SECRET_TOKEN" not in seen
     assert (seen["WANTED"], seen["OMP_NUM_THREADS"], seen["CUDA_VISIBLE_DEVICES"]) == ("yes", "1", "")
+
+
+@pytest.mark.parametrize(
+    ("gpus", "seen", "shown"),
+    [
+        (0, {"CUDA_VISIBLE_DEVICES": "2,3"}, {"CUDA_VISIBLE_DEVICES": "", "HIP_VISIBLE_DEVICES": ""}),
+        (1, {"CUDA_VISIBLE_DEVICES": "2"}, {"CUDA_VISIBLE_DEVICES": "2"}),  # as Ray says to its worker
+        (0.5, {"CUDA_VISIBLE_DEVICES": "GPU-8e2f"}, {"CUDA_VISIBLE_DEVICES": "GPU-8e2f"}),
+        (2, {"CUDA_VISIBLE_DEVICES": "5,2,7"}, {"CUDA_VISIBLE_DEVICES": "5,2"}),
+        (2, {}, {"CUDA_VISIBLE_DEVICES": "0,1"}),
+        (1, {"ROCR_VISIBLE_DEVICES": "3,4"}, {"ROCR_VISIBLE_DEVICES": "3"}),
+    ],
+)
+def test_a_command_sees_its_own_gpus_and_no_others(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, gpus: float, seen: dict[str, str], shown: dict[str, str]
+) -> None:
+    for name in command.DEVICES:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in seen.items():
+        monkeypatch.setenv(name, value)
+    asked = bench.asked("")
+    (cell,) = plan(asked.model_copy(update={"resources": Resources(gpus=gpus)})).cells
+    assert asked.trainer
+    told = command.environment(cell, asked.trainer, bench.folder)
+    assert {name: told[name] for name in shown} == shown
+    if gpus:
+        assert set(command.DEVICES) & set(told) == set(shown)
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+import program
 from orchestrator.judging.judgement import judge
 from orchestrator.study import results
 
@@ -96,6 +97,70 @@ def test_the_other_shipped_examples_run(tmp_path: Path, example: str) -> None:
     assert all(row["sample_wise_accuracy"] > 0.8 for row in rows)
     if example == "torch":
         assert {row["epochs"] for row in rows} == {10}
+
+
+TUNED = """
+import csv, sys
+loss, rate, _, out = sys.argv[1:]
+rate = float(rate)
+print(loss, rate)
+with open(out, "w", newline="") as file:
+    table = csv.writer(file)
+    table.writerow(["sample", "label", "split", "score_0", "score_1"])
+    for row in range(40):  # the nearer to 0.3, the more validation rows are right; of test rows, those above the rate
+        table.writerow([f"v{row}", 0, "validation", 1 if row / 40 > abs(rate - 0.3) else -1, 0])
+        table.writerow([f"t{row}", 0, "test", 1 if row / 40 > rate else -1, 0])
+"""
+
+SEARCH = """
+name: tuned
+trainer: {command: [python, train.py, "{loss}", "{loss.rate}", "{seed}", "{out}"]}
+losses: [{name: a, rate: 0.5}, {name: b, rate: 0.9}]
+backbones: [none]
+datasets: [drawn]
+seeds: 2
+baseline: a
+tuning: {space: {rate: "uniform(0, 1)"}, trials: 5, searcher: SEARCHER, metric: sample_wise_accuracy}
+"""
+
+
+@pytest.mark.slow  # 14 commands
+@pytest.mark.parametrize("searcher", ["random", "optuna"])
+def test_parameters_of_a_command_are_tuned_on_its_validation_rows(tmp_path: Path, searcher: str) -> None:
+    (tmp_path / "train.py").write_text(TUNED)
+    file = tmp_path / "study.yaml"
+    file.write_text(SEARCH.replace("SEARCHER", searcher))
+    counts = launched(file, tmp_path / "runs")
+    assert (counts["done"], counts["failed"]) == (4, 0)
+    tried: dict[str, set[float]] = {"a": set(), "b": set()}
+    for log in (tmp_path / "runs" / "logs").glob("*.txt"):
+        loss, rate = log.read_text().split()
+        tried[loss].add(float(rate))
+    assert [len(rates) for rates in tried.values()] == [5, 5]
+    study = results(tmp_path / "runs", file)
+    found = {row["cell_id"]: row["sample_wise_accuracy"] for row in study.rows}
+    for cell in study.plan.cells:
+        rate = cell.recipe.loss.parameters["rate"]
+        assert validated(rate) == max(map(validated, tried[cell.loss]))
+        assert found[cell.id] == np.mean(np.arange(40) / 40 > rate)
+
+
+def validated(rate: float) -> float:
+    """The share of validation rows that the script gets right."""
+    return float(np.mean(np.arange(40) / 40 > abs(rate - 0.3)))
+
+
+@pytest.mark.parametrize("verb", ["plan", "launch"])
+def test_a_command_that_cannot_start_is_refused_before_the_first_cell(tmp_path: Path, verb: str) -> None:
+    file = tmp_path / "study.yaml"
+    file.write_text(STUDY.replace("python, train.py", "python, tran.py").replace(", data: drawn.txt", ""))
+    options = ["--executor", "inline"] if verb == "launch" else []
+    done = program.run(verb, file, "--workspace", tmp_path / "runs", *options, folder=tmp_path)
+    assert done.returncode == 2
+    assert f"study.yaml:3: The command cannot start: there is no file {tmp_path / 'tran.py'}" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list((tmp_path / "runs").rglob("*.parquet"))
+    assert not (tmp_path / "runs" / "logs").exists()
 
 
 SCRIPT = """

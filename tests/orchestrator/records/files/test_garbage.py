@@ -54,6 +54,8 @@ def told(*names: str, age: float = 2 * DAY, experiments: Any = EXPERIMENTS, cell
         "compacted/unknown/dataset=d/part-00000.parquet",
         "summaries/dataset=d/backbone=b/loss=l/waiting.parquet",
         "models/waiting.safetensors",
+        "models/dataset=d/backbone=b/loss=l/waiting.onnx",
+        "logs/nobodys.txt",
         ".probe.0a1b2c3d",
         ".probe-4711",
         "rehearsals/0a1b2c3d/evaluations/dataset=d/backbone=b/loss=l/waiting.parquet",
@@ -70,6 +72,10 @@ def test_it_can_go(name: str) -> None:
         f"{CELL}/waiting.parquet",
         "summaries/dataset=d/backbone=b/loss=l/done.parquet",
         "models/done.safetensors",
+        "models/dataset=d/backbone=b/loss=l/done.onnx",
+        "logs/done.txt",
+        "logs/waiting.txt",
+        "logs/strange.txt",
         "checkpoints/waiting/state",
         "checkpoints/waiting/last-words.txt",
         "results/known.parquet",
@@ -95,7 +101,7 @@ def test_what_may_still_be_written_stays() -> None:
 
 def test_without_a_registry_nothing_goes_for_lack_of_an_experiment() -> None:
     names = ["checkpoints/nobodys/state", "results/unknown.parquet", "reports/unknown/index.html", "evaluations/notes"]
-    assert told(*names, "checkpoints/done/state", experiments=None) == ["checkpoints/done/state"]
+    assert told(*names, "logs/nobodys.txt", "checkpoints/done/state", experiments=None) == ["checkpoints/done/state"]
 
 
 def test_a_finished_cell_goes_only_by_its_id() -> None:
@@ -118,6 +124,11 @@ def test_validation_rows_go_with_their_cell_and_where_an_attempt_left_them() -> 
     assert told(*names, experiments=None) == [f"{ROWS}/waiting.parquet", f"{ROWS}/notes.txt"]
     assert told(*names, age=60.0) == []  # an attempt may be about to write the cell's file
     assert told(*names, age=60.0, cells={"done"}) == [f"{CELL}/done.parquet", f"{ROWS}/done.parquet"]
+
+
+def test_what_a_command_printed_and_left_goes_with_its_cell() -> None:
+    names = ("logs/done.txt", "logs/strange.txt", "models/dataset=d/backbone=b/loss=l/done.onnx")
+    assert told(*names, cells={"done"}) == [f"{CELL}/done.parquet", names[0], names[2]]
 
 
 def test_what_is_removed_is_gone_and_cells_are_not(
