@@ -72,3 +72,11 @@ def test_data_of_which_only_the_files_tell_have_no_extent_without_labels() -> No
     assert isinstance(folder, Dataset)
     assert folder.extent() is None
     assert folder.extent(of("digits").labels(NOWHERE)) == ((3, 48, 48), 10, 1000, 797)
+
+
+def test_unknown_samples_of_the_data_set_are_drawn_as_well() -> None:
+    drawn = of("cifar10", unknowns="cifar100")
+    assert isinstance(drawn.unknowns, StandIn)
+    found = drawn.with_unknown(drawn.load(NOWHERE), NOWHERE).unknown
+    assert found is not None
+    assert found.pixels.shape == (10_000, 3, 32, 32)
