@@ -183,7 +183,7 @@ ALIKE = (
     {"cifar10", "stl10", "imagenet", "tiny_imagenet"},
     {"cifar100", "imagenet", "tiny_imagenet"},
 )
-"""Published data sets with classes in common: no class of one is unknown to a model trained on another."""
+"""Published data sets that have classes in common, which cannot be unknown."""
 
 
 class Dataset(Plugin, ABC):
