@@ -54,6 +54,8 @@ class Hypothesis:
     """What it means for somebody who must choose a loss."""
     speaks: frozenset[Verdict]
     """The verdicts that speak for it; any other that is decided speaks against it."""
+    less: bool
+    """Whether a refuted equality speaks for it where the difference lies below 0: what is less is no gain either."""
 
     @classmethod
     def of(cls, entry: Mapping[str, Any]) -> Hypothesis:
@@ -69,7 +71,8 @@ class Hypothesis:
                 ("fails", "en"): entry["fails"],
                 ("fails", "ja"): entry["fails_ja"],
             },
-            frozenset(entry.get("speaks", usual)),
+            frozenset(usual),
+            entry.get("less", False),
         )
 
     @property
@@ -142,7 +145,8 @@ def _side(finding: Finding, hypothesis: Hypothesis, stated: Dated) -> Side:
     """The side that a verdict speaks for; one that was not planned and stated before its cells decides nothing."""
     if finding.verdict == "undecided" or finding.looks.standing != "planned" or stated != "before":
         return "open"
-    return "for" if finding.verdict in hypothesis.speaks else "against"
+    is_less = hypothesis.less and finding.verdict == "refuted" and finding.difference.high < 0
+    return "for" if is_less or finding.verdict in hypothesis.speaks else "against"
 
 
 def pages(kept: Mapping[str, Kept]) -> dict[Path, str]:

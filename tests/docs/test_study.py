@@ -56,8 +56,6 @@ def test_every_hypothesis_is_there_and_its_claims_are_stated(study: Any) -> None
         ({"inverse": True}, "refuted", "for"),
         ({"inverse": True}, "equivalent", "for"),
         ({"inverse": True}, "undecided", "open"),
-        ({"speaks": ["equivalent"]}, "equivalent", "for"),
-        ({"speaks": ["equivalent"]}, "supported", "against"),
     ],
 )
 def test_a_verdict_speaks_for_one_side(
@@ -67,6 +65,18 @@ def test_a_verdict_speaks_for_one_side(
     hypothesis = study.Hypothesis.of({"id": "P0", "claims": {}, **texts, **entry})
     finding = replace(kept["frozen"].comparison.findings[0], verdict=verdict)
     assert study._side(finding, hypothesis, "before") == side
+
+
+@pytest.mark.parametrize(("low", "high", "side"), [(-3.0, -1.0, "for"), (1.0, 3.0, "against"), (-3.0, 1.0, "against")])
+def test_a_gain_that_became_a_loss_is_gone(
+    study: Any, kept: dict[str, Any], low: float, high: float, side: str
+) -> None:
+    hypothesis = next(each for each in study.hypotheses() if each.id == "C5")
+    finding = kept["frozen"].comparison.findings[0]
+    refuted = replace(finding, verdict="refuted", difference=finding.difference._replace(low=low, high=high))
+    assert study._side(refuted, hypothesis, "before") == side
+    other = next(each for each in study.hypotheses() if each.id == "C1")
+    assert study._side(refuted, other, "before") == "against"
 
 
 @pytest.mark.parametrize("stated", ["after", "unknown"])
