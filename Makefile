@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 TESTS := test
 
-.PHONY: demo test test-all docs chaos bench results study mutants check clean
+.PHONY: demo test test-all docs chaos slurm container bench results study mutants check clean
 
 demo: .venv/installed  ## a real benchmark on this machine, in a few minutes
 	$(BIN)/python -m orchestrator launch experiments/quickstart.yaml
@@ -18,13 +18,19 @@ test: .venv/installed  ## the tests that a person waits for, a process per core
 # One process more than there are cores: tests that break things mostly wait for something to be noticed.
 test-all: PROCESSES = $(shell expr $$(nproc) + 1)
 test-all: .venv/installed  ## every test, also those that take long or break things
-	$(PYTEST) -m ''
+	$(PYTEST) -m 'not slurm and not container'
 
 docs: .venv/installed  ## the documentation as a site in build/site; a warning is an error
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 chaos: .venv/installed  ## break everything that can break while a grid runs; rewrites the table in docs/reliability.md
 	CHAOS_FULL=1 CHAOS_TABLE=docs/reliability.md $(BIN)/python -m pytest tests/chaos -m ''
+
+slurm: .venv/installed  ## docs/clusters/slurm.sh on a real Slurm of two nodes on this machine; as root, with Debian's slurm-wlm and munge
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/slurm -m slurm
+
+container: .venv/installed  ## the recipe of docs/clusters/Containerfile in a bare Debian; as root, with Debian's debootstrap, some 8 GB
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/container -m container
 
 bench: .venv/installed  ## how fast it is beside others; BENCH=--markdown rewrites docs/performance.md
 	$(BIN)/python -W ignore -m benchmarks $(BENCH)

@@ -19,7 +19,7 @@ from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import psutil
 import psycopg
@@ -128,6 +128,9 @@ class Disturbance:
     lost: int
     duplicated: int
     identical: bool
+    codes: str
+    """The exit codes of its launches."""
+
     extra_seconds: float
     useful_seconds: float
 
@@ -178,6 +181,11 @@ class Scene:
         )
         self.started.append(process)
         return process
+
+    def codes(self) -> str:
+        """How its launches ended, each way once, in the order in which they began: `killed, 130, 0`."""
+        launches = [process.returncode for process in self.started if "launch" in cast("list[str]", process.args)]
+        return ", ".join(dict.fromkeys("killed" if code < 0 else str(code) for code in launches))
 
     def end(self) -> None:
         """Kill what a test that failed has left running: the machine is needed for the next one."""
@@ -401,7 +409,7 @@ def as_if_nothing_had_happened(calm_with: Callable[..., Scene]) -> Callable[...,
         )
         useful = sum(float(seconds) for _, outcome, seconds, _ in ended if outcome == "finished")
         doubled = len(finished) - len(set(finished))
-        _table.append(Disturbance(fault, injected, len(lost), doubled, identical, extra, useful))
+        _table.append(Disturbance(fault, injected, len(lost), doubled, identical, scene.codes(), extra, useful))
         assert not lost
         assert _differences(scene, calm) == []
         assert sorted(finished) == sorted(calm.files), "every cell finishes exactly once"
@@ -448,8 +456,8 @@ def _trains(process: psutil.Process) -> bool:
 
 
 HEAD = [
-    "| fault | injected | cells lost | cells doubled | table identical | extra compute |",
-    "|---|---:|---:|---:|---|---:|",
+    "| fault | injected | cells lost | cells doubled | table identical | exit codes | extra compute |",
+    "|---|---:|---:|---:|---|---|---:|",
 ]
 
 
@@ -471,4 +479,4 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 def _line(row: Disturbance) -> str:
     extra = 100 * row.extra_seconds / max(row.useful_seconds, 1e-9)
     identical = "yes" if row.identical else "NO"
-    return f"| {row.fault} | {row.injected} | {row.lost} | {row.duplicated} | {identical} | {extra:.0f} % |"
+    return f"| {row.fault} | {row.injected} | {row.lost} | {row.duplicated} | {identical} | {row.codes} | {extra:.0f} % |"

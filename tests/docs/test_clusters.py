@@ -179,6 +179,21 @@ def test_the_job_has_a_token_the_ray_that_is_locked_and_storage_that_all_pods_sh
         }
 
 
+# ---- The image; its steps are done by tests/container ----
+
+
+def test_the_program_runs_in_the_image_as_a_user_who_owns_nothing_of_it() -> None:
+    recipe = (ROOT / "docs/clusters/Containerfile").read_text(encoding="utf-8").replace("\\\n", "")
+    steps = [line for line in recipe.splitlines() if line and not line.startswith("#")]
+    user = steps.index("USER orchestrator")
+    assert not [step for step in steps[user:] if step.startswith(("RUN", "COPY"))]
+    assert any("--constraint requirements.lock" in step and "train" in step for step in steps[:user])
+
+
+def test_what_one_trained_here_is_not_copied_into_the_image() -> None:
+    assert {"runs", "data", ".venv"} <= set((ROOT / "docs/clusters/Containerfile.dockerignore").read_text(encoding="utf-8").splitlines())
+
+
 # ---- Shell ----
 
 
@@ -211,7 +226,7 @@ def test_slurm_reads_every_directive() -> None:
 def launches(script: str) -> Iterator[list[str]]:
     """The arguments of every call of the orchestrator, also inside quotes and behind the Slurm script."""
     for line in script.replace("\\\n", " ").splitlines():
-        words = shlex.split(line, comments=True)
+        words = shlex.split(line.removesuffix(" &"), comments=True)
         for place, word in enumerate(words):
             following = words[place + 1 :]
             if words[place - 2 : place + 1] == ["python", "-m", "orchestrator"]:
@@ -246,8 +261,9 @@ def test_every_link_of_the_page_leads_somewhere() -> None:
         assert (ROOT / "docs" / target).exists(), target
 
 
-# ---- Ray's symmetric run, in namespaces: its end stops every Ray it can see ----
+# ---- The Slurm script in namespaces, because it stops every Ray that it can see; on a real Slurm: tests/slurm ----
 
+OWN = "/tmp/orchestrator-0"  # noqa: S108 - of root, which one is in namespaces
 ALONE = ["unshare", "--fork", "--kill-child", "--pid", "--mount-proc", "--net", "--mount", "--uts"]
 if os.geteuid():
     ALONE[1:1] = ["--user", "--map-root-user"]
@@ -255,13 +271,13 @@ if os.geteuid():
 
 @pytest.fixture
 def apart() -> list[str]:
-    """How to begin a program with processes, network and /tmp/ray of its own."""
-    ready = "ip link set lo up && mkdir -p /tmp/ray && mount -t tmpfs none /tmp/ray"
+    """How to begin a program with processes, network and a disk of its own for Ray."""
+    ready = f"ip link set lo up && mkdir -p {OWN} && mount -t tmpfs none {OWN}"
     if not all(map(shutil.which, ("unshare", "nsenter", "ip"))):
-        pytest.skip("no unshare, nsenter or ip: Ray's symmetric run would stop every other Ray of this user")
+        pytest.skip("no unshare, nsenter or ip: the script would stop every other Ray of this user")
     tried = subprocess.run([*ALONE, "sh", "-c", ready], capture_output=True, text=True, check=False)
     if tried.returncode:
-        pytest.skip(f"no namespaces here ({tried.stderr.strip()}): symmetric run would stop every other Ray")
+        pytest.skip(f"no namespaces here ({tried.stderr.strip()}): the script would stop every other Ray")
     return [*ALONE, "sh", "-c", f'{ready} && exec "$@"', "apart"]
 
 
@@ -273,74 +289,35 @@ def environment(tmp_path: Path) -> dict[str, str]:
     return {**kept, **home}
 
 
-@pytest.mark.slow
-def test_symmetric_run_with_a_token_starts_ray_runs_the_command_and_passes_its_exit_code_on(
-    apart: list[str], environment: dict[str, str]
-) -> None:
-    program = "import ray; ray.init('auto'); print('cores', ray.cluster_resources()['CPU']); raise SystemExit(7)"
-    begun = [
-        "ray",
-        "symmetric-run",
-        "--address",
-        "127.0.0.1:6379",
-        "--num-cpus=3",
-        "--include-dashboard=false",
-        "--",
-        "python",
-        "-c",
-        program,
-    ]
-    subprocess.run(["ray", "get-auth-token", "--generate"], env=environment, capture_output=True, check=True)
-    done = subprocess.run(
-        [*apart, *begun],
-        env={**environment, "RAY_AUTH_MODE": "token"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert "cores 3.0" in done.stdout, done.stdout + done.stderr
-    assert done.returncode == 7
-
-
-# Two hosts beside each other, joined by a cable; Slurm's commands as far as the script uses them.
+# This host and another one, joined by a cable; Slurm's commands as far as the script uses them.
 HOSTS = r"""
 set -eu
-folder=$1 script=$2 experiment=$3
-export HOSTS=
-for host in 1 2; do
-  unshare --fork --kill-child --pid --mount-proc --net --mount --uts sh -c "
-    hostname host$host; ip link set lo up; mount -t tmpfs none /tmp/ray; touch $folder/up$host; exec sleep 600" &
-  until [ -e "$folder/up$host" ]; do sleep 0.1; done
-  HOSTS="$HOSTS $(cat /proc/$!/task/$!/children)"
-done
-set -- $HOSTS
-ip link add cable1 netns "$1" type veth peer name cable2 netns "$2"
-for host in 1 2; do
-  nsenter -t "$1" -n sh -c "ip addr add 10.77.0.$host/24 dev cable$host; ip link set cable$host up"
-  shift
-done
+folder=$1 script=$2 experiment=$3 own=$4
+hostname host1
+unshare --fork --kill-child --pid --mount-proc --net --mount --uts sh -c "
+  hostname host2; ip link set lo up; mount -t tmpfs none $own; touch $folder/up; exec sleep 600" &
+until [ -e "$folder/up" ]; do sleep 0.1; done
+OTHER=$(tr -d ' ' < /proc/$!/task/$!/children)
+ip link add cable1 type veth peer name cable2 netns "$OTHER"
+ip addr add 10.77.0.1/24 dev cable1
+ip link set cable1 up
+nsenter -t "$OTHER" --net sh -c "ip addr add 10.77.0.2/24 dev cable2; ip link set cable2 up"
 mkdir "$folder/bin"
-echo 'echo 10.77.0.1' > "$folder/bin/scontrol"
 cat > "$folder/bin/srun" << 'END'
+#!/bin/bash
 while case $1 in --*) ;; *) false ;; esac; do shift; done
-for host in $HOSTS; do
-  nsenter -t "$host" --all --wd="$PWD" "$@" &
-  all="${all-} $!"
-done
-code=0
-for one in $all; do wait "$one" || code=$?; done
-exit $code
+exec nsenter -t "$OTHER" --all --wd="$PWD" "$@"
 END
-sed -i '1i #!/bin/sh' "$folder/bin/scontrol" "$folder/bin/srun"
-chmod +x "$folder/bin/scontrol" "$folder/bin/srun"
-export PATH="$folder/bin:$PATH" SLURM_JOB_NODELIST=host[1-2] SLURM_JOB_NUM_NODES=2 SLURM_CPUS_PER_TASK=1
+printf '#!/bin/bash\nkill -KILL "$OTHER"\n' > "$folder/bin/scancel"
+chmod +x "$folder/bin/srun" "$folder/bin/scancel"
+export OTHER PATH="$folder/bin:$PATH" SLURM_JOB_ID=1 SLURM_JOB_NUM_NODES=2 SLURM_CPUS_PER_TASK=1
 bash "$script" "$experiment" --workspace "$folder/runs" --data-dir "$folder/data" --json
 """
 
 EXPERIMENT = """\
 name: slurm
-losses: [softmax, bce_unified]
+plugins: [together]
+losses: [softmax, {name: together, as: together}]
 backbones: [resnet8]
 datasets: [digits]
 seeds: 2
@@ -349,13 +326,38 @@ baseline: softmax
 """
 
 
+TOGETHER = '''
+"""A loss that waits until two hosts train with it."""
+
+import socket
+import time
+from pathlib import Path
+
+from trainers.losses.softmax import Softmax
+
+
+class Together(Softmax):
+    """Softmax, on two hosts."""
+
+    name = "together"
+
+    def per_sample(self, logits, labels):
+        here = Path(__file__).parent
+        (here / f"at-{socket.gethostname()}").touch()
+        while len([*here.glob("at-*")]) < 2:
+            time.sleep(0.1)
+        return super().per_sample(logits, labels)
+'''
+
+
 @pytest.mark.slow
 def test_the_slurm_script_trains_on_two_hosts(apart: list[str], environment: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "slurm.yaml").write_text(EXPERIMENT, encoding="utf-8")
+    (tmp_path / "together.py").write_text(TOGETHER, encoding="utf-8")
     done = subprocess.run(
-        [*apart, "bash", "-c", HOSTS, "hosts", tmp_path, SLURM, tmp_path / "slurm.yaml"],
+        [*apart, "bash", "-c", HOSTS, "hosts", tmp_path, SLURM, tmp_path / "slurm.yaml", OWN],
         cwd=ROOT,
-        env=environment,
+        env=environment | {"PYTHONPATH": str(tmp_path)},
         capture_output=True,
         text=True,
         timeout=280,

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -46,8 +48,8 @@ def homeless(tmp_path: Path) -> dict[str, str]:
     return {name: value for name, value in known.items() if name not in {"HOME", "USER", "LOGNAME", "USERNAME"}}
 
 
-def run(folder: Path, environment: dict[str, str], *words: str) -> str:
-    command = [sys.executable, "-m", "orchestrator", *words]
+def run(folder: Path, environment: dict[str, str], *words: str, within: Sequence[str] = ()) -> str:
+    command = [*within, sys.executable, "-m", "orchestrator", *words]
     done = subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, timeout=280, check=False
     )
@@ -65,3 +67,20 @@ def test_without_a_home_the_verbs_that_ask_nothing_of_it_work(
     environment = homeless | ({"HOME": home} if home else {})
     told = run(tmp_path, environment, "plan", "asked.yaml", "--json")
     assert json.loads(told)["pending"] == 1
+
+
+SMALL = [
+    *("unshare", "--mount", *(["--map-root-user"] if os.geteuid() else [])),
+    *("sh", "-c", 'mount -t tmpfs -o size=16m small /dev/shm && exec "$@"', "small"),
+]
+"""How to begin a program on a machine with 16 MB of shared memory; containers mostly have 64."""
+
+
+@pytest.mark.slow
+def test_a_launch_on_ray_needs_neither_home_nor_name_and_little_shared_memory(
+    tmp_path: Path, homeless: dict[str, str]
+) -> None:
+    if not shutil.which("unshare") or subprocess.run([*SMALL, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("no mounts of one's own here, to make shared memory small")
+    told = run(tmp_path, homeless, "launch", "asked.yaml", "--max-concurrent", "1", "--json", within=SMALL)
+    assert json.loads(told.splitlines()[-1])["done"] == 1

@@ -65,6 +65,12 @@ def _japanese_font() -> Path | None:
     return Path(said.splitlines()[0].rstrip(": ")) if said else None
 
 
+def _slurm() -> Path | None:
+    """The program of its nodes, where all of its parts are here."""
+    found = [shutil.which(name) for name in ("munged", "sbatch", "slurmctld", "slurmd")]
+    return Path(found[-1]) if found[-1] and all(found) else None
+
+
 PARTS = {
     part.name: part
     for part in (
@@ -74,6 +80,8 @@ PARTS = {
         Part("a Japanese font", "fonts-noto-cjk", _japanese_font),
         Part("TeX", "texlive-latex-recommended", _program("tectonic", "lualatex", "xelatex", "pdflatex")),
         Part("a C++ compiler", "g++", _program("g++")),
+        Part("debootstrap", "debootstrap", _program("debootstrap")),
+        Part("Slurm", "slurm-wlm munge", _slurm),
     )
 }
 
