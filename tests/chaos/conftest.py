@@ -479,4 +479,5 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 def _line(row: Disturbance) -> str:
     extra = 100 * row.extra_seconds / max(row.useful_seconds, 1e-9)
     identical = "yes" if row.identical else "NO"
-    return f"| {row.fault} | {row.injected} | {row.lost} | {row.duplicated} | {identical} | {row.codes} | {extra:.0f} % |"
+    columns = (row.fault, row.injected, row.lost, row.duplicated, identical, row.codes, f"{extra:.0f} %")
+    return f"| {' | '.join(map(str, columns))} |"

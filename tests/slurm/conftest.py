@@ -170,9 +170,9 @@ class Job:
         assert self.state in states, self.text
 
     def again(self) -> None:
-        """Begin a job that was queued again; Slurm would wait for two minutes, so that it tells it from the first try."""
+        """Begin a job that was queued again; by itself, Slurm waits for two minutes."""
         self.until("PENDING")
-        time.sleep(5)
+        time.sleep(5)  # what begins in the second of the end counts as the first try
         self.slurm.call("scontrol", "update", f"JobId={self.number}", "StartTime=now")
         self.until("RUNNING")
 
