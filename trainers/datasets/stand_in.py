@@ -44,8 +44,13 @@ class StandIn(Dataset):
         """The stand-in for a data set, with its modifiers."""
         modifiers = {name: getattr(dataset, name) for name in Dataset.model_fields}
         if dataset.unknowns is not None:
-            few = {"number_of_classes": extent.classes, "train": 1, "test": extent.test}
-            modifiers["unknowns"] = cls(of=f"unknowns {dataset.unknowns.key}", shape=extent.shape, **few)
+            modifiers["unknowns"] = cls(
+                of=f"unknowns {dataset.unknowns.key}",
+                shape=extent.shape,
+                number_of_classes=extent.classes,
+                train=1,
+                test=extent.test,
+            )
         sizes = {"number_of_classes": extent.classes, "train": extent.train, "test": extent.test}
         return cls(of=dataset.key, shape=extent.shape, **sizes, **modifiers)
 
