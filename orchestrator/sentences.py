@@ -2,10 +2,50 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 Sentence = tuple[str, dict[str, Any]]
 """A text, and the values for its braces, which may be sentences or lists of sentences."""
+
+MOST = 8
+"""Things that one sentence names one by one."""
+
+
+def together(text: str, values: Mapping[str, Any], each: Sequence[Sentence]) -> Sentence:
+    """One sentence in place of several of one cause, which a page lists below it."""
+    return text, {**values, "each": list(each)}
+
+
+def listed(sentence: Sentence) -> list[Sentence]:
+    """The sentences in whose place one stands; none if it stands for itself alone."""
+    return sentence[1].get("each", [])
+
+
+def gathered(sentences: Iterable[Sentence], texts: Mapping[str, tuple[str, str]]) -> Iterator[Sentence]:
+    """Sentences, those of one text together where there are several.
+
+    Args:
+        sentences: In any order; the first of a text gives the place of all.
+        texts: By the text of a sentence, the text for several of them, with `{names}`, and the value that names each.
+    """
+    known = list(sentences)
+    order = list(dict.fromkeys(text for text, _ in known))
+    for text, group in groupby(sorted(known, key=lambda each: order.index(each[0])), key=lambda each: each[0]):
+        found = list(group)
+        if text not in texts or len(found) == 1:
+            yield from found
+            continue
+        several, name = texts[text]
+        names = list(dict.fromkeys(values[name] for _, values in found))
+        yield together(several, {"names": some([("{name}", {"name": each}) for each in names])}, found)
+
+
+def some(names: Sequence[Sentence]) -> list[Sentence]:
+    """The first of many, and how many more there are."""
+    more = len(names) - MOST
+    return [*names[:MOST], ("{count} more", {"count": more})] if more > 1 else list(names)
 
 
 def counted(number: float, noun: str) -> str:

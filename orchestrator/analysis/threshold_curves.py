@@ -23,6 +23,7 @@ from orchestrator.outcome import has_figures
 from orchestrator.records.files.class_names import class_names
 from orchestrator.records.files.evaluations import Evaluations
 from orchestrator.records.files.summaries import Summaries, SummaryRows
+from orchestrator.sentences import counted, filled, setting_name
 from trainers.evaluation import Evaluation
 from trainers.metrics.uniform import Optimum, uniform_accuracy
 
@@ -46,7 +47,9 @@ class Model(NamedTuple):
     seed: int
     evaluation: Evaluation | SummaryRows
     bias: float | None
-    """The learnt bias; the mean of one a class; None where the loss learns none."""
+    """The learnt bias; the mean of one per class; None where the loss learns none."""
+    chosen: float | None = None
+    """The threshold chosen on validation images; None where there is none."""
 
 
 class Shares(NamedTuple):
@@ -66,7 +69,7 @@ class Shares(NamedTuple):
         return 1000 * (false_accept * self.rival + false_reject * (1 - self.own))
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Curve:
     """All seeds of one loss in one setting: what one threshold for all of their models does.
 
@@ -98,6 +101,12 @@ class Curve:
     """Of each seed alone, exactly."""
     biases: tuple[float | None, ...]
     """Learnt by each seed."""
+    chosen: tuple[float | None, ...]
+    """The threshold that each seed chose on validation images."""
+
+    def __repr__(self) -> str:
+        setting = filled(setting_name(self.dataset, self.backbone))
+        return f"<Curve of {self.loss}, {setting}: {counted(len(self.seeds), 'seed')}, {self.samples} samples>"
 
     @property
     def by_class(self) -> bool:
@@ -113,6 +122,23 @@ class Curve:
     def best(self) -> float:
         """The one threshold best for the models of all seeds together, to within the grid."""
         return float(self.thresholds[int(np.argmax(self.right))])
+
+    @property
+    def deployed(self) -> float | None:
+        """The median of the thresholds chosen on validation images; None if no seed chose one."""
+        known = [threshold for threshold in self.chosen if threshold is not None and math.isfinite(threshold)]
+        return float(np.median(known)) if known else None
+
+    @property
+    def start(self) -> float:
+        """The threshold at which people are shown the loss: that deployed, or the best on these samples."""
+        return self.best if self.deployed is None else self.deployed
+
+    @property
+    def best_by_class(self) -> dict[str, float]:
+        """For each class the threshold best for it alone on these samples, which nobody who deploys a model knows."""
+        equal = (self.thresholds[shares == shares.max()] for shares in self.class_accuracy)
+        return {name: float(best[best.size // 2]) for name, best in zip(self.classes, equal, strict=True)}
 
     def at(self, threshold: float) -> Shares:
         """The shares at any threshold, read linearly between those kept."""
@@ -137,6 +163,8 @@ class Curve:
         return {
             "loss": self.loss,
             "samples": self.samples,
+            "deployed": self.deployed,
+            "best": self.best,
             "thresholds": self.thresholds.tolist(),
             **{name: getattr(self, name).tolist() for name in ("own", "rival", "right")},
             "classes": list(self.classes),
@@ -170,10 +198,11 @@ def summarise(
     if not finite.size:
         return None
     biases = tuple(model.bias for model in models)
-    wanted = [uniform_accuracy(positive, rival).threshold, *(bias for bias in biases if bias is not None)]
+    known = [threshold for model in models for threshold in (model.bias, model.chosen) if threshold is not None]
+    wanted = [uniform_accuracy(positive, rival).threshold, *known]
     thresholds = _grid(finite, wanted)
-    known, counts, class_accuracy = _by_class(positive, rival, label, thresholds)
-    classes = DECILES if known is None else tuple(_called(number, names) for number in known)
+    numbers, counts, class_accuracy = _by_class(positive, rival, label, thresholds)
+    classes = DECILES if numbers is None else tuple(_called(number, names) for number in numbers)
     edges = np.histogram_bin_edges(finite, BINS)
     return Curve(
         dataset=dataset,
@@ -193,6 +222,7 @@ def summarise(
         rival_scores=np.histogram(rival[np.isfinite(rival)], edges)[0],
         optima=tuple(uniform_accuracy(model.evaluation.positive, model.evaluation.rival) for model in models),
         biases=biases,
+        chosen=tuple(model.chosen for model in models),
     )
 
 
@@ -244,7 +274,7 @@ def gather(
     Returns:
         The curves, in the order of the experiment's axes; and a sentence for each file that cannot be read.
     """
-    finished = {row["cell_id"]: _bias(row) for row in rows if has_figures(row["state"])}
+    finished = {row["cell_id"]: row for row in rows if has_figures(row["state"])}
     found = list[Curve]()
     unreadable = list[str]()
     by_key: defaultdict[tuple[str, str, str], list[Cell]] = defaultdict(list)
@@ -259,7 +289,7 @@ def gather(
         models = list[Model]()
         for cell in by_key[key]:
             try:
-                models.append(Model(cell.seed, summaries.rows(cell), finished[cell.id]))
+                models.append(_model(cell, summaries.rows(cell), finished[cell.id]))
             except (FileNotFoundError, DamagedFileError) as error:
                 unreadable.append(f"{cell.name}: {error}")
         curve = summarise(*key, models, names=names.get(dataset.label, ()))
@@ -267,6 +297,9 @@ def gather(
     return tuple(found), tuple(unreadable)
 
 
-def _bias(row: Mapping[str, Any]) -> float | None:
-    """The learnt bias, where it is on the scale of the scores that decide."""
-    return row["learned_bias"] if row.get("decide_by") in {None, "raw"} else None
+def _model(cell: Cell, rows: SummaryRows, row: Mapping[str, Any]) -> Model:
+    """A cell's model; with bias and threshold where they are on the scale of the scores that are kept."""
+    if row.get("decide_by") not in {None, "raw"}:
+        return Model(cell.seed, rows, None)
+    chosen = row.get("operating_threshold")
+    return Model(cell.seed, rows, row["learned_bias"], row.get("validation_threshold") if chosen is None else chosen)

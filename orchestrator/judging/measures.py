@@ -86,12 +86,18 @@ def _of_scores(run: Run) -> Values:
     }
     for name, rate in (("true_accept_rate_1", 0.01), ("true_accept_rate_01", 0.001)):
         found[name] = true_accept_rate(positive, rival, rate) if len(positive) >= NEEDED[name] else None
-    if run.held_out and "positive" in run.held_out.values:
-        threshold = uniform_accuracy(run.held_out.values["positive"], run.held_out.values["rival"]).threshold
+    if (threshold := held_out_threshold(run)) is not None:
         found["validation_threshold"] = threshold
         deployed = 0.0 if math.isnan(threshold) else accuracy_at(threshold, positive, rival)
         found["accuracy_at_validation_threshold"] = deployed
     return found
+
+
+def held_out_threshold(run: Run) -> float | None:
+    """The best threshold on the validation split, NaN if no sample is right; None without scores of that split."""
+    if run.held_out is None or "positive" not in run.held_out.values:
+        return None
+    return uniform_accuracy(run.held_out.values["positive"], run.held_out.values["rival"]).threshold
 
 
 def _of_pairs(run: Run) -> Values:

@@ -14,7 +14,7 @@ from orchestrator.analysis.sample_noise import Sampled, over_samples
 from orchestrator.analysis.threshold_curves import Curve, Model, summarise
 from orchestrator.experiment.model import Claim, Experiment
 from orchestrator.experiment.questions import Key, Question, questions
-from orchestrator.judging.measures import answers
+from orchestrator.judging.measures import answers, held_out_threshold
 from orchestrator.judging.runs import Floats, Run
 from orchestrator.judging.source import ScoresError
 from orchestrator.records.files.summaries import SummaryRows
@@ -45,7 +45,7 @@ def curves(runs: Runs) -> Iterator[Curve]:
     """What one threshold does, for each system with scores in each setting."""
     for key, own in runs.items():
         if all("positive" in run.values for run in own):
-            models = [Model(run.place.seed, _rows(run), None) for run in own]
+            models = [Model(run.place.seed, _rows(run), None, held_out_threshold(run)) for run in own]
             found = summarise(*key, models)
             yield from [found] if found else []
 

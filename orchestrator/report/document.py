@@ -21,13 +21,13 @@ def document(
     Args:
         comparison: Every loss against the baseline.
         overall: What holds over all settings.
-        curves: Of which those with named classes give the accuracy per class.
+        curves: Of which those with few classes give the accuracy per class.
         sampled: What test samples say of the claims.
     """
     classes = [
         {"dataset": curve.dataset, "backbone": curve.backbone, "loss": curve.loss, **row}
         for curve in curves
-        if curve.has_names
+        if curve.by_class
         for row in _classes(curve)
     ]
     more = {"classes": classes, "samples": [_sampled(each) for each in sampled]}
@@ -49,10 +49,22 @@ def _sampled(found: Sampled) -> dict[str, Any]:
 
 
 def _classes(curve: Curve) -> list[dict[str, Any]]:
-    """The accuracy of each class at the best threshold for all."""
-    found = curve.classes_at(curve.best)
+    """The accuracy of each class at the deployed threshold, at the best one for all, and at the best one for it."""
     sizes = dict(zip(curve.classes, curve.class_samples, strict=True))
-    return [{"class": name, "samples": sizes[name], "accuracy_at_best_threshold": found[name]} for name in found]
+    at_best = curve.classes_at(curve.best)
+    at_deployed = {} if curve.deployed is None else curve.classes_at(curve.deployed)
+    return [
+        {
+            "class": name,
+            "samples": sizes[name],
+            "deployed_threshold": curve.deployed,
+            "accuracy_at_deployed_threshold": at_deployed.get(name),
+            "accuracy_at_best_threshold": at_best[name],
+            "best_threshold_of_class": threshold,
+            "accuracy_at_best_threshold_of_class": curve.classes_at(threshold)[name],
+        }
+        for name, threshold in curve.best_by_class.items()
+    ]
 
 
 def decision(found: Decision) -> dict[str, Any]:

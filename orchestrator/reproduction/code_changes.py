@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from orchestrator.execution import environments
 from orchestrator.experiment.model import Experiment
@@ -15,7 +15,7 @@ from orchestrator.provenance import fingerprints
 from orchestrator.provenance.environment import CODES, SHARED, Environment, change, fingerprint, sources
 from orchestrator.provenance.fingerprints import Code
 from orchestrator.provenance.scripts import of_command
-from orchestrator.sentences import Sentence, filled
+from orchestrator.sentences import Sentence, filled, some, together
 
 Codes = Mapping[tuple[str, str], Code]
 """Today's code by axis and by the plug-in's label; the training loop has an empty label."""
@@ -27,6 +27,16 @@ OTHER_CODE = {
     "loop": "{cells} came from a different training loop ({reason}).",
 }
 """The sentence for each axis."""
+
+PARTS = {
+    "loss": "loss '{name}'",
+    "backbone": "backbone '{name}'",
+    "dataset": "dataset '{name}'",
+    "loop": "training loop",
+}
+"""What is named where several have changed."""
+
+OTHER_CODES = "{cells} came from different code: {changes}."
 
 ELSEWHERE = "{cells} came from a different environment than a launch here would use: {change}."
 
@@ -73,25 +83,64 @@ def changed(plan: Plan, rows: Collection[Mapping[str, Any]]) -> list[str]:
 
 
 def since(rows: Iterable[Mapping[str, Any]], now: Codes) -> list[Sentence]:
-    """Which code has changed since cells were trained, and for how many cells.
+    """Which code has changed since cells were trained, and for how many cells: one sentence, or none.
 
     Args:
         rows: The rows of the results table.
         now: Today's code.
     """
-    changed: Counter[tuple[str, str, tuple[str | None, str]]] = Counter()
+    changed: Counter[Part] = Counter()
+    cells = 0
     for row in rows:
-        if not has_figures(row["state"]):
-            continue
-        for axis in CODES:
-            name = row.get(axis, "") if axis != "loop" else ""
-            code = now.get((axis, name))
-            if code and fingerprint(row, axis) != code.sha256:
-                changed[axis, name, (sources(row).get(axis), code.source)] += 1
-    return [
-        (OTHER_CODE[axis], {"cells": _cells(count), "name": name, "reason": _reason(*reason)})
-        for (axis, name, reason), count in sorted(changed.items(), key=lambda item: CODES.index(item[0][0]))
+        if has_figures(row["state"]) and (parts := list(_changed(row, now))):
+            changed.update(parts)
+            cells += 1
+    ordered = sorted(changed.items(), key=lambda item: CODES.index(item[0].axis))
+    each: list[Sentence] = [
+        (OTHER_CODE[part.axis], {"cells": _cells(count), "name": part.name, "reason": part.reason})
+        for part, count in ordered
     ]
+    if len(each) < 2:  # noqa: PLR2004 - several are told together
+        return each
+    changes = list(_by_reason(part for part, _ in ordered))
+    return [together(OTHER_CODES, {"cells": _cells(cells), "changes": some(changes)}, each)]
+
+
+class Part(NamedTuple):
+    """A part of the code that is another than today's, and where both come from."""
+
+    axis: str
+    name: str
+    then: str | None
+    now: str
+
+    @property
+    def reason(self) -> Sentence:
+        """What is known of the change."""
+        if self.then is None:
+            return "its code was not recorded", {}
+        if self.then == self.now:
+            return "{now} has changed since", {"now": self.now}
+        return "{then} then, {now} now", {"then": self.then, "now": self.now}
+
+
+def _by_reason(changed: Iterable[Part]) -> Iterator[Sentence]:
+    """The parts that changed for the same reason, and the reason."""
+    found: defaultdict[str, list[Part]] = defaultdict(list)
+    for part in changed:
+        found[filled(part.reason)].append(part)
+    for parts in found.values():
+        names: list[Sentence] = [(PARTS[part.axis], {"name": part.name}) for part in parts]
+        yield "{parts} ({reason})", {"parts": some(names), "reason": parts[0].reason}
+
+
+def _changed(row: Mapping[str, Any], now: Codes) -> Iterator[Part]:
+    """The parts of a cell's code that have changed since."""
+    for axis in CODES:
+        name = row.get(axis, "") if axis != "loop" else ""
+        code = now.get((axis, name))
+        if code and fingerprint(row, axis) != code.sha256:
+            yield Part(axis, name, sources(row).get(axis), code.source)
 
 
 def elsewhere(rows: Iterable[Mapping[str, Any]], here: Mapping[str, Environment]) -> list[Sentence]:
@@ -111,16 +160,6 @@ def elsewhere(rows: Iterable[Mapping[str, Any]], here: Mapping[str, Environment]
         if not expected.may_be(then):
             changed[change(then, expected)] += 1
     return [(ELSEWHERE, {"cells": _cells(count), "change": text}) for text, count in changed.items()]
-
-
-def _reason(then: str | None, now: str) -> Sentence:
-    if then is None:
-        return "its code was not recorded", {}
-    return (
-        ("{now} has changed since", {"now": now})
-        if then == now
-        else ("{then} then, {now} now", {"then": then, "now": now})
-    )
 
 
 def _cells(count: int) -> Sentence:

@@ -9,11 +9,17 @@ from dataclasses import dataclass
 from orchestrator.adaptive.seeds import Row
 from orchestrator.provenance.environment import Environment, LossCode, Origin, change
 from orchestrator.reproduction.finished_cells import Setting
-from orchestrator.sentences import Sentence
+from orchestrator.sentences import Sentence, some, together
 
 REMEDY = "A launch with more seeds tests whether these cells may be pooled; --trust-old pools them untested."
 OTHER_CODE = "Left out of every figure and verdict: {count} of the cells of loss '{name}', trained with different code."
 ELSEWHERE = "Left out of every figure and verdict: {count} of the cells, trained in a different environment ({change})."
+
+AT_ONCE = {
+    OTHER_CODE: "Left out of every figure and verdict: {count} of the cells, trained with different code (losses {names}).",  # noqa: E501 - one key of words.json
+    ELSEWHERE: "Left out of every figure and verdict: {count} of the cells, trained in different environments ({names}).",  # noqa: E501 - as above
+}
+"""The same of several losses, or several environments."""
 
 Admits = Callable[[Origin, Origin, Setting], bool]
 """Whether cells of two origins may be pooled in a setting."""
@@ -58,10 +64,20 @@ def sentences(found: Iterable[LeftOut]) -> Iterator[Sentence]:
             codes[left.origin.loss] += len(left.cells)
         else:
             elsewhere[change(left.origin, left.kept)] += len(left.cells)
-    yield from ((OTHER_CODE, {"count": count, "name": name}) for name, count in codes.items())
-    yield from ((ELSEWHERE, {"count": count, "change": text}) for text, count in elsewhere.items())
+    yield from _at_once([(OTHER_CODE, {"count": count, "name": name}) for name, count in codes.items()], "name")
+    yield from _at_once([(ELSEWHERE, {"count": count, "change": text}) for text, count in elsewhere.items()], "change")
     if codes or elsewhere:
         yield REMEDY, {}
+
+
+def _at_once(each: Sequence[Sentence], name: str) -> Iterator[Sentence]:
+    """The sentences, or one in place of several."""
+    if len(each) < 2:  # noqa: PLR2004 - several are told together
+        yield from each
+        return
+    text = AT_ONCE[each[0][0]]
+    names: list[Sentence] = [("{name}", {"name": values[name]}) for _, values in each]
+    yield together(text, {"count": sum(values["count"] for _, values in each), "names": some(names)}, each)
 
 
 def _other_code(

@@ -19,11 +19,21 @@ from orchestrator.records.files.evaluations import Evaluations
 from orchestrator.records.files.results import Licences, Results
 from orchestrator.reproduction.anchor_log import Entry, Ledger
 from orchestrator.reproduction.code_changes import Codes, since
-from orchestrator.reproduction.equivalence import PASSED, Outcome, judge, told
+from orchestrator.reproduction.equivalence import PASSED, TOLD, Outcome, judge, told
 from orchestrator.reproduction.finished_cells import Setting
 from orchestrator.reproduction.left_out import Admits, LeftOut, left_out
 from orchestrator.reproduction.left_out import sentences as said_of
-from orchestrator.sentences import Sentence, filled
+from orchestrator.sentences import Sentence, filled, gathered, listed
+
+POOLED = "{change}: pooled because of --trust-old."
+UNTESTED = "{change}: not tested for {where}."
+
+ALIKE = {
+    TOLD["identical"]: ("Retraining old cells gave identical results, bit for bit: {names}.", "change"),
+    POOLED: ("Pooled because of --trust-old: {names}.", "change"),
+    UNTESTED: ("Not tested by retraining old cells: {names}.", "change"),
+}
+"""What is said of several changes at once."""
 
 
 @dataclass(frozen=True)
@@ -60,10 +70,10 @@ class OriginPair:
         if self.outcome:
             yield told(self.old, self.new, self.outcome)
         if self.trusted and not self.is_settled:
-            yield "{change}: pooled because of --trust-old.", about
+            yield POOLED, about
         elif self.untested:
             where = ", ".join(f"{backbone} on {dataset}" for dataset, backbone in self.untested)
-            yield "{change}: not tested for {where}.", {**about, "where": where}
+            yield UNTESTED, {**about, "where": where}
 
 
 @dataclass(frozen=True)
@@ -98,8 +108,7 @@ class Pool:
         if len(self.parts) > 1:
             parts = "; ".join(f"{part.cells} of {part.environment}" for part in self.parts)
             yield "The cells come from {count} environments: {parts}.", {"count": len(self.parts), "parts": parts}
-        for pair in self.pairs:
-            yield from pair.sentences()
+        yield from gathered((sentence for pair in self.pairs for sentence in pair.sentences()), ALIKE)
         yield from said_of(self.left)
         yield from self.changed
 
@@ -107,10 +116,14 @@ class Pool:
         """The same in English."""
         return [filled(sentence) for sentence in self.sentences()]
 
+    def _changes(self) -> list[Sentence]:
+        """Each part whose code has changed."""
+        return [each for sentence in self.changed for each in listed(sentence) or [sentence]]
+
     def to_json(self) -> dict[str, Any]:
         """All fields, with the finding of each pair by name."""
         pairs = [{**asdict(pair), "found": pair.outcome and pair.outcome.found} for pair in self.pairs]
-        return {**asdict(self), "pairs": pairs, "changed": [filled(sentence) for sentence in self.changed]}
+        return {**asdict(self), "pairs": pairs, "changed": list(map(filled, self._changes()))}
 
 
 def pooled(

@@ -18,7 +18,7 @@ from orchestrator.records.files.contents import History, told
 from orchestrator.records.files.evaluations import Evaluations
 from orchestrator.records.files.origin import Origins
 from orchestrator.records.files.summaries import Summaries
-from orchestrator.sentences import Sentence, filled
+from orchestrator.sentences import Sentence, filled, gathered, listed
 from trainers.datasets import Dataset
 from trainers.datasets.content import READING, Content
 from trainers.recipe import Recipe
@@ -98,7 +98,8 @@ class Data:
 
     def to_json(self) -> dict[str, Any]:
         """All of it for machines."""
-        return {"absent": list(map(filled, self.absent)), "earlier": [each.to_json() for each in self.earlier]}
+        absent = [each for sentence in self.absent for each in listed(sentence) or [sentence]]
+        return {"absent": list(map(filled, absent)), "earlier": [each.to_json() for each in self.earlier]}
 
 
 NOTHING = Data()
@@ -227,7 +228,7 @@ def absent(plan: Plan) -> list[Sentence]:
             day = f"{datetime.fromtimestamp(held.recorded, UTC):%Y-%m-%d %H:%M} UTC"
             texts = BY_CELLS if held.by_cells else RECORDED
             told.append((texts[held.needs_loading], {"dataset": label, "day": day}))
-    return told
+    return list(gathered(told, {text: (several, "dataset") for text, several in ALIKE.items()}))
 
 
 UNKNOWN = {
@@ -247,6 +248,22 @@ BY_CELLS = {
     True: "{dataset}: only a launch can tell what its data hold now, and none here has; its cells are of the same data as the newest one, begun on {day}.",  # noqa: E501 - one key of words.json
 }
 """Where cells alone tell a state, by the same."""
+
+ALIKE = {
+    UNKNOWN[False]: "{names}: data that cannot be read here and were never recorded; the cells cannot be told yet.",
+    UNKNOWN[True]: "{names}: only a launch can tell what these data hold, and none has yet; the cells cannot be told.",
+    RECORDED[False]: "{names}: data that are not here; the cells are those of the states recorded last.",
+    RECORDED[
+        True
+    ]: "{names}: only a launch can tell what these data hold now; the cells are those of the states recorded last.",
+    BY_CELLS[
+        False
+    ]: "{names}: data that are not here, and that no launch here has recorded; the cells are of the same data as the newest ones.",  # noqa: E501 - one key of words.json
+    BY_CELLS[
+        True
+    ]: "{names}: only a launch can tell what these data hold now, and none here has; the cells are of the same data as the newest ones.",  # noqa: E501 - one key of words.json
+}
+"""The same of several data sets."""
 
 
 def unreadable(plan: Plan, history: History) -> list[Sentence]:

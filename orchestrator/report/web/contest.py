@@ -41,9 +41,9 @@ class Contest:
         return self.audit.metric or ""
 
     @property
-    def heads(self) -> tuple[str, ...]:
+    def heads(self) -> list[Said]:
         """The columns of `rows`."""
-        return (*FINAL, *TUNING) if self.is_tuned else FINAL
+        return [say(name) for name in ((*FINAL, *TUNING) if self.is_tuned else FINAL)]
 
     def reasons(self) -> list[Said]:
         """What was unequal, and where if that is not everywhere."""

@@ -16,7 +16,7 @@ from markupsafe import Markup
 
 from orchestrator.analysis import sample_noise
 from orchestrator.analysis.comparison import Comparison
-from orchestrator.analysis.threshold_curves import GRID, gather
+from orchestrator.analysis.threshold_curves import GRID, MOST_CLASSES, gather
 from orchestrator.decision.decide import Decision
 from orchestrator.errors import DamagedFileError
 from orchestrator.experiment.plan import Plan
@@ -161,7 +161,7 @@ def environment() -> Environment:
     )
     environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
     filters: dict[str, Any] = environment.filters
-    filters |= {"percent": percent, "measure": measure, "said": said}
+    filters |= {"percent": percent, "measure": measure, "said": said, "plain": "{:g}".format}
     known: dict[str, Any] = environment.globals
     known |= {"say": say, "words": words(), **_wording(), **_columns(), **_looks()}
     return environment
@@ -199,12 +199,13 @@ def _columns() -> dict[str, Any]:
         "more_metrics": tables.MORE,
         "grid": GRID,
         "most": SHOWN,
+        "most_classes": MOST_CLASSES,
     }
 
 
 def _looks() -> dict[str, Any]:
     """Colours on a light and on a dark ground, the style sheet, and the scripts with their hashes."""
-    scripts = (unpack(), *(_asset(name) for name in ("page.js", "explorer.js", "results.js")))
+    scripts = (unpack(), *(_asset(name) for name in ("page.js", "explorer.js", "tables.js", "results.js")))
     dark = {
         figures.INK: figures.INK_ON_DARK,
         figures.PAPER: figures.PAPER_ON_DARK,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -10,6 +11,7 @@ from typing import Any, NamedTuple
 from markupsafe import Markup
 
 from orchestrator.analysis.lines import Line
+from orchestrator.analysis.threshold_curves import Curve
 from orchestrator.experiment.units import in_points
 from orchestrator.outcome import has_figures
 from orchestrator.pairing.evidence import step
@@ -58,6 +60,10 @@ MORE = (
 )
 """Tables of measures, each with its title and caption."""
 THRESHOLDS = ("unified_threshold", "threshold_spread", "learned_bias", "bias_gap", "accuracy_at_bias")
+
+
+MOST_CLASS_ROWS = 500
+"""Rows of the table of classes at most, but always those of one setting."""
 
 
 class Coverage(NamedTuple):
@@ -128,6 +134,25 @@ class Numbers(NamedTuple):
             *(head(f"difference_{n}", say("Δ {measure}", measure=text), n, signed=True) for n, text in names.items()),
         ]
 
+    def classes(self) -> list[tuple[Setting, list[tuple[str, str, list[str]]]]]:
+        """The classes of each loss with their numbers, by setting, as far as a page has room for them."""
+        return self._by_class()[: self._shown_by_class()]
+
+    def more_classes(self) -> int:
+        """Settings with classes for which the page has no room."""
+        return len(self._by_class()) - self._shown_by_class()
+
+    def _shown_by_class(self) -> int:
+        totals = itertools.accumulate(len(lines) for _, lines in self._by_class())
+        return max(1, sum(total <= MOST_CLASS_ROWS for total in totals))
+
+    def _by_class(self) -> list[tuple[Setting, list[tuple[str, str, list[str]]]]]:
+        found: defaultdict[Setting, list[tuple[str, str, list[str]]]] = defaultdict(list)
+        for curve in self.view.curves:
+            if curve.by_class:
+                found[Setting(curve.dataset, curve.backbone)] += _class_rows(curve)
+        return [(setting, found[setting]) for setting in self.view.settings if setting in found]
+
     def measured(self, metrics: Sequence[str]) -> list[dict[str, list[str]]]:
         """Means of measures over seeds for each loss, setting by setting."""
         return [
@@ -170,6 +195,17 @@ class Numbers(NamedTuple):
     def hours(self) -> float:
         """Worker-hours of all cells that are done."""
         return math.fsum(account.seconds for account in self.view.accounts) / 3600
+
+
+def _class_rows(curve: Curve) -> Iterator[tuple[str, str, list[str]]]:
+    """Loss, class, and the numbers of the class."""
+    mark = " *" if curve.deployed is None else ""
+    right = curve.classes_at(curve.start)
+    own = curve.best_by_class
+    for name, size in zip(curve.classes, curve.class_samples, strict=True):
+        there = curve.classes_at(own[name])[name]
+        numbers = [f"{curve.start:.4g}{mark}", f"{100 * right[name]:.1f}", f"{own[name]:.4g}", f"{100 * there:.1f}"]
+        yield curve.loss, name, [str(size), *numbers]
 
 
 def _mean(values: Iterator[float | None]) -> str:

@@ -11,10 +11,9 @@ from orchestrator.analysis.findings import Finding
 from orchestrator.experiment.claims import Claim
 from orchestrator.report.web.translations import Said, said
 from orchestrator.report.wording import claims, comparison, verdicts
-from orchestrator.sentences import Sentence
+from orchestrator.sentences import Sentence, listed
 
 VERDICTS = {"supported": "✓", "refuted": "✗", "equivalent": "≈", "undecided": "?"}
-"""With their icons, in the order of counting."""
 """With their icons, in the order of counting."""
 
 
@@ -28,6 +27,13 @@ class Judged(NamedTuple):
     counts: Mapping[tuple[str, str], int]
     """How many findings have each verdict, by itself and with what looks make of it."""
     findings: Sequence[Finding]
+
+
+class Told(NamedTuple):
+    """A sentence, and those in whose place it stands."""
+
+    text: Said
+    each: list[Said]
 
 
 class Verdicts(NamedTuple):
@@ -66,13 +72,13 @@ class Verdicts(NamedTuple):
         """What else limits the figures: too few pairs, pairs of two environments, and stars that are not given."""
         return _all(comparison.limits(self.comparison))
 
-    def pooled(self) -> list[Said]:
+    def pooled(self) -> list[Told]:
         """Which environments the cells come from, and whether they may be pooled; nothing where it is one."""
-        return _all(self.comparison.pool.sentences()) if self.comparison.pool else []
+        return _told(self.comparison.pool.sentences()) if self.comparison.pool else []
 
-    def data(self) -> list[Said]:
+    def data(self) -> list[Told]:
         """What there is to know of the data: where they are not here, and cells of other states of them."""
-        return _all(self.comparison.data.sentences())
+        return _told(self.comparison.data.sentences())
 
     def machines(self) -> list[Said]:
         """What several environments say, each by itself."""
@@ -96,6 +102,10 @@ def difference(finding: Finding) -> Said:
 def doubts(finding: Finding) -> list[Said]:
     """What else is to be said of a verdict."""
     return _all(verdicts.doubts(finding))
+
+
+def _told(sentences: Iterable[Sentence]) -> list[Told]:
+    return [Told(said(sentence), _all(listed(sentence))) for sentence in sentences]
 
 
 def _all(sentences: Iterable[Sentence]) -> list[Said]:

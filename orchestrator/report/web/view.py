@@ -8,14 +8,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
+from typing import Any
 
 from orchestrator.analysis import across_settings
 from orchestrator.analysis.comparison import Comparison
 from orchestrator.analysis.lines import Line
 from orchestrator.analysis.sample_noise import Sampled
 from orchestrator.analysis.threshold_curves import Curve
+from orchestrator.decision.decide import Decision
 from orchestrator.experiment.claims import Claim
 from orchestrator.experiment.model import ALWAYS, Experiment
+from orchestrator.experiment.operation import Prices
 from orchestrator.experiment.plan import Plan
 from orchestrator.outcome import has_figures
 from orchestrator.pairing.blocks import Row
@@ -28,7 +31,7 @@ from orchestrator.report.web.settings import Setting
 SHOWN = 60
 """Settings shown in detail at most; the table of results, and the files beside the page, have all."""
 
-OF_SCORES = ("curves", "scores", "explorer")
+OF_SCORES = ("curves", "scores", "explorer", "by-class")
 """Sections that need the score of the true class and the highest of any other."""
 
 
@@ -98,6 +101,33 @@ class View:
     def flat(self) -> list[flat.Row]:
         """The comparison, one row per loss in each setting."""
         return flat.rows(self.comparison)
+
+    @cached_property
+    def verdicts(self) -> dict[tuple[str, str, str], str]:
+        """The verdicts of claims about a loss in a setting, by dataset, backbone and loss: `supported, undecided`."""
+        return {(row["dataset"], row["backbone"], row["loss"]): row["verdict"] for row in self.flat}
+
+    def verdict(self, found: Sampled) -> str:
+        """The verdict of a claim in a setting; empty if it has none there alone."""
+        return self._by_claim.get((found.claim.id, found.dataset, found.backbone), "")
+
+    @cached_property
+    def _by_claim(self) -> dict[tuple[str, str, str], str]:
+        return {(each.claim.id, each.dataset, each.backbone): each.verdict for each in self.comparison.findings}
+
+    @property
+    def prices(self) -> Prices:
+        """What errors cost: as the experiment describes its operation, or 1 each."""
+        operation = self.experiment.operation
+        return operation.prices if operation else Prices()
+
+    def start(self, decided: Decision | None) -> dict[str, Any]:
+        """What the page shows at first: setting and loss of what is to be deployed, else those of the first claim."""
+        cell = decided and decided.deployed.cell
+        deployed = Setting(cell.dataset, cell.backbone) if cell else None
+        challengers = [claim.challenger for claim in self.experiment.claims]
+        loss = next((each for each in (cell and cell.loss, *challengers) if each in self.losses), self.losses[0])
+        return {"setting": self.settings.index(deployed) if deployed in self.settings else 0, "loss": loss}
 
     @cached_property
     def overall(self) -> across_settings.Overall:

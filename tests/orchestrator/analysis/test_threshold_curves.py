@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -108,6 +109,39 @@ def test_each_seed_keeps_its_own_best_threshold_and_its_bias() -> None:
     assert curve.biases == (1.5, None)
     assert curve.optima == tuple(uniform_accuracy(each.evaluation.positive, each.evaluation.rival) for each in models)
     assert 1.5 in curve.thresholds
+
+
+def test_a_loss_starts_at_the_middle_of_the_thresholds_that_validation_images_chose() -> None:
+    models = [model(seed)._replace(chosen=chosen) for seed, chosen in enumerate((0.5, None, math.nan, 2.0, 1.25))]
+    curve = summary(*models)
+    assert (curve.deployed, curve.start) == (1.25, 1.25)
+    assert 1.25 in curve.thresholds
+    without = summary(model(0))
+    assert (without.deployed, without.start) == (None, without.best)
+    told = without.to_json()
+    assert (told["deployed"], told["best"]) == (None, without.best)
+
+
+def test_each_class_has_a_threshold_best_for_it_alone() -> None:
+    models = [model(0, 400), model(1, 400)]
+    curve = summary(*models)
+    (positive, rival, label) = pooled(models)
+    for name, threshold in curve.best_by_class.items():
+        own = label == int(name)
+        most = max(accuracy_at(each, positive[own], rival[own]) for each in curve.thresholds)
+        assert accuracy_at(threshold, positive[own], rival[own]) == most
+
+
+def test_an_operation_decides_at_its_own_threshold_and_other_scores_have_none(
+    done: Callable[..., Any], small: dict[str, Any]
+) -> None:
+    _, rows, evaluations, plan = done(small)
+    for row in rows:
+        row["validation_threshold"] = 1.0
+        row["operating_threshold"] = 2.0 if row["loss"] == "softmax" else None
+        row["decide_by"] = "probability" if row["backbone"] == "resnet20" else "raw"
+    curves, _ = gather(plan, rows, evaluations)
+    assert [curve.deployed for curve in curves] == [2.0, 1.0, None, None]
 
 
 def test_the_ends_accept_and_reject_everything() -> None:

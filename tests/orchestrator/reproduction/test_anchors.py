@@ -9,6 +9,7 @@ import shutil
 import sqlite3
 from contextlib import closing
 from dataclasses import dataclass, replace
+from html import unescape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -46,11 +47,13 @@ from orchestrator.report.web.translations import words
 from orchestrator.reproduction import equivalence
 from orchestrator.reproduction.anchor_log import VERSION, Anchor, Entry, Ledger
 from orchestrator.reproduction.anchors import ANCHORS, anchors, meetings
-from orchestrator.reproduction.code_changes import OTHER_CODE, since
+from orchestrator.reproduction.code_changes import OTHER_CODE, PARTS, since
 from orchestrator.reproduction.equivalence import TOLD, judge
 from orchestrator.reproduction.finished_cells import Past, finished
+from orchestrator.reproduction.left_out import LeftOut
+from orchestrator.reproduction.left_out import sentences as said_of
 from orchestrator.reproduction.pooling import EnvironmentCount, OriginPair, Pool, pooled
-from orchestrator.sentences import Sentence, filled
+from orchestrator.sentences import Sentence, filled, listed
 from orchestrator.stores import Stores
 from orchestrator.study import Study
 from orchestrator.workspace import Workspace
@@ -981,29 +984,71 @@ NOW = {
             ["3 finished cells of loss 'own' came from different code (my_losses.py has changed since)."],
         ),
         (
-            [a_row(backbone="bb", dataset="bb", loop="bb")],
+            [a_row(backbone="bb", dataset="bb", loop="bb"), a_row(loop="bb"), a_row()],
             {("backbone", "net"): Code("aa", "nets 1.1")},
             [
-                "1 finished cell of backbone 'net' came from different code (nets 1.0 then, nets 1.1 now).",
-                "1 finished cell of dataset 'digits' came from different code (digits.py has changed since).",
-                "1 finished cell came from a different training loop (core 0.1 has changed since).",
+                (
+                    "2 finished cells came from different code: backbone 'net' (nets 1.0 then, nets 1.1 now), "
+                    "dataset 'digits' (digits.py has changed since), training loop (core 0.1 has changed since)."
+                )
             ],
         ),
         (
             [{**a_row(), "fingerprints": None, "distributions": None}],
             {("backbone", "net"): Code("unknown", "x"), ("dataset", "digits"): Code("unknown", "x")},
             [
-                "1 finished cell of loss 'own' came from different code (its code was not recorded).",
-                "1 finished cell came from a different training loop (its code was not recorded).",
+                "1 finished cell came from different code: loss 'own', training loop (its code was not recorded).",
             ],
         ),
     ],
 )
-def test_what_todays_code_has_changed_is_said_by_part(
+def test_what_todays_code_has_changed_is_one_sentence(
     rows: list[dict[str, Any]], now: dict[tuple[str, str], Code], said: list[str]
 ) -> None:
     assert [filled(sentence) for sentence in since(rows, {**NOW, **now})] == said
 
 
 def test_what_of_code_may_be_said_is_known_in_japanese() -> None:
-    assert {*OTHER_CODE.values()} <= words().keys()
+    assert {*OTHER_CODE.values(), *PARTS.values()} <= words().keys()
+
+
+def test_changed_code_is_one_warning_of_the_page_with_a_list_of_the_parts(tmp_path: Path) -> None:
+    rows = [a_row(backbone="bb", loop="bb"), a_row(loss="bb", loop="bb")]
+    pool = Pool((), (), tuple(since(rows, NOW)))
+    text = page.render(compare(asked(), [], pool=pool), [], Evaluations(tmp_path), plan(asked()))
+    told = "2 finished cells came from different code: "
+    assert text.count(told) == 1
+    before, _, after = text.partition(told)
+    assert before.rpartition("<div")[2].startswith(' class="warning"')
+    each = [
+        "1 finished cell of loss 'own' came from different code (my_losses.py has changed since).",
+        "1 finished cell of backbone 'net' came from different code (nets 1.0 has changed since).",
+        "2 finished cells came from a different training loop (core 0.1 has changed since).",
+    ]
+    items = unescape(after.partition("<ul>")[2].partition("</ul>")[0])
+    assert [items.count(sentence) for sentence in each] == [1, 1, 1]
+    assert "Show each of the 3" in after
+    assert pool.to_json()["changed"] == each
+
+
+MANY = [f"net{number}" for number in range(12)]
+
+
+def test_what_no_anchor_tested_is_one_sentence_however_many_changes_there_are() -> None:
+    olds = [replace(OLD, backbone=name) for name in MANY]
+    pairs = [OriginPair(old, NEW, (("digits", old.backbone),), None, trusted=False) for old in olds]
+    (told,) = [sentence for sentence in a_pool(*pairs).sentences() if "ested" in sentence[0]]
+    assert len(listed(told)) == 12
+    one = replace(a_pool(pairs[0], a_pair()), parts=())
+    assert [filled(sentence)[:8] for sentence in one.sentences()] == ["torch 2."]
+
+
+def test_losses_of_other_code_are_left_out_in_one_sentence() -> None:
+    codes = [LossCode(name, "aa") for name in MANY]
+    left = [LeftOut(code, replace(code, fingerprint="bb"), ("a", "b")) for code in codes]
+    first, _ = said_of(left)
+    assert filled(first) == (
+        "Left out of every figure and verdict: 24 of the cells, trained with different code "
+        "(losses net0, net1, net2, net3, net4, net5, net6, net7, 4 more)."
+    )
+    assert len(listed(first)) == 12

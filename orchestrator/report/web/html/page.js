@@ -131,14 +131,13 @@ matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAll);
 function choose(setting) {
   shown.setting = setting;
   for (const select of all("[data-setting-select]")) select.value = String(setting);
-  for (const body of all(".by-setting tbody")) body.hidden = Number(body.dataset.setting) !== setting;
   drawAll();
   document.dispatchEvent(new CustomEvent("setting"));
 }
 for (const select of all("[data-setting-select]")) {
   select.addEventListener("change", () => {
     choose(Number(select.value));
-    remember({ setting: shown.setting || "" });
+    remember({ setting: shown.setting === report.start.setting ? "" : shown.setting });
   });
 }
 
@@ -178,7 +177,6 @@ function printAllSettings() {
 // On paper: light, and nothing folded away.
 addEventListener("beforeprint", () => {
   printing = true;
-  for (const body of all(".by-setting tbody")) body.hidden = false;
   document.dispatchEvent(new CustomEvent("printing"));
   for (const details of all("details:not([open])")) {
     details.open = true;
@@ -199,7 +197,8 @@ addEventListener("afterprint", () => {
 });
 
 const settings = document.querySelector("[data-setting-select]")?.options.length || 1;
-choose(Math.min(Number(state.get("setting")) || 0, settings - 1));
+const asked = Number(state.get("setting") ?? report.start.setting);
+choose(asked >= 0 && asked < settings ? asked : report.start.setting);
 unpacked.then(
   () => {
     drawAll();

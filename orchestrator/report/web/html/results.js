@@ -1,39 +1,16 @@
-// The table of results: sorted by a head, filtered by axis and verdict, saved as CSV or JSON. Its state is in the address.
+// The table of all results: written as far as it is seen, sorted by any of its columns, saved as CSV or JSON.
 "use strict";
 
 (() => {
   const AT_ONCE = 100;
-  const { columns, rows, heads } = report.results;
   const table = document.getElementById("results-table");
   const more = document.getElementById("results-more");
   const count = document.getElementById("results-count");
-  const filters = Object.fromEntries([...document.getElementById("filters").elements].filter((each) => each.name).map((each) => [each.name, each]));
-  const place = Object.fromEntries(columns.map((name, i) => [name, i]));
   let sort = state.get("sort") || "";
   let shownRows = AT_ONCE;
 
-  const said = (text) => (root.lang === "ja" && Object.hasOwn(report.words, text) ? report.words[text] : text);
-  const values = (row, name) => (name === "verdict" ? row[place.verdict].split(", ").filter(Boolean) : [row[place[name]]]);
-
-  function offer(name, select) {
-    const found = [...new Set(rows.flatMap((row) => values(row, name)))];
-    const all = document.createElement("option");
-    all.value = "";
-    all.textContent = said("All");
-    select.replaceChildren(all, ...found.map((value) => {
-      const option = document.createElement("option");
-      option.value = value;
-      option.textContent = name === "verdict" ? said(value) : value;
-      return option;
-    }));
-    select.value = state.get(name) || "";
-    if (select.selectedIndex < 0) select.value = "";
-    select.disabled = found.length < 2;
-  }
-
   function chosen() {
-    const wanted = Object.entries(filters).filter(([, select]) => select.value);
-    const found = rows.filter((row) => wanted.every(([name, select]) => values(row, name).includes(select.value)));
+    const found = rows.filter((row) => active().every(([name, value]) => valuesOf(row, name).includes(value)));
     if (!sort) return found;
     const down = sort.startsWith("-");
     const key = place[sort.replace("-", "")];
@@ -68,7 +45,7 @@
     const button = document.createElement("button");
     button.type = "button";
     button.dataset.sort = head.key;
-    button.textContent = `${root.lang === "ja" ? head.ja : head.en}${by ? (sort.startsWith("-") ? " ↓" : " ↑") : ""}`;
+    button.textContent = root.lang === "ja" ? head.ja : head.en;
     made.append(button);
     return made;
   }
@@ -98,7 +75,7 @@
 
   function change() {
     shownRows = AT_ONCE;
-    remember({ sort, ...Object.fromEntries(Object.entries(filters).map(([name, select]) => [name, select.value])) });
+    remember({ sort });
     show();
   }
 
@@ -124,23 +101,16 @@
     sort = sort === first ? second : sort === second ? "" : first;
     change();
   });
-  for (const select of Object.values(filters)) select.addEventListener("change", change);
   for (const button of all("[data-save]")) button.addEventListener("click", () => save(button.dataset.save));
   more.addEventListener("click", () => {
     shownRows += AT_ONCE;
     show();
   });
-  document.getElementById("filters").addEventListener("submit", (event) => event.preventDefault());
-  const spoken = () => {
-    for (const [name, select] of Object.entries(filters)) {
-      const kept = select.value;
-      offer(name, select);
-      select.value = kept;
-    }
+  document.addEventListener("filter", () => {
+    shownRows = AT_ONCE;
     show();
-  };
-  for (const [name, select] of Object.entries(filters)) offer(name, select);
-  document.addEventListener("language", spoken);
+  });
+  document.addEventListener("language", show);
   document.addEventListener("printing", show);
   show();
 })();

@@ -18,7 +18,7 @@ from orchestrator.experiment.plan import PROTOCOL, Plan, digest, plan
 from orchestrator.records.files import contents
 from orchestrator.records.files.cell_file import encoded
 from orchestrator.records.files.contents import History, look
-from orchestrator.records.files.earlier import Change, absent, changes, earlier
+from orchestrator.records.files.earlier import Change, Data, absent, changes, earlier
 from orchestrator.records.files.evaluations import Evaluations
 from orchestrator.sentences import filled
 from orchestrator.stores import Stores
@@ -246,6 +246,15 @@ class TestDataThatAreNotHere:
         found = look(asked(), history, tmp_path)
         (sentence,) = map(filled, absent(plan(asked(), found)))
         assert "those of the state recorded on 1970-01-01 00:00 UTC" in sentence
+
+    def test_several_data_sets_are_told_of_in_one_sentence(self) -> None:
+        names = ("nuts", "bolts", "caps")
+        folders = [{"name": "image_folder", "path": name, "size": 8, "as": name} for name in names]
+        told = absent(plan(asked(datasets=folders), dict.fromkeys(names, Content(None))))
+        first = "nuts, bolts, caps: data that cannot be read here and were never recorded"
+        assert [filled(each).partition(";")[0] for each in told] == [first]
+        each = Data(absent=tuple(told)).to_json()["absent"]
+        assert [sentence.partition(":")[0] for sentence in each] == list(names)
 
     def test_a_data_set_that_has_to_be_loaded_is_not_said_to_be_away(self, tmp_path: Path) -> None:
         history = History(tmp_path / "data")

@@ -19,6 +19,7 @@ from plotly.graph_objects import Figure
 import orchestrator
 from orchestrator.analysis import across_settings, sample_noise
 from orchestrator.analysis.comparison import compare
+from orchestrator.analysis.threshold_curves import gather
 from orchestrator.experiment.model import Experiment
 from orchestrator.experiment.stated import When
 from orchestrator.records.files.storage import Storage
@@ -34,8 +35,8 @@ from orchestrator.report.wording.noise import advice
 from trainers.metrics import MEASURES
 
 SECTIONS = [
-    "verdicts", "contest", "coverage", "grid", "results", "forest", "samples", "ranks", "profile", "curves", "bias",
-    "scores", "features", "training", "cost", "provenance", "published", "missing", "explorer",
+    "verdicts", "explorer", "by-class", "results", "contest", "coverage", "grid", "forest", "samples", "ranks",
+    "profile", "curves", "bias", "scores", "features", "training", "cost", "provenance", "published", "missing",
 ]  # fmt: skip
 
 HOSTILE = "</script><script>alert(1)</script>"
@@ -96,6 +97,23 @@ def test_verdicts_come_first_in_words_with_their_evidence(done: Finished, small:
         assert all(doubt.en in top for doubt in doubts(finding))
         assert f"{100 * finding.difference.estimate:+.2f} [" in top
     assert "points, n = 3" in top
+
+
+def test_each_class_has_its_accuracy_and_its_best_threshold_by_loss(done: Finished, small: dict[str, Any]) -> None:
+    finished = done(small)
+    curves, _ = gather(finished.plan, finished.rows, finished.evaluations)
+    text = read(finished).text.partition("Right there")[2].partition("Table of results")[0]
+    for curve in curves:
+        own = curve.best_by_class
+        for name, share in curve.classes_at(curve.start).items():
+            there = curve.classes_at(own[name])[name]
+            size = curve.class_samples[curve.classes.index(name)]
+            numbers = f"{curve.start:.4g} {100 * share:.1f} {own[name]:.4g} {100 * there:.1f}"
+            assert f"{curve.loss} {name} {size} {numbers}" in text
+    told = document(finished.comparison, across_settings.overall(finished.plan.experiment, finished.rows), curves)
+    (first, *_) = told["classes"]
+    assert first["deployed_threshold"] == curves[0].deployed
+    assert first["accuracy_at_deployed_threshold"] == curves[0].classes_at(curves[0].start)[first["class"]]
 
 
 def test_a_claim_stated_after_results_is_said_to_be(done: Finished, small: dict[str, Any]) -> None:

@@ -60,7 +60,8 @@ def shown(tab: Any, loss: int, part: str) -> str:
     return tab.inner_text(f"#losses tr[data-loss='{loss}'] [data-share={part}]")
 
 
-def move(tab: Any, threshold: float) -> None:
+def move(tab: Any, threshold: float, loss: str = "bce_unified") -> None:
+    tab.select_option("#explorer-loss", loss)
     tab.fill("#threshold-typed", str(threshold))
 
 
@@ -77,7 +78,7 @@ def test_the_explorer_shows_what_python_computes(
         tab.fill("#false-accept", str(PRICES[0]))
         tab.fill("#false-reject", str(PRICES[1]))
         for threshold, (loss, curve) in itertools.product((-1.25, 1.7, 6.03), curves):
-            move(tab, threshold)
+            move(tab, threshold, curve.loss)
             shares = curve.at(threshold)
             for part in ("own", "rival", "rejected", "right"):
                 assert float(shown(tab, loss, part)) == pytest.approx(100 * getattr(shares, part), abs=0.051)
@@ -93,18 +94,62 @@ def test_the_slider_moves_the_numbers_by_mouse_and_by_keyboard(
         slider = tab.locator("#threshold")
         slider.scroll_into_view_if_needed()
         box = slider.bounding_box()
-        before = shown(tab, 0, "own")
+        before = shown(tab, 1, "own")
+        other = shown(tab, 0, "own")
         tab.mouse.click(box["x"] + 0.2 * box["width"], box["y"] + box["height"] / 2)
-        by_mouse = shown(tab, 0, "own")
+        by_mouse = shown(tab, 1, "own")
         assert float(by_mouse) > float(before)
         slider.press("Home")
-        assert shown(tab, 0, "own") == "100.0"
+        assert shown(tab, 1, "own") == "100.0"
         slider.press("End")
-        assert shown(tab, 0, "own") == "0.0"
+        assert shown(tab, 1, "own") == "0.0"
+        assert shown(tab, 0, "own") == other
         typed = float(tab.input_value("#threshold-typed"))
         slider.press("ArrowLeft")
         assert float(tab.input_value("#threshold-typed")) < typed
         assert "bce_unified" in tab.get_attribute("#threshold", "aria-valuetext")
+
+
+def test_each_loss_starts_at_its_own_deployed_threshold_with_the_prices_of_the_file(
+    done: Finished, small: dict[str, Any], opened: Callable[..., Any]
+) -> None:
+    chosen = {"softmax": (1.5, 2.0, 2.5), "bce_unified": (3.25, 3.0, 3.75)}
+    prices = {"false_accept": 5, "false_reject": 0.5}
+    finished = done(small | {"operation": {"prices": prices}})
+    for row in finished.rows:
+        row["validation_threshold"] = chosen[row["loss"]][row["seed"]]
+    curves = {curve.loss: curve for curve in curves_of(finished, "resnet8")}
+    with opened(finished) as tab:
+        assert (tab.input_value("#false-accept"), tab.input_value("#false-reject")) == ("5", "0.5")
+        assert tab.input_value("#explorer-loss") == "bce_unified"
+        assert float(tab.input_value("#threshold-typed")) == 3.25
+        for loss, name, threshold in ((0, "softmax", 2.0), (1, "bce_unified", 3.25)):
+            shares = curves[name].at(threshold)
+            assert shown(tab, loss, "threshold").split() == [f"{threshold:g}", "validation", "images"]
+            assert float(shown(tab, loss, "right")) == pytest.approx(100 * shares.right, abs=0.051)
+            assert float(shown(tab, loss, "cost")) == pytest.approx(shares.cost(5, 0.5), abs=0.051)
+        assert tab.evaluate("location.search") == ""
+        move(tab, 4.5)
+        assert shown(tab, 1, "threshold").split() == ["4.5", "moved"]
+        assert shown(tab, 0, "threshold").split() == ["2", "validation", "images"]
+        query = tab.evaluate("location.search")
+        tab.click("#explorer-back")
+        assert shown(tab, 1, "threshold").split() == ["3.25", "validation", "images"]
+        assert tab.evaluate("location.search") == ""
+    with opened(finished, query=query) as tab:
+        assert shown(tab, 1, "threshold").split() == ["4.5", "moved"]
+
+
+def test_without_a_chosen_threshold_a_loss_starts_at_its_best_and_says_so(
+    done: Finished, small: dict[str, Any], opened: Callable[..., Any]
+) -> None:
+    finished = done(small)
+    for row in finished.rows:
+        row["validation_threshold"] = None
+    (curve, _) = curves_of(finished, "resnet8")
+    with opened(finished) as tab:
+        assert shown(tab, 0, "threshold").split()[1:] == ["best", "on", "test", "images"]
+        assert float(shown(tab, 0, "right")) == pytest.approx(100 * curve.at(curve.best).right, abs=0.051)
 
 
 def test_the_cheapest_threshold_is_a_button_away(
@@ -270,7 +315,7 @@ def test_hostile_names_open_no_dialog(done: Finished, small: dict[str, Any], ope
     attacked = asked.model_copy(update={**named, "claims": ()})
     with opened(done(attacked, node=ATTRIBUTE)) as tab:
         assert tab.inner_text("h1") == HOSTILE
-        move(tab, 1.5)
+        move(tab, 1.5, ATTRIBUTE)
         tab.select_option("#forest-setting", "1")
         tab.click("[data-language=ja]")
         tab.hover("[data-figure=threshold-curves] .plot-container")
@@ -320,8 +365,8 @@ def test_the_table_of_results_is_sorted_and_filtered_and_its_address_shows_the_s
         shown_means = [float(text) for text in tab.locator("#results-table tbody td:nth-of-type(6)").all_inner_texts()]
         assert shown_means == sorted(shown_means)
         assert tab.evaluate("document.activeElement.dataset.sort") == "uniform_accuracy"
-        tab.select_option("#filter-backbone", "resnet20")
-        tab.select_option("#filter-loss", "bce_unified")
+        tab.select_option("#results-filter-backbone", "resnet20")
+        tab.select_option("#results-filter-loss", "bce_unified")
         assert tab.inner_text("#results-count") == "Rows: 1 of 4"
         query = tab.evaluate("location.search")
         with tab.expect_download() as download:
@@ -340,6 +385,74 @@ def test_the_table_of_results_is_sorted_and_filtered_and_its_address_shows_the_s
         assert tab.get_attribute("th:has([data-sort=uniform_accuracy])", "aria-sort") == "ascending"
 
 
+TABLES = (
+    "given", "coverage", "grid", "comparison", "samples", "across", "thresholds", "features", "cost", "by-class",
+)  # fmt: skip
+"""The tables of results beside that of all results."""
+
+
+def visible(tab: Any, table: str) -> list[str]:
+    return tab.locator(f"[data-table='{table}'] tbody tr:not(.group):visible th").all_inner_texts()
+
+
+def test_one_filter_holds_for_all_tables_and_the_address_keeps_it(
+    done: Finished, small: dict[str, Any], opened: Callable[..., Any]
+) -> None:
+    finished = done(small)
+    with opened(finished) as tab:
+        tab.evaluate("document.querySelectorAll('details').forEach((each) => { each.open = true; })")
+        everything = {name: len(visible(tab, name)) for name in TABLES}
+        assert min(everything.values()) >= 2
+        tab.select_option("#features-filter-loss", "softmax")
+        assert tab.input_value("#cost-filter-loss") == "softmax"
+        assert tab.inner_text("#results-count") == "Rows: 2 of 4"
+        by_loss = {"given", "comparison", "across", "thresholds", "features", "cost", "by-class"}
+        for name in by_loss:
+            rows = visible(tab, name)
+            assert 0 < len(rows) < everything[name], name
+            assert set(rows) == {"softmax"}
+        assert visible(tab, "samples") == [], "its claim is about the other loss"
+        assert tab.locator("[data-table=coverage] tbody td:visible").count() == 2
+        tab.select_option("#features-filter-loss", "")
+        tab.select_option("#cost-filter-backbone", "resnet20")
+        for name in (*by_loss - {"across"}, "coverage", "grid", "samples"):
+            assert 0 < len(visible(tab, name)) == everything[name] // 2, name
+        query = tab.evaluate("location.search")
+        assert tab.inner_text("#cost .filters summary") == "Filter: resnet20"
+    assert query == "?backbone=resnet20"
+    with opened(finished, query=query) as tab:
+        assert tab.inner_text("#results-count") == "Rows: 2 of 4"
+        assert len(visible(tab, "cost")) == everything["cost"] // 2
+
+
+def test_every_table_sorts_by_any_head_within_its_groups(
+    done: Finished, small: dict[str, Any], opened: Callable[..., Any]
+) -> None:
+    finished = done(small)
+
+    def column(tab: Any) -> list[float]:
+        places = "[data-table=features] tbody tr:not(.group) td:nth-of-type(1)"
+        return [float(text.split()[0]) for text in tab.locator(places).all_inner_texts()]
+
+    with opened(finished) as tab:
+        head = tab.locator("[data-table=features] thead th").nth(1)
+        before = column(tab)
+        head.locator("button").click()
+        first, second = column(tab)[:2], column(tab)[2:]
+        assert [first, second] == [sorted(first, reverse=True), sorted(second, reverse=True)]
+        assert sorted(first) == sorted(before[:2])
+        head.locator("button").press("Enter")
+        assert head.get_attribute("aria-sort") == "ascending"
+        query = tab.evaluate("location.search")
+        upwards = column(tab)
+        tab.click("[data-language=ja]")
+        assert column(tab) == upwards
+        head.locator("button").press("Enter")
+        assert (head.get_attribute("aria-sort"), column(tab)) == ("none", before)
+    with opened(finished, query=query) as tab:
+        assert column(tab) == upwards
+
+
 def test_the_address_keeps_threshold_prices_and_setting(
     done: Finished, small: dict[str, Any], opened: Callable[..., Any]
 ) -> None:
@@ -349,11 +462,11 @@ def test_the_address_keeps_threshold_prices_and_setting(
         tab.fill("#false-accept", "7")
         move(tab, 1.25)
         query = tab.evaluate("location.search")
-        cost = shown(tab, 0, "cost")
+        cost = shown(tab, 1, "cost")
     with opened(finished, query=query) as tab:
         assert tab.input_value("#explorer-setting") == "1"
         assert float(tab.input_value("#threshold-typed")) == 1.25
-        assert (tab.input_value("#false-accept"), shown(tab, 0, "cost")) == ("7", cost)
+        assert (tab.input_value("#false-accept"), shown(tab, 1, "cost")) == ("7", cost)
 
 
 def test_the_page_speaks_the_browsers_language_and_remembers_another(
