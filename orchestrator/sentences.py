@@ -2,12 +2,53 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from itertools import groupby
 from typing import Any
 
 Sentence = tuple[str, dict[str, Any]]
 """A text, and the values for its braces, which may be sentences or lists of sentences."""
+
+_OF_SYSTEMS = ContextVar("of_systems", default=False)
+
+_SYSTEMS = (
+    ("losses", "systems"),
+    ("Losses", "Systems"),
+    ("loss", "system"),
+    ("Loss", "System"),
+    ("cells", "runs"),
+    ("Cells", "Runs"),
+    ("cell", "run"),
+    ("Cell", "Run"),
+)
+"""What scores from elsewhere are of."""
+
+_IN_JAPANESE = (("損失", "システム"), ("セル", "実行"))
+
+
+@contextmanager
+def of_systems() -> Iterator[None]:
+    """Texts in the block are about scores from elsewhere: of systems and their runs instead of losses and cells."""
+    before = _OF_SYSTEMS.set(True)
+    try:
+        yield
+    finally:
+        _OF_SYSTEMS.reset(before)
+
+
+def worded(text: str) -> str:
+    """A text as it is said here, before values are filled in, whose names are never changed."""
+    if not _OF_SYSTEMS.get():
+        return text
+    for word, instead in _SYSTEMS:
+        text = re.sub(rf"(?<![\w{{]){word}(?![\w}}])", instead, text)
+    for word, instead in _IN_JAPANESE:
+        text = text.replace(word, instead)
+    return text
+
 
 MOST = 8
 """Things that one sentence names one by one."""
@@ -64,7 +105,7 @@ def setting_name(dataset: str, backbone: str) -> Sentence:
 def filled(sentence: Sentence) -> str:
     """The sentence in English."""
     text, values = sentence
-    return text.format(**{name: _filled(value) for name, value in values.items()})
+    return worded(text).format(**{name: _filled(value) for name, value in values.items()})
 
 
 def _filled(value: Any) -> Any:

@@ -35,6 +35,7 @@ from orchestrator.experiment.space import Domain
 from orchestrator.experiment.tuning import Tuning
 from orchestrator.experiment.yaml_lines import Problem
 from orchestrator.privacy import visible
+from orchestrator.sentences import worded
 from orchestrator.statistics.scopes import FEWEST_DATASETS
 from trainers import catalogue
 from trainers.commands import NAMED, NamedDataset, Trainer, placeholders
@@ -554,7 +555,7 @@ def _stranger(axis: Axis, label: str | None, info: ValidationInfo) -> str | None
     choices = info.data.get(AXES[axis])
     if label is None or choices is None:
         return None
-    return unknown(label, [choice.label for choice in choices], f"{axis} in this experiment is")
+    return unknown(label, [choice.label for choice in choices], worded(f"{axis} in this experiment is"))
 
 
 def _strangers(where: Where, info: ValidationInfo) -> list[Problem]:
@@ -585,7 +586,7 @@ def _deciding(claim: Claim, info: ValidationInfo, measures: Collection[str]) -> 
         complaint = _stranger("loss", getattr(claim, field), info)
         found += [((field,), complaint)] if complaint else []
     if claim.challenger == claim.baseline and claim.baseline_metric in (None, claim.metric):
-        found.append((("challenger",), f"Claim '{claim.id}' compares a loss with itself."))
+        found.append((("challenger",), worded("Claim '{id}' compares a loss with itself.").format(id=claim.id)))
     found += [*_strange_effects(claim, info), *_out_of_scope(claim, info)]
     if found:
         raise yaml_lines.nested(found)

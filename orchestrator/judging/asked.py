@@ -16,6 +16,7 @@ from orchestrator.experiment import yaml_lines
 from orchestrator.experiment.model import Choice, Experiment
 from orchestrator.experiment.own_measures import OF_SCORE_FILES, trait
 from orchestrator.judging.source import ScoresError
+from orchestrator.sentences import of_systems
 from trainers.catalogue import nearest
 from trainers.evaluation import DecideBy
 from trainers.metrics import MEASURES, NEEDED
@@ -144,7 +145,8 @@ def _check_measures(experiment: Experiment, rows: Sequence[Mapping[str, Any]]) -
 
 def _validated(values: Mapping[str, Any], asked: Questions) -> ScoredExperiment:
     try:
-        return ScoredExperiment.model_validate(values)
+        with of_systems():
+            return ScoredExperiment.model_validate(values)
     except ValidationError as error:
         if asked.path is None:
             sentences = [sentence for _, sentence in yaml_lines.problems(error, ScoredExperiment)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -20,7 +21,7 @@ from orchestrator.judging.measures import row, shown
 from orchestrator.judging.runs import Run
 from orchestrator.judging.source import ScoresError, Source
 from orchestrator.pairing.blocks import is_cell
-from orchestrator.sentences import filled, setting_name
+from orchestrator.sentences import counted, filled, of_systems, setting_name
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -35,7 +36,7 @@ UNDECIDED = 3
 """Exit codes of a gate: all primary claims are supported; one is refuted; neither. A wrong request stays 2."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class JudgedScores:
     """What scores say; in Jupyter it shows its comparison."""
 
@@ -84,14 +85,15 @@ class JudgedScores:
         from orchestrator.report.markdown import markdown
         from orchestrator.report.paper.latex import latex
 
-        match form:
-            case "markdown":
-                return markdown(self.comparison, self.overall)
-            case "latex":
-                return latex(self.comparison, self.overall)
-            case "json":
-                found = document(self.comparison, self.overall, sampled=self.sampled)
-                return json.dumps(found, indent=2, allow_nan=False)
+        with of_systems():
+            match form:
+                case "markdown":
+                    return markdown(self.comparison, self.overall)
+                case "latex":
+                    return latex(self.comparison, self.overall)
+                case "json":
+                    found = document(self.comparison, self.overall, sampled=self.sampled)
+                    return json.dumps(found, indent=2, allow_nan=False)
 
     @property
     def page(self) -> str:
@@ -101,7 +103,8 @@ class JudgedScores:
 
         curves = tuple(over_samples.curves(self.runs))
         plan = Plan(self.experiment, ())
-        return shown(View(plan, self.comparison, self.rows, (), curves, (), (), self.sampled))
+        with of_systems():
+            return shown(View(plan, self.comparison, self.rows, (), curves, (), (), self.sampled))
 
     def table(self) -> RenderableType:
         """The comparison for a terminal, and the noise of seeds and samples below."""
@@ -110,10 +113,17 @@ class JudgedScores:
 
         from orchestrator.report.terminal import comparison, noise
 
-        parts = [comparison.table(self.comparison, self.overall)]
-        if self.sampled and not (self.comparison.scored and self.comparison.scored.is_single):
-            parts += [Text("\nNoise of seeds and test set\n", style="italic"), noise.table(self.sampled)]
+        with of_systems():
+            parts = [comparison.table(self.comparison, self.overall)]
+            if self.sampled and not (self.comparison.scored and self.comparison.scored.is_single):
+                parts += [Text("\nNoise of seeds and test set\n", style="italic"), noise.table(self.sampled)]
         return Group(*parts)
+
+    def __repr__(self) -> str:
+        counts = [counted(len(self.experiment.losses), "system"), counted(len(self.rows), "run")]
+        verdicts = Counter(finding.verdict for finding in self.findings)
+        told = ", ".join([*counts, *(f"{number} {verdict}" for verdict, number in verdicts.items())])
+        return f"<Scores of '{self.experiment.name}': {told}>"
 
     def _repr_html_(self) -> str:
         from orchestrator.report.terminal.console import as_html

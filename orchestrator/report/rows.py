@@ -19,7 +19,7 @@ from orchestrator.experiment.units import in_points
 from orchestrator.report.numbers import p_value, points, with_spread
 from orchestrator.report.wording import claims, verdicts
 from orchestrator.report.wording.names import SHORT
-from orchestrator.sentences import filled
+from orchestrator.sentences import filled, worded
 from orchestrator.statistics.intervals import Interval
 
 PUBLISHED = ("dataset", "backbone", "loss", "measure", "published %", "recipe", "source", "ours differs in")
@@ -35,7 +35,7 @@ SAMPLED = ("seeds × samples", "difference", "one seed", "McNemar", "seeds", "te
 def headings(comparison: Comparison) -> list[str]:
     """The columns after the setting."""
     names = [SHORT[name] for name in comparison.measures]
-    return ["loss", "n", *names, "pairs", *(f"Δ {name}" for name in names)]
+    return [worded("loss"), "n", *names, "pairs", *(f"Δ {name}" for name in names)]
 
 
 def cells(line: Line) -> list[str]:
@@ -86,7 +86,7 @@ def by_setting(comparison: Comparison) -> Iterator[tuple[str, Iterator[Line]]]:
 def across_heads(overall: Overall) -> list[str]:
     """The columns of `across`."""
     of_others = ["p", "others like these", "worse/same/better"] if overall.says_of_others else []
-    return ["loss", "rank", "these settings", *of_others, "IQM", "gap"]
+    return [worded("loss"), "rank", "these settings", *of_others, "IQM", "gap"]
 
 
 def across(standing: Standing, overall: Overall) -> list[str]:

@@ -9,7 +9,7 @@ from orchestrator.analysis.across_settings import Overall
 from orchestrator.analysis.comparison import Comparison
 from orchestrator.analysis.lines import Line
 from orchestrator.report import paragraphs, rows
-from orchestrator.sentences import counted
+from orchestrator.sentences import counted, worded
 
 
 def latex(comparison: Comparison, overall: Overall | None = None) -> str:
@@ -62,7 +62,7 @@ def _published(name: str, comparison: Comparison) -> str:
 
 def _caption(comparison: Comparison, overall: Overall | None) -> str:
     sentences = [comparison.question, paragraphs.caption(comparison), *paragraphs.conditions(comparison)]
-    return " ".join([*sentences, _n(comparison), MARKS if overall else ""]).strip()
+    return " ".join([*sentences, _n(comparison), worded(MARKS) if overall else ""]).strip()
 
 
 MARKS = (

@@ -16,7 +16,7 @@ from orchestrator.analysis.threshold_curves import Curve
 from orchestrator.report import paragraphs, rows
 from orchestrator.report.wording import claims, verdicts
 from orchestrator.report.wording.names import SHORT
-from orchestrator.sentences import filled
+from orchestrator.sentences import filled, worded
 
 COLOURS = {"supported": "green", "refuted": "red", "equivalent": "cyan", "undecided": "yellow"}
 
@@ -42,8 +42,9 @@ def table(comparison: Comparison, overall: Overall | None = None, curves: Sequen
 def _lines(comparison: Comparison) -> Table:
     """Means in one row and differences in the next, for a narrow terminal."""
     shown = Table(box=None, padding=(0, 1, 0, 0))
-    for heading in ("loss", "n", *(SHORT[name] for name in comparison.measures)):
-        shown.add_column(heading, justify="left" if heading == "loss" else "right", no_wrap=heading != "loss")
+    shown.add_column(worded("loss"))
+    for heading in ("n", *(SHORT[name] for name in comparison.measures)):
+        shown.add_column(heading, justify="right", no_wrap=True)
     for setting, lines in rows.by_setting(comparison):
         shown.add_row(Text(f"\n{setting}", style="bold"))
         for line in lines:
@@ -58,8 +59,10 @@ def _across(overall: Overall) -> Iterator[RenderableType]:
         yield Text(f"\nAcross {overall.settings} settings\n", style="italic")
     for heading, standings in zip(paragraphs.across_headings(overall), overall.standings, strict=True):
         shown = Table(box=None, padding=(0, 1, 0, 0))
-        for head in rows.across_heads(overall):
-            shown.add_column(head.replace("/same", "/\nsame"), justify="left" if head == "loss" else "right")
+        first, *others = rows.across_heads(overall)
+        shown.add_column(first)
+        for head in others:
+            shown.add_column(head.replace("/same", "/\nsame"), justify="right")
         for standing in standings.losses:
             shown.add_row(*map(Text, rows.across(standing, overall)))
         yield from (Text(heading, style="bold"), shown, Text())

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import base64
 import gzip
+from collections import Counter
 from functools import cache
 from html import escape
 from pathlib import Path
 from typing import Any, Literal
 
 from jinja2.utils import htmlsafe_json_dumps
+
+from orchestrator.sentences import counted
 
 BUNDLE = Path(__file__).with_name("html") / "plotly"
 """The folder of Plotly.js, its licence and its version; `.ci/plotly` renews it."""
@@ -108,6 +111,10 @@ class Figure:
         data = htmlsafe_json_dumps(self.data, allow_nan=False)
         layout = htmlsafe_json_dumps(self.layout, allow_nan=False)
         return PAGE.format(plotly=packed(), unpack=unpack(), data=data, layout=layout)
+
+    def __repr__(self) -> str:
+        kinds = Counter(trace["type"] for trace in self.data)
+        return f"<Figure: {', '.join(counted(number, f'{kind} trace') for kind, number in kinds.items()) or 'empty'}>"
 
     def _repr_html_(self) -> str:
         height = self.layout.get("height", 450) + 20

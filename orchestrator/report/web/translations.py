@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from markupsafe import Markup, escape
 
 from orchestrator.report.wording.names import LossName, MeasureName, SameMeasure
-from orchestrator.sentences import Sentence
+from orchestrator.sentences import Sentence, worded
 
 FOLDER = Path(__file__).parent
 
@@ -47,7 +47,7 @@ def say(text: str, **values: Any) -> Said:
         KeyError: The text has no translation.
     """
     texts = zip(("en", "ja"), (text, words()[text]), strict=True)
-    return Said(*(escape(form).format(**_in(language, values)) for language, form in texts))
+    return Said(*(escape(worded(form)).format(**_in(language, values)) for language, form in texts))
 
 
 def joined(texts: Iterable[Said], between: str = "; ") -> Said:

@@ -49,6 +49,15 @@ def both() -> tuple[dict[str, Any], dict[str, Any]]:
     return ours.to_json(), theirs.to_plotly_json()
 
 
+def test_a_figure_has_a_short_plain_text() -> None:
+    figure = Figure()
+    assert repr(figure) == "<Figure: empty>"
+    for place in range(1000):
+        figure.add("scatter", x=[place] * 1000, y=[place] * 1000)
+    figure.add("bar", x=[1], y=[2])
+    assert repr(figure) == "<Figure: 1000 scatter traces, 1 bar trace>"
+
+
 def test_traces_lines_texts_and_axes_are_plotlys() -> None:
     ours, theirs = both()
     assert ours["data"] == theirs["data"]
