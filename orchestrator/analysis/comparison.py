@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,7 @@ from orchestrator.experiment.questions import Key, questions
 from orchestrator.experiment.stated import Dated, When
 from orchestrator.records.files.earlier import NOTHING, Data
 from orchestrator.reproduction.pooling import Pool
+from orchestrator.sentences import counted
 from orchestrator.statistics.intervals import Interval
 
 if TYPE_CHECKING:
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
     from trainers.evaluation import DecideBy
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Comparison:
     """Everything a reader needs to judge; `missing` counts cells that were asked for without a result."""
 
@@ -79,6 +81,11 @@ class Comparison:
     """What is known of scores that come from elsewhere; None where the cells were trained here."""
     is_narrowed: bool = False
     """Whether flags leave out planned seeds: then there is no verdict."""
+
+    def __repr__(self) -> str:
+        verdicts = Counter(finding.verdict for finding in self.findings)
+        told = ", ".join(f"{number} {verdict}" for verdict, number in verdicts.items())
+        return f"<Comparison of '{self.experiment}': {counted(len(self.lines), 'line')}; {told or 'no claim'}>"
 
     @property
     def left_out(self) -> frozenset[str]:

@@ -5,6 +5,10 @@ from __future__ import annotations
 import ast
 import doctest
 import json
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,6 +81,39 @@ def test_the_tutorial_notebook_runs_from_a_workspace_alone_and_shows_something_i
     assert sum(hasattr(each, "_repr_html_") for each in shown) == 4
     assert ("uniform", "resnet8", "supported", 5) in shown[2]
     assert (quickstart / "thresholds.html").stat().st_size < 1_000_000
+
+
+EXECUTE = """
+import nbclient, nbformat
+notebook = nbformat.read("tutorial.ipynb", 4)
+nbclient.NotebookClient(notebook, kernel_name="python3").execute()
+nbformat.write(notebook, "done.ipynb")
+"""
+
+
+@pytest.mark.slow
+def test_the_tutorial_notebook_runs_in_a_kernel_and_each_cell_has_a_short_plain_text(quickstart: Path) -> None:
+    root = Path(__file__).parents[2]
+    keep(load(Path("experiments") / "quickstart.yaml"), quickstart / "runs" / "experiments" / "quickstart.json")
+    (quickstart / "experiments").unlink()
+    shutil.copy(root / "docs" / "tutorial.ipynb", quickstart)
+    private = {name: str(quickstart / "jupyter") for name in ("IPYTHONDIR", "JUPYTER_RUNTIME_DIR", "JUPYTER_DATA_DIR")}
+    around = {**os.environ, **private, "PYTHONPATH": str(root)}
+    subprocess.run([sys.executable, "-c", EXECUTE], cwd=quickstart, env=around, check=True)
+    done = json.loads((quickstart / "done.ipynb").read_text(encoding="utf-8"))
+    shown = [cell["outputs"] for cell in done["cells"] if cell["cell_type"] == "code"]
+    found = [[each["data"] for each in outputs if each["output_type"] == "execute_result"] for outputs in shown]
+    assert [len(outputs) for outputs in shown] == [len(results) for results in found] == [1] * len(shown)
+    assert all(len("".join(data["text/plain"])) < 2_000 for (data,) in found)
+    assert sum("text/html" in data for (data,) in found) == 4
+    assert "<Figure: " in "".join(found[3][0]["text/plain"])
+
+
+def test_what_a_notebook_shows_has_a_short_plain_text(workspace: Path) -> None:
+    study = orchestrator.results(workspace, "quickstart")
+    assert repr(study.compare()) == "<Comparison of 'quickstart': 8 lines; 2 undecided>"
+    assert all(len(repr(each)) < 100 for each in study.curves)
+    assert len(repr(study.plot_differences())) < 100
 
 
 def test_results_are_a_data_frame_with_one_row_a_cell(workspace: Path) -> None:

@@ -59,7 +59,14 @@ MORE = (
     ),
 )
 """Tables of measures, each with its title and caption."""
-THRESHOLDS = ("unified_threshold", "threshold_spread", "learned_bias", "bias_gap", "accuracy_at_bias")
+THRESHOLDS = (
+    "class_wise_accuracy",
+    "unified_threshold",
+    "threshold_spread",
+    "learned_bias",
+    "bias_gap",
+    "accuracy_at_bias",
+)
 
 
 MOST_CLASS_ROWS = 500
@@ -204,8 +211,8 @@ def _class_rows(curve: Curve) -> Iterator[tuple[str, str, list[str]]]:
     own = curve.best_by_class
     for name, size in zip(curve.classes, curve.class_samples, strict=True):
         there = curve.classes_at(own[name])[name]
-        numbers = [f"{curve.start:.4g}{mark}", f"{100 * right[name]:.1f}", f"{own[name]:.4g}", f"{100 * there:.1f}"]
-        yield curve.loss, name, [str(size), *numbers]
+        numbers = [f"{100 * right[name]:.1f}", f"{curve.start:.4g}{mark}", f"{100 * there:.1f}", f"{own[name]:.4g}"]
+        yield curve.loss, name, [*numbers, str(size)]
 
 
 def _mean(values: Iterator[float | None]) -> str:

@@ -122,12 +122,14 @@ class View:
         return operation.prices if operation else Prices()
 
     def start(self, decided: Decision | None) -> dict[str, Any]:
-        """What the page shows at first: setting and loss of what is to be deployed, else those of the first claim."""
+        """What the page shows at first: setting, loss and threshold to deploy, else the loss of the first claim."""
         cell = decided and decided.deployed.cell
         deployed = Setting(cell.dataset, cell.backbone) if cell else None
         challengers = [claim.challenger for claim in self.experiment.claims]
         loss = next((each for each in (cell and cell.loss, *challengers) if each in self.losses), self.losses[0])
-        return {"setting": self.settings.index(deployed) if deployed in self.settings else 0, "loss": loss}
+        place = self.settings.index(deployed) if deployed in self.settings else 0
+        threshold = decided.deployed.promise.threshold if decided and deployed in self.settings else None
+        return {"setting": place, "loss": loss, "threshold": threshold}
 
     @cached_property
     def overall(self) -> across_settings.Overall:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import html
+import io
 import math
+import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +14,7 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
+from rich.console import Console
 from scipy import stats
 from sklearn.datasets import load_digits
 from sklearn.linear_model import SGDClassifier
@@ -20,6 +25,7 @@ from orchestrator.experiment.model import Experiment
 from orchestrator.experiment.plan import plan
 from orchestrator.records.files.evaluations import Evaluations
 from orchestrator.records.files.publication import export
+from orchestrator.sentences import filled, of_systems
 from orchestrator.stores import Stores
 from orchestrator.study import Study
 from trainers.metrics.uniform import uniform_accuracy
@@ -288,3 +294,28 @@ def test_an_export_has_the_verdicts_of_its_cells(
 
 def _place(finding: Finding) -> tuple[str, str, str]:
     return finding.claim.id, finding.dataset, finding.backbone
+
+
+NAMES = ("old loss", "new cell", "損失")
+OTHER_WORDS = re.compile(r"\b(loss|losses|cell|cells)\b|損失|セル", re.IGNORECASE)
+
+
+def test_every_form_speaks_of_systems_and_runs_and_leaves_names_as_they_are() -> None:
+    old, new, third = NAMES
+    runs = [table(name, level, seed) for name, level in ((old, 1.0), (new, 1.6), (third, 1.2)) for seed in range(3)]
+    found = judge(*runs, baseline=old)
+    terminal = Console(file=io.StringIO(), width=200)
+    terminal.print(found.table())
+    page = re.sub(r"<(script|style).*?</\1>", " ", found.page, flags=re.DOTALL)
+    visible = html.unescape(re.sub(r"<[^>]*>", " ", page))
+    written = terminal.file.getvalue()  # pyright: ignore[reportAttributeAccessIssue] - it is a StringIO
+    for form in (written, found.text("markdown"), found.text("latex"), visible):
+        assert all(name in form for name in NAMES)
+        nameless = functools.reduce(lambda text, name: text.replace(name, ""), NAMES, form)
+        assert OTHER_WORDS.findall(nameless) == []
+        assert "system" in nameless
+    assert "システム" in visible
+    assert repr(found) == "<Scores of 'scores': 3 systems, 9 runs, 2 supported>"
+    assert filled(("loss {name}", {"name": "loss"})) == "loss loss"
+    with of_systems():
+        assert filled(("loss {name}, {loss}", {"name": "loss", "loss": "cell"})) == "system loss, cell"

@@ -287,8 +287,8 @@ def claim(**changes: Any) -> dict[str, Any]:
         ("- {", r"not valid YAML"),
         (json.dumps({"claims": [claim()], "baselin": "a"}), r"Unknown key 'baselin'. Did you mean 'baseline'"),
         ("\n- " + json.dumps(claim(metric="accuracy")), r"c.yaml:2: No measure named 'accuracy'"),
-        ("\n\n- " + json.dumps(claim(challenger="c")), r"c.yaml:3: No loss in this experiment is named 'c'"),
-        ("claims:\n- " + json.dumps(claim(challenger="a")), r"c.yaml:2: Claim 'C' compares a loss with itself"),
+        ("\n\n- " + json.dumps(claim(challenger="c")), r"c.yaml:3: No system in this experiment is named 'c'"),
+        ("claims:\n- " + json.dumps(claim(challenger="a")), r"c.yaml:2: Claim 'C' compares a system with itself"),
         (json.dumps([claim(), claim()]), r"The claim 'C' is given 2 times"),
         (
             json.dumps([claim(direction="better")]),

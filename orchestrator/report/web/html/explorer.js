@@ -58,9 +58,10 @@
   const curves = () => report.curves[shown.setting];
   const place = (curve) => report.losses.indexOf(curve.loss);
   const current = () => curves().find((curve) => curve.loss === losses.value) || curves()[0];
-  const start = (curve) => curve.deployed ?? curve.best;
+  const isDecided = (curve) => report.start.threshold !== null && shown.setting === report.start.setting && curve.loss === report.start.loss;
+  const start = (curve) => (isDecided(curve) ? report.start.threshold : (curve.deployed ?? curve.best));
   const at = (curve) => moved.get(curve.loss) ?? start(curve);
-  const kind = (curve) => (moved.has(curve.loss) ? "moved" : curve.deployed === null ? "best" : "deployed");
+  const kind = (curve) => (moved.has(curve.loss) ? "moved" : curve.deployed === null && !isDecided(curve) ? "best" : "deployed");
 
   function showLosses() {
     const known = new Map(curves().map((curve) => [place(curve), curve]));

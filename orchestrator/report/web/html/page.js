@@ -117,6 +117,9 @@ function firstLanguage() {
 }
 speak(firstLanguage());
 
+// On a phone the answer comes first, not the contents.
+if (matchMedia("(max-width: 60rem)").matches) document.getElementById("contents-list").open = false;
+
 const themes = all("button[data-theme]");
 for (const button of themes) {
   button.addEventListener("click", () => {

@@ -39,6 +39,7 @@
   function headOf(head) {
     const made = document.createElement("th");
     made.scope = "col";
+    made.dataset.key = head.key;
     if (head.isText) made.className = "text";
     const by = sort.replace("-", "") === head.key;
     made.setAttribute("aria-sort", by ? (sort.startsWith("-") ? "descending" : "ascending") : "none");

@@ -102,14 +102,14 @@ def test_verdicts_come_first_in_words_with_their_evidence(done: Finished, small:
 def test_each_class_has_its_accuracy_and_its_best_threshold_by_loss(done: Finished, small: dict[str, Any]) -> None:
     finished = done(small)
     curves, _ = gather(finished.plan, finished.rows, finished.evaluations)
-    text = read(finished).text.partition("Right there")[2].partition("Table of results")[0]
+    text = read(finished).text.partition("Test images")[2].partition("Table of results")[0]
     for curve in curves:
         own = curve.best_by_class
         for name, share in curve.classes_at(curve.start).items():
             there = curve.classes_at(own[name])[name]
             size = curve.class_samples[curve.classes.index(name)]
-            numbers = f"{curve.start:.4g} {100 * share:.1f} {own[name]:.4g} {100 * there:.1f}"
-            assert f"{curve.loss} {name} {size} {numbers}" in text
+            numbers = f"{100 * share:.1f} {curve.start:.4g} {100 * there:.1f} {own[name]:.4g}"
+            assert f"{curve.loss} {name} {numbers} {size}" in text
     told = document(finished.comparison, across_settings.overall(finished.plan.experiment, finished.rows), curves)
     (first, *_) = told["classes"]
     assert first["deployed_threshold"] == curves[0].deployed
