@@ -48,7 +48,7 @@ def _claims(name: str, comparison: Comparison) -> str:
     sentences = [f"{paragraphs.claims_heading(comparison)}. {_n(comparison)}", *paragraphs.assumptions(comparison)]
     if robust := paragraphs.robust(comparison):
         sentences += [f"{paragraphs.ROBUST}.", *robust]
-    columns = [r"p{.4\linewidth}", r"p{.15\linewidth}", "l", r"p{.15\linewidth}"]
+    columns = [r"p{.32\linewidth}", r"p{.14\linewidth}", r"p{.24\linewidth}", r"p{.16\linewidth}"]
     return _float(
         f"{name}-claims", _escaped(" ".join(sentences)), columns, rows.JUDGED, [_rows(rows.judged(comparison))]
     )
