@@ -99,6 +99,10 @@ def test_verdicts_come_first_in_words_with_their_evidence(done: Finished, small:
     assert "points, n = 3" in top
 
 
+def view_of(finished: Any) -> across_settings.Overall:
+    return across_settings.overall(finished.plan.experiment, finished.rows)
+
+
 def test_each_class_has_its_accuracy_and_its_best_threshold_by_loss(done: Finished, small: dict[str, Any]) -> None:
     finished = done(small)
     curves, _ = gather(finished.plan, finished.rows, finished.evaluations)
@@ -108,12 +112,18 @@ def test_each_class_has_its_accuracy_and_its_best_threshold_by_loss(done: Finish
         for name, share in curve.classes_at(curve.start).items():
             there = curve.classes_at(own[name])[name]
             size = curve.class_samples[curve.classes.index(name)]
-            numbers = f"{100 * share:.1f} {curve.start:.4g} {100 * there:.1f} {own[name]:.4g}"
+            numbers = f"{100 * share:.1f} {curve.start:.4g} * {100 * there:.1f} {own[name]:.4g}"
             assert f"{curve.loss} {name} {numbers} {size}" in text
-    told = document(finished.comparison, across_settings.overall(finished.plan.experiment, finished.rows), curves)
+    told = document(finished.comparison, view_of(finished), curves)
     (first, *_) = told["classes"]
-    assert first["deployed_threshold"] == curves[0].deployed
-    assert first["accuracy_at_deployed_threshold"] == curves[0].classes_at(curves[0].start)[first["class"]]
+    assert first["deployed_threshold"] is first["accuracy_at_deployed_threshold"] is None
+    for row in finished.rows:
+        row["validation_threshold"] = 1.75
+    curves, _ = gather(finished.plan, finished.rows, finished.evaluations)
+    (first, *_) = document(finished.comparison, view_of(finished), curves)["classes"]
+    assert first["deployed_threshold"] == 1.75
+    assert first["accuracy_at_deployed_threshold"] == curves[0].classes_at(1.75)[first["class"]]
+    assert " 1.75 " in read(finished).text
 
 
 def test_a_claim_stated_after_results_is_said_to_be(done: Finished, small: dict[str, Any]) -> None:
