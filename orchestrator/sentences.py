@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from itertools import groupby
@@ -30,7 +30,7 @@ _IN_JAPANESE = (("損失", "システム"), ("セル", "実行"))
 
 
 @contextmanager
-def of_systems() -> Iterator[None]:
+def of_systems() -> Generator[None]:
     """Texts in the block are about scores from elsewhere: of systems and their runs instead of losses and cells."""
     before = _OF_SYSTEMS.set(True)
     try:

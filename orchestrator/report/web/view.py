@@ -123,13 +123,15 @@ class View:
 
     def start(self, decided: Decision | None) -> dict[str, Any]:
         """What the page shows at first: setting, loss and threshold to deploy, else the loss of the first claim."""
-        cell = decided and decided.deployed.cell
-        deployed = Setting(cell.dataset, cell.backbone) if cell else None
-        challengers = [claim.challenger for claim in self.experiment.claims]
-        loss = next((each for each in (cell and cell.loss, *challengers) if each in self.losses), self.losses[0])
-        place = self.settings.index(deployed) if deployed in self.settings else 0
-        threshold = decided.deployed.promise.threshold if decided and deployed in self.settings else None
-        return {"setting": place, "loss": loss, "threshold": threshold}
+        if decided:
+            cell = decided.deployed.cell
+            deployed = Setting(cell.dataset, cell.backbone)
+            if deployed in self.settings and cell.loss in self.losses:
+                place = self.settings.index(deployed)
+                return {"setting": place, "loss": cell.loss, "threshold": decided.deployed.promise.threshold}
+        challengers = (claim.challenger for claim in self.experiment.claims)
+        loss = next((each for each in challengers if each in self.losses), self.losses[0])
+        return {"setting": 0, "loss": loss, "threshold": None}
 
     @cached_property
     def overall(self) -> across_settings.Overall:
