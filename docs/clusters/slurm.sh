@@ -63,7 +63,7 @@ if [ "$stopped" ]; then
 fi
 
 scancel --signal=KILL "$SLURM_JOB_ID.0" 2> /dev/null || true # Ray on the other nodes, and here
-ray stop --force > /dev/null
+ray stop --force > /dev/null || true
 # After a plain scancel the job is no longer RUNNING, and ends here.
 if [ "$stopped" ] && [ "$code" -gt 128 ] && [ "$(squeue --noheader --jobs="$SLURM_JOB_ID" --format=%T)" = RUNNING ]; then
   scontrol requeue "$SLURM_JOB_ID"
