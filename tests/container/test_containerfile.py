@@ -106,17 +106,9 @@ class Image:
                 self.folder = rest
             case "COPY":
                 assert rest == ". ."
-                archived = ["git", "-C", str(ROOT), "ls-files", "-z"]
-                listed = subprocess.run(archived, capture_output=True, check=True).stdout
                 there = self.root / self.folder.lstrip("/")
-                pack = subprocess.Popen(
-                    ["tar", "-C", ROOT, "--null", "-T-", "-c"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-                )
-                unpack = subprocess.Popen(["tar", "-C", there, "--no-same-owner", "-x"], stdin=pack.stdout)
-                assert pack.stdin
-                pack.stdin.write(listed)
-                pack.stdin.close()
-                assert unpack.wait() == 0
+                copied = 'git ls-files -z | tar --null -T- -c | tar -C "$0" --no-same-owner -x'
+                subprocess.run(["sh", "-euc", copied, there], cwd=ROOT, check=True)
             case "USER":
                 self.user = rest
             case "CMD":
