@@ -26,8 +26,13 @@ IN_A_BROWSER = (
 """Files that share an MLflow server or a browser, and so a process."""
 
 LONGEST = (
+    "tests/chaos/test_chaos.py",
     "tests/chaos",
+    "tests/docs/test_site.py",
     "tests/orchestrator/execution/test_mixed_cluster.py",
+    "tests/docs/test_clusters.py",
+    "tests/orchestrator/launching/test_rehearsal.py",
+    "tests/orchestrator/launching/test_commands.py",
     "tests/orchestrator/execution/test_executors.py",
     "tests/orchestrator/test_data_on_ray.py",
     "tests/orchestrator/test_cli.py",
@@ -41,13 +46,13 @@ LONGEST = (
 class ByFile(LoadFileScheduling):
     """A file's tests run in one process, where they share what its fixtures made.
 
-    What breaks the machine in some way runs in one process too, one test after the other.
+    Chaos tests, which mostly wait, run in two.
     """
 
     def _split_scope(self, nodeid: str) -> str:
         file = super()._split_scope(nodeid)
-        if file.startswith("tests/chaos"):
-            return "chaos"
+        if file.startswith("tests/chaos") and not file.endswith("test_chaos.py"):
+            return "more chaos"
         return "browser" if file in IN_A_BROWSER else file
 
 

@@ -53,6 +53,7 @@ def times_cheaper(ours: Callable[[], object], other: Callable[[], object], repea
 
 
 @pytest.mark.usefixtures("one_thread")
+@pytest.mark.slow
 def test_our_loop_is_no_slower_than_the_one_people_write_and_as_accurate() -> None:
     case = Case(dataset="digits", images=896, tested=797, epochs=5, stop=5)
     pairs = [(train("ours", case), train("plain loop", case)) for _ in range(3)]
@@ -75,6 +76,7 @@ def naive_sweep(scores: torch.Tensor, labels: torch.Tensor) -> float:
 
 
 @pytest.mark.usefixtures("one_thread")
+@pytest.mark.slow
 def test_the_exact_uniform_accuracy_costs_a_small_part_of_a_sweep() -> None:
     draw = torch.Generator().manual_seed(0)
     labels = torch.randint(10, (20_000,), generator=draw)

@@ -61,6 +61,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import torch
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from trainers.losses.softmax import Softmax
 
@@ -69,6 +70,10 @@ SQL = "orchestrator.records.sql"  # what a plug-in imports by name counts as its
 for name, value in json.loads(os.environ.get("SETTINGS", "{}")).items():
     module, _, constant = name.rpartition(".")
     setattr(importlib.import_module(f"orchestrator.{module}"), constant, value)
+
+if "PACE" in os.environ:
+    pause = float(os.environ["PACE"])
+    register_optimizer_step_post_hook(lambda *_: time.sleep(pause))
 
 if "CLOCK" in os.environ:
     leases, processes = (importlib.import_module(f"{SQL}.{name}") for name in ("leases", "processes"))
@@ -161,6 +166,14 @@ class Scene:
         known = json.loads(self.environment.get("SETTINGS", "{}"))
         named = {name.replace("__", "."): value for name, value in patience.items()}
         self.environment["SETTINGS"] = json.dumps(known | named)
+
+    def slow(self, pause: float) -> None:
+        """Let what starts from now on rest for some seconds after each of the nine steps of an epoch."""
+        self.environment["PACE"] = str(pause)
+
+    def hurry(self) -> None:
+        """Let what starts from now on rest no more."""
+        del self.environment["PACE"]
 
     def edit(self, before: str, after: str) -> None:
         path = self.folder / "chaos.yaml"

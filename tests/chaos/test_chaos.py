@@ -35,6 +35,9 @@ pytestmark = [
 ]
 CELLS = 6
 
+INLINE = ["--executor", "inline"]
+"""Where what fails is not Ray's: the driver, a store, or the code of a loss."""
+
 KILLS = 20 if "CHAOS_FULL" in os.environ else 5
 """Of a driver in one test; `make chaos` makes more."""
 
@@ -85,6 +88,7 @@ def test_user_code_that_raises(scene: Scene, as_if_nothing_had_happened: Check, 
     mood = tmp_path / "mood"
     mood.write_text("raise")
     scene.environment["MOOD"] = str(mood)
+    scene.options += INLINE
     process = scene.start()
     out, _ = process.communicate(timeout=280)
     assert process.returncode == 1, out
@@ -145,10 +149,9 @@ def test_a_driver_that_is_killed_again_and_again(scene: Scene, as_if_nothing_had
 
 
 def test_ctrl_c_and_a_closed_terminal_save_states_and_a_damaged_one_is_set_aside(
-    scene: Scene, as_if_nothing_had_happened: Check, edited: Callable[..., Scene]
+    scene: Scene, as_if_nothing_had_happened: Check
 ) -> None:
-    # Fewer cells that take longer: none ends before it hears.
-    longer = edited(("epochs: 5", "epochs: 40"), ("seeds: 2", "seeds: 1"))
+    scene.slow(0.4)  # no cell ends before it hears
     process = scene.start()
     scene.until(lambda: scene.epochs() >= 2, process)
     process.send_signal(signal.SIGINT)
@@ -164,23 +167,27 @@ def test_ctrl_c_and_a_closed_terminal_save_states_and_a_damaged_one_is_set_aside
     process.send_signal(signal.SIGHUP)
     assert "Interrupted" in end(process, expect=130)
     assert scene.rows("SELECT * FROM leases") == []
+    scene.hurry()
+    scene.options += INLINE
     scene.launch()
-    as_if_nothing_had_happened(scene, "Ctrl-C, one checkpoint damaged, then the terminal closed", 3, calm=longer)
+    as_if_nothing_had_happened(scene, "Ctrl-C, one checkpoint damaged, then the terminal closed", 3)
 
 
 def test_two_launches_that_share_the_work_one_of_which_is_killed(
-    scene: Scene, as_if_nothing_had_happened: Check, edited: Callable[..., Scene]
+    scene: Scene, as_if_nothing_had_happened: Check
 ) -> None:
-    longer = edited(("epochs: 5", "epochs: 25"))  # until the second launch is there, also on a slow machine
+    scene.slow(0.2)  # until the second launch is there
+    scene.options += INLINE
     first = scene.start()
     scene.until(lambda: scene.epochs() >= 1, first)
     refused = scene.start()
     assert "--join" in end(refused, expect=2)
-    second = scene.start("launch", "chaos.yaml", "--join")
+    scene.hurry()
+    second = scene.start("launch", "chaos.yaml", "--join", *INLINE)
     scene.until(lambda: len(scene.rows("SELECT * FROM leases")) == 2, second)
     killed(first)
     end(second)
-    as_if_nothing_had_happened(scene, "one of two joined drivers killed", calm=longer)
+    as_if_nothing_had_happened(scene, "one of two joined drivers killed")
 
 
 # Nodes
@@ -265,6 +272,7 @@ def test_a_full_disk(scene: Scene, as_if_nothing_had_happened: Check) -> None:
 
 
 def test_a_locked_registry(scene: Scene, as_if_nothing_had_happened: Check) -> None:
+    scene.options += INLINE
     process = scene.start()
     scene.until(lambda: scene.epochs() >= 1, process)
     with closing(sqlite3.connect(scene.workspace / "registry.db", timeout=60, isolation_level=None)) as database:
@@ -276,6 +284,7 @@ def test_a_locked_registry(scene: Scene, as_if_nothing_had_happened: Check) -> N
 
 
 def test_a_file_that_is_half_there(scene: Scene, as_if_nothing_had_happened: Check) -> None:
+    scene.options += INLINE
     process = scene.start()
     scene.until(lambda: scene.count("finished") >= 1, process)
     killed(process)
@@ -297,6 +306,8 @@ def test_a_file_that_is_half_there(scene: Scene, as_if_nothing_had_happened: Che
 def test_a_tracking_server(
     scene: Scene, mlflow: MlflowServer, tracking: Door, as_if_nothing_had_happened: Check, way: str
 ) -> None:
+    if way == "stalls":
+        scene.options += INLINE  # and the other on Ray
     process = scene.start()
     scene.until(lambda: scene.epochs() >= 1, process)
     if way == "refuses":
@@ -310,5 +321,6 @@ def test_a_tracking_server(
     else:
         for member in mlflow.family:
             member.resume()
+    scene.options += INLINE
     scene.launch()
     as_if_nothing_had_happened(scene, f"tracking server {way}")

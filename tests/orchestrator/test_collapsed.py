@@ -125,6 +125,7 @@ def test_its_mlflow_run_is_finished_and_says_why_it_counts_as_collapsed(launched
     assert all("uniform_accuracy" in run.metrics for run in collapsed)
 
 
+@pytest.mark.slow
 def test_doctor_agrees_and_verify_finds_it_again(launched: tuple[Desk, str]) -> None:
     desk, _ = launched
     assert "files, registry and MLflow agree on 4 finished cells" in desk.run("doctor", "grid.yaml")
@@ -132,6 +133,7 @@ def test_doctor_agrees_and_verify_finds_it_again(launched: tuple[Desk, str]) -> 
     assert "identical  blind/resnet8/digits/s" in desk.run("verify", "grid.yaml", "--cells", cell[:16])
 
 
+@pytest.mark.slow
 def test_a_rebuilt_registry_and_an_export_say_the_same(launched: tuple[Desk, str]) -> None:
     desk, _ = launched
     (desk.folder / "runs" / "registry.db").unlink()

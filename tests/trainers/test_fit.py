@@ -548,7 +548,12 @@ class TestCollapse:
 
     @pytest.mark.parametrize(
         ("classes", "each", "epochs", "loss"),
-        [(300, 12, 4, "bce_fixed"), (300, 12, 4, "bce_diverse"), (300, 12, 4, "focal"), (1000, 6, 5, "bce_unified")],
+        [
+            (300, 12, 4, "bce_fixed"),
+            (300, 12, 4, "bce_diverse"),
+            (300, 12, 4, "focal"),
+            pytest.param(1000, 6, 5, "bce_unified", marks=pytest.mark.slow),
+        ],
     )
     def test_of_many_classes_the_defaults_learn(self, classes: int, each: int, epochs: int, loss: str) -> None:
         alive = fit(_recipe(loss, epochs=epochs), self._of(classes, each))

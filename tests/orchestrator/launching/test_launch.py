@@ -220,6 +220,7 @@ def test_the_winners_are_those_of_their_files_scores(tuned: Bench) -> None:
         assert found.winner.number == max(own, key=lambda row: (row["uniform_accuracy"], -row["trial"]))["trial"]
 
 
+@pytest.mark.slow
 def test_killed_while_tuning_and_launched_again_the_same_recipes_win(tuned: Bench, tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     services.put_store(tmp_path / "runs")

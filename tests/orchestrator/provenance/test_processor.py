@@ -45,7 +45,9 @@ def said(code: str, **variables: str) -> str:
     return run.stdout
 
 
-@pytest.mark.parametrize("asked", ["", "avx2", "default", "AVX2"])
+@pytest.mark.parametrize(
+    "asked", ["", "avx2", *(pytest.param(each, marks=pytest.mark.slow) for each in ("default", "AVX2"))]
+)
 def test_the_instruction_set_is_the_one_that_torch_names(asked: str) -> None:
     limits = {"ATEN_CPU_CAPABILITY": asked}
     assert said(EXPECTED.format("instruction_set"), **limits) == said(TORCH, **limits)
@@ -56,11 +58,11 @@ def test_the_instruction_set_is_the_one_that_torch_names(asked: str) -> None:
     [
         {},
         {"ONEDNN_MAX_CPU_ISA": "AVX2"},
-        {"ONEDNN_MAX_CPU_ISA": "avx512_core"},
-        {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE_AMX"},
+        pytest.param({"ONEDNN_MAX_CPU_ISA": "avx512_core"}, marks=pytest.mark.slow),
+        pytest.param({"ONEDNN_MAX_CPU_ISA": "AVX512_CORE_AMX"}, marks=pytest.mark.slow),
         {"ONEDNN_MAX_CPU_ISA": "none such"},
-        {"DNNL_MAX_CPU_ISA": "AVX2_VNNI"},
-        {"ONEDNN_MAX_CPU_ISA": "AVX", "DNNL_MAX_CPU_ISA": "AVX2"},
+        pytest.param({"DNNL_MAX_CPU_ISA": "AVX2_VNNI"}, marks=pytest.mark.slow),
+        pytest.param({"ONEDNN_MAX_CPU_ISA": "AVX", "DNNL_MAX_CPU_ISA": "AVX2"}, marks=pytest.mark.slow),
     ],
 )
 def test_onednns_instruction_set_is_the_one_that_it_names(limits: dict[str, str]) -> None:

@@ -163,6 +163,7 @@ def test_an_edited_loss_is_noticed_everywhere_and_is_not_pooled(done: Desk) -> N
     assert "pooled because of --trust-old" in page
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(processor.instruction_set() != "AVX512", reason="this processor, or this shell, has no AVX-512")
 def test_another_instruction_set_is_noticed_everywhere(done: Desk) -> None:
     change = "instruction set AVX512 → AVX2, oneDNN "

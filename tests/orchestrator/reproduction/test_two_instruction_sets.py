@@ -38,6 +38,7 @@ def run(folder: Path, *arguments: str, **environment: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(processor.instruction_set() in (None, "DEFAULT"), reason="this processor has one set only")
 def test_a_loss_that_comes_later_is_compared_with_the_baseline_of_its_own_environment(tmp_path: Path) -> None:
     (tmp_path / "grid.yaml").write_text(GRID)

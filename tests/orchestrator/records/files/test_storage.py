@@ -141,11 +141,17 @@ def test_where_nothing_can_be_written_it_says_so(tmp_path: Path, s3_place: Remot
         assert names(storage) == []
 
 
-def test_a_store_that_does_not_answer_is_not_an_empty_one(s3_place: Remote) -> None:
+@pytest.mark.parametrize(
+    "ask",
+    [
+        pytest.param(lambda storage: storage.read("file"), marks=pytest.mark.slow, id="read"),
+        pytest.param(lambda storage: list(storage.list()), id="list"),
+    ],
+)
+def test_a_store_that_does_not_answer_is_not_an_empty_one(s3_place: Remote, ask: Callable[[Storage], object]) -> None:
     nobody = Storage(Remote("s3://bucket/runs?endpoint_override=127.0.0.1:9&scheme=http&region=us-east-1"))
-    for ask in (lambda: nobody.read("file"), lambda: list(nobody.list())):
-        with pytest.raises(OSError, match=r"127\.0\.0\.1"):
-            ask()
+    with pytest.raises(OSError, match=r"127\.0\.0\.1"):
+        ask(nobody)
 
 
 def test_a_uri_that_pyarrow_refuses_is_named(s3_place: Remote) -> None:
@@ -242,8 +248,9 @@ def drips(connection: socket.socket) -> None:
 WAYS = [
     (says("403 Forbidden"), StoreRefusedError, "refuses"),
     (says("503 Slow Down"), StoreUnreachableError, "does not answer"),
-    (lambda _: None, StoreUnreachableError, "does not answer"),
+    pytest.param(lambda _: None, StoreUnreachableError, "does not answer", marks=pytest.mark.slow),
 ]
+"""Of what does not answer, pyarrow asks again for seconds."""
 
 
 @pytest.mark.parametrize(("answer", "kind", "said"), WAYS, ids=["403", "503", "dropped"])

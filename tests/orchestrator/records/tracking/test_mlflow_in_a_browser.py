@@ -156,6 +156,7 @@ def test_an_experiment_that_was_never_launched_has_no_link(launched: Launched) -
         link(launched.url, launched.url, "unknown")
 
 
+@pytest.mark.slow
 def test_mlflow_itself_saves_the_view_as_a_launch_does(launched: Launched, tab: Any) -> None:
     """If this fails after an update, see what `Save view` of the new version writes, and change `saved_view`."""
     tab.goto(link(launched.url, launched.url, "tiny"))

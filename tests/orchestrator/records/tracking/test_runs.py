@@ -915,6 +915,7 @@ def catch_up(tracking: Tracking) -> None:
     replace(tracking, experiment="later").catch_up()
 
 
+@pytest.mark.slow
 def test_several_processes_fill_and_empty_one_spool(spooled: Tracking) -> None:
     seeds = [range(number, number + 4) for number in (0, 4)]
     assert in_processes(write_badly, *((spooled, each) for each in seeds)) == [0, 0]
@@ -1034,6 +1035,11 @@ def in_processes(target: Callable[..., None], *arguments: tuple[object, ...]) ->
     return [process.exitcode for process in processes]
 
 
+@pytest.mark.parametrize(
+    "tracking",
+    [pytest.param("local", marks=pytest.mark.slow), pytest.param("server", marks=pytest.mark.slow), "database"],
+    indirect=True,
+)
 def test_two_processes_writing_at_once_lose_and_print_nothing(
     tracking: Tracking, capfd: pytest.CaptureFixture[str]
 ) -> None:

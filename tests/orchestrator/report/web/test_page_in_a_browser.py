@@ -227,7 +227,7 @@ def tuned(done: Finished, small: dict[str, Any], tuned_by: Finished, claims: int
     return finished._replace(comparison=compare(finished.plan.experiment, finished.rows, tuned=stage))
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
 def test_curves_and_maps_of_the_tuning_stage_stay_in_their_place(
     scheme: str, done: Finished, small: dict[str, Any], tuned_by: Finished, opened: Callable[..., Any]
 ) -> None:
