@@ -176,7 +176,7 @@ def test_ctrl_c_and_a_closed_terminal_save_states_and_a_damaged_one_is_set_aside
 def test_two_launches_that_share_the_work_one_of_which_is_killed(
     scene: Scene, as_if_nothing_had_happened: Check
 ) -> None:
-    scene.slow(0.2)  # until the second launch is there
+    scene.slow(0.4)  # until the second launch is there
     scene.options += INLINE
     first = scene.start()
     scene.until(lambda: scene.epochs() >= 1, first)
