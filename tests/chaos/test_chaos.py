@@ -306,8 +306,6 @@ def test_a_file_that_is_half_there(scene: Scene, as_if_nothing_had_happened: Che
 def test_a_tracking_server(
     scene: Scene, mlflow: MlflowServer, tracking: Door, as_if_nothing_had_happened: Check, way: str
 ) -> None:
-    if way == "stalls":
-        scene.options += INLINE  # and the other on Ray
     process = scene.start()
     scene.until(lambda: scene.epochs() >= 1, process)
     if way == "refuses":
@@ -321,6 +319,5 @@ def test_a_tracking_server(
     else:
         for member in mlflow.family:
             member.resume()
-    scene.options += INLINE
     scene.launch()
     as_if_nothing_had_happened(scene, f"tracking server {way}")
