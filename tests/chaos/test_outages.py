@@ -38,8 +38,8 @@ INLINE = ["--executor", "inline"]
 LEASES = {"records__sql__leases__EXPIRY": 15.0, "records__sql__leases__RENEWAL": 2.0}
 """A launch that does not renew its lease for 15 s is dead."""
 
-PAUSE = 0.1
-"""Seconds per step, so that another launch can meet the cells."""
+LASTING = ("epochs: 5", "epochs: 25")
+"""Cells that another launch can meet."""
 
 
 def end(process: subprocess.Popen[str], expect: int = 0) -> str:
@@ -147,23 +147,26 @@ def test_an_object_store(scene: Scene, bucket: Any, as_if_nothing_had_happened: 
 # Leases
 
 
-def test_a_driver_that_is_stopped_past_its_lease(scene: Scene, as_if_nothing_had_happened: Check) -> None:
-    scene.slow(PAUSE)
+def test_a_driver_that_is_stopped_past_its_lease(
+    scene: Scene, as_if_nothing_had_happened: Check, edited: Callable[..., Scene]
+) -> None:
+    calm = edited(LASTING)
     scene.options += INLINE
     scene.set(**LEASES)
     first = scene.start()
     scene.until(lambda: scene.epochs() >= 2, first)
     first.send_signal(signal.SIGSTOP)
-    scene.hurry()
     out = scene.launch()
     assert "Whether that launch lives is known" in out
     first.send_signal(signal.SIGCONT)
     end(first)
-    as_if_nothing_had_happened(scene, "driver stopped past its lease")
+    as_if_nothing_had_happened(scene, "driver stopped past its lease", calm=calm)
 
 
-def test_clocks_that_are_70_s_apart(scene: Scene, as_if_nothing_had_happened: Check) -> None:
-    scene.slow(2 * PAUSE)
+def test_clocks_that_are_70_s_apart(
+    scene: Scene, as_if_nothing_had_happened: Check, edited: Callable[..., Scene]
+) -> None:
+    calm = edited(LASTING)
     scene.options += INLINE
     scene.set(records__sql__leases__RENEWAL=2.0)
     first = scene.start()
@@ -175,7 +178,7 @@ def test_clocks_that_are_70_s_apart(scene: Scene, as_if_nothing_had_happened: Ch
     assert "is under way" in end(refused, expect=2)
     end(joined)
     end(first)
-    as_if_nothing_had_happened(scene, "clocks 70 s apart", injected=2)
+    as_if_nothing_had_happened(scene, "clocks 70 s apart", injected=2, calm=calm)
 
 
 # What is optional

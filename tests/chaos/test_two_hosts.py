@@ -169,9 +169,9 @@ def lost(scene: Scene) -> list[tuple[str, str]]:
 
 @pytest.mark.usefixtures("settings")
 def test_the_network_between_two_hosts_is_cut_and_heals(
-    scene: Scene, hosts: tuple[Host, Host], as_if_nothing_had_happened: Check, monkeypatch: pytest.MonkeyPatch
+    scene: Scene, hosts: tuple[Host, Host], as_if_nothing_had_happened: Check, edited: Callable[..., Scene]
 ) -> None:
-    monkeypatch.setenv("PACE", "0.4")  # work is left when the second host is back
+    longer = edited(("epochs: 5", "epochs: 100"))  # work is left when the second host is back
     first, second = hosts
     head(scene, first)
     ray = joined(scene, second)
@@ -186,7 +186,7 @@ def test_the_network_between_two_hosts_is_cut_and_heals(
     scene.until(lambda: at_work(scene).keys() == {"host1", "host2"}, process)
     end(process)
     assert lost(scene) == [("host2", "node")]
-    as_if_nothing_had_happened(scene, "network between two hosts cut, then healed")
+    as_if_nothing_had_happened(scene, "network between two hosts cut, then healed", calm=longer)
 
 
 @pytest.mark.usefixtures("settings")
