@@ -31,9 +31,6 @@ if TYPE_CHECKING:
 # MLflow's own use of SQLAlchemy; an error there would leave its tables unusable for the whole process.
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")
 
-INLINE = ["--executor", "inline"]
-"""Which starts no Ray, so that a copy of a process that has imported everything can run it."""
-
 GRID = """\
 name: grid
 question: Is [bold]this[/bold] calm?
@@ -62,11 +59,6 @@ class Moody(Softmax):
             raise RuntimeError("not [today]")
         return super().per_sample(logits, labels)
 """
-
-
-def of(verb: str) -> list[str]:
-    """What a verb takes besides, so that it starts in a moment."""
-    return INLINE if verb == "launch" else []
 
 
 @dataclass
@@ -151,7 +143,7 @@ class Launched:
 @pytest.fixture(scope="module")
 def launched(set_up: Callable[[str], Desk]) -> Launched:
     desk = set_up("launched")
-    run = desk.run("launch", "grid.yaml", *INLINE)
+    run = desk.run("launch", "grid.yaml", "--executor", "inline")
     return Launched(desk, run, {path: path.read_bytes() for path in desk.files})
 
 
@@ -322,7 +314,7 @@ def test_what_a_killed_launch_left_of_the_comparison_is_mended_by_one_with_nothi
     noted.unlink()
     found = desk.run("doctor", "grid.yaml").out
     assert "the run of the comparison is unfinished in MLflow: grid" in found
-    desk.run("launch", "grid.yaml", *INLINE)
+    desk.run("launch", "grid.yaml", "--executor", "inline")
     assert sorted((each.info.lifecycle_stage, each.info.status) for each in comparisons(desk)) == [
         ("active", "FINISHED"),
         ("deleted", "KILLED"),
@@ -385,7 +377,7 @@ def test_a_launch_without_time_for_a_cell_begins_none_and_says_what_is_decided(
     set_up: Callable[[str], Desk],
 ) -> None:
     desk = set_up("no-time")
-    run = desk.run("launch", "grid.yaml", *INLINE, "--budget", "0.000001", expect=130)
+    run = desk.run("launch", "grid.yaml", "--executor", "inline", "--budget", "0.000001", expect=130)
     told = " ".join(run.out.split())
     assert "The budget is spent: 4 cells left, of which none is expected to end in time." in told
     assert "No claim is decided: there is no result yet." in told
@@ -488,7 +480,7 @@ def test_a_damaged_file_is_told_and_set_aside(copied: tuple[Desk, dict[Path, byt
 
 def test_more_seeds_run_only_what_is_new_or_was_damaged(copied: tuple[Desk, dict[Path, bytes]]) -> None:
     desk, contents = copied
-    run = desk.run("launch", "grid.yaml", *INLINE, "--seeds", 3, "--json")
+    run = desk.run("launch", "grid.yaml", "--executor", "inline", "--seeds", 3, "--json")
     (line,) = run.out.splitlines()
     told = json.loads(line)
     assert told.pop("seconds") > 0
@@ -520,9 +512,9 @@ def grown(set_up: Callable[[str], Desk], launched: Launched) -> Desk:
         shutil.copytree(launched.desk.folder / "runs" / part, desk.folder / "runs" / part)
     small = GRID.partition("claims:")[0].replace("[softmax, bce_unified]", "[softmax]  # the first").replace("2", "1")
     (desk.folder / "grid.yaml").write_text(small)
-    desk.run("launch", "grid.yaml", *INLINE)
+    desk.run("launch", "grid.yaml")
     assert len(desk.results()) == 1
-    out = desk.run("launch", "grid.yaml", *INLINE, "--loss", "bce_unified", "--seeds", 2).out
+    out = desk.run("launch", "grid.yaml", "--loss", "bce_unified", "--seeds", 2).out
     assert "all 4 cells are already done; nothing is rerun" in out
     return desk
 
@@ -550,7 +542,7 @@ def test_only_narrows_one_command_which_says_so(grown: Desk) -> None:
     run = grown.run("compare", "grid.yaml", "--loss", "softmax", "--only")
     assert "Options leave out of this view: loss bce_unified." in run.out
     assert run.err == "Options leave out of this command alone: loss bce_unified. What was asked stays asked.\n"
-    out = grown.run("launch", "grid.yaml", *INLINE, "--loss", "softmax", "--only").out
+    out = grown.run("launch", "grid.yaml", "--loss", "softmax", "--only").out
     assert "all 2 cells are already done" in out
     assert "launch grid.yaml  # also what this launch left out" in out
     assert len(grown.results()) == 4
@@ -577,7 +569,7 @@ def test_a_damaged_record_of_additions_is_one_error_for_every_verb(desk: Desk, v
     record = desk.folder / "runs" / "experiments" / "grid.additions.json"
     record.parent.mkdir(parents=True)
     record.write_text("{")
-    err = refused(desk, verb, "grid.yaml", *of(verb))
+    err = refused(desk, verb, "grid.yaml")
     assert len(err.splitlines()) == 1
     assert re.search(r"grid\.additions\.json is damaged \(.+\), so .* Restore the file from a copy", err)
     assert record.read_text() == "{"
@@ -641,7 +633,7 @@ def test_a_rebuilt_workspace_has_the_recipes_and_reruns_nothing(launched: Launch
     assert len(was) == 4
     assert is_ == was
     assert [path.read_bytes() for path in rebuilt.files] == list(launched.contents.values())
-    assert "nothing is rerun" in rebuilt.run("launch", "grid.yaml", *INLINE).out
+    assert "nothing is rerun" in rebuilt.run("launch", "grid.yaml").out
     assert "4 finished" in rebuilt.run("status").out
 
 
@@ -715,12 +707,12 @@ def broken(desk: Desk) -> Desk:
 def failed(set_up: Callable[[str], Desk]) -> tuple[Desk, Run]:
     """A launch of which half the cells fail and a quarter diverges."""
     desk = broken(set_up("failed"))
-    return desk, desk.run("launch", "grid.yaml", *INLINE, "--json", expect=1)
+    return desk, desk.run("launch", "grid.yaml", "--executor", "inline", "--json", expect=1)
 
 
 def test_inline_and_debug_raise_a_fault_of_a_loss_where_it_is(set_up: Callable[[str], Desk]) -> None:
     desk = broken(set_up("debugged"))
-    moody = ("launch", "grid.yaml", *INLINE, "--loss", "moody", "--loss", "softmax", "--only")
+    moody = ("launch", "grid.yaml", "--executor", "inline", "--loss", "moody", "--loss", "softmax", "--only")
     run = desk.run(*moody, "--seeds", "1", "--debug", expect=1)
     assert "moods.py" in run.err, "the traceback leads to the line of the loss"
     assert run.err.endswith("RuntimeError: not [today]\n")
@@ -751,12 +743,12 @@ def test_status_names_failures_with_their_reason(failed: tuple[Desk, Run]) -> No
 def test_failed_cells_are_left_alone_until_asked_for(failed: tuple[Desk, Run]) -> None:
     desk, _ = failed
     before = desk.attempts
-    run = desk.run("launch", "grid.yaml", *INLINE, expect=1, MOOD="good")
+    run = desk.run("launch", "grid.yaml", "--executor", "inline", expect=1, MOOD="good")
     assert "2 failed earlier and are skipped; --retry-failed runs them again." in run.out
     assert desk.attempts == before
     states = {cell["state"] for cell in json.loads(desk.run("plan", "grid.yaml", "--json").out)["cells"]}
     assert states == {"failed", "diverged"}
-    desk.run("launch", "grid.yaml", *INLINE, "--retry-failed", MOOD="good")
+    desk.run("launch", "grid.yaml", "--executor", "inline", "--retry-failed", MOOD="good")
     assert sorted(desk.states.values()) == ["diverged", "diverged", "finished", "finished"]
     assert set(desk.tracked().values()) == {"FINISHED"}
     assert len(desk.files) == len(desk.results()) == 4
@@ -791,7 +783,7 @@ def test_a_webhook_hears_of_the_first_failure_and_of_the_end(
 ) -> None:
     url, received = webhook
     desk = broken(set_up("notified"))
-    desk.run("launch", "grid.yaml", *INLINE, "--notify", url, expect=1)
+    desk.run("launch", "grid.yaml", "--executor", "inline", "--notify", url, expect=1)
     first, last = received
     assert first["text"].startswith("First failure: moody/resnet8/digits/s0: RuntimeError")
     assert last["text"] == "grid: 2 of 4 cells done, 2 failed, 2 diverged, 2 pending."
@@ -799,14 +791,14 @@ def test_a_webhook_hears_of_the_first_failure_and_of_the_end(
 
 
 def test_a_webhook_that_does_not_answer_fails_nothing(set_up: Callable[[str], Desk]) -> None:
-    run = set_up("unheard").run("launch", "grid.yaml", *INLINE, "--notify", "http://127.0.0.1:9/secret")
+    run = set_up("unheard").run("launch", "grid.yaml", "--executor", "inline", "--notify", "http://127.0.0.1:9/secret")
     assert "The webhook of --notify was not reached" in run.out
     assert "secret" not in run.out + run.err
 
 
 def test_what_is_no_webhook_is_refused(set_up: Callable[[str], Desk]) -> None:
     desk = set_up("mistaken")
-    run = desk.run("launch", "grid.yaml", *INLINE, "--notify", "me@here", expect=2)
+    run = desk.run("launch", "grid.yaml", "--notify", "me@here", expect=2)
     assert run.err == "--notify needs an address that begins with http:// or https://.\n"
     assert not desk.files
 
@@ -816,13 +808,13 @@ def test_what_is_no_webhook_is_refused(set_up: Callable[[str], Desk]) -> None:
 
 def test_a_cell_that_finished_as_its_driver_died_has_one_attempt_that_finished(set_up: Callable[[str], Desk]) -> None:
     desk = set_up("died")
-    desk.run("launch", "grid.yaml", *INLINE)
+    desk.run("launch", "grid.yaml", "--executor", "inline")
     before = desk.attempts
     with closing(sqlite3.connect(desk.folder / "runs" / "registry.db")) as registry:  # as who takes over leaves it
         registry.execute("UPDATE attempts SET outcome = 'interrupted', seconds = NULL WHERE id = 2")
         registry.execute("UPDATE cells SET state = 'planned' WHERE id = ?", [before[1][0]])
         registry.commit()
-    assert "nothing is rerun" in desk.run("launch", "grid.yaml", *INLINE).out
+    assert "nothing is rerun" in desk.run("launch", "grid.yaml", "--executor", "inline").out
     assert desk.attempts == before
     assert set(desk.states.values()) == {"finished"}
 
@@ -917,9 +909,9 @@ def refused(desk: Desk, *arguments: object, **environment: str) -> str:
 @pytest.mark.parametrize("verb", ["launch", "plan", "status", "aggregate", "compare"])
 def test_a_bad_file_is_told_by_every_verb(desk: Desk, verb: str) -> None:
     (desk.folder / "grid.yaml").write_text(GRID.replace("bce_unified]", "bce_unifed]"))
-    err = refused(desk, verb, "grid.yaml", *of(verb))
+    err = refused(desk, verb, "grid.yaml")
     assert err.startswith("grid.yaml:3: No loss named 'bce_unifed'. Did you mean 'bce_unified'? Known: ")
-    assert "cannot be read: No such file" in refused(desk, verb, "absent.yaml", *of(verb))
+    assert "cannot be read: No such file" in refused(desk, verb, "absent.yaml")
 
 
 def test_a_bad_option_is_told(desk: Desk) -> None:
@@ -934,7 +926,7 @@ def test_missing_data_is_told_before_anything_starts(desk: Desk) -> None:
     (desk.folder / "grid.yaml").write_text(GRID.replace("digits", "mnist"))
     # A proxy that is not there: the download fails at once, with or without a network.
     proxies = dict.fromkeys(("http_proxy", "https_proxy"), f"http://{NOWHERE}")
-    err = refused(desk, "launch", "grid.yaml", *INLINE, no_proxy="", **proxies)
+    err = refused(desk, "launch", "grid.yaml", "--executor", "inline", no_proxy="", **proxies)
     assert err.startswith("No data for 'mnist': expected train-images-idx3-ubyte(.gz)")
     assert "'digits', which needs none" in err
 
@@ -944,17 +936,17 @@ def test_a_workspace_below_a_file_is_told(desk: Desk, verb: str) -> None:
     if verb in ("plan", "status"):  # they only read, and there is nothing
         desk.run(verb, "grid.yaml", "--workspace", "grid.yaml/runs")
     else:
-        assert "grid.yaml/runs" in refused(desk, verb, "grid.yaml", *of(verb), "--workspace", "grid.yaml/runs")
+        assert "grid.yaml/runs" in refused(desk, verb, "grid.yaml", "--workspace", "grid.yaml/runs")
 
 
 def test_a_tracking_server_that_does_not_answer_is_told(desk: Desk) -> None:
-    err = refused(desk, "launch", "grid.yaml", *INLINE, "--tracking", f"http://{NOWHERE}")
+    err = refused(desk, "launch", "grid.yaml", "--executor", "inline", "--tracking", f"http://{NOWHERE}")
     assert f"The tracking store http://{NOWHERE} cannot be used (Connection refused): correct --tracking" in err
 
 
 @pytest.mark.parametrize("verb", ["launch", "plan", "status"])
 def test_a_registry_that_does_not_answer_is_told_without_its_password(desk: Desk, verb: str) -> None:
-    err = refused(desk, verb, "grid.yaml", *of(verb), "--registry", f"postgresql://u:secret@{NOWHERE}/x")
+    err = refused(desk, verb, "grid.yaml", "--registry", f"postgresql://u:secret@{NOWHERE}/x")
     assert "does not answer" in err
     assert "secret" not in err
 
