@@ -296,7 +296,7 @@ def _place(finding: Finding) -> tuple[str, str, str]:
     return finding.claim.id, finding.dataset, finding.backbone
 
 
-NAMES = ("old loss", "new cell", "損失")
+NAMES = ("old loss", "new cell", "損失 xyz")
 OTHER_WORDS = re.compile(r"\b(loss|losses|cell|cells)\b|損失|セル", re.IGNORECASE)
 
 
