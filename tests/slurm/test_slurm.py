@@ -115,7 +115,7 @@ def test_a_node_that_falls_does_not_end_the_job(slurm: Slurm) -> None:
 def test_an_element_of_an_array_behind_a_killed_launch_waits_for_its_lease_and_goes_on(slurm: Slurm) -> None:
     job = at_work(slurm, "--array=1-2%1")
     slurm.hurry()
-    slurm.call("sh", "-c", "kill -KILL $(pgrep -f 'orchestrator launch')", host=1)
+    slurm.call("sh", "-c", "kill -KILL $(pgrep -f '[o]rchestrator launch')", host=1)
     first, second = (type(job)(slurm, f"{job.number}_{element}", job.said) for element in (1, 2))
     first.until("FAILED")
     assert first.shown("ExitCode") == "137:0"
