@@ -38,6 +38,7 @@ class Brief:
             validation=self.some(splits.validation),
             test=self.some(splits.test),
             unknown=self.some(splits.unknown),
+            certification=self.some(splits.certification),
             verify=splits.verify and self._pairs(splits.verify),
         )
 

@@ -76,7 +76,7 @@ class Verify(NamedTuple):
 
 
 class Splits(NamedTuple):
-    """Training, validation, test and unknown images; validation and unknown may be empty.
+    """Training, validation, test and unknown images; validation, unknown and certification may be empty.
 
     `unknown` are the test samples of held-out classes, or of another dataset, with the labels of their dataset;
     `verify` are pairs of them, or the pairs that come with the dataset.
@@ -88,6 +88,8 @@ class Splits(NamedTuple):
     unknown: Resident
     classes: int
     verify: Verify | None
+    certification: Resident
+    """Test images that are scored like the others, but kept apart from all figures."""
 
     @property
     def shape(self) -> InputShape:
@@ -109,8 +111,10 @@ def split(data: TrainTest, recipe: Recipe, device: torch.device, expected: Prepr
         ValueError: The recipe cannot be trained on these images (`division.faults`).
     """
     # A tuning trial never sees the test split.
-    tested = data.train.labels[:0] if recipe.scored_on == "validation" else data.test.labels
-    known = Labels(data.train.labels, tested, data.classes, data.train.groups)
+    is_trial = recipe.scored_on == "validation"
+    tested = data.train.labels[:0] if is_trial else data.test.labels
+    groups = None if is_trial else data.test.groups
+    known = Labels(data.train.labels, tested, data.classes, data.train.groups, test_groups=groups)
     if problems := list(faults(known, recipe)):
         raise ValueError("; ".join(problems))
     chosen = rows(known, recipe)
@@ -130,9 +134,9 @@ def split(data: TrainTest, recipe: Recipe, device: torch.device, expected: Prepr
     fitted, held_out, none = (
         resident(train, sample, labelled) for sample in (chosen.train, chosen.validation, chosen.train[:0])
     )
-    if recipe.scored_on == "validation":
+    if is_trial:
         # Held-out classes and pairs are in the test split, which a tuning trial never sees.
-        return Splits(fitted, held_out, held_out, none, classes, None)
+        return Splits(fitted, held_out, held_out, none, classes, None, none)
     test = _placed(data.test.pixels, device)
     unknown = resident(test, chosen.unknown, data.test.labels)
     if data.unknown is not None:
@@ -148,6 +152,7 @@ def split(data: TrainTest, recipe: Recipe, device: torch.device, expected: Prepr
         unknown=unknown,
         classes=classes,
         verify=_among(unknown, recipe) if data.pairs is None else _brought(data.pairs, unknown, device),
+        certification=resident(test, chosen.certification, numbers[data.test.labels]),
     )
 
 

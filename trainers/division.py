@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainers import selection
-from trainers.datasets import Dataset, Labels
+from trainers.datasets import Dataset, Labels, grouped
 from trainers.recipe import Recipe
 from trainers.seeds import permutation, stable_random
 
@@ -21,6 +21,8 @@ class Rows(NamedTuple):
     validation: NDArray[np.int64]
     test: NDArray[np.int64]
     unknown: NDArray[np.int64]
+    certification: NDArray[np.int64]
+    """Test images that are kept apart."""
 
 
 def rows(labels: Labels, recipe: Recipe) -> Rows:
@@ -48,10 +50,34 @@ def rows(labels: Labels, recipe: Recipe) -> Rows:
     validation = train[chosen]
     train = np.delete(train, chosen)
     if recipe.scored_on == "validation":
-        return Rows(train, validation, train[:0], train[:0])  # a tuning trial never sees the test split
-    test = selection.without_classes(labels.test, dataset.hold_out)
-    unknown = np.setdiff1d(np.arange(len(labels.test)), test)
-    return Rows(train, validation, test, unknown)
+        return Rows(train, validation, *(train[:0],) * 3)  # a tuning trial never sees the test split
+    test, apart = tested(labels, recipe)
+    unknown = np.setdiff1d(np.arange(len(labels.test)), [*test, *apart])
+    return Rows(train, validation, test, unknown, apart)
+
+
+def tested(labels: Labels, recipe: Recipe) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The test images of known classes: those that all figures are of, and those that are kept apart."""
+    known = selection.without_classes(labels.test, recipe.dataset.hold_out)
+    apart = _kept_apart(labels, recipe, known)
+    return np.setdiff1d(known, apart), apart
+
+
+def _kept_apart(labels: Labels, recipe: Recipe, known: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The test images that are kept apart, of those of known classes: about a share of each class, in whole groups.
+
+    They depend on nothing but the test images: cells of other seeds, or with fewer training images, keep the same.
+    """
+    if not recipe.certify:
+        return known[:0]
+    dataset = recipe.dataset.model_dump(mode="json", exclude={"shift", "train_fraction", "imbalance"})
+    draw = stable_random("certification split", dataset)
+    own = labels.test[known]
+    if labels.test_groups is None:
+        return known[selection.set_aside(own, recipe.certify, draw)]
+    order = draw.permutation(len(known))
+    chosen = grouped.part(own[order].tolist(), labels.test_groups[known][order].tolist(), recipe.certify)
+    return np.sort(known[order[chosen]])
 
 
 def faults(labels: Labels, recipe: Recipe) -> Iterator[str]:
@@ -86,6 +112,8 @@ def faults(labels: Labels, recipe: Recipe) -> Iterator[str]:
         )
     if recipe.scored_on == "test" and not len(chosen.test):
         yield f"'{dataset.key}' has no test image of a known class"
+    if recipe.certify and recipe.scored_on == "test" and not len(chosen.certification):
+        yield f"'{dataset.key}' has too few test images to keep some apart ('certify: {recipe.certify:g}')"
     need = "a trial is scored on it" if recipe.scored_on == "validation" else None
     if need := "a calibrated loss needs it" if recipe.loss.decide_by == "calibrated" else need:
         yield from no_validation(labels, recipe, need)

@@ -88,6 +88,8 @@ class Fit:
     deviation: NDArray[np.float32]
     collapse: str | None = None
     """Why the model counts as collapsed, judged on its training images; None if it does not."""
+    certification: Evaluation | None = None
+    """Scores of the test images that are kept apart, if there are any."""
     resumed_from: tuple[int, int] | None = None
     """The epoch, counted from 1, and the number of its batches that an earlier attempt had done."""
     compiled: bool = False
@@ -159,15 +161,16 @@ def fit(
         )
         seconds = progress.seconds
         trained = look_back(model, recipe, brief.some(splits.train) if brief else splits.train)
-        observed = observe(model, recipe, splits, trained)
+        observed, apart = observe(model, recipe, splits, trained)
     # Finite weights can still give infinite scores.
-    if not all(_finite(split) for split in (observed.test, observed.validation) if split):
+    if not all(_finite(split) for split in (observed.test, observed.validation, apart) if split):
         raise DivergedError(recipe.training.epochs)
     steps = pace.steps(len(splits.train) // recipe.training.batch_size)
     threshold = uniform_accuracy(observed.test.positive, observed.test.rival).threshold
     return Fit(
         evaluation=observed.test,
         validation=observed.validation,
+        certification=apart,
         temperature=None if math.isnan(observed.temperature) else observed.temperature,
         classes=splits.classes,
         class_names=_known(data.names, recipe),

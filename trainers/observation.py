@@ -60,10 +60,11 @@ def look_back(model: Classifier, recipe: Recipe, train: Resident) -> Trained:
     return Trained(moments, sample_wise_accuracy(found.positive, found.rival), why)
 
 
-def observe(model: Classifier, recipe: Recipe, splits: Splits, trained: Trained) -> Observed:
-    """Everything the measures need: one pass per split, and two over validation, to find T and to use it.
+def observe(model: Classifier, recipe: Recipe, splits: Splits, trained: Trained) -> tuple[Observed, Evaluation | None]:
+    """Everything the measures need, and the scores of the test images that are kept apart from them, if there are any.
 
-    A tuning trial is scored on its validation split, so it has no other split to find a threshold or T on.
+    One pass per split, and two over validation, to find T and to use it. A tuning trial is scored on its validation
+    split, so it has no other split to find a threshold or T on.
     """
     geometry = Geometry(splits.classes, model.width)
     told = list[Claimed]()
@@ -79,7 +80,7 @@ def observe(model: Classifier, recipe: Recipe, splits: Splits, trained: Trained)
         test = _by_halves(model, rule, splits.test, witnesses)
     else:
         test = look(splits.test, ranks=True, witnesses=witnesses)
-    return Observed(
+    observed = Observed(
         test=test,
         learned_bias=model.learned_bias(),
         bias=bias,
@@ -100,6 +101,7 @@ def observe(model: Classifier, recipe: Recipe, splits: Splits, trained: Trained)
         fold=None if splits.verify is None else splits.verify.fold,
         shifted={name: look(copy) for name, copy in shifted(splits.test, recipe)},
     )
+    return observed, look(splits.certification, ranks=True) if len(splits.certification) else None
 
 
 def _rule(model: Classifier, recipe: Recipe, split: Resident) -> Rule:

@@ -165,6 +165,9 @@ class Recipe(Frozen):
     scored_on: Literal["test", "validation"] = Field(default="test", exclude_if=lambda split: split == "test")
     """`validation` for a tuning trial, which never sees the test split. Left out of the cell's id at its default, so
     that the ids of older cells do not change."""
+    certify: float = Field(default=0.0, ge=0, lt=1, exclude_if=lambda share: share == 0)
+    """Share of the test images that is kept apart: scored like the others, but not part of any figure. The same for
+    every loss, backbone and seed. Left out of the cell's id at its default."""
     data_digest: str | None = Field(default=None, pattern="^[0-9a-f]{64}$", exclude_if=lambda digest: digest is None)
     """Digest of the data, if the dataset's name does not fix its content (`datasets.content`). Random draws do not
     depend on it, so seeds still pair after a folder has changed. Left out of the cell's id for official datasets."""

@@ -72,6 +72,21 @@ def _keep(labels: Labels, size: Callable[[int, int], int], rng: RandomState) -> 
     return np.sort(np.concatenate(kept))
 
 
+def set_aside(labels: Labels, share: float, rng: RandomState) -> Rows:
+    """Rows (m,) of a share of each class, rounded: at least one, and never a class's last image.
+
+    With the same seed, the rows of a smaller share are a subset of those of a larger one.
+
+    Args:
+        labels: Shape (n,).
+        share: In (0, 1).
+        rng: Draws the images.
+    """
+    if not len(labels):
+        return np.empty(0, np.int64)
+    return _keep(labels, lambda _, count: min(count - 1, max(1, round(share * count))), rng)
+
+
 def held_out(labels: Labels, count: int) -> Rows:
     """Rows (m,) of a stratified validation split: the first rows of each class, about the same share of all classes.
 

@@ -155,6 +155,7 @@ def show_plan(
     as_json: Json = False,
 ) -> None:
     """Print the grid, what of it is done and what the rest costs; start nothing."""
+    from orchestrator.decision.evidence import evidence
     from orchestrator.experiment import checks
     from orchestrator.experiment.stated import register as register_of
     from orchestrator.launching import old_cells
@@ -163,6 +164,7 @@ def show_plan(
     from orchestrator.records.files.results import read_all
     from orchestrator.report.terminal import overview
     from orchestrator.report.terminal import price as prices
+    from orchestrator.report.wording.decision import provable
     from trainers.datasets.hashes import forget
 
     study = axes.study(file, Stores.at(workspace, registry), data_dir)
@@ -181,6 +183,8 @@ def show_plan(
     absent = checks.absent(left, study.data_dir)
     cautions = [*absent, *study.stores.unread(), *checks.cautions(left, counted)]
     facts = checks.facts(left, counted)
+    promises = evidence(plan, counted)
+    cautions += [provable(each) for each in promises if not each.suffices]
     pending = [cell for cell in left.cells if states[cell.id] != "failed"]
     again, why = ([], "") if trials and plan is trials.plan else old_cells.replicas(study, plan, states)
     changed = old_cells.changed(study, plan)
@@ -191,6 +195,7 @@ def show_plan(
         anchors = [{"id": cell.id, "name": cell.name} for cell in outlook.anchors] if outlook else []
         first = {"changed": changed, "anchors": anchors, "refusals": outlook.refusals if outlook else []}
         told = {**overview.as_json(study.experiment, plan, states, again), "data": data.to_json(), **first}
+        told |= {"promises": [each._asdict() for each in promises]} if promises else {}
         told |= {"cautions": cautions, "images": facts, "additions": study.added and study.added.to_json()}
         told["price"] = prices.as_json(cost, price)
         print(json.dumps(told | ({"register": registered} if registered else {})))
@@ -204,6 +209,7 @@ def show_plan(
                 cost,
                 rows,
                 [*facts, *data.told()],
+                promises=[provable(each) for each in promises if each.suffices],
                 added=[*(study.added.told() if study.added else ()), *study.changes],
                 cautions=cautions,
                 older=older,

@@ -11,12 +11,17 @@ from orchestrator.errors import DamagedFileError, RequestError
 from orchestrator.experiment.model import Experiment
 from orchestrator.experiment.operation import Operation
 from orchestrator.experiment.plan import Cell, Plan
+from orchestrator.outcome import has_figures
+from orchestrator.records.files.cell_file import partition
 from orchestrator.records.files.class_names import called
 from orchestrator.records.files.evaluations import Evaluations
+from orchestrator.records.files.splits import shared
+from orchestrator.sentences import counted
 from orchestrator.statistics.intervals import Interval
 from orchestrator.thresholds.choice import Choice, choose
 from orchestrator.thresholds.consequences import Use
 from orchestrator.thresholds.reading import samples_of
+from trainers.evaluation import Evaluation
 
 
 class Candidate(NamedTuple):
@@ -46,7 +51,8 @@ class Decision(NamedTuple):
     candidates: int
     """Models among which validation images chose."""
     looked: int
-    """Models whose test results may have guided a choice by hand; 1 if there was none. The error is divided by it."""
+    """Models whose results on the promised images may have guided a choice; 1 if there were none. The error is divided
+    by it."""
     classes: tuple[str, ...]
     """Their names."""
     one_or_each: OneOrEach | None
@@ -94,14 +100,17 @@ def decide(plan: Plan, evaluations: Evaluations, finished: Collection[str], *, b
             f"No model of '{asked.name}' can be deployed on {dataset}: none is finished and has validation images."
         )
         raise RequestError("\n".join([nothing, *left_out]))
-    looked = len(here) if by_hand else 1
+    best = min(mine, key=_rank)
+    if best.cell.recipe.certify:
+        _refuse_unfinished(plan, dataset, evaluations)
+        looked = max(1, _shown_elsewhere(best.cell, evaluations))
+    else:
+        looked = len(here) if by_hand else 1
 
     def deployable(candidate: Candidate, looked: int) -> Deployable:
-        samples = samples_of(evaluations.evaluation(candidate.cell, scores=False))
-        kept = promise(samples, use, candidate.choice, looked)
+        kept = promise(samples_of(promised_rows(candidate.cell, evaluations)), use, candidate.choice, looked)
         return Deployable(candidate.cell, candidate.choice.cost, kept)
 
-    best = min(mine, key=_rank)
     rivals = [candidate for candidate in found if candidate.cell.loss == asked.baseline]
     rival = min(rivals, key=_rank, default=None)
     is_other = rival is not None and best.cell.loss != asked.baseline
@@ -116,6 +125,35 @@ def decide(plan: Plan, evaluations: Evaluations, finished: Collection[str], *, b
         *_compared(best.cell, evaluations, len(classes)),
         tuple(left_out),
     )
+
+
+def promised_rows(cell: Cell, evaluations: Evaluations) -> Evaluation:
+    """The rows of the test images that a promise is about: those kept apart, or all of them where none are."""
+    apart = evaluations.certification(cell)
+    return evaluations.evaluation(cell, scores=False) if apart is None else apart
+
+
+def _refuse_unfinished(plan: Plan, dataset: str, evaluations: Evaluations) -> None:
+    """What is kept apart is opened once, after the last cell: whoever trains more afterwards has seen it."""
+    ended = evaluations.ids()
+    if left := sum(cell.dataset == dataset and cell.id not in ended for cell in plan.cells):
+        waiting = f"{counted(left, 'cell')} of '{plan.experiment.name}' on {dataset} {'is' if left == 1 else 'are'}"
+        raise RequestError(
+            f"{waiting} not done. The test images that are kept apart ('certify') are opened once, after the last "
+            "cell: launch the rest, or take it out of the file."
+        )
+
+
+def _shown_elsewhere(cell: Cell, evaluations: Evaluations) -> int:
+    """How many models have figures of images that are kept apart here: those with another share kept apart, or none."""
+    recipe = cell.recipe.model_dump(mode="json")
+    share = recipe.pop("certify")
+    same = shared(recipe)
+    folder = f"{partition(cell.recipe.dataset.key)}/"
+    names = [name for name in evaluations.names() if name.startswith(folder)]
+    found = (footer.content for _, footer in evaluations.footers(names))
+    others = (dict(content["recipe"]) for content in found if has_figures(content["state"]))
+    return sum(other.pop("certify", 0.0) != share and shared(other) == same for other in others)
 
 
 def _compared(cell: Cell, evaluations: Evaluations, classes: int) -> tuple[OneOrEach | None, Interval | None]:

@@ -140,7 +140,8 @@ class Certificate(Frozen):
     data: str
     """What the data set is called and where it was, as in the experiment file."""
     digests: dict[str, str]
-    """SHA-256 of the model's file, of the data, and of the cell's file; of data without one, that of their arrays."""
+    """SHA-256 of the model's file, of the data (without one, that of their arrays), of the cell's file, and of that of
+    the images that were kept apart, if any were."""
     agreement: Agreement
     reference: Reference
 

@@ -17,10 +17,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from orchestrator import provenance
-from orchestrator.decision.decide import Decision
+from orchestrator.decision.decide import Decision, promised_rows
 from orchestrator.deployment.certificate import MODEL, Agreement, Certificate, Part, Promised, Reading
 from orchestrator.deployment.model_file import ModelFile
-from orchestrator.deployment.scored import decisions, reference, samples
+from orchestrator.deployment.scored import decisions, joined, reference, samples
 from orchestrator.errors import RequestError
 from orchestrator.execution.worker import Loaded, Worker, loaded
 from orchestrator.experiment.model import Experiment
@@ -74,7 +74,7 @@ def certify(asked: Experiment, found: Decision, evaluations: Evaluations, models
         )
     data = _data(cell, data_dir)
     content = evaluations.content(cell)
-    rows = evaluations.evaluation(cell)
+    rows = promised_rows(cell, evaluations)
     kept = models.read(cell.id)
     weights = kept if kept is not None else _retrained(cell, content, data_dir)
     threshold = float(np.float32(found.deployed.promise.threshold))
@@ -87,7 +87,12 @@ def certify(asked: Experiment, found: Decision, evaluations: Evaluations, models
     except ValueError as error:
         raise RequestError(f"The model of {cell.name} cannot be deployed: {error}.") from error
     seen = _scored(model, data, rows)
-    agreement = _agreement(seen, samples_of(rows), threshold)
+    pairs = [(seen, samples_of(rows))]
+    if cell.recipe.certify:
+        shown = evaluations.evaluation(cell)
+        pairs.append((_scored(model, data, shown), samples_of(shown)))
+    new, old = (joined(each) for each in zip(*pairs, strict=True))
+    agreement = _agreement(new, old, threshold)
     if not agreement.largest <= TOLERANCE:
         raise RequestError(_differs(cell, agreement, retrained=kept is None))
     digests = {
@@ -95,6 +100,8 @@ def certify(asked: Experiment, found: Decision, evaluations: Evaluations, models
         "data": content["provenance"].get("data_digest") or data.fingerprint,
         "cell": hashlib.sha256(evaluations.storage.read(evaluations.name(cell)) or b"").hexdigest(),
     }
+    if apart := evaluations.certifications.read(evaluations.name(cell)):
+        digests["certification"] = hashlib.sha256(apart).hexdigest()
     use = Use.of(found.operation, found.classes)
     promise = found.deployed.promise
     certificate = Certificate(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -32,6 +34,12 @@ def samples(scores: NDArray[np.float32], label: NDArray[np.int32]) -> Samples:
     positive = exact[each, label]
     exact[each, label] = -np.inf
     return Samples(label, prediction, two[:, 1], two[:, 0], positive, exact.max(axis=1))
+
+
+def joined(parts: Sequence[Samples]) -> Samples:
+    """The images of several parts as those of one; each image is its own unit."""
+    columns = (np.concatenate(column) for column in zip(*(part[:-1] for part in parts), strict=True))
+    return Samples(*columns)
 
 
 def decisions(seen: Samples, threshold: float) -> NDArray[np.int32]:

@@ -405,6 +405,13 @@ class Experiment(Frozen):
         return self
 
     @model_validator(mode="after")
+    def _a_command_keeps_nothing_apart(self) -> Experiment:
+        if self.trainer and self.operation and self.operation.certify:
+            text = "'certify' keeps test images apart from training code of your own only in that code: leave it out."
+            raise yaml_lines.nested([(("operation", "certify"), text)])
+        return self
+
+    @model_validator(mode="after")
     def _more_seeds_have_something_to_decide(self) -> Experiment:
         if self.sequence and not any(claim.is_followed for claim in self.claims):
             text = (
@@ -419,6 +426,12 @@ class Experiment(Frozen):
         if self.tuning and (found := [(("tuning", *where), text) for where, text in _misfits(self, self.tuning)]):
             raise yaml_lines.nested(found)
         return self
+
+    def kept_apart(self, dataset: str) -> float:
+        """The share of a data set's test images that is kept apart for a promise; 0 if none is."""
+        if self.operation is None or self.operation.dataset not in {None, dataset}:
+            return 0.0
+        return self.operation.certify or 0.0
 
     @property
     def sequence(self) -> Sequential | None:

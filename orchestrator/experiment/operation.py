@@ -87,6 +87,9 @@ class Operation(Frozen):
     """The expected share of defects in production. Default: as in the test images."""
     review: Share = 0.0
     """The largest share of parts that people can look at; 0 if nobody does."""
+    certify: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """The share of the test images that is kept apart for the promise: no figure, page or choice sees them before
+    `decide` opens them. Another share trains the cells again. Default: all test images are for both."""
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
     """The probability with which a promise holds."""
 

@@ -175,6 +175,7 @@ def _cells(experiment: Experiment, contents: Contents) -> Iterator[Cell]:
                 dataset=dataset.plugin,
                 seed=seed,
                 training=settled.training,
+                certify=experiment.kept_apart(dataset.label),
                 data_digest=data,
                 weights_digest=weights,
                 trainer=experiment.trainer,

@@ -11,14 +11,16 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from orchestrator.decision.evidence import Evidence, evidence
 from orchestrator.errors import DamagedFileError, RequestError
 from orchestrator.experiment import checks
 from orchestrator.experiment.plan import Cell, Plan
 from orchestrator.outcome import Adopted, Advanced, Alive, Event, Failed, Lost, Result, Started, Stopped, is_done
 from orchestrator.records.files import origin
 from orchestrator.records.files.evaluations import Evaluations
+from orchestrator.report.wording.decision import provable
 from orchestrator.reproduction.verification import TrainedFiles, Verdict, compare
-from trainers.datasets import Dataset, Labels, MissingDataError
+from trainers.datasets import Dataset, Labels, MissingDataError, UnusableDataError
 from trainers.weights import MissingWeightsError
 
 if TYPE_CHECKING:  # left out at run time, so that planning starts quickly
@@ -131,12 +133,17 @@ def prepare(plan: Plan, data_dir: Path, elsewhere: Callable[[Callable[[], None]]
             problems.append(f"No weights for '{backbone.key}': {error}.")
     labels_of = _labels_of(data_dir)
     problems += [each for each in checks.problems(plan, labels_of) if each not in problems]
+    promises = list[Evidence]()
+    try:
+        promises = evidence(plan, labels_of)
+    except (RequestError, UnusableDataError) as error:
+        problems += [str(error)] if str(error) not in problems else []
     unknown = {cell.recipe.dataset.key for cell in plan.cells if not cell.data_known}
     if unknown and not problems:
         problems = [f"What the data of '{name}' hold could not be found out." for name in sorted(unknown)]
     if problems:
         raise RequestError("\n".join(problems))
-    return checks.cautions(plan, labels_of)
+    return [*checks.cautions(plan, labels_of), *(provable(each) for each in promises if not each.suffices)]
 
 
 def _labels_of(data_dir: Path) -> checks.LabelSource:

@@ -109,7 +109,7 @@ def _counted(recipe: Recipe, labels_of: LabelSource) -> tuple[int, int, int, int
         chosen = rows(labels, recipe)
     except (MissingDataError, ValueError):  # `checks.problems` says what is wrong
         return None
-    test = len(chosen.test) + len(chosen.unknown)
+    test = len(chosen.test) + len(chosen.unknown) + len(chosen.certification)
     everything = len(labels.train) + len(labels.test)
     return len(chosen.train), len(chosen.validation), test, labels.classes - len(dataset.hold_out), everything
 

@@ -155,7 +155,7 @@ class CellLog:
 
             # First, so that no cell is done without its model.
             self.recorder.models.write(self.cell.id, packed(fit.model, fit.mean, fit.deviation, fit.example.shape[1:]))
-        self.recorder.evaluations.publish(self.cell.recipe, account, fit.evaluation, fit.validation)
+        self.recorder.evaluations.publish(self.cell.recipe, account, fit.evaluation, fit.validation, fit.certification)
         self.run.artifacts(artefacts(account.provenance, fit.evaluation))
         if self.recorder.log_models and fit.model is not None:
             self.run.model(partial(models.save, fit.model, fit.example))

@@ -33,12 +33,14 @@ class TrainedFiles(NamedTuple):
     account: Account
     rows: Evaluation
     validation: Evaluation | None = None
+    certification: Evaluation | None = None
 
     @classmethod
     def of(cls, cell: Cell, evaluations: Evaluations) -> TrainedFiles:
-        """Read a cell's files; without validation rows if these are lost. Other errors of reading are raised."""
+        """Read a cell's files; without the rows beside them if some are lost. Other errors of reading are raised."""
         with suppress(LostRowsError):
-            return cls(evaluations.account(cell), evaluations.evaluation(cell), evaluations.validation(cell))
+            beside = evaluations.validation(cell), evaluations.certification(cell)
+            return cls(evaluations.account(cell), evaluations.evaluation(cell), *beside)
         return cls(evaluations.account(cell), evaluations.evaluation(cell))
 
 
@@ -90,7 +92,7 @@ def compare(then: TrainedFiles, now: TrainedFiles) -> Verdict:
     """Compare two trainings of one cell: their accounts, and the rows of test and validation samples."""
     states = (then.account.state, now.account.state)
     if then.validation is None and then.account.validation_sha256 is not None:
-        now = now._replace(validation=None)  # the rows of the first training are lost
+        now = now._replace(validation=None, certification=None)  # the rows of the first training are lost
     before = _numbers(*then)
     after = _numbers(*now)
     # A diverged cell has no numbers to compare.
@@ -103,13 +105,19 @@ def compare(then: TrainedFiles, now: TrainedFiles) -> Verdict:
     )
 
 
-def _numbers(account: Account, rows: Evaluation, validation: Evaluation | None) -> Numbers:
+def _numbers(
+    account: Account, rows: Evaluation, validation: Evaluation | None, certification: Evaluation | None
+) -> Numbers:
     shifts = {f"{shift}.{name}": value for shift, found in account.shifts.items() for name, value in found.items()}
     metrics = {name: [value] for name, value in {**account.metrics, **shifts}.items()}
     metrics["fitted temperature"] = [account.temperature]
     curves = dict.fromkeys(name for epoch in account.history for name in epoch)
     return {
-        "columns": {**_columns(rows), **_columns(validation, "validation ")},
+        "columns": {
+            **_columns(rows),
+            **_columns(validation, "validation "),
+            **_columns(certification, "certification "),
+        },
         "metrics": _arrays({**metrics, "bias of each class": account.learned_bias}),
         "curves": _arrays({name: [epoch.get(name) for epoch in account.history] for name in curves}),
     }

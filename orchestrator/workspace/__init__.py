@@ -115,6 +115,11 @@ class Workspace:
         return self.root / "validation"
 
     @property
+    def certification(self) -> Location:
+        """The rows of test images that were kept apart for a promise; no scan of the cells' files reads them."""
+        return self.root / "certification"
+
+    @property
     def data(self) -> Location:
         """The recorded contents of the data sets, from each launch."""
         return self.root / "data"

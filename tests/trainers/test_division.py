@@ -59,6 +59,60 @@ def test_a_batch_is_held_against_what_modifiers_and_validation_leave(
     assert _faults(_labels(*counts), dataset=dataset, **{**training, "batch_size": left}) == []
 
 
+def _certifying(share: float, seed: int = 0, **dataset: Any) -> Recipe:
+    return _recipe(dataset=dataset).model_copy(update={"certify": share, "seed": seed})
+
+
+def test_what_is_kept_apart_is_a_share_of_each_class_and_no_part_of_the_test_images() -> None:
+    labels = _labels(20, 20, 20, test=10)
+    chosen = rows(labels, _certifying(0.3))
+    assert np.bincount(labels.test[chosen.certification]).tolist() == [3, 3, 3]
+    assert sorted([*chosen.test, *chosen.certification]) == list(range(30))
+    plain = rows(labels, _recipe())
+    assert (len(plain.test), len(plain.certification)) == (30, 0)
+    assert set(rows(labels, _certifying(0.6)).certification) > set(chosen.certification)
+
+
+def test_what_is_kept_apart_is_the_same_for_other_seeds_and_fewer_training_images() -> None:
+    labels = _labels(20, 20, test=10)
+    first, *others = (
+        rows(labels, recipe).certification.tolist()
+        for recipe in (_certifying(0.5), _certifying(0.5, seed=7), _certifying(0.5, train_fraction=0.5))
+    )
+    assert others == [first, first]
+    assert first != [*range(5), *range(10, 15)]  # drawn, and not the first images
+
+
+def test_what_is_kept_apart_is_of_known_classes_and_leaves_a_class_its_last_image() -> None:
+    labels = Labels(np.repeat([0, 1, 2], 20), np.array([0, 1, 1, 1, 1, 2, 2]), 3)
+    chosen = rows(labels, _certifying(0.5, hold_out=[2]))
+    assert labels.test[chosen.certification].tolist() == [1, 1]
+    assert chosen.unknown.tolist() == [5, 6]
+    assert sorted([*chosen.test, *chosen.certification]) == [0, 1, 2, 3, 4]
+
+
+def test_what_is_kept_apart_is_made_of_whole_groups() -> None:
+    groups = np.repeat(np.arange(10), 4)
+    labels = Labels(np.repeat([0, 1], 20), np.repeat([0, 1], 20), 2, test_groups=groups)
+    apart = rows(labels, _certifying(0.4)).certification
+    assert np.bincount(labels.test[apart]).tolist() == [8, 8]
+    assert np.bincount(groups[apart], minlength=10).tolist().count(4) == 4
+
+
+def test_a_trial_keeps_nothing_apart_and_too_few_test_images_are_a_fault() -> None:
+    recipe = _certifying(0.5)
+    trial = recipe.model_copy(update={"scored_on": "validation"})
+    assert len(rows(_labels(20, 20), trial).certification) == 0
+    (fault,) = faults(_labels(20, 20, test=1), recipe)
+    assert fault == "'digits' has too few test images to keep some apart ('certify: 0.5')"
+    assert list(faults(_labels(20, 20, test=1), trial)) == []
+
+
+def test_without_a_share_to_keep_apart_a_recipe_says_nothing_of_it() -> None:
+    assert "certify" not in _recipe().model_dump(mode="json")
+    assert _certifying(0.5).model_dump(mode="json")["certify"] == 0.5
+
+
 def test_a_held_out_class_must_exist() -> None:
     assert _faults(_labels(20, 20), dataset={"hold_out": [2]}) == ["held_out names 2; the classes are 0 to 1"]
 

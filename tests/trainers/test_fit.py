@@ -107,12 +107,12 @@ def test_scores_that_are_not_finite_on_either_split_are_a_divergence(
     observe = fit_module.observe
 
     def spoilt(*arguments: Any) -> Any:
-        observed = observe(*arguments)
+        observed, apart = observe(*arguments)
         rows = getattr(observed, split)
         values = getattr(rows, column).copy()
         values.flat[5] = -np.inf
         found.append(rows)
-        return replace(observed, **{split: replace(rows, **{column: values})})
+        return replace(observed, **{split: replace(rows, **{column: values})}), apart
 
     monkeypatch.setattr(fit_module, "observe", spoilt)
     with pytest.raises(DivergedError):

@@ -68,6 +68,24 @@ def test_poisoned_test_labels_change_nothing_of_a_trial_and_much_of_a_final_cell
     assert right - poisoned > 0.3
 
 
+def test_images_that_are_kept_apart_change_no_figure(digits: TrainTest) -> None:
+    asked = recipe(scored_on="test", epochs=1).model_copy(update={"certify": 0.5})
+    found = fit(asked, digits)
+    assert found.certification is not None
+    apart = found.certification.sample
+    pixels = digits.test.pixels.copy()
+    pixels[apart] = 0
+    spoilt = replace(digits, test=Images(pixels, digits.test.labels))
+    poisoned = fit(asked, spoilt)
+    assert poisoned.metrics == found.metrics
+    assert poisoned.history == found.history
+    assert poisoned.certification is not None
+    assert not np.array_equal(poisoned.certification.positive, found.certification.positive)
+    whole = fit(recipe(scored_on="test", epochs=1), digits)
+    np.testing.assert_allclose(found.certification.scores, whole.evaluation.scores[apart], atol=1e-5)  # pyright: ignore[reportOptionalSubscript]
+    assert sorted([*apart, *found.evaluation.sample]) == whole.evaluation.sample.tolist()
+
+
 def test_a_trial_is_scored_on_images_it_was_not_trained_on(digits: TrainTest, trial: Fit) -> None:
     final = fit(recipe(scored_on="test"), digits)
     assert len(trial.evaluation.sample) == round(0.2 * len(digits.train))

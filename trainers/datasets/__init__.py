@@ -76,6 +76,8 @@ class Labels:
     """What may be wrong with them although they can be used, in sentences for people."""
     shape: tuple[int, int, int] | None = None
     """Channels, height and width of a sample, where the files told without being loaded."""
+    test_groups: NDArray[np.int64] | None = None
+    """The group of each test sample, if they have any."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,8 +98,15 @@ class TrainTest:
     def labels(self) -> Labels:
         """The labels alone."""
         channels, height, width = self.train.pixels.shape[1:]
-        shape = (channels, height, width)
-        return Labels(self.train.labels, self.test.labels, self.classes, self.train.groups, self.names, shape=shape)
+        return Labels(
+            self.train.labels,
+            self.test.labels,
+            self.classes,
+            self.train.groups,
+            self.names,
+            shape=(channels, height, width),
+            test_groups=self.test.groups,
+        )
 
 
 class Extent(NamedTuple):

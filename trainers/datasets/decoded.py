@@ -148,6 +148,8 @@ class Splits(NamedTuple):
     """The names of the classes in the order of their numbers; empty where the data have none."""
     groups: NDArray[np.int64] | None = None
     """Which training images belong together (n,), so that validation separates none of them; None if none do."""
+    test_groups: NDArray[np.int64] | None = None
+    """The same of the test images."""
 
 
 class Decoded(Sized, ABC):
@@ -194,7 +196,7 @@ class Decoded(Sized, ABC):
             Images(
                 pixels(images, f"{self.name}-{split}", self.size, self.channels, data_dir, reading=reading),
                 images.labels,
-                self._groups(splits) if split == "train" else None,
+                self._groups(splits) if split == "train" else self._test_groups(splits),
             )
             for split, images in chosen.items()
         )
@@ -267,6 +269,7 @@ class Decoded(Sized, ABC):
             splits.classes,
             names=splits.names,
             groups=self._groups(splits),
+            test_groups=self._test_groups(splits),
         )
 
     def _groups(self, splits: Splits) -> NDArray[np.int64] | None:
@@ -274,6 +277,12 @@ class Decoded(Sized, ABC):
         if splits.groups is None:
             return None
         return splits.groups[self._rows("train", self.train_size, len(splits.train.labels))]
+
+    def _test_groups(self, splits: Splits) -> NDArray[np.int64] | None:
+        """Which of the test images to use belong together."""
+        if splits.test_groups is None:
+            return None
+        return splits.test_groups[self._rows("test", self.test_size, len(splits.test.labels))]
 
     def reading(self, data_dir: Path) -> Reading:
         """How the pixels of these images become bytes; raises as `find` does."""

@@ -67,8 +67,8 @@ class ImageFolder(OwnFolders):
         own = [_group(name) if self.group == "folder" else name for name in names]
         groups = grouped.merged(own, [digests[name] for name in names])
         train, test = grouped.divided(whole.labels, groups, share, self.test_seed)
-        kept = grouped.numbered([groups[row] for row in train.tolist()])
-        splits = Splits(whole.take(train), whole.take(test), len(classes), tuple(classes), kept)
+        together = [grouped.numbered([groups[row] for row in rows.tolist()]) for rows in (train, test)]
+        splits = Splits(whole.take(train), whole.take(test), len(classes), tuple(classes), *together)
         tested = set(whole.labels[test].tolist())
         lost = [name for number, name in enumerate(classes) if number not in tested]
         return splits, _undivided(lost, names, groups)

@@ -110,7 +110,7 @@ class Parquet(Own):
         except UnusableDataError as error:
             return Layout(None, [str(error)])
         train, test = grouped.divided(whole.labels, groups, share, self.test_seed)
-        kept = grouped.numbered([groups[row] for row in train.tolist()])
+        together = [grouped.numbered([groups[row] for row in rows.tolist()]) for rows in (train, test)]
         tested = set(whole.labels[test].tolist())
         wrong = [
             f"The images of class '{names[number] if names else number}' cannot be divided: they belong together, or "
@@ -118,7 +118,7 @@ class Parquet(Own):
             for number in range(classes)
             if number not in tested
         ]
-        return Layout(Splits(whole.take(train), whole.take(test), classes, names, kept), wrong)
+        return Layout(Splits(whole.take(train), whole.take(test), classes, names, *together), wrong)
 
     def _groups_of(self, whole: Rows) -> list[str]:
         """What each row belongs to."""

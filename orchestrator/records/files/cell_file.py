@@ -59,18 +59,25 @@ SCHEMA = pa.schema([*FIRST, *RANKED])
 """The lists of a file are all of one length; as Parquet has no such type, files of any lengths are one dataset."""
 
 
-VERSION = 3
+VERSION = 4
 """Of the JSON account. A reader refuses what it does not know; what earlier versions lack has a default.
 
-Version 2 brought collapsed cells; version 3 the columns of `RANKED` and the validation rows.
+Version 2 brought collapsed cells; version 3 the columns of `RANKED` and the validation rows. Version 4 is that of
+cells of which some test images are kept apart; all others have version 3, and the same bytes as before.
 """
+
+PLAIN = 3
 
 
 _REPEATED = ["label", "prediction", "runner_up", "classes.list.element"]
 """Columns that a dictionary makes smaller; of scores, which are all different, it makes more."""
 
 
-SCHEMAS = {1: FIRST, 2: FIRST, VERSION: SCHEMA}
+SCHEMAS = {1: FIRST, 2: FIRST, PLAIN: SCHEMA, VERSION: SCHEMA}
+
+
+Beside = Literal["validation", "certification"]
+"""The splits whose rows lie in files of their own, beside the cell's."""
 
 
 Int64 = Annotated[int, Field(ge=-(2**63), lt=2**63)]
@@ -102,7 +109,7 @@ class Account:
     provenance: dict[str, Any]
     collapse: str | None = None
     """Why the model counts as collapsed, in words; None where it does not, or was never asked."""
-    version: int = VERSION
+    version: int = PLAIN
     classes: int | None = None
     """How many there are to choose from."""
     scores: Literal["all", "top"] | None = None
@@ -115,6 +122,8 @@ class Account:
     """Whether the loss makes the sigmoid of score less bias a probability."""
     validation_sha256: str | None = None
     """Of the file of the validation split's rows; None where there is none."""
+    certification_sha256: str | None = None
+    """Of the file of the test images that are kept apart; None where there is none, and then left out of the file."""
 
     @cached_property
     def resolved(self) -> Recipe:
@@ -179,7 +188,10 @@ def encoded(account: Account, evaluation: Evaluation | None, key: bytes | None =
         evaluation: Its test rows; None of a cell that diverged.
         key: The workspace's secret, if the cell was trained in one.
     """
-    text = json.dumps(asdict(account), allow_nan=False).encode()
+    told = asdict(account)
+    if account.certification_sha256 is None:
+        del told["certification_sha256"]
+    text = json.dumps(told, allow_nan=False).encode()
     checksum = hashlib.sha256(text).hexdigest()
     signed = {} if key is None else {"origin": signature(key, seal_of(text, rows_digest(_table(evaluation))))}
     return _parquet(evaluation, {"cell": text, "cell_sha256": checksum, **signed})
@@ -194,9 +206,9 @@ def _table(evaluation: Evaluation | None) -> pa.Table:
     return pa.table(columns(evaluation), schema=SCHEMA)
 
 
-def encoded_validation(cell_id: str, evaluation: Evaluation) -> bytes:
-    """The file of the validation split's rows, as bytes."""
-    return _parquet(evaluation, {"validation": json.dumps({"cell_id": cell_id, "version": VERSION})})
+def encoded_rows(cell_id: str, split: Beside, evaluation: Evaluation) -> bytes:
+    """The file of the rows of another split, as bytes."""
+    return _parquet(evaluation, {split: json.dumps({"cell_id": cell_id, "version": PLAIN})})
 
 
 def _parquet(evaluation: Evaluation | None, metadata: Mapping[str, str | bytes]) -> bytes:

@@ -22,10 +22,17 @@ from orchestrator.records.files.results import Results
 from orchestrator.records.files.storage import Storage
 from trainers.metrics import MEASURES
 
+_ROWS = {
+    "samples": "evaluations",
+    "validation-samples": "validation",
+    "certification-samples": "certification",
+}
+"""Resources by their folders."""
+
 
 def data_package(experiment: Experiment, target: Storage) -> dict[str, Any]:
     """The description that programs read."""
-    rows = {folder: rows_below(folder, target) for folder in ("evaluations", "validation")}
+    rows = {folder: rows_below(folder, target) for folder in ("evaluations", "validation", "certification")}
     table = {"type": "table", "schema": _table_schema(cell_rows.SCHEMA)}
     samples = _table_schema(cell_file.SCHEMA)
     parquet = {"format": "parquet", "mediatype": "application/vnd.apache.parquet"}
@@ -45,7 +52,7 @@ def data_package(experiment: Experiment, target: Storage) -> dict[str, Any]:
             {"name": "results-csv", **_file(target, "results.csv"), "format": "csv", "mediatype": "text/csv", **table},
             *(
                 {"name": name, "path": rows[folder], **parquet, "type": "table", "schema": samples}
-                for name, folder in (("samples", "evaluations"), ("validation-samples", "validation"))
+                for name, folder in _ROWS.items()
                 if rows[folder]
             ),
         ],
@@ -121,6 +128,7 @@ def data_card(plan: Plan, found: Results, names: Names) -> str:
 | `results.parquet`, `results.csv` | one row a model: what it is, its measures, its costs |
 | `evaluations/dataset=…/backbone=…/loss=…/ID.parquet` | one row a test sample of a model: {_columns()} |
 | `validation/dataset=…/backbone=…/loss=…/ID.parquet` | the same of its validation split |
+{_APART if experiment.operation and experiment.operation.certify else ""}\
 {"| `classes.csv` | the names of the classes by data set and label |" + chr(10) if names else ""}\
 {_LEFT if experiment.trainer else ""}\
 | `experiment.yaml` | the experiment, every default written out |
@@ -142,6 +150,9 @@ Images are not here.
 `sha256sum --check {SUMS}` checks the files. `orchestrator import FOLDER` takes the models into a workspace, where
 they count as done.
 """
+
+
+_APART = "| `certification/…/ID.parquet` | the same of test images that were kept apart for a promise |\n"
 
 
 def _columns() -> str:

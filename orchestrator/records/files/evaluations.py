@@ -1,7 +1,8 @@
 """The truth: one immutable Parquet file a cell. The only door to pyarrow, with `cell_file`, `results` and `storage`.
 
 A file is enough, alone, to rebuild everything else. A diverged cell leaves one without rows.
-Beside the folder lies `validation`, with the rows of the validation split under the same names.
+Beside the folder lies `validation`, with the rows of the validation split under the same names; and `certification`,
+with those of test images that were kept apart, where there are any.
 """
 
 from __future__ import annotations
@@ -44,6 +45,9 @@ class Whole:
     validation: bytes | None
     """The file of the validation rows."""
     validation_rows: pa.Table | None
+    certification: bytes | None = None
+    """The file of the rows of test images that were kept apart."""
+    certification_rows: pa.Table | None = None
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,11 @@ class Evaluations:
     def validations(self) -> Storage:
         """Where the files of validation rows lie."""
         return Storage(self.folder.parent / "validation")
+
+    @property
+    def certifications(self) -> Storage:
+        """Where the rows of test images lie that were kept apart."""
+        return Storage(self.folder.parent / "certification")
 
     def path(self, recipe: Recipe, cell_id: str) -> Location:
         """Where a cell's file belongs, partitioned so that dataset readers see the factors."""
@@ -125,30 +134,43 @@ class Evaluations:
         return Plan(plan.experiment, (*plan.cells, *self.replicas(plan.cells)))
 
     def publish(
-        self, recipe: Recipe, account: Account, evaluation: Evaluation | None, validation: Evaluation | None = None
+        self,
+        recipe: Recipe,
+        account: Account,
+        evaluation: Evaluation | None,
+        validation: Evaluation | None = None,
+        certification: Evaluation | None = None,
     ) -> Location:
         """Write a cell's file, whole or not at all; a second writer replaces it with its equal.
 
         Args:
             recipe: The cell's.
-            account: What to say of it; which scores are kept, and the checksum of the validation rows, are filled in.
+            account: What to say of it; which scores are kept, and the checksums of the files beside it, are filled in.
             evaluation: The test rows; None of a cell that diverged.
             validation: The validation rows. They are written first, so that no cell is done without them.
+            certification: The rows of test images that are kept apart; likewise.
         """
         name = _name(recipe, account.cell_id)
-        rows = None if validation is None else cell_file.encoded_validation(account.cell_id, validation)
+        rows = None if validation is None else cell_file.encoded_rows(account.cell_id, "validation", validation)
         digest = None if rows is None else hashlib.sha256(rows).hexdigest()
         account = replace(account, scores=cell_file.kept(evaluation), validation_sha256=digest)
-        self._put(name, cell_file.encoded(account, evaluation, ensure_secret(self.folder.parent)), rows)
+        apart = None
+        if certification is not None:
+            apart = cell_file.encoded_rows(account.cell_id, "certification", certification)
+            digest = hashlib.sha256(apart).hexdigest()
+            account = replace(account, version=cell_file.VERSION, certification_sha256=digest)
+        self._put(name, cell_file.encoded(account, evaluation, ensure_secret(self.folder.parent)), rows, apart)
         return self.folder / name
 
     def take(self, name: str, whole: Whole) -> None:
         """Put a cell's files here as they are, under a name below the folder."""
-        self._put(name, whole.file, whole.validation)
+        self._put(name, whole.file, whole.validation, whole.certification)
 
-    def _put(self, name: str, file: bytes, validation: bytes | None) -> None:
+    def _put(self, name: str, file: bytes, validation: bytes | None, certification: bytes | None) -> None:
         if validation is not None:
             self.validations.write(name, validation)
+        if certification is not None:
+            self.certifications.write(name, certification)
         self.storage.write(name, file)
 
     def account(self, cell: Cell) -> Account:
@@ -188,8 +210,20 @@ class Evaluations:
             DamagedFileError: They are missing, or not those that its file speaks of; otherwise as `account` does.
 
         """
+        return self._rows_beside(cell, "validation")
+
+    def certification(self, cell: Cell) -> Evaluation | None:
+        """The rows of the test images that were kept apart; None where none were.
+
+        Raises:
+            DamagedFileError: They are missing, or not those that its file speaks of; otherwise as `account` does.
+
+        """
+        return self._rows_beside(cell, "certification")
+
+    def _rows_beside(self, cell: Cell, split: cell_file.Beside) -> Evaluation | None:
         name = self.name(cell)
-        table, _ = self._validation(name, _footer(self.storage, name).of(cell))
+        table, _ = self._beside(split, name, _footer(self.storage, name).of(cell))
         return None if table is None else cell_file.evaluation_of(table)
 
     def checked(self, name: str, *, validation: bool = True) -> Whole:
@@ -197,30 +231,34 @@ class Evaluations:
 
         Args:
             name: Of the cell's file.
-            validation: Whether to read the validation rows, too.
+            validation: Whether to read the rows beside it, too.
 
         Raises:
-            DamagedFileError: The file is not an orchestrator's, or not whole; a LostRowsError where only the validation
-                rows are missing or others; otherwise as `account` does.
+            DamagedFileError: The file is not an orchestrator's, or not whole; a LostRowsError where only the rows
+                beside it are missing or others; otherwise as `account` does.
 
         """
         content = self._bytes(name)
         footer = parsed(content, self.folder / name).named(name)
         rows = footer.table(content)
-        table, beside = self._validation(name, footer) if validation else (None, None)
-        return Whole(content, footer, rows, beside, table)
+        if not validation:
+            return Whole(content, footer, rows, None, None)
+        table, beside = self._beside("validation", name, footer)
+        table_apart, apart = self._beside("certification", name, footer)
+        return Whole(content, footer, rows, beside, table, apart, table_apart)
 
     def _bytes(self, name: str) -> bytes:
         return _read(self.folder / name, lambda: self.storage.read(name))
 
-    def _validation(self, name: str, footer: Footer) -> tuple[pa.Table | None, bytes | None]:
-        """The rows, and the file that holds them."""
-        path = self.validations.root / name
+    def _beside(self, split: cell_file.Beside, name: str, footer: Footer) -> tuple[pa.Table | None, bytes | None]:
+        """The rows of another split, and the file that holds them."""
+        storage = self.validations if split == "validation" else self.certifications
+        path = storage.root / name
         content = None
-        if footer.content["validation_sha256"] is not None:
+        if footer.content[f"{split}_sha256"] is not None:
             with suppress(FileNotFoundError):  # the footer says what is wrong with that
-                content = _read(path, lambda: self.validations.read(name))
-        return footer.validation(content, path), content
+                content = _read(path, lambda: storage.read(name))
+        return footer.beside(split, content, path), content
 
     def contents(self, names: Sequence[str]) -> Iterator[dict[str, Any]]:
         """The accounts in these files as JSON has them; files that are damaged or gone are passed over."""

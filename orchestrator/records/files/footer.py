@@ -22,6 +22,7 @@ from orchestrator.records.files.cell_file import (
     SCHEMAS,
     VERSION,
     Account,
+    Beside,
     name_of,
     opened_in_memory,
     rows_digest,
@@ -87,23 +88,24 @@ class Footer:
             raise DamagedFileError(f"{self.path} has rows of another checksum than it names.")
         return table
 
-    def validation(self, file: bytes | None, path: Location) -> pa.Table | None:
-        """The rows of the validation split, if the file is the one that the account speaks of; None if it has none.
+    def beside(self, split: Beside, file: bytes | None, path: Location) -> pa.Table | None:
+        """The rows of another split, if the file is the one that the account speaks of; None if it has none.
 
         Args:
+            split: Which.
             file: The whole file; None where there is none.
             path: Where it lies, for messages.
 
         Raises:
             LostRowsError: It is missing, or another file.
         """
-        told = self.content["validation_sha256"]
+        told = self.content[f"{split}_sha256"]
         if told is None:
             return None
         if file is None:
-            raise LostRowsError(f"{path} is missing: the validation rows that {self.path} speaks of.")
+            raise LostRowsError(f"{path} is missing: the {split} rows that {self.path} speaks of.")
         if hashlib.sha256(file).hexdigest() != told:
-            raise LostRowsError(f"{path} is not the file of validation rows that {self.path} speaks of.")
+            raise LostRowsError(f"{path} is not the file of {split} rows that {self.path} speaks of.")
         table = _read(file, path)
         if not self._fits(table):
             raise LostRowsError(f"{path} does not hold rows of the kind that {self.path} speaks of.")

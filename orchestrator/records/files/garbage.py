@@ -27,6 +27,7 @@ _FOREIGN = ("mlartifacts",)
 
 _PARTS = {
     "validation": "validation rows",
+    "certification": "rows kept apart",
     "summaries": "summary",
     "models": "trained model",
     "logs": "what a command printed",
@@ -127,7 +128,7 @@ def _reason(
             return "set aside, because it could not be trusted"
         case "evaluations":
             return _of_cells(file, experiments, cells)
-        case "validation" | "summaries" | "models" | "logs":
+        case "validation" | "certification" | "summaries" | "models" | "logs":
             return _of_part(file, kind, done, experiments, now=now, cells=cells)
         case "checkpoints" if rest.partition("/")[2].startswith(UNUSABLE):
             return "set aside, because it could not be used"

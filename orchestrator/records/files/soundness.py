@@ -43,7 +43,8 @@ def check(whole: Whole) -> None:
         return
     test = evaluation_of(whole.rows)
     validation = None if whole.validation_rows is None else evaluation_of(whole.validation_rows)
-    for rows, of in ((test, ""), (validation, "validation ")):
+    apart = None if whole.certification_rows is None else evaluation_of(whole.certification_rows)
+    for rows, of in ((test, ""), (validation, "validation "), (apart, "certification ")):
         if rows is not None and (fault := next(faults(rows, account.classes), None)):
             raise DamagedFileError(f"{path} has {of}rows that make no sense: {fault}.")
     if account.protocol == PROTOCOL and (wrong := list(disagreements(account, test, validation))):

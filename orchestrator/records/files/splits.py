@@ -23,6 +23,8 @@ from orchestrator.experiment.plan import Cell
 from orchestrator.records.files.origin import Origin
 from trainers import selection
 from trainers.datasets import Dataset, Labels, UnusableDataError
+from trainers.division import tested
+from trainers.recipe import Recipe
 
 TRAINING_ONLY = ("train_fraction", "imbalance", "shift", "unknowns")
 """Modifiers of a data set that leave its test rows as they are."""
@@ -59,7 +61,8 @@ def shared(recipe: Mapping[str, Any]) -> str | None:
     if recipe.get("scored_on", "test") != "test":
         return None
     dataset = {name: value for name, value in recipe["dataset"].items() if name not in TRAINING_ONLY}
-    return json.dumps([dataset, recipe.get("data_digest")], sort_keys=True)
+    apart = [recipe["certify"]] if "certify" in recipe else []
+    return json.dumps([dataset, recipe.get("data_digest"), *apart], sort_keys=True)
 
 
 def digest(sample: NDArray[np.integer[Any]], label: NDArray[np.integer[Any]]) -> str:
@@ -75,18 +78,18 @@ def of_rows(table: pa.Table) -> str:
     return digest(table["sample"].to_numpy(), table["label"].to_numpy())
 
 
-def expected(dataset: Dataset, labels: Labels) -> tuple[int, str]:
-    """How many samples the test rows of a data set have, and their digest.
+def expected(recipe: Recipe, labels: Labels) -> tuple[int, str]:
+    """How many samples the test rows of a recipe have, and their digest.
 
     Args:
-        dataset: With its modifiers.
-        labels: Those that it loads.
+        recipe: With a data set and its modifiers.
+        labels: Those that the data set loads.
 
     Raises:
         ValueError: A class that is held out does not exist.
     """
-    _, numbers = selection.relabel(labels.train, dataset.hold_out, labels.classes)
-    rows = selection.without_classes(labels.test, dataset.hold_out)
+    _, numbers = selection.relabel(labels.train, recipe.dataset.hold_out, labels.classes)
+    rows, _ = tested(labels, recipe)
     return len(rows), digest(rows, numbers[labels.test[rows]])
 
 
@@ -108,8 +111,8 @@ def of_data(data_dir: Path, cell: Cell) -> tuple[int, str | None] | None:
     dataset = cell.recipe.dataset.model_copy(update={"shift": None})
     with suppress(UnusableDataError, ValueError):  # which others say
         if labels := labels_here(data_dir)(dataset):
-            return expected(dataset, labels)
-    size = published_size(dataset) if cell.recipe.data_digest is None else None
+            return expected(cell.recipe, labels)
+    size = published_size(dataset) if cell.recipe.data_digest is None and not cell.recipe.certify else None
     return None if size is None else (size, None)
 
 

@@ -76,6 +76,7 @@ def grid(
     rows: Sequence[Mapping[str, Any]],
     data: Sequence[str] = (),
     *,
+    promises: Sequence[str] = (),
     added: Sequence[str] = (),
     cautions: Sequence[str] = (),
     older: Sequence[str] = (),
@@ -101,6 +102,7 @@ def grid(
         table.add_row("replicas", again(replicas, why))
     _told(table, "cost", prices.lines(price, per_gpu_hour))
     _told(table, "data", data)
+    _told(table, "promises", promises)
     _told(table, "caution", cautions, style="yellow")
     _told(table, "older cells", older)
     if is_trial or not experiment.claims:

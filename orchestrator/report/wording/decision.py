@@ -6,10 +6,19 @@ from collections.abc import Iterator
 from typing import Any
 
 from orchestrator.decision.decide import Decision, Deployable
+from orchestrator.decision.evidence import Evidence
 from orchestrator.decision.promise import Promised
 from orchestrator.deployment.certificate import Promised as Certified
 from orchestrator.sentences import Sentence
 from orchestrator.statistics.intervals import Interval
+
+UNITS = {
+    ("false_accept_rate", True): "defects",
+    ("false_reject_rate", True): "good parts",
+    ("false_accept_rate", False): "objects",
+    ("false_reject_rate", False): "objects",
+}
+"""What a rate is counted among, where classes are good or defects, and where objects state their class."""
 
 Rate = Promised | Certified
 """A rate, and what is promised of it."""
@@ -135,10 +144,29 @@ def grounds(found: Decision) -> Iterator[Sentence]:
         yield "The threshold was chosen on validation images of {dataset}.", values
     else:
         yield "Model and threshold were chosen among {candidates} models on validation images of {dataset}.", values
-    yield "Rates and costs are of {units} test images, which chose nothing.", values
-    if found.looked > 1:
-        yield LOOKED, values
+    yield from rested_on(values, is_apart=found.operation.certify is not None)
 
+
+def rested_on(values: dict[str, Any], *, is_apart: bool) -> Iterator[Sentence]:
+    """Which test images rates and costs are of, and who saw results of them before.
+
+    Args:
+        values: With `units` and `looked`.
+        is_apart: Whether these images were kept apart.
+    """
+    if is_apart:
+        yield APART, values
+    else:
+        yield "Rates and costs are of {units} test images, which chose nothing.", values
+    if values["looked"] > 1:
+        yield SHOWN if is_apart else LOOKED, values
+
+
+APART = (
+    "Rates and costs are of {units} test images that were kept apart: they chose nothing and are in no other figure."
+)
+
+SHOWN = "In this workspace, {looked} models have figures of some of these images: each error is divided by that number."
 
 LOOKED = "A person chose, who may know test results of {looked} models: each error is divided by that number."
 
@@ -146,3 +174,15 @@ LOOKED = "A person chose, who may know test results of {looked} models: each err
 def percent_of(rate: float) -> str:
     """A rate to three digits: `0.0914 %`."""
     return f"{100 * rate:.3g} %"
+
+
+def provable(found: Evidence) -> str:
+    """What the test images can show of a limit, before anything is trained."""
+    what = f"{found.name} of at most {percent_of(found.limit)}"
+    units = UNITS[found.name, found.by_class]
+    there = f"{found.units:,} {units} {'are kept apart' if found.is_apart else 'are tested'}"
+    if found.needed is None:
+        can = "which can show it" if found.suffices else "too few to show it for classes with shares of their own"
+    else:
+        can = f"and {found.needed:,} without an error show it"
+    return f"{what}: {there}, {can}."

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from orchestrator.deployment.certificate import VALID, Certificate, Promised
 from orchestrator.deployment.check import Checked, Compared, Tested
-from orchestrator.report.wording.decision import LOOKED, counted, percent_of, promised
+from orchestrator.report.wording.decision import counted, percent_of, promised, rested_on
 from orchestrator.sentences import Sentence
 
 RATES = {
@@ -34,7 +34,7 @@ ANSWERS = {
 }
 """By verdict, and whether the lot is labelled."""
 
-AGREES = "The file was run on all {images} of them: scores agree to {largest} of an image's largest score; {near} lie so near to the threshold that the decision may differ, and {differing} differ."  # noqa: E501 - one key of words.json
+AGREES = "The file was run on all {images} test images: scores agree to {largest} of an image's largest score; {near} lie so near to the threshold that the decision may differ, and {differing} differ."  # noqa: E501 - one key of words.json
 
 SHAPES = {
     "top": "Highest scores",
@@ -78,13 +78,11 @@ def confidence(of: Certificate) -> Sentence:
 def evidence(of: Certificate) -> Iterator[Sentence]:
     """What the promise rests on."""
     values = {"units": f"{of.units:,}", "candidates": of.candidates, "looked": of.looked, "dataset": of.dataset}
-    yield "Rates and costs are of {units} test images, which chose nothing.", values
+    yield from rested_on(values, is_apart=of.operation.certify is not None)
     if of.candidates > 1:
         yield "Model and threshold were chosen among {candidates} models on validation images of {dataset}.", values
     else:
         yield "The threshold was chosen on validation images of {dataset}.", values
-    if of.looked > 1:
-        yield LOOKED, values
     agreement = {
         "images": f"{of.agreement.images:,}",
         "largest": f"{of.agreement.largest:.1e}",

@@ -40,7 +40,8 @@ def published(
             on_validation, on_test = skill(cell)
             validation = drawn(80, seed=1000 + number, skill=on_validation)
             test = drawn(200, seed=number, skill=on_test)
-            files.publish(cell.recipe, an_account(cell, test, validation, samples=200), test, validation)
+            apart = drawn(100, seed=500 + number, skill=on_test) if cell.recipe.certify else None
+            files.publish(cell.recipe, an_account(cell, test, validation, samples=200), test, validation, apart)
         return planned, files
 
     return publish
@@ -98,6 +99,49 @@ def test_a_model_without_validation_rows_is_left_out_and_named(
     (sentence,) = found.left_out
     assert lost.name in sentence
     assert found.candidates == 11
+
+
+def test_a_promise_is_of_the_images_that_are_kept_apart_whoever_chose(
+    published: Callable[..., tuple[Plan, Evaluations]],
+) -> None:
+    planned, files = published(best_on_validation, {"certify": 0.5})
+    found = decided(planned, files)
+    cell = found.deployed.cell
+    assert best_on_validation(cell) == (9.0, 3.0)
+    apart = files.certification(cell)
+    assert apart is not None
+    threshold = found.deployed.promise.threshold
+    rejected = {rate.name: rate for rate in found.deployed.promise.rates}["false_reject_rate"]
+    assert (rejected.errors, rejected.n) == ((apart.positive <= threshold).sum(), 100)
+    mine = Plan(planned.experiment, tuple(cell for cell in planned.cells if cell.loss == "bce_unified"))
+    by_hand = decided(planned, files, by_hand=mine)
+    assert by_hand.looked == 1
+    assert by_hand.deployed.promise == found.deployed.promise
+    told = " ".join(map(filled, grounds(found)))
+    assert "of 100 test images that were kept apart" in told
+    assert "chose nothing and are in no other figure" in told
+
+
+def test_images_kept_apart_are_opened_once_after_the_last_cell(
+    published: Callable[..., tuple[Plan, Evaluations]],
+) -> None:
+    planned, files = published(best_on_validation, {"certify": 0.5})
+    files.storage.delete(files.name(planned.cells[0]))
+    with pytest.raises(
+        RequestError, match=r"^1 cell of 'small' on digits is not done\. .* opened once, after the last"
+    ):
+        decided(planned, files)
+
+
+def test_models_whose_figures_are_of_the_images_kept_apart_are_charged(
+    published: Callable[..., tuple[Plan, Evaluations]],
+) -> None:
+    published(best_on_validation)
+    other = published(best_on_validation, {"certify": 0.25}, seeds=1)
+    planned, files = published(best_on_validation, {"certify": 0.5})
+    found = decided(planned, files)
+    assert found.looked == len(planned.cells) + len(other[0].cells)
+    assert any(f"{found.looked} models have figures of some" in filled(sentence) for sentence in grounds(found))
 
 
 @pytest.mark.parametrize(

@@ -23,8 +23,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from orchestrator.errors import DamagedFileError, NewerFormatError, WorkspaceError
-from orchestrator.records.files.cell_file import SCHEMA, VERSION, encoded, encoded_validation
+from orchestrator.errors import DamagedFileError, LostRowsError, NewerFormatError, WorkspaceError
+from orchestrator.records.files.cell_file import SCHEMA, VERSION, encoded, encoded_rows
 from orchestrator.records.files.evaluations import Account, Evaluations, read_account, set_aside
 from orchestrator.records.files.origin import ensure_secret
 from orchestrator.records.files.storage import Storage
@@ -564,6 +564,37 @@ def test_validation_rows_come_back_from_a_file_of_the_same_name_beside(
     assert list(zip(pq.read_schema(beside).names, pq.read_schema(beside).types, strict=True)) == list(COLUMNS.items())
 
 
+def test_rows_kept_apart_lie_in_a_file_of_their_own_that_the_account_speaks_of(
+    evaluations: Evaluations, a_cell: Cells, an_account: Accounts, drawn: Callable[..., Evaluation]
+) -> None:
+    cell = a_cell()
+    plain = evaluations.publish(cell.recipe, an_account(cell), drawn(), drawn(20, seed=1))
+    assert isinstance(plain, Path)
+    before = pq.read_metadata(plain).metadata[b"cell"]
+    assert b"certification" not in before
+    assert evaluations.account(cell).version == 3
+    assert evaluations.certification(cell) is None
+    evaluations.publish(cell.recipe, an_account(cell), drawn(), drawn(20, seed=1), drawn(30, seed=2))
+    beside = evaluations.folder.parent / "certification" / evaluations.name(cell)
+    assert isinstance(beside, Path)
+    account = evaluations.account(cell)
+    assert (account.version, account.certification_sha256) == (VERSION, hashlib.sha256(beside.read_bytes()).hexdigest())
+    found = evaluations.certification(cell)
+    assert found is not None
+    assert_same(found, drawn(30, seed=2))
+    assert len(pd.read_parquet(evaluations.folder)) == 50
+    whole = evaluations.checked(evaluations.name(cell))
+    other = Evaluations(evaluations.folder.parent / "other" / "evaluations")
+    other.take(evaluations.name(cell), whole)
+    copied = other.certification(cell)
+    assert copied is not None
+    assert_same(copied, found)
+    beside.unlink()
+    for read in (lambda: evaluations.certification(cell), lambda: evaluations.checked(evaluations.name(cell))):
+        with pytest.raises(LostRowsError, match="is missing: the certification rows that"):
+            read()
+
+
 def test_a_scan_of_the_folder_meets_test_rows_only(evaluations: Evaluations, both: tuple[Cell, Path, Path]) -> None:
     assert len(pd.read_parquet(evaluations.folder)) == 50
     assert len(pd.read_parquet(evaluations.validations.root)) == 20
@@ -599,7 +630,7 @@ def test_validation_rows_that_are_not_those_are_never_read(
     damaged = {
         "cut": beside.read_bytes()[:-1],
         "one bit": bytes(content),
-        "of another cell": encoded_validation("0" * 64, drawn(20, seed=1)),
+        "of another cell": encoded_rows("0" * 64, "validation", drawn(20, seed=1)),
     }
     beside.unlink() if damage == "missing" else beside.write_bytes(damaged[damage])
     said = "is missing: the validation rows" if damage == "missing" else "is not the file of validation rows"

@@ -186,7 +186,7 @@ def test_what_data_say_of_a_split_is_what_a_model_is_tested_on(hold_out: tuple[i
     recipe = Recipe.model_validate({"loss": "softmax", "backbone": "resnet8", "dataset": dataset, "seed": 3})
     test = split(Digits().load(tmp_path), recipe, torch.device("cpu")).test
     assert isinstance(recipe.dataset, Dataset)
-    count, digest = splits.expected(recipe.dataset, recipe.dataset.labels(tmp_path))
+    count, digest = splits.expected(recipe, recipe.dataset.labels(tmp_path))
     assert (count, digest) == (len(test), splits.digest(test.sample, test.labels.numpy()))
 
 
