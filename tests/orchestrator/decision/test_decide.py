@@ -130,7 +130,7 @@ def test_images_kept_apart_are_opened_once_after_the_last_cell(
     with pytest.raises(
         RequestError, match=r"^1 cell of 'small' on digits is not done\. .* opened once, after the last"
     ):
-        decided(planned, files)
+        decide(planned, files, {cell.id for cell in planned.cells[1:]})
 
 
 def test_models_whose_figures_are_of_the_images_kept_apart_are_charged(

@@ -13,17 +13,25 @@ import onnxruntime
 import pytest
 import torch
 
+from orchestrator.decision.decide import decide
 from orchestrator.deployment import certificate as certificates
 from orchestrator.deployment import certify
 from orchestrator.deployment.certificate import MODEL
 from orchestrator.errors import RequestError
-from orchestrator.experiment.plan import Cell
+from orchestrator.execution.worker import Worker
+from orchestrator.experiment.model import Experiment
+from orchestrator.experiment.plan import Cell, plan
+from orchestrator.outcome import Finished
 from orchestrator.records.files.evaluations import Evaluations
 from orchestrator.records.files.models import Models
+from orchestrator.records.files.soundness import check
+from orchestrator.records.recorder import Recorder
+from orchestrator.records.tracking.runs import Untracked
+from orchestrator.report.web.certificate import render
 from trainers.datasets import fingerprint
 from trainers.deployment import unpacked
 
-from .conftest import Shop
+from .conftest import ASKED, Shop
 
 
 def session(shop: Shop) -> Any:
@@ -153,6 +161,35 @@ def test_a_damaged_model_is_refused(shop: Shop, tmp_path: Path, content: bytes) 
     models.write(shop.decision.deployed.cell.id, content)
     with pytest.raises(RequestError, match=r"The model of .* cannot be deployed: "):
         shop.certified(models=models)
+
+
+def test_with_images_kept_apart_the_certificate_is_of_these_and_names_them(tmp_path: Path) -> None:
+    fields = {**ASKED, "recipe": {**ASKED["recipe"], "epochs": 1}, "operation": {**ASKED["operation"], "certify": 0.4}}
+    asked = Experiment.model_validate(fields)
+    planned = plan(asked)
+    evaluations = Evaluations(tmp_path / "runs" / "evaluations")
+    models = Models(tmp_path / "runs" / "models")
+    worker = Worker(Recorder(evaluations, Untracked(), {}, models=models), tmp_path)
+    (ended,) = [worker.run(cell, lambda _: None) for cell in planned.cells]
+    assert isinstance(ended, Finished)
+    (cell,) = planned.cells
+    check(evaluations.checked(evaluations.name(cell)))
+    found = decide(planned, evaluations, {cell.id})
+    apart = evaluations.certification(cell)
+    assert apart is not None
+    assert len(apart.label) == round(0.4 * 797) - 1  # rounded by class
+    assert evaluations.account(cell).samples == 797 - len(apart.label)
+    certificate, _ = certify.certify(asked, found, evaluations, models, tmp_path)
+    assert certificate.units == len(apart.label)
+    assert certificate.agreement.images == 797
+    assert certificate.agreement.largest < 1e-4
+    assert sum(sum(kind.top) for kind in certificate.reference.kinds) == len(apart.label)
+    content = evaluations.certifications.read(evaluations.name(cell))
+    assert content is not None
+    assert certificate.digests["certification"] == hashlib.sha256(content).hexdigest()
+    page = render(certificate)
+    assert certificate.digests["certification"] in page
+    assert "that were kept apart: they chose nothing" in page
 
 
 def test_a_folder_with_something_in_it_is_left_alone(tmp_path: Path) -> None:

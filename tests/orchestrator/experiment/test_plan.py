@@ -15,6 +15,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchestrator.errors import ExperimentError
 from orchestrator.experiment.model import load
 from orchestrator.experiment.plan import PROTOCOL, Plan, digest, identity, original, plan
 from trainers.data import drawn_from
@@ -191,7 +192,33 @@ def test_the_fields_above_are_all_there_are() -> None:
     }  # fmt: skip
     assert set(Recipe.model_fields) == {
         "loss", "backbone", "dataset", "seed", "training", "scored_on", "data_digest", "weights_digest", "trainer",
+            "certify",
     }  # fmt: skip
+
+
+def test_images_kept_apart_are_part_of_the_id_and_nothing_else_of_an_operation_is(written: Written) -> None:
+    def using(**more: Any) -> set[str]:
+        operation = {"dataset": "digits", "good": [0, 1], "limits": {"false_accept_rate": 0.01}, **more}
+        return ids(written, GRID + yaml.safe_dump({"operation": operation}))
+
+    plain = ids(written, GRID)
+    assert using() == plain
+    assert len(using(certify=0.5) & plain) == len(plain) // 2  # cells of the other data set have the same ids
+    assert using(certify=0.5) != using(certify=0.25)
+
+
+@pytest.mark.parametrize("share", [0, 1, -0.5, "half"])
+def test_a_share_to_keep_apart_is_between_0_and_1(written: Written, share: Any) -> None:
+    text = GRID.replace("digits, {name: cifar10, train_size: 100}", "digits")
+    with pytest.raises(ExperimentError, match="certify"):
+        ids(written, text + yaml.safe_dump({"operation": {"certify": share}}))
+
+
+def test_a_command_sees_all_test_images(written: Written) -> None:
+    fields = {"losses": ["a"], "backbones": ["b"], "datasets": ["c"], "baseline": "a", "recipe": {}}
+    text = {"name": "own", **fields, "trainer": {"command": ["true"]}, "operation": {"certify": 0.5}}
+    with pytest.raises(ExperimentError, match="'certify' keeps test images apart from training code of your own only"):
+        load(written(yaml.safe_dump(text)))
 
 
 # The grid
