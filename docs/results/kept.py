@@ -26,6 +26,7 @@ from orchestrator.experiment.stated import dated, stated
 from orchestrator.outcome import has_figures
 from orchestrator.records.files import results
 from orchestrator.records.files.evaluations import Evaluations
+from orchestrator.report.document import decision
 from orchestrator.reproduction.anchor_log import Ledger
 from orchestrator.reproduction.code_changes import codes
 from orchestrator.reproduction.pooling import pooled
@@ -46,12 +47,16 @@ class Kept:
     name: str
     """Of the experiment file in `experiments/`."""
     table: Sequence[Row]
+    decision: Mapping[str, Any] | None = None
+    """What `decide` said, as its JSON, where the file says how a model would be used."""
 
     @classmethod
     def read(cls, name: str, *, table: str | None = None, seeds: int | None = None) -> Kept:
         """The results of an experiment, from the table of its name or of another; of seeds below `seeds`, if given."""
         rows = pq.read_table(TABLES / f"{table or name}.parquet").to_pylist()
-        return cls(name, [row for row in rows if seeds is None or row["seed"] < seeds])
+        decided = TABLES / f"{name}.decision.json"
+        decision = json.loads(decided.read_text("utf-8")) if decided.exists() else None
+        return cls(name, [row for row in rows if seeds is None or row["seed"] < seeds], decision)
 
     @cached_property
     def file(self) -> Experiment:
@@ -140,8 +145,12 @@ def keep(name: str, workspace: Workspace, data: Path, *, table: str | None = Non
     """
     asked = load(ROOT / "experiments" / f"{name}.yaml")
     asked = asked.model_copy(update={"seeds": tuple(range(seeds))}) if seeds else asked
-    rows = [row for plan in Study.of(asked, Stores(workspace), data).plans() for row in _rows(plan, asked, workspace)]
+    study = Study.of(asked, Stores(workspace), data)
+    rows = [row for plan in study.plans() for row in _rows(plan, asked, workspace)]
     TABLES.mkdir(exist_ok=True)
+    if asked.operation:
+        decided = json.dumps(decision(study.decision), indent=1, allow_nan=False)
+        (TABLES / f"{name}.decision.json").write_text(f"{decided}\n", encoding="utf-8")
     pq.write_table(pa.Table.from_pylist(rows), TABLES / f"{table or name}.parquet", compression="zstd")
 
 

@@ -41,7 +41,7 @@ def launch(name: str, workspace: Path, *flags: str, limits: Mapping[str, str] | 
 
 def bring_data() -> None:
     """Draw the vectors of `classes`, and read the tables of `tables` out of their package, unless that is done."""
-    scripts = [["draw_classes.py", str(DATA)]]
+    scripts = [["draw_classes.py", str(DATA)], ["draw_parts.py", str(DATA / "parts")]]
     if not (DATA / "satellite.npz").exists():
         scripts.append(["read_mlbench.py", str(ROOT / "build/mlbench"), str(DATA)])
     for name, *arguments in scripts:

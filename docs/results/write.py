@@ -8,10 +8,12 @@ the committed ones, so that a changed rule of the comparison shows at once.
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
+import decided
 import machine
 import spreads
 import study
@@ -44,6 +46,7 @@ FURTHER = {
     "frozen": ["uniform_accuracy_probability", "uniform_accuracy_calibrated", "unified_threshold", "learned_bias"],
     "classes": ["unified_threshold", "learned_bias", "bias_distance", "accuracy_at_bias"],
     "tables": ["uniform_accuracy_probability", "uniform_accuracy_calibrated", "unified_threshold", "learned_bias"],
+    "inspection": ["operating_threshold", "expected_cost", "review_share"],
     "scratch": ["compactness", "distinctiveness", "nc2", "learned_bias", "relative_bias_gap", "accuracy_at_bias"],
     "fresh-seeds": ["accuracy_at_validation_threshold", "open_auroc", "open_auroc_energy", "open_auroc_probability"],
     "shift": ["shift_sample_wise_accuracy", "shift_uniform_accuracy", "shift_accuracy_at_clean_threshold"],
@@ -84,6 +87,8 @@ def page(kept: Kept) -> str:
         f"Made by `launch experiments/{kept.name}.yaml`, written by `docs/results/write.py`."
     )
     parts = [f"# {kept.name}", kept.file.question, made, markdown(comparison)]
+    if kept.decision:
+        parts += decided.paragraphs(kept.decision, kept.asked)
     if measures := FURTHER.get(kept.name):
         parts.append(_further(kept.of("cell"), measures))
     if comparison.audit and comparison.audit.asked:
@@ -143,7 +148,9 @@ def _figure(rows: Sequence[Row], measure: str) -> str:
     if not interval.n:
         return "–"
     fewer = "" if interval.n == len(rows) else f" (n = {interval.n})"
-    return f"{interval.estimate:.3f} ± {(interval.high - interval.low) / 2:.3f}{fewer}"
+    half = (interval.high - interval.low) / 2
+    spread = "" if math.isnan(half) else f" ± {half:.3f}"  # all seeds may have the same value
+    return f"{interval.estimate:.3f}{spread}{fewer}"
 
 
 def _winners(audit: Audit) -> str:

@@ -77,6 +77,7 @@ def decision(found: Decision) -> dict[str, Any]:
             "baseline": None if found.baseline is None else _deployable(found.baseline),
             "candidates": found.candidates,
             "looked": found.looked,
+            "classes": list(found.classes),
             "one_or_each": None if found.one_or_each is None else _one_or_each(found),
             "calibration_gain": None if found.calibration is None else found.calibration._asdict(),
             "left_out": list(found.left_out),

@@ -22,7 +22,7 @@ def write() -> Any:
         import write
 
         yield write
-        for name in ("write", "kept", "machine", "spreads", "study", "forest"):
+        for name in ("write", "decided", "kept", "machine", "spreads", "study", "forest"):
             sys.modules.pop(name, None)
 
 

@@ -105,8 +105,8 @@ class Features(Sized):
         names = self._numbered(train, test)
         first, second = (part.take(rows) for part, rows in zip((train, test), self._sized(train, test), strict=True))
         shape = (train.table.columns.width, 1, 1)
-        together = {"groups": first.groups, "test_groups": second.groups}
-        return Labels(names.of(first), names.of(second), len(names.texts), shape=shape, **together)
+        numbers = names.of(first), names.of(second)
+        return Labels(*numbers, len(names.texts), first.groups, shape=shape, test_groups=second.groups)
 
     def manifest(self, data_dir: Path) -> dict[str, str]:
         """SHA-256 of each file, those beside an .npy file included; raises as `find` does."""
