@@ -195,7 +195,7 @@ class Study:
             return None
         from orchestrator.adaptive.trials import Trials, recall
 
-        return Trials(self.experiment, recall(self.experiment.tuning, self.stores.evaluations), self.contents)
+        return Trials(self.experiment, recall(self.experiment, self.stores.evaluations), self.contents)
 
     @cached_property
     def plan(self) -> Plan:

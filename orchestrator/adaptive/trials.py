@@ -17,14 +17,17 @@ from typing import Any, NamedTuple
 from orchestrator.adaptive.optuna_search import learning
 from orchestrator.errors import DamagedFileError, RequestError
 from orchestrator.experiment.model import Experiment, Override, Where, given, own_space
+from orchestrator.experiment.operation import MEASURES as OPERATING
 from orchestrator.experiment.plan import Cell, Contents, Plan, digest_in, identity, plan, weights_in
 from orchestrator.experiment.space import Domain
 from orchestrator.experiment.tuning import Search, Trial, Tuning, Values
-from orchestrator.outcome import Adopted, Diverged, Ending, Finished
+from orchestrator.outcome import Adopted, Diverged, Ending, Finished, has_figures
+from orchestrator.records.files.class_names import called
 from orchestrator.records.files.evaluations import Evaluations
 from orchestrator.records.files.storage import in_parallel
 from orchestrator.records.files.summaries import Summaries
 from orchestrator.sentences import counted
+from orchestrator.thresholds.operating_point import measures_of_trial
 from trainers.recipe import Recipe
 from trainers.seeds import stable_random
 
@@ -182,11 +185,11 @@ class Trials:
     def heard(self, event: Ending | Adopted) -> list[Cell]:
         """Record how a cell ended; return the further cells to run."""
         match event:
-            case Finished(metrics=measures):
+            case Finished(metrics=measures) if self._tuning.metric not in OPERATING:
                 score = scored(self._tuning, measures)
             case Diverged() | Adopted(state="diverged"):
                 score = WORST
-            case Adopted(state="finished" | "collapsed"):
+            case Finished() | Adopted(state="finished" | "collapsed"):
                 score = self._recall([event.cell]).get(event.cell.id)
             case _:
                 score = None  # it will be retried, or has no score until the user passes --retry-failed
@@ -219,12 +222,25 @@ def final(experiment: Experiment, trials: Trials | None, contents: Contents) -> 
     return plan(settle(experiment, trials.tuned) if trials else experiment, contents)
 
 
-def recall(tuning: Tuning, evaluations: Evaluations) -> Recall:
-    """A function that reads the scores of cells from their files; an absent or damaged file has none."""
+def recall(asked: Experiment, evaluations: Evaluations) -> Recall:
+    """A function that reads the scores of cells from their files; an absent or damaged file has none.
+
+    Args:
+        asked: The experiment, with `tuning`.
+        evaluations: The cells' files.
+    """
+    assert asked.tuning is not None  # noqa: S101 - callers have checked it
+    tuning = asked.tuning
 
     def score(summaries: Summaries, cell: Cell) -> float | None:
         try:
-            return scored(tuning, summaries.content(cell)["metrics"])
+            content = summaries.content(cell)
+            if tuning.metric in OPERATING and asked.operation and has_figures(content["state"]):
+                rows = evaluations.evaluation(cell, scores=False)
+                return scored(tuning, measures_of_trial(asked.operation, called(content), rows))
+            return scored(tuning, content["metrics"])
+        except ValueError as error:  # of the operation
+            raise RequestError(f"{cell.name}: {error}") from None
         except (DamagedFileError, FileNotFoundError):
             return None
 

@@ -494,8 +494,10 @@ def _without_tuned(settled: Settled, tuning: Tuning | None) -> Settled:
 
 def _misfits(experiment: Experiment, tuning: Tuning) -> Iterator[Problem]:
     """The problems of a tuning stage in its experiment."""
-    if complaint := unknown(tuning.metric, MEASURES, "measure"):
+    if complaint := unknown(tuning.metric, [*MEASURES, *OPERATING], "measure"):
         yield ("metric",), complaint
+    elif tuning.metric in OPERATING:
+        yield from ((("metric",), text) for text in _untunable(experiment, tuning))
     elif tuning.metric in ON_VALIDATION:
         text = "A trial is scored on its validation split, so no images remain on which to choose a threshold or"
         yield ("metric",), f"{text} temperature, which '{tuning.metric}' needs: tune by another measure."
@@ -519,6 +521,19 @@ def _misfits(experiment: Experiment, tuning: Tuning) -> Iterator[Problem]:
     settled = [experiment.settled(*(choice.label for choice in choices)) for choices in labels]
     if not all(each.training.validation_fraction for each in settled):
         yield (), "Tuning scores recipes on a validation split: 'validation_fraction' must be above 0 for all cells."
+
+
+def _untunable(experiment: Experiment, tuning: Tuning) -> Iterator[str]:
+    """Why recipes cannot be ranked by a measure of the operation."""
+    of = experiment.operation
+    if of is None:
+        yield f"'{tuning.metric}' is measured in an operation: say in 'operation' how a model would be used."
+    elif of.dataset is not None and len(experiment.datasets) > 1:
+        yield f"'{tuning.metric}' is measured on {of.dataset} alone, and recipes are sought for every data set."
+    if tuning.metric == "operating_threshold":
+        yield "'operating_threshold' is a place, and no threshold is better than another: tune by 'expected_cost'."
+    elif tuning.direction == "higher":
+        yield f"A lower '{tuning.metric}' is better: add 'direction: lower'."
 
 
 def _try_ends(experiment: Experiment, losses: Iterable[Loss], name: str, domain: Domain) -> None:

@@ -111,6 +111,18 @@ class Consequences:
     both: Counts
     """Units that are falsely accepted and falsely rejected; only where objects state their class (K, T)."""
 
+    def __add__(self, other: Consequences) -> Consequences:
+        """Of other units as well, to which other thresholds do it; `thresholds` are those of the first."""
+        return Consequences(
+            self.use,
+            self.thresholds,
+            self.units + other.units,
+            self.false_accept + other.false_accept,
+            self.false_reject + other.false_reject,
+            self.review + other.review,
+            self.both + other.both,
+        )
+
     @property
     def shares(self) -> Floats:
         """The share of each class in production (K,)."""

@@ -14,7 +14,7 @@ from orchestrator.records.files.cell_rows import set_cell_aside
 from orchestrator.records.files.class_names import called
 from orchestrator.records.files.evaluations import Evaluations
 from orchestrator.records.files.storage import in_parallel
-from orchestrator.thresholds.operating_point import measures
+from orchestrator.thresholds.operating_point import measures, measures_of_trial
 from trainers.evaluation import Evaluation
 
 
@@ -84,6 +84,8 @@ def _operating(asked: Experiment, cell: Cell, rows: Evaluation, evaluations: Eva
         return {}
     classes = called(evaluations.content(cell))
     try:
+        if cell.trial is not None:
+            return measures_of_trial(operation, classes, rows)
         return measures(operation, classes, evaluations.validation(cell), rows)
     except ValueError as error:
         raise RequestError(f"{cell.name}: {error}") from None

@@ -11,13 +11,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.adaptive.trials import WORST, Recall, Trials, points, settle
+from orchestrator.adaptive.trials import WORST, Recall, Trials, points, recall, settle
 from orchestrator.errors import ExperimentError, RequestError
 from orchestrator.experiment.model import Experiment, load
 from orchestrator.experiment.plan import Cell, plan
 from orchestrator.experiment.revision import revise
 from orchestrator.experiment.tuning import FIRST_SEED, Tuning
 from orchestrator.outcome import Adopted, Attempt, Diverged, Failed, Finished
+from orchestrator.records.files.evaluations import Account, Evaluations
+from trainers.evaluation import Evaluation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -243,11 +245,51 @@ def test_trials_leave_out_shifts_which_are_made_from_the_test_split() -> None:
         ({"space": SPACE, "trials": 5, "seeds": 0}, "between 1 and 1000 seeds"),
         ({"space": SPACE, "trials": 5, "metric": "unifrom_accuracy"}, "Did you mean 'uniform_accuracy'"),
         ({"space": SPACE, "trials": 5, "on": "test"}, "should be 'validation'"),
+        ({"space": SPACE, "trials": 5, "metric": "expected_cost"}, "say in 'operation' how a model would be used"),
     ],
 )
 def test_what_cannot_be_tuned_is_told(fields: Mapping[str, Any], complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):
         asked(tuning=fields)
+
+
+@pytest.mark.parametrize(
+    ("tuning", "fields", "complaint"),
+    [
+        ({"metric": "expected_cost"}, {}, "A lower 'expected_cost' is better: add 'direction: lower'"),
+        ({"metric": "operating_threshold", "direction": "lower"}, {}, "no threshold is better than another"),
+        (
+            {"metric": "review_share", "direction": "lower"},
+            {"datasets": ["digits", "cifar10"], "operation": {"dataset": "digits"}},
+            "measured on digits alone, and recipes are sought for every data set",
+        ),
+    ],
+)
+def test_a_measure_that_ranks_no_recipes_is_told(
+    tuning: dict[str, Any], fields: dict[str, Any], complaint: str
+) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        asked(tuning={"space": SPACE, "trials": 5, **tuning}, **{"operation": {}, **fields})
+
+
+def test_the_recipe_with_the_lowest_expected_cost_wins_by_the_rows_of_trials(
+    tmp_path: Path, an_account: Callable[..., Account], drawn: Callable[..., Evaluation]
+) -> None:
+    tuning = {"space": {"learning_rate": [0.1, 0.2]}, "trials": 8, "metric": "expected_cost", "direction": "lower"}
+    fields = {"losses": ["softmax"], "datasets": ["digits"], "operation": {"good": [0, 1, 2, 3, 4]}}
+    experiment = asked(tuning=tuning, **fields)
+    files = Evaluations(tmp_path / "evaluations")
+    trials = Trials(experiment, recall(experiment, files))
+    for cell in trials.plan.cells:
+        rows = drawn(200, skill=6.0 if cell.recipe.training.learning_rate > 0.15 else 1.0)
+        files.publish(cell.recipe, an_account(cell, rows, samples=200), rows)
+        trials.heard(Finished(cell, HERE, {"uniform_accuracy": 0.5}))
+    assert trials.over
+    (tuned,) = trials.tuned
+    assert tuned.winner is not None
+    assert tuned.winner.values["learning_rate"] == 0.2
+    assert 0 < -tuned.winner.score < min(-tried.score for tried in tuned.tried if tried.values["learning_rate"] == 0.1)
+    assert Trials(experiment, recall(experiment, files)).tuned == trials.tuned
 
 
 def test_without_a_validation_split_nothing_can_be_tuned(tiny: str, written: Callable[[str], Path]) -> None:

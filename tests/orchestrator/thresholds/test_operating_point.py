@@ -20,10 +20,11 @@ from orchestrator.experiment.stated import claim_hash
 from orchestrator.records.files.class_names import called
 from orchestrator.records.files.evaluations import Evaluations
 from orchestrator.records.files.results import aggregate
-from orchestrator.thresholds.operating_point import measures
+from orchestrator.thresholds.operating_point import measures, measures_of_trial
 from trainers.evaluation import Evaluation
 
-OPERATION = {"good": [0, 1, 2, 3, 4], "review": 0.5, "prices": {"false_accept": 20, "false_reject": 2, "review": 0.5}}
+PRICES = {"false_accept": 20, "false_reject": 2, "review": 0.5}
+OPERATION: dict[str, Any] = {"good": [0, 1, 2, 3, 4], "review": 0.5, "prices": PRICES}
 CLAIM = {
     "id": "cheaper",
     "metric": "expected_cost",
@@ -126,3 +127,38 @@ def test_class_names_are_those_of_the_data_if_there_is_one_per_class() -> None:
     assert called({"classes": 2, "provenance": {"class_names": ["ok", "bad"]}}) == ["ok", "bad"]
     assert called({"classes": 3, "provenance": {"class_names": ["ok", "bad"]}}) == ["0", "1", "2"]
     assert called({"classes": 2, "provenance": {}}) == ["0", "1"]
+
+
+def test_each_half_of_a_trial_is_decided_at_the_threshold_of_the_other(drawn: Callable[..., Evaluation]) -> None:
+    rows = drawn(301, skill=3.0)
+    operation = Operation.model_validate(OPERATION)
+    names = [str(number) for number in range(10)]
+    found = measures_of_trial(operation, names, rows)
+    order = np.argsort(rows.label, kind="stable")
+    errors = dict.fromkeys(("false_accept_rate", "false_reject_rate", "review_share"), 0.0)
+    sizes = dict.fromkeys(errors, 0)
+    is_good = rows.label < 5
+    for mine, other in ((order[::2], order[1::2]), (order[1::2], order[::2])):
+        half = {name: column[other] for name, column in vars(rows).items() if column is not None}
+        t = measures(operation, names, Evaluation(**half), rows)["operating_threshold"]
+        assert t is not None
+        assert rows.runner_up_score is not None
+        top = np.maximum(rows.positive, rows.rival)
+        decided = (rows.runner_up_score < t) & (top > t)
+        says_good = decided & (rows.prediction < 5)
+        for name, wrong, of in (
+            ("false_accept_rate", says_good & ~is_good, ~is_good),
+            ("false_reject_rate", decided & ~says_good & is_good, is_good),
+            ("review_share", ~decided, np.ones_like(is_good)),
+        ):
+            errors[name] += np.count_nonzero(wrong[mine])
+            sizes[name] += np.count_nonzero(of[mine])
+    assert {name: found[name] for name in errors} == {name: errors[name] / sizes[name] for name in errors}
+    cost = sum(PRICES[kind] * errors[name] for kind, name in zip(PRICES, errors, strict=True)) / 301
+    assert found["expected_cost"] == pytest.approx(cost)
+    assert found["operating_threshold"] is None
+
+
+def test_a_trial_whose_half_can_choose_no_threshold_has_no_measures(drawn: Callable[..., Evaluation]) -> None:
+    found = measures_of_trial(Operation(), [str(number) for number in range(10)], drawn(1))
+    assert set(found.values()) == {None}
