@@ -56,3 +56,5 @@ class Evaluation:
     """Scores of all K classes, (n, K), for K up to `ALL`; otherwise the `TOP` highest, descending, (n, TOP)."""
     classes: NDArray[np.int32] | None = None
     """The classes of the highest scores, (n, TOP); None where all scores are kept, in order of classes."""
+    group: NDArray[np.int32] | None = None
+    """Which samples belong together, such as images of one part; None if each is one of its own."""

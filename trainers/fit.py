@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import cast
@@ -167,10 +167,11 @@ def fit(
         raise DivergedError(recipe.training.epochs)
     steps = pace.steps(len(splits.train) // recipe.training.batch_size)
     threshold = uniform_accuracy(observed.test.positive, observed.test.rival).threshold
+    tested = data.train.groups if recipe.scored_on == "validation" else data.test.groups
     return Fit(
-        evaluation=observed.test,
-        validation=observed.validation,
-        certification=apart,
+        evaluation=_grouped(observed.test, tested),
+        validation=observed.validation and _grouped(observed.validation, data.train.groups),
+        certification=apart and _grouped(apart, tested),
         temperature=None if math.isnan(observed.temperature) else observed.temperature,
         classes=splits.classes,
         class_names=_known(data.names, recipe),
@@ -192,6 +193,11 @@ def fit(
         compiled=isinstance(objective.network, Compiled) and objective.network.done,
         step_seconds=tuple(pace.seconds),
     )
+
+
+def _grouped(rows: Evaluation, groups: NDArray[np.int64] | None) -> Evaluation:
+    """The rows with the groups of their samples, which are positions in a split of these groups (n,)."""
+    return rows if groups is None else replace(rows, group=groups[rows.sample].astype(np.int32))
 
 
 def _known(names: tuple[str, ...], recipe: Recipe) -> tuple[str, ...]:

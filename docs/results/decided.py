@@ -43,6 +43,7 @@ def _decision(told: Mapping[str, Any], asked: Experiment) -> Decision:
         tuple(told["classes"]),
         _one_or_each(told["one_or_each"], told["classes"]) if told["one_or_each"] else None,
         Interval(**gain) if gain else None,
+        told["grouped"],
         tuple(told["left_out"]),
     )
 

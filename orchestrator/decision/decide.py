@@ -59,6 +59,8 @@ class Decision(NamedTuple):
     """Whether one threshold is enough for the deployed model; None if that cannot be asked."""
     calibration: Interval | None
     """What one threshold on calibrated probabilities would gain in accuracy; None if there are none."""
+    is_grouped: bool
+    """Whether several test images may be one unit, such as those of one part."""
     left_out: tuple[str, ...]
     """Why some finished models could not be considered."""
 
@@ -123,6 +125,7 @@ def decide(plan: Plan, evaluations: Evaluations, finished: Collection[str], *, b
         looked,
         tuple(classes),
         *_compared(best.cell, evaluations, len(classes)),
+        promised_rows(best.cell, evaluations).group is not None,
         tuple(left_out),
     )
 

@@ -136,6 +136,8 @@ class Certificate(Frozen):
     candidates: int
     looked: int
     units: int
+    grouped: bool = False
+    """Whether several images may be one unit, such as those of one part."""
     dataset: str
     data: str
     """What the data set is called and where it was, as in the experiment file."""

@@ -127,6 +127,7 @@ def certify(asked: Experiment, found: Decision, evaluations: Evaluations, models
         candidates=found.candidates,
         looked=found.looked,
         units=promise.units,
+        grouped=found.is_grouped,
         dataset=found.dataset,
         data=str(getattr(cell.recipe.dataset, "path", cell.recipe.dataset.key)),
         digests=digests,

@@ -78,6 +78,7 @@ def decision(found: Decision) -> dict[str, Any]:
             "candidates": found.candidates,
             "looked": found.looked,
             "classes": list(found.classes),
+            "grouped": found.is_grouped,
             "one_or_each": None if found.one_or_each is None else _one_or_each(found),
             "calibration_gain": None if found.calibration is None else found.calibration._asdict(),
             "left_out": list(found.left_out),

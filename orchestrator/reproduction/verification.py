@@ -124,7 +124,9 @@ def _numbers(
 
 
 def _columns(rows: Evaluation | None, prefix: str = "") -> dict[str, NDArray[Any]]:
-    return {prefix + name: column for name, column in vars(rows).items() if column is not None} if rows else {}
+    known = vars(rows).items() if rows else ()
+    # Groups are of the data, and files of earlier versions have none.
+    return {prefix + name: column for name, column in known if column is not None and name != "group"}
 
 
 def _arrays(values: Mapping[str, Sequence[float | None]]) -> dict[str, NDArray[np.float64]]:

@@ -19,4 +19,5 @@ def samples_of(rows: Evaluation) -> Samples:
     positive, rival, second = (
         np.asarray(scores, np.float64) for scores in (rows.positive, rows.rival, rows.runner_up_score)
     )
-    return Samples(rows.label, rows.prediction, np.maximum(positive, rival), second, positive, rival)
+    unit = None if rows.group is None else rows.group.astype(np.int64)
+    return Samples(rows.label, rows.prediction, np.maximum(positive, rival), second, positive, rival, unit)

@@ -162,7 +162,11 @@ def played(folder: Path) -> list[dict[str, Any]]:
 
 def _same(one: Fit, other: Fit) -> bool:
     arrays = [
-        [getattr(found.evaluation, part.name).tobytes() for part in fields(Evaluation) if part.name != "classes"]
+        [
+            getattr(found.evaluation, part.name).tobytes()
+            for part in fields(Evaluation)
+            if part.name not in {"classes", "group"}
+        ]
         for found in (one, other)
     ]
     return arrays[0] == arrays[1] and one.history == other.history and repr(one.metrics) == repr(other.metrics)

@@ -13,17 +13,21 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
+from zlib import compress, decompress
+from zlib import error as zlib_error
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import Field
 
+from orchestrator.errors import DamagedFileError
 from orchestrator.experiment.plan import Cell
 from orchestrator.outcome import Attempt, Collapsed, Diverged, Finished, Result
 from orchestrator.records.files.origin import signature
@@ -59,11 +63,15 @@ SCHEMA = pa.schema([*FIRST, *RANKED])
 """The lists of a file are all of one length; as Parquet has no such type, files of any lengths are one dataset."""
 
 
+RARE = ("certification_sha256", "group_sha256")
+"""Entries of accounts of version 4."""
+
 VERSION = 4
 """Of the JSON account. A reader refuses what it does not know; what earlier versions lack has a default.
 
 Version 2 brought collapsed cells; version 3 the columns of `RANKED` and the validation rows. Version 4 is that of
-cells of which some test images are kept apart; all others have version 3, and the same bytes as before.
+cells of which some test images are kept apart, or belong together; all others have version 3, and the same bytes as
+before.
 """
 
 PLAIN = 3
@@ -124,6 +132,8 @@ class Account:
     """Of the file of the validation split's rows; None where there is none."""
     certification_sha256: str | None = None
     """Of the file of the test images that are kept apart; None where there is none, and then left out of the file."""
+    group_sha256: str | None = None
+    """Of the groups of the test samples; None where they have none, and then left out of the file."""
 
     @cached_property
     def resolved(self) -> Recipe:
@@ -189,8 +199,7 @@ def encoded(account: Account, evaluation: Evaluation | None, key: bytes | None =
         key: The workspace's secret, if the cell was trained in one.
     """
     told = asdict(account)
-    if account.certification_sha256 is None:
-        del told["certification_sha256"]
+    told = {name: value for name, value in told.items() if name not in RARE or value is not None}
     text = json.dumps(told, allow_nan=False).encode()
     checksum = hashlib.sha256(text).hexdigest()
     signed = {} if key is None else {"origin": signature(key, seal_of(text, rows_digest(_table(evaluation))))}
@@ -211,6 +220,11 @@ def encoded_rows(cell_id: str, split: Beside, evaluation: Evaluation) -> bytes:
     return _parquet(evaluation, {split: json.dumps({"cell_id": cell_id, "version": PLAIN})})
 
 
+def group_digest(groups: np.ndarray | None) -> str | None:
+    """SHA-256 of the groups of rows (n,), as the account of a cell has it; None where they have none."""
+    return None if groups is None else hashlib.sha256(groups.astype("<i4").tobytes()).hexdigest()
+
+
 def _parquet(evaluation: Evaluation | None, metadata: Mapping[str, str | bytes]) -> bytes:
     table = _table(evaluation)
     sink = pa.BufferOutputStream()
@@ -218,8 +232,37 @@ def _parquet(evaluation: Evaluation | None, metadata: Mapping[str, str | bytes])
     options: Any = {"use_dictionary": _REPEATED, "store_schema": False, "write_page_checksum": True}
     with pq.ParquetWriter(sink, SCHEMA, compression="zstd", **options) as writer:
         writer.write_table(table)
-        writer.add_key_value_metadata({**metadata, "rows_sha256": rows_digest(table)})
+        writer.add_key_value_metadata({**metadata, "rows_sha256": rows_digest(table), **_groups(evaluation)})
     return sink.getvalue().to_pybytes()
+
+
+def _groups(evaluation: Evaluation | None) -> dict[str, str]:
+    """The groups of the rows as metadata of their file, since its columns are the same for all data."""
+    if evaluation is None or evaluation.group is None:
+        return {}
+    return {GROUPS: b64encode(compress(evaluation.group.astype("<i4").tobytes())).decode()}
+
+
+GROUPS = "groups"
+"""The metadata key of the groups of a file's rows: 32-bit integers, compressed by zlib, in base 64."""
+
+
+def groups_in(table: pa.Table) -> np.ndarray | None:
+    """The groups of a file's rows (n,), from its metadata; None where they have none.
+
+    Raises:
+        DamagedFileError: They cannot be read, or are of other rows.
+    """
+    content = (table.schema.metadata or {}).get(GROUPS.encode())
+    if content is None:
+        return None
+    try:
+        groups = np.frombuffer(decompress(b64decode(content)), "<i4")
+    except (zlib_error, ValueError) as error:
+        raise DamagedFileError(f"The groups of a cell's rows cannot be read ({error}).") from None
+    if len(groups) != table.num_rows:
+        raise DamagedFileError(f"A cell's file has groups of {len(groups)} rows, and {table.num_rows} rows.")
+    return groups
 
 
 def kept(evaluation: Evaluation | None) -> Literal["all", "top"] | None:
@@ -254,7 +297,7 @@ def evaluation_of(table: pa.Table, *, scores: bool = True) -> Evaluation:
         name for name in table.column_names if name in lists or not pa.types.is_list(table.schema.field(name).type)
     ]
     found = {name: _values(table[name]) for name in names if table.num_rows or name in FIRST.names}
-    return Evaluation(**found)  # pyright: ignore[reportArgumentType]  # a checked table has the first ones
+    return Evaluation(**found, group=groups_in(table))  # pyright: ignore[reportArgumentType]  # it has the first ones
 
 
 def _values(column: pa.ChunkedArray) -> np.ndarray | None:

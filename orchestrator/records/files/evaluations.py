@@ -159,6 +159,8 @@ class Evaluations:
             apart = cell_file.encoded_rows(account.cell_id, "certification", certification)
             digest = hashlib.sha256(apart).hexdigest()
             account = replace(account, version=cell_file.VERSION, certification_sha256=digest)
+        if evaluation is not None and (groups := cell_file.group_digest(evaluation.group)) is not None:
+            account = replace(account, version=cell_file.VERSION, group_sha256=groups)
         self._put(name, cell_file.encoded(account, evaluation, ensure_secret(self.folder.parent)), rows, apart)
         return self.folder / name
 

@@ -23,6 +23,8 @@ from orchestrator.records.files.cell_file import (
     VERSION,
     Account,
     Beside,
+    group_digest,
+    groups_in,
     name_of,
     opened_in_memory,
     rows_digest,
@@ -86,6 +88,8 @@ class Footer:
             raise DamagedFileError(f"{self.path} does not hold the rows its account speaks of.")
         if self.rows not in (None, rows_digest(table)):
             raise DamagedFileError(f"{self.path} has rows of another checksum than it names.")
+        if self.content["group_sha256"] != group_digest(groups_in(table)):
+            raise DamagedFileError(f"{self.path} has groups of another checksum than its account names.")
         return table
 
     def beside(self, split: Beside, file: bytes | None, path: Location) -> pa.Table | None:

@@ -144,17 +144,21 @@ def grounds(found: Decision) -> Iterator[Sentence]:
         yield "The threshold was chosen on validation images of {dataset}.", values
     else:
         yield "Model and threshold were chosen among {candidates} models on validation images of {dataset}.", values
-    yield from rested_on(values, is_apart=found.operation.certify is not None)
+    yield from rested_on(values, is_apart=found.operation.certify is not None, is_grouped=found.is_grouped)
 
 
-def rested_on(values: dict[str, Any], *, is_apart: bool) -> Iterator[Sentence]:
+def rested_on(values: dict[str, Any], *, is_apart: bool, is_grouped: bool) -> Iterator[Sentence]:
     """Which test images rates and costs are of, and who saw results of them before.
 
     Args:
         values: With `units` and `looked`.
         is_apart: Whether these images were kept apart.
+        is_grouped: Whether several images may be one unit.
     """
-    if is_apart:
+    if is_grouped:
+        yield APART_GROUPS if is_apart else "Rates and costs are of {units} test groups, which chose nothing.", values
+        yield "Images that belong together are one unit: it errs where one of its images does.", {}
+    elif is_apart:
         yield APART, values
     else:
         yield "Rates and costs are of {units} test images, which chose nothing.", values
@@ -164,6 +168,10 @@ def rested_on(values: dict[str, Any], *, is_apart: bool) -> Iterator[Sentence]:
 
 APART = (
     "Rates and costs are of {units} test images that were kept apart: they chose nothing and are in no other figure."
+)
+
+APART_GROUPS = (
+    "Rates and costs are of {units} test groups that were kept apart: they chose nothing and are in no other figure."
 )
 
 SHOWN = "In this workspace, {looked} models have figures of some of these images: each error is divided by that number."

@@ -78,7 +78,7 @@ def confidence(of: Certificate) -> Sentence:
 def evidence(of: Certificate) -> Iterator[Sentence]:
     """What the promise rests on."""
     values = {"units": f"{of.units:,}", "candidates": of.candidates, "looked": of.looked, "dataset": of.dataset}
-    yield from rested_on(values, is_apart=of.operation.certify is not None)
+    yield from rested_on(values, is_apart=of.operation.certify is not None, is_grouped=of.grouped)
     if of.candidates > 1:
         yield "Model and threshold were chosen among {candidates} models on validation images of {dataset}.", values
     else:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from orchestrator.analysis.comparison import compare
@@ -120,6 +121,28 @@ def test_a_promise_is_of_the_images_that_are_kept_apart_whoever_chose(
     told = " ".join(map(filled, grounds(found)))
     assert "of 100 test images that were kept apart" in told
     assert "chose nothing and are in no other figure" in told
+
+
+def test_where_images_belong_together_the_promise_is_of_groups(
+    published: Callable[..., tuple[Plan, Evaluations]], an_account: Callable[..., Any]
+) -> None:
+    planned, files = published(best_on_validation)
+    for cell in planned.cells:
+        validation, test = files.validation(cell), files.evaluation(cell)
+        assert validation is not None
+        order = np.argsort(test.label, kind="stable")
+        groups = np.empty(200, np.int32)
+        groups[order] = np.arange(200) // 4  # four images of each part; a few parts are of two classes
+        files.publish(cell.recipe, an_account(cell, test, validation), replace(test, group=groups), validation)
+    found = decided(planned, files)
+    promise = found.deployed.promise
+    assert promise.units == 50
+    rows = files.evaluation(found.deployed.cell)
+    assert rows.group is not None
+    wrong = {int(group) for group in rows.group[rows.positive <= promise.threshold]}
+    rate = {each.name: each for each in promise.rates}["false_reject_rate"]
+    assert (rate.errors, rate.n) == (len(wrong), 50)
+    assert "it errs where one of its images does" in " ".join(map(filled, grounds(found)))
 
 
 def test_images_kept_apart_are_opened_once_after_the_last_cell(

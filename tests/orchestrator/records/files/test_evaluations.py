@@ -7,10 +7,12 @@ import json
 import os
 import subprocess
 import sys
+from base64 import b64encode
 from contextlib import suppress
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zlib import compress
 
 import duckdb
 import numpy as np
@@ -593,6 +595,59 @@ def test_rows_kept_apart_lie_in_a_file_of_their_own_that_the_account_speaks_of(
     for read in (lambda: evaluations.certification(cell), lambda: evaluations.checked(evaluations.name(cell))):
         with pytest.raises(LostRowsError, match="is missing: the certification rows that"):
             read()
+
+
+def test_groups_come_back_with_the_rows_and_change_no_column(
+    evaluations: Evaluations, a_cell: Cells, an_account: Accounts, drawn: Callable[..., Evaluation]
+) -> None:
+    cell = a_cell()
+    groups = (np.arange(50, dtype=np.int32) * 7) % 20
+    test = replace(drawn(), group=groups)
+    validation = replace(drawn(20, seed=1), group=groups[:20])
+    path = evaluations.publish(cell.recipe, an_account(cell), test, validation, replace(test, group=groups[::-1]))
+    assert isinstance(path, Path)
+    assert_same(evaluations.evaluation(cell), test)
+    for found, expected in (
+        (evaluations.validation(cell), groups[:20]),
+        (evaluations.certification(cell), groups[::-1]),
+    ):
+        assert found is not None
+        assert found.group is not None
+        assert found.group.tolist() == expected.tolist()
+    assert pq.read_schema(path).names == list(COLUMNS)
+    account = evaluations.account(cell)
+    assert account.version == VERSION
+    assert account.group_sha256 == hashlib.sha256(groups.astype("<i4").tobytes()).hexdigest()
+    table = evaluations.checked(evaluations.name(cell)).rows
+    assert table.num_rows == 50
+
+
+@pytest.mark.parametrize(
+    ("groups", "said"),
+    [
+        (None, "of another checksum"),
+        ("AAAA", "cannot be read"),
+        ("other", "of another checksum"),
+        ("few", "and 50 rows"),
+    ],
+)
+def test_groups_that_are_not_those_of_the_account_are_damage(
+    evaluations: Evaluations, published: tuple[Cell, Path], an_account: Accounts, groups: str | None, said: str
+) -> None:
+    cell, path = published
+    test = replace(evaluations.evaluation(cell), group=np.arange(50, dtype=np.int32) // 2)
+    evaluations.publish(cell.recipe, an_account(cell), test)
+    table = pq.read_table(path)
+    metadata = {**table.schema.metadata}
+    written = {"other": np.arange(50, dtype="<i4"), "few": np.arange(5, dtype="<i4")}
+    if groups in written:
+        groups = b64encode(compress(written[groups].tobytes())).decode()
+    metadata[b"groups"] = (groups or "").encode()
+    if groups is None:
+        del metadata[b"groups"]
+    pq.write_table(table.replace_schema_metadata(metadata), path, store_schema=False)
+    with pytest.raises(DamagedFileError, match=said):
+        evaluations.evaluation(cell)
 
 
 def test_a_scan_of_the_folder_meets_test_rows_only(evaluations: Evaluations, both: tuple[Cell, Path, Path]) -> None:
