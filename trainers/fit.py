@@ -167,6 +167,8 @@ def fit(
         raise DivergedError(recipe.training.epochs)
     steps = pace.steps(len(splits.train) // recipe.training.batch_size)
     threshold = uniform_accuracy(observed.test.positive, observed.test.rival).threshold
+    validation = observed.validation
+    chosen = validation and uniform_accuracy(validation.positive, validation.rival).threshold
     tested = data.train.groups if recipe.scored_on == "validation" else data.test.groups
     return Fit(
         evaluation=_grouped(observed.test, tested),
@@ -176,7 +178,7 @@ def fit(
         classes=splits.classes,
         class_names=_known(data.names, recipe),
         metrics=measure(observed),
-        shifts={name: under_shift(found, threshold) for name, found in (observed.shifted or {}).items()},
+        shifts={name: under_shift(found, threshold, chosen) for name, found in (observed.shifted or {}).items()},
         learned_bias=model.learned_bias(),
         bias=list(observed.bias),
         sigmoid=observed.sigmoid,

@@ -7,11 +7,12 @@ from dataclasses import replace
 from typing import Any
 
 from orchestrator.decision.decide import Decision, Deployable
+from orchestrator.decision.guideline import Broken, Guideline, OtherSeeds, Tail
 from orchestrator.decision.per_class import OneOrEach, OwnThreshold
 from orchestrator.decision.promise import Promise, Promised
 from orchestrator.experiment.model import Experiment
 from orchestrator.experiment.plan import plan
-from orchestrator.report.wording.decision import costs, grounds, headline, rates, threshold_advice
+from orchestrator.report.wording.decision import costs, grounds, guideline, headline, rates, threshold_advice
 from orchestrator.sentences import filled
 from orchestrator.statistics.intervals import Interval
 
@@ -27,7 +28,7 @@ def paragraphs(told: Mapping[str, Any], asked: Experiment) -> Iterator[str]:
     yield "## Decision"
     yield f"**{filled(headline(found))}** {' '.join(map(filled, costs(found)))}"
     yield "\n".join(f"- {filled(seen)} {filled(promised)}" for seen, promised in rates(found))
-    yield " ".join(map(filled, [*threshold_advice(found), *grounds(found)]))
+    yield " ".join(map(filled, [*threshold_advice(found), *guideline(found), *grounds(found)]))
 
 
 def _decision(told: Mapping[str, Any], asked: Experiment) -> Decision:
@@ -43,9 +44,16 @@ def _decision(told: Mapping[str, Any], asked: Experiment) -> Decision:
         tuple(told["classes"]),
         _one_or_each(told["one_or_each"], told["classes"]) if told["one_or_each"] else None,
         Interval(**gain) if gain else None,
+        _guideline(told["guideline"]),
         told["grouped"],
         tuple(told["left_out"]),
     )
+
+
+def _guideline(told: Mapping[str, Any]) -> Guideline:
+    shift, tail, seeds = (told[name] for name in ("shift", "tail", "seeds"))
+    rare = tail and {name: tuple(value) if isinstance(value, list) else value for name, value in tail.items()}
+    return Guideline(shift and Broken(**shift), rare and Tail(**rare), seeds and OtherSeeds(**seeds))
 
 
 def _deployable(told: Mapping[str, Any], dataset: str, asked: Experiment) -> Deployable:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
+from orchestrator.decision.guideline import Guideline, broken, other_seeds, tail
 from orchestrator.decision.per_class import OneOrEach, calibrated, calibration_gain, one_or_each
 from orchestrator.decision.promise import Promise, promise
 from orchestrator.errors import DamagedFileError, RequestError
@@ -59,6 +60,8 @@ class Decision(NamedTuple):
     """Whether one threshold is enough for the deployed model; None if that cannot be asked."""
     calibration: Interval | None
     """What one threshold on calibrated probabilities would gain in accuracy; None if there are none."""
+    guideline: Guideline
+    """What may move the threshold."""
     is_grouped: bool
     """Whether several test images may be one unit, such as those of one part."""
     left_out: tuple[str, ...]
@@ -125,9 +128,27 @@ def decide(plan: Plan, evaluations: Evaluations, finished: Collection[str], *, b
         looked,
         tuple(classes),
         *_compared(best.cell, evaluations, len(classes)),
+        _guideline(best, found, evaluations, use),
         promised_rows(best.cell, evaluations).group is not None,
         tuple(left_out),
     )
+
+
+def _guideline(best: Candidate, found: Sequence[Candidate], evaluations: Evaluations, use: Use) -> Guideline:
+    """What may move the threshold of the best model: shift, rare classes, another seed."""
+    validation = evaluations.validation(best.cell)
+    test = samples_of(evaluations.evaluation(best.cell, scores=False))
+    own = best.choice.threshold
+    others = [
+        other.choice.threshold
+        for other in found
+        if (other.cell.loss, other.cell.backbone) == (best.cell.loss, best.cell.backbone) and other is not best
+    ]
+    shift = broken(evaluations.content(best.cell))
+    if validation is None:
+        return Guideline(shift, None, None)
+    seen = samples_of(validation)
+    return Guideline(shift, tail(seen, test, own, use.classes), other_seeds(seen, use, own, others))
 
 
 def promised_rows(cell: Cell, evaluations: Evaluations) -> Evaluation:

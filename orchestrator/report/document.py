@@ -80,6 +80,7 @@ def decision(found: Decision) -> dict[str, Any]:
             "classes": list(found.classes),
             "grouped": found.is_grouped,
             "one_or_each": None if found.one_or_each is None else _one_or_each(found),
+            "guideline": {name: each and each._asdict() for name, each in found.guideline._asdict().items()},
             "calibration_gain": None if found.calibration is None else found.calibration._asdict(),
             "left_out": list(found.left_out),
         }

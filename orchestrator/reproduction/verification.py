@@ -108,7 +108,13 @@ def compare(then: TrainedFiles, now: TrainedFiles) -> Verdict:
 def _numbers(
     account: Account, rows: Evaluation, validation: Evaluation | None, certification: Evaluation | None
 ) -> Numbers:
-    shifts = {f"{shift}.{name}": value for shift, found in account.shifts.items() for name, value in found.items()}
+    # Files of earlier versions lack the accuracy at the threshold of validation images.
+    shifts = {
+        f"{shift}.{name}": value
+        for shift, found in account.shifts.items()
+        for name, value in found.items()
+        if name != "accuracy_at_validation_threshold"
+    }
     metrics = {name: [value] for name, value in {**account.metrics, **shifts}.items()}
     metrics["fitted temperature"] = [account.temperature]
     curves = dict.fromkeys(name for epoch in account.history for name in epoch)

@@ -140,15 +140,24 @@ def _has_all_scores(evaluation: Evaluation) -> bool:
     return evaluation.scores is not None and evaluation.classes is None
 
 
-def under_shift(evaluation: Evaluation, threshold: float) -> dict[str, float]:
-    """The accuracies under one shift, and the accuracy at a given threshold (the best on clean images)."""
+def under_shift(evaluation: Evaluation, threshold: float, chosen: float | None = None) -> dict[str, float]:
+    """The accuracies under one shift.
+
+    Args:
+        evaluation: Of the shifted images.
+        threshold: The best on clean test images.
+        chosen: The one from validation images, if there are any; NaN if none is right.
+    """
     positive = evaluation.positive
     rival = evaluation.rival
-    return {
+    found = {
         "sample_wise_accuracy": sample_wise_accuracy(positive, rival),
         "uniform_accuracy": uniform_accuracy(positive, rival).accuracy,
         "accuracy_at_clean_threshold": accuracy_at(threshold, positive, rival),
     }
+    return (
+        found if chosen is None else found | {"accuracy_at_validation_threshold": _accuracy_at(chosen, positive, rival)}
+    )
 
 
 def _accuracies(observed: Observed) -> Values:

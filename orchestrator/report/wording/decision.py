@@ -126,6 +126,39 @@ def threshold_advice(found: Decision) -> Iterator[Sentence]:
         yield "Too few validation images for a threshold of their own: {classes}. Take more.", {"classes": classes}
 
 
+def guideline(found: Decision) -> Iterator[Sentence]:
+    """What may move the threshold, and what to do about it."""
+    known = found.guideline
+    if (shift := known.shift) is not None:
+        values = {"clean": percent_of(shift.clean), "accuracy": percent_of(shift.accuracy), "tried": shift.tried}
+        if shift.corruption is None:
+            yield "None of {tried} corruptions breaks the threshold: at least {accuracy} are right.", values
+        else:
+            values |= {"corruption": shift.corruption, "severity": shift.severity}
+            yield BROKEN, values
+    if (tail := known.tail) is not None:
+        values = {"rare": percent_of(tail.rare[0]), "rest": percent_of(tail.rest[0]), "n": f"{tail.n:,}"}
+        values["classes"] = ", ".join(found.classes[label] for label in tail.classes)
+        yield RARE[tail.is_worse], values
+    if (seeds := known.seeds) is not None:
+        values = {"low": f"{seeds.low:.4g}", "high": f"{seeds.high:.4g}", "n": seeds.seeds + 1}
+        values |= {"own": f"{seeds.own:.3g}", "worst": f"{seeds.worst:.3g}"}
+        yield SEEDS[seeds.matters], values
+
+
+BROKEN = "{corruption} breaks the threshold first: at severity {severity}, {accuracy} are right there, of clean images {clean}. Add such images to the training images, or keep them out of production."  # noqa: E501 - one key of words.json
+
+RARE = {
+    True: "Rare classes are right less often: {rare} at this threshold, others {rest} (n = {n}). Take more images of {classes}.",  # noqa: E501 - as above
+    False: "Rare classes are not shown to be right less often: {rare} at this threshold, others {rest} (n = {n}): {classes}.",  # noqa: E501 - as above
+}
+
+SEEDS = {
+    True: "A model that is trained again needs its own threshold: thresholds of {n} seeds lie from {low} to {high}, and another one costs up to {worst} on validation images, its own {own}.",  # noqa: E501 - as above
+    False: "Thresholds of {n} seeds lie from {low} to {high}; any of them costs this model at most {worst} on validation images.",  # noqa: E501 - as above
+}
+
+
 def _points(gain: Interval) -> dict[str, Any]:
     return {
         name: f"{100 * value:+.1f}" for name, value in (("gain", gain.estimate), ("low", gain.low), ("high", gain.high))

@@ -20,7 +20,7 @@ from orchestrator.records.files.evaluations import Evaluations
 from orchestrator.records.files.results import aggregate
 from orchestrator.report.document import decision as document
 from orchestrator.report.web import page
-from orchestrator.report.wording.decision import costs, grounds, headline, rates
+from orchestrator.report.wording.decision import costs, grounds, guideline, headline, rates
 from orchestrator.sentences import filled
 from orchestrator.thresholds.reading import samples_of
 from trainers.evaluation import Evaluation
@@ -196,6 +196,21 @@ def test_nothing_finished_decides_nothing(published: Callable[..., tuple[Plan, E
     planned, files = published(best_on_validation)
     with pytest.raises(RequestError, match="launch it first"):
         decide(planned, files, set())
+
+
+def test_thresholds_of_other_seeds_of_the_same_loss_and_backbone_are_compared(
+    published: Callable[..., tuple[Plan, Evaluations]],
+) -> None:
+    found = decided(*published(best_on_validation))
+    seeds = found.guideline.seeds
+    assert seeds is not None
+    assert seeds.seeds == 2
+    assert seeds.own == found.deployed.validation_cost
+    told = [filled(sentence) for sentence in guideline(found)]
+    assert len(told) == 1
+    assert ("needs its own threshold" in told[0]) == seeds.matters
+    assert "of 3 seeds lie from" in told[0]
+    assert document(found)["guideline"]["seeds"]["worst"] == seeds.worst
 
 
 def test_the_order_of_the_cells_does_not_matter(published: Callable[..., tuple[Plan, Evaluations]]) -> None:
