@@ -67,13 +67,10 @@ def certify(asked: Experiment, found: Decision, evaluations: Evaluations, models
     cell = found.deployed.cell
     if cell.recipe.dataset.vectors:
         raise RequestError(f"{cell.name} scores vectors. deploy writes models of images only.")
-    if cell.recipe.trainer is not None:
-        raise RequestError(
-            f"{cell.name} was trained by a command. deploy writes models of this program only; what the command left "
-            "is in models/ of the workspace."
-        )
-    data = _data(cell, data_dir)
     content = evaluations.content(cell)
+    if cell.recipe.trainer is not None:
+        raise RequestError(_by_command(cell, content))
+    data = _data(cell, data_dir)
     rows = promised_rows(cell, evaluations)
     kept = models.read(cell.id)
     weights = kept if kept is not None else _retrained(cell, content, data_dir)
@@ -135,6 +132,17 @@ def certify(asked: Experiment, found: Decision, evaluations: Evaluations, models
         reference=reference(seen, use, threshold),
     )
     return Certified(certificate, model)
+
+
+def _by_command(cell: Cell, content: Mapping[str, Any]) -> str:
+    """Why the model of a command cannot be certified, and what there is of it."""
+    told = (
+        f"{cell.name} was trained by a command, whose test images this program does not have, so that it cannot check"
+    )
+    if (left := content["provenance"].get("model")) is None:
+        return f"{told} a model. The command left none either: it may write an ONNX file to '{{model}}'."
+    file = f"{left['file']} in the workspace, SHA-256 {left['sha256']}"
+    return f"{told} the scores of the file that the command left: {file}."
 
 
 def _data(cell: Cell, data_dir: Path) -> Loaded:

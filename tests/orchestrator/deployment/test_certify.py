@@ -28,6 +28,7 @@ from orchestrator.records.files.soundness import check
 from orchestrator.records.recorder import Recorder
 from orchestrator.records.tracking.runs import Untracked
 from orchestrator.report.web.certificate import render
+from trainers.commands import Trainer
 from trainers.datasets import fingerprint
 from trainers.deployment import unpacked
 
@@ -190,6 +191,24 @@ def test_with_images_kept_apart_the_certificate_is_of_these_and_names_them(tmp_p
     page = render(certificate)
     assert certificate.digests["certification"] in page
     assert "that were kept apart: they chose nothing" in page
+
+
+@pytest.mark.parametrize(
+    ("left", "said"),
+    [
+        ({}, r"The command left none either: it may write an ONNX file to '\{model\}'"),
+        ({"model": {"file": "models/x.onnx", "sha256": "abc"}}, "left: models/x.onnx in the workspace, SHA-256 abc"),
+    ],
+)
+def test_the_model_of_a_command_is_refused_and_the_file_that_it_left_is_named(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, left: dict[str, Any], said: str
+) -> None:
+    deployed = shop.decision.deployed
+    recipe = deployed.cell.recipe.model_copy(update={"trainer": Trainer.model_validate({"command": ["true"]})})
+    cell = replace(deployed.cell, recipe=recipe)
+    monkeypatch.setattr(Evaluations, "content", lambda *_: {"provenance": left})
+    with pytest.raises(RequestError, match=said):
+        shop.certified(found=shop.decision._replace(deployed=deployed._replace(cell=cell)))
 
 
 def test_a_folder_with_something_in_it_is_left_alone(tmp_path: Path) -> None:
