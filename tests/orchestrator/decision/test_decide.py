@@ -133,7 +133,8 @@ def test_where_images_belong_together_the_promise_is_of_groups(
         order = np.argsort(test.label, kind="stable")
         groups = np.empty(200, np.int32)
         groups[order] = np.arange(200) // 4  # four images of each part; a few parts are of two classes
-        files.publish(cell.recipe, an_account(cell, test, validation), replace(test, group=groups), validation)
+        account = an_account(cell, test, validation, samples=200)
+        files.publish(cell.recipe, account, replace(test, group=groups), validation)
     found = decided(planned, files)
     promise = found.deployed.promise
     assert promise.units == 50

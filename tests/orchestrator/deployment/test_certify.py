@@ -204,7 +204,7 @@ def test_the_model_of_a_command_is_refused_and_the_file_that_it_left_is_named(
     shop: Shop, monkeypatch: pytest.MonkeyPatch, left: dict[str, Any], said: str
 ) -> None:
     deployed = shop.decision.deployed
-    recipe = deployed.cell.recipe.model_copy(update={"trainer": Trainer.model_validate({"command": ["true"]})})
+    recipe = deployed.cell.recipe.model_copy(update={"trainer": Trainer.model_validate({"command": ["true", "{out}"]})})
     cell = replace(deployed.cell, recipe=recipe)
     monkeypatch.setattr(Evaluations, "content", lambda *_: {"provenance": left})
     with pytest.raises(RequestError, match=said):

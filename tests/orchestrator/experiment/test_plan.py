@@ -215,8 +215,8 @@ def test_a_share_to_keep_apart_is_between_0_and_1(written: Written, share: Any) 
 
 
 def test_a_command_sees_all_test_images(written: Written) -> None:
-    fields = {"losses": ["a"], "backbones": ["b"], "datasets": ["c"], "baseline": "a", "recipe": {}}
-    text = {"name": "own", **fields, "trainer": {"command": ["true"]}, "operation": {"certify": 0.5}}
+    fields = {"losses": ["a"], "backbones": ["b"], "datasets": ["c"], "baseline": "a", "seeds": 1}
+    text = {"name": "own", **fields, "trainer": {"command": ["true", "{out}"]}, "operation": {"certify": 0.5}}
     with pytest.raises(ExperimentError, match="'certify' keeps test images apart from training code of your own only"):
         load(written(yaml.safe_dump(text)))
 

@@ -26,6 +26,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from orchestrator.errors import DamagedFileError, LostRowsError, NewerFormatError, WorkspaceError
+from orchestrator.records.files import cell_file
 from orchestrator.records.files.cell_file import SCHEMA, VERSION, encoded, encoded_rows
 from orchestrator.records.files.evaluations import Account, Evaluations, read_account, set_aside
 from orchestrator.records.files.origin import ensure_secret
@@ -634,18 +635,14 @@ def test_groups_come_back_with_the_rows_and_change_no_column(
 def test_groups_that_are_not_those_of_the_account_are_damage(
     evaluations: Evaluations, published: tuple[Cell, Path], an_account: Accounts, groups: str | None, said: str
 ) -> None:
-    cell, path = published
+    cell, _ = published
     test = replace(evaluations.evaluation(cell), group=np.arange(50, dtype=np.int32) // 2)
-    evaluations.publish(cell.recipe, an_account(cell), test)
-    table = pq.read_table(path)
-    metadata = {**table.schema.metadata}
     written = {"other": np.arange(50, dtype="<i4"), "few": np.arange(5, dtype="<i4")}
     if groups in written:
         groups = b64encode(compress(written[groups].tobytes())).decode()
-    metadata[b"groups"] = (groups or "").encode()
-    if groups is None:
-        del metadata[b"groups"]
-    pq.write_table(table.replace_schema_metadata(metadata), path, store_schema=False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cell_file, "_groups", lambda _: {} if groups is None else {"groups": groups})
+        evaluations.publish(cell.recipe, an_account(cell), test)
     with pytest.raises(DamagedFileError, match=said):
         evaluations.evaluation(cell)
 
