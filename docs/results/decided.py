@@ -52,8 +52,8 @@ def _decision(told: Mapping[str, Any], asked: Experiment) -> Decision:
 
 def _guideline(told: Mapping[str, Any]) -> Guideline:
     shift, tail, seeds = (told[name] for name in ("shift", "tail", "seeds"))
-    rare = tail and {name: tuple(value) if isinstance(value, list) else value for name, value in tail.items()}
-    return Guideline(shift and Broken(**shift), rare and Tail(**rare), seeds and OtherSeeds(**seeds))
+    rare = Tail(tuple(tail["classes"]), tuple(tail["rare"]), tuple(tail["rest"]), tail["n"]) if tail else None
+    return Guideline(Broken(**shift) if shift else None, rare, OtherSeeds(**seeds) if seeds else None)
 
 
 def _deployable(told: Mapping[str, Any], dataset: str, asked: Experiment) -> Deployable:

@@ -40,6 +40,18 @@ class Samples(NamedTuple):
     unit: NDArray[np.int64] | None = None
     """The part that each image shows; None if each shows its own."""
 
+    def of(self, chosen: Flags) -> Samples:
+        """Those of the images that are chosen (n,)."""
+        return Samples(
+            self.label[chosen],
+            self.prediction[chosen],
+            self.top[chosen],
+            self.second[chosen],
+            self.positive[chosen],
+            self.rival[chosen],
+            None if self.unit is None else self.unit[chosen],
+        )
+
 
 class Use(NamedTuple):
     """An operation in numbers of classes."""

@@ -75,7 +75,5 @@ def _halves(samples: Samples) -> tuple[Samples, Samples]:
     names, first, place = np.unique(unit, return_index=True, return_inverse=True)
     is_first = np.zeros(names.size, np.bool_)
     is_first[np.argsort(samples.label[first], kind="stable")[::2]] = True
-    return tuple(  # pyright: ignore[reportReturnType]  # there are two
-        Samples(*(column if column is None else column[chosen] for column in samples))
-        for chosen in (is_first[place], ~is_first[place])
-    )
+    chosen = is_first[place]
+    return samples.of(chosen), samples.of(~chosen)
