@@ -33,7 +33,7 @@ FORBIDDEN = [
     ("The floors of decision", "orchestrator/decision/promise.py", "import orchestrator.decision.per_class"),
     ("The floors of deployment", "orchestrator/deployment/model_file.py", "import orchestrator.deployment.scored"),
     ("The floors of diagnosis", "orchestrator/diagnosis/mending.py", "import orchestrator.diagnosis.machine"),
-    ("The floors of execution", "orchestrator/execution/queue.py", "import orchestrator.execution.watchdog"),
+    ("The floors of execution", "orchestrator/execution/waiting.py", "import orchestrator.execution.watchdog"),
     ("The floors of experiment", "orchestrator/experiment/looks.py", "import orchestrator.experiment.checks"),
     ("The floors of judging", "orchestrator/judging/columns.py", "import orchestrator.judging.runs"),
     ("The floors of launching", "orchestrator/launching/webhook.py", "import orchestrator.launching.run_plan"),

@@ -12,7 +12,7 @@ import math
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -90,6 +90,7 @@ class Placement:
         self._left: dict[MachineKind, float] = {}
         self._elsewhere: Mapping[Group, Collection[str]] = {}
         self._asked = -math.inf
+        self._revision = 0
         self.others: Callable[[], Mapping[Group, Collection[str]]] = dict
         """Returns the groups that other launches are training, each with the names of their machines."""
 
@@ -118,6 +119,21 @@ class Placement:
         with self._lock:
             choices = self._choices(cell)
             return [_told(cell, choices[name][0].kind) for name in sorted(choices)]
+
+    @property
+    def revision(self) -> int:
+        """Grows whenever other launches train other groups than before."""
+        with self._lock:
+            self._look_elsewhere()
+            return self._revision
+
+    def asks(self, cell: Cell) -> Hashable:
+        """What a cell asks for: all that ask for the same may run on the same machines."""
+        group = _group(cell)
+        with self._lock:
+            homes = cell.environment or (*dict.fromkeys(self._done.get(group, ())), self._begun.get(group))
+            hosts = frozenset(() if group in self._begun else self._elsewhere.get(group, ()))
+            return cell.kind[1:], cell.resources, homes, hosts
 
     def place(self, cell: Cell) -> Place:
         """Where a cell may run now."""
@@ -166,10 +182,16 @@ class Placement:
         """The machines on which other launches train a group, if it has not begun here."""
         if group in self._begun:
             return set()
+        self._look_elsewhere()
+        return set(self._elsewhere.get(group, ()))
+
+    def _look_elsewhere(self) -> None:
+        """Ask every few seconds what other launches train."""
         if self._clock() - self._asked > ASK:
+            before = self._elsewhere
             self._elsewhere = self.others()
             self._asked = self._clock()
-        return set(self._elsewhere.get(group, ()))
+            self._revision += before != self._elsewhere
 
     def _choices(self, cell: Cell) -> dict[str, list[Node]]:
         """The machines large enough for a cell, by environment."""

@@ -6,14 +6,14 @@ import heapq
 import math
 import threading
 import time
-from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 from typing import Literal, Protocol
 
+from orchestrator.execution.waiting import CellKind, Waiting
 from orchestrator.experiment.plan import Cell
-from orchestrator.experiment.resources import Resources
 from orchestrator.outcome import Adopted, Attempt, Diverged, Ending, Failed, Fault, Finished, Lost, Result, Stopped
 
 RETRIES: Mapping[Fault, int] = {"process": 3, "node": 20, "memory": 1, "storage": 10, "hang": 1}
@@ -41,8 +41,6 @@ Permission = Literal["mine", "taken", "wait", Result, "failed"]
 Place = tuple[str, ...] | Literal["wait", "gone"]
 """The ids of the machines that a cell may run on (empty: any), or that it must wait, or that its machines are gone."""
 
-CellKind = tuple[str, str, str]
-
 
 @dataclass(frozen=True)
 class Ticket:
@@ -64,6 +62,19 @@ class Ticket:
 
 class Places(Protocol):
     """Decides on which machines cells may run."""
+
+    @property
+    def revision(self) -> int:
+        """Grows whenever any cell may ask for something else than before."""
+        ...
+
+    def asks(self, cell: Cell) -> Hashable:
+        """What a cell asks for: all that ask for the same may run on the same machines.
+
+        Between two revisions it changes only for cells of the data set, backbone and seed of one that was handed out or
+        has ended.
+        """
+        ...
 
     def place(self, cell: Cell) -> Place:
         """Where a cell may run now."""
@@ -104,6 +115,13 @@ class Budget:
 
 class _Anywhere:
     """Allows any machine for any cell."""
+
+    revision = 0
+
+    def asks(self, cell: Cell) -> Hashable:
+        """The same as any other."""
+        del cell
+        return None
 
     def place(self, cell: Cell) -> Place:
         """Anywhere."""
@@ -166,7 +184,8 @@ class Queue:
         self._clock = clock
         self._lock = threading.RLock()
         self._order = count()
-        self._fresh: defaultdict[Resources, dict[CellKind, deque[Cell]]] = defaultdict(dict)
+        self._fresh = Waiting(self.places.asks)
+        self._revision = self.places.revision
         self.add(cells)
         self._postponed: list[tuple[float, int, Ticket]] = []
         self._running: dict[str, Ticket] = {}
@@ -182,13 +201,11 @@ class Queue:
         with self._lock:
             self._barren = -math.inf
             for cell in cells:
-                self._fresh[cell.resources].setdefault(cell.kind, deque()).append(cell)
+                self._fresh.add(cell)
 
     def waiting(self) -> Iterator[Cell]:
         """Every cell that has not been handed out."""
-        for kinds in self._fresh.values():
-            for cells in kinds.values():
-                yield from cells
+        yield from self._fresh
         yield from (ticket.cell for _, _, ticket in self._postponed)
 
     @property
@@ -228,6 +245,7 @@ class Queue:
                 if claim == "mine":
                     self._running[ticket.cell.id] = ticket
                     self.places.taken(ticket.cell, ticket.nodes)
+                    self._fresh.changed(ticket.cell)
                     self._clearing = ticket.cell.id if ticket.alone else None
                     return ticket
                 if claim == "wait":
@@ -240,6 +258,7 @@ class Queue:
                     settled = Adopted(ticket.cell, claim)
                     self.adopted(settled)
                     self.add(self._more(settled))
+                    self._fresh.changed(ticket.cell)  # where it ended, its group may follow
             return None
 
     def started(self, cell: Cell) -> None:
@@ -261,6 +280,7 @@ class Queue:
                 self._postpone(ticket, 0.0)  # it was only to be asked whose it is
             told = self._again(ticket, ending) if isinstance(ending, Lost) else ending
             self.places.ended(told.cell, told.environment if isinstance(told, (Finished, Diverged)) else None)
+            self._fresh.changed(told.cell)
             if isinstance(told, Finished):
                 total, number = self._sums.get(told.cell.kind, (0.0, 0))
                 self._sums[told.cell.kind] = total + told.attempt.seconds, number + 1
@@ -280,29 +300,37 @@ class Queue:
         now = self._clock()
         if now < self._barren:
             return None
+        self._follow_revision()
+        wait = set[Hashable]()
         for entry in sorted(self._postponed):
             if entry[0] > now:
                 break
-            if self._is_in_time(entry[2].cell) and (ticket := self._placed(entry[2])):
+            if self._is_in_time(entry[2].cell) and (ticket := self._placed(entry[2], wait)):
                 self._postponed.remove(entry)
                 heapq.heapify(self._postponed)
                 return ticket
-        for resources, kind, cell in self._next_fresh():
-            if ticket := self._placed(Ticket(cell, self._limit(cell))):
-                self._drop(resources, kind, cell)
+        for cell in self._next_fresh():
+            if ticket := self._placed(Ticket(cell, self._limit(cell)), wait):
+                self._fresh.remove(cell)
+                self._sent.add(cell.kind)
                 return ticket
         if self._fresh:
             self._barren = now + LOOK_AGAIN
         return None
 
-    def _next_fresh(self) -> Iterator[tuple[Resources, CellKind, Cell]]:
-        """The cells that were never handed out and may begin, in order."""
-        for resources in sorted(self._fresh, key=lambda needed: (needed.gpus, needed.cpus), reverse=True):
-            kinds = self._fresh[resources]
-            for kind in sorted(kinds, key=lambda kind: self._urgency(kind, kinds[kind][0]), reverse=True):
-                if self._is_in_time(kinds[kind][0]):
-                    for cell in kinds[kind]:
-                        yield resources, kind, cell
+    def _follow_revision(self) -> None:
+        if self._revision != (revision := self.places.revision):
+            self._revision = revision
+            self._fresh.all_changed()
+
+    def _next_fresh(self) -> Iterator[Cell]:
+        """The cells that were never handed out and may begin, in order; of those that ask for the same, the first."""
+        firsts = self._fresh.kinds()
+        for resources in sorted(firsts, key=lambda needed: (needed.gpus, needed.cpus), reverse=True):
+            kinds = firsts[resources]
+            for kind in sorted(kinds, key=lambda kind: self._urgency(kind, kinds[kind]), reverse=True):
+                if self._is_in_time(kinds[kind]):
+                    yield from self._fresh.heads(resources, kind)
 
     def _is_in_time(self, cell: Cell) -> bool:
         """Whether a cell that begins now is expected to end within the budget."""
@@ -314,27 +342,28 @@ class Queue:
 
     def _has_any_in_time(self) -> bool:
         """Whether some waiting cell may still begin, or nothing waits."""
-        firsts = [cells[0] for kinds in self._fresh.values() for cells in kinds.values()]
+        firsts = [cell for kinds in self._fresh.kinds().values() for cell in kinds.values()]
         waiting = [*firsts, *(ticket.cell for _, _, ticket in self._postponed)]
         return not waiting or any(self._is_in_time(cell) for cell in waiting)
 
-    def _placed(self, ticket: Ticket) -> Ticket | None:
-        """The ticket with its machines; None if it has to wait for them."""
+    def _placed(self, ticket: Ticket, wait: set[Hashable]) -> Ticket | None:
+        """The ticket with its machines; None if it has to wait for them.
+
+        Args:
+            ticket: Permission for a cell.
+            wait: What cells ask for that has no room at this look; it is added to.
+        """
+        asks = self.places.asks(ticket.cell)
+        if asks in wait:
+            return None
         place = self.places.place(ticket.cell)
         if place == "gone":
             self._homeless.add(ticket.cell.id)
             return ticket
-        return None if place == "wait" else replace(ticket, nodes=place)
-
-    def _drop(self, resources: Resources, kind: CellKind, cell: Cell) -> None:
-        """Remove a cell from those that were never handed out."""
-        kinds = self._fresh[resources]
-        kinds[kind].remove(cell)
-        self._sent.add(kind)
-        if not kinds[kind]:
-            del kinds[kind]
-        if not kinds:
-            del self._fresh[resources]
+        if place == "wait":
+            wait.add(asks)
+            return None
+        return replace(ticket, nodes=place)
 
     def _urgency(self, kind: CellKind, cell: Cell) -> tuple[bool, bool, float]:
         expected = self._expected(kind)

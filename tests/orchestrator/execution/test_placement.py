@@ -17,7 +17,9 @@ from orchestrator.outcome import Adopted, Attempt, Failed, Finished, Lost
 from trainers.recipe import Recipe
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
+
+    from orchestrator.execution.queue import Place
 
 ATTEMPT = Attempt("here", 0.0, 1.0)
 
@@ -282,3 +284,121 @@ def test_what_waits_is_looked_through_again_after_a_while_and_after_every_end() 
     again = queue.take()
     assert again is not None
     assert again.cell == second.cell
+
+
+# However many wait, a look asks once for each thing that cells ask for
+
+
+class Scan(Queue):
+    """Looks through every waiting cell, one by one."""
+
+    def _next_fresh(self) -> Iterator[Cell]:
+        cells = [*self._fresh]
+        for needed in sorted({cell.resources for cell in cells}, key=lambda each: (each.gpus, each.cpus), reverse=True):
+            kinds = defaultdict[tuple[str, str, str], list[Cell]](list)
+            for cell in cells:
+                if cell.resources == needed:
+                    kinds[cell.kind].append(cell)
+            for kind in sorted(kinds, key=lambda kind: self._urgency(kind, kinds[kind][0]), reverse=True):
+                yield from kinds[kind]
+
+
+class EachAlone(Placement):
+    """Every cell asks for something else, so that none is passed over."""
+
+    def asks(self, cell: Cell) -> str:
+        return cell.id
+
+
+def drawn_cells(rng: random.Random) -> list[Cell]:
+    cells = [
+        a_cell(loss, seed, backbone, cpus=cpus, gpus=gpus)
+        for backbone, cpus, gpus in (("resnet8", 1, 0), ("resnet20", 1, 0.5), ("vgg11_small", 2, 1))
+        for loss in LOSSES
+        for seed in range(6)
+    ]
+    replicas = [cell.again_in(environment(cell, {"instruction_set": rng.choice(["avx2", "gone"])})) for cell in cells]
+    chosen = [*rng.sample(cells, 40), *rng.sample(replicas, 4)]
+    rng.shuffle(chosen)
+    return chosen
+
+
+def handed_out(make: type[Queue], place: type[Placement], chance: int) -> list[tuple[float, str, tuple[str, ...]]]:
+    """When each cell was handed out, and for which machines; machines, launches and endings come and go at random."""
+    rng = random.Random(chance)
+    clock = Clock()
+    nodes = [
+        node("a", cpus=3, gpus=1, device="A"),
+        node("b", "avx512", cpus=2, gpus=2, device="B"),
+        node("c", cpus=2, gpus=1, device="A"),
+        node("d", "avx512", cpus=4),
+    ]
+    nodes = [replace(each, host=each.id) for each in nodes]
+    done = {("digits", "resnet8", 0): ["avx2-resnet8-1"], ("digits", "resnet20", 1): ["avx512-B-resnet20-1"]}
+    places = place(environment, done, clock)
+    places.found(nodes)
+    elsewhere: dict[Any, set[str]] = {}
+    places.others = lambda: dict(elsewhere)
+    cells = drawn_cells(rng)
+    later = [cells.pop() for _ in range(8)]
+    permissions: Any = ["mine", "mine", "mine", "mine", "taken", "wait", "finished"]
+    queue = make(
+        cells,
+        places=places,
+        clock=clock,
+        claim=lambda _: rng.choice(permissions),
+        adopted=lambda _: None,
+        more=lambda _: [later.pop()] if later else [],
+    )
+    running = list[Ticket]()
+    order = list[tuple[float, str, tuple[str, ...]]]()
+    for _ in range(4000):
+        if queue.over:
+            break
+        while ticket := queue.take():
+            running.append(ticket)
+            order.append((clock.now, ticket.cell.id, ticket.nodes))
+        running += [ticket for id, ticket in queue._running.items() if id not in {each.cell.id for each in running}]  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+        match rng.randrange(8):
+            case 0:
+                places.found(rng.sample(nodes, rng.randint(1, 4)))
+            case 1:
+                elsewhere = {("digits", "vgg11_small", rng.randrange(6)): {rng.choice("abcz")}}
+            case _:
+                pass
+        clock.now += rng.choice([0.1, 0.6, 3.0, 70.0])
+        if running:
+            ticket = running.pop(rng.randrange(len(running)))
+            told = str(rng.choice([each.kind[0][1] for each in nodes]))
+            where = environment(ticket.cell, {"instruction_set": told, "device": "A" if told == "avx2" else "B"})
+            ends = [Finished(ticket.cell, ATTEMPT, {}, environment=where), Lost(ticket.cell, ATTEMPT, "node", "", "")]
+            queue.ended(rng.choice(ends))
+    assert queue.over
+    return order
+
+
+@pytest.mark.parametrize("chance", range(20))
+def test_cells_are_handed_out_as_if_every_one_was_looked_at(chance: int) -> None:
+    expected = handed_out(Scan, EachAlone, chance)
+    assert len(expected) > 40
+    assert handed_out(Queue, Placement, chance) == expected
+
+
+def test_a_look_asks_about_groups_of_cells_rather_than_about_cells() -> None:
+    asked = Counter[str]()
+
+    class Counted(Placement):
+        def place(self, cell: Cell) -> Place:
+            asked[cell.id] += 1
+            return super().place(cell)
+
+    places = Counted(environment)
+    places.found([node("a"), node("b", "avx512")])
+    cells = [a_cell(loss, seed) for loss in LOSSES for seed in range(50)]
+    queue = Queue(cells, places=places)
+    running = list(iter(queue.take, None))
+    asked.clear()
+    queue.ended(Finished(running[0].cell, ATTEMPT, {}, environment=AVX2))
+    assert queue.take()
+    assert queue.take() is None
+    assert sum(asked.values()) < 12
