@@ -217,6 +217,18 @@ class Study:
         cells = (cell for cell in self.plan.cells if cell.seed < asked[cell.dataset, cell.backbone, cell.loss])
         return replace(self.plan, cells=tuple(cells))
 
+    @property
+    def next_cells(self) -> str:
+        """Where the next cells go, and why, if claims over several settings ask for them; else empty."""
+        if self.plan.experiment.allocation is None:
+            return ""
+        from orchestrator.adaptive.allocation import Allocation
+
+        found = self.results
+        left = self.plan.pending(set(found.table["cell_id"].to_pylist()))
+        rule = Allocation(left, found.rows(), 1, lambda _: {}, found.replica_rows(), whole=self.whole)
+        return rule.next_sentence()
+
     def plans(self) -> Iterator[Plan]:
         """The trials of the tuning stage, where there is one, and then the cells; raises as `plan` does."""
         if trials := self.trials:

@@ -126,6 +126,7 @@ class Spending:
     ) -> None:
         if left.experiment.sequence is None:
             raise ValueError(f"Experiment '{left.experiment.name}' has a fixed number of seeds")
+        self._experiment = left.experiment
         self._rule = left.experiment.sequence
         self._room = room
         self._recall = recall

@@ -15,10 +15,11 @@ from orchestrator.analysis.limits import Calibrated, TooFew
 from orchestrator.analysis.settings import keys_of
 from orchestrator.experiment.looks import NOT_KNOWN, Looked, Looks, leaves_out, marked
 from orchestrator.experiment.model import Claim, Experiment, Sequential
-from orchestrator.experiment.questions import Key, Part, Question, followed, parts, verdicts
+from orchestrator.experiment.questions import Key, Part, Question, followed, followed_together, parts, verdicts
 from orchestrator.outcome import Result
+from orchestrator.pairing import followed as over_settings
 from orchestrator.pairing.blocks import is_cell
-from orchestrator.pairing.combination import combine
+from orchestrator.pairing.combination import Together, combine
 from orchestrator.pairing.evidence import evidence
 from orchestrator.statistics import multiplicity, power
 from orchestrator.statistics.intervals import Interval
@@ -171,7 +172,11 @@ def _of_sequence(
     for question in followed(experiment):
         found[question.claim.id].append(_in_sequence(question, by_key, rule, sizes["primary"]))
     is_open = any(_may_ask(finding, by_key, rule) for findings in found.values() for finding in findings)
-    others = [claim for claim in experiment.claims if not claim.is_followed]
+    together = followed_together(experiment)
+    for claim in together:
+        found[claim.id] = [_followed_together(claim, experiment, by_key, sizes["primary"])]
+        is_open |= found[claim.id][0].verdict == "undecided" and bool(may_get_seeds(claim, experiment, by_key))
+    others = [claim for claim in experiment.claims if not claim.is_followed and claim not in together]
     for family, claims in ((name, [each for each in others if each.family == name]) for name in FAMILIES):
         own = {claim.id: list(_of_claim(claim, experiment, by_key, rule)) for claim in claims}
         primary = [each for findings in found.values() for each in findings if each.claim.family == "primary"]
@@ -193,6 +198,25 @@ def _may_ask(finding: Finding, by_key: Mapping[Key, Sequence[Row]], rule: Sequen
     pairs = evidence(finding.claim, *partners(question, by_key), ())
     # where all of the first seeds are lost, later ones are not asked for
     return bool(pairs.complete) and len(pairs.challenger) < rule.max
+
+
+def _followed_together(
+    claim: Claim, experiment: Experiment, by_key: Mapping[Key, Sequence[Row]], family: int
+) -> Finding:
+    """What the results say of a claim over several settings at any look, among as many as are asked (Bonferroni)."""
+
+    def rows(question: Question) -> tuple[list[Row], list[Row]]:
+        return partners(question, by_key)
+
+    finding = _finding(claim, parts(claim, experiment), by_key, over_settings.judged(claim, experiment, rows))
+    p = min(1.0, finding.p * family)
+    return replace(finding, verdict=finding.alone if p <= ALPHA else "undecided", p=p)
+
+
+def may_get_seeds(claim: Claim, experiment: Experiment, by_key: Mapping[Key, Sequence[Row]]) -> list[Question]:
+    """The questions of an undecided claim over several settings for which seeds may still be added."""
+    alpha = ALPHA / max(1, verdicts(experiment, "primary"))
+    return over_settings.may_get_seeds(claim, experiment, lambda question: partners(question, by_key), alpha)
 
 
 def _at_last(finding: Finding, family: int, *, is_open: bool, is_shut: bool) -> Finding:
@@ -227,9 +251,14 @@ def _together(
     rule: SeedRule | None = None,
 ) -> Finding:
     """One verdict on several effects."""
+    return _finding(
+        claim, found, by_key, combine(claim, found, lambda question: partners(question, by_key), seeds, rule)
+    )
+
+
+def _finding(claim: Claim, found: Sequence[Part], by_key: Mapping[Key, Sequence[Row]], together: Together) -> Finding:
     keys = {key for part in found for question in part.questions for key in question.measures}
     rows = [[row for row in by_key.get(key, ()) if is_cell(row)] for key in keys]
-    together = combine(claim, found, lambda question: partners(question, by_key), seeds, rule)
     first = found[0].questions[0]
     is_one = claim.over == "each"
     along = claim.trend.axis if claim.trend else None

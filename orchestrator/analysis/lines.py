@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.adaptive.seeds import Row, by_seed
-from orchestrator.analysis.findings import Finding, count_in_state
+from orchestrator.analysis.findings import Finding, count_in_state, may_get_seeds
 from orchestrator.analysis.settings import keys_of, settings_of
 from orchestrator.experiment.model import Experiment
 from orchestrator.experiment.questions import Key, Question
@@ -90,11 +90,21 @@ def planned_seeds(
     planned = {key: max(rule.min, reached[key]) for key in keys}
     for finding in findings:
         if finding.verdict == "undecided" and not finding.is_last:
-            concerned = tuple(Question(finding.claim, finding.dataset, finding.backbone).measures)
-            complete = min(reached[key] for key in concerned)
-            most = min(rule.max, max(complete + 1, *(reached[key] for key in concerned)))
-            planned |= {key: max(planned[key], most) for key in concerned}
+            for concerned in _next_pairs(finding, experiment, by_key, reached):
+                complete = min(reached[key] for key in concerned)
+                most = min(rule.max, max(complete + 1, *(reached[key] for key in concerned)))
+                planned |= {key: max(planned[key], most) for key in concerned}
     return planned
+
+
+def _next_pairs(
+    finding: Finding, experiment: Experiment, by_key: Mapping[Key, Sequence[Row]], reached: Mapping[Key, int]
+) -> list[tuple[Key, ...]]:
+    """The cells' keys of the next pair that an open claim waits for; over several settings, where seeds are fewest."""
+    if finding.claim.over == "each":
+        return [tuple(Question(finding.claim, finding.dataset, finding.backbone).measures)]
+    asked = [tuple(question.measures) for question in may_get_seeds(finding.claim, experiment, by_key)]
+    return sorted(asked, key=lambda keys: min(reached[key] for key in keys))[:1]
 
 
 def lines_of(experiment: Experiment, by_key: Mapping[Key, Sequence[Row]], planned: Mapping[Key, int]) -> Iterator[Line]:

@@ -218,6 +218,8 @@ def show_plan(
                 per_gpu_hour=price,
             )
         )
+        if not (trials and plan is trials.plan) and (sentence := study.next_cells):
+            print(sentence)
         if registered:
             print(f"{registered}  claims and seed rule of {file}")
 
@@ -317,7 +319,13 @@ def status(
             foreign = [one for status in found if (one := imported(status.experiment))]
             older = overview.outdated(outdated(found), of_one=bool(study))
             asked = overview.by_experiment(additions_of(found, study, records, stores), of_one=bool(study))
-            for sentence in (*asked, *older, *(text for one in foreign for text in one.told())):
+            upcoming = study.next_cells if study and not (study.trials and not study.trials.over) else ""
+            for sentence in (
+                *filter(None, [upcoming]),
+                *asked,
+                *older,
+                *(text for one in foreign for text in one.told()),
+            ):
                 say(console, sentence)
             return
         _watch(lambda: overview.statuses(states(), nothing), console)

@@ -214,7 +214,17 @@ class Claim(Frozen):
     @property
     def is_followed(self) -> bool:
         """Whether `until` can wait for it: one pair of losses per setting, and measures known when a cell ends."""
-        return not self.is_combined and self.family == "primary" and not any(map(is_derived, self.metrics))
+        return not self.is_combined and self._may_ask
+
+    @property
+    def is_followed_together(self) -> bool:
+        """Whether `until` can wait for its one verdict over several settings."""
+        is_contrast = self.than is not None or self.trend is not None or self.population
+        return self.over != "each" and not is_contrast and self._may_ask
+
+    @property
+    def _may_ask(self) -> bool:
+        return self.family == "primary" and not any(map(is_derived, self.metrics))
 
     @property
     def tolerance(self) -> float:

@@ -45,7 +45,8 @@ def leaves_out(file: Experiment, asked: Experiment) -> bool:
 
 def _written(experiment: Experiment) -> str:
     if rule := experiment.sequence:
-        return f"{{min: {rule.min}, max: {rule.max}, until: {rule.until}}}"
+        allocation = f", allocation: {rule.allocation}" if rule.allocation else ""
+        return f"{{min: {rule.min}, max: {rule.max}, until: {rule.until}{allocation}}}"
     return _told(sorted(experiment.seeds))
 
 

@@ -210,6 +210,10 @@ def _distinct_seeds(seeds: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(sorted(seeds))
 
 
+Allocation = Literal["decisive", "equal"]
+"""Where the next seeds of a claim over several settings go: where they decide, or to all settings alike."""
+
+
 class Sequential(Frozen):
     """As many seeds as the claims need: first `min`, then more while a claim is undecided, up to `max`."""
 
@@ -219,6 +223,9 @@ class Sequential(Frozen):
     """The largest number of seeds that may run."""
     until: Literal["decided"]
     """Stop once every claim for which seeds are added has a verdict."""
+    allocation: Allocation | None = Field(default=None, exclude_if=lambda allocation: allocation is None)
+    """Whether claims over `all`, `some` and `mean` ask for seeds, too: where they decide, or in all settings alike.
+    Default: only claims about single settings ask; if there is none, the others do, where they decide."""
 
     @model_validator(mode="after")
     def _leaves_a_choice(self) -> Sequential:
@@ -413,10 +420,10 @@ class Experiment(Frozen):
 
     @model_validator(mode="after")
     def _more_seeds_have_something_to_decide(self) -> Experiment:
-        if self.sequence and not any(claim.is_followed for claim in self.claims):
+        if self.sequence and not any(claim.is_followed or claim.is_followed_together for claim in self.claims):
             text = (
-                "No claim can decide the number of seeds: 'until' needs a primary claim about single settings, without "
-                "'than' and 'trend', about a built-in measure. State one, or give a number of seeds."
+                "No claim can decide the number of seeds: 'until' needs a primary claim without 'than', 'trend' and "
+                "'population', about a built-in measure. State one, or give a number of seeds."
             )
             raise yaml_lines.nested([(("seeds",), text)])
         return self
@@ -437,6 +444,13 @@ class Experiment(Frozen):
     def sequence(self) -> Sequential | None:
         """The rule that requests seeds; None if their number is fixed."""
         return self.seeds.rule if isinstance(self.seeds, Reserve) else None
+
+    @property
+    def allocation(self) -> Allocation | None:
+        """Where seeds go that claims over several settings ask for; None if no such claim asks for any."""
+        if self.sequence is None or self.sequence.allocation:
+            return self.sequence and self.sequence.allocation
+        return None if any(claim.is_followed for claim in self.claims) else "decisive"
 
     @property
     def shown(self) -> tuple[str, ...]:

@@ -51,6 +51,12 @@ def followed(experiment: Experiment) -> list[Question]:
     return [question for question in questions(experiment) if question.claim.is_followed]
 
 
+def followed_together(experiment: Experiment) -> list[Claim]:
+    """The claims over several settings for which `until` adds seeds while they are undecided."""
+    asking = experiment.claims if experiment.allocation else ()
+    return [claim for claim in asking if claim.is_followed_together and parts(claim, experiment)]
+
+
 class Part(NamedTuple):
     """A weighted sum of effects."""
 

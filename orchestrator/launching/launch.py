@@ -12,6 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from orchestrator import provenance
+from orchestrator.adaptive.allocation import Allocation
 from orchestrator.adaptive.trials import Trials
 from orchestrator.errors import OutageError, RequestError
 from orchestrator.execution.queue import Budget, Queue
@@ -209,6 +210,8 @@ class Launch:
                 )
             seeds = spending(self.study, plan, waiting, self.compute, self._say)
             rule = trials or seeds
+            if isinstance(seeds, Allocation) and (sentence := seeds.next_sentence()):
+                self._say(sentence)
             cells = waiting.cells if seeds is None else tuple(seeds.first())
             if cells or again:
                 for sentence in self._prepare(Plan(plan.experiment, (*waiting.cells, *again))):

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+from orchestrator.adaptive.allocation import Allocation
 from orchestrator.adaptive.seeds import Spending
 from orchestrator.adaptive.trials import Trials
 from orchestrator.errors import UnreachableError
@@ -92,7 +93,8 @@ def spending(study: Study, plan: Plan, waiting: Plan, compute: Compute, say: Cal
         seen[row["dataset"], row["backbone"], row["environment"]] = row
         return row
 
-    return Spending(waiting, found.rows(), compute.room(plan), recall, found.replica_rows(), whole=study.whole)
+    rule = Allocation if plan.experiment.allocation else Spending
+    return rule(waiting, found.rows(), compute.room(plan), recall, found.replica_rows(), whole=study.whole)
 
 
 def others(plan: Plan, lease: Lease) -> dict[Group, set[str]]:

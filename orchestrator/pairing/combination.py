@@ -123,7 +123,7 @@ def _judged(claim: Claim, summed: Summed, rule: SeedRule | None) -> Judgement:
         )
         for values in summed.readings
     ]
-    return _in_every_reading(claim, summed.lost, len(summed.at_worst or ()) - len(summed.complete), each)
+    return in_every_reading(claim, summed.lost, len(summed.at_worst or ()) - len(summed.complete), each)
 
 
 def _of_population(claim: Claim, found: Sequence[Part], sums: Sequence[Summed]) -> Judgement:
@@ -139,10 +139,10 @@ def _of_population(claim: Claim, found: Sequence[Part], sums: Sequence[Summed]) 
         own = UNKNOWN if missing else levels(interval, claim.direction, claim.tolerance)
         each.append(Judgement(interval, own, "missing" if missing else None, 0, None, math.nan))
     count = sum(len(summed.at_worst or ()) - len(summed.complete) for summed in sums if summed.at_worst is not None)
-    return _in_every_reading(claim, lost, count, each)
+    return in_every_reading(claim, lost, count, each)
 
 
-def _in_every_reading(claim: Claim, lost: bool, count: int, each: Sequence[Judgement]) -> Judgement:
+def in_every_reading(claim: Claim, lost: bool, count: int, each: Sequence[Judgement]) -> Judgement:
     """The verdict that holds both without lost values and with them at their worst."""
     first, *others = each
     if not lost or first.withheld:

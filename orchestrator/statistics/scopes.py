@@ -65,12 +65,34 @@ def levels(difference: Interval, direction: Direction, margin: float, level: Lev
         margin: Differences up to this size do not matter.
         level: Gives the level of a distance in standard errors.
     """
+    from scipy.special import stdtrit
+
     if difference.n < ENOUGH or not difference.high > difference.low:
         return UNKNOWN
-    above = _beyond(difference, margin, level)
-    below = _beyond(_negated(difference), margin, level)
+    error = (difference.high - difference.low) / 2 / float(stdtrit(difference.n - 1, (1 + CONFIDENCE) / 2))
+    return levels_of(difference.estimate, error, direction, margin, lambda distance: level(distance, difference.n))
+
+
+def levels_of(
+    estimate: float, error: float, direction: Direction, margin: float, level: Callable[[float], float]
+) -> Levels:
+    """The levels of an estimate.
+
+    Args:
+        estimate: The mean difference.
+        error: Its standard error, above 0.
+        direction: Direction of the claim.
+        margin: Differences up to this size do not matter.
+        level: From a distance in standard errors to the two-sided level at which the mean differs.
+    """
+
+    def beyond(distance: float) -> float:
+        return 1.0 if distance <= 0 else min(1.0, level(distance / error))
+
+    above = beyond(estimate - margin)
+    below = beyond(-estimate - margin)
     # two one-sided tests: both must reject
-    inside = max(_beyond(_negated(difference), -margin, level), _beyond(difference, -margin, level))
+    inside = max(beyond(margin - estimate), beyond(margin + estimate))
     match direction:
         case "higher":
             return Levels(above, below, inside)
@@ -78,21 +100,6 @@ def levels(difference: Interval, direction: Direction, margin: float, level: Lev
             return Levels(below, above, inside)
         case "equal":
             return Levels(inside, min(above, below), 1.0)  # here, equivalence is what supports the claim
-
-
-def _beyond(difference: Interval, bound: float, level: Level) -> float:
-    """The smallest two-sided level at which the interval is above a bound; 1 if its centre is not."""
-    from scipy.special import stdtrit
-
-    distance = difference.estimate - bound
-    if distance <= 0:
-        return 1.0
-    error = (difference.high - difference.low) / 2 / float(stdtrit(difference.n - 1, (1 + CONFIDENCE) / 2))
-    return min(1.0, level(distance / error, difference.n))
-
-
-def _negated(difference: Interval) -> Interval:
-    return Interval(-difference.estimate, -difference.high, -difference.low, difference.n)
 
 
 def in_all(settings: Sequence[Levels]) -> Levels:

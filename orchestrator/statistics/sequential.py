@@ -8,6 +8,7 @@ holds at all looks together.
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Sequence
 
 import numpy as np
@@ -82,6 +83,36 @@ def level(distance: float, n: int, least: int, most: int) -> float:
     wider = 1 + n
     ratio = (n - 1 + square) / (n - 1 + square / wider)
     return min(1.0, 2 * math.sqrt(wider) * ratio ** (-n / 2))
+
+
+def needed(reach: float, deviation: float, n: int, *, least: int, most: int, alpha: float) -> int | None:
+    """The number of seeds, at least n, from which `interval` is no wider than a distance, if mean and spread stay.
+
+    Args:
+        reach: The largest half width.
+        deviation: Standard deviation of the differences.
+        n: Seeds so far.
+        least: Seeds at the first look.
+        most: Seeds at the last look.
+        alpha: As in `interval`.
+
+    Returns:
+        The number; None if even `most` seeds do not suffice.
+    """
+    from scipy.special import stdtrit
+
+    def suffices(seeds: int) -> bool:
+        if seeds == most:
+            critical = float(stdtrit(seeds - 1, 1 - (alpha if least == most else alpha / 2) / 2))
+        else:
+            critical = _any_time(seeds, alpha / 2)
+        return critical * deviation <= reach * math.sqrt(seeds)
+
+    first = max(n, least)
+    if not reach > 0 or math.isnan(deviation) or first > most:
+        return None
+    found = bisect_left(range(first, most), True, key=suffices) + first
+    return found if suffices(found) else None
 
 
 def _any_time(n: int, alpha: float) -> float:

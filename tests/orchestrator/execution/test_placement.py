@@ -340,6 +340,7 @@ def handed_out(make: type[Queue], place: type[Placement], chance: int) -> list[t
     elsewhere: dict[Any, set[str]] = {}
     places.others = lambda: dict(elsewhere)
     cells = drawn_cells(rng)
+    every = [*cells]
     later = [cells.pop() for _ in range(8)]
     permissions: Any = ["mine", "mine", "mine", "mine", "taken", "wait", "finished"]
     queue = make(
@@ -358,7 +359,9 @@ def handed_out(make: type[Queue], place: type[Placement], chance: int) -> list[t
         while ticket := queue.take():
             running.append(ticket)
             order.append((clock.now, ticket.cell.id, ticket.nodes))
-        running += [ticket for id, ticket in queue._running.items() if id not in {each.cell.id for each in running}]  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+        known = {ticket.cell.id for ticket in running}
+        homeless = queue.running() - known  # whose environment is gone
+        running += [Ticket(cell) for cell in every if cell.id in homeless]
         match rng.randrange(8):
             case 0:
                 places.found(rng.sample(nodes, rng.randint(1, 4)))
