@@ -21,6 +21,7 @@ from orchestrator.experiment.questions import Key, Part, Question, parts
 from orchestrator.pairing.combination import Rows, Together, combine, in_every_reading
 from orchestrator.pairing.evidence import Row, evidence, paired
 from orchestrator.statistics import staged
+from orchestrator.statistics.intervals import Interval
 from orchestrator.statistics.pairs import Judgement, Pairs, SeedRule, judge_at_look
 from orchestrator.statistics.scopes import UNKNOWN, levels_of
 from orchestrator.statistics.spread import spread, step_of_sum
@@ -242,5 +243,5 @@ def _reading(
     )
 
 
-def _unknown(n: int) -> staged.Interval:
-    return staged.Interval(math.nan, math.nan, math.nan, n)
+def _unknown(n: int) -> Interval:
+    return Interval(math.nan, math.nan, math.nan, n)

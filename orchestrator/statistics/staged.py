@@ -149,16 +149,9 @@ def _freedom(products: Array, covariances: Array, shared: Array, variance: float
     Of estimates over seeds that are nested, the one from fewer seeds lies inside the other.
     """
     pairs = shared.ravel()
-    inverse = 1 / (np.maximum.outer(pairs, pairs).reshape(shared.shape * 2) - 1)
-    scatter = np.einsum(
-        "st,uv,tu,vs,stuv->",
-        products,
-        products,
-        covariances,
-        covariances,
-        inverse,
-        optimize=["einsum_path", (0, 1), (0, 1), (0, 1), (0, 1)],
-    )
+    inverse: Array = 1 / (np.maximum.outer(pairs, pairs).reshape(shared.shape * 2) - 1)
+    across = covariances[None, :, :, None] * covariances.T[:, None, None, :]  # of t and u, and of s and v
+    scatter = (products[:, :, None, None] * products * across * inverse).sum()
     return max(1.0, variance**2 / float(scatter))
 
 
