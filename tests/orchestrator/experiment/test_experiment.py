@@ -59,11 +59,11 @@ seeds: {min: 5, max: 30, until: decided}
 """
 
 
-@pytest.mark.parametrize("scope", ["over: all", "than: {metric: nc2}", "family: secondary"])
+@pytest.mark.parametrize("scope", ["over: mean, than: {metric: nc2}", "than: {metric: nc2}", "family: secondary"])
 def test_until_needs_one_claim_that_seeds_can_be_added_for(written: Written, tiny: str, scope: str) -> None:
     only = DECIDING.replace("higher}", f"higher, {scope}}}")
     (complaint,) = complaints(written(tiny + only))
-    assert "'until' needs a primary claim about single settings" in complaint
+    assert "'until' needs a primary claim without 'than', 'trend' and 'population'" in complaint
     beside = only.replace("claims: [", "claims: [{id: b, metric: nc2, challenger: bce_unified, within: 1}, ")
     assert [claim.is_followed for claim in load(written(tiny + beside)).claims] == [True, False]
 
@@ -216,7 +216,7 @@ ADDED_WRONG = {
     "seeds until something else": ("seeds: {min: 5, max: 9, until: done}", "'until' cannot be 'done'. Known: decided."),
     "seeds with another key": (
         "seeds: {min: 5, max: 9, until: decided, most: 9}",
-        "Unknown key 'most'. Known: max, min, until.",
+        "Unknown key 'most'. Known: allocation, max, min, until.",
     ),
     "fewest seeds of one": ("seeds: {min: 1, max: 9, until: decided}", "'min' should be greater than or equal to 2"),
     "half a seed at least": ("seeds: {min: 2.5, max: 9, until: decided}", "'min' should be a valid integer"),
@@ -227,7 +227,7 @@ ADDED_WRONG = {
     ),
     "seeds that decide nothing": (
         "seeds: {min: 5, max: 9, until: decided}",
-        "No claim can decide the number of seeds: 'until' needs a primary claim about single settings",
+        "No claim can decide the number of seeds: 'until' needs a primary claim without 'than', 'trend' and 'population'",
     ),
     "negative seed": ("seeds: [0, -1]", "should be greater than or equal to 0 (found: -1)"),
     "half a seed": ("seeds: [0, 0.5]", "should be a valid integer (found: 0.5)"),
