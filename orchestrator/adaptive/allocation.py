@@ -138,8 +138,10 @@ class Allocation(Spending):
 
     def _of_one(self, question: Question) -> Iterator[Offer]:
         """The next pair of a question about one setting."""
-        needed = {verdict: self._needed(question, verdict, self._alpha) for verdict in VERDICTS}
-        known = {verdict: seeds for verdict, seeds in needed.items() if seeds is not None}
+        needed: dict[Verdict, int | None] = {
+            verdict: self._needed(question, verdict, self._alpha) for verdict in VERDICTS
+        }
+        known: dict[Verdict, int] = {verdict: seeds for verdict, seeds in needed.items() if seeds is not None}
         if not (cells := self._next(question)):
             return
         if not known:

@@ -8,7 +8,7 @@ by spread and cost, it is given at a few looks that are set beforehand (`statist
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
@@ -130,7 +130,7 @@ def cost_of(experiment: Experiment, rows: Rows) -> Cost:
     return cost
 
 
-def _seconds(keys: Mapping[Key, object], experiment: Experiment, rows: Sequence[Row], least: int) -> float:
+def _seconds(keys: Mapping[Key, object], experiment: Experiment, rows: Collection[Row], least: int) -> float:
     first = sorted(rows, key=lambda row: row["seed"])[:least]
     known = [row["train_seconds"] for row in first if row.get("train_seconds")]
     resources = experiment.settled(first[0]["loss"], *_setting(keys)[::-1]).resources

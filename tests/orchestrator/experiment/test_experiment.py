@@ -227,7 +227,7 @@ ADDED_WRONG = {
     ),
     "seeds that decide nothing": (
         "seeds: {min: 5, max: 9, until: decided}",
-        "No claim can decide the number of seeds: 'until' needs a primary claim without 'than', 'trend' and 'population'",
+        "No claim can decide the number of seeds: 'until' needs a primary claim without 'than'",
     ),
     "negative seed": ("seeds: [0, -1]", "should be greater than or equal to 0 (found: -1)"),
     "half a seed": ("seeds: [0, 0.5]", "should be a valid integer (found: 0.5)"),
