@@ -218,10 +218,9 @@ def show_plan(
                 per_gpu_hour=price,
             )
         )
-        if not (trials and plan is trials.plan) and (sentence := study.next_cells):
-            print(sentence)
-        if registered:
-            print(f"{registered}  claims and seed rule of {file}")
+        upcoming = "" if trials and plan is trials.plan else study.next_cells
+        for line in filter(None, (upcoming, f"{registered}  claims and seed rule of {file}" if registered else "")):
+            print(line)
 
 
 def _priced(
