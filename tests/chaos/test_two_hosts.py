@@ -208,4 +208,4 @@ def test_a_host_that_is_cut_off_finishes_its_cell_unheard(
     second.ip("link", "set", "cable2", "up")
     end(process)
     assert lost(scene) == [("host2", "node")]
-    as_if_nothing_had_happened(scene, "network cut before a cell is told finished", calm=calm)
+    as_if_nothing_had_happened(scene, "network cut before the driver hears that a cell has finished", calm=calm)

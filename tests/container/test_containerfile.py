@@ -138,7 +138,7 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Image]:
         if Path("/", file).exists():
             (root / file).unlink(missing_ok=True)
             shutil.copy(Path("/", file), root / file)
-    for file in Path("/etc/xdg/pip").glob("*"):  # what pip is told on this machine
+    for file in Path("/etc/xdg/pip").glob("*"):  # this machine's settings of pip
         (root / "etc/xdg/pip").mkdir(parents=True, exist_ok=True)
         shutil.copy(file, root / "etc/xdg/pip")
     if Path("/etc/pip.conf").exists():

@@ -148,7 +148,7 @@ class Evaluations:
             account: What to say of it; which scores are kept, and the checksums of the files beside it, are filled in.
             evaluation: The test rows; None of a cell that diverged.
             validation: The validation rows. They are written first, so that no cell is done without them.
-            certification: The rows of test images that are kept apart; likewise.
+            certification: The rows of test images that are kept apart, if any are. They are written first, too.
         """
         name = _name(recipe, account.cell_id)
         rows = None if validation is None else cell_file.encoded_rows(account.cell_id, "validation", validation)
