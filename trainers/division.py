@@ -13,6 +13,9 @@ from trainers.datasets import Dataset, Labels, grouped
 from trainers.recipe import Recipe
 from trainers.seeds import permutation, stable_random
 
+TRAINING_ONLY = ("train_fraction", "imbalance", "shift", "unknowns")
+"""Modifiers of a data set that leave its test rows as they are."""
+
 
 class Rows(NamedTuple):
     """Positions in the dataset's splits (m,)."""
@@ -66,11 +69,11 @@ def tested(labels: Labels, recipe: Recipe) -> tuple[NDArray[np.int64], NDArray[n
 def _kept_apart(labels: Labels, recipe: Recipe, known: NDArray[np.int64]) -> NDArray[np.int64]:
     """The test images that are kept apart, of those of known classes: about a share of each class, in whole groups.
 
-    They depend on nothing but the test images: cells of other seeds, or with fewer training images, keep the same.
+    They depend on nothing that leaves the test images as they are: cells of other seeds keep the same.
     """
     if not recipe.certify:
         return known[:0]
-    dataset = recipe.dataset.model_dump(mode="json", exclude={"shift", "train_fraction", "imbalance"})
+    dataset = recipe.dataset.model_dump(mode="json", exclude=set(TRAINING_ONLY))
     draw = stable_random("certification split", dataset)
     own = labels.test[known]
     if labels.test_groups is None:

@@ -73,13 +73,15 @@ def test_what_is_kept_apart_is_a_share_of_each_class_and_no_part_of_the_test_ima
     assert set(rows(labels, _certifying(0.6)).certification) > set(chosen.certification)
 
 
-def test_what_is_kept_apart_is_the_same_for_other_seeds_and_fewer_training_images() -> None:
+def test_what_is_kept_apart_is_the_same_for_other_seeds_fewer_training_images_and_other_unknown_ones() -> None:
     labels = _labels(20, 20, test=10)
-    first, *others = (
-        rows(labels, recipe).certification.tolist()
-        for recipe in (_certifying(0.5), _certifying(0.5, seed=7), _certifying(0.5, train_fraction=0.5))
-    )
-    assert others == [first, first]
+    recipes = [
+        _certifying(0.5, seed=7),
+        _certifying(0.5, train_fraction=0.5),
+        _certifying(0.5, unknowns={"name": "fashion_mnist"}),
+    ]
+    first, *others = (rows(labels, recipe).certification.tolist() for recipe in (_certifying(0.5), *recipes))
+    assert others == [first, first, first]
     assert first != [*range(5), *range(10, 15)]  # drawn, and not the first images
 
 

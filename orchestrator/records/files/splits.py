@@ -23,11 +23,8 @@ from orchestrator.experiment.plan import Cell
 from orchestrator.records.files.origin import Origin
 from trainers import selection
 from trainers.datasets import Dataset, Labels, UnusableDataError
-from trainers.division import tested
+from trainers.division import TRAINING_ONLY, tested
 from trainers.recipe import Recipe
-
-TRAINING_ONLY = ("train_fraction", "imbalance", "shift", "unknowns")
-"""Modifiers of a data set that leave its test rows as they are."""
 
 
 @dataclass(frozen=True)
