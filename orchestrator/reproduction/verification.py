@@ -35,6 +35,15 @@ class TrainedFiles(NamedTuple):
     validation: Evaluation | None = None
     certification: Evaluation | None = None
 
+    @property
+    def lacks_rows(self) -> bool:
+        """Whether rows beside the cell's file are lost."""
+        beside = (
+            (self.validation, self.account.validation_sha256),
+            (self.certification, self.account.certification_sha256),
+        )
+        return any(rows is None and digest is not None for rows, digest in beside)
+
     @classmethod
     def of(cls, cell: Cell, evaluations: Evaluations) -> TrainedFiles:
         """Read a cell's files; without the rows beside them if some are lost. Other errors of reading are raised."""
@@ -88,13 +97,20 @@ def _size(kind: Kind, name: str, size: float) -> str:
     return filled(amount(size, [measure], 3)) if kind == "metrics" and measure in MEASURES else f"{size:.3g}"
 
 
+LATER = ".accuracy_at_validation_threshold"
+"""How a measure under shift ends that the accounts of earlier versions lack."""
+
+
 def compare(then: TrainedFiles, now: TrainedFiles) -> Verdict:
     """Compare two trainings of one cell: their accounts, and the rows of test and validation samples."""
     states = (then.account.state, now.account.state)
-    if then.validation is None and then.account.validation_sha256 is not None:
-        now = now._replace(validation=None, certification=None)  # the rows of the first training are lost
+    if then.lacks_rows:
+        now = now._replace(validation=None, certification=None)
     before = _numbers(*then)
     after = _numbers(*now)
+    if not any(name.endswith(LATER) for name in before["metrics"]):
+        known = {name: value for name, value in after["metrics"].items() if not name.endswith(LATER)}
+        after = {**after, "metrics": known}
     # A diverged cell has no numbers to compare.
     kinds = before if has_figures(states[0]) == has_figures(states[1]) else ()
     return Verdict(
@@ -108,13 +124,7 @@ def compare(then: TrainedFiles, now: TrainedFiles) -> Verdict:
 def _numbers(
     account: Account, rows: Evaluation, validation: Evaluation | None, certification: Evaluation | None
 ) -> Numbers:
-    # Files of earlier versions lack the accuracy at the threshold of validation images.
-    shifts = {
-        f"{shift}.{name}": value
-        for shift, found in account.shifts.items()
-        for name, value in found.items()
-        if name != "accuracy_at_validation_threshold"
-    }
+    shifts = {f"{shift}.{name}": value for shift, found in account.shifts.items() for name, value in found.items()}
     metrics = {name: [value] for name, value in {**account.metrics, **shifts}.items()}
     metrics["fitted temperature"] = [account.temperature]
     curves = dict.fromkeys(name for epoch in account.history for name in epoch)

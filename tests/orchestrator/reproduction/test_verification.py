@@ -69,6 +69,26 @@ def test_differences_of_shares_are_told_in_points(left: TrainedFiles) -> None:
     )
 
 
+def test_accuracy_under_shift_at_the_validation_threshold_counts_where_the_first_training_has_it(
+    left: TrainedFiles,
+) -> None:
+    late = "accuracy_at_validation_threshold"
+    before, then, now = (
+        with_account(left, shifts={"blur-3": {"uniform_accuracy": 0.5, **more}})
+        for more in ({}, {late: 0.5}, {late: 0.25})
+    )
+    assert compare(before, now).identical
+    assert compare(then, now).differences["metrics"] == {f"blur-3.{late}": 0.25}
+    assert compare(then, before).differences["metrics"] == {f"blur-3.{late}": math.inf}
+
+
+def test_rows_that_were_kept_apart_and_lost_are_no_difference(left: TrainedFiles) -> None:
+    told = with_account(left, certification_sha256="0" * 64)
+    now = told._replace(certification=left.rows)
+    assert compare(told, now).identical
+    assert compare(now, now._replace(certification=first_rows(left.rows, 3))).differences["columns"]
+
+
 def test_not_a_number_equals_itself_and_zero_is_not_minus_zero(left: TrainedFiles) -> None:
     strange = np.array([math.nan, 0.0], dtype=np.float32).repeat(25)
     first = with_rows(left, rival=strange)

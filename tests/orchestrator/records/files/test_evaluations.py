@@ -629,7 +629,8 @@ def test_groups_come_back_with_the_rows_and_change_no_column(
         (None, "of another checksum"),
         ("AAAA", "cannot be read"),
         ("other", "of another checksum"),
-        ("few", "and 50 rows"),
+        ("few", "groups of other rows than its 50"),
+        ("many", "groups of other rows than its 50"),
     ],
 )
 def test_groups_that_are_not_those_of_the_account_are_damage(
@@ -637,7 +638,7 @@ def test_groups_that_are_not_those_of_the_account_are_damage(
 ) -> None:
     cell, _ = published
     test = replace(evaluations.evaluation(cell), group=np.arange(50, dtype=np.int32) // 2)
-    written = {"other": np.arange(50, dtype="<i4"), "few": np.arange(5, dtype="<i4")}
+    written = {"other": np.arange(50, dtype="<i4"), "few": np.arange(5, dtype="<i4"), "many": np.zeros(10**7, "<i4")}
     if groups in written:
         groups = b64encode(compress(written[groups].tobytes())).decode()
     with pytest.MonkeyPatch.context() as patch:
