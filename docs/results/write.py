@@ -48,6 +48,7 @@ FURTHER = {
     "tables": ["uniform_accuracy_probability", "uniform_accuracy_calibrated", "unified_threshold", "learned_bias"],
     "inspection": ["operating_threshold", "expected_cost", "review_share"],
     "scratch": ["compactness", "distinctiveness", "nc2", "learned_bias", "relative_bias_gap", "accuracy_at_bias"],
+    "networks": ["compactness", "distinctiveness", "nc2", "learned_bias", "relative_bias_gap", "accuracy_at_bias"],
     "fresh-seeds": ["accuracy_at_validation_threshold", "open_auroc", "open_auroc_energy", "open_auroc_probability"],
     "shift": ["shift_sample_wise_accuracy", "shift_uniform_accuracy", "shift_accuracy_at_clean_threshold"],
 }
