@@ -9,14 +9,13 @@ TESTS := test
 demo: .venv/installed  ## a real benchmark on this machine, in a few minutes
 	$(BIN)/python -m orchestrator launch experiments/quickstart.yaml
 
-PROCESSES = auto
+# One process more than there are cores: many tests wait for another process most of their time.
+PROCESSES = $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(PROCESSES) --maxprocesses 4 --no-loadscope-reorder --durations=10
 
-test: .venv/installed  ## the tests that a person waits for, a process per core
+test: .venv/installed  ## the tests that a person waits for
 	$(PYTEST)
 
-# One process more than there are cores: tests that break things mostly wait for something to be noticed.
-test-all: PROCESSES = $(shell expr $$(nproc) + 1)
 test-all: .venv/installed  ## every test, also those that take long or break things
 	$(PYTEST) -m 'not slurm and not container'
 
