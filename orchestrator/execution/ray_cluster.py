@@ -10,13 +10,14 @@ import threading
 import warnings
 from collections.abc import Callable, Collection, Generator, Iterable
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import ray
+from ray._private import services, worker
 from ray._private import utils as ray_utils
-from ray._private import worker
 from ray._private.authentication import authentication_token_setup as tokens
 from ray.exceptions import RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -28,7 +29,7 @@ from orchestrator.experiment.plan import Cell
 from orchestrator.experiment.resources import shortage
 from orchestrator.privacy import masked
 from orchestrator.process import scratch
-from orchestrator.process.signals import outliving_the_terminal
+from orchestrator.process.signals import heard_as_before
 
 Result = TypeVar("Result")
 
@@ -61,7 +62,7 @@ def cluster(address: str) -> Generator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with ExitStack() as ours:
-            with _connecting:
+            with heard_as_before(), _connecting:
                 if not ray.is_initialized():
                     _connect(address, ours)
             yield
@@ -76,7 +77,7 @@ def _connect(address: str, ours: ExitStack) -> None:
         _probe(address)
     ours.callback(ray.shutdown)
     try:
-        with outliving_the_terminal(), _without_secrets():
+        with _in_groups_of_their_own(), _without_secrets():
             ray.init(
                 address=address,
                 include_dashboard=False if address == LOCAL else None,
@@ -130,6 +131,21 @@ _AUTH = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
 def _read_token_again() -> None:
     tokens.Config.initialize("")  # pyright: ignore[reportPrivateImportUsage]  # no public door
     tokens.AuthenticationTokenLoader.instance().reset_cache()  # pyright: ignore[reportPrivateImportUsage]  # as above
+
+
+@contextmanager
+def _in_groups_of_their_own() -> Generator[None]:
+    """Start Ray's processes in process groups of their own.
+
+    A terminal that closes and `timeout` signal to the whole group of the launch: Ray would end before cells have saved
+    their state.
+    """
+    known = services.ConsolePopen
+    services.ConsolePopen = partial(known, process_group=0)  # pyright: ignore[reportAttributeAccessIssue]  # no public switch
+    try:
+        yield
+    finally:
+        services.ConsolePopen = known
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from types import FrameType
@@ -38,10 +39,12 @@ def was_interrupted() -> bool:
 
 
 @contextmanager
-def outliving_the_terminal() -> Generator[None]:
-    """Start processes that do not hear when the terminal closes: whoever starts them ends them, and not at once."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+def heard_as_before() -> Generator[None]:
+    """Afterwards signals are heard as before, whatever a library did meanwhile; only the main thread sees to it."""
+    before = {polite: signal.getsignal(polite) for polite in POLITE}
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        if threading.current_thread() is threading.main_thread():
+            for polite, hear in before.items():
+                signal.signal(polite, hear)

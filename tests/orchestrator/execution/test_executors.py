@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -9,6 +11,7 @@ from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from queue import SimpleQueue
+from subprocess import PIPE
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
@@ -345,6 +348,31 @@ print("torch" in sys.modules)
 """
     told = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True)
     assert told.stdout == "False\n"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sent", [signal.SIGHUP, signal.SIGTERM])
+def test_a_signal_to_all_processes_of_a_terminal_leaves_ray_to_the_launch(sent: signal.Signals) -> None:
+    code = """
+import ray, signal, sys
+from orchestrator.execution.ray_cluster import LOCAL, cluster
+from orchestrator.process import signals
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # these tests may run under nohup
+signals.listen(signals.interrupt)
+with cluster(LOCAL):
+    try:
+        print("up", flush=True)
+        sys.stdin.read()
+    except KeyboardInterrupt:
+        print(ray.get(ray.remote(lambda: "alive").remote(), timeout=60))
+"""
+    command = [sys.executable, "-W", "ignore", "-c", code]
+    # As a terminal and `timeout` do, the signal goes to the group of the launch.
+    with subprocess.Popen(command, stdin=PIPE, stdout=PIPE, stderr=PIPE, text=True, process_group=0) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "up\n"
+        os.killpg(process.pid, sent)
+        assert process.communicate(timeout=120) == ("alive\n", "")
 
 
 class DiskFullError(Exception):

@@ -36,15 +36,17 @@ def test_each_interrupts_but_a_closed_terminal_under_nohup(sent: str, before: st
     assert done.stdout == f"{said}\n"
 
 
-def test_a_process_can_be_started_that_outlives_the_terminal() -> None:
+def test_a_library_that_hears_otherwise_is_not_heard_afterwards() -> None:
     program = """
-import signal, subprocess, sys
+import os, signal
 from orchestrator.process import signals
-signal.signal(signal.SIGHUP, signal.SIG_DFL)  # these tests may run under nohup
-child = [sys.executable, "-c", "import os, signal; os.kill(os.getpid(), signal.SIGHUP); print('alive')"]
-with signals.outliving_the_terminal():
-    print(subprocess.run(child, capture_output=True, text=True).stdout.strip())
-print(subprocess.run(child).returncode == -signal.SIGHUP)
+signals.listen(signals.interrupt)
+with signals.heard_as_before():
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+try:
+    os.kill(os.getpid(), signal.SIGTERM)
+except KeyboardInterrupt:
+    print("interrupted")
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout == "alive\nTrue\n"
+    assert done.stdout == "interrupted\n"
