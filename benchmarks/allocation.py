@@ -21,9 +21,10 @@ from numpy.typing import NDArray
 from benchmarks.page import fill
 from orchestrator.adaptive.allocation import Allocation
 from orchestrator.experiment.files import filed
-from orchestrator.experiment.model import Allocation as Allocated
-from orchestrator.experiment.model import Experiment, Reserve, Sequential
+from orchestrator.experiment.model import Experiment
 from orchestrator.experiment.plan import Cell, plan
+from orchestrator.experiment.seed_rule import Allocation as Allocated
+from orchestrator.experiment.seed_rule import Reserve, Sequential
 from orchestrator.outcome import Adopted
 from orchestrator.statistics import staged
 from orchestrator.statistics.spread import spread

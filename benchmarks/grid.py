@@ -21,8 +21,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from benchmarks.table import Row, arguments, progress, text
-from orchestrator.experiment.model import load
 from orchestrator.experiment.plan import plan
+from orchestrator.experiment.reading import load
 from orchestrator.records.files.evaluations import Account, Evaluations
 from orchestrator.records.sql.registry import Registry
 

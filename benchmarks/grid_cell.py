@@ -16,8 +16,8 @@ QUICKSTART = Path(__file__).parents[1] / "experiments" / "quickstart.yaml"
 def train(number: int, folder: str, training: str = "ours") -> float:
     """Train a cell with `trainers.fit`, or with the loop of PyTorch's tutorials; return the seconds."""
     from benchmarks.peers import Case, plain
-    from orchestrator.experiment.model import load
     from orchestrator.experiment.plan import plan
+    from orchestrator.experiment.reading import load
     from trainers.fit import fit
 
     began = time.time()

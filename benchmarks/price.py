@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from orchestrator import provenance
-from orchestrator.experiment.model import load
 from orchestrator.experiment.plan import plan
+from orchestrator.experiment.reading import load
 from orchestrator.pricing.devices import cluster
 from orchestrator.pricing.estimate import Estimator
 from orchestrator.pricing.images import images_of

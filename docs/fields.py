@@ -9,8 +9,10 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from orchestrator.experiment.choices import Choice
 from orchestrator.experiment.field_texts import MANY, docstrings, type_text, value_text
-from orchestrator.experiment.model import Choice, Experiment, Sequential
+from orchestrator.experiment.model import Experiment
+from orchestrator.experiment.seed_rule import Sequential
 from orchestrator.experiment.space import Domain
 from trainers.plugin import Frozen, Plugin
 

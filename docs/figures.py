@@ -9,8 +9,8 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 
-from orchestrator.experiment.model import load
 from orchestrator.experiment.plan import plan
+from orchestrator.experiment.reading import load
 from orchestrator.records.files.evaluations import Evaluations
 from orchestrator.workspace import Workspace
 from trainers.metrics.uniform import accuracy_curve, uniform_accuracy

@@ -549,7 +549,7 @@ def results(workspace: str | Path, experiment: str | Path, data_dir: str | Path 
 
 def _launched(stores: Stores, name: str) -> Experiment | None:
     """The experiment of that name as it was last launched; None where none was."""
-    from orchestrator.experiment.model import recalled
+    from orchestrator.experiment.reading import recalled
     from orchestrator.records.files.asked import kept
 
     if found := kept(stores.place.experiment(name)):

@@ -20,8 +20,9 @@ import pyarrow.parquet as pq
 from orchestrator.adaptive import trials
 from orchestrator.analysis.comparison import Comparison, compare
 from orchestrator.experiment import looks
-from orchestrator.experiment.model import Experiment, load
+from orchestrator.experiment.model import Experiment
 from orchestrator.experiment.plan import Plan
+from orchestrator.experiment.reading import load
 from orchestrator.experiment.stated import dated, stated
 from orchestrator.outcome import has_figures
 from orchestrator.records.files import results

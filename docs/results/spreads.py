@@ -15,7 +15,8 @@ from kept import ROOT, Kept
 
 from orchestrator.adaptive.seeds import by_seed
 from orchestrator.experiment.claims import Claim
-from orchestrator.experiment.model import Experiment, load
+from orchestrator.experiment.model import Experiment
+from orchestrator.experiment.reading import load
 
 HEADS = ("dataset", "backbone", "challenger", "baseline", "metric", "baseline_metric", "deviation", "pairs", "source")
 

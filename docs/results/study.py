@@ -21,7 +21,7 @@ import yaml
 from kept import ROOT, Kept
 
 from orchestrator.analysis.findings import Finding
-from orchestrator.experiment.model import load
+from orchestrator.experiment.reading import load
 from orchestrator.experiment.stated import Dated, register
 from orchestrator.report.rows import setting
 from orchestrator.report.web.translations import said, words

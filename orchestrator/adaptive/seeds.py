@@ -12,9 +12,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
-from orchestrator.experiment.model import Claim, Experiment, Sequential
+from orchestrator.experiment.claims import Claim
+from orchestrator.experiment.model import Experiment
 from orchestrator.experiment.plan import Cell, Plan
 from orchestrator.experiment.questions import Key, Question, followed, verdicts
+from orchestrator.experiment.seed_rule import Sequential
 from orchestrator.outcome import Adopted, Diverged, Ending, Finished, Lost, Stopped, has_figures
 from orchestrator.pairing.blocks import Row, is_cell, met
 from orchestrator.pairing.evidence import evidence

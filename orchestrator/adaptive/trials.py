@@ -16,11 +16,13 @@ from typing import Any, NamedTuple
 
 from orchestrator.adaptive.optuna_search import learning
 from orchestrator.errors import DamagedFileError, RequestError
-from orchestrator.experiment.model import Experiment, Override, Where, given, own_space
+from orchestrator.experiment.claims import Where
+from orchestrator.experiment.model import Experiment
 from orchestrator.experiment.operation import MEASURES as OPERATING
+from orchestrator.experiment.overrides import Override, given
 from orchestrator.experiment.plan import Cell, Contents, Plan, digest_in, identity, plan, weights_in
 from orchestrator.experiment.space import Domain
-from orchestrator.experiment.tuning import Search, Trial, Tuning, Values
+from orchestrator.experiment.tuning import Search, Trial, Tuning, Values, own_space
 from orchestrator.outcome import Adopted, Diverged, Ending, Finished, has_figures
 from orchestrator.records.files.class_names import called
 from orchestrator.records.files.evaluations import Evaluations

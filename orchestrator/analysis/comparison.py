@@ -20,9 +20,11 @@ from orchestrator.analysis.machines import Heard, Machines, answer, by_block, ma
 from orchestrator.analysis.published import Published, beside
 from orchestrator.analysis.scored import Scored
 from orchestrator.analysis.settings import rows_by_key
+from orchestrator.experiment.claims import Claim
 from orchestrator.experiment.looks import NOT_KNOWN, Looked, Looks, leaves_out
-from orchestrator.experiment.model import Claim, Experiment, Sequential, Threshold
+from orchestrator.experiment.model import Experiment, Threshold
 from orchestrator.experiment.questions import Key, questions
+from orchestrator.experiment.seed_rule import Sequential
 from orchestrator.experiment.stated import Dated, When
 from orchestrator.records.files.earlier import NOTHING, Data
 from orchestrator.reproduction.pooling import Pool

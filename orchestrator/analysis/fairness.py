@@ -13,7 +13,9 @@ from orchestrator.adaptive.seeds import Key, Row
 from orchestrator.analysis.budget import Budget, Lead, budgets, leads
 from orchestrator.analysis.sensitivity import Sensitivity, sensitivities, unknown
 from orchestrator.analysis.settings import rows_by_key
-from orchestrator.experiment.model import Choice, Experiment, Sequential
+from orchestrator.experiment.choices import Choice
+from orchestrator.experiment.model import Experiment
+from orchestrator.experiment.seed_rule import Sequential
 from orchestrator.experiment.space import Value
 from orchestrator.sentences import Sentence, filled
 from trainers.commands import NamedDataset

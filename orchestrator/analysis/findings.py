@@ -13,9 +13,11 @@ from orchestrator.adaptive.seeds import ALPHA, Row, decided, look, partners
 from orchestrator.analysis.fairness import Inequality
 from orchestrator.analysis.limits import Calibrated, TooFew
 from orchestrator.analysis.settings import keys_of
+from orchestrator.experiment.claims import Claim
 from orchestrator.experiment.looks import NOT_KNOWN, Looked, Looks, leaves_out, marked
-from orchestrator.experiment.model import Claim, Experiment, Sequential
+from orchestrator.experiment.model import Experiment
 from orchestrator.experiment.questions import Key, Part, Question, followed, followed_together, parts, verdicts
+from orchestrator.experiment.seed_rule import Sequential
 from orchestrator.outcome import Result
 from orchestrator.pairing import followed as over_settings
 from orchestrator.pairing.blocks import is_cell

@@ -10,7 +10,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from orchestrator.experiment.model import Choice, Experiment
+from orchestrator.experiment.choices import Choice
+from orchestrator.experiment.model import Experiment
 from trainers.plugin import Frozen
 
 FILE = Path(__file__).with_name("published.csv")

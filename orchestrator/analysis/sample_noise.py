@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.errors import DamagedFileError
-from orchestrator.experiment.model import Claim
+from orchestrator.experiment.claims import Claim
 from orchestrator.experiment.plan import Cell, Plan
 from orchestrator.experiment.questions import Question
 from orchestrator.pairing.blocks import Row, met

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from orchestrator.diagnosis.finding import CheckResult, refused
 from orchestrator.errors import ExperimentError, WorkspaceError
 from orchestrator.experiment import checks
-from orchestrator.experiment.model import Choice
+from orchestrator.experiment.choices import Choice
 from orchestrator.experiment.plan import Plan
 from orchestrator.experiment.resources import shortage
 from orchestrator.sentences import counted

@@ -14,7 +14,9 @@ from typing import Any, Literal, NamedTuple, Self, cast
 from pydantic import AwareDatetime
 
 from orchestrator.errors import ExperimentError
-from orchestrator.experiment.model import AXES, Axis, Experiment
+from orchestrator.experiment.choices import AXES
+from orchestrator.experiment.claims import Axis
+from orchestrator.experiment.model import Experiment
 from orchestrator.experiment.revision import revise
 from trainers.plugin import Frozen
 

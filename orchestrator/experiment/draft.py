@@ -13,8 +13,9 @@ import yaml
 
 from orchestrator.errors import RequestError
 from orchestrator.experiment import checks
-from orchestrator.experiment.model import Experiment, beside
+from orchestrator.experiment.model import Experiment
 from orchestrator.experiment.plan import plan
+from orchestrator.experiment.reading import beside
 from trainers.catalogue import resolve
 from trainers.datasets import Labels, MissingDataError
 from trainers.datasets.own import Own

@@ -18,8 +18,10 @@ from pydantic import ValidationError
 from orchestrator.errors import ExperimentError
 from orchestrator.experiment import yaml_lines
 from orchestrator.experiment.additions import NAMED, Entry, labels
-from orchestrator.experiment.model import AXES, Experiment, beside
+from orchestrator.experiment.choices import AXES
+from orchestrator.experiment.model import Experiment
 from orchestrator.experiment.plain_yaml import Loader, value_of
+from orchestrator.experiment.reading import beside
 
 SEEDS = "seeds"
 

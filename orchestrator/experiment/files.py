@@ -7,7 +7,9 @@ from pathlib import Path
 
 from orchestrator import provenance
 from orchestrator.errors import ExperimentError
-from orchestrator.experiment.model import Axis, Experiment, load
+from orchestrator.experiment.claims import Axis
+from orchestrator.experiment.model import Experiment
+from orchestrator.experiment.reading import load
 from orchestrator.experiment.revision import revise, with_recipe
 
 

@@ -14,7 +14,8 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from orchestrator.experiment.model import Choice, Experiment
+from orchestrator.experiment.choices import Choice
+from orchestrator.experiment.model import Experiment
 from orchestrator.experiment.resources import Resources
 from trainers.backbones import Backbone
 from trainers.datasets import Dataset

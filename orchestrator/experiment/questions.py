@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from orchestrator.experiment.choices import identity
 from orchestrator.experiment.claims import Claim, Than, Trend
-from orchestrator.experiment.model import Experiment, identity
+from orchestrator.experiment.model import Experiment
 from orchestrator.sentences import filled, setting_name
 from orchestrator.statistics.scopes import trend_factors
 

@@ -11,7 +11,9 @@ from pydantic_core import PydanticCustomError
 
 from orchestrator.errors import ExperimentError
 from orchestrator.experiment import plain_yaml, yaml_lines
-from orchestrator.experiment.model import AXES, Axis, Choice, Claim, Experiment, Where, chosen, unknown
+from orchestrator.experiment.choices import AXES, Choice, chosen
+from orchestrator.experiment.claims import Axis, Claim, Where, unknown
+from orchestrator.experiment.model import Experiment
 from orchestrator.experiment.questions import parts
 from orchestrator.experiment.tuning import Tuning
 from trainers.recipe import Training

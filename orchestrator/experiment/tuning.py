@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field, PrivateAttr, field_validator
 from pydantic_core import PydanticCustomError
 
 from orchestrator.experiment.space import Domain, Value
+from trainers.losses import Loss
 from trainers.plugin import Frozen
 from trainers.recipe import Training
 
@@ -92,6 +93,12 @@ class Tuning(Frozen):
     def shared(self) -> dict[str, Domain]:
         """The fields of the recipe in the space, which all losses share."""
         return {name: domain for name, domain in self.space.items() if name in self.fields}
+
+
+def own_space(loss: Loss, tuning: Tuning) -> dict[str, Domain]:
+    """The part of a tuning space that applies to a loss: the shared fields, and the loss's own parameters."""
+    own = loss.parameters
+    return {name: domain for name, domain in tuning.space.items() if name in tuning.shared or name in own}
 
 
 Values = Mapping[str, Value]

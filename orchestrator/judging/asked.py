@@ -13,7 +13,8 @@ from pydantic import Field, ValidationError
 
 from orchestrator.errors import ExperimentError
 from orchestrator.experiment import yaml_lines
-from orchestrator.experiment.model import Choice, Experiment
+from orchestrator.experiment.choices import Choice
+from orchestrator.experiment.model import Experiment
 from orchestrator.experiment.own_measures import OF_SCORE_FILES, trait
 from orchestrator.judging.source import ScoresError
 from orchestrator.sentences import of_systems

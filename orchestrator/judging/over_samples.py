@@ -12,7 +12,8 @@ from orchestrator.analysis.comparison import Comparison
 from orchestrator.analysis.findings import Finding, Unit, corrected
 from orchestrator.analysis.sample_noise import Sampled, over_samples
 from orchestrator.analysis.threshold_curves import Curve, Model, summarise
-from orchestrator.experiment.model import Claim, Experiment
+from orchestrator.experiment.claims import Claim
+from orchestrator.experiment.model import Experiment
 from orchestrator.experiment.questions import Key, Question, questions
 from orchestrator.judging.measures import answers, held_out_threshold
 from orchestrator.judging.runs import Floats, Run

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.errors import ExperimentError
 from orchestrator.experiment.additions import Additions, Entry
-from orchestrator.experiment.model import recalled
+from orchestrator.experiment.reading import recalled
 from orchestrator.stores import Stores
 from orchestrator.study import Study
 

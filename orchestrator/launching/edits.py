@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING
 
 from orchestrator.errors import ExperimentError, RequestError, WorkspaceError
 from orchestrator.experiment.additions import NAMED, Additions, Entry, labels, widened
+from orchestrator.experiment.choices import AXES
+from orchestrator.experiment.claims import Axis, unknown
 from orchestrator.experiment.file_edits import with_entry
 from orchestrator.experiment.files import numbers
 from orchestrator.experiment.looks import planned
-from orchestrator.experiment.model import AXES, Axis, Experiment, load, unknown
+from orchestrator.experiment.model import Experiment
 from orchestrator.experiment.plan import Plan
+from orchestrator.experiment.reading import load
 from orchestrator.launching.additions import note_additions
 from orchestrator.stores import Stores
 from orchestrator.study import Study

@@ -8,8 +8,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import OrchestratorError, RequestError
-from orchestrator.experiment.model import AXES, recalled
+from orchestrator.experiment.choices import AXES
 from orchestrator.experiment.plan import Cell, Plan
+from orchestrator.experiment.reading import recalled
 from orchestrator.reproduction import finished_cells
 from orchestrator.stores import Stores
 from orchestrator.study import Study

@@ -17,7 +17,8 @@ from orchestrator.errors import DamagedFileError, RequestError, UnreachableError
 from orchestrator.execution.faults import InterruptionError
 from orchestrator.execution.worker import Worker
 from orchestrator.experiment import checks
-from orchestrator.experiment.model import Choice, Experiment
+from orchestrator.experiment.choices import Choice
+from orchestrator.experiment.model import Experiment
 from orchestrator.experiment.plan import Cell
 from orchestrator.launching import measuring
 from orchestrator.launching.admission import Admission

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any, cast
 
-from orchestrator.experiment.model import CheckpointRule, Choice, Experiment, Override, Settled
+from orchestrator.experiment.choices import Choice
+from orchestrator.experiment.model import CheckpointRule, Experiment
+from orchestrator.experiment.overrides import Override, Settled
 from orchestrator.experiment.resources import Resources, shortage
 from orchestrator.sentences import counted
 from trainers.brief import Brief

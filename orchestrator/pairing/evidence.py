@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from orchestrator.experiment.model import Claim
+from orchestrator.experiment.claims import Claim
 from orchestrator.experiment.own_measures import BALANCED, trait
 from orchestrator.outcome import has_figures
 from orchestrator.statistics.pairs import Pairs, Scale

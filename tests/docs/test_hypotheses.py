@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.experiment.model import load
+from orchestrator.experiment.reading import load
 
 ROOT = Path(__file__).parents[2]
 IDS = [*(f"P{number}" for number in range(1, 10)), *(f"C{number}" for number in range(1, 10))]

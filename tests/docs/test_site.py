@@ -254,7 +254,9 @@ def test_every_experiment_that_a_page_shows_is_valid(tmp_path: Path) -> None:
         for number, (_, text) in enumerate(blocks(path, "yaml")):
             files.append(f"{path.stem}-{number}.yaml")
             (tmp_path / files[-1]).write_text(text, encoding="utf-8")
-    program = "import sys; from orchestrator.experiment.model import load; [load(Path(name)) for name in sys.argv[1:]]"
+    program = (
+        "import sys; from orchestrator.experiment.reading import load; [load(Path(file)) for file in sys.argv[1:]]"
+    )
     done = subprocess.run(
         [sys.executable, "-c", f"from pathlib import Path; {program}", *files],
         cwd=tmp_path,

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from orchestrator.experiment.looks import NOT_KNOWN
-from orchestrator.experiment.model import load
+from orchestrator.experiment.reading import load
 from orchestrator.report.web.translations import words
 
 ROOT = Path(__file__).resolve().parents[2]

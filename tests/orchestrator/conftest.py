@@ -10,9 +10,10 @@ import pytest
 
 from orchestrator.adaptive.trials import WORST, Competitor, Tried, Tuned, points
 from orchestrator.analysis.comparison import Comparison, compare
-from orchestrator.experiment.model import Experiment, own_space
+from orchestrator.experiment.model import Experiment
 from orchestrator.experiment.plan import PROTOCOL, Cell, Plan, identity, plan
 from orchestrator.experiment.resources import Resources
+from orchestrator.experiment.tuning import own_space
 from orchestrator.records.files.evaluations import Account, Evaluations
 from orchestrator.records.files.results import aggregate
 from trainers.evaluation import ALL, TOP, Evaluation

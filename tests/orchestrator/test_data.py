@@ -19,7 +19,7 @@ import program
 import services
 from orchestrator.execution.inline import Inline
 from orchestrator.execution.worker import Worker
-from orchestrator.experiment.model import load
+from orchestrator.experiment.reading import load
 from orchestrator.records.files.earlier import difference
 from orchestrator.records.recorder import Recorder
 from orchestrator.stores import Stores

@@ -19,8 +19,9 @@ import orchestrator
 import orchestrator.study
 from orchestrator.errors import DamagedFileError, ExperimentError, NewerFormatError, RequestError
 from orchestrator.experiment import files
-from orchestrator.experiment.model import Experiment, load
+from orchestrator.experiment.model import Experiment
 from orchestrator.experiment.plan import plan
+from orchestrator.experiment.reading import load
 from orchestrator.records.files.asked import keep
 from orchestrator.records.files.evaluations import Evaluations
 from orchestrator.stores import Stores

@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 
 from orchestrator.errors import DamagedFileError, NewerFormatError
-from orchestrator.experiment.model import Experiment, beside, folder, recalled
+from orchestrator.experiment.model import Experiment
+from orchestrator.experiment.reading import beside, folder, recalled
 from orchestrator.records.files.storage import Storage
 from orchestrator.workspace import Location
 

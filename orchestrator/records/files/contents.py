@@ -24,7 +24,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from orchestrator.errors import DamagedFileError, NewerFormatError, RequestError
-from orchestrator.experiment.model import Choice, Experiment
+from orchestrator.experiment.choices import Choice
+from orchestrator.experiment.model import Experiment
 from orchestrator.experiment.plan import PROTOCOL, weights_of
 from orchestrator.records.files.cell_file import Account
 from orchestrator.records.files.footer import LATEST

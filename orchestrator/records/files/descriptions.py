@@ -12,7 +12,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from orchestrator.experiment.model import AXES, Experiment
+from orchestrator.experiment.choices import AXES
+from orchestrator.experiment.model import Experiment
 from orchestrator.experiment.plan import Plan
 from orchestrator.outcome import RESULTS
 from orchestrator.records.files import cell_file, cell_rows

@@ -15,7 +15,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.experiment.model import Choice, Experiment
+from orchestrator.experiment.choices import Choice
+from orchestrator.experiment.model import Experiment
 from orchestrator.experiment.plan import SHOWN, Cell, Plan
 from orchestrator.experiment.tuning import Tuning
 from orchestrator.outcome import RESULTS, is_done

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 
 from orchestrator.adaptive.seeds import ALPHA
 from orchestrator.analysis.prospects import Prospect
+from orchestrator.experiment.choices import identity
 from orchestrator.experiment.claims import Claim
-from orchestrator.experiment.model import Experiment, identity
+from orchestrator.experiment.model import Experiment
 from orchestrator.experiment.questions import parts
 from orchestrator.experiment.units import amount
 from orchestrator.sentences import counted, filled

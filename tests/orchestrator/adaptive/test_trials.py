@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from orchestrator.adaptive.trials import WORST, Recall, Trials, points, recall, settle
 from orchestrator.errors import ExperimentError, RequestError
-from orchestrator.experiment.model import Experiment, load
+from orchestrator.experiment.model import Experiment
 from orchestrator.experiment.plan import Cell, plan
+from orchestrator.experiment.reading import load
 from orchestrator.experiment.revision import revise
 from orchestrator.experiment.tuning import FIRST_SEED, Tuning
 from orchestrator.outcome import Adopted, Attempt, Diverged, Failed, Finished

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from orchestrator.errors import ExperimentError, RequestError
-from orchestrator.experiment.model import Experiment, load
+from orchestrator.experiment.model import Experiment
+from orchestrator.experiment.reading import load
 from orchestrator.records.files import results
 from orchestrator.report import rows as texts
 from orchestrator.reproduction.equivalence import margins

@@ -19,8 +19,8 @@ from orchestrator.diagnosis.examination import examine
 from orchestrator.diagnosis.finding import CheckResult
 from orchestrator.diagnosis.mending import mend
 from orchestrator.diagnosis.request import data, room
-from orchestrator.experiment.model import load
 from orchestrator.experiment.plan import Plan, plan
+from orchestrator.experiment.reading import load
 from orchestrator.pricing.price import Disk
 from orchestrator.records.files.evaluations import Evaluations
 from orchestrator.records.sql.registry import Registry

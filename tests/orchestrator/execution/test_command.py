@@ -17,8 +17,9 @@ import pytest
 
 from orchestrator.execution import command, guard
 from orchestrator.execution.worker import Worker
-from orchestrator.experiment.model import Experiment, beside
+from orchestrator.experiment.model import Experiment
 from orchestrator.experiment.plan import plan
+from orchestrator.experiment.reading import beside
 from orchestrator.experiment.resources import Resources
 from orchestrator.judging.cell_scores import read
 from orchestrator.outcome import Advanced, Ending, Event, Failed, Finished, Lost, Stopped

@@ -12,8 +12,9 @@ from PIL import Image
 
 from orchestrator.errors import RequestError
 from orchestrator.experiment import checks
-from orchestrator.experiment.model import Experiment, beside
+from orchestrator.experiment.model import Experiment
 from orchestrator.experiment.plan import plan
+from orchestrator.experiment.reading import beside
 from orchestrator.launching.run_plan import prepare
 from trainers import catalogue
 from trainers.datasets import TrainTest

@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 from orchestrator.cli import app
 from orchestrator.errors import RequestError
 from orchestrator.experiment.draft import draft, name_of
-from orchestrator.experiment.model import Experiment, load
+from orchestrator.experiment.model import Experiment
+from orchestrator.experiment.reading import load
 
 DRAW = np.random.RandomState(0)
 

@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.errors import ExperimentError
-from orchestrator.experiment.model import Experiment, load
+from orchestrator.experiment.model import Experiment
 from orchestrator.experiment.plan import plan
+from orchestrator.experiment.reading import load
 from orchestrator.experiment.revision import revise
 from trainers import catalogue
 

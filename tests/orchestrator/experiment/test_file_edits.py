@@ -11,7 +11,7 @@ import pytest
 from orchestrator.errors import ExperimentError
 from orchestrator.experiment.additions import Entry, labels
 from orchestrator.experiment.file_edits import with_entry
-from orchestrator.experiment.model import load
+from orchestrator.experiment.reading import load
 
 HEAD = """\
 # A comment on top

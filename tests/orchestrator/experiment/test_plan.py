@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.errors import ExperimentError
-from orchestrator.experiment.model import load
 from orchestrator.experiment.plan import PROTOCOL, Plan, digest, identity, original, plan
+from orchestrator.experiment.reading import load
 from trainers.data import drawn_from
 from trainers.datasets.content import Content
 from trainers.recipe import Recipe, Training

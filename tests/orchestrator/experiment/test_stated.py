@@ -16,7 +16,8 @@ import program
 import services
 from orchestrator.experiment.claims import Claim
 from orchestrator.experiment.files import filed, revised
-from orchestrator.experiment.model import Experiment, load
+from orchestrator.experiment.model import Experiment
+from orchestrator.experiment.reading import load
 from orchestrator.experiment.stated import When, claim_hash, dated, register, stated, statement, when
 from orchestrator.provenance.fingerprints import of_measure
 from orchestrator.records.files.evaluations import Account, Evaluations

@@ -8,7 +8,8 @@ from typing import Any, cast
 
 import pytest
 
-from orchestrator.experiment.model import Choice, Experiment
+from orchestrator.experiment.choices import Choice
+from orchestrator.experiment.model import Experiment
 from orchestrator.experiment.plan import plan
 from orchestrator.launching.rehearsed import SHORT, SHORTER, Rehearsed, fraction, kinds, rehearsed
 from trainers.datasets import Dataset, Extent

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 from rich.console import Console
 
-from orchestrator.experiment.model import load
 from orchestrator.experiment.plan import Plan, plan
+from orchestrator.experiment.reading import load
 from orchestrator.outcome import Attempt, Finished, Lost
 from orchestrator.records.files.evaluations import Evaluations
 from orchestrator.records.files.storage import Storage

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from orchestrator.experiment.model import load
 from orchestrator.experiment.plan import Plan, plan
+from orchestrator.experiment.reading import load
 from orchestrator.outcome import Attempt, Failed
 from orchestrator.records.files.evaluations import Evaluations
 from orchestrator.records.rebuild import rebuild

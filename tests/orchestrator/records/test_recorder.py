@@ -14,8 +14,8 @@ import pytest
 import torch
 
 from orchestrator import provenance
-from orchestrator.experiment.model import load
 from orchestrator.experiment.plan import plan
+from orchestrator.experiment.reading import load
 from orchestrator.experiment.resources import Resources
 from orchestrator.outcome import Attempt
 from orchestrator.records.files.evaluations import Evaluations

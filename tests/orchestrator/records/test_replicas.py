@@ -14,8 +14,8 @@ import pytest
 from orchestrator.diagnosis.agreement import agree
 from orchestrator.errors import DamagedFileError
 from orchestrator.execution.environments import environment, origin
-from orchestrator.experiment.model import load
 from orchestrator.experiment.plan import Plan, plan
+from orchestrator.experiment.reading import load
 from orchestrator.launching.old_cells import replicas
 from orchestrator.launching.run_plan import enlist, take_stock
 from orchestrator.outcome import Attempt, Finished

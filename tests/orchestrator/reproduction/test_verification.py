@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from orchestrator.errors import RequestError
-from orchestrator.experiment.model import load
 from orchestrator.experiment.plan import Plan, plan
+from orchestrator.experiment.reading import load
 from orchestrator.report.terminal import overview
 from orchestrator.reproduction.verification import TrainedFiles, choose, compare
 from trainers.evaluation import Evaluation

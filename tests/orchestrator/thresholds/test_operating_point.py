@@ -12,10 +12,11 @@ import pytest
 
 from orchestrator.decision.decide import decide
 from orchestrator.errors import ExperimentError, RequestError
-from orchestrator.experiment.model import Experiment, load
+from orchestrator.experiment.model import Experiment
 from orchestrator.experiment.operation import MEASURES, Operation
 from orchestrator.experiment.own_measures import trait
 from orchestrator.experiment.plan import Plan, plan
+from orchestrator.experiment.reading import load
 from orchestrator.experiment.stated import claim_hash
 from orchestrator.records.files.class_names import called
 from orchestrator.records.files.evaluations import Evaluations

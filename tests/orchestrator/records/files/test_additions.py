@@ -7,8 +7,8 @@ from threading import Barrier, Thread
 from typing import TYPE_CHECKING
 
 from orchestrator.experiment.additions import Additions, Entry
-from orchestrator.experiment.model import load
 from orchestrator.experiment.plan import plan
+from orchestrator.experiment.reading import load
 from orchestrator.launching.additions import note_additions
 from orchestrator.records.files.additions import AdditionsFile
 from orchestrator.records.sql.registry import Registry

@@ -16,8 +16,9 @@ import pandas as pd
 import pytest
 
 from orchestrator.errors import RequestError
-from orchestrator.experiment.model import Experiment, load
+from orchestrator.experiment.model import Experiment
 from orchestrator.experiment.plan import Plan, plan
+from orchestrator.experiment.reading import load
 from orchestrator.records.files.evaluations import Evaluations
 from orchestrator.records.files.import_cells import import_
 from orchestrator.records.files.publication import Exported, export
