@@ -48,8 +48,8 @@ def judge(
     """Judge scores from anywhere: is one system really better than another?
 
     A table has a row per sample, with columns system, seed, setting, sample and label, and one kind of result: the
-    scores of all classes (score_0, score_1, … or a list in scores), or positive and rival, or prediction, or value. A
-    table with similarity, genuine, identity_a and identity_b is one of pairs to verify.
+    scores of all classes (columns score_CLASS, or named after the labels, or a list in scores), or positive and rival,
+    or prediction, or value. A table with similarity, genuine, identity_a and identity_b is one of pairs to verify.
     """
     from orchestrator.judging import judgement
     from orchestrator.report.terminal.console import console, near, say

@@ -183,9 +183,11 @@ def of_frame(name: str, frame: Any) -> Source:
         ScoresError: It is none of these.
     """
     if isinstance(frame, Mapping):
-        return of_arrays(name, frame)
+        return of_arrays(name, {str(column): values for column, values in frame.items()})
     if isinstance(frame, pa.Table):
         return of_table(name, frame)
+    if not all(isinstance(column, str) for column in getattr(frame, "columns", ())):  # classes as numbers, in pandas
+        frame = frame.rename(columns=str)
     if hasattr(frame, "__arrow_c_stream__"):
         return of_table(name, pa.table(frame))
     if hasattr(frame, "__dataframe__"):
