@@ -30,7 +30,7 @@ from orchestrator.report.web import figures, flat, tables, verdicts
 from orchestrator.report.web.drawings import drawn
 from orchestrator.report.web.figure import packed, plotly, unpack
 from orchestrator.report.web.sources import Sources
-from orchestrator.report.web.translations import measure, said, say, words
+from orchestrator.report.web.translations import measure, said, say, tied, words
 from orchestrator.report.web.view import SHOWN, View, settings_shown
 from orchestrator.report.wording import across, claims, comparison, decision, noise
 from orchestrator.report.wording.verdicts import MARK, mark
@@ -161,7 +161,7 @@ def environment() -> Environment:
     )
     environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
     filters: dict[str, Any] = environment.filters
-    filters |= {"percent": percent, "measure": measure, "said": said, "plain": "{:g}".format}
+    filters |= {"percent": percent, "measure": measure, "said": said, "tied": tied, "plain": "{:g}".format}
     known: dict[str, Any] = environment.globals
     known |= {"say": say, "words": words(), **_wording(), **_columns(), **_looks()}
     return environment

@@ -50,6 +50,11 @@ def say(text: str, **values: Any) -> Said:
     return Said(*(escape(worded(form)).format(**_in(language, values)) for language, form in texts))
 
 
+def tied(text: Said) -> Said:
+    """The same without a line break before a percent sign or within `n = 3`."""
+    return Said(*(form.replace(" %", "\u00a0%").replace("n = ", "n\u00a0=\u00a0") for form in text))
+
+
 def joined(texts: Iterable[Said], between: str = "; ") -> Said:
     """Several texts as one."""
     known = list(texts)

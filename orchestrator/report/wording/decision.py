@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from orchestrator.decision.decide import Decision, Deployable
 from orchestrator.decision.evidence import Evidence
 from orchestrator.decision.promise import Promised
 from orchestrator.deployment.certificate import Promised as Certified
-from orchestrator.sentences import Sentence
+from orchestrator.experiment.operation import Operation
+from orchestrator.sentences import Sentence, some
 from orchestrator.statistics.intervals import Interval
 
 UNITS = {
@@ -42,6 +43,20 @@ NEEDED = {
 }
 """Where a limit cannot be promised: how many units it takes, where classes are good or defects."""
 
+PRICES = {
+    True: "An accepted defect costs {false_accept}, a rejected good part {false_reject}.",
+    False: "A false accept costs {false_accept}, a false reject {false_reject}.",
+}
+"""What errors cost, where classes are good or defects, and where objects state their class."""
+
+ASKED = {
+    ("false_accept_rate", True): "At most {limit} of defects may be accepted.",
+    ("false_accept_rate", False): "At most {limit} of objects may be accepted as another class.",
+    ("false_reject_rate", True): "At most {limit} of good parts may be rejected.",
+    ("false_reject_rate", False): "At most {limit} of objects may be rejected as their own class.",
+}
+"""The limit of each rate, where classes are good or defects, and where objects state their class."""
+
 ENOUGH = {
     True: "One threshold is enough: one per class gains {gain} [{low}, {high}] points of accuracy, n = {n}.",
     False: "One threshold is not enough: one per class gains {gain} [{low}, {high}] points of accuracy, n = {n}.",
@@ -73,6 +88,35 @@ def _model(deployed: Deployable) -> dict[str, Any]:
 
 def _cost(deployed: Deployable) -> dict[str, Any]:
     return {"cost": f"{deployed.promise.cost:.3g}", "bound": f"{deployed.promise.cost_bound:.3g}"}
+
+
+def asked(operation: Operation) -> Iterator[Sentence]:
+    """What the experiment's file says of the use: good classes, prices, limits, expected shares."""
+    if operation.good:
+        yield "Good: {classes}; all other classes are defects.", {"classes": _names(map(str, operation.good))}
+    prices = {name: f"{price:g}" for name, price in operation.prices.model_dump().items()}
+    yield PRICES[bool(operation.good)], prices
+    if operation.review:
+        values = {**prices, "share": percent_of(operation.review)}
+        yield "A person may look at {share} of the parts, at a cost of {review} each.", values
+    for name, limit in operation.limits.given.items():
+        yield ASKED[name, bool(operation.good)], {"limit": percent_of(limit)}
+    yield expected(operation)
+
+
+def expected(operation: Operation) -> Sentence:
+    """How many of each class are expected in production."""
+    if operation.defects is not None:
+        return "Of all parts, {share} are taken to be defects.", {"share": percent_of(operation.defects)}
+    if operation.shares:
+        shares = _names(f"{name} {percent_of(share)}" for name, share in operation.shares.items())
+        return "Shares of classes are taken to be: {shares}.", {"shares": shares}
+    return "Shares of classes are taken to be those of the test images.", {}
+
+
+def _names(names: Iterable[str]) -> list[Sentence]:
+    """The first of many names, and how many more there are."""
+    return some([("{name}", {"name": name}) for name in names])
 
 
 def rates(found: Decision) -> Iterator[tuple[Sentence, Sentence]]:
@@ -119,10 +163,10 @@ def threshold_advice(found: Decision) -> Iterator[Sentence]:
             _points(found.calibration),
         )
     if told.differing:
-        classes = ", ".join(f"{found.classes[own.label]} ({own.threshold:.4g})" for own in told.differing)
+        classes = _names(f"{found.classes[own.label]} ({own.threshold:.4g})" for own in told.differing)
         yield "Classes with a better threshold of their own: {classes}.", {"classes": classes}
     if told.is_enough is not True and told.sparse:
-        classes = ", ".join(found.classes[label] for label in told.sparse)
+        classes = _names(found.classes[label] for label in told.sparse)
         yield "Too few validation images for a threshold of their own: {classes}. Take more.", {"classes": classes}
 
 
@@ -138,7 +182,7 @@ def guideline(found: Decision) -> Iterator[Sentence]:
             yield BROKEN, values
     if (tail := known.tail) is not None:
         values = {"rare": percent_of(tail.rare[0]), "rest": percent_of(tail.rest[0]), "n": f"{tail.n:,}"}
-        values["classes"] = ", ".join(found.classes[label] for label in tail.classes)
+        values |= {"classes": _names(found.classes[label] for label in tail.classes)}
         yield RARE[tail.is_worse], values
     if (seeds := known.seeds) is not None:
         values = {"low": f"{seeds.low:.4g}", "high": f"{seeds.high:.4g}", "n": seeds.seeds + 1}

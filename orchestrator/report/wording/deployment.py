@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from orchestrator.deployment.certificate import VALID, Certificate, Promised
 from orchestrator.deployment.check import Checked, Compared, Tested
-from orchestrator.report.wording.decision import counted, percent_of, promised, rested_on
+from orchestrator.report.wording.decision import counted, expected, percent_of, promised, rested_on
 from orchestrator.sentences import Sentence
 
 RATES = {
@@ -97,13 +97,7 @@ def evidence(of: Certificate) -> Iterator[Sentence]:
 def validity(of: Certificate) -> Iterator[Sentence]:
     """What the promise holds for, and until when."""
     yield "It holds for images like the test images: the same parts, camera, light and focus.", {}
-    if of.operation.defects is not None:
-        yield "Of all parts, {share} are taken to be defects.", {"share": percent_of(of.operation.defects)}
-    elif of.operation.shares:
-        shares = ", ".join(f"{name} {percent_of(share)}" for name, share in of.operation.shares.items())
-        yield "Shares of classes are taken to be: {shares}.", {"shares": shares}
-    else:
-        yield "Shares of classes are taken to be those of the test images.", {}
+    yield expected(of.operation)
     yield (
         "It is valid until {day}, or until a check says that it is broken or that images have changed.",
         {"day": of.expires.isoformat()},

@@ -177,6 +177,21 @@ function printAllSettings() {
   }
 }
 
+// Letters of 11 points that fit on a sheet of A4; where a decision has more, they are smaller. Japanese ones are wide.
+const FIT = 2400;
+addEventListener("beforeprint", () => {
+  const sheet = document.querySelector(".sheet");
+  const letters = sheet?.innerText.replace(/[\u3000-\uffff]/g, "xx").length;
+  sheet?.style.setProperty("--fit", Math.min(1, Math.sqrt(FIT / letters)));
+});
+
+// The decision alone, without the statistics after it.
+document.getElementById("print-sheet")?.addEventListener("click", () => {
+  root.dataset.sheet = "";
+  print();
+});
+addEventListener("afterprint", () => delete root.dataset.sheet);
+
 // On paper: light, and nothing folded away.
 addEventListener("beforeprint", () => {
   printing = true;
