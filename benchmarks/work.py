@@ -78,10 +78,12 @@ def _passes(network: torch.nn.Module, shape: InputShape, images: int) -> tuple[i
 
 
 def backbones() -> Iterator[Backbone]:
-    """Every backbone that a name alone chooses."""
+    """Every backbone that a name alone chooses, but those of linear layers: a formula counts them."""
     for name, plugin in catalogue.plugins("backbones").items():
         if not any(field.is_required() for field in plugin.model_fields.values()):
-            yield cast("Backbone", catalogue.resolve("backbones", name))
+            backbone = cast("Backbone", catalogue.resolve("backbones", name))
+            if work.by_widths(backbone, 1) is None:
+                yield backbone
 
 
 def everything() -> dict[str, dict[str, work.Counts]]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from orchestrator.experiment.checks import LabelSource
 from orchestrator.experiment.plan import Cell
 from trainers.datasets import Dataset, Extent, MissingDataError
 from trainers.datasets.decoded import Decoded
+from trainers.datasets.frozen import Frozen
 from trainers.division import rows
 from trainers.recipe import Recipe
 
@@ -72,9 +74,19 @@ def shape_of(dataset: Dataset) -> Shape | None:
     return SHAPES.get(dataset.name)
 
 
+def shape_here(dataset: Dataset, labels_of: LabelSource) -> Shape | None:
+    """The shape of a data set's samples; only files say how long vectors are, and those that are computed have none."""
+    if (shape := shape_of(dataset)) or isinstance(dataset, Frozen):
+        return shape
+    with suppress(MissingDataError, ValueError):  # `checks.problems` says what is wrong
+        labels = labels_of(dataset)
+        return labels and labels.shape
+    return None
+
+
 def _images(recipe: Recipe, labels_of: LabelSource) -> Images | None:
     dataset = recipe.dataset
-    shape = shape_of(dataset)
+    shape = shape_here(dataset, labels_of)
     if shape is None:
         return None
     counts = _counted(recipe, labels_of) or _published(recipe)

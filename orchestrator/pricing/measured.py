@@ -11,8 +11,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from orchestrator.experiment.checks import LabelSource
 from orchestrator.experiment.plan import Cell
-from orchestrator.pricing.images import Images, Shape, shape_of
+from orchestrator.pricing.images import Images, Shape, shape_here
 from orchestrator.pricing.rates import Rate
 from orchestrator.pricing.work import per_image, work_of
 from orchestrator.records.files.evaluations import Evaluations
@@ -51,14 +52,20 @@ def kind_of(recipe: Mapping[str, Any], cpus: int) -> str:
     return json.dumps([parts, cpus], sort_keys=True)
 
 
-def finished(evaluations: Evaluations, backbones: Collection[str]) -> list[Observation]:
-    """What finished cells of these backbones tell, by the catalogue's names, whichever experiment they are of."""
+def finished(evaluations: Evaluations, backbones: Collection[str], labels_of: LabelSource) -> list[Observation]:
+    """What finished cells of these backbones tell, by the catalogue's names, whichever experiment they are of.
+
+    Args:
+        evaluations: Their files.
+        backbones: The names.
+        labels_of: Returns the labels of a dataset, where they are here.
+    """
     by_place = defaultdict[tuple[str, str], dict[str, list[str]]](lambda: defaultdict(list))
     for name in evaluations.names():
         if (place := _PLACE.match(name)) and place["backbone"].replace("%3A", ":") in backbones:
             by_place[place["dataset"], place["backbone"]][place["loss"]].append(name)
     chosen = [name for losses in by_place.values() for name in _some(list(losses.values()))]
-    return [seen for content in evaluations.contents(chosen) if (seen := _observed(content))]
+    return [seen for content in evaluations.contents(chosen) if (seen := _observed(content, labels_of))]
 
 
 def _some(by_loss: list[list[str]]) -> Iterator[str]:
@@ -70,7 +77,7 @@ def _some(by_loss: list[list[str]]) -> Iterator[str]:
         yield name
 
 
-def _observed(content: Mapping[str, Any]) -> Observation | None:
+def _observed(content: Mapping[str, Any], labels_of: LabelSource) -> Observation | None:
     """What one finished cell tells; None if it says too little, or its plug-ins are not here."""
     told = content["provenance"]
     training_seconds = content["train_seconds"]
@@ -81,7 +88,7 @@ def _observed(content: Mapping[str, Any]) -> Observation | None:
         recipe = Recipe.model_validate(content["recipe"])
     except (ValidationError, ValueError):
         return None
-    images = _images(recipe, content)
+    images = _images(recipe, content, labels_of)
     work = images and work_of(recipe, images)
     gpu = told.get("device") not in {None, "cpu"}
     device = told["device"] if gpu else processor
@@ -112,9 +119,9 @@ def _share(told: Mapping[str, Any], seconds: float) -> float:
     return round(spent / seconds, 2) if spent and seconds else 1.0
 
 
-def _images(recipe: Recipe, content: Mapping[str, Any]) -> Images | None:
+def _images(recipe: Recipe, content: Mapping[str, Any], labels_of: LabelSource) -> Images | None:
     """The images of a cell that is done, by its own account."""
-    shape = shape_of(recipe.dataset)
+    shape = shape_here(recipe.dataset, labels_of)
     if shape is None or not content["classes"]:
         return None
     per_epoch = round(content["images_per_second"] * content["train_seconds"] / max(1, content["epochs"]))

@@ -120,7 +120,7 @@ def estimator(
         labels_of: Returns the labels of a dataset, where they are here.
     """
     backbones = {cell.recipe.backbone.key: cell for cell in cells}
-    seen = [*finished(evaluations, backbones.keys()), *rehearsed(rates, backbones)] if backbones else []
+    seen = [*finished(evaluations, backbones.keys(), labels_of), *rehearsed(rates, backbones)] if backbones else []
     return Estimator(seen, images_of(labels_of))
 
 

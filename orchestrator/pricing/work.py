@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from orchestrator.pricing.images import Images, Shape
 from trainers.backbones import Backbone
+from trainers.backbones.vectors import MLP, Identity
 from trainers.recipe import Recipe
 
 FILE = Path(__file__).with_name("work.json")
@@ -65,27 +66,61 @@ def _shape(text: str) -> Shape:
 def per_image(backbone: Backbone, shape: Shape, classes: int) -> Counts | None:
     """The work per image, with the last linear layer; None for a backbone that was not counted.
 
-    A shape that was not counted has the work of the nearest one, scaled by the number of pixels.
+    Images of a shape that was not counted have the work of the nearest one, scaled by the number of pixels.
     """
+    found = by_widths(backbone, math.prod(shape)) or _by_shape(backbone, shape)
+    if found is None:
+        return None
+    head = 2 * found.width * classes
+    gradients = 2 if found.parameters else 1  # nobody asks for that of the features where nothing before them learns
+    return Counts(
+        found.forward_flops + head,
+        found.training_flops + (1 + gradients) * head,
+        found.forward_bytes + BYTES * classes,
+        found.training_bytes + 3 * BYTES * classes,
+        found.parameters + found.width * classes,
+        found.width,
+    )
+
+
+def by_widths(backbone: Backbone, inputs: int) -> Counts | None:
+    """The work per sample of a network of linear layers, whose widths alone say it; None for another network.
+
+    Args:
+        backbone: The network.
+        inputs: Numbers in a sample.
+    """
+    if isinstance(backbone, Identity):
+        return Counts(0, 0, BYTES * inputs, BYTES * inputs, 0, inputs)
+    if not isinstance(backbone, MLP):
+        return None
+    width, depth = backbone.width, backbone.depth
+    first = 2 * inputs * width
+    forward = first + 2 * (depth - 1) * width**2
+    return Counts(
+        forward,
+        3 * forward - first,  # nobody asks for the gradient of the inputs
+        BYTES * (2 * inputs + (6 * depth - 1) * width),
+        BYTES * (3 * inputs + (16 * depth - 3) * width),
+        forward // 2 + 2 * depth * width,  # two per unit belong to batch normalisation
+        width,
+    )
+
+
+def _by_shape(backbone: Backbone, shape: Shape) -> Counts | None:
+    """What was counted at this shape, or at the nearest one, scaled by the number of pixels."""
     counted = counts().get(backbone.key)
     if not counted or backbone != type(backbone)():  # parameters change the network
         return None
     nearest = min(counted, key=lambda known: (abs(math.log(_area(known) / _area(shape))), known != shape))
     found = counted[nearest]
     scale = 1.0 if nearest == shape else _area(shape) / _area(nearest)
-    head = 2 * found.width * classes
-    return Counts(
-        round(found.forward_flops * scale) + head,
-        round(found.training_flops * scale) + 3 * head,
-        round(found.forward_bytes * scale) + BYTES * classes,
-        round(found.training_bytes * scale) + 3 * BYTES * classes,
-        found.parameters + found.width * classes,
-        found.width,
-    )
+    flops_and_bytes = (round(number * scale) for number in found[:4])
+    return Counts(*flops_and_bytes, found.parameters, found.width)
 
 
 def _area(shape: Shape) -> int:
-    return shape[1] * shape[2] if shape[1] * shape[2] > 1 else shape[0]
+    return shape[1] * shape[2]
 
 
 def work_of(recipe: Recipe, images: Images) -> Work | None:

@@ -5,13 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from orchestrator.experiment.checks import labels_here
 from orchestrator.experiment.model import Experiment
 from orchestrator.experiment.plan import Cell, plan
 from orchestrator.pricing.images import SHAPES, images_of
+from orchestrator.pricing.work import work_of
 from trainers import catalogue
+from trainers.backbones.vectors import MLP
 
 
 def cell(dataset: Any, **recipe: Any) -> Cell:
@@ -51,6 +54,19 @@ def test_parameters_that_leave_images_out_are_counted_without_the_files_nearly_a
 def test_shapes_are_those_of_the_images(tmp_path: Path) -> None:
     assert catalogue.resolve("datasets", "digits").load(tmp_path).train.pixels.shape[1:] == SHAPES["digits"]  # pyright: ignore[reportAttributeAccessIssue]
     assert SHAPES.keys() <= catalogue.plugins("datasets").keys()
+
+
+def test_vectors_are_as_long_as_their_files_say_and_have_a_price(tmp_path: Path) -> None:
+    numbers = np.random.default_rng(0)
+    for split, count in (("train", 60), ("test", 30)):
+        vectors = numbers.normal(size=(count, 48)).astype(np.float32)
+        np.savez(tmp_path / f"{split}.npz", features=vectors, label=np.arange(count) % 3)
+    asked = cell({"name": "features", "path": str(tmp_path)}, validation_fraction=0.1)
+    found = images_of(labels_here(tmp_path))(asked)
+    assert found is not None
+    assert (found.shape, found.train, found.validation, found.test, found.classes) == ((48, 1, 1), 54, 6, 30, 3)
+    assert work_of(asked.recipe.model_copy(update={"backbone": MLP()}), found) is not None
+    assert images_of(nowhere)(asked) is None
 
 
 def test_corrupted_copies_are_evaluated_too() -> None:

@@ -9,7 +9,8 @@ from benchmarks import work as counting
 from orchestrator.pricing import work
 from orchestrator.pricing.images import Images
 from trainers import catalogue
-from trainers.backbones import InputShape
+from trainers.backbones import Backbone, InputShape
+from trainers.backbones.vectors import MLP, Identity
 from trainers.recipe import Recipe, Training
 
 
@@ -23,9 +24,34 @@ def test_every_backbone_that_a_name_alone_chooses_is_counted_at_every_shape_it_c
     assert all((3, 224, 224) in shapes for shapes in work.counts().values())
 
 
-@pytest.mark.parametrize(("name", "shape"), [("resnet8", (1, 28, 28)), ("resnet18", (3, 32, 32)), ("mlp", (1, 8, 8))])
+@pytest.mark.parametrize(("name", "shape"), [("resnet8", (1, 28, 28)), ("resnet18", (3, 32, 32))])
 def test_the_file_has_what_torch_counts_now(name: str, shape: tuple[int, int, int]) -> None:
     assert counting.counted(catalogue.resolve("backbones", name), InputShape(*shape)) == work.counts()[name][shape]
+
+
+@pytest.mark.parametrize("inputs", [InputShape(1, 8, 8), InputShape(384, 1, 1), InputShape(3, 20, 30)])
+@pytest.mark.parametrize("backbone", [MLP(), MLP(depth=3, width=40), MLP(depth=2, width=512), Identity()])
+def test_a_network_of_linear_layers_has_by_formula_the_work_that_torch_counts(
+    backbone: Backbone, inputs: InputShape
+) -> None:
+    found = work.by_widths(backbone, inputs.channels * inputs.height * inputs.width)
+    assert found == counting.counted(backbone, inputs)
+
+
+@pytest.mark.parametrize("backbone", [MLP(depth=2, width=40), Identity()])
+def test_the_class_weights_after_it_are_counted_as_torch_counts_them(backbone: Backbone) -> None:
+    class WithHead(catalogue.Backbone):
+        name = "with_head"
+
+        def build(self, shape: InputShape) -> tuple[nn.Module, int]:
+            network, width = backbone.build(shape)
+            return nn.Sequential(network, nn.Linear(width, 10, bias=False)), 10
+
+    whole = counting.counted(WithHead(), InputShape(384, 1, 1))
+    known = work.per_image(backbone, (384, 1, 1), 10)
+    assert known is not None
+    assert (known.forward_flops, known.training_flops) == (whole.forward_flops, whole.training_flops)
+    assert known.parameters == whole.parameters
 
 
 @pytest.mark.slow
