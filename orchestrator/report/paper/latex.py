@@ -26,22 +26,29 @@ def latex(comparison: Comparison, overall: Overall | None = None) -> str:
 
 
 def _lines(name: str, comparison: Comparison, overall: Overall | None) -> Iterator[str]:
-    heads = rows.headings(comparison)
+    heads = rows.headings(comparison)[: 2 + len(comparison.measures)]
     columns = ["l", *["r"] * (len(heads) - 1)]
     for page, groups in enumerate(_pages(_compared(comparison, overall))):
         again = rf"Continued from Table~\ref{{tab:{name}}}."
         caption = again if page else _escaped(_caption(comparison, overall))
-        yield _float(f"{name}-{page + 1}" if page else name, caption, columns, heads, groups)
+        yield _float(f"{name}-{page + 1}" if page else name, caption, columns, [heads], groups)
 
 
 def _across(name: str, overall: Overall) -> str:
-    heads = rows.across_heads(overall)
-    groups = [
-        [_heading(heading, len(heads)), *_rows([rows.across(standing, overall) for standing in standings.losses])]
-        for heading, standings in zip(paragraphs.across_headings(overall), overall.standings, strict=True)
-    ]
+    heads = list(_folded(rows.across_heads(overall)))
+    groups = list[list[str]]()
+    for heading, standings in zip(paragraphs.across_headings(overall), overall.standings, strict=True):
+        shown = [row for standing in standings.losses for row in _folded(rows.across(standing, overall))]
+        groups.append([_heading(heading, len(heads[0]), r"p{.95\linewidth}"), *_rows(shown)])
     caption = _escaped(f"Across {overall.settings} settings. {paragraphs.across_caption(overall)}")
-    return _float(f"{name}-across", caption, ["l", *["r"] * (len(heads) - 1)], heads, groups)
+    return _float(f"{name}-across", caption, ["l", *["r"] * (len(heads[0]) - 1)], heads, groups)
+
+
+def _folded(cells: Sequence[str]) -> Iterator[list[str]]:
+    """What is said of other settings stands in a line of its own: beside the rest it would be wider than a page."""
+    yield [*cells[:3], *cells[-2:]]
+    if set(others := cells[3:-2]) - {"–"}:
+        yield ["", *others, ""]
 
 
 def _claims(name: str, comparison: Comparison) -> str:
@@ -49,15 +56,14 @@ def _claims(name: str, comparison: Comparison) -> str:
     if robust := paragraphs.robust(comparison):
         sentences += [f"{paragraphs.ROBUST}.", *robust]
     columns = [r"p{.32\linewidth}", r"p{.14\linewidth}", r"p{.24\linewidth}", r"p{.16\linewidth}"]
-    return _float(
-        f"{name}-claims", _escaped(" ".join(sentences)), columns, rows.JUDGED, [_rows(rows.judged(comparison))]
-    )
+    body = [row.replace(r"\_", r"\_\allowbreak{}") for row in _rows(rows.judged(comparison))]  # names are long
+    return _float(f"{name}-claims", _escaped(" ".join(sentences)), columns, [rows.JUDGED], [body])
 
 
 def _published(name: str, comparison: Comparison) -> str:
     caption = "Published figures for the same data, backbones and losses, and how our networks and recipes differ."
     columns = [*["l"] * 6, r"p{.15\linewidth}", r"p{.3\linewidth}"]
-    return _float(f"{name}-published", caption, columns, rows.PUBLISHED, [_rows(rows.published(comparison))])
+    return _float(f"{name}-published", caption, columns, [rows.PUBLISHED], [_rows(rows.published(comparison))])
 
 
 def _caption(comparison: Comparison, overall: Overall | None) -> str:
@@ -78,21 +84,24 @@ def _n(comparison: Comparison) -> str:
 
 
 def _compared(comparison: Comparison, overall: Overall | None) -> Iterator[list[str]]:
-    """The lines of each setting under its name, as LaTeX, with the best and what is level with it marked."""
+    """The lines of each setting under its name, as LaTeX, with the best and what is level with it marked.
+
+    Differences stand below the means: beside them the table would be wider than a page.
+    """
     for name, lines in rows.by_setting(comparison):
         here = list(lines)
         is_tested = all(line.is_fixed for line in here)
-        marked = [_row(_marked(line, overall, is_tested=is_tested)) for line in here]
-        yield [_heading(name, len(rows.headings(comparison))), *marked]
+        shown = [row for line in here for row in (_marked(line, overall, is_tested=is_tested), *_differences(line))]
+        yield [_heading(name, 2 + len(comparison.measures)), *map(_row, shown)]
 
 
-def _heading(text: str, columns: int) -> str:
-    return rf"\multicolumn{{{columns}}}{{@{{}}l@{{}}}}{{\textit{{{_escaped(text)}}}}} \\"
+def _heading(text: str, columns: int, column: str = "l") -> str:
+    return rf"\multicolumn{{{columns}}}{{@{{}}{column}@{{}}}}{{\textit{{{_escaped(text)}}}}} \\"
 
 
 def _marked(line: Line, overall: Overall | None, *, is_tested: bool) -> list[str]:
     """The best in bold; underlined what is not shown to be worse: whatever has no valid test of one look."""
-    shown = [_escaped(cell) for cell in rows.cells(line)]
+    shown = [_escaped(cell) for cell in (line.loss, rows.seeds(line), *rows.means(line))]
     for column, metric in enumerate(line.means, start=2):
         leaders = overall and overall.leaders.get((line.dataset, line.backbone, metric))
         if leaders and line.loss == leaders.best:
@@ -100,6 +109,12 @@ def _marked(line: Line, overall: Overall | None, *, is_tested: bool) -> list[str
         elif leaders and (line.loss in leaders.level or (not is_tested and line.means[metric].n)):
             shown[column] = rf"\underline{{{shown[column]}}}"
     return shown
+
+
+def _differences(line: Line) -> Iterator[list[str]]:
+    """The row of the differences to the baseline, which itself has none."""
+    if line.differences is not None:
+        yield [rf"\quad $\Delta$, pairs: {rows.pairs(line)}", "", *map(_escaped, rows.differences(line))]
 
 
 LINES_A_PAGE = 40
@@ -117,7 +132,7 @@ def _pages(groups: Iterator[list[str]]) -> Iterator[list[list[str]]]:
 
 
 def _float(
-    label: str, caption: str, columns: Sequence[str], head: Sequence[str], groups: Sequence[Sequence[str]]
+    label: str, caption: str, columns: Sequence[str], heads: Sequence[Sequence[str]], groups: Sequence[Sequence[str]]
 ) -> str:
     """A table of its own, of groups of rows that are LaTeX already."""
     body = "\n\\midrule\n".join("\n".join(group) for group in groups)
@@ -129,7 +144,7 @@ def _float(
             rf"\label{{tab:{label}}}",
             rf"\begin{{tabular}}{{@{{}}{''.join(columns)}@{{}}}}",
             r"\toprule",
-            _row([_escaped(cell) for cell in head]),
+            *_rows(heads),
             r"\midrule",
             body,
             r"\bottomrule",

@@ -120,16 +120,48 @@ def test_what_fits_no_page_goes_on_in_another_table_after_a_whole_setting() -> N
         lines = [line for line in body.splitlines() if line.endswith(r" \\")]
         assert 0 < len(lines) <= LINES_A_PAGE
         assert lines[0].startswith(r"\multicolumn")
-        assert len(lines) % 4 == 0
+        assert len(lines) % 6 == 0
+
+
+WIDEST = 76
+"""Letters of a row of \\small text with its gaps: about what \\textwidth of an article, 345 pt, holds."""
+
+
+def test_rows_of_means_are_no_longer_than_a_page_of_an_article_is_wide() -> None:
+    for table in text(settings=2, name="bce_unified").split(r"\begin{table}")[1:3]:
+        body = table[table.index(r"\toprule") : table.index(r"\bottomrule")]
+        shown = [line for line in body.splitlines() if line.endswith(r" \\") and not line.startswith(r"\multicolumn")]
+        columns = [line.removesuffix(r" \\").split(" & ") for line in shown]
+        letters = [[len(re.sub(r"\\(pm|Delta|\w+\{)|[$\\{}]", "", cell)) for cell in row] for row in columns]
+        assert sum(max(of_column) + 3 for of_column in zip(*letters, strict=True)) <= WIDEST
+
+
+def test_differences_stand_below_the_means_and_name_their_pairs() -> None:
+    lines = text(settings=1).splitlines()
+    place = next(number for number, line in enumerate(lines) if line.startswith("b & 6 "))
+    assert re.match(r"\\quad \$\\Delta\$, pairs: 6 &  & \+0\.0", lines[place + 1])
+    assert "+20." in lines[place + 1] or "+19." in lines[place + 1]
+    assert not lines[next(number for number, line in enumerate(lines) if line.startswith("a & 6 ")) + 1].startswith(
+        r"\quad"
+    )
+
+
+def test_no_table_is_wider_than_the_text_of_an_article(tmp_path: Path) -> None:
+    done = compiled(text(settings=5, name="bce_unified"), tmp_path)
+    assert done.returncode == 0
+    assert "Overfull" not in done.stdout
 
 
 def test_it_compiles(tmp_path: Path) -> None:
+    done = compiled(text(settings=12, name=HOSTILE, question=ORDER), tmp_path)
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert (tmp_path / "paper.pdf").stat().st_size > 10_000
+
+
+def compiled(body: str, folder: Path) -> subprocess.CompletedProcess[str]:
     engine = parts.need("TeX")
-    body = text(settings=12, name=HOSTILE, question=ORDER)
-    source = tmp_path / "paper.tex"
+    source = folder / "paper.tex"
     preamble = "\\documentclass{article}\n\\usepackage{booktabs}\n\\begin{document}\n"
     source.write_text(f"{preamble}{body}\n\\end{{document}}\n", encoding="utf-8")
     options: list[Any] = [] if engine.name == "tectonic" else ["-interaction=nonstopmode", "-halt-on-error"]
-    done = subprocess.run([engine, *options, source.name], cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout[-2000:]
-    assert (tmp_path / "paper.pdf").stat().st_size > 10_000
+    return subprocess.run([engine, *options, source.name], cwd=folder, capture_output=True, text=True, check=False)
