@@ -34,17 +34,22 @@ start_ray() {
   chmod 700 "${RAY_TMPDIR%/*}"
   env --block-signal=TERM,INT ray start --num-cpus="$SLURM_CPUS_PER_TASK" "$@"
 }
-# On the other nodes. A signal for them, as of a preemption, is passed on to this script.
+# On the other nodes, which try again where Ray was slow to start, or ended. A signal for them, as of a preemption, is
+# passed on to this script.
 # shellcheck disable=SC2329 # srun calls it
 join_ray() {
   trap 'scancel --batch --signal=TERM "$SLURM_JOB_ID" || true' TERM INT
-  start_ray --address="$address:6379" --block &
+  (
+    trap '' TERM INT
+    until start_ray --address="$address:6379" --block; do sleep 5; done
+  ) &
   until wait; do :; done
 }
 export -f start_ray join_ray
 export address
 
-start_ray --head --node-ip-address="$address" --port=6379
+start_head() { start_ray --head --node-ip-address="$address" --port=6379; }
+start_head || start_head # once more, as a busy node may take longer than Ray waits
 if [ "$SLURM_JOB_NUM_NODES" -gt 1 ]; then
   others=$((SLURM_JOB_NUM_NODES - 1))
   srun --relative=1 --nodes="$others" --ntasks="$others" --cpus-per-task="$SLURM_CPUS_PER_TASK" \

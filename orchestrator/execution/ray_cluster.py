@@ -9,6 +9,7 @@ import socket
 import threading
 import warnings
 from collections.abc import Callable, Collection, Generator, Iterable
+from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -45,6 +46,9 @@ ANSWER_WITHIN = 60.0
 LOCAL = "local"
 """The address that stands for a Ray started on this machine, which ends with the launch."""
 
+STARTS = 3
+"""How often Ray is started on this machine before that counts as a failure. Ray waits half a minute each time."""
+
 OBJECTS = 512 * 2**20
 """Bytes for Ray's objects on a local Ray. Events and recipes are small, and a container's /dev/shm may be, too."""
 
@@ -70,26 +74,61 @@ def cluster(address: str) -> Generator[None]:
 
 def _connect(address: str, ours: ExitStack) -> None:
     """Start or join Ray; what has to be done at the end is added to `ours`."""
-    options: dict[str, Any] = {}
-    if address == LOCAL:
-        options = {"_temp_dir": str(ours.enter_context(_home()) / "r"), "object_store_memory": OBJECTS}
-    else:
-        _probe(address)
-    ours.callback(ray.shutdown)
     try:
-        with _in_groups_of_their_own(), _without_secrets():
-            ray.init(
-                address=address,
-                include_dashboard=False if address == LOCAL else None,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                **options,
-            )
-    except (ConnectionError, RuntimeError, ValueError, OSError, RayError) as error:
+        if address == LOCAL:
+            folder = ours.enter_context(_home()) / "r"
+            ours.enter_context(_started(folder))
+        else:
+            _probe(address)
+            ours.callback(ray.shutdown)
+            _join(address)
+    except (UnreachableError, KeyboardInterrupt):
+        raise
+    except Exception as error:  # noqa: BLE001 - Ray also raises plain ones
         raise UnreachableError(_told(address, error)) from None
     logging.getLogger("ray").setLevel(logging.CRITICAL)
     # Ray would report each dead process on the terminal at length; the launch says it in one line.
     worker._worker_logs_enabled = False  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # no public switch
+
+
+def _join(address: str, **options: Any) -> None:
+    with _in_groups_of_their_own(), _without_secrets():
+        ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL, **options)
+
+
+@contextmanager
+def _started(folder: Path) -> Generator[None]:
+    """A Ray that ends with the block; started again where a busy machine took longer than Ray waits.
+
+    Linux ends Ray's processes with the thread that started them, so each attempt has one of its own.
+    """
+    over = threading.Event()
+
+    def hold(outcome: Future[None]) -> None:
+        try:
+            _join(LOCAL, include_dashboard=False, _temp_dir=str(folder), object_store_memory=OBJECTS)
+        except BaseException as error:  # noqa: BLE001 - raised by whoever waits
+            ray.shutdown()
+            outcome.set_exception(error)
+        else:
+            outcome.set_result(None)
+            over.wait()
+
+    try:
+        for left in reversed(range(STARTS)):
+            outcome: Future[None] = Future()
+            threading.Thread(target=hold, args=(outcome,), daemon=True).start()
+            try:
+                outcome.result()
+            except Exception:
+                if not left:
+                    raise
+            else:
+                break
+        yield
+    finally:
+        ray.shutdown()
+        over.set()
 
 
 def _told(address: str, error: Exception) -> str:

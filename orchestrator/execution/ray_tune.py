@@ -83,7 +83,7 @@ class RayTune:
 
         def start() -> None:
             with suppress(Exception), cluster(self.address):
-                over.wait()  # in this thread, because Linux ends Ray's processes with the thread that started them
+                over.wait()
 
         thread = threading.Thread(target=start, daemon=True)
         thread.start()

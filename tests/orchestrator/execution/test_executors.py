@@ -9,6 +9,7 @@ import sys
 import time
 from dataclasses import dataclass, replace
 from importlib.metadata import version
+from itertools import count
 from pathlib import Path
 from queue import SimpleQueue
 from subprocess import PIPE
@@ -24,6 +25,7 @@ from orchestrator.errors import RequestError, UnreachableError
 from orchestrator.execution import ray_tune
 from orchestrator.execution.inline import Inline
 from orchestrator.execution.queue import RETRIES, Queue
+from orchestrator.execution.ray_cluster import LOCAL, STARTS, cluster
 from orchestrator.execution.ray_tune import RayTune
 from orchestrator.execution.worker import Worker
 from orchestrator.experiment.plan import Cell, identity
@@ -348,6 +350,30 @@ print("torch" in sys.modules)
 """
     told = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True)
     assert told.stdout == "False\n"
+
+
+@pytest.mark.parametrize("failures", [1, 2, 3])
+def test_a_ray_that_a_busy_machine_starts_too_slowly_is_started_again(
+    monkeypatch: pytest.MonkeyPatch, failures: int
+) -> None:
+    tried = count(1)
+
+    def init(**_: Any) -> None:
+        if next(tried) <= failures:
+            raise Exception("The current node timed out during startup.")  # noqa: TRY002 - as Ray does
+
+    monkeypatch.setattr(ray, "init", init)
+    inside = cluster(LOCAL)
+    if failures == STARTS:
+        with (
+            pytest.raises(UnreachableError, match=r"cannot be started on this machine: .* timed out .* inline"),
+            inside,
+        ):
+            pass
+    else:
+        with inside:
+            pass
+    assert next(tried) == min(failures + 1, STARTS) + 1
 
 
 @pytest.mark.slow
