@@ -18,9 +18,9 @@ from orchestrator.outcome import Attempt
 from orchestrator.provenance import fingerprints
 from orchestrator.provenance.environment import Environment
 from orchestrator.records.energy import Meter
-from orchestrator.records.files import command_logs
+from orchestrator.records.files import command_logs, left_files
 from orchestrator.records.files.evaluations import Account, Evaluations
-from orchestrator.records.files.models import LEFT_BY_COMMAND, Models
+from orchestrator.records.files.models import Models
 from orchestrator.records.files.storage import Storage
 from orchestrator.records.tracking import models
 from orchestrator.records.tracking.artefacts import artefacts
@@ -121,11 +121,10 @@ class CellLog:
     def left_model(self, file: Path) -> None:
         """Keep a model that a command has left, in `models` beside the cells' files, under the name of the cell's."""
         content = file.read_bytes()
-        name = f"{self.recorder.evaluations.name(self.cell).rpartition('/')[0]}/{self.cell.id}{LEFT_BY_COMMAND}"
-        place = Workspace(self.recorder.evaluations.folder.parent).models
-        Storage(place).write(name, content)
+        name = left_files.model_of(self.recorder.evaluations.name(self.cell))
+        Storage(self.recorder.evaluations.folder.parent).write(name, content)
         self.model = {
-            "file": f"{place.name}/{name}",
+            "file": name,
             "sha256": hashlib.sha256(content).hexdigest(),
             "bytes": len(content),
         }

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import DamagedFileError, OrchestratorError
-from orchestrator.records.files import cell_file, origin, splits
+from orchestrator.records.files import cell_file, left_files, origin, splits
 from orchestrator.records.files.checksums import SUMS, altered, read_sums, sha256
 from orchestrator.records.files.evaluations import Evaluations, Whole
 from orchestrator.records.files.soundness import check
+from orchestrator.records.files.storage import Storage
 
 
 @dataclass(frozen=True)
@@ -56,10 +58,19 @@ def import_(folder: Path, evaluations: Evaluations) -> Imported:
                 else:
                     (present if seal is None else taken).append(cell)
                     seals |= {} if seal is None else {cell: seal}
+                    problems += _take_left(name, source, evaluations, sums)
     finally:
         if seals:
             origin.note_import(evaluations.folder.parent, str(folder.resolve()), _made_by(folder), seals)
     return Imported(tuple(taken), tuple(present), tuple(problems))
+
+
+def _take_left(name: str, source: Evaluations, target: Evaluations, sums: Mapping[str, str]) -> Iterator[str]:
+    """Take over what the command of a cell that is here now printed, and the model that it left."""
+    there, here = (Storage(each.folder.parent) for each in (source, target))
+    for _, footer in target.footers([name]):
+        left = footer.content["provenance"].get("model") or {}
+        yield from left_files.take(name, left.get("sha256"), there, sums, here)
 
 
 def _made_by(folder: Path) -> dict[str, Any]:

@@ -18,10 +18,9 @@ from pyarrow import csv
 from orchestrator import provenance
 from orchestrator.errors import DamagedFileError, LostRowsError, RequestError
 from orchestrator.experiment.plan import Plan
-from orchestrator.records.files import cell_file, results
+from orchestrator.records.files import cell_file, left_files, results
 from orchestrator.records.files.checksums import sha256, write_sums
 from orchestrator.records.files.class_names import class_names
-from orchestrator.records.files.command_logs import ENDING as LOG
 from orchestrator.records.files.croissant import croissant
 from orchestrator.records.files.descriptions import (
     as_json,
@@ -32,7 +31,6 @@ from orchestrator.records.files.descriptions import (
     rows_below,
 )
 from orchestrator.records.files.evaluations import Evaluations, set_aside
-from orchestrator.records.files.models import LEFT_BY_COMMAND
 from orchestrator.records.files.results import Results
 from orchestrator.records.files.soundness import check
 from orchestrator.records.files.storage import Storage
@@ -75,7 +73,8 @@ def export(
     if not found.table.num_rows:
         raise RequestError("\n".join([*damaged, f"No cell of '{plan.experiment.name}' is done: launch it first."]))
     if plan.experiment.trainer:
-        _copy_left(place, Evaluations(folder / "evaluations"), target)
+        for name in Evaluations(folder / "evaluations").names():
+            left_files.copy(name, Storage(place.root), target)
     results.write(found, folder / "results.parquet")
     sink = pa.BufferOutputStream()
     csv.write_csv(found.table, sink)
@@ -129,17 +128,6 @@ def _copy_earlier(cells: Collection[str], source: Evaluations, folder: Path) -> 
     damaged = _copy(names, source, Evaluations(folder / "evaluations"))
     write_sums(Storage(folder))
     return damaged
-
-
-def _copy_left(place: Workspace, there: Evaluations, target: Storage) -> None:
-    """What commands printed for the cells that are there, and the models that they left."""
-    source = Storage(place.root)
-    for name in there.names():
-        cell = cell_file.cell_in(name)
-        model = f"models/{name.rpartition('/')[0]}/{cell}{LEFT_BY_COMMAND}"
-        for left in (f"logs/{cell}{LOG}", model):
-            if (content := source.read(left)) is not None:
-                target.write(left, content)
 
 
 def _copy_report(experiment: str, place: Workspace, target: Storage) -> None:

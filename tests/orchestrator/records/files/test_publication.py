@@ -19,6 +19,7 @@ from orchestrator.errors import RequestError
 from orchestrator.experiment.model import Experiment
 from orchestrator.experiment.plan import Plan, plan
 from orchestrator.experiment.reading import load
+from orchestrator.records.files import command_logs, left_files
 from orchestrator.records.files.evaluations import Evaluations
 from orchestrator.records.files.import_cells import import_
 from orchestrator.records.files.publication import Exported, export
@@ -338,6 +339,67 @@ def test_imported_cells_are_done_with_the_same_bytes(folder: Path, asked: Plan, 
     assert len(list(ours.validations.list())) == 2
     again = import_(folder, ours)
     assert (again.taken, set(again.present), again.problems) == ((), theirs.ids(), ())
+
+
+@pytest.fixture
+def by_command(workspace: Workspace, publish: Publish, tmp_path: Path) -> tuple[Plan, Path]:
+    """An exported study of a command, of which one cell left a model, and both printed something."""
+    asked = plan(
+        Experiment.model_validate(
+            {
+                "name": "Mine",
+                "trainer": {"command": ["true", "{loss}", "{out}"]},
+                "losses": ["a", "b"],
+                "backbones": ["mine"],
+                "datasets": ["mine"],
+                "seeds": [0],
+                "baseline": "a",
+            }
+        )
+    )
+    evaluations = Evaluations(workspace.evaluations)
+    for number, cell in enumerate(asked.cells):
+        left = {"sha256": sha256(b"a model").hexdigest()} if number else None
+        publish(cell, provenance={"model": left})
+        command_logs.keep(workspace, cell.id, f"printed {number}")
+        if number:
+            Storage(workspace.root).write(left_files.model_of(evaluations.name(cell)), b"a model")
+    export(asked, workspace, tmp_path / "mine")
+    return asked, tmp_path / "mine"
+
+
+def test_what_commands_printed_and_left_comes_along(by_command: tuple[Plan, Path], place: Location) -> None:
+    asked, folder = by_command
+    ours = Workspace(place)
+    told = import_(folder, Evaluations(ours.evaluations))
+    assert (set(told.taken), told.problems) == ({cell.id for cell in asked.cells}, ())
+    assert [command_logs.printed(ours, cell.id) for cell in asked.cells] == ["printed 0", "printed 1"]
+    (model,) = [file.name for file in Storage(ours.models).list()]
+    assert model.endswith(f"{asked.cells[1].id}.onnx")
+    assert Storage(ours.models).read(model) == b"a model"
+    assert import_(folder, Evaluations(ours.evaluations)).problems == ()
+
+
+def test_what_a_command_left_is_taken_if_it_is_whole_and_nothing_here_is_lost(
+    by_command: tuple[Plan, Path], tmp_path: Path
+) -> None:
+    asked, folder = by_command
+    first, second = (cell.id for cell in asked.cells)
+    ours = Workspace(tmp_path / "ours")
+    command_logs.keep(ours, first, "our own attempt")
+    (model,) = (folder / "models").rglob("*.onnx")
+    model.write_bytes(b"another model")
+    (folder / "logs" / f"{second}.txt").write_text("altered", encoding="utf-8")
+    told = import_(folder, Evaluations(ours.evaluations))
+    assert set(told.taken) == {first, second}
+    assert sorted(problem.partition(" ")[0].rpartition("/")[2] for problem in told.problems) == sorted(
+        [f"{first}.txt", f"{second}.txt", f"{second}.onnx"]
+    )
+    assert f"logs/{first}.txt is there already, with other content, and stays as it is." in told.problems
+    assert command_logs.printed(ours, first) == "our own attempt"
+    with pytest.raises(RequestError, match="No output of a cell"):
+        command_logs.printed(ours, second)
+    assert list(Storage(ours.models).list()) == []
 
 
 def test_an_exported_object_store_workspace_is_imported(
