@@ -46,6 +46,15 @@ def deploy(
     file: File,
     *,
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="A new folder for the model.", show_default=False)],
+    inputs: Annotated[
+        Path | None,
+        typer.Option(
+            "--inputs",
+            metavar="IMAGES",
+            help="Of a command that left a model: the test images, called by their samples.",
+            show_default=False,
+        ),
+    ] = None,
     workspace: Root = RUNS,
     data_dir: DataDir = None,
     as_json: Json = False,
@@ -67,8 +76,9 @@ def deploy(
         raise RequestError(problem)
     study = axes.study(file, Stores.at(workspace), data_dir)
     stores = study.stores
+    data_dir = study.data_dir.resolve()
     found, model = certify(
-        study.plan.experiment, study.decision, stores.evaluations, stores.models, study.data_dir.resolve()
+        study.plan.experiment, study.decision, stores.evaluations, stores.models, data_dir, inputs=inputs
     )
     texts = {
         names.CERTIFICATE: found.model_dump_json(indent=2),

@@ -93,6 +93,11 @@ class Reading(Frozen):
     """The column of images in Parquet files."""
     label: str = "label"
     """The column of labels in Parquet files."""
+    group: str = "group"
+    """The column in Parquet files that says which images belong together."""
+    has_groups: bool = True
+    """Whether a lot has to say which images belong together, if the certificate promises per group; otherwise equal
+    files alone do."""
 
 
 class Agreement(Frozen):

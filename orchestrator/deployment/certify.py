@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -15,9 +15,11 @@ from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from orchestrator import provenance
 from orchestrator.decision.decide import Decision, promised_rows
+from orchestrator.deployment import left_model
 from orchestrator.deployment.certificate import MODEL, Agreement, Certificate, Part, Promised, Reading
 from orchestrator.deployment.model_file import ModelFile
 from orchestrator.deployment.scored import decisions, joined, reference, samples
@@ -32,8 +34,11 @@ from orchestrator.records.recorder import Recorder
 from orchestrator.records.tracking.runs import Untracked
 from orchestrator.thresholds.consequences import Samples, Use, consequences
 from orchestrator.thresholds.reading import samples_of
+from orchestrator.workspace import Location
 from trainers.datasets import MissingDataError
 from trainers.datasets.decoded import Decoded
+from trainers.datasets.image_folder import ImageFolder
+from trainers.datasets.parquet import Parquet
 from trainers.evaluation import Evaluation
 
 TOLERANCE = 1e-4
@@ -47,10 +52,30 @@ class Certified(NamedTuple):
     model: bytes
 
 
-def certify(asked: Experiment, found: Decision, evaluations: Evaluations, models: Models, data_dir: Path) -> Certified:
+class _Built(NamedTuple):
+    """A model's file, not yet compared, and what it is compared on."""
+
+    model: bytes
+    pixels: Callable[[NDArray[np.int32]], NDArray[np.uint8]]
+    """The images of test samples."""
+    reading: Reading
+    data: str
+    """A digest of the data."""
+    retrained: bool
+
+
+def certify(
+    asked: Experiment,
+    found: Decision,
+    evaluations: Evaluations,
+    models: Models,
+    data_dir: Path,
+    *,
+    inputs: Path | None = None,
+) -> Certified:
     """Write the decided model as ONNX, and compare its scores with those of the cell's file.
 
-    A model that the launch kept is taken; otherwise the cell is trained again here.
+    A model that the launch kept is taken, or that a command left; otherwise the cell is trained again here.
 
     Args:
         asked: The experiment.
@@ -58,43 +83,37 @@ def certify(asked: Experiment, found: Decision, evaluations: Evaluations, models
         evaluations: The cells' files.
         models: The models that launches kept.
         data_dir: The folder of the data sets.
+        inputs: The test images of a command, which only it knows.
 
     Raises:
         RequestError: There is no such model here, it gives other scores, or it cannot be written as ONNX.
     """
-    from trainers.deployment import exported, unpacked
-
     cell = found.deployed.cell
     if cell.recipe.dataset.vectors:
         raise RequestError(f"{cell.name} scores vectors. deploy writes models of images only.")
     content = evaluations.content(cell)
-    if cell.recipe.trainer is not None:
-        raise RequestError(_by_command(cell, content))
-    data = _data(cell, data_dir)
-    rows = promised_rows(cell, evaluations)
-    kept = models.read(cell.id)
-    weights = kept if kept is not None else _retrained(cell, content, data_dir)
     threshold = float(np.float32(found.deployed.promise.threshold))
-    temperature = float(content["temperature"] or 1.0)
-    try:
-        trained = unpacked(weights, cell.recipe)
-        model = exported(
-            trained, cell.recipe, threshold=threshold, temperature=temperature, about=_about(found, cell, data_dir)
-        )
-    except ValueError as error:
-        raise RequestError(f"The model of {cell.name} cannot be deployed: {error}.") from error
-    seen = _scored(model, data, rows)
+    temperature = float(content.get("temperature") or 1.0)
+    settings = {"threshold": threshold, "temperature": temperature}
+    if cell.recipe.trainer is not None:
+        built = _completed(found, content, evaluations.folder.parent, inputs, settings)
+    else:
+        if inputs is not None:
+            raise RequestError(f"The test images of {cell.name} are known: leave out --inputs.")
+        built = _exported(found, content, models, data_dir, settings)
+    rows = promised_rows(cell, evaluations)
+    seen = _scored(built, rows)
     pairs = [(seen, samples_of(rows))]
     if cell.recipe.certify:
         shown = evaluations.evaluation(cell)
-        pairs.append((_scored(model, data, shown), samples_of(shown)))
+        pairs.append((_scored(built, shown), samples_of(shown)))
     new, old = (joined(each) for each in zip(*pairs, strict=True))
     agreement = _agreement(new, old, threshold)
     if not agreement.largest <= TOLERANCE:
-        raise RequestError(_differs(cell, agreement, retrained=kept is None))
+        raise RequestError(_differs(cell, agreement, retrained=built.retrained))
     digests = {
-        MODEL: hashlib.sha256(model).hexdigest(),
-        "data": content["provenance"].get("data_digest") or data.fingerprint,
+        MODEL: hashlib.sha256(built.model).hexdigest(),
+        "data": content["provenance"].get("data_digest") or built.data,
         "cell": hashlib.sha256(evaluations.storage.read(evaluations.name(cell)) or b"").hexdigest(),
     }
     if apart := evaluations.certifications.read(evaluations.name(cell)):
@@ -112,8 +131,8 @@ def certify(asked: Experiment, found: Decision, evaluations: Evaluations, models
         backbone=cell.backbone,
         seed=cell.seed,
         parameters=content["parameters"],
-        retrained=kept is None,
-        reading=_reading(cell, trained.shape.channels, trained.shape.height, data_dir),
+        retrained=built.retrained,
+        reading=built.reading,
         classes=found.classes,
         operation=found.operation,
         threshold=threshold,
@@ -131,18 +150,49 @@ def certify(asked: Experiment, found: Decision, evaluations: Evaluations, models
         agreement=agreement,
         reference=reference(seen, use, threshold),
     )
-    return Certified(certificate, model)
+    return Certified(certificate, built.model)
 
 
-def _by_command(cell: Cell, content: Mapping[str, Any]) -> str:
-    """Why the model of a command cannot be certified, and what there is of it."""
-    told = (
-        f"{cell.name} was trained by a command, whose test images this program does not have, so that it cannot check"
-    )
-    if (left := content["provenance"].get("model")) is None:
-        return f"{told} a model. The command left none either: it may write an ONNX file to '{{model}}'."
-    file = f"{left['file']} in the workspace, SHA-256 {left['sha256']}"
-    return f"{told} the scores of the file that the command left: {file}."
+def _exported(
+    found: Decision, content: Mapping[str, Any], models: Models, data_dir: Path, settings: Mapping[str, float]
+) -> _Built:
+    """The model of a cell that was trained by our own loop."""
+    from trainers.deployment import exported, unpacked
+
+    cell = found.deployed.cell
+    data = _data(cell, data_dir)
+    kept = models.read(cell.id)
+    weights = kept if kept is not None else _retrained(cell, content, data_dir)
+    try:
+        trained = unpacked(weights, cell.recipe)
+        reading = reading_of(cell, trained.shape.channels, trained.shape.height, data_dir)
+        model = exported(trained, cell.recipe, **settings, about=_about(found, upright=reading.upright))
+    except ValueError as error:
+        raise RequestError(f"The model of {cell.name} cannot be deployed: {error}.") from error
+    images = data.data.test.pixels
+    return _Built(model, lambda sample: np.asarray(images[sample]), reading, data.fingerprint, kept is None)
+
+
+def _completed(
+    found: Decision, content: Mapping[str, Any], workspace: Location, inputs: Path | None, settings: Mapping[str, float]
+) -> _Built:
+    """The model that a command left."""
+    from trainers.deployment import completed
+
+    cell = found.deployed.cell
+    if inputs is None:
+        raise RequestError(left_model.refusal(cell, content))
+    left = left_model.content_of(cell, content, workspace)
+    try:
+        made = completed(left, **settings, about=_about(found, upright=False))
+    except ValueError as error:
+        raise RequestError(f"The model that the command of {cell.name} left cannot be deployed: {error}.") from error
+    if made.classes != len(found.classes):
+        told = f"{made.classes} classes, and the command wrote those of {len(found.classes)}"
+        raise RequestError(f"The model that the command of {cell.name} left gives scores of {told}.")
+    reading = Reading(size=made.size, channels=made.channels)
+    images = left_model.read(inputs, reading)
+    return _Built(made.content, images.of, reading, images.digest, retrained=False)
 
 
 def _data(cell: Cell, data_dir: Path) -> Loaded:
@@ -177,13 +227,12 @@ def _retrained(cell: Cell, content: Mapping[str, Any], data_dir: Path) -> bytes:
     return weights
 
 
-def _scored(model: bytes, data: Loaded, rows: Evaluation) -> Samples:
+def _scored(built: _Built, rows: Evaluation) -> Samples:
     """What the file says of the test images, run by onnxruntime."""
     with TemporaryDirectory() as folder:
         path = Path(folder) / MODEL
-        path.write_bytes(model)
-        pixels = data.data.test.pixels
-        scores = ModelFile(path).scores(np.asarray(pixels[rows.sample]))
+        path.write_bytes(built.model)
+        scores = ModelFile(path).scores(built.pixels(rows.sample))
     return samples(scores, rows.label)
 
 
@@ -211,10 +260,15 @@ def _differs(cell: Cell, agreement: Agreement, *, retrained: bool) -> str:
             "was promised does not hold for it. Deploy where it was trained; or launch it again with 'operation:' in "
             "the experiment file, and the launch keeps the model."
         )
+    if cell.recipe.trainer is not None:
+        return (
+            f"The model that the command of {cell.name} left is not the one of its scores: {found}. It has to take "
+            "pixels from 0 to 255, as the images have them, and give what the command wrote as scores."
+        )
     return f"The model that was kept of {cell.name} is not the one of its file: {found}."
 
 
-def _about(found: Decision, cell: Cell, data_dir: Path) -> dict[str, str]:
+def _about(found: Decision, *, upright: bool) -> dict[str, str]:
     """The metadata of the file: what it takes to use it without its certificate."""
     use = Use.of(found.operation, found.classes)
     good = (
@@ -222,25 +276,26 @@ def _about(found: Decision, cell: Cell, data_dir: Path) -> dict[str, str]:
         if use.good is None
         else [name for name, is_good in zip(found.classes, use.good, strict=True) if is_good]
     )
-    reading = _reading(cell, 3, 1, data_dir)
     return {
         "classes": json.dumps(list(found.classes)),
         "good": json.dumps(list(good)),
         "review": json.dumps(use.is_reviewed),
-        "upright": json.dumps(reading.upright),
-        "cell": json.dumps(cell.id),
+        "upright": json.dumps(upright),
+        "cell": json.dumps(found.deployed.cell.id),
     }
 
 
-def _reading(cell: Cell, channels: int, size: int, data_dir: Path) -> Reading:
+def reading_of(cell: Cell, channels: int, size: int, data_dir: Path) -> Reading:
+    """How images of a cell's data become what its model sees, and how a new lot has to be told."""
     dataset = cell.recipe.dataset
     told = dataset.reading(data_dir) if isinstance(dataset, Decoded) else None
-    columns = {
-        name: getattr(dataset, name) for name in ("image", "label") if isinstance(getattr(dataset, name, None), str)
-    }
-    if told is None:
-        return Reading(size=size, channels=channels, **columns)
-    return Reading(size=size, channels=channels, levels=told.levels, upright=told.upright, **columns)
+    more: dict[str, Any] = {} if told is None else {"levels": told.levels, "upright": told.upright}
+    if isinstance(dataset, Parquet):
+        more |= {"image": dataset.image, "label": dataset.label, "group": dataset.group or "group"}
+    if isinstance(dataset, ImageFolder):
+        files = dataset.manifest(data_dir)  # SPLIT/CLASS/IMAGE, or SPLIT/CLASS/GROUP/IMAGE
+        more["has_groups"] = dataset.group == "folder" and any(len(Path(file).parts) > 3 for file in files)  # noqa: PLR2004
+    return Reading(size=size, channels=channels, **more)
 
 
 def _rates(found: Decision, seen: Samples, use: Use) -> tuple[Promised, ...]:

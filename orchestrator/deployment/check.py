@@ -21,7 +21,7 @@ from orchestrator.deployment.model_file import ModelFile
 from orchestrator.deployment.scored import binned, outcomes, samples
 from orchestrator.errors import RequestError
 from orchestrator.statistics.lots import FEWEST_LOTS, Kind, departure, more_units, p_between_lots, walk
-from orchestrator.thresholds.consequences import Flags, Samples, Use, events
+from orchestrator.thresholds.consequences import Flags, Samples, Use, events_of_units
 
 FALSE_ALARMS = 0.01
 """The share of unlabelled lots that are called changed although they are not, at most."""
@@ -72,6 +72,8 @@ class Checked(NamedTuple):
     lot: str
     time: datetime
     images: int
+    groups: int | None
+    """Groups that were tested, where the certificate promises per group and the lot is labelled."""
     is_labelled: bool
     rates: tuple[Tested, ...]
     """Of a labelled lot."""
@@ -106,7 +108,8 @@ def check(folder: Path, new: Path, earlier: Sequence[dict[str, float]] = ()) -> 
     if not parts:
         raise RequestError(f"{new} has no images.")
     scores, labels = (np.concatenate(column) for column in zip(*parts, strict=True))
-    return judged(told, samples(scores, labels), str(new), earlier, is_labelled=found.is_labelled)
+    seen = samples(scores, labels)._replace(unit=found.groups)
+    return judged(told, seen, str(new), earlier, is_labelled=found.is_labelled)
 
 
 def judged(
@@ -135,6 +138,7 @@ def judged(
         name,
         now,
         seen.label.size,
+        None if seen.unit is None else np.unique(seen.unit).size,
         is_labelled,
         rates,
         shapes,
@@ -161,16 +165,12 @@ def _unchanged(shapes: Sequence[Compared]) -> Verdict:
 def tested(told: Certificate, seen: Samples, use: Use) -> list[Tested]:
     """Each promised rate: broken at the error over their number; kept at the error for each, as all have to be."""
     error = told.operation.error
-    happened: dict[str, Flags] = dict(
-        zip(
-            ("false_accept_rate", "false_reject_rate", "review_share"),
-            (flags[:, 0] for flags in events(seen, use, np.array([told.threshold]))),
-            strict=True,
-        )
-    )
+    label, *flags = events_of_units(seen, use, np.array([told.threshold]))
+    names = ("false_accept_rate", "false_reject_rate", "review_share")
+    happened: dict[str, Flags] = {name: each[:, 0] for name, each in zip(names, flags, strict=True)}
     found = list[Tested]()
     for rate in told.rates:
-        units = _units(seen, rate)
+        units = _units(label, rate)
         wrong = happened[rate.name][units]
         walked = walk(wrong, rate.bound, error_above=error / len(told.rates), error_below=error)
         verdict: Verdict = "undecided" if walked.verdict is None else "kept" if walked.verdict else "broken"
@@ -179,7 +179,7 @@ def tested(told: Certificate, seen: Samples, use: Use) -> list[Tested]:
     return found
 
 
-def _units(seen: Samples, rate: Promised) -> NDArray[np.int64]:
+def _units(label: NDArray[np.int32], rate: Promised) -> NDArray[np.int64]:
     """The places of the units that a rate is about, in an order in which each is one of production.
 
     Files are sorted by class, and classes differ, so the order is random, the same each time. A rate of several kinds
@@ -187,10 +187,10 @@ def _units(seen: Samples, rate: Promised) -> NDArray[np.int64]:
     until the kind that is drawn has no unit left.
     """
     rng = np.random.default_rng(0)
-    queues = [rng.permutation(np.flatnonzero(np.isin(seen.label, part.classes))) for part in rate.parts]
+    queues = [rng.permutation(np.flatnonzero(np.isin(label, part.classes))) for part in rate.parts]
     if len(queues) == 1:
         return queues[0]
-    drawn = rng.choice(len(queues), seen.label.size, p=[part.share for part in rate.parts])
+    drawn = rng.choice(len(queues), label.size, p=[part.share for part in rate.parts])
     used = np.zeros(len(queues), int)
     places = list[int]()
     for kind in drawn.tolist():

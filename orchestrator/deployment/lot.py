@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 import os
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 from orchestrator.deployment.certificate import Certificate, Reading
 from orchestrator.deployment.scored import UNKNOWN
 from orchestrator.errors import RequestError
-from trainers.datasets import pictures
+from trainers.datasets import grouped, pictures
 from trainers.datasets.scan import EXTENSIONS, scan
 
 BATCH = 256
@@ -42,6 +43,8 @@ class Lot(NamedTuple):
 
     pictures: Iterator[Picture]
     is_labelled: bool
+    groups: NDArray[np.int64] | None = None
+    """What each image belongs to, in their order, where the lot is labelled and the certificate promises per group."""
 
 
 def lot(new: Path, certificate: Certificate) -> Lot:
@@ -70,7 +73,61 @@ def lot(new: Path, certificate: Certificate) -> Lot:
     names = sorted({name.partition("/")[0] for name in found.names})
     numbers = dict(zip(names, _numbers(names, certificate.classes, str(new)), strict=True))
     labelled = (Picture(str(new / name), new / name, numbers[name.partition("/")[0]]) for name in found.names)
-    return Lot(labelled, is_labelled=True)
+    groups = _groups(new, found.names, certificate) if certificate.grouped else None
+    return Lot(labelled, is_labelled=True, groups=groups)
+
+
+def every_image(place: Path, reading: Reading, column: str) -> tuple[list[str], Iterator[Picture]]:
+    """All images of a place, without labels, and what each is called.
+
+    Args:
+        place: A folder, where an image is called by its file's name without the ending, or, where two would be called
+            the same, by its path; or Parquet.
+        reading: It names the column of images.
+        column: The column of what images are called.
+
+    Raises:
+        RequestError: There is nothing to read.
+    """
+    if not place.exists():
+        raise RequestError(f"There is no {place}.")
+    if files := [place] if place.is_file() else sorted(place.glob("*.parquet")):
+        tables = [_opened(file) for file in files]
+        for file, table in zip(files, tables, strict=True):
+            if lacking := [name for name in (reading.image, column) if name not in table.schema_arrow.names]:
+                raise RequestError(f"{file} has no column '{lacking[0]}'.")
+        names = [str(name) for table in tables for name in table.read([column]).column(column).to_pylist()]
+        parts = (_pictures(file, table, reading, None) for file, table in zip(files, tables, strict=True))
+        return names, itertools.chain.from_iterable(parts)
+    found = scan(place)
+    files_there = [*found.stray, *found.names]
+    stems = [Path(name).stem for name in files_there]
+    names = stems if len(set(stems)) == len(stems) else files_there
+    return names, (Picture(str(place / name), place / name, UNKNOWN) for name in files_there)
+
+
+def _groups(new: Path, names: Sequence[str], certificate: Certificate) -> NDArray[np.int64]:
+    """The group of each image, as a number: its sub-folder, of whichever class, or itself; equal files share one."""
+    inner = [name.partition("/")[2].rpartition("/")[0] for name in names]
+    if certificate.reading.has_groups and not any(inner):
+        raise RequestError(f"{_ungrouped(new)} Put the images of a group into a folder, as in CLASS/GROUP/IMAGE.")
+    own = [f"{folder}/" if folder else name for folder, name in zip(inner, names, strict=True)]
+    return _numbered(grouped.merged(own, [_digest(new / name) for name in names]))
+
+
+def _digest(file: Path) -> str:
+    try:
+        return hashlib.sha256(file.read_bytes()).hexdigest()
+    except OSError:  # `decoded` names it
+        return str(file)
+
+
+def _ungrouped(new: Path) -> str:
+    return f"{new} does not say which images belong together, but the certificate promises rates of groups."
+
+
+def _numbered(groups: Sequence[str]) -> NDArray[np.int64]:
+    return np.unique(groups, return_inverse=True)[1].astype(np.int64)
 
 
 def decoded(found: Lot, reading: Reading) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.int32]]]:
@@ -111,8 +168,24 @@ def _rows(files: Sequence[Path], certificate: Certificate) -> Lot:
         if reading.image not in table.schema_arrow.names:
             raise RequestError(f"{file} has no column '{reading.image}' of images.")
     is_labelled = labelled == {True}
-    parts = (_pictures(file, table, certificate, is_labelled) for file, table in zip(files, tables, strict=True))
-    return Lot(itertools.chain.from_iterable(parts), is_labelled)
+    is_grouped = certificate.grouped and reading.has_groups
+    classes = certificate.classes if is_labelled else None
+    parts = (_pictures(file, table, reading, classes) for file, table in zip(files, tables, strict=True))
+    groups = _group_column(files, tables, reading.group) if is_labelled and is_grouped else None
+    return Lot(itertools.chain.from_iterable(parts), is_labelled, groups)
+
+
+def _group_column(files: Sequence[Path], tables: Sequence[pq.ParquetFile], column: str) -> NDArray[np.int64]:
+    """What each row belongs to, as a number."""
+    found = list[str]()
+    for file, table in zip(files, tables, strict=True):
+        if column not in table.schema_arrow.names:
+            raise RequestError(f"{_ungrouped(file)} It has no column '{column}'.")
+        values = table.read([column]).column(column)
+        if values.null_count:
+            raise RequestError(f"The column '{column}' of {file} has empty cells: fill them.")
+        found += map(str, values.to_pylist())
+    return _numbered(found)
 
 
 def _opened(file: Path) -> pq.ParquetFile:
@@ -122,14 +195,15 @@ def _opened(file: Path) -> pq.ParquetFile:
         raise RequestError(f"{file} cannot be read: {str(error).partition(chr(10))[0]}") from None
 
 
-def _pictures(file: Path, table: pq.ParquetFile, certificate: Certificate, is_labelled: bool) -> Iterator[Picture]:
-    reading = certificate.reading
-    columns = [reading.image, reading.label] if is_labelled else [reading.image]
+def _pictures(file: Path, table: pq.ParquetFile, reading: Reading, classes: Sequence[str] | None) -> Iterator[Picture]:
+    """The images of a file, with their labels where these are wanted, as numbers among the classes."""
+    columns = [reading.image] if classes is None else [reading.image, reading.label]
     names = _class_names(table, reading.label)
     row = 0
     for batch in table.iter_batches(BATCH, columns=columns):
-        told = batch.column(reading.label).to_pylist() if is_labelled else [UNKNOWN] * batch.num_rows
-        labels = _labels(told, names, certificate.classes, str(file)) if is_labelled else told
+        labels = [UNKNOWN] * batch.num_rows
+        if classes is not None:
+            labels = _labels(batch.column(reading.label).to_pylist(), names, classes, str(file))
         for cell, label in zip(batch.column(reading.image).to_pylist(), labels, strict=True):
             content = cell.get("bytes") if isinstance(cell, dict) else cell
             if not isinstance(content, bytes):

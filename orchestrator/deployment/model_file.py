@@ -45,10 +45,14 @@ class ModelFile:
 
     def scores(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """The scores (n, K) of images, uint8 (n, C, H, W), at the default temperature."""
-        parts = [
-            self._session.run(["scores"], {"images": np.ascontiguousarray(images[start : start + BATCH])})[0]
-            for start in range(0, len(images), BATCH)
-        ]
+        try:
+            parts = [
+                self._session.run(["scores"], {"images": np.ascontiguousarray(images[start : start + BATCH])})[0]
+                for start in range(0, len(images), BATCH)
+            ]
+        except Exception as error:  # onnxruntime has its own, without a common class
+            why = str(error).partition("\n")[0]
+            raise RequestError(f"The model cannot be run on these images: {why}") from error
         return np.concatenate([np.asarray(part, np.float32) for part in parts])
 
     def run(self, images: NDArray[np.uint8], **settings: float) -> dict[str, NDArray[np.float32]]:

@@ -262,15 +262,7 @@ def consequences(samples: Samples, use: Use, thresholds: Floats) -> Consequences
         use: The operation.
         thresholds: In ascending order (T,).
     """
-    accepted, rejected, reviewed = events(samples, use, thresholds)
-    label = samples.label
-    if samples.unit is not None:
-        _, first, unit = np.unique(samples.unit, return_index=True, return_inverse=True)
-        accepted, rejected, reviewed = (_any(flags, unit, first.size) for flags in (accepted, rejected, reviewed))
-        # Of a part, the dearest counts: an image that is falsely accepted, then one that is rejected.
-        reviewed &= ~(accepted | rejected)
-        label = label[first]
-
+    label, accepted, rejected, reviewed = events_of_units(samples, use, thresholds)
     is_of_class = (np.arange(use.classes)[:, None] == label).astype(np.float32)
 
     def by_class(flags: Flags) -> Counts:
@@ -285,6 +277,17 @@ def consequences(samples: Samples, use: Use, thresholds: Floats) -> Consequences
         by_class(reviewed),
         by_class(accepted & rejected),
     )
+
+
+def events_of_units(samples: Samples, use: Use, thresholds: Floats) -> tuple[NDArray[np.int32], Flags, Flags, Flags]:
+    """The class of each unit (u,), and whether it is falsely accepted, falsely rejected, or looked at (u, T)."""
+    accepted, rejected, reviewed = events(samples, use, thresholds)
+    if samples.unit is None:
+        return samples.label, accepted, rejected, reviewed
+    _, first, unit = np.unique(samples.unit, return_index=True, return_inverse=True)
+    accepted, rejected, reviewed = (_any(flags, unit, first.size) for flags in (accepted, rejected, reviewed))
+    # Of a part, the dearest counts: an image that is falsely accepted, then one that is rejected.
+    return samples.label[first], accepted, rejected, reviewed & ~(accepted | rejected)
 
 
 def events(samples: Samples, use: Use, thresholds: Floats) -> tuple[Flags, Flags, Flags]:

@@ -163,7 +163,7 @@ VERBS = {
     "compare": {"--workspace", "--data-dir", "--registry", "--format", "--null", "--samples", *AXES},
     "report": {"--workspace", "--data-dir", "--registry", "--index", *AXES},
     "decide": {"--workspace", "--data-dir", "--json", *AXES},
-    "deploy": {"--out", "--workspace", "--data-dir", "--json", *AXES},
+    "deploy": {"--out", "--inputs", "--workspace", "--data-dir", "--json", *AXES},
     "check": {"--json"},
     "judge": {"--baseline", "--claims", "--format", "--report", "--gate", "--map", "--shared"},
     "export": {"--workspace", "--data-dir", *AXES},

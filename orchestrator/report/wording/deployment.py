@@ -141,6 +141,9 @@ def cautions(found: Checked) -> Iterator[Sentence]:
         "expected": f"{100 * found.expected[0]:.2f}",
         "images": f"{found.images:,}",
     }
+    if found.groups is not None:
+        groups = {"groups": f"{found.groups:,}", "images": f"{found.images:,}"}
+        yield "{groups} groups with {images} images were tested: a group errs where one of its images does.", groups
     if not found.is_labelled:
         yield "Accepted: {accepted} % of {images} images; of the certified images, in production, {expected} %.", shares
         rate = {"percent": f"{100 * found.false_alarms:g}", "lots": f"{100 * found.false_alarms:g}"}
