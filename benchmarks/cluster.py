@@ -25,7 +25,7 @@ from orchestrator.execution.queue import Queue
 from orchestrator.experiment.model import Experiment
 from orchestrator.experiment.plan import Cell, Plan, plan
 from orchestrator.outcome import Ending, Finished
-from orchestrator.pricing.simulation import Clock, Machine, Outage, Report, Simulation
+from orchestrator.pricing.simulation import Absence, Clock, Machine, Simulation, SimulationReport
 from orchestrator.records.sql.leases import Claim, Lease, held
 from orchestrator.records.sql.registry import Registry
 
@@ -82,7 +82,7 @@ class Found:
     """What came of one size."""
 
     size: Size
-    report: Report
+    report: SimulationReport
     bound: float
     """Seconds below which no schedule can end: all work over all GPUs while they are there, and the longest cell."""
     outages: int
@@ -110,19 +110,19 @@ def asked(size: Size) -> Plan:
     )  # fmt: skip
 
 
-def outages(size: Size, until: float, draw: random.Random) -> Iterator[Outage]:
+def outages(size: Size, until: float, draw: random.Random) -> Iterator[Absence]:
     """When spot machines go and come back; some stay away."""
     for number in range(round(size.machines * size.spot)):
         now = draw.expovariate(1 / LIFE)
         while now < until:
             back = None if draw.random() < FOR_GOOD else now + draw.expovariate(1 / AWAY)
-            yield Outage(f"node{number}", now, back)
+            yield Absence(f"node{number}", now, back)
             if back is None:
                 break
             now = back + draw.expovariate(1 / LIFE)
 
 
-def bound(work: float, longest: float, size: Size, gone: Sequence[Outage]) -> float:
+def bound(work: float, longest: float, size: Size, gone: Sequence[Absence]) -> float:
     """The time by which all GPUs that are there, all at work, have done all; at least that of the longest cell."""
     changes = [(0.0, size.machines * size.gpus)]
     for outage in gone:

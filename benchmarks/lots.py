@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.page import fill
-from orchestrator.deployment.certificate import Certificate, Part, Promised
+from orchestrator.deployment.certificate import Certificate, CertifiedRate, ClassGroup
 from orchestrator.deployment.check import FALSE_ALARMS, judged, tested
 from orchestrator.deployment.scored import UNKNOWN, reference, samples
 from orchestrator.experiment.operation import Operation
@@ -29,7 +29,7 @@ THRESHOLD = 1.2
 Wrong = dict[str, int]
 
 
-def certificate(operation: Operation, certified: Samples, rates: tuple[Promised, ...] = ()) -> Certificate:
+def certificate(operation: Operation, certified: Samples, rates: tuple[CertifiedRate, ...] = ()) -> Certificate:
     """What `check` needs of a certificate."""
     held = reference(certified, Use.of(operation, CLASSES), THRESHOLD)
     fields: dict[str, Any] = {"issued": date.max.replace(year=9000), "classes": CLASSES, "threshold": THRESHOLD}
@@ -63,8 +63,8 @@ def of_another_mix() -> Callable[[np.random.Generator], Wrong]:
     operation = Operation(good=("bolt", "nut"), review=0.5, defects=0.1)
     truth = drawn(np.random.default_rng(9), labels(np.random.default_rng(8), 2_000_000, (0.45, 0.45, 0.1)))
     looked = float(np.mean(~((truth.top > THRESHOLD) & (truth.second < THRESHOLD))))
-    parts = (Part(share=0.9, classes=(0, 1)), Part(share=0.1, classes=(2,)))
-    rate = Promised(name="review_share", errors=0, n=1, estimate=looked, bound=looked, parts=parts)
+    parts = (ClassGroup(share=0.9, classes=(0, 1)), ClassGroup(share=0.1, classes=(2,)))
+    rate = CertifiedRate(name="review_share", errors=0, n=1, estimate=looked, bound=looked, parts=parts)
     rng = np.random.default_rng(10)
     told = certificate(operation, drawn(rng, labels(rng, 1_000, (0.45, 0.45, 0.1))), (rate,))
     use = Use.of(operation, CLASSES)

@@ -24,7 +24,7 @@ from scipy.stats import rankdata
 
 from benchmarks.page import fill
 from orchestrator.experiment.model import Experiment
-from orchestrator.reproduction.anchor_log import Anchor, Entry
+from orchestrator.reproduction.anchor_log import Anchor, AnchorEntry
 from orchestrator.reproduction.equivalence import judge as judge_anchors
 from orchestrator.reproduction.finished_cells import Environment
 from orchestrator.statistics.intervals import mean_interval
@@ -287,7 +287,7 @@ def shifted(shifts: list[tuple[str, str, float]], noise: float = 0.003) -> Calla
             for number, ((loss, backbone, _), difference) in enumerate(zip(shifts, found, strict=True))
         )
         mean = mean_interval(found)
-        outcome = judge_anchors(GRID, [Entry(0.0, HERE, HERE, HERE, (), anchors)])
+        outcome = judge_anchors(GRID, [AnchorEntry(0.0, HERE, HERE, HERE, (), anchors)])
         return Wrong(max(-mean.low, mean.high) <= MARGIN, outcome is not None and outcome.found == "equivalent")
 
     return draw

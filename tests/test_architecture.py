@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import shutil
 import subprocess
 import sys
 import tomllib
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
@@ -151,6 +153,21 @@ def test_no_contract_is_without_a_case() -> None:
 
 def test_the_root_of_the_program_is_seen_at_a_glance() -> None:
     assert len(list((ROOT / "orchestrator").glob("*.py"))) <= 10
+
+
+def test_a_class_name_means_one_thing_with_three_exceptions() -> None:
+    found = defaultdict[str, list[str]](list)
+    for package in ("orchestrator", "trainers"):
+        for file in sorted((ROOT / package).rglob("*.py")):
+            for node in ast.walk(ast.parse(file.read_bytes())):
+                if isinstance(node, ast.ClassDef):
+                    found[node.name].append(file.relative_to(ROOT).as_posix())
+    assert {name: files for name, files in found.items() if len(files) > 1} == {
+        # Plug-ins build on one of the two; another name would change the code by which old results are known.
+        "Frozen": ["trainers/datasets/frozen.py", "trainers/plugin.py"],
+        "Interval": ["orchestrator/statistics/intervals.py", "trainers/metrics/over_identities.py"],
+        "Splits": ["trainers/data.py", "trainers/datasets/decoded.py"],
+    }
 
 
 LOAD = """

@@ -29,7 +29,7 @@ _MEAN = "normalisation.mean"
 _DEVIATION = "normalisation.deviation"
 
 
-class Trained(NamedTuple):
+class LoadedModel(NamedTuple):
     """A model and the normalisation of its images, both (C,)."""
 
     model: Classifier
@@ -56,7 +56,7 @@ def packed(model: Classifier, mean: NDArray[np.float32], deviation: NDArray[np.f
     return save(held, {"shape": json.dumps(list(shape)), "classes": str(model.classes)})
 
 
-def unpacked(content: bytes, recipe: Recipe) -> Trained:
+def unpacked(content: bytes, recipe: Recipe) -> LoadedModel:
     """The model of a file that `packed` wrote.
 
     Args:
@@ -77,7 +77,7 @@ def unpacked(content: bytes, recipe: Recipe) -> Trained:
         model = Classifier(recipe.backbone, recipe.loss, shape, int(about["classes"]))
         weights = {name.removeprefix("model."): held[name] for name in held if name.startswith("model.")}
         model.load_state_dict(weights)
-        return Trained(model.eval(), held[_MEAN], held[_DEVIATION], shape)
+        return LoadedModel(model.eval(), held[_MEAN], held[_DEVIATION], shape)
     except (SafetensorError, KeyError, TypeError, RuntimeError) as error:
         raise ValueError(str(error).partition("\n")[0] or type(error).__name__) from error
 
@@ -90,7 +90,7 @@ class Deployed(nn.Module):
         recipe: Of the model; its loss says what is compared with a threshold.
     """
 
-    def __init__(self, trained: Trained, recipe: Recipe) -> None:
+    def __init__(self, trained: LoadedModel, recipe: Recipe) -> None:
         super().__init__()
         self.model = trained.model
         self.by: DecideBy = recipe.loss.decide_by
@@ -129,7 +129,7 @@ class Deployed(nn.Module):
 
 
 def exported(
-    trained: Trained, recipe: Recipe, *, threshold: float, temperature: float, about: Mapping[str, str]
+    trained: LoadedModel, recipe: Recipe, *, threshold: float, temperature: float, about: Mapping[str, str]
 ) -> bytes:
     """The model as an ONNX file, which gives what `Deployed` gives.
 

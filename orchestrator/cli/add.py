@@ -14,7 +14,7 @@ from orchestrator.sentences import counted
 from orchestrator.stores import Stores
 
 if TYPE_CHECKING:
-    from orchestrator.launching.edits import Change, Named
+    from orchestrator.launching.edits import Edit, Named
 
 Names = list[str] | None
 
@@ -47,7 +47,7 @@ def add(
         say(console(), sentence)
 
 
-def _sentences(change: Change, file: Path, *, remove: bool) -> list[str]:
+def _sentences(change: Edit, file: Path, *, remove: bool) -> list[str]:
     """What was done, for people."""
     what = change.entry.said()
     if not what:

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from orchestrator.launching.launch import Ended
     from orchestrator.pricing.price import Price
     from orchestrator.records.sql.registry import Registry
-    from orchestrator.records.sql.status import Status, Tried
+    from orchestrator.records.sql.status import Status, TriedAttempt
 
 
 @with_axes
@@ -348,7 +348,7 @@ def _watch(shown: Callable[[], RenderableType], console: Console) -> None:
             live.update(shown(), refresh=True)
 
 
-def _tried(records: Registry | None, prefix: str, experiment: str | None) -> list[Tried]:
+def _tried(records: Registry | None, prefix: str, experiment: str | None) -> list[TriedAttempt]:
     """The attempts at the one cell whose id begins so."""
     found = records.tried(prefix, experiment) if records else []
     cells = sorted({each.cell for each in found})
@@ -360,7 +360,7 @@ def _tried(records: Registry | None, prefix: str, experiment: str | None) -> lis
     return found
 
 
-def _show_attempts(tried: list[Tried], console: Console, *, as_json: bool) -> None:
+def _show_attempts(tried: list[TriedAttempt], console: Console, *, as_json: bool) -> None:
     from orchestrator.report.terminal import overview
 
     if as_json:

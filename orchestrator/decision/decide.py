@@ -19,7 +19,7 @@ from orchestrator.records.files.evaluations import Evaluations
 from orchestrator.records.files.splits import shared
 from orchestrator.sentences import counted
 from orchestrator.statistics.intervals import Interval
-from orchestrator.thresholds.choice import Choice, choose
+from orchestrator.thresholds.choice import ChosenThreshold, choose
 from orchestrator.thresholds.consequences import Use
 from orchestrator.thresholds.reading import samples_of
 from trainers.evaluation import Evaluation
@@ -29,7 +29,7 @@ class Candidate(NamedTuple):
     """A trained model, and what its validation images advise."""
 
     cell: Cell
-    choice: Choice
+    choice: ChosenThreshold
 
 
 class Deployable(NamedTuple):

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from orchestrator.statistics.promises import mean_bound, proven, units_needed
-from orchestrator.thresholds.choice import Choice
+from orchestrator.thresholds.choice import ChosenThreshold
 from orchestrator.thresholds.consequences import Samples, Use, consequences
 
 RATES = ("false_accept_rate", "false_reject_rate", "review_share")
@@ -50,7 +50,7 @@ class Promise(NamedTuple):
         return all(rate.is_kept is not False for rate in self.rates)
 
 
-def promise(samples: Samples, use: Use, choice: Choice, looked: int = 1) -> Promise:
+def promise(samples: Samples, use: Use, choice: ChosenThreshold, looked: int = 1) -> Promise:
     """What the test images allow to promise.
 
     Without limits the threshold is the one that validation chose, and each of the rates has a bound at the error over
@@ -97,7 +97,7 @@ def promise(samples: Samples, use: Use, choice: Choice, looked: int = 1) -> Prom
     )
 
 
-def _chosen(choice: Choice, proofs: list[int]) -> int:
+def _chosen(choice: ChosenThreshold, proofs: list[int]) -> int:
     """The step to deploy: the cheapest of those that keep the most limits; the last if none keeps any."""
     kept = np.array([sum(step < proof for proof in proofs) for step in range(choice.ladder.size)])
     if not kept.any():

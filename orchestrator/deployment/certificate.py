@@ -27,7 +27,7 @@ CHECKS = "checks.jsonl"
 PICTURE = "checks.svg"
 
 
-class Part(Frozen):
+class ClassGroup(Frozen):
     """Classes whose units stand for each other."""
 
     share: float
@@ -35,7 +35,7 @@ class Part(Frozen):
     classes: tuple[int, ...]
 
 
-class Promised(Frozen):
+class CertifiedRate(Frozen):
     """One rate, and what it is promised not to exceed."""
 
     name: str
@@ -51,11 +51,11 @@ class Promised(Frozen):
     """Whether the limit is promised; None without a limit."""
     needed: int | None = None
     """Units that would show it; None if it is shown, has no limit, or no number suffices."""
-    parts: tuple[Part, ...]
+    parts: tuple[ClassGroup, ...]
     """Of which classes the rate is made up."""
 
 
-class Seen(Frozen):
+class ScoreHistogram(Frozen):
     """What the certified images of some classes look like: how many fell into each bin."""
 
     share: float
@@ -76,10 +76,10 @@ class Reference(Frozen):
     """The edges between the bins of the highest score, in ascending order."""
     second: tuple[float, ...]
     """The edges between the bins of the second highest score."""
-    kinds: tuple[Seen, ...]
+    kinds: tuple[ScoreHistogram, ...]
 
 
-class Reading(Frozen):
+class PixelRule(Frozen):
     """How an encoded image becomes what the model sees."""
 
     size: int
@@ -130,14 +130,14 @@ class Certificate(Frozen):
     parameters: int | None = None
     retrained: bool
     """Whether the cell was trained again for this file; otherwise the launch kept its model."""
-    reading: Reading
+    reading: PixelRule
     classes: tuple[str, ...]
     operation: Operation
     threshold: float
     temperature: float
     cost: float
     cost_bound: float
-    rates: tuple[Promised, ...]
+    rates: tuple[CertifiedRate, ...]
     candidates: int
     looked: int
     units: int

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from orchestrator import provenance
 from orchestrator.decision.decide import Decision, promised_rows
 from orchestrator.deployment import left_model
-from orchestrator.deployment.certificate import MODEL, Agreement, Certificate, Part, Promised, Reading
+from orchestrator.deployment.certificate import MODEL, Agreement, Certificate, CertifiedRate, ClassGroup, PixelRule
 from orchestrator.deployment.model_file import ModelFile
 from orchestrator.deployment.scored import decisions, joined, reference, samples
 from orchestrator.errors import RequestError
@@ -58,7 +58,7 @@ class _Built(NamedTuple):
     model: bytes
     pixels: Callable[[NDArray[np.int32]], NDArray[np.uint8]]
     """The images of test samples."""
-    reading: Reading
+    reading: PixelRule
     data: str
     """A digest of the data."""
     retrained: bool
@@ -190,7 +190,7 @@ def _completed(
     if made.classes != len(found.classes):
         told = f"{made.classes} classes, and the command wrote those of {len(found.classes)}"
         raise RequestError(f"The model that the command of {cell.name} left gives scores of {told}.")
-    reading = Reading(size=made.size, channels=made.channels)
+    reading = PixelRule(size=made.size, channels=made.channels)
     images = left_model.read(inputs, reading)
     return _Built(made.content, images.of, reading, images.digest, retrained=False)
 
@@ -285,7 +285,7 @@ def _about(found: Decision, *, upright: bool) -> dict[str, str]:
     }
 
 
-def reading_of(cell: Cell, channels: int, size: int, data_dir: Path) -> Reading:
+def reading_of(cell: Cell, channels: int, size: int, data_dir: Path) -> PixelRule:
     """How images of a cell's data become what its model sees, and how a new lot has to be told."""
     dataset = cell.recipe.dataset
     told = dataset.reading(data_dir) if isinstance(dataset, Decoded) else None
@@ -295,15 +295,17 @@ def reading_of(cell: Cell, channels: int, size: int, data_dir: Path) -> Reading:
     if isinstance(dataset, ImageFolder):
         files = dataset.manifest(data_dir)  # SPLIT/CLASS/IMAGE, or SPLIT/CLASS/GROUP/IMAGE
         more["has_groups"] = dataset.group == "folder" and any(len(Path(file).parts) > 3 for file in files)  # noqa: PLR2004
-    return Reading(size=size, channels=channels, **more)
+    return PixelRule(size=size, channels=channels, **more)
 
 
-def _rates(found: Decision, seen: Samples, use: Use) -> tuple[Promised, ...]:
+def _rates(found: Decision, seen: Samples, use: Use) -> tuple[CertifiedRate, ...]:
     parts = consequences(seen, use, np.array([found.deployed.promise.threshold]))
     return tuple(
-        Promised(
+        CertifiedRate(
             **rate._asdict(),
-            parts=tuple(Part(share=share, classes=tuple(kind.tolist())) for share, kind in parts.strata_of(rate.name)),
+            parts=tuple(
+                ClassGroup(share=share, classes=tuple(kind.tolist())) for share, kind in parts.strata_of(rate.name)
+            ),
         )
         for rate in found.deployed.promise.rates
     )

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.deployment import certificate as certificates
-from orchestrator.deployment.certificate import MODEL, Certificate, Promised, Reference
+from orchestrator.deployment.certificate import MODEL, Certificate, CertifiedRate, Reference
 from orchestrator.deployment.lot import decoded, lot
 from orchestrator.deployment.model_file import ModelFile
 from orchestrator.deployment.scored import binned, outcomes, samples
@@ -34,7 +34,7 @@ Verdict = Literal["kept", "broken", "undecided"]
 SHAPES = ("top", "second", "outcomes")
 
 
-class Tested(NamedTuple):
+class CheckedRate(NamedTuple):
     """One promised rate on a labelled lot."""
 
     name: str
@@ -75,7 +75,7 @@ class Checked(NamedTuple):
     groups: int | None
     """Groups that were tested, where the certificate promises per group and the lot is labelled."""
     is_labelled: bool
-    rates: tuple[Tested, ...]
+    rates: tuple[CheckedRate, ...]
     """Of a labelled lot."""
     shapes: tuple[Compared, ...]
     """Of an unlabelled lot they decide; of a labelled one they are kept for later lots."""
@@ -162,24 +162,24 @@ def _unchanged(shapes: Sequence[Compared]) -> Verdict:
     return "undecided" if not shapes or max(shape.noticed for shape in shapes) > COARSE else "kept"
 
 
-def tested(told: Certificate, seen: Samples, use: Use) -> list[Tested]:
+def tested(told: Certificate, seen: Samples, use: Use) -> list[CheckedRate]:
     """Each promised rate: broken at the error over their number; kept at the error for each, as all have to be."""
     error = told.operation.error
     label, *flags = events_of_units(seen, use, np.array([told.threshold]))
     names = ("false_accept_rate", "false_reject_rate", "review_share")
     happened: dict[str, Flags] = {name: each[:, 0] for name, each in zip(names, flags, strict=True)}
-    found = list[Tested]()
+    found = list[CheckedRate]()
     for rate in told.rates:
         units = _units(label, rate)
         wrong = happened[rate.name][units]
         walked = walk(wrong, rate.bound, error_above=error / len(told.rates), error_below=error)
         verdict: Verdict = "undecided" if walked.verdict is None else "kept" if walked.verdict else "broken"
         more = more_units(walked.errors, walked.n, rate.bound, error) if walked.verdict is None else None
-        found.append(Tested(rate.name, rate.bound, walked.errors, walked.n, walked.seen, verdict, more))
+        found.append(CheckedRate(rate.name, rate.bound, walked.errors, walked.n, walked.seen, verdict, more))
     return found
 
 
-def _units(label: NDArray[np.int32], rate: Promised) -> NDArray[np.int64]:
+def _units(label: NDArray[np.int32], rate: CertifiedRate) -> NDArray[np.int64]:
     """The places of the units that a rate is about, in an order in which each is one of production.
 
     Files are sorted by class, and classes differ, so the order is random, the same each time. A rate of several kinds

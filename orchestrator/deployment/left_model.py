@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.deployment.certificate import Reading
+from orchestrator.deployment.certificate import PixelRule
 from orchestrator.deployment.lot import Lot, decoded, every_image
 from orchestrator.errors import RequestError
 from orchestrator.experiment.plan import Cell
@@ -85,7 +85,7 @@ class Inputs(NamedTuple):
         return self.images[[self.places[number] for number in sample.tolist()]]
 
 
-def read(path: Path, reading: Reading) -> Inputs:
+def read(path: Path, reading: PixelRule) -> Inputs:
     """Images with their samples, as a new lot is read.
 
     Samples that are whole numbers keep them. Other names are numbered in their order, as those of a command's scores

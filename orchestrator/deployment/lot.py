@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from orchestrator.deployment.certificate import Certificate, Reading
+from orchestrator.deployment.certificate import Certificate, PixelRule
 from orchestrator.deployment.scored import UNKNOWN
 from orchestrator.errors import RequestError
 from trainers.datasets import grouped, pictures
@@ -30,7 +30,7 @@ _TOLD = 3
 """Damaged images that a message names."""
 
 
-class Picture(NamedTuple):
+class LotImage(NamedTuple):
     """An encoded image: its name in messages, its bytes or file, and its class."""
 
     name: str
@@ -41,7 +41,7 @@ class Picture(NamedTuple):
 class Lot(NamedTuple):
     """A new lot, not yet decoded."""
 
-    pictures: Iterator[Picture]
+    pictures: Iterator[LotImage]
     is_labelled: bool
     groups: NDArray[np.int64] | None = None
     """What each image belongs to, in their order, where the lot is labelled and the certificate promises per group."""
@@ -65,19 +65,19 @@ def lot(new: Path, certificate: Certificate) -> Lot:
     if found.names and found.stray:
         raise RequestError(f"{new} has images in folders and beside them: a lot is labelled or not.")
     if found.stray:
-        return Lot((Picture(str(new / name), new / name, UNKNOWN) for name in found.stray), is_labelled=False)
+        return Lot((LotImage(str(new / name), new / name, UNKNOWN) for name in found.stray), is_labelled=False)
     if not found.names:
         raise RequestError(
             f"{new} has no images: expected CLASS/IMAGE, images, or *.parquet ({', '.join(EXTENSIONS)})."
         )
     names = sorted({name.partition("/")[0] for name in found.names})
     numbers = dict(zip(names, _numbers(names, certificate.classes, str(new)), strict=True))
-    labelled = (Picture(str(new / name), new / name, numbers[name.partition("/")[0]]) for name in found.names)
+    labelled = (LotImage(str(new / name), new / name, numbers[name.partition("/")[0]]) for name in found.names)
     groups = _groups(new, found.names, certificate) if certificate.grouped else None
     return Lot(labelled, is_labelled=True, groups=groups)
 
 
-def every_image(place: Path, reading: Reading, column: str) -> tuple[list[str], Iterator[Picture]]:
+def every_image(place: Path, reading: PixelRule, column: str) -> tuple[list[str], Iterator[LotImage]]:
     """All images of a place, without labels, and what each is called.
 
     Args:
@@ -103,7 +103,7 @@ def every_image(place: Path, reading: Reading, column: str) -> tuple[list[str], 
     files_there = [*found.stray, *found.names]
     stems = [Path(name).stem for name in files_there]
     names = stems if len(set(stems)) == len(stems) else files_there
-    return names, (Picture(str(place / name), place / name, UNKNOWN) for name in files_there)
+    return names, (LotImage(str(place / name), place / name, UNKNOWN) for name in files_there)
 
 
 def _groups(new: Path, names: Sequence[str], certificate: Certificate) -> NDArray[np.int64]:
@@ -130,7 +130,7 @@ def _numbered(groups: Sequence[str]) -> NDArray[np.int64]:
     return np.unique(groups, return_inverse=True)[1].astype(np.int64)
 
 
-def decoded(found: Lot, reading: Reading) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.int32]]]:
+def decoded(found: Lot, reading: PixelRule) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.int32]]]:
     """Batches of images, uint8 (n, C, size, size), and their labels (n,).
 
     Raises:
@@ -147,7 +147,7 @@ def decoded(found: Lot, reading: Reading) -> Iterator[tuple[NDArray[np.uint8], N
             yield np.stack([image for image in images if not isinstance(image, str)]), labels
 
 
-def _decoded(picture: Picture, reading: Reading) -> NDArray[np.uint8] | str:
+def _decoded(picture: LotImage, reading: PixelRule) -> NDArray[np.uint8] | str:
     """The image, or what is wrong with it."""
     try:
         content = picture.content if isinstance(picture.content, bytes) else picture.content.read_bytes()
@@ -195,7 +195,9 @@ def _opened(file: Path) -> pq.ParquetFile:
         raise RequestError(f"{file} cannot be read: {str(error).partition(chr(10))[0]}") from None
 
 
-def _pictures(file: Path, table: pq.ParquetFile, reading: Reading, classes: Sequence[str] | None) -> Iterator[Picture]:
+def _pictures(
+    file: Path, table: pq.ParquetFile, reading: PixelRule, classes: Sequence[str] | None
+) -> Iterator[LotImage]:
     """The images of a file, with their labels where these are wanted, as numbers among the classes."""
     columns = [reading.image] if classes is None else [reading.image, reading.label]
     names = _class_names(table, reading.label)
@@ -208,7 +210,7 @@ def _pictures(file: Path, table: pq.ParquetFile, reading: Reading, classes: Sequ
             content = cell.get("bytes") if isinstance(cell, dict) else cell
             if not isinstance(content, bytes):
                 raise RequestError(f"Row {row} of {file} holds no encoded image in column '{reading.image}'.")
-            yield Picture(f"row {row} of {file}", content, label)
+            yield LotImage(f"row {row} of {file}", content, label)
             row += 1
 
 

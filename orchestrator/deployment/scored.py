@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.deployment.certificate import Reference, Seen
+from orchestrator.deployment.certificate import Reference, ScoreHistogram
 from orchestrator.thresholds.consequences import Flags, Floats, Samples, Use, consequences
 
 BINS = 30
@@ -60,11 +60,11 @@ def reference(seen: Samples, use: Use, threshold: float) -> Reference:
     second = _edges(seen.second)
     what = outcomes(seen, use, threshold)
     every: Flags = np.ones(use.classes, bool)
-    found = list[Seen]()
+    found = list[ScoreHistogram]()
     for share, classes in consequences(seen, use, np.array([threshold])).kinds(every):
         mine = np.isin(seen.label, classes)
         if mine.any():
-            kind = Seen(
+            kind = ScoreHistogram(
                 share=share,
                 classes=_whole(classes),
                 top=_whole(binned(seen.top[mine], top)),

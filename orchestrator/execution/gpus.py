@@ -14,7 +14,7 @@ class Gpu(NamedTuple):
     """Bytes."""
 
 
-class Seen(NamedTuple):
+class FoundGpus(NamedTuple):
     """The GPUs, and why there may be none."""
 
     gpus: tuple[Gpu, ...]
@@ -22,7 +22,7 @@ class Seen(NamedTuple):
     """The first line of torch's warning; empty where it gave none."""
 
 
-def seen() -> Seen:
+def seen() -> FoundGpus:
     """What torch can compute on besides the CPU.
 
     Raises:
@@ -36,7 +36,7 @@ def seen() -> Seen:
         number = torch.cuda.device_count() if torch.cuda.is_available() else 0
     found = [torch.cuda.get_device_properties(index) for index in range(number)]
     warning = str(caught[0].message).partition("\n")[0] if caught else ""
-    return Seen(tuple(Gpu(gpu.name, gpu.total_memory) for gpu in found), warning)
+    return FoundGpus(tuple(Gpu(gpu.name, gpu.total_memory) for gpu in found), warning)
 
 
 def count() -> int:

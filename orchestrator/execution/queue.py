@@ -104,7 +104,7 @@ def _unheard(adopted: Adopted | Failed) -> None:
 
 
 @dataclass(frozen=True)
-class Budget:
+class TimeBudget:
     """The time in which all cells have to end."""
 
     until: float
@@ -171,7 +171,7 @@ class Queue:
         most: int | None = None,
         places: Places | None = None,
         clock: Callable[[], float] = time.monotonic,
-        budget: Budget | None = None,
+        budget: TimeBudget | None = None,
     ) -> None:
         self.adopted = adopted
         self.ran_out = False

@@ -35,7 +35,7 @@ class Parameter:
 
 
 @dataclass(frozen=True)
-class Described:
+class PluginText:
     """A plug-in as people read it."""
 
     name: str
@@ -50,11 +50,11 @@ class Described:
         return asdict(self)
 
 
-def described(plugin: type[Plugin]) -> Described:
+def described(plugin: type[Plugin]) -> PluginText:
     """What a plug-in is, with its parameters and where its code is."""
     file = inspect.getsourcefile(plugin) or ""
     text = inspect.getdoc(plugin) or ""
-    return Described(plugin.name, text, tuple(_parameters(plugin)), plugin.__module__, file)
+    return PluginText(plugin.name, text, tuple(_parameters(plugin)), plugin.__module__, file)
 
 
 def _parameters(model: Model, within: str = "") -> Iterator[Parameter]:

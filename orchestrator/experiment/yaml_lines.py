@@ -21,7 +21,7 @@ Problem = tuple[Location, str]
 
 
 @dataclass(frozen=True)
-class Source:
+class YamlSource:
     """A YAML document and the line on which each of its entries starts."""
 
     path: Path
@@ -40,7 +40,7 @@ class Source:
         return self.lines.get(location, 1)
 
 
-def read(path: Path) -> Source:
+def read(path: Path) -> YamlSource:
     """Read one YAML document safely.
 
     Raises:
@@ -55,7 +55,7 @@ def read(path: Path) -> Source:
         raise ExperimentError([f"{path}: is not a UTF-8 text file ({error.reason})."]) from None
 
 
-def parse(path: Path, text: str) -> Source:
+def parse(path: Path, text: str) -> YamlSource:
     """The same of a text that is, or is to be, that of a file; raises as `read` does."""
     try:
         root = yaml.compose(text, Loader=Loader)
@@ -70,7 +70,7 @@ def parse(path: Path, text: str) -> Source:
         raise ExperimentError([f"{path}: {error}."]) from None
     if found:
         raise ExperimentError([f"{path}:{line}: {sentence}" for line, sentence in found])
-    return Source(path, document, lines)
+    return YamlSource(path, document, lines)
 
 
 LARGEST = 100_000

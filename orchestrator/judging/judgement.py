@@ -18,7 +18,7 @@ from orchestrator.judging import asked, estimators, formats, over_samples
 from orchestrator.judging.columns import Columns, misnamed, understand
 from orchestrator.judging.matching import runs_of
 from orchestrator.judging.measures import row, shown
-from orchestrator.judging.runs import Run
+from orchestrator.judging.runs import ScoredRun
 from orchestrator.judging.source import ScoresError, Source
 from orchestrator.pairing.blocks import is_cell
 from orchestrator.sentences import counted, filled, of_systems, setting_name
@@ -255,7 +255,7 @@ def judged(tables: Tables, baseline: str | None, questions: asked.Questions, *, 
     return JudgedScores(experiment, rows, by_key, comparison, tuple(lacking), questions.is_asked)
 
 
-def _on_axes(runs: Sequence[Run]) -> list[Run]:
+def _on_axes(runs: Sequence[ScoredRun]) -> list[ScoredRun]:
     """The runs; where data sets and backbones form no grid, a setting is one name."""
     if asked.whole_grid(run.place.setting for run in runs):
         return list(runs)

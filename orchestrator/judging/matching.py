@@ -9,14 +9,14 @@ from dataclasses import replace
 import numpy as np
 
 from orchestrator.judging.columns import Columns
-from orchestrator.judging.runs import Book, Codes, Place, Run
+from orchestrator.judging.runs import Book, Codes, RunName, ScoredRun
 from orchestrator.judging.source import ScoresError, rows
 from orchestrator.judging.table import parts
 
 
 def runs_of(
     tables: Iterable[Columns], wrong: Iterable[str] = (), *, shared: bool = False
-) -> tuple[list[Run], list[str]]:
+) -> tuple[list[ScoredRun], list[str]]:
     """The runs of all tables on samples that are the same for all systems of a setting; and sentences to show.
 
     Args:
@@ -29,7 +29,7 @@ def runs_of(
     """
     book = Book.empty()
     problems = list(wrong)
-    found = list[tuple[Run, str]]()
+    found = list[tuple[ScoredRun, str]]()
     for columns in tables:
         own, complaints = parts(columns, book)
         found += own
@@ -43,9 +43,9 @@ def runs_of(
     return _matched(runs, book, shared=shared)
 
 
-def _joined(runs_by_split: Iterable[tuple[Run, str]]) -> list[Run]:
+def _joined(runs_by_split: Iterable[tuple[ScoredRun, str]]) -> list[ScoredRun]:
     """Runs on the test split, each with its validation split; what several files have of one run is one."""
-    found = defaultdict[tuple[Place, str, str], list[Run]](list)
+    found = defaultdict[tuple[RunName, str, str], list[ScoredRun]](list)
     for run, split in runs_by_split:
         found[run.place, run.account.get("cell_id", ""), split].append(run)
     whole = {key: _concatenated(runs) for key, runs in found.items()}
@@ -59,7 +59,7 @@ def _joined(runs_by_split: Iterable[tuple[Run, str]]) -> list[Run]:
     ]
 
 
-def _concatenated(runs: Sequence[Run]) -> Run:
+def _concatenated(runs: Sequence[ScoredRun]) -> ScoredRun:
     first, *rest = runs
     if not rest:
         return first
@@ -77,7 +77,7 @@ def _concatenated(runs: Sequence[Run]) -> Run:
     )
 
 
-def _repeated(run: Run, book: Book) -> Iterator[str]:
+def _repeated(run: ScoredRun, book: Book) -> Iterator[str]:
     if "similarity" in run.values:
         return
     order = np.argsort(run.sample, kind="stable")
@@ -89,16 +89,16 @@ def _repeated(run: Run, book: Book) -> Iterator[str]:
         yield f"{run.origin}: {rows(places)}: sample '{sample}' is there {len(places)} times for {run.place}."
 
 
-def _matched(runs: Sequence[Run], book: Book, *, shared: bool) -> tuple[list[Run], list[str]]:
+def _matched(runs: Sequence[ScoredRun], book: Book, *, shared: bool) -> tuple[list[ScoredRun], list[str]]:
     """The runs of each setting on the same samples, in the same order; and which run lacks what.
 
     Raises:
         ScoresError: A run lacks samples and nobody asked to leave them out; or a sample has two labels or groups.
     """
-    settings = defaultdict[tuple[str, str], list[Run]](list)
+    settings = defaultdict[tuple[str, str], list[ScoredRun]](list)
     for run in runs:
         settings[run.place.setting].append(run)
-    found = list[Run]()
+    found = list[ScoredRun]()
     problems = list[str]()
     lacking = list[str]()
     for own in settings.values():
@@ -121,7 +121,7 @@ def _matched(runs: Sequence[Run], book: Book, *, shared: bool) -> tuple[list[Run
     return found, lacking
 
 
-def _common(runs: Sequence[Run], book: Book) -> tuple[Codes, list[str]]:
+def _common(runs: Sequence[ScoredRun], book: Book) -> tuple[Codes, list[str]]:
     """The samples that all runs of a setting have; and a sentence on each run that lacks some."""
     tested = [run for run in runs if len(run.sample)]
     common = every = tested[0].sample if tested else np.empty(0, np.int64)
@@ -132,7 +132,7 @@ def _common(runs: Sequence[Run], book: Book) -> tuple[Codes, list[str]]:
     return np.sort(common), [_lacks(run, every, book) for run in tested if len(run.sample) < len(every)]
 
 
-def _lacks(run: Run, every: Codes, book: Book) -> str:
+def _lacks(run: ScoredRun, every: Codes, book: Book) -> str:
     missing = np.setdiff1d(every, run.sample)
     first = book.sample.text(int(missing[0]))
     return (
@@ -140,14 +140,14 @@ def _lacks(run: Run, every: Codes, book: Book) -> str:
     )
 
 
-def _aligned(run: Run, common: Codes) -> Run:
+def _aligned(run: ScoredRun, common: Codes) -> ScoredRun:
     if not len(run.sample):
         return run
     order = np.argsort(run.sample, kind="stable")
     return run.at(order[np.searchsorted(run.sample[order], common)])
 
 
-def _disagreements(runs: Sequence[Run], book: Book) -> Iterator[str]:
+def _disagreements(runs: Sequence[ScoredRun], book: Book) -> Iterator[str]:
     """Where runs on the same samples say otherwise of a sample than the first one."""
     for run in runs[1:]:
         first = runs[0]
@@ -161,12 +161,12 @@ def _disagreements(runs: Sequence[Run], book: Book) -> Iterator[str]:
             yield f"{_of(run, odd, book)} is in another group than in {first.origin}."
 
 
-def _of(run: Run, places: Codes, book: Book) -> str:
+def _of(run: ScoredRun, places: Codes, book: Book) -> str:
     first = places[0]
     return f"{run.origin}: {rows(run.row[places])}: sample '{book.sample.text(int(run.sample[first]))}'"
 
 
-def _other_pairs(runs: Sequence[Run]) -> Iterator[str]:
+def _other_pairs(runs: Sequence[ScoredRun]) -> Iterator[str]:
     """Which runs of a setting are on other pairs of images than the first."""
     first = runs[0]
     for run in runs[1:]:
@@ -174,7 +174,7 @@ def _other_pairs(runs: Sequence[Run]) -> Iterator[str]:
             yield f"{run.origin}: {run.place} is on other pairs than {first.place}: both numbers of pairs must agree."
 
 
-def _pairs(run: Run) -> tuple[int, int] | None:
+def _pairs(run: ScoredRun) -> tuple[int, int] | None:
     """How many pairs are genuine, and how many are not."""
     if "genuine" not in run.values:
         return None

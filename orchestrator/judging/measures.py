@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.judging.runs import Run
+from orchestrator.judging.runs import ScoredRun
 from trainers.metrics import MEASURES, NEEDED
 from trainers.metrics.names import FALSE_ACCEPTS
 from trainers.metrics.operating_points import area_under_risk_coverage, threshold_spread, true_accept_rate
@@ -30,7 +30,7 @@ SHOWN: Mapping[str, tuple[str, ...]] = {
 """The measures that a comparison shows, by a column that runs have."""
 
 
-def row(run: Run) -> dict[str, Any]:
+def row(run: ScoredRun) -> dict[str, Any]:
     """A row of the results table; measures that do not follow from scores are None."""
     known = _values(run) if len(run.sample) else {}
     finite = {name: value for name, value in known.items() if value is not None and math.isfinite(value)}
@@ -52,7 +52,7 @@ def row(run: Run) -> dict[str, Any]:
     }
 
 
-def _values(run: Run) -> Values:
+def _values(run: ScoredRun) -> Values:
     values = run.values
     if "similarity" in values:
         return _of_pairs(run)
@@ -67,7 +67,7 @@ def _values(run: Run) -> Values:
     return _of_scores(run)
 
 
-def _of_scores(run: Run) -> Values:
+def _of_scores(run: ScoredRun) -> Values:
     positive = run.values["positive"]
     rival = run.values["rival"]
     best = uniform_accuracy(positive, rival)
@@ -93,14 +93,14 @@ def _of_scores(run: Run) -> Values:
     return found
 
 
-def held_out_threshold(run: Run) -> float | None:
+def held_out_threshold(run: ScoredRun) -> float | None:
     """The best threshold on the validation split, NaN if no sample is right; None without scores of that split."""
     if run.held_out is None or "positive" not in run.held_out.values:
         return None
     return uniform_accuracy(run.held_out.values["positive"], run.held_out.values["rival"]).threshold
 
 
-def _of_pairs(run: Run) -> Values:
+def _of_pairs(run: ScoredRun) -> Values:
     similarity = run.values["similarity"]
     genuine = run.values["genuine"] == 1
     identities = np.stack([run.values["identity_a"], run.values["identity_b"]], axis=1)
@@ -114,7 +114,7 @@ def _of_pairs(run: Run) -> Values:
     return {name: None if impostors < NEEDED.get(name, 0) else value for name, value in found.items()}
 
 
-def shown(runs: Sequence[Run]) -> tuple[str, ...]:
+def shown(runs: Sequence[ScoredRun]) -> tuple[str, ...]:
     """The measures that a comparison of these runs shows."""
     columns = dict.fromkeys(name for run in runs for name in run.values)
     found = [measure for column in columns for measure in SHOWN.get(column, ())]
@@ -123,28 +123,28 @@ def shown(runs: Sequence[Run]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def _uniform(run: Run) -> Array:
+def _uniform(run: ScoredRun) -> Array:
     return _at(uniform_accuracy(run.values["positive"], run.values["rival"]).threshold, run)
 
 
-def _deployed(run: Run) -> Array:
+def _deployed(run: ScoredRun) -> Array:
     held_out = run.held_out
     if held_out is None:
         return np.zeros(len(run.sample), bool)
     return _at(uniform_accuracy(held_out.values["positive"], held_out.values["rival"]).threshold, run)
 
 
-def _at(threshold: float, run: Run) -> Array:
+def _at(threshold: float, run: ScoredRun) -> Array:
     return (run.values["rival"] < threshold) & (threshold < run.values["positive"])
 
 
-def _sample_wise(run: Run) -> Array:
+def _sample_wise(run: ScoredRun) -> Array:
     if "right" in run.values:
         return run.values["right"] == 1
     return run.values["rival"] < run.values["positive"]
 
 
-ANSWERS: Mapping[str, tuple[set[str], Callable[[Run], Array]]] = {
+ANSWERS: Mapping[str, tuple[set[str], Callable[[ScoredRun], Array]]] = {
     "sample_wise_accuracy": ({"positive", "right"}, _sample_wise),
     "uniform_accuracy": ({"positive"}, _uniform),
     "accuracy_at_validation_threshold": ({"positive"}, _deployed),
@@ -153,7 +153,7 @@ ANSWERS: Mapping[str, tuple[set[str], Callable[[Run], Array]]] = {
 """Measures that are a mean over samples: which columns give them, and what each sample adds."""
 
 
-def answers(run: Run, metric: str) -> Array | None:
+def answers(run: ScoredRun, metric: str) -> Array | None:
     """What each sample, or each group of samples, adds to a measure; None where it is no mean over samples.
 
     The mean over groups is the mean over samples, and their spread is that of the ratio of two sums (the linear part

@@ -16,7 +16,7 @@ from orchestrator.experiment.claims import Claim
 from orchestrator.experiment.model import Experiment
 from orchestrator.experiment.questions import Key, Question, questions
 from orchestrator.judging.measures import answers, held_out_threshold
-from orchestrator.judging.runs import Floats, Run
+from orchestrator.judging.runs import Floats, ScoredRun
 from orchestrator.judging.source import ScoresError
 from orchestrator.records.files.summaries import SummaryRows
 from orchestrator.statistics.intervals import CONFIDENCE, ENOUGH, Interval, mean_interval
@@ -25,19 +25,19 @@ from orchestrator.statistics.scopes import UNKNOWN, levels
 from trainers.metrics.names import FALSE_ACCEPTS
 from trainers.metrics.over_identities import _resampled  # pyright: ignore[reportPrivateUsage] - draws that pair systems
 
-Runs = Mapping[Key, Sequence[Run]]
+Runs = Mapping[Key, Sequence[ScoredRun]]
 
 
-def by_key(runs: Sequence[Run]) -> dict[Key, list[Run]]:
+def by_key(runs: Sequence[ScoredRun]) -> dict[Key, list[ScoredRun]]:
     """The runs of each system in each setting."""
-    found = dict[Key, list[Run]]()
+    found = dict[Key, list[ScoredRun]]()
     for run in runs:
         if len(run.sample):
             found.setdefault((*run.place.setting, run.place.system), []).append(run)
     return found
 
 
-def is_single(runs: Sequence[Run]) -> bool:
+def is_single(runs: Sequence[ScoredRun]) -> bool:
     """Whether no system has a second run in any setting."""
     return all(len(found) == 1 for found in by_key(runs).values())
 
@@ -51,7 +51,7 @@ def curves(runs: Runs) -> Iterator[Curve]:
             yield from [found] if found else []
 
 
-def _rows(run: Run) -> SummaryRows:
+def _rows(run: ScoredRun) -> SummaryRows:
     sample = np.arange(len(run.sample), dtype=np.int32)
     # thresholds lie between scores of any precision
     return SummaryRows(sample, run.label.astype(np.int32), run.values["positive"], run.values["rival"])  # pyright: ignore[reportArgumentType]
@@ -78,7 +78,7 @@ def _noise(question: Question, runs: Runs, rng: np.random.Generator) -> Sampled 
     return over_samples(question, seeds, mine_of, theirs_of, rng)
 
 
-def _of_both(question: Question, runs: Runs) -> tuple[dict[int, Run], dict[int, Run]]:
+def _of_both(question: Question, runs: Runs) -> tuple[dict[int, ScoredRun], dict[int, ScoredRun]]:
     claim = question.claim
     setting = (question.dataset, question.backbone)
     mine, theirs = (
@@ -129,14 +129,14 @@ def _finding(finding: Finding, runs: Runs) -> Finding:
     )
 
 
-def _unit(run: Run) -> Unit:
+def _unit(run: ScoredRun) -> Unit:
     if "similarity" in run.values:
         return "identities"
     return "samples" if run.group is None else "groups"
 
 
 def _interval(
-    question: Question, mine: Mapping[int, Run], theirs: Mapping[int, Run], estimate: float
+    question: Question, mine: Mapping[int, ScoredRun], theirs: Mapping[int, ScoredRun], estimate: float
 ) -> Interval | None:
     """The difference of two systems for other samples like these; None where samples do not tell."""
     claim = question.claim
@@ -159,12 +159,12 @@ def _interval(
     return _over_groups((challenger - baseline).tolist(), own, other)
 
 
-def _is_right_or_wrong(*runs: Run) -> bool:
+def _is_right_or_wrong(*runs: ScoredRun) -> bool:
     """Whether each sample of these runs adds 0 or 1 to a measure."""
     return all("value" not in run.values or bool(np.isin(run.values["value"], (0, 1)).all()) for run in runs)
 
 
-def _over_groups(differences: list[float], own: Run, other: Run) -> Interval:
+def _over_groups(differences: list[float], own: ScoredRun, other: ScoredRun) -> Interval:
     """The mean over groups, or over values; where samples are right or wrong, with one more of each for the spread.
 
     As in `paired_sample_interval`, one sample more that only the one system gets right, and one more for the other: a
@@ -179,7 +179,7 @@ def _over_groups(differences: list[float], own: Run, other: Run) -> Interval:
     return Interval(found.estimate, found.estimate - half, found.estimate + half, found.n)
 
 
-def _over_identities(claim: Claim, mine: Run, theirs: Run | None, estimate: float) -> Interval | None:
+def _over_identities(claim: Claim, mine: ScoredRun, theirs: ScoredRun | None, estimate: float) -> Interval | None:
     """The difference of two rates, identities drawn with replacement, the same for both systems."""
     names = ["verification_eer", *(f"verification_{name}" for name in FALSE_ACCEPTS)]
     metrics = (claim.metric, claim.baseline_metric or claim.metric)
@@ -194,7 +194,7 @@ def _over_identities(claim: Claim, mine: Run, theirs: Run | None, estimate: floa
     return Interval(estimate, low, high, people)
 
 
-def _draws(run: Run) -> Floats:
+def _draws(run: ScoredRun) -> Floats:
     values = run.values
     identities = np.stack([values["identity_a"], values["identity_b"]], axis=1)
     found = list(_resampled(values["similarity"], values["genuine"] == 1, identities, [*FALSE_ACCEPTS.values()]))

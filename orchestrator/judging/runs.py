@@ -16,7 +16,7 @@ ALONE = "these samples"
 """The setting of scores that name none."""
 
 
-class Place(NamedTuple):
+class RunName(NamedTuple):
     """What a run is of."""
 
     dataset: str
@@ -35,10 +35,10 @@ class Place(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Run:
+class ScoredRun:
     """The scores of one run; arrays have one entry per sample, or per pair of images for verification."""
 
-    place: Place
+    place: RunName
     origin: str
     """The file."""
     row: Codes
@@ -50,10 +50,10 @@ class Run:
     """`positive` and `rival`; `right`, of a prediction; `value`; or `similarity`, `genuine`, and both identities."""
     group: Codes | None = None
     account: Mapping[str, Any] = field(default_factory=dict)
-    held_out: Run | None = None
+    held_out: ScoredRun | None = None
     """The same run on the validation split."""
 
-    def at(self, chosen: NDArray[Any]) -> Run:
+    def at(self, chosen: NDArray[Any]) -> ScoredRun:
         """These samples alone, in this order."""
         return replace(
             self,

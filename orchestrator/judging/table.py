@@ -8,18 +8,18 @@ from dataclasses import replace
 import numpy as np
 
 from orchestrator.judging.columns import Columns
-from orchestrator.judging.runs import ALONE, Book, Codes, Floats, Names, Place, Run
+from orchestrator.judging.runs import ALONE, Book, Codes, Floats, Names, RunName, ScoredRun
 from orchestrator.judging.source import Array, numbers, rows, texts
 from orchestrator.privacy import visible
 
 MOST_CLASSES = 10
 """Classes that a sentence names."""
 
-ANYWHERE = Place("", "", "", 0)
+ANYWHERE = RunName("", "", "", 0)
 """Before rows are divided into runs."""
 
 
-def parts(columns: Columns, book: Book) -> tuple[list[tuple[Run, str]], list[str]]:
+def parts(columns: Columns, book: Book) -> tuple[list[tuple[ScoredRun, str]], list[str]]:
     """The runs of one table with their splits, and what is wrong with it."""
     table = Table(columns)
     n = len(columns.source)
@@ -37,17 +37,17 @@ def parts(columns: Columns, book: Book) -> tuple[list[tuple[Run, str]], list[str
     groups = book.group.of(*table.names("group")) if table.has("group") else None
     if table.problems:
         return [], table.problems
-    whole = Run(ANYWHERE, columns.source.name, np.arange(n), book.sample.of(*samples), labels, values, groups)
+    whole = ScoredRun(ANYWHERE, columns.source.name, np.arange(n), book.sample.of(*samples), labels, values, groups)
     whole = replace(whole, account=columns.source.account)
     if not n:  # of a cell that diverged, there is no row
         told = columns.source.told
-        place = Place(told["dataset"], told["backbone"], told["system"], told["seed"])
+        place = RunName(told["dataset"], told["backbone"], told["system"], told["seed"])
         return [(replace(whole, place=place), "test")], []
     order = np.argsort(which, kind="stable")
-    found = list[tuple[Run, str]]()
+    found = list[tuple[ScoredRun, str]]()
     for first, chosen in zip(firsts, np.split(order, np.cumsum(np.bincount(which))[:-1]), strict=True):
         system, dataset, backbone, split = (visible(names[codes[first]]) for codes, names in keys)
-        place = Place(dataset, backbone, system, int(seeds[first]))
+        place = RunName(dataset, backbone, system, int(seeds[first]))
         found.append((replace(whole.at(chosen), place=place), split))
     return found, []
 

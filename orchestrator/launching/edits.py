@@ -31,7 +31,7 @@ Named = Mapping[Axis, Sequence[str]]
 
 
 @dataclass(frozen=True)
-class Change:
+class Edit:
     """What `add` did."""
 
     entry: Entry
@@ -46,7 +46,7 @@ class Change:
     """What is to be told of additions now."""
 
 
-def put(file: Path, named: Named, seeds: str | None, stores: Stores, data_dir: Path | None) -> Change:
+def put(file: Path, named: Named, seeds: str | None, stores: Stores, data_dir: Path | None) -> Edit:
     """Write axis values and seeds into an experiment file.
 
     If cells of the experiment have results in the workspace, it is also written down there, with the time.
@@ -66,7 +66,7 @@ def put(file: Path, named: Named, seeds: str | None, stores: Stores, data_dir: P
     every = [*range(asked)] if isinstance(asked, int) else asked
     entry = Entry.between("add", before.filed, widened(before.filed, {**named, "seeds": every}))
     if entry.is_empty:
-        return Change(entry, _size(before.kept), _size(before.kept), (), before.added)
+        return Edit(entry, _size(before.kept), _size(before.kept), (), before.added)
     text, changed = with_entry(file, _read(file), before.filed, entry)
     after = Study.of_filed(changed, stores, data_dir, str(file))
     with stores.registry() if _results(before) != 0 else nullcontext() as records:
@@ -75,10 +75,10 @@ def put(file: Path, named: Named, seeds: str | None, stores: Stores, data_dir: P
             _register(after, records, forget=False)
             note_additions(stores, records, after.kept.name, entry)
     after = after.reread()
-    return Change(entry, _size(before.kept), _size(after.kept), (str(file),), after.added)
+    return Edit(entry, _size(before.kept), _size(after.kept), (str(file),), after.added)
 
 
-def take_back(file: Path, named: Named, seeds: str | None, stores: Stores, data_dir: Path | None) -> Change:
+def take_back(file: Path, named: Named, seeds: str | None, stores: Stores, data_dir: Path | None) -> Edit:
     """Take axis values and seeds out of what flags added, and out of the experiment file.
 
     If cells of theirs have results, this is kept: it is a look at results.
@@ -121,7 +121,7 @@ def take_back(file: Path, named: Named, seeds: str | None, stores: Stores, data_
     _write_table(new)
     places = (str(file),) if left != text else ()
     places += ("what flags added",) if not in_additions.is_empty else ()
-    return Change(entry, _size(old.kept if old else new.kept), _size(new.kept), places, new.added)
+    return Edit(entry, _size(old.kept if old else new.kept), _size(new.kept), places, new.added)
 
 
 def _meant(filed: Experiment, additions: Additions, named: Named, seeds: str | None) -> Entry:

@@ -15,7 +15,7 @@ from orchestrator import provenance
 from orchestrator.adaptive.allocation import Allocation
 from orchestrator.adaptive.trials import Trials
 from orchestrator.errors import OutageError, RequestError
-from orchestrator.execution.queue import Budget, Queue
+from orchestrator.execution.queue import Queue, TimeBudget
 from orchestrator.execution.worker import Worker
 from orchestrator.experiment.model import Experiment
 from orchestrator.experiment.plan import Cell, Contents, Plan
@@ -312,12 +312,12 @@ class Launch:
             raise KeyboardInterrupt
         return tally
 
-    def _budget(self, cells: Sequence[Cell]) -> Budget | None:
+    def _budget(self, cells: Sequence[Cell]) -> TimeBudget | None:
         """The time in which cells have to end; of a cluster, only cells that ended there tell how long others take."""
         if self.until is None:
             return None
         guess = (lambda _: None) if self.compute.address else budget.guesses(self.study, cells)
-        return Budget(self.until, guess)
+        return TimeBudget(self.until, guess)
 
     def _table(self, cells: Sequence[Cell]) -> LiveTable:
         """Where people watch these cells."""

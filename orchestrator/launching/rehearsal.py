@@ -26,7 +26,7 @@ from orchestrator.launching.launch import Launch
 from orchestrator.launching.measuring import Measured, MeasuringRecorder, RehearsalStores
 from orchestrator.launching.rehearsed import Rehearsed, fraction, kinds, rehearsed
 from orchestrator.outcome import Collapsed, Diverged, Event, Failed, Finished, Lost, Stopped
-from orchestrator.pricing.rates import Rate, Rates
+from orchestrator.pricing.rates import CellRate, Rates
 from orchestrator.process import scratch as temporary
 from orchestrator.records.files.cell_file import row_bytes
 from orchestrator.records.files.storage import Storage
@@ -49,7 +49,7 @@ State = Literal["passed", "diverged", "failed", "not tried"]
 
 
 @dataclass(frozen=True)
-class Tried:
+class RehearsedKind:
     """What came of one kind of cell."""
 
     loss: str
@@ -62,7 +62,7 @@ class Tried:
     gpus: float
     why: str = ""
     """Why it failed or diverged, in a sentence."""
-    rate: Rate | None = None
+    rate: CellRate | None = None
     file_bytes: int | None = None
     """Of the cell's file with all test images."""
     proposed_gpus: float | None = None
@@ -70,11 +70,11 @@ class Tried:
 
 
 @dataclass(frozen=True)
-class Report:
+class RehearsalReport:
     """What a rehearsal found."""
 
     experiment: str
-    tried: tuple[Tried, ...]
+    tried: tuple[RehearsedKind, ...]
     notes: tuple[str, ...]
     """In what it differs from a launch, in sentences."""
 
@@ -149,14 +149,14 @@ def scratch(place: Workspace) -> Generator[Workspace]:
                 storage.delete(file.name)
 
 
-def _results(launch: Rehearsal, asked: Experiment, what: Rehearsed, source: str) -> Iterator[Tried]:
+def _results(launch: Rehearsal, asked: Experiment, what: Rehearsed, source: str) -> Iterator[RehearsedKind]:
     names = {choice.label: choice.plugin.key for choice in asked.datasets}
     for cell in launch.study.plan.cells:
         before = asked.settled(cell.loss, cell.backbone, cell.dataset).training.batch_size
         state, why = _state(launch.endings.get(cell.id))
         training = cell.recipe.training
         about = (cell.loss, cell.backbone, cell.dataset, state, before, training.batch_size)
-        tried = Tried(*about, cell.resources.cpus, cell.resources.gpus, why)
+        tried = RehearsedKind(*about, cell.resources.cpus, cell.resources.gpus, why)
         measured = measuring.read(launch.stores, cell) if state == "passed" else None
         if measured is None:
             yield tried
@@ -183,12 +183,12 @@ def _state(ending: Event | None) -> tuple[State, str]:
             return "not tried", ""
 
 
-def _rate(cell: Cell, measured: Measured, brief: Brief, **told: Any) -> Rate:
+def _rate(cell: Cell, measured: Measured, brief: Brief, **told: Any) -> CellRate:
     step = median(measured.step_seconds[1:] or measured.step_seconds)
     training = cell.recipe.training
     # Evaluated without gradients: a third of a training step's work per image.
     passes = EVALUATIONS * brief.rows * step / training.batch_size / 3
-    return Rate(
+    return CellRate(
         backbone=cell.recipe.backbone.key,
         shape=measured.shape,
         classes=measured.classes,
@@ -228,7 +228,7 @@ def _proposed(cell: Cell, measured: Measured, cores: int) -> float | None:
     return fraction(measured.gpu_memory_bytes, measured.gpu_bytes, cell.resources.cpus, cores)
 
 
-def rehearse(study: Study, compute: Compute, console: Console, *, stand_in: bool = False) -> Report:
+def rehearse(study: Study, compute: Compute, console: Console, *, stand_in: bool = False) -> RehearsalReport:
     """Run one cell of each kind through all that a launch does, and keep only how fast it was.
 
     Args:
@@ -265,7 +265,7 @@ def rehearse(study: Study, compute: Compute, console: Console, *, stand_in: bool
             if stores.tracking_uri:
                 with suppress(UnreachableError):
                     stores.tracking(what.experiment.name).delete()
-    return Report(asked.name, tuple(tried), what.notes)
+    return RehearsalReport(asked.name, tuple(tried), what.notes)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from statistics import median
 from orchestrator.experiment.plan import Cell
 from orchestrator.pricing import devices
 from orchestrator.pricing.devices import Device
-from orchestrator.pricing.images import Images
+from orchestrator.pricing.images import ImageCounts
 from orchestrator.pricing.measured import Observation, kind_of
 from orchestrator.pricing.work import Work, work_of
 
@@ -57,7 +57,7 @@ class Estimate:
 
 
 @dataclass(frozen=True)
-class Where:
+class CellDevice:
     """A device on which cells run: one of the table, or the one here by its name."""
 
     name: str
@@ -66,7 +66,7 @@ class Where:
     """Its entry in the table, if it has one."""
 
     @classmethod
-    def of(cls, device: Device) -> Where:
+    def of(cls, device: Device) -> CellDevice:
         """A device of the table."""
         return cls(device.name, device)
 
@@ -83,12 +83,12 @@ class Estimator:
         images_of: Gives the images of a cell, where they are known.
     """
 
-    def __init__(self, observations: Sequence[Observation], images_of: Callable[[Cell], Images | None]) -> None:
+    def __init__(self, observations: Sequence[Observation], images_of: Callable[[Cell], ImageCounts | None]) -> None:
         self._observations = observations
         self.images_of = images_of
         self._known: dict[tuple[object, ...], Estimate | None] = {}
 
-    def estimate(self, cell: Cell, where: Where) -> Estimate | None:
+    def estimate(self, cell: Cell, where: CellDevice) -> Estimate | None:
         """Seconds of a cell on a device; None if its work is unknown and nothing like it ran there."""
         recipe = cell.recipe
         # By object identity, because many cells share few objects, and comparing their values is slow.
@@ -102,7 +102,7 @@ class Estimator:
         images = self.images_of(cell)
         return images and work_of(cell.recipe, images)
 
-    def _estimate(self, cell: Cell, where: Where) -> Estimate | None:
+    def _estimate(self, cell: Cell, where: CellDevice) -> Estimate | None:
         there = [each for each in self._observations if where.is_of(each.device) and bool(each.gpus) == _on_gpu(cell)]
         if found := self._as_equal_cells(cell, there):
             return found
@@ -158,7 +158,7 @@ def _on_gpu(cell: Cell) -> bool:
     return cell.resources.gpus > 0
 
 
-def _by_data_sheet(cell: Cell, work: Work, where: Where) -> Estimate | None:
+def _by_data_sheet(cell: Cell, work: Work, where: CellDevice) -> Estimate | None:
     """Seconds from published peaks: whichever of FLOPs and bytes takes longer."""
     device = where.device
     if device is None or device.is_gpu != _on_gpu(cell):

@@ -35,7 +35,7 @@ PUBLISHED = {"digits": (1000, 797)}
 
 
 @dataclass(frozen=True)
-class Images:
+class ImageCounts:
     """The images of a cell's splits, and their shape."""
 
     train: int
@@ -48,15 +48,15 @@ class Images:
     """Of the file into which all images are decoded once, on each machine; 0 where none is written."""
 
 
-def images_of(labels_of: LabelSource) -> Callable[[Cell], Images | None]:
+def images_of(labels_of: LabelSource) -> Callable[[Cell], ImageCounts | None]:
     """A function for the images of a cell; None where neither the files nor the data set's name tell.
 
     Args:
         labels_of: Returns the labels of a dataset, where they are here.
     """
-    known = dict[tuple[object, ...], Images | None]()
+    known = dict[tuple[object, ...], ImageCounts | None]()
 
-    def found(cell: Cell) -> Images | None:
+    def found(cell: Cell) -> ImageCounts | None:
         recipe = cell.recipe
         # By object identity: many cells share a few dataset objects. Seeds change which images, not how many.
         key = id(recipe.dataset), recipe.training.validation_fraction, recipe.scored_on
@@ -84,7 +84,7 @@ def shape_here(dataset: Dataset, labels_of: LabelSource) -> Shape | None:
     return None
 
 
-def _images(recipe: Recipe, labels_of: LabelSource) -> Images | None:
+def _images(recipe: Recipe, labels_of: LabelSource) -> ImageCounts | None:
     dataset = recipe.dataset
     shape = shape_here(dataset, labels_of)
     if shape is None:
@@ -100,7 +100,7 @@ def _images(recipe: Recipe, labels_of: LabelSource) -> Images | None:
     if (others := dataset.unknowns) and (size := _size(others, labels_of)):
         evaluated += size.test if recipe.scored_on == "test" else 0
         decoded += (size.train + size.test) * math.prod(shape) if isinstance(others, Decoded) else 0
-    return Images(train, validation, evaluated, shape, classes, decoded)
+    return ImageCounts(train, validation, evaluated, shape, classes, decoded)
 
 
 def _size(dataset: Dataset, labels_of: LabelSource) -> Extent | None:

@@ -13,8 +13,8 @@ from pydantic import ValidationError
 
 from orchestrator.experiment.checks import LabelSource
 from orchestrator.experiment.plan import Cell
-from orchestrator.pricing.images import Images, Shape, shape_here
-from orchestrator.pricing.rates import Rate
+from orchestrator.pricing.images import ImageCounts, Shape, shape_here
+from orchestrator.pricing.rates import CellRate
 from orchestrator.pricing.work import per_image, work_of
 from orchestrator.records.files.evaluations import Evaluations
 from trainers.recipe import Recipe
@@ -119,7 +119,7 @@ def _share(told: Mapping[str, Any], seconds: float) -> float:
     return round(spent / seconds, 2) if spent and seconds else 1.0
 
 
-def _images(recipe: Recipe, content: Mapping[str, Any], labels_of: LabelSource) -> Images | None:
+def _images(recipe: Recipe, content: Mapping[str, Any], labels_of: LabelSource) -> ImageCounts | None:
     """The images of a cell that is done, by its own account."""
     shape = shape_here(recipe.dataset, labels_of)
     if shape is None or not content["classes"]:
@@ -127,10 +127,10 @@ def _images(recipe: Recipe, content: Mapping[str, Any], labels_of: LabelSource) 
     per_epoch = round(content["images_per_second"] * content["train_seconds"] / max(1, content["epochs"]))
     fraction = recipe.training.validation_fraction
     validation = round(per_epoch * fraction / (1 - fraction))
-    return Images(per_epoch, validation, content["samples"], shape, content["classes"])
+    return ImageCounts(per_epoch, validation, content["samples"], shape, content["classes"])
 
 
-def rehearsed(rates: Iterable[Rate], backbones: Mapping[str, Cell]) -> list[Observation]:
+def rehearsed(rates: Iterable[CellRate], backbones: Mapping[str, Cell]) -> list[Observation]:
     """What rehearsals tell of backbones, each given with a cell that has it; of several like ones, the last."""
     last = {(rate.backbone, rate.dataset, rate.device, rate.cpus, rate.gpus, rate.precision): rate for rate in rates}
     found = list[Observation]()

@@ -17,10 +17,10 @@ from orchestrator.experiment.model import Experiment
 from orchestrator.experiment.plan import Cell
 from orchestrator.experiment.questions import Key, parts
 from orchestrator.pricing.devices import DEVICES, PROCESSOR, Cluster, named
-from orchestrator.pricing.estimate import NOTHING, Estimate, Estimator, Range, Where
+from orchestrator.pricing.estimate import NOTHING, CellDevice, Estimate, Estimator, Range
 from orchestrator.pricing.images import images_of
 from orchestrator.pricing.measured import finished, rehearsed
-from orchestrator.pricing.rates import Rate
+from orchestrator.pricing.rates import CellRate
 from orchestrator.pricing.simulation import Clock, Machine, Simulation
 from orchestrator.provenance.environment import gpu
 from orchestrator.records.files.evaluations import Evaluations
@@ -109,7 +109,7 @@ class Price:
 
 
 def estimator(
-    cells: Iterable[Cell], evaluations: Evaluations, rates: Sequence[Rate], labels_of: LabelSource
+    cells: Iterable[Cell], evaluations: Evaluations, rates: Sequence[CellRate], labels_of: LabelSource
 ) -> Estimator:
     """What estimates cells, from what this workspace holds.
 
@@ -125,17 +125,17 @@ def estimator(
 
 
 @dataclass(frozen=True)
-class Place:
+class Hardware:
     """Machines, and by which device cells on each are timed."""
 
     machines: tuple[Machine, ...]
-    devices: Mapping[str, Where]
+    devices: Mapping[str, CellDevice]
     """Of each machine's `device`; cells without a GPU run on `processor`."""
-    processor: Where
+    processor: CellDevice
     on: str
     is_here: bool
 
-    def where(self, cell: Cell, device: str) -> Where:
+    def where(self, cell: Cell, device: str) -> CellDevice:
         """The device that times a cell on a machine."""
         return self.devices[device] if cell.resources.gpus else self.processor
 
@@ -145,16 +145,16 @@ class Place:
         return round(sum(machine.gpus for machine in self.machines))
 
 
-def here() -> Place:
+def here() -> Hardware:
     """This machine."""
     told = provenance.machine()["processor"]
-    processor = Where(str(told or PROCESSOR), DEVICES[PROCESSOR])
+    processor = CellDevice(str(told or PROCESSOR), DEVICES[PROCESSOR])
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     name, number = _gpus()
-    devices = {name: Where(name, named(name))} if number else {"": processor}
+    devices = {name: CellDevice(name, named(name))} if number else {"": processor}
     machine = Machine(socket.gethostname(), cores, number, next(iter(devices)))
     on = f"{cores} {'core' if cores == 1 else 'cores'}" + (f" and {number} x {name}" if number else "")
-    return Place((machine,), devices, processor, f"this machine ({on})", is_here=True)
+    return Hardware((machine,), devices, processor, f"this machine ({on})", is_here=True)
 
 
 def _gpus() -> tuple[str, int]:
@@ -165,7 +165,7 @@ def _gpus() -> tuple[str, int]:
     return "", 0
 
 
-def elsewhere(cluster: Cluster) -> Place:
+def elsewhere(cluster: Cluster) -> Hardware:
     """A cluster that is only named: machines of up to 8 GPUs, with as many cores as their cells need."""
     machines = list[Machine]()
     for number, device in cluster.parts:
@@ -175,15 +175,15 @@ def elsewhere(cluster: Cluster) -> Place:
         for first in range(0, number, PER_MACHINE):
             many = min(PER_MACHINE, number - first)
             machines.append(Machine(f"{device.name}-{first}", ROOMY, many, device.name))
-    devices = {device.name: Where.of(device) for _, device in cluster.parts}
-    return Place(tuple(machines), devices, Where.of(DEVICES[PROCESSOR]), str(cluster), is_here=False)
+    devices = {device.name: CellDevice.of(device) for _, device in cluster.parts}
+    return Hardware(tuple(machines), devices, CellDevice.of(DEVICES[PROCESSOR]), str(cluster), is_here=False)
 
 
 def price(
     cells: Sequence[Cell],
     experiment: Experiment,
     estimates: Estimator,
-    place: Place,
+    place: Hardware,
     durations: Mapping[CellKind, Sequence[float]] | None = None,
 ) -> Price:
     """The price of cells at a place.
@@ -236,7 +236,7 @@ def _spread(middle: float, units: Range) -> Range:
     return Range(middle * units.low / units.middle, middle, middle * units.high / units.middle)
 
 
-def _problem(cells: Sequence[Cell], place: Place) -> str:
+def _problem(cells: Sequence[Cell], place: Hardware) -> str:
     """Why cells cannot run at a place."""
     gpus = place.gpus
     wants = {bool(cell.resources.gpus) for cell in cells}
@@ -251,13 +251,13 @@ def _problem(cells: Sequence[Cell], place: Place) -> str:
     return ""
 
 
-def _typical() -> Place:
+def _typical() -> Hardware:
     """One GPU of the usual kind; cells without a GPU are timed by a core."""
     device = DEVICES[TYPICAL]
     return replace(elsewhere(Cluster(((1, device),))), on=f"an {TYPICAL.upper()}")
 
 
-def _expected(cell: Cell, estimates: Estimator, place: Place) -> Estimate | None:
+def _expected(cell: Cell, estimates: Estimator, place: Hardware) -> Estimate | None:
     """The estimate of a cell on the devices of a place, weighted by how many there are."""
     shares = Counter[str]()
     for machine in place.machines:
@@ -275,7 +275,7 @@ def _expected(cell: Cell, estimates: Estimator, place: Place) -> Estimate | None
 
 
 def _wall(
-    cells: Sequence[Cell], estimates: Estimator, place: Place, durations: Mapping[CellKind, Sequence[float]] | None
+    cells: Sequence[Cell], estimates: Estimator, place: Hardware, durations: Mapping[CellKind, Sequence[float]] | None
 ) -> float:
     """Seconds from the command to the end of the last cell."""
 
@@ -293,7 +293,7 @@ def _wall(
     return START + Simulation(machines, seconds, clock).run(queue).seconds
 
 
-def _share(cell: Cell, place: Place) -> float:
+def _share(cell: Cell, place: Hardware) -> float:
     """The share of a whole cluster that a cell occupies."""
     need = cell.resources
     if need.gpus:
@@ -301,7 +301,7 @@ def _share(cell: Cell, place: Place) -> float:
     return need.cpus / sum(machine.cpus for machine in place.machines)
 
 
-def _placement(place: Place, clock: Callable[[], float]) -> Placement | None:
+def _placement(place: Hardware, clock: Callable[[], float]) -> Placement | None:
     """What keeps the losses of a group on one kind of device, as in a launch; None where all are alike."""
     if len(place.devices) < 2:  # noqa: PLR2004 - there is no choice
         return None
@@ -313,7 +313,7 @@ def _placement(place: Place, clock: Callable[[], float]) -> Placement | None:
     return placement
 
 
-def disk_for(cells: Sequence[Cell], estimates: Estimator, place: Place) -> Disk:
+def disk_for(cells: Sequence[Cell], estimates: Estimator, place: Hardware) -> Disk:
     """The disk that cells need."""
     results = 0
     states = 0
@@ -335,7 +335,7 @@ def _row(classes: int) -> float:
     return 31 + 3.73 * classes if classes <= ALL else 83.0
 
 
-def _room(cells: Sequence[Cell], place: Place) -> int:
+def _room(cells: Sequence[Cell], place: Hardware) -> int:
     """How many of the smallest cells run at once."""
     if not cells:
         return 0

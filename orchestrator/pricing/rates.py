@@ -18,7 +18,7 @@ VERSION = 1
 
 
 @dataclass(frozen=True)
-class Rate:
+class CellRate:
     """How fast cells of one backbone on one data set ran on one kind of device, and what they took up."""
 
     backbone: str
@@ -59,7 +59,7 @@ class Rates:
 
     place: Location
 
-    def read(self) -> tuple[Rate, ...]:
+    def read(self) -> tuple[CellRate, ...]:
         """All rates, the oldest first; none where there is no file.
 
         Raises:
@@ -80,11 +80,11 @@ class Rates:
                 f"{self.place} does not hold rates: remove it, and the next rehearsal measures them again."
             ) from None
 
-    def add(self, rates: Iterable[Rate]) -> None:
+    def add(self, rates: Iterable[CellRate]) -> None:
         """Append rates, all or none."""
         document = {"version": VERSION, "rates": [asdict(rate) for rate in (*self.read(), *rates)]}
         text = json.dumps(document, indent=1, allow_nan=False) + "\n"
         Storage(self.place.parent).write(self.place.name, text.encode())
 
 
-_RATES = TypeAdapter(tuple[Rate, ...])
+_RATES = TypeAdapter(tuple[CellRate, ...])

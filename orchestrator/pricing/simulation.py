@@ -27,7 +27,7 @@ class Machine:
     gpus: float
     device: str
     is_up: bool = True
-    running: dict[str, Running] = field(default_factory=dict[str, "Running"])
+    running: dict[str, SimulatedAttempt] = field(default_factory=dict[str, "SimulatedAttempt"])
 
     def fits(self, cell: Cell) -> bool:
         """Whether a cell has room now."""
@@ -41,7 +41,7 @@ class Machine:
 
 
 @dataclass
-class Running:
+class SimulatedAttempt:
     """An attempt under way."""
 
     cell: Cell
@@ -52,7 +52,7 @@ class Running:
 
 
 @dataclass(frozen=True)
-class Outage:
+class Absence:
     """A machine that is taken away, and comes back or not. Times are in seconds."""
 
     machine: str
@@ -72,7 +72,7 @@ class Clock:
 
 
 @dataclass(frozen=True)
-class Report:
+class SimulationReport:
     """What came of a simulated launch."""
 
     seconds: float
@@ -130,7 +130,7 @@ class Simulation:
         self._lost = 0
         self._last = 0.0
 
-    def run(self, queue: Queue, outages: Iterable[Outage] = ()) -> Report:
+    def run(self, queue: Queue, outages: Iterable[Absence] = ()) -> SimulationReport:
         """Run until nothing is left to run.
 
         Raises:
@@ -145,7 +145,7 @@ class Simulation:
             self._clock.now, _, happens = heapq.heappop(self._events)
             happens()
             self._hand_out(queue)
-        return Report(self._last, self._finished, self._lost, self._busy, self._wasted)
+        return SimulationReport(self._last, self._finished, self._lost, self._busy, self._wasted)
 
     def _at(self, when: float, happens: Callable[[], None]) -> None:
         heapq.heappush(self._events, (when, next(self._order), happens))
@@ -171,14 +171,14 @@ class Simulation:
         machine.take(cell)
         now = self._clock.now
         takes = self._seconds(cell, machine.device) * self._left.get(cell.id, 1.0)
-        attempt = Running(cell, machine, now, now + takes)
+        attempt = SimulatedAttempt(cell, machine, now, now + takes)
         machine.running[cell.id] = attempt
         queue.started(cell)
         self._begun(cell, machine.id)
         self._at(attempt.ends, lambda: self._end(queue, attempt))
         return True
 
-    def _end(self, queue: Queue, attempt: Running) -> None:
+    def _end(self, queue: Queue, attempt: SimulatedAttempt) -> None:
         if attempt.is_over:  # its machine went away
             return
         now = self._clock.now
@@ -188,7 +188,7 @@ class Simulation:
         told = Finished(attempt.cell, Attempt(attempt.machine.id, attempt.started, now - attempt.started), {})
         self._heard(queue.ended(told))
 
-    def _leave(self, attempt: Running) -> None:
+    def _leave(self, attempt: SimulatedAttempt) -> None:
         attempt.is_over = True
         machine = attempt.machine
         machine.take(attempt.cell, -1)
@@ -196,7 +196,7 @@ class Simulation:
         spent = (self._clock.now - attempt.started) * _units(attempt.cell)
         self._busy[machine.device] = self._busy.get(machine.device, 0.0) + spent
 
-    def _go(self, queue: Queue, outage: Outage) -> Callable[[], None]:
+    def _go(self, queue: Queue, outage: Absence) -> Callable[[], None]:
         def go() -> None:
             machine = self._machines[outage.machine]
             machine.is_up = False
@@ -215,7 +215,7 @@ class Simulation:
     def _up(self) -> list[Machine]:
         return [machine for machine in self._machines.values() if machine.is_up]
 
-    def _lose(self, queue: Queue, attempt: Running) -> None:
+    def _lose(self, queue: Queue, attempt: SimulatedAttempt) -> None:
         now = self._clock.now
         self._leave(attempt)
         self._lost += 1

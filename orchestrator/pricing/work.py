@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from orchestrator.pricing.images import Images, Shape
+from orchestrator.pricing.images import ImageCounts, Shape
 from trainers.backbones import Backbone
 from trainers.backbones.vectors import MLP, Identity
 from trainers.recipe import Recipe
@@ -123,7 +123,7 @@ def _area(shape: Shape) -> int:
     return shape[1] * shape[2]
 
 
-def work_of(recipe: Recipe, images: Images) -> Work | None:
+def work_of(recipe: Recipe, images: ImageCounts) -> Work | None:
     """The work of a cell; None for a backbone that was not counted."""
     found = per_image(recipe.backbone, images.shape, images.classes)
     if found is None:

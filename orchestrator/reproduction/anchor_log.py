@@ -52,7 +52,7 @@ class Anchor:
 
 
 @dataclass(frozen=True)
-class Entry:
+class AnchorEntry:
     """The anchors that one launch retrained, or skipped with --trust-old, for an environment or a loss's code."""
 
     when: float
@@ -79,7 +79,7 @@ class Ledger:
 
     place: Location
 
-    def entries(self) -> tuple[Entry, ...]:
+    def entries(self) -> tuple[AnchorEntry, ...]:
         """The entries so far, in order; empty if there is no file.
 
         Raises:
@@ -101,11 +101,11 @@ class Ledger:
                 f"{self.place} is not an anchor log: remove it, and the next launch trains anchors again."
             ) from None
 
-    def add(self, entries: Iterable[Entry]) -> None:
+    def add(self, entries: Iterable[AnchorEntry]) -> None:
         """Append entries to the file, all or none."""
         document = {"version": VERSION, "entries": [asdict(entry) for entry in (*self.entries(), *entries)]}
         text = json.dumps(document, indent=1, allow_nan=False)
         Storage(self.place.parent).write(self.place.name, text.encode())
 
 
-_ENTRIES = TypeAdapter(tuple[Entry, ...])
+_ENTRIES = TypeAdapter(tuple[AnchorEntry, ...])

@@ -18,7 +18,7 @@ from orchestrator.outcome import has_figures
 from orchestrator.provenance.environment import SOME_GPU, Environment, LossCode, Origin, change
 from orchestrator.records.files.evaluations import Evaluations
 from orchestrator.reproduction import finished_cells
-from orchestrator.reproduction.anchor_log import Anchor, Entry, Ledger
+from orchestrator.reproduction.anchor_log import Anchor, AnchorEntry, Ledger
 from orchestrator.reproduction.equivalence import PASSED, Outcome, judge, told
 from orchestrator.reproduction.finished_cells import Past, Setting, finished
 from orchestrator.reproduction.pooling import TRUSTED
@@ -42,7 +42,7 @@ class Meeting:
     expected: Origin
     settings: tuple[Setting, ...]
     """The settings with both old and new cells."""
-    entries: tuple[Entry, ...]
+    entries: tuple[AnchorEntry, ...]
     """Earlier tests of the same two origins."""
 
     @property
@@ -76,7 +76,7 @@ class Meeting:
 
 
 def meetings(
-    pasts: Iterable[Past], pending: Iterable[Cell], here: Foresight, entries: Collection[Entry]
+    pasts: Iterable[Past], pending: Iterable[Cell], here: Foresight, entries: Collection[AnchorEntry]
 ) -> list[Meeting]:
     """Every older environment, and older code of a loss, whose cells would be pooled with the new ones.
 
@@ -111,7 +111,7 @@ def meetings(
     ]
 
 
-def _about(entries: Collection[Entry], old: Origin, expected: Origin) -> tuple[Entry, ...]:
+def _about(entries: Collection[AnchorEntry], old: Origin, expected: Origin) -> tuple[AnchorEntry, ...]:
     """The tests of two origins, in either order; an unknown environment has none.
 
     For a GPU whose name only a cell's process knows, tests with the same expectation count.
@@ -125,7 +125,7 @@ def _about(entries: Collection[Entry], old: Origin, expected: Origin) -> tuple[E
     return forth or tuple(entry for entry in tests if (entry.old, entry.new) == (expected, old))
 
 
-def _else_expected(entry: Entry) -> Origin | None:
+def _else_expected(entry: AnchorEntry) -> Origin | None:
     """The expected origin, if the anchors turned out to have the origin of the old cells."""
     return entry.expected if entry.new == entry.old else None
 
@@ -194,7 +194,7 @@ def admit(
         for each in trusted:
             say(TRUSTED.format(change=change(each.old, each.expected)))
         if trusted:
-            ledger.add(Entry.of_trust(each.old, each.expected, each.settings) for each in trusted)
+            ledger.add(AnchorEntry.of_trust(each.old, each.expected, each.settings) for each in trusted)
         return
     chosen = [(each, _chosen(experiment, each, pasts, here)) for each in met()]
     if cells := {cell.id: cell for _, cells in chosen for cell in cells}:
@@ -305,7 +305,9 @@ def _is_same_beside(past: Past, old: Origin, told: Iterable[Mapping[str, Any]]) 
     return any(Environment.of(each).may_be(past.environment) for each in told)
 
 
-def _entries(meeting: Meeting, cells: Sequence[Cell], evaluations: Evaluations, copies: Evaluations) -> Iterator[Entry]:
+def _entries(
+    meeting: Meeting, cells: Sequence[Cell], evaluations: Evaluations, copies: Evaluations
+) -> Iterator[AnchorEntry]:
     """The comparison of cells with their copies, one entry for each environment or code of the copies."""
     found: defaultdict[Origin, list[Anchor]] = defaultdict(list)
     for again in cells:
@@ -320,7 +322,7 @@ def _entries(meeting: Meeting, cells: Sequence[Cell], evaluations: Evaluations, 
         found[new].append(anchor)
     for new, tried in found.items():
         settings = tuple(sorted({anchor.setting for anchor in tried}))
-        yield Entry(time.time(), meeting.old, meeting.expected, new, settings, tuple(tried))
+        yield AnchorEntry(time.time(), meeting.old, meeting.expected, new, settings, tuple(tried))
 
 
 def _refusal(experiment: Experiment, refused: Iterable[Meeting]) -> str:

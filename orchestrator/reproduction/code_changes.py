@@ -89,7 +89,7 @@ def since(rows: Iterable[Mapping[str, Any]], now: Codes) -> list[Sentence]:
         rows: The rows of the results table.
         now: Today's code.
     """
-    changed: Counter[Part] = Counter()
+    changed: Counter[ChangedCode] = Counter()
     cells = 0
     for row in rows:
         if has_figures(row["state"]) and (parts := list(_changed(row, now))):
@@ -106,7 +106,7 @@ def since(rows: Iterable[Mapping[str, Any]], now: Codes) -> list[Sentence]:
     return [together(OTHER_CODES, {"cells": _cells(cells), "changes": some(changes)}, each)]
 
 
-class Part(NamedTuple):
+class ChangedCode(NamedTuple):
     """A part of the code that is another than today's, and where both come from."""
 
     axis: str
@@ -124,9 +124,9 @@ class Part(NamedTuple):
         return "{then} then, {now} now", {"then": self.then, "now": self.now}
 
 
-def _by_reason(changed: Iterable[Part]) -> Iterator[Sentence]:
+def _by_reason(changed: Iterable[ChangedCode]) -> Iterator[Sentence]:
     """The parts that changed for the same reason, and the reason."""
-    found: defaultdict[str, list[Part]] = defaultdict(list)
+    found: defaultdict[str, list[ChangedCode]] = defaultdict(list)
     for part in changed:
         found[filled(part.reason)].append(part)
     for parts in found.values():
@@ -134,13 +134,13 @@ def _by_reason(changed: Iterable[Part]) -> Iterator[Sentence]:
         yield "{parts} ({reason})", {"parts": some(names), "reason": parts[0].reason}
 
 
-def _changed(row: Mapping[str, Any], now: Codes) -> Iterator[Part]:
+def _changed(row: Mapping[str, Any], now: Codes) -> Iterator[ChangedCode]:
     """The parts of a cell's code that have changed since."""
     for axis in CODES:
         name = row.get(axis, "") if axis != "loop" else ""
         code = now.get((axis, name))
         if code and fingerprint(row, axis) != code.sha256:
-            yield Part(axis, name, sources(row).get(axis), code.source)
+            yield ChangedCode(axis, name, sources(row).get(axis), code.source)
 
 
 def elsewhere(rows: Iterable[Mapping[str, Any]], here: Mapping[str, Environment]) -> list[Sentence]:

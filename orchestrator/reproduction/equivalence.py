@@ -13,7 +13,7 @@ from orchestrator.experiment import units
 from orchestrator.experiment.model import Experiment
 from orchestrator.experiment.own_measures import is_derived
 from orchestrator.provenance.environment import Origin, change
-from orchestrator.reproduction.anchor_log import Anchor, Entry
+from orchestrator.reproduction.anchor_log import Anchor, AnchorEntry
 from orchestrator.sentences import Sentence, filled
 from orchestrator.statistics.intervals import Interval, mean_interval
 from orchestrator.statistics.verdicts import verdict
@@ -107,7 +107,7 @@ def margins(experiment: Experiment) -> dict[str, float]:
     return found
 
 
-def judge(experiment: Experiment, entries: Iterable[Entry]) -> Outcome | None:
+def judge(experiment: Experiment, entries: Iterable[AnchorEntry]) -> Outcome | None:
     """The outcome of all entries about the same two environments or codes; None if no anchor was retrained.
 
     Each entry is one look at the anchors so far. The first look is tested at half of `ERROR`, each further one at half

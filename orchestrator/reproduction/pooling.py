@@ -17,7 +17,7 @@ from orchestrator.outcome import has_figures
 from orchestrator.provenance.environment import Environment, LossCode, Origin, change
 from orchestrator.records.files.evaluations import Evaluations
 from orchestrator.records.files.results import Licences, Results
-from orchestrator.reproduction.anchor_log import Entry, Ledger
+from orchestrator.reproduction.anchor_log import AnchorEntry, Ledger
 from orchestrator.reproduction.code_changes import Codes, since
 from orchestrator.reproduction.equivalence import PASSED, TOLD, Outcome, judge, told
 from orchestrator.reproduction.finished_cells import Setting
@@ -182,14 +182,14 @@ def trust(
         for left in pool.left:
             say(TRUSTED.format(change=change(left.origin, left.kept)))
         ledger.add(
-            Entry.of_trust(left.origin, left.kept, {settings[cell] for cell in left.cells}) for left in pool.left
+            AnchorEntry.of_trust(left.origin, left.kept, {settings[cell] for cell in left.cells}) for left in pool.left
         )
 
 
 TRUSTED = "{change}: pooled without a further test because of --trust-old."
 
 
-def admits(experiment: Experiment, entries: Collection[Entry]) -> Admits:
+def admits(experiment: Experiment, entries: Collection[AnchorEntry]) -> Admits:
     """A function that says whether the anchors or the user allow pooling two origins in a setting, in either order."""
 
     @cache
@@ -247,7 +247,7 @@ def _met(
 
 
 def _pair(
-    experiment: Experiment, old: Origin, new: Origin, settings: Collection[Setting], entries: Iterable[Entry]
+    experiment: Experiment, old: Origin, new: Origin, settings: Collection[Setting], entries: Iterable[AnchorEntry]
 ) -> OriginPair:
     about = [entry for entry in entries if entry.old == old]
     tests = [entry for entry in about if entry.new == new and not entry.trusted]

@@ -16,7 +16,7 @@ LADDER = 20
 """At most this many thresholds, from the safest to the cheapest, are tested against limits."""
 
 
-class Choice(NamedTuple):
+class ChosenThreshold(NamedTuple):
     """What a model's validation images say about its threshold."""
 
     cost: float
@@ -38,7 +38,7 @@ class Choice(NamedTuple):
         return not self.keeps, self.cost, -self.room
 
 
-def choose(samples: Samples, use: Use) -> Choice | None:
+def choose(samples: Samples, use: Use) -> ChosenThreshold | None:
     """The threshold that validation images advise; None if no score is finite.
 
     Args:
@@ -54,7 +54,7 @@ def choose(samples: Samples, use: Use) -> Choice | None:
     allowed = excess <= 1
     best = _middle(np.where(allowed, costs, math.inf)) if allowed.any() else _middle(excess)
     ladder = _ladder(seen, best)
-    return Choice(
+    return ChosenThreshold(
         float(costs[best]),
         bool(allowed[best]),
         float(np.mean(allowed & (costs <= costs[best]))),

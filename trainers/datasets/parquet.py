@@ -98,13 +98,13 @@ class Parquet(Own):
 
     def _rows_in(
         self, root: Path, files: Sequence[str], read: Sequence[NDArray[Any]], numbers: NDArray[np.int64]
-    ) -> Rows:
+    ) -> ParquetRows:
         import numpy as np
 
         starts = np.cumsum([0, *map(len, read)])
-        return Rows(root, files, starts, self.image, self.shape, np.arange(len(numbers)), numbers)
+        return ParquetRows(root, files, starts, self.image, self.shape, np.arange(len(numbers)), numbers)
 
-    def _divided(self, whole: Rows, classes: int, names: tuple[str, ...], share: float) -> Layout:
+    def _divided(self, whole: ParquetRows, classes: int, names: tuple[str, ...], share: float) -> Layout:
         try:
             groups = self._groups_of(whole)
         except UnusableDataError as error:
@@ -120,7 +120,7 @@ class Parquet(Own):
         ]
         return Layout(Splits(whole.take(train), whole.take(test), classes, names, *together), wrong)
 
-    def _groups_of(self, whole: Rows) -> list[str]:
+    def _groups_of(self, whole: ParquetRows) -> list[str]:
         """What each row belongs to."""
         column = self.group or "group"
         found: list[Any] = []
@@ -138,7 +138,7 @@ class Parquet(Own):
 
 
 @dataclass(frozen=True, eq=False)
-class Rows(Encoded):
+class ParquetRows(Encoded):
     """Rows of several files.
 
     `starts` int64 (files + 1,) is the number of each file's first row; `rows` int64 (n,) are
@@ -166,9 +166,11 @@ class Rows(Encoded):
         number = int(np.searchsorted(self.starts, place, side="right")) - 1
         return f"Row {place - int(self.starts[number])} of {self.folder / self.parts[number]}"
 
-    def take(self, rows: NDArray[np.int64]) -> Rows:
+    def take(self, rows: NDArray[np.int64]) -> ParquetRows:
         """A selection of the rows, in this order."""
-        return Rows(self.folder, self.parts, self.starts, self.column, self.shape, self.rows[rows], self.labels[rows])
+        return ParquetRows(
+            self.folder, self.parts, self.starts, self.column, self.shape, self.rows[rows], self.labels[rows]
+        )
 
     def texts(self, hashes: Mapping[str, str]) -> Iterator[str]:
         """Each file's hash, then the column, the shape and the rows to use."""

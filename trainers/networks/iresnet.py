@@ -18,7 +18,7 @@ WIDTHS = (64, 128, 256, 512)
 FEATURES = 512
 
 
-class Block(nn.Module):
+class ResidualBlock(nn.Module):
     """Two 3x3 convolutions between three batch norms, the second one with the stride, and a shortcut."""
 
     def __init__(self, channels: int, width: int, stride: int = 1) -> None:
@@ -77,4 +77,6 @@ class IResNet(nn.Module):
 
 def _stage(channels: int, width: int, blocks: int) -> nn.Sequential:
     """Blocks in a row; the first one halves the resolution."""
-    return nn.Sequential(Block(channels, width, stride=2), *(Block(width, width) for _ in range(1, blocks)))
+    return nn.Sequential(
+        ResidualBlock(channels, width, stride=2), *(ResidualBlock(width, width) for _ in range(1, blocks))
+    )

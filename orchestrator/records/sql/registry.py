@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 from orchestrator.records.sql import changes, status
 from orchestrator.records.sql.changes import enrol, locked, new_attempt, set_state
-from orchestrator.records.sql.status import Artefact, Failure, Status, Tried
+from orchestrator.records.sql.status import Artefact, Failure, Status, TriedAttempt
 
 _BATCH = 10_000
 """Parameters a statement: SQLite takes 32 766, PostgreSQL 65 535."""
@@ -297,7 +297,7 @@ class Registry:
         with self.reading() as session:
             return status.of_experiment(session, experiment, durations)
 
-    def tried(self, prefix: str, experiment: str | None = None) -> list[Tried]:
+    def tried(self, prefix: str, experiment: str | None = None) -> list[TriedAttempt]:
         """The attempts at the cells whose ids begin so, of one experiment or of all, oldest first."""
         with self.reading() as session:
             return status.tried(session, prefix, experiment)

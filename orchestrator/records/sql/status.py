@@ -108,7 +108,7 @@ class Status:
 
 
 @dataclass(frozen=True)
-class Tried:
+class TriedAttempt:
     """One attempt at a cell, as people ask for it."""
 
     cell: str
@@ -233,7 +233,7 @@ def _launch(lease: LeaseRow) -> LaunchUnderWay:
     return LaunchUnderWay(lease.host, lease.pid, lease.since, lease.seen)
 
 
-def tried(session: Session, prefix: str, experiment: str | None = None) -> list[Tried]:
+def tried(session: Session, prefix: str, experiment: str | None = None) -> list[TriedAttempt]:
     """The attempts at the cells whose ids begin so, oldest first, named as in their experiment."""
     query = (
         select(MembershipRow, CellRow.seed, AttemptRow)
@@ -245,7 +245,7 @@ def tried(session: Session, prefix: str, experiment: str | None = None) -> list[
     if experiment is not None:
         query = query.where(AttemptRow.experiment == experiment)
     return [
-        Tried(
+        TriedAttempt(
             attempt.cell,
             _name(member, seed),
             attempt.number,

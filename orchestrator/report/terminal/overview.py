@@ -31,10 +31,10 @@ from orchestrator.workspace import Location
 if TYPE_CHECKING:  # they import what a plan does without
     from orchestrator.analysis.added import Added
     from orchestrator.analysis.comparison import Comparison
-    from orchestrator.experiment.field_texts import Described
+    from orchestrator.experiment.field_texts import PluginText
     from orchestrator.pricing.price import Price
     from orchestrator.records.files.garbage import Item
-    from orchestrator.records.sql.status import Running, Status, Tried
+    from orchestrator.records.sql.status import Running, Status, TriedAttempt
 
 FEW = 10
 """At most as many seeds are named one by one."""
@@ -321,7 +321,7 @@ def _status(status: Status) -> RenderableType:
     return Group(heading, *launches, *dead, *left, *running, *failed, *told, *documents)
 
 
-def attempts(tried: Sequence[Tried]) -> RenderableType:
+def attempts(tried: Sequence[TriedAttempt]) -> RenderableType:
     """The attempts at one cell, and where the last that failed did."""
     lines = [Text.assemble((tried[-1].name, "bold"), f" ({tried[-1].cell[:SHOWN]})")]
     for each in tried:
@@ -355,7 +355,7 @@ def status_json(status: Status) -> dict[str, Any]:
     return content
 
 
-def attempt_json(tried: Tried) -> dict[str, Any]:
+def attempt_json(tried: TriedAttempt) -> dict[str, Any]:
     """An attempt for machines; times in ISO 8601."""
     return {**asdict(tried), "started": tried.started.isoformat()}
 
@@ -388,7 +388,7 @@ def catalogue(known: Mapping[str, str]) -> RenderableType:
     return table
 
 
-def plugin(found: Described) -> RenderableType:
+def plugin(found: PluginText) -> RenderableType:
     """A plug-in: what it is, its parameters, and where its code is."""
     parts: list[RenderableType] = [Text.assemble((found.name, "bold"), f"  {found.text}"), Text()]
     if found.parameters:

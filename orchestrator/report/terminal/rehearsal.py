@@ -10,12 +10,12 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.pricing.rates import Rate
+from orchestrator.pricing.rates import CellRate
 from orchestrator.privacy import public
 from orchestrator.sentences import counted
 
 
-class Tried(Protocol):
+class ShownKind(Protocol):
     """What came of one kind of cell."""
 
     @property
@@ -31,20 +31,20 @@ class Tried(Protocol):
     @property
     def batch_size(self) -> int: ...  # noqa: D102
     @property
-    def rate(self) -> Rate | None: ...  # noqa: D102
+    def rate(self) -> CellRate | None: ...  # noqa: D102
     @property
     def file_bytes(self) -> int | None: ...  # noqa: D102
     @property
     def proposed_gpus(self) -> float | None: ...  # noqa: D102
 
 
-def told(tried: Sequence[Tried], counts: Mapping[str, int]) -> RenderableType:
+def told(tried: Sequence[ShownKind], counts: Mapping[str, int]) -> RenderableType:
     """The table, the failures, and the sum."""
     failures = [Text(line, style="red") for line in _failures(tried)]
     return Group(_table(tried), *failures, Text(_sum(counts)))
 
 
-def _table(tried: Sequence[Tried]) -> Table:
+def _table(tried: Sequence[ShownKind]) -> Table:
     has_gpus = any(each.proposed_gpus is not None for each in tried)
     table = Table(box=None, padding=(0, 2, 0, 0))
     for name in ("data set", "backbone"):
@@ -57,7 +57,7 @@ def _table(tried: Sequence[Tried]) -> Table:
     return table
 
 
-def _row(those: Sequence[Tried], *, has_gpus: bool) -> Iterator[str]:
+def _row(those: Sequence[ShownKind], *, has_gpus: bool) -> Iterator[str]:
     rates = [each.rate for each in those if each.rate]
     yield f"{sum(each.state == 'passed' for each in those)} of {len(those)}"
     yield f"{median(rate.images_per_second for rate in rates):.4g}" if rates else ""
@@ -82,7 +82,7 @@ def _bytes(sizes: Sequence[int | None]) -> str:
     return f"{size:.3g} GB"
 
 
-def _failures(tried: Sequence[Tried]) -> Iterator[str]:
+def _failures(tried: Sequence[ShownKind]) -> Iterator[str]:
     """One line for each kind that did not pass; kinds that fail alike share one."""
     alike: dict[tuple[str, str], list[str]] = {}
     for each in tried:

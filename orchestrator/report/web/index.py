@@ -26,7 +26,7 @@ ASSETS = Path(__file__).with_name("html")
 
 
 @dataclass(frozen=True)
-class Entry:
+class IndexRow:
     """What the index says of an experiment."""
 
     name: str
@@ -41,7 +41,7 @@ class Entry:
     """How many findings have each verdict, as its report says."""
 
 
-def entries(place: Workspace) -> list[Entry]:
+def entries(place: Workspace) -> list[IndexRow]:
     """All experiments of a workspace that were launched or have results, by name."""
     return [_entry(place, name) for name in sorted(_names(place))]
 
@@ -55,7 +55,7 @@ def _names(place: Workspace) -> set[str]:
     }
 
 
-def _entry(place: Workspace, name: str) -> Entry:
+def _entry(place: Workspace, name: str) -> IndexRow:
     table = place.results(name)
     stored = next((each for each in Storage(table.parent).list() if each.name == table.name), None)
     changed = f"{datetime.fromtimestamp(stored.modified, UTC):%Y-%m-%d %H:%M}" if stored else ""
@@ -64,7 +64,7 @@ def _entry(place: Workspace, name: str) -> Entry:
     is_there = any(each.name == page.name for each in reports.list())
     link = f"{quote(name)}/{page.name}" if is_there else None
     finished = len(results.read(table)) if stored else 0
-    return Entry(name, _question(place, name), finished, changed, link, _verdicts(reports))
+    return IndexRow(name, _question(place, name), finished, changed, link, _verdicts(reports))
 
 
 def _question(place: Workspace, name: str) -> str:
@@ -82,7 +82,7 @@ def _verdicts(reports: Storage) -> dict[str, int]:
     return {}
 
 
-def index(found: Sequence[Entry], title: str) -> str:
+def index(found: Sequence[IndexRow], title: str) -> str:
     """The text of the page.
 
     Args:

@@ -8,7 +8,7 @@ from typing import Any
 from orchestrator.decision.decide import Decision, Deployable
 from orchestrator.decision.evidence import Evidence
 from orchestrator.decision.promise import Promised
-from orchestrator.deployment.certificate import Promised as Certified
+from orchestrator.deployment.certificate import CertifiedRate
 from orchestrator.experiment.operation import Operation
 from orchestrator.sentences import Sentence, some
 from orchestrator.statistics.intervals import Interval
@@ -21,7 +21,7 @@ UNITS = {
 }
 """What a rate is counted among, where classes are good or defects, and where objects state their class."""
 
-Rate = Promised | Certified
+Rate = Promised | CertifiedRate
 """A rate, and what is promised of it."""
 
 COUNTED = {

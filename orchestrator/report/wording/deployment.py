@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from orchestrator.deployment.certificate import VALID, Certificate, Promised
-from orchestrator.deployment.check import Checked, Compared, Tested
+from orchestrator.deployment.certificate import VALID, Certificate, CertifiedRate
+from orchestrator.deployment.check import Checked, CheckedRate, Compared
 from orchestrator.report.wording.decision import counted, expected, percent_of, promised, rested_on
 from orchestrator.sentences import Sentence
 
@@ -56,7 +56,7 @@ def promises(of: Certificate) -> Iterator[tuple[Sentence, list[Sentence]]]:
         yield (RATES[rate.name, by_class], {"bound": percent_of(rate.bound)}), list(_evidence(rate, by_class))
 
 
-def _evidence(rate: Promised, by_class: bool) -> Iterator[Sentence]:
+def _evidence(rate: CertifiedRate, by_class: bool) -> Iterator[Sentence]:
     yield counted(rate, by_class)
     if rate.limit is not None:
         yield promised(rate, by_class)
@@ -111,7 +111,7 @@ def answer(found: Checked) -> Sentence:
     return ANSWERS[found.verdict, found.is_labelled], {"coarse": f"{100 * COARSE:g}"}
 
 
-def tested(rate: Tested, by_class: bool) -> Iterator[Sentence]:
+def tested(rate: CheckedRate, by_class: bool) -> Iterator[Sentence]:
     """What a labelled lot says of one rate."""
     yield RATES[rate.name, by_class], {"bound": percent_of(rate.bound)}
     yield "{errors} of {n} in this lot.", {"errors": f"{rate.errors:,}", "n": f"{rate.n:,}"}

@@ -12,7 +12,7 @@ from benchmarks.promises import CASES, Case, allowed, drawn, miss_rates
 from orchestrator.decision.promise import Promised, promise
 from orchestrator.experiment.operation import Operation
 from orchestrator.statistics.promises import rate_bound
-from orchestrator.thresholds.choice import LADDER, Choice, choose
+from orchestrator.thresholds.choice import LADDER, ChosenThreshold, choose
 from orchestrator.thresholds.consequences import Use, consequences
 
 ERROR = 0.05
@@ -102,8 +102,8 @@ class TestChoice:
         assert choose(seen._replace(positive=nothing, rival=nothing), use()) is None
 
 
-def chosen_at(*ladder: float, costs: tuple[float, ...] = ()) -> Choice:
-    return Choice(0.1, True, 1.0, ladder[-1], np.array(ladder), np.array(costs or [0.1] * len(ladder)))
+def chosen_at(*ladder: float, costs: tuple[float, ...] = ()) -> ChosenThreshold:
+    return ChosenThreshold(0.1, True, 1.0, ladder[-1], np.array(ladder), np.array(costs or [0.1] * len(ladder)))
 
 
 class TestPromise:

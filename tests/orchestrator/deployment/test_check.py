@@ -88,7 +88,7 @@ def test_a_rate_over_several_kinds_is_tested_at_the_shares_of_production(shop: S
 
 def test_files_that_are_sorted_by_class_do_not_look_like_a_broken_promise(shop: Shop) -> None:
     told = {rate.name: rate for rate in shop.certificate.rates}["review_share"]
-    whole = certificates.Part(share=1.0, classes=tuple(range(7)))
+    whole = certificates.ClassGroup(share=1.0, classes=tuple(range(7)))
     rate = told.model_copy(update={"bound": 0.2, "parts": (whole,)})
     label = np.repeat([0, 1], [100, 1900]).astype(np.int32)
     t = shop.certificate.threshold

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from orchestrator.deployment.certificate import CERTIFICATE, Part
+from orchestrator.deployment.certificate import CERTIFICATE, ClassGroup
 from orchestrator.deployment.certify import reading_of
 from orchestrator.deployment.check import check, judged
 from orchestrator.deployment.lot import lot
@@ -52,7 +52,7 @@ def test_a_group_errs_where_one_of_its_images_does_and_the_dearest_error_counts(
     label = np.array([GOOD] * 6 + [BAD] * 3 + [GOOD] * 2, np.int32)
     says = np.array([GOOD, -1, GOOD, BAD, -1, GOOD, -1, GOOD, BAD, GOOD, GOOD])
     seen = samples(scored(shop, label, says), label)
-    whole = Part(share=1.0, classes=tuple(range(10)))
+    whole = ClassGroup(share=1.0, classes=tuple(range(10)))
     rates = tuple(
         rate.model_copy(update={"parts": (whole,)}) if rate.name == "review_share" else rate
         for rate in shop.certificate.rates

@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 from orchestrator.cli import app
 from orchestrator.decision.decide import Decision, decide
 from orchestrator.deployment import left_model
-from orchestrator.deployment.certificate import CERTIFICATE, MODEL, Certificate, Reading
+from orchestrator.deployment.certificate import CERTIFICATE, MODEL, Certificate, PixelRule
 from orchestrator.deployment.certify import certify, write
 from orchestrator.deployment.check import check
 from orchestrator.errors import RequestError
@@ -206,7 +206,7 @@ def test_our_own_cells_know_their_images(shop: Shop, lots: dict[str, Path]) -> N
 
 
 def test_names_of_samples_are_numbered_in_their_order_and_numbers_are_kept(left: Left, tmp_path: Path) -> None:
-    reading = Reading(size=8, channels=1)
+    reading = PixelRule(size=8, channels=1)
     files = sorted(images_in(tmp_path / "named", left.pixels[:3]).iterdir())
     for file, name in zip(files, ("c", "a", "b"), strict=True):
         file.rename(file.with_name(f"{name}.png"))

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.execution.queue import ASK_AGAIN, LONGEST_PAUSE, RETRIES, SHORTEST_LIMIT, Budget, Queue, Ticket
+from orchestrator.execution.queue import ASK_AGAIN, LONGEST_PAUSE, RETRIES, SHORTEST_LIMIT, Queue, Ticket, TimeBudget
 from orchestrator.experiment.plan import Cell, identity
 from orchestrator.experiment.resources import Resources
 from orchestrator.outcome import Adopted, Attempt, Diverged, Failed, Fault, Finished, Lost, Stopped
@@ -398,7 +398,7 @@ def test_within_a_budget_only_cells_begin_that_are_expected_to_end_and_then_the_
     long = [a_cell("softmax", seed) for seed in range(3)]
     short = [a_cell("bce", seed) for seed in range(3)]
     durations = {long[0].kind: [50.0], short[0].kind: [10.0]}
-    queue = Queue([*long, *short], durations=durations, clock=clock, budget=Budget(100.0, lambda cell: None))
+    queue = Queue([*long, *short], durations=durations, clock=clock, budget=TimeBudget(100.0, lambda cell: None))
     begun = list[str]()
     while ticket := queue.take():
         begun.append(ticket.cell.loss)
@@ -411,16 +411,16 @@ def test_within_a_budget_only_cells_begin_that_are_expected_to_end_and_then_the_
 
 
 def test_cells_of_whose_kind_none_has_run_begin_by_a_guess_and_without_one_at_once() -> None:
-    unknown = Queue([a_cell()], clock=Clock(), budget=Budget(10.0, lambda cell: None))
+    unknown = Queue([a_cell()], clock=Clock(), budget=TimeBudget(10.0, lambda cell: None))
     assert unknown.take()
-    guessed = Queue([a_cell()], clock=Clock(), budget=Budget(10.0, lambda cell: 11.0))
+    guessed = Queue([a_cell()], clock=Clock(), budget=TimeBudget(10.0, lambda cell: 11.0))
     assert guessed.take() is None
     assert guessed.ran_out
 
 
 def test_a_lost_cell_that_would_not_end_in_time_is_not_tried_again() -> None:
     clock = Clock()
-    queue = Queue([a_cell()], clock=clock, budget=Budget(100.0, lambda cell: 60.0))
+    queue = Queue([a_cell()], clock=clock, budget=TimeBudget(100.0, lambda cell: 60.0))
     queue.ended(lost(taken(queue).cell, "node"))
     clock.now = 50.0
     assert queue.take() is None
@@ -428,7 +428,7 @@ def test_a_lost_cell_that_would_not_end_in_time_is_not_tried_again() -> None:
 
 
 def test_a_queue_that_has_run_everything_in_time_did_not_run_out() -> None:
-    queue = Queue([a_cell()], clock=Clock(), budget=Budget(100.0, lambda cell: 1.0))
+    queue = Queue([a_cell()], clock=Clock(), budget=TimeBudget(100.0, lambda cell: 1.0))
     assert len(drained(queue)) == 1
     assert queue.take() is None
     assert not queue.ran_out

@@ -10,7 +10,7 @@ import pytest
 from orchestrator.errors import ExperimentError, RequestError
 from orchestrator.experiment.additions import labels
 from orchestrator.launching.additions import note_additions
-from orchestrator.launching.edits import Change, Named, put, take_back
+from orchestrator.launching.edits import Edit, Named, put, take_back
 from orchestrator.records.files.asked import keep
 from orchestrator.records.files.results import read
 from orchestrator.records.sql.leases import held
@@ -60,10 +60,10 @@ class Shop:
         keep(study.filed, self.stores.place.experiment("tiny"))
         study.reread().write_results(print)
 
-    def put(self, seeds: str | None = None, **named: Any) -> Change:
+    def put(self, seeds: str | None = None, **named: Any) -> Edit:
         return put(self.file, _all(named), seeds, self.stores, None)
 
-    def take_back(self, seeds: str | None = None, **named: Any) -> Change:
+    def take_back(self, seeds: str | None = None, **named: Any) -> Edit:
         return take_back(self.file, _all(named), seeds, self.stores, None)
 
     @property

@@ -18,7 +18,7 @@ from orchestrator.experiment.model import Experiment
 from orchestrator.experiment.plan import Cell
 from orchestrator.experiment.resources import Resources
 from orchestrator.launching.measuring import InterruptingStateFile, RehearsalStores
-from orchestrator.launching.rehearsal import Report, State, Tried
+from orchestrator.launching.rehearsal import RehearsalReport, RehearsedKind, State
 from orchestrator.pricing.rates import Rates
 from orchestrator.records.files.storage import Storage
 from orchestrator.workspace import Workspace
@@ -167,5 +167,5 @@ def test_one_kind_per_backbone_of_the_flagship_passes_on_ray(tmp_path: Path) -> 
     ],
 )
 def test_a_rehearsal_is_good_only_if_each_kind_was_tried_and_none_failed(states: list[State], is_good: bool) -> None:
-    tried = tuple(Tried("softmax", "resnet8", "digits", state, 64, 64, 1, 0) for state in states)
-    assert Report("grid", tried, ()).is_good is is_good
+    tried = tuple(RehearsedKind("softmax", "resnet8", "digits", state, 64, 64, 1, 0) for state in states)
+    assert RehearsalReport("grid", tried, ()).is_good is is_good

@@ -11,11 +11,11 @@ import pytest
 from orchestrator.experiment.model import Experiment
 from orchestrator.experiment.plan import Plan, plan
 from orchestrator.pricing.devices import DEVICES, FIXED, STREAMED, UTILISATION, cluster
-from orchestrator.pricing.estimate import Estimator, Range, Where
+from orchestrator.pricing.estimate import CellDevice, Estimator, Range
 from orchestrator.pricing.images import images_of
 from orchestrator.pricing.measured import Observation, kind_of, rehearsed
-from orchestrator.pricing.price import HOUR, START, Place, Price, elsewhere, price
-from orchestrator.pricing.rates import Rate
+from orchestrator.pricing.price import HOUR, START, Hardware, Price, elsewhere, price
+from orchestrator.pricing.rates import CellRate
 from orchestrator.pricing.simulation import Machine
 from orchestrator.pricing.work import work_of
 from orchestrator.report.terminal import price as shown
@@ -45,9 +45,9 @@ def estimates(*seen: Observation) -> Estimator:
     return Estimator(seen, images_of(nowhere))
 
 
-def place(cores: int = 2) -> Place:
-    processor = Where(PROCESSOR, DEVICES["cpu"])
-    return Place((Machine("here", cores, 0, ""),), {"": processor}, processor, "this machine", is_here=True)
+def place(cores: int = 2) -> Hardware:
+    processor = CellDevice(PROCESSOR, DEVICES["cpu"])
+    return Hardware((Machine("here", cores, 0, ""),), {"": processor}, processor, "this machine", is_here=True)
 
 
 def seen(**changes: Any) -> Observation:
@@ -63,7 +63,7 @@ def equal(plan: Plan, *seconds: float) -> list[Observation]:
     return [seen(kind=kind, seconds=each) for each in seconds]
 
 
-def priced(plan: Plan, *found: Observation, at: Place | None = None) -> Price:
+def priced(plan: Plan, *found: Observation, at: Hardware | None = None) -> Price:
     return price(plan.cells, plan.experiment, estimates(*found), at or place())
 
 
@@ -93,7 +93,7 @@ def test_cells_of_other_epochs_tell_by_their_work_beside_what_a_cell_always_take
     images = images_of(nowhere)(cell)
     work = images and work_of(cell.recipe, images)
     assert work is not None
-    found = estimates(seen(kind="another")).estimate(cell, Where(PROCESSOR, None))
+    found = estimates(seen(kind="another")).estimate(cell, CellDevice(PROCESSOR, None))
     assert found is not None
     assert found.seconds.middle == pytest.approx(3.0 + work.flops / 1e9)
     assert found.source == "finished cells, same backbone and data (n = 1)"
@@ -106,7 +106,7 @@ def test_the_nearer_a_measurement_the_narrower_the_range_and_it_is_the_one_that_
     near = seen(kind="another")
     widths = list[float]()
     for known in ([far], [far, other], [far, other, near], [far, other, near, *equal(asked(), 50.0)]):
-        found = estimates(*known).estimate(cell, Where(PROCESSOR, DEVICES["cpu"]))
+        found = estimates(*known).estimate(cell, CellDevice(PROCESSOR, DEVICES["cpu"]))
         assert found is not None
         widths.append(found.seconds.high / found.seconds.low)
     assert widths == sorted(widths, reverse=True)
@@ -117,17 +117,17 @@ def test_the_nearer_a_measurement_the_narrower_the_range_and_it_is_the_one_that_
     "stranger", [{"device": "another"}, {"precision": "bfloat16"}, {"gpus": 1.0, "device": "NVIDIA A100-SXM4-40GB"}]
 )
 def test_what_ran_on_another_device_or_at_another_precision_tells_nothing(stranger: dict[str, Any]) -> None:
-    found = estimates(seen(**stranger)).estimate(asked().cells[0], Where(PROCESSOR, None))
+    found = estimates(seen(**stranger)).estimate(asked().cells[0], CellDevice(PROCESSOR, None))
     assert found is None
 
 
 def test_a_rehearsal_gives_a_rate_that_finished_cells_replace() -> None:
-    rate = Rate("resnet8", "digits", (1, 8, 8), 10, PROCESSOR, 1, 0, "float32", 128, 500.0, 4.0)
+    rate = CellRate("resnet8", "digits", (1, 8, 8), 10, PROCESSOR, 1, 0, "float32", 128, 500.0, 4.0)
     plan = asked()
     known = rehearsed([replace(rate, images_per_second=1.0), rate], {"resnet8": plan.cells[0]})
     assert [each.fixed_seconds for each in known] == [4.0]  # the later of two
-    first = estimates(*known).estimate(plan.cells[0], Where(PROCESSOR, None))
-    later = estimates(*known, seen(kind="another")).estimate(plan.cells[0], Where(PROCESSOR, None))
+    first = estimates(*known).estimate(plan.cells[0], CellDevice(PROCESSOR, None))
+    later = estimates(*known, seen(kind="another")).estimate(plan.cells[0], CellDevice(PROCESSOR, None))
     assert first is not None
     assert later is not None
     assert first.source.startswith("rehearsal")

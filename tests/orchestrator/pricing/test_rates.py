@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from orchestrator.errors import DamagedFileError, NewerFormatError
-from orchestrator.pricing.rates import Rate, Rates
+from orchestrator.pricing.rates import CellRate, Rates
 from orchestrator.workspace import Workspace
 
-RATE = Rate(
+RATE = CellRate(
     backbone="resnet8",
     dataset="digits",
     shape=(1, 8, 8),

@@ -8,7 +8,7 @@ from orchestrator.execution.queue import Queue
 from orchestrator.experiment.model import Experiment
 from orchestrator.experiment.plan import Cell, plan
 from orchestrator.outcome import Ending, Finished, Lost
-from orchestrator.pricing.simulation import Clock, Machine, Outage, Report, Simulation
+from orchestrator.pricing.simulation import Absence, Clock, Machine, Simulation, SimulationReport
 
 
 def cells(seeds: int, gpus: float = 0, epochs: int = 1) -> tuple[Cell, ...]:
@@ -20,8 +20,8 @@ def cells(seeds: int, gpus: float = 0, epochs: int = 1) -> tuple[Cell, ...]:
 
 
 def run(
-    asked: tuple[Cell, ...], machines: list[Machine], *outages: Outage, seconds: float = 100.0
-) -> tuple[Report, list[Ending]]:
+    asked: tuple[Cell, ...], machines: list[Machine], *outages: Absence, seconds: float = 100.0
+) -> tuple[SimulationReport, list[Ending]]:
     clock = Clock()
     heard = list[Ending]()
     simulation = Simulation(machines, lambda cell, device: seconds, clock, heard=heard.append)
@@ -41,8 +41,8 @@ def test_fractions_of_a_gpu_share_it_and_no_more_than_fit() -> None:
 
 
 def test_a_cell_goes_on_from_its_last_state_when_its_machine_goes_away() -> None:
-    outage = Outage("a", gone=90.0, back=500.0)
-    found, heard = run(cells(1), [Machine("a", 1, 0, "cpu")], outage, Outage("a", 530.0, 531.0))
+    outage = Absence("a", gone=90.0, back=500.0)
+    found, heard = run(cells(1), [Machine("a", 1, 0, "cpu")], outage, Absence("a", 530.0, 531.0))
     # 60 of 90 s were saved; of 40 s left, 30 s were not, for the next state comes after 60 s.
     assert [type(end) for end in heard] == [Lost, Lost, Finished]
     assert found.seconds >= 531.0 + 40.0
@@ -50,7 +50,7 @@ def test_a_cell_goes_on_from_its_last_state_when_its_machine_goes_away() -> None
 
 
 def test_a_machine_that_stays_away_leaves_its_cells_to_the_others() -> None:
-    found, heard = run(cells(4), [Machine("a", 1, 0, "cpu"), Machine("b", 1, 0, "cpu")], Outage("b", 50.0))
+    found, heard = run(cells(4), [Machine("a", 1, 0, "cpu"), Machine("b", 1, 0, "cpu")], Absence("b", 50.0))
     assert {end.cell.seed for end in heard if isinstance(end, Finished)} == {0, 1, 2, 3}
     assert found.seconds == 400.0
 

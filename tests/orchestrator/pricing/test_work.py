@@ -7,7 +7,7 @@ from torch import nn
 
 from benchmarks import work as counting
 from orchestrator.pricing import work
-from orchestrator.pricing.images import Images
+from orchestrator.pricing.images import ImageCounts
 from trainers import catalogue
 from trainers.backbones import Backbone, InputShape
 from trainers.backbones.vectors import MLP, Identity
@@ -78,7 +78,7 @@ def test_a_layer_has_the_flops_that_a_person_counts() -> None:
 
 
 def test_a_cell_trains_whole_batches_and_looks_at_validation_after_each_epoch_and_at_everything_at_the_end() -> None:
-    images = Images(train=900, validation=100, test=797, shape=(1, 8, 8), classes=10)
+    images = ImageCounts(train=900, validation=100, test=797, shape=(1, 8, 8), classes=10)
     found = work.work_of(recipe(epochs=3, batch_size=128), images)
     each = work.counts()["resnet8"][1, 8, 8]
     head = 2 * 64 * 10

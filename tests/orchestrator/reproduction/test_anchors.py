@@ -45,7 +45,7 @@ from orchestrator.report.terminal import comparison as terminal
 from orchestrator.report.web import page
 from orchestrator.report.web.translations import words
 from orchestrator.reproduction import equivalence
-from orchestrator.reproduction.anchor_log import VERSION, Anchor, Entry, Ledger
+from orchestrator.reproduction.anchor_log import VERSION, Anchor, AnchorEntry, Ledger
 from orchestrator.reproduction.anchors import ANCHORS, anchors, meetings
 from orchestrator.reproduction.code_changes import OTHER_CODE, PARTS, since
 from orchestrator.reproduction.equivalence import TOLD, judge
@@ -273,7 +273,7 @@ def test_each_environment_that_a_cluster_offers_needs_a_test_of_its_own() -> Non
     coming = list(CELLS[3:])
     other = an_environment("2.15.0")
     where = tuple({past.setting for past in there})
-    tested = Entry(0.0, OLD, NEW, NEW, where, (Anchor("c", "n", where[0], {}, {}, identical=True),))
+    tested = AnchorEntry(0.0, OLD, NEW, NEW, where, (Anchor("c", "n", where[0], {}, {}, identical=True),))
     found = {each.expected: each for each in meetings(there, coming, lambda _: [told(NEW), told(other)], [tested])}
     assert found.keys() == {NEW, other}
     assert (found[NEW].untested, found[other].untested) == ([], list(where))
@@ -287,7 +287,9 @@ def test_anchors_on_one_machine_say_nothing_of_a_machine_that_nobody_knows_yet()
     coming = list(CELLS[3:])
     nobody = {**told(NEW), "instruction_set": None, "onednn_isa": None}
     where = tuple({past.setting for past in there})
-    tested = Entry(0.0, OLD, Environment.of(nobody), NEW, where, (Anchor("c", "n", where[0], {}, {}, identical=True),))
+    tested = AnchorEntry(
+        0.0, OLD, Environment.of(nobody), NEW, where, (Anchor("c", "n", where[0], {}, {}, identical=True),)
+    )
     (meeting,) = meetings(there, coming, lambda _: [nobody], [tested])
     assert meeting.untested == list(where)
     (meeting,) = meetings(there, coming, lambda _: [told(NEW)], [tested])
@@ -313,7 +315,7 @@ def test_other_code_of_a_loss_concerns_the_cells_of_that_loss_in_all_settings() 
 # What they say
 
 
-def an_entry(*differences: float | None, identical: bool = False, **changes: Any) -> Entry:
+def an_entry(*differences: float | None, identical: bool = False, **changes: Any) -> AnchorEntry:
     """Anchors whose uniform accuracy was 0.5; None where one diverges now."""
     tried = tuple(
         Anchor(
@@ -326,7 +328,7 @@ def an_entry(*differences: float | None, identical: bool = False, **changes: Any
         )
         for number, difference in enumerate(differences)
     )
-    return replace(Entry(0.0, OLD, NEW, NEW, (("digits", "resnet8"),), tried), **changes)
+    return replace(AnchorEntry(0.0, OLD, NEW, NEW, (("digits", "resnet8"),), tried), **changes)
 
 
 @pytest.mark.parametrize(
@@ -344,7 +346,7 @@ def an_entry(*differences: float | None, identical: bool = False, **changes: Any
         ([an_entry(0.005, -0.005, 0.0), an_entry(0.0, 0.0, 0.0), an_entry(0.0, 0.0, 0.0)], "equivalent"),
     ],
 )
-def test_anchors_are_identical_equivalent_undecided_or_shifted(entries: list[Entry], found: Found) -> None:
+def test_anchors_are_identical_equivalent_undecided_or_shifted(entries: list[AnchorEntry], found: Found) -> None:
     outcome = judge(asked(), entries)
     assert outcome is not None
     assert outcome.found == found
@@ -393,7 +395,9 @@ def test_looking_often_finds_no_more_often_equal_what_differs_by_the_margin() ->
     assert misled / runs <= 0.05
 
 
-def drawn(rng: np.random.Generator, shift: dict[tuple[str, str], float], each: int, noise: float = 0.003) -> Entry:
+def drawn(
+    rng: np.random.Generator, shift: dict[tuple[str, str], float], each: int, noise: float = 0.003
+) -> AnchorEntry:
     """Anchors of several losses and backbones that shift apart."""
     tried = [
         Anchor(
@@ -408,7 +412,7 @@ def drawn(rng: np.random.Generator, shift: dict[tuple[str, str], float], each: i
         for (loss, backbone), by in shift.items()
         for number in range(each)
     ]
-    return Entry(0.0, OLD, NEW, NEW, tuple({anchor.setting for anchor in tried}), tuple(tried))
+    return AnchorEntry(0.0, OLD, NEW, NEW, tuple({anchor.setting for anchor in tried}), tuple(tried))
 
 
 def passes(shift: dict[tuple[str, str], float], each: int, runs: int = 400) -> float:
@@ -507,7 +511,7 @@ def a_pool(*pairs: OriginPair) -> Pool:
 
 
 def a_pair(
-    entry: Entry | None = None, untested: Sequence[tuple[str, str]] = (), *, trusted: bool = False
+    entry: AnchorEntry | None = None, untested: Sequence[tuple[str, str]] = (), *, trusted: bool = False
 ) -> OriginPair:
     return OriginPair(OLD, NEW, tuple(untested), judge(asked(), [entry] if entry else []), trusted)
 
@@ -641,7 +645,7 @@ class Bench:
         return Evaluations(self.place.evaluations)
 
     @property
-    def entries(self) -> tuple[Entry, ...]:
+    def entries(self) -> tuple[AnchorEntry, ...]:
         return Ledger(self.place.drift("grid")).entries()
 
     def study(self, seeds: int | str, **options: Any) -> Study:

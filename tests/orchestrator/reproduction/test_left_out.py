@@ -17,7 +17,7 @@ from orchestrator.report.markdown import markdown
 from orchestrator.report.web import page
 from orchestrator.report.web.translations import words
 from orchestrator.reproduction import left_out
-from orchestrator.reproduction.anchor_log import Anchor, Entry, Ledger, Measures
+from orchestrator.reproduction.anchor_log import Anchor, AnchorEntry, Ledger, Measures
 from orchestrator.reproduction.pooling import pooled
 from orchestrator.workspace import Workspace
 
@@ -58,14 +58,14 @@ def ledger(tmp_path: Path) -> Ledger:
     return Ledger(Workspace.at(str(tmp_path)).drift("x"))
 
 
-def entry(old: Origin, new: Origin, shift: float, *, trusted: bool = False) -> Entry:
+def entry(old: Origin, new: Origin, shift: float, *, trusted: bool = False) -> AnchorEntry:
     then: Measures = {"uniform_accuracy": 0.5}
     now: Measures = {"uniform_accuracy": 0.5 + shift}
     tried = [
         Anchor(str(seed), f"bce_unified/resnet8/digits/s{seed}", SETTING, then, now, identical=False)
         for seed in range(3)
     ]
-    return Entry(time.time(), old, new, new, (SETTING,), () if trusted else tuple(tried), trusted=trusted)
+    return AnchorEntry(time.time(), old, new, new, (SETTING,), () if trusted else tuple(tried), trusted=trusted)
 
 
 OLD = LossCode("bce_unified", "aa")
@@ -94,7 +94,7 @@ def test_cells_of_other_code_of_their_loss_are_in_no_figure(ledger: Ledger) -> N
         (entry(LossCode("softmax", "aa"), NEW, 0.0), 2),
     ],
 )
-def test_they_count_where_anchors_or_the_user_say_so(ledger: Ledger, about: Entry, counted: int) -> None:
+def test_they_count_where_anchors_or_the_user_say_so(ledger: Ledger, about: AnchorEntry, counted: int) -> None:
     ledger.add([about])
     assert compared(EDITED, ledger).lines[1].finished == counted
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from orchestrator.report.web.index import Entry, entries, index
+from orchestrator.report.web.index import IndexRow, entries, index
 from orchestrator.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -40,11 +40,11 @@ def test_every_experiment_is_listed_with_what_is_known_of_it(place: Workspace) -
     assert (one.name, one.question, one.finished, one.link) == ("one", "Is it so?", 2, "one/index.html")
     assert one.verdicts == {"supported": 1, "undecided": 2}
     assert (two.name, two.finished, two.link, two.verdicts) == ("two", 2, None, {})
-    assert three == Entry("three")
+    assert three == IndexRow("three")
 
 
 def test_names_and_questions_are_shown_as_they_are() -> None:
-    told = index([Entry(HOSTILE, HOSTILE, link="a%22b/index.html")], HOSTILE)
+    told = index([IndexRow(HOSTILE, HOSTILE, link="a%22b/index.html")], HOSTILE)
     assert HOSTILE not in told
     assert told.count("<script>") == 1
     assert 'href="a%22b/index.html"' in told
