@@ -438,7 +438,7 @@ def test_a_store_that_is_down_is_told_at_once_and_without_the_password(address: 
     started = time.monotonic()
     with pytest.raises(UnreachableError, match=r"refused.*--tracking") as caught:
         Tracking(address(), "grid").prepare()
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 60
     assert "s3cret" not in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -456,7 +456,7 @@ def test_a_server_that_says_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch)
     started = time.monotonic()
     with listening(None) as port, pytest.raises(UnreachableError, match="timed out"):
         Tracking(f"http://127.0.0.1:{port}", "grid").prepare()
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 60
 
 
 @contextmanager
@@ -486,7 +486,7 @@ def test_an_unusable_store_is_told(tmp_path: Path, kind: str) -> None:
     started = time.monotonic()
     with pytest.raises(UnreachableError, match="--tracking"):
         Tracking(uris.get(kind, f"sqlite:///{tmp_path / kind}"), "grid").prepare()
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 60
 
 
 def test_a_server_that_dies_does_not_stop_a_cell(
@@ -504,7 +504,7 @@ def test_a_server_that_dies_does_not_stop_a_cell(
         for epoch in range(2, 100):
             run.epoch(epoch, {"train_loss": 1.0})
         run.finish({"uniform_accuracy": 0.5})
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 60
     assert run.trouble
     assert [record.name for record in caplog.records] == ["orchestrator.tracking"]
     assert "s3cret" not in caplog.text
@@ -544,7 +544,7 @@ def failure(*_: object, **__: object) -> None:
 
 
 def until(true: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not true():
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -597,7 +597,7 @@ class Visitor(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         mood = self.server.mood
         if mood == "silent":
-            self.server.recovered.wait(30)
+            self.server.recovered.wait(100)
             return  # hangs up
         if mood.isdecimal():
             self.send_response(int(mood))
@@ -679,7 +679,7 @@ def test_what_a_sick_server_does_not_take_is_caught_up_once(
         tell(run)
         run.artifacts({"note.txt": "Told late."})
         run.finish({"uniform_accuracy": 0.5})
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 60
     assert run.trouble
     assert len(caplog.records) == 1
     assert "s3cret" not in caplog.text
@@ -707,7 +707,7 @@ def test_a_server_that_asks_to_be_left_alone_for_an_hour_is_busy_and_not_waited_
     monkeypatch.setattr("orchestrator.records.tracking.runs.probe", lambda uri: None)
     with pytest.raises(BusyError):
         behind.prepare()
-    assert time.monotonic() - started < 30
+    assert time.monotonic() - started < 60
 
 
 def test_a_server_that_drips_its_version_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -758,17 +758,21 @@ def test_an_answer_that_is_lost_doubles_neither_run_nor_point(door: Door, behind
 
 
 def test_telling_an_epoch_waits_for_no_store(door: Door, behind: Tracking, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("orchestrator.records.tracking.background_sender.PATIENCE", 1.0)
+    patience = "orchestrator.records.tracking.background_sender.PATIENCE"
+    monkeypatch.setattr(patience, 1.0)
     door.mood = "silent"
     with behind.run(a_cell()) as run:
+        monkeypatch.setattr(patience, 100.0)
         started = time.monotonic()
         tell(run, range(1, 501))
-        assert time.monotonic() - started < 1
+        assert time.monotonic() - started < 60, "not even once as long as a cell waits"
+        monkeypatch.setattr(patience, 1.0)
         run.finish({})
+    monkeypatch.setattr(patience, 100.0)
+    started = time.monotonic()
     with behind.run(a_cell(1)) as run:  # while the first one's request hangs
-        started = time.monotonic()
         run.finish({})
-        assert time.monotonic() - started < 0.9
+    assert time.monotonic() - started < 60, "it has been waited for once"
 
 
 def die_after(tracking: Tracking, epochs: int) -> None:
