@@ -473,12 +473,12 @@ class Study:
     def plot_ranks(self, metric: str = "uniform_accuracy") -> Figure:
         """Average ranks over all settings, and which losses they cannot tell apart."""
         from orchestrator.analysis import across_settings
-        from orchestrator.report.web import figures
+        from orchestrator.report.web import ranks
 
         ranking = across_settings.ranking(self.plan.experiment, self.counted.all_rows(), metric)
         if ranking is None:
             raise RequestError("Ranks need at least two losses, and five data sets without missing cells.")
-        return figures.critical_difference(ranking)
+        return ranks.critical_difference(ranking)
 
     @cached_property
     def curves(self) -> list[Curve]:

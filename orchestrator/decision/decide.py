@@ -92,10 +92,7 @@ def decide(plan: Plan, evaluations: Evaluations, finished: Collection[str], *, b
     if not here:
         raise RequestError(f"No cell of '{asked.name}' on {dataset} is done: launch it first.")
     classes = called(evaluations.content(here[0]))
-    try:
-        use = Use.of(operation, classes)
-    except ValueError as error:
-        raise RequestError(str(error)) from None
+    use = _use(operation, classes)
     left_out = list[str]()
     found = list(_candidates(here, evaluations, use, left_out))
     chosen_from = {cell.id for cell in (by_hand or plan).cells}
@@ -106,11 +103,9 @@ def decide(plan: Plan, evaluations: Evaluations, finished: Collection[str], *, b
         )
         raise RequestError("\n".join([nothing, *left_out]))
     best = min(mine, key=_rank)
+    looked = len(here) if by_hand else 1
     if best.cell.recipe.certify:
-        _refuse_unfinished(plan, dataset, evaluations)
-        looked = max(1, _shown_elsewhere(best.cell, evaluations))
-    else:
-        looked = len(here) if by_hand else 1
+        looked = _opened(best.cell, plan, evaluations)
 
     def deployable(candidate: Candidate, looked: int) -> Deployable:
         kept = promise(samples_of(promised_rows(candidate.cell, evaluations)), use, candidate.choice, looked)
@@ -155,6 +150,19 @@ def promised_rows(cell: Cell, evaluations: Evaluations) -> Evaluation:
     """The rows of the test images that a promise is about: those kept apart, or all of them where none are."""
     apart = evaluations.certification(cell)
     return evaluations.evaluation(cell, scores=False) if apart is None else apart
+
+
+def _use(operation: Operation, classes: Sequence[str]) -> Use:
+    try:
+        return Use.of(operation, classes)
+    except ValueError as error:
+        raise RequestError(str(error)) from None
+
+
+def _opened(cell: Cell, plan: Plan, evaluations: Evaluations) -> int:
+    """How many models were looked at on the images that are kept apart, now that they are opened; at least this one."""
+    _refuse_unfinished(plan, cell.dataset, evaluations)
+    return max(1, _shown_elsewhere(cell, evaluations))
 
 
 def _refuse_unfinished(plan: Plan, dataset: str, evaluations: Evaluations) -> None:

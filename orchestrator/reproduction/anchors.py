@@ -190,11 +190,7 @@ def admit(
         return meetings(pasts, pending, here, ledger.entries())
 
     if trust:
-        trusted = [each for each in met() if each.needs(experiment) or not each.passes(experiment)]
-        for each in trusted:
-            say(TRUSTED.format(change=change(each.old, each.expected)))
-        if trusted:
-            ledger.add(AnchorEntry.of_trust(each.old, each.expected, each.settings) for each in trusted)
+        _trust([each for each in met() if each.needs(experiment) or not each.passes(experiment)], ledger, say)
         return
     chosen = [(each, _chosen(experiment, each, pasts, here)) for each in met()]
     if cells := {cell.id: cell for _, cells in chosen for cell in cells}:
@@ -208,6 +204,14 @@ def admit(
                 say(said)
     if refused := [each for each in met() if not each.passes(experiment)]:
         raise RequestError(_refusal(experiment, refused))
+
+
+def _trust(untested: Sequence[Meeting], ledger: Ledger, say: Callable[[str], None]) -> None:
+    """Note that a user allows the pooling that no anchor has."""
+    for each in untested:
+        say(TRUSTED.format(change=change(each.old, each.expected)))
+    if untested:
+        ledger.add(AnchorEntry.of_trust(each.old, each.expected, each.settings) for each in untested)
 
 
 @dataclass(frozen=True)

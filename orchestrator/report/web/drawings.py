@@ -7,7 +7,7 @@ from typing import Any
 
 from orchestrator.analysis import across_settings
 from orchestrator.analysis.lines import Line
-from orchestrator.report.web import figures
+from orchestrator.report.web import figures, ranks, searches
 from orchestrator.report.web.view import View
 
 
@@ -28,13 +28,13 @@ def drawn(view: View) -> dict[str, Any]:
         "training": [_figure(figures.training, histories[setting], styles) for setting in view.settings],
     }
     if contest := view.contest:
-        several["budget"] = [_figure(figures.budget, own, contest.metric, styles) for own in contest.budgets()]
-        several["sensitivity"] = [_figure(figures.sensitivity, own) for own in contest.sensitivity()]
+        several["budget"] = [_figure(searches.budget, own, contest.metric, styles) for own in contest.budgets()]
+        several["sensitivity"] = [_figure(searches.sensitivity, own) for own in contest.sensitivity()]
     ranking = across_settings.ranking(view.experiment, (*view.rows, *view.replicas), "uniform_accuracy")
     scores, profiles = across_settings.profiles(view.experiment, view.rows, "uniform_accuracy")
     biased = [curve for curve in view.curves if any(bias is not None for bias in curve.biases)]
     single = {
-        "critical-difference": [_figure(figures.critical_difference, ranking)],
+        "critical-difference": [_figure(ranks.critical_difference, ranking)],
         "performance-profile": [_figure(figures.performance_profile, profiles, scores, styles)],
         "bias-scatter": [_figure(figures.bias_scatter, biased, styles)],
     }

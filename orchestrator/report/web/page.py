@@ -26,7 +26,7 @@ from orchestrator.records.files.summaries import Summaries
 from orchestrator.report import rows as texts
 from orchestrator.report.numbers import percent
 from orchestrator.report.styles import COLOURS
-from orchestrator.report.web import figures, flat, tables, verdicts
+from orchestrator.report.web import canvas, flat, tables, verdicts
 from orchestrator.report.web.drawings import drawn
 from orchestrator.report.web.figure import packed, plotly, unpack
 from orchestrator.report.web.sources import Sources
@@ -207,10 +207,10 @@ def _looks() -> dict[str, Any]:
     """Colours on a light and on a dark ground, the style sheet, and the scripts with their hashes."""
     scripts = (unpack(), *(_asset(name) for name in ("page.js", "explorer.js", "tables.js", "results.js")))
     dark = {
-        figures.INK: figures.INK_ON_DARK,
-        figures.PAPER: figures.PAPER_ON_DARK,
-        figures.AHEAD: figures.AHEAD_ON_DARK,
-        figures.BEHIND: figures.BEHIND_ON_DARK,
+        canvas.INK: canvas.INK_ON_DARK,
+        canvas.PAPER: canvas.PAPER_ON_DARK,
+        canvas.AHEAD: canvas.AHEAD_ON_DARK,
+        canvas.BEHIND: canvas.BEHIND_ON_DARK,
     }
     return {
         "palette": COLOURS,

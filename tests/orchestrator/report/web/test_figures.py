@@ -15,7 +15,7 @@ from orchestrator.analysis.across_settings import Ranking
 from orchestrator.analysis.lines import Line
 from orchestrator.analysis.threshold_curves import Curve, gather
 from orchestrator.report.styles import COLOURS, look
-from orchestrator.report.web import figures
+from orchestrator.report.web import figures, ranks
 from orchestrator.statistics.intervals import Interval
 
 HOSTILE = "<img src=x onerror=alert(1)>"
@@ -57,7 +57,7 @@ def test_one_seed_gives_a_forest_without_intervals() -> None:
 
 
 def test_a_critical_difference_diagram_names_every_loss_and_joins_every_clique() -> None:
-    drawn = plain(figures.critical_difference(RANKING))
+    drawn = plain(ranks.critical_difference(RANKING))
     texts = [annotation["text"] for annotation in drawn["layout"]["annotations"]]
     names = ["a (1.20)", "b (1.90)", "c (2.90)", "&lt;img src=x onerror=alert(1)&gt; (4.00)", "CD = 1.25"]
     assert sorted(texts) == sorted(names)
@@ -65,7 +65,7 @@ def test_a_critical_difference_diagram_names_every_loss_and_joins_every_clique()
 
 
 def test_stems_are_at_different_heights_on_each_side() -> None:
-    places = figures.stems(RANKING)
+    places = ranks.stems(RANKING)
     assert [place.loss for place in places] == ["a", "b", "c", HOSTILE]
     assert len({(place.end, place.level) for place in places}) == len(places)
 
@@ -187,4 +187,4 @@ def test_missing_runs_are_above_no_threshold(done: Finished, small: dict[str, An
 
 def test_where_no_difference_of_ranks_is_rare_enough_the_diagram_says_so() -> None:
     text = "no difference in ranks is significant at 5 %"
-    assert text in json.dumps(plain(figures.critical_difference(RARE)))
+    assert text in json.dumps(plain(ranks.critical_difference(RARE)))
