@@ -16,9 +16,11 @@ from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from orchestrator.execution import guard
+from orchestrator.execution.command_environment import environment
+from orchestrator.execution.command_scores import Found, ReadScores, rows
 from orchestrator.execution.executor import Log
 from orchestrator.experiment.plan import SHOWN, Cell
 from orchestrator.process import scratch
@@ -26,11 +28,7 @@ from orchestrator.provenance.scripts import of_command, program
 from trainers.commands import AXES, NamedDataset, Trainer, filled
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from trainers.checkpoint import Shelf
-    from trainers.evaluation import Evaluation
     from trainers.fit import Fit
 
 GRACE = 10.0
@@ -53,21 +51,6 @@ MOST_PROGRESS = 2**24
 
 GIB = 2**30
 
-DEVICES = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES")
-"""Variables that say which GPUs a process sees."""
-
-PASSED = frozenset(
-    {
-        *("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "LD_LIBRARY_PATH"),
-        *("PYTHONPATH", "VIRTUAL_ENV", "CONDA_PREFIX", "MPLBACKEND", "SSL_CERT_FILE", "SSL_CERT_DIR"),
-        *("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "TORCH_HOME", "HF_HOME", "HF_HUB_OFFLINE"),
-        *("CUDA_HOME", "CUDA_PATH", *DEVICES),
-    }
-)
-"""Environment variables that a command gets, beside `LC_*`, those that the trainer names, and those that are set."""
-
-THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
-
 
 class CommandError(Exception):
     """The command failed; another attempt would fail as well."""
@@ -75,53 +58,6 @@ class CommandError(Exception):
 
 class CommandLostError(Exception):
     """The command was ended by something else, or asks for another attempt."""
-
-
-class Split(Protocol):
-    """The scores of one split."""
-
-    @property
-    def sample(self) -> NDArray[np.int32]:
-        """The number of each sample, (n,)."""
-        ...
-
-    @property
-    def label(self) -> NDArray[np.int32]:
-        """Their classes, (n,)."""
-        ...
-
-    @property
-    def scores(self) -> NDArray[np.float32]:
-        """Of all classes, (n, K)."""
-        ...
-
-
-class Found(Protocol):
-    """What a command found."""
-
-    @property
-    def test(self) -> Split | None:
-        """The scores of the test split."""
-        ...
-
-    @property
-    def validation(self) -> Split | None:
-        """Those of the validation split."""
-        ...
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """The names of the classes; empty where they are only numbered."""
-        ...
-
-    @property
-    def fingerprint(self) -> str:
-        """Of the names and labels of all samples."""
-        ...
-
-
-ReadScores = Callable[[Path, Mapping[str, str]], Found]
-"""Reads what a command wrote to a path; a path, and what `system` and `seed` should be."""
 
 
 @dataclass(frozen=True)
@@ -417,27 +353,6 @@ def _figures(line: Any, following: int) -> tuple[int, dict[str, float]]:
     return (epoch if epoch > 0 else following), numbers
 
 
-def environment(cell: Cell, trainer: Trainer, temporary: Path) -> dict[str, str]:
-    """The variables that a command gets: the usual ones, those that the trainer names, the cell's threads and GPUs."""
-    passed = {
-        name: value
-        for name, value in os.environ.items()
-        if name in PASSED or name in trainer.environment or name.startswith("LC_")
-    }
-    set_here = {"TMPDIR": str(temporary), "PYTHONHASHSEED": "0", "PYTHONUNBUFFERED": "1"}
-    set_here |= dict.fromkeys(THREADS, str(cell.resources.cpus))
-    return passed | set_here | _devices(math.ceil(cell.resources.gpus), passed)
-
-
-def _devices(wanted: int, passed: Mapping[str, str]) -> dict[str, str]:
-    """The variables that hide all GPUs but those of the cell: the first that its worker sees, which Ray chose."""
-    if not wanted:
-        return dict.fromkeys(DEVICES, "")
-    seen = {name: passed[name].split(",")[:wanted] for name in DEVICES if name in passed}
-    seen = seen or {"CUDA_VISIBLE_DEVICES": list(map(str, range(wanted)))}
-    return {name: ",".join(places) for name, places in seen.items()}
-
-
 # What it leaves
 
 
@@ -457,8 +372,8 @@ def _fit(cell: Cell, attempt: _Attempt, around: Surroundings, seconds: float) ->
     around.log.note_data(found.fingerprint, {})
     if attempt.model.is_file():
         around.log.left_model(attempt.model)
-    test = _rows(asked)
-    validation = None if is_trial or found.validation is None else _rows(found.validation)
+    test = rows(asked)
+    validation = None if is_trial or found.validation is None else rows(found.validation)
     return Fit(
         evaluation=test,
         validation=validation,
@@ -492,9 +407,3 @@ def _scores(cell: Cell, attempt: _Attempt, around: Surroundings) -> Found:
             with suppress(OSError):
                 (attempt.state / f"refused-{file.name}").write_bytes(file.read_bytes())
         raise
-
-
-def _rows(split: Split) -> Evaluation:
-    from trainers.inference import rows_of
-
-    return rows_of(split.scores, split.label, split.sample)

@@ -15,7 +15,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from orchestrator.execution.command import ReadScores, Surroundings, fit_by_command
+from orchestrator.execution.command import Surroundings, fit_by_command
+from orchestrator.execution.command_scores import ReadScores
 from orchestrator.execution.executor import CheckpointStore, Log, LogOpener
 from orchestrator.execution.faults import fault_of
 from orchestrator.experiment.plan import Cell

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.execution import command, guard
+from orchestrator.execution import command, command_environment, guard
 from orchestrator.execution.worker import Worker
 from orchestrator.experiment.model import Experiment
 from orchestrator.experiment.plan import plan
@@ -164,17 +164,17 @@ def test_a_command_is_told_its_cell_and_sees_no_other_variables(bench: Bench, mo
 def test_a_command_sees_its_own_gpus_and_no_others(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, gpus: float, seen: dict[str, str], shown: dict[str, str]
 ) -> None:
-    for name in command.DEVICES:
+    for name in command_environment.DEVICES:
         monkeypatch.delenv(name, raising=False)
     for name, value in seen.items():
         monkeypatch.setenv(name, value)
     asked = bench.asked("")
     (cell,) = plan(asked.model_copy(update={"resources": Resources(gpus=gpus)})).cells
     assert asked.trainer
-    told = command.environment(cell, asked.trainer, bench.folder)
+    told = command_environment.environment(cell, asked.trainer, bench.folder)
     assert {name: told[name] for name in shown} == shown
     if gpus:
-        assert set(command.DEVICES) & set(told) == set(shown)
+        assert set(command_environment.DEVICES) & set(told) == set(shown)
 
 
 @pytest.mark.parametrize(
