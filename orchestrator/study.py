@@ -21,6 +21,7 @@ from orchestrator.workspace import Location, Workspace
 if TYPE_CHECKING:
     import pandas as pd
 
+    from orchestrator.adaptive.allocation import Upcoming
     from orchestrator.adaptive.trials import Trials
     from orchestrator.analysis.across_settings import Overall
     from orchestrator.analysis.added import Added
@@ -218,16 +219,20 @@ class Study:
         return replace(self.plan, cells=tuple(cells))
 
     @property
-    def next_cells(self) -> str:
-        """Where the next cells go, and why, if claims over several settings ask for them; else empty."""
-        if self.plan.experiment.allocation is None:
-            return ""
+    def next_cells(self) -> Upcoming | None:
+        """Where the next cells go, and why, if claims over several settings ask for them.
+
+        None while recipes are sought.
+        """
+        trials = self.trials
+        if (trials and not trials.over) or self.plan.experiment.allocation is None:
+            return None
         from orchestrator.adaptive.allocation import Allocation
 
         found = self.results
         left = self.plan.pending(set(found.table["cell_id"].to_pylist()))
         rule = Allocation(left, found.rows(), 1, lambda _: {}, found.replica_rows(), whole=self.whole)
-        return rule.next_sentence()
+        return rule.upcoming()
 
     def plans(self) -> Iterator[Plan]:
         """The trials of the tuning stage, where there is one, and then the cells; raises as `plan` does."""

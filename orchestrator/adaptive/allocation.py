@@ -42,6 +42,35 @@ class Offer(NamedTuple):
     why: str
 
 
+class Upcoming(NamedTuple):
+    """The next cells, and why them."""
+
+    why: str
+    seed: int | None = None
+    question: Question | None = None
+    """What the seed is for; None for the first seeds, which every setting gets."""
+
+    @property
+    def sentence(self) -> str:
+        """For people."""
+        if self.question is None:
+            return f"Next: {self.why}."
+        setting = filled(setting_name(self.question.dataset, self.question.backbone))
+        return f"Next: seed {self.seed} of {setting}, for {self.question.claim.id}: {self.why}."
+
+    def to_json(self) -> dict[str, Any]:
+        """For machines."""
+        asked = self.question
+        place = {"dataset": asked and asked.dataset, "backbone": asked and asked.backbone}
+        return {
+            "sentence": self.sentence,
+            "why": self.why,
+            "seed": self.seed,
+            **place,
+            "claim": asked and asked.claim.id,
+        }
+
+
 class Road(NamedTuple):
     """The way to a verdict over several settings: the seeds that each still needs."""
 
@@ -70,15 +99,14 @@ class Allocation(Spending):
         self._limits = limits(self._experiment)
         self._cost = cost_of(self._experiment, self._partners)
 
-    def next_sentence(self) -> str:
-        """Where the next cells go, and why; empty if none will be asked for."""
+    def upcoming(self) -> Upcoming | None:
+        """Where the next cells go, and why; None if none will be asked for."""
         if self._first:
-            return f"Next: the first {self._rule.min} seeds of every setting."
+            return Upcoming(f"the first {self._rule.min} seeds of every setting")
         best = min(self._offers(), default=None, key=_rank)
         if best is None:
-            return ""
-        setting = filled(setting_name(best.question.dataset, best.question.backbone))
-        return f"Next: seed {best.seed} of {setting}, for {best.question.claim.id}: {best.why}."
+            return None
+        return Upcoming(best.why, best.seed, best.question)
 
     def sentences(self) -> Iterator[str]:
         """How many seeds each setting has so far, and which claims are undecided, there or over several settings."""

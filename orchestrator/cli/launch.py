@@ -7,9 +7,10 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import asdict, fields
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -32,6 +33,7 @@ from orchestrator.cli.options import (
     TrackingURI,
     with_axes,
 )
+from orchestrator.cli.rehearse import rehearse
 from orchestrator.errors import OutageError, RequestError
 from orchestrator.privacy import masked
 from orchestrator.report.terminal.console import complain, near, say
@@ -49,6 +51,12 @@ if TYPE_CHECKING:
     from orchestrator.pricing.price import Price
     from orchestrator.records.sql.registry import Registry
     from orchestrator.records.sql.status import Status, TriedAttempt
+
+
+STORES = ("workspace", "registry", "data_dir")
+
+OF_RECORDS = ("registry", "retry_failed", "join", "trust_old", "rehash", "budget", "notify")
+"""Options of a launch that make no sense where nothing is recorded."""
 
 
 @with_axes
@@ -82,10 +90,22 @@ def launch(
     notify: Annotated[
         str | None, typer.Option("--notify", metavar="URL", help="Webhook to call at the first failure and at the end.")
     ] = None,
+    smoke: Annotated[
+        bool, typer.Option("--smoke", help="Only rehearse: one short cell of each kind; nothing of it counts.")
+    ] = False,
     axes: Axes = ALL,
     as_json: Json = False,
 ) -> None:
     """Run what is missing, record it, and print the comparison."""
+    if smoke:
+        if needless := [word for word in _given(context, *OF_RECORDS) if word.startswith("--")]:
+            kept = "--smoke tries one short cell of each kind and keeps no result"
+            raise RequestError(f"{kept}: leave out {', '.join(needless)}.")
+        form = "json" if as_json else "text"
+        where = {"address": address, "executor": executor, "max_concurrent": max_concurrent}
+        stores = {"workspace": workspace, "tracking": tracking, "data_dir": data_dir}
+        rehearse(context=context, file=file, form=form, stand_in=False, **where, **stores, **asdict(axes))
+        return
     # Before anything that takes a while.
     print(f"Launching {masked(str(file))}.", file=sys.stderr if as_json else sys.stdout, flush=True)
     extras.need("launch")
@@ -135,6 +155,7 @@ def launch(
 
 @with_axes
 def show_plan(
+    context: typer.Context,
     file: File,
     *,
     workspace: Root = RUNS,
@@ -198,6 +219,7 @@ def show_plan(
         told |= {"promises": [each._asdict() for each in promises]} if promises else {}
         told |= {"cautions": cautions, "images": facts, "additions": study.added and study.added.to_json()}
         told["price"] = prices.as_json(cost, price)
+        told["next"] = _upcoming(study, file, context)
         print(json.dumps(told | ({"register": registered} if registered else {})))
     else:
         rows = read_all(study.place.results(study.experiment.name))
@@ -218,8 +240,11 @@ def show_plan(
                 per_gpu_hour=price,
             )
         )
-        upcoming = "" if trials and plan is trials.plan else study.next_cells
-        for line in filter(None, (upcoming, f"{registered}  claims and seed rule of {file}" if registered else "")):
+        upcoming = study.next_cells
+        for line in filter(
+            None,
+            (upcoming and upcoming.sentence, f"{registered}  claims and seed rule of {file}" if registered else ""),
+        ):
             print(line)
 
 
@@ -251,7 +276,19 @@ def _show_log(file: Path | None, stores: Stores, cell: str) -> None:
     print(printed(stores.place, next((each.id for each in cells if each.name == cell), cell)), end="")
 
 
+def _upcoming(study: Study | None, file: Path | None, context: typer.Context) -> dict[str, Any] | None:
+    """What plan and status say of the next cells, with the command that runs them; None where they say nothing."""
+    from orchestrator.report.terminal import overview
+
+    upcoming = study.next_cells if study else None
+    if upcoming is None:
+        return None
+    options = [name for name in (*STORES, *(field.name for field in fields(Axes))) if name in context.params]
+    return {**upcoming.to_json(), "command": overview.command(["launch", str(file), *_given(context, *options)])}
+
+
 def status(
+    context: typer.Context,
     file: Annotated[Path | None, typer.Argument(metavar="[FILE.yaml]", help="Default: every experiment.")] = None,
     *,
     workspace: Root = RUNS,
@@ -308,7 +345,8 @@ def status(
             counted = {name: one and one.to_json() for name, one in foreign.items()}
             news = {name: one and one.to_json() for name, one in additions_of(found, study, records, stores).items()}
             told = {status.experiment: overview.status_json(status) for status in found}
-            more = {name: {"imported": counted[name], "additions": news[name]} for name in told}
+            following = _upcoming(study, file, context)
+            more = {name: {"imported": counted[name], "additions": news[name], "next": following} for name in told}
             print(json.dumps([{**each, "changed": changed[name], **more[name]} for name, each in told.items()]))
             return
         subject = f"Experiment '{wanted[0]}' has" if wanted else "No experiment has"
@@ -318,9 +356,9 @@ def status(
             foreign = [one for status in found if (one := imported(status.experiment))]
             older = overview.outdated(outdated(found), of_one=bool(study))
             asked = overview.by_experiment(additions_of(found, study, records, stores), of_one=bool(study))
-            upcoming = study.next_cells if study and not (study.trials and not study.trials.over) else ""
+            upcoming = study.next_cells if study else None
             for sentence in (
-                *filter(None, [upcoming]),
+                *([upcoming.sentence] if upcoming else []),
                 *asked,
                 *older,
                 *(text for one in foreign for text in one.told()),

@@ -210,8 +210,8 @@ class Launch:
                 )
             seeds = spending(self.study, plan, waiting, self.compute, self._say)
             rule = trials or seeds
-            if isinstance(seeds, Allocation) and (sentence := seeds.next_sentence()):
-                self._say(sentence)
+            if isinstance(seeds, Allocation) and (upcoming := seeds.upcoming()):
+                self._say(upcoming.sentence)
             cells = waiting.cells if seeds is None else tuple(seeds.first())
             if cells or again:
                 for sentence in self._prepare(Plan(plan.experiment, (*waiting.cells, *again))):

@@ -156,7 +156,8 @@ VERBS = {
     "rehearse": {"--stand-in", "--workspace", "--tracking", "--data-dir", "--address", "--executor",
                  "--max-concurrent", "--format", *AXES},
     "launch": {"--workspace", "--registry", "--tracking", "--data-dir", "--address", "--executor", "--max-concurrent",
-               "--retry-failed", "--join", "--trust-old", "--rehash", "--budget", "--notify", "--json", *AXES},
+               "--retry-failed", "--join", "--trust-old", "--rehash", "--budget", "--notify", "--smoke", "--json",
+               *AXES},
     "plan": {"--workspace", "--registry", "--data-dir", "--rehash", "--register", "--on", "--price", "--json", *AXES},
     "status": {"--workspace", "--registry", "--cell", "--log", "--watch", "--json"},
     "aggregate": {"--workspace", "--data-dir", "--compact", *AXES},
@@ -355,6 +356,23 @@ def test_plan_counts_what_is_done(launched: Launched) -> None:
     assert {cell["id"] for cell in plan["cells"] if cell["state"] == "finished"} == {path.stem for path in desk.files}
     assert {cell["seed"] for cell in plan["cells"] if cell["state"] == "pending"} == {2}
     assert plan["cells"][0].keys() == {"id", "loss", "backbone", "dataset", "seed", "state"}
+
+
+def test_plan_and_status_give_machines_the_next_cells_with_the_reason_and_the_command(launched: Launched) -> None:
+    desk = launched.desk
+    wider = GRID.replace("seeds: 2", "seeds: {min: 3, max: 9, until: decided}")
+    (desk.folder / "wider.yaml").write_text(wider.replace("direction: higher", "direction: higher, over: all"))
+    told = json.loads(desk.run("plan", "wider.yaml", "--workspace", "runs", "--set", "recipe.epochs=1", "--json").out)
+    why = "the first 3 seeds of every setting"
+    nothing = {"seed": None, "dataset": None, "backbone": None, "claim": None}
+    expected = {"sentence": f"Next: {why}.", "why": why, **nothing}
+    launch = "python -m orchestrator launch wider.yaml"
+    assert told["next"] == {**expected, "command": f"{launch} --workspace runs --set recipe.epochs=1"}
+    (status,) = json.loads(desk.run("status", "wider.yaml", "--json").out)
+    assert status["next"] == {**expected, "command": launch}
+    assert f"Next: {why}." in desk.run("status", "wider.yaml").out
+    assert json.loads(desk.run("plan", "grid.yaml", "--json").out)["next"] is None
+    assert json.loads(desk.run("status", "--json").out)[0]["next"] is None
 
 
 def test_plan_needs_no_registry_to_know_what_is_done(launched: Launched, tmp_path: Path) -> None:

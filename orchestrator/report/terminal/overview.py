@@ -238,14 +238,15 @@ def next_commands(
         lines.append((run, "what the file asks" if is_other else "also what this launch left out"))
     elif backbone := _next_backbone(asked):
         lines.append(([*run, "--backbone", backbone], "add a backbone; only new cells run, and it stays asked"))
-    hints = (Text.assemble("  ", (_command(words), "bold"), (f"  # {purpose}", "dim")) for words, purpose in lines)
+    hints = (Text.assemble("  ", (command(words), "bold"), (f"  # {purpose}", "dim")) for words, purpose in lines)
     told = [Text(f"\nResults: {results}. Next:"), *hints]
     if not given.narrowing and (rule := _rule(asked, comparison)):
         told.append(Text.assemble("More seeds, as claims need them: ", (rule, "bold"), (f" in {file}. {LATER}", "dim")))
     return Text("\n").join(told)
 
 
-def _command(words: Sequence[str]) -> str:
+def command(words: Sequence[str]) -> str:
+    """A command of the program, ready to be copied."""
     return " ".join(["python -m orchestrator", *map(quote, words)])
 
 

@@ -95,4 +95,7 @@ def _failures(tried: Sequence[ShownKind]) -> Iterator[str]:
 
 def _sum(counts: Mapping[str, int]) -> str:
     others = [f"{counts[state]} {state}" for state in ("diverged", "failed", "not tried") if counts.get(state)]
-    return ", ".join([f"{counted(counts.get('passed', 0), 'kind')} passed", *others]) + "."
+    return (
+        ", ".join([f"{counted(counts.get('passed', 0), 'kind')} passed", *others])
+        + ". Nothing of this counts as a result."
+    )

@@ -104,7 +104,7 @@ def test_for_all_one_setting_that_refutes_ends_it() -> None:
     assert finding.verdict == "refuted"
     assert seeds(ran)["resnet8"] == seeds(ran)["resnet20"] == LEAST
     assert [*rule.sentences()][-1].endswith(" seeds per setting, decided")
-    assert rule.next_sentence() == ""
+    assert rule.upcoming() is None
 
 
 def test_for_all_a_setting_that_supports_it_gets_no_more_where_another_stays_open() -> None:
@@ -113,7 +113,7 @@ def test_for_all_a_setting_that_supports_it_gets_no_more_where_another_stays_ope
     assert comparison.findings[0].verdict == "undecided"
     assert seeds(ran)["vgg11_small"] == MOST
     assert max(seeds(ran)["resnet8"], seeds(ran)["resnet20"]) < 12
-    assert rule.next_sentence() == ""
+    assert rule.upcoming() is None
     assert all(line.planned == line.finished for line in comparison.lines)
 
 
@@ -182,16 +182,24 @@ def test_the_next_cells_are_named_with_the_reason() -> None:
     row = rows_of(lambda cell: value(cell, WEAK))
     first = [cell for cell in plan(experiment).cells if cell.seed < LEAST]
     rule = Allocation(plan(experiment).pending({cell.id for cell in first}), [row(cell) for cell in first], 1, row)
+    upcoming = rule.upcoming()
+    assert upcoming is not None
     assert re.fullmatch(
         r"Next: seed 5 of vgg11_small on digits, for better: 'supported' is nearest per core hour, \d+ more seeds away "
         r"if the differences stay as they are\.",
-        rule.next_sentence(),
+        upcoming.sentence,
     )
-    assert Allocation(plan(experiment), [], 1, row).next_sentence() == "Next: the first 5 seeds of every setting."
+    said = {"seed": 5, "dataset": "digits", "backbone": "vgg11_small", "claim": "better"}
+    assert upcoming.to_json() == {"sentence": upcoming.sentence, "why": upcoming.why, **said}
+    first_of_all = Allocation(plan(experiment), [], 1, row).upcoming()
+    assert first_of_all is not None
+    assert first_of_all.sentence == "Next: the first 5 seeds of every setting."
+    assert first_of_all.to_json()["seed"] is None
+    assert first_of_all.to_json()["claim"] is None
     mean = asked("mean")
     rule = Allocation(plan(mean).pending({cell.id for cell in first}), [row(cell) for cell in first], 1, row)
-    told = rule.next_sentence()
-    assert not told or "the look at 10 seeds per setting lacks" in told
+    told = rule.upcoming()
+    assert told is None or "the look at 10 seeds per setting lacks" in told.why
 
 
 def test_without_allocation_a_file_with_a_claim_on_single_settings_is_as_before() -> None:
@@ -232,5 +240,5 @@ def test_a_plan_is_not_asked_for_more_than_its_most() -> None:
     ran, rule, comparison = launched(asked("mean"), rows_of(lambda cell: value(cell, dict.fromkeys(CLEAR, 0.0))))
     assert isinstance(Plan(asked(), tuple(ran)), Plan)
     assert set(seeds(ran).values()) == {MOST}
-    assert rule.next_sentence() == ""
+    assert rule.upcoming() is None
     assert comparison.findings[0].difference.n == MOST

@@ -92,6 +92,25 @@ def test_its_runs_are_deleted_from_a_tracking_store_that_others_use(rehearsed: R
     assert "grid" not in found
 
 
+def test_a_smoke_launch_rehearses_and_says_that_nothing_counts(tmp_path: Path) -> None:
+    (tmp_path / "grid.yaml").write_text(GRID)
+    options = ("--only", "--loss", "softmax", "--backbone", "resnet8", "--executor", "inline")
+    done = program.run("launch", "grid.yaml", "--smoke", *options, folder=tmp_path)
+    assert done.returncode == 0
+    assert done.stdout.endswith("1 kind passed. Nothing of this counts as a result.\n")
+    assert {path.name for path in (tmp_path / "runs").rglob("*")} == {"origin.key", "rates.json"}
+    (rate,) = Rates(Workspace.at(str(tmp_path / "runs")).rates).read()
+    assert rate.source == "rehearsal"
+
+
+def test_a_smoke_launch_refuses_what_only_matters_to_records(tmp_path: Path) -> None:
+    (tmp_path / "grid.yaml").write_text(GRID)
+    done = program.run("launch", "grid.yaml", "--smoke", "--join", "--notify", "http://x", folder=tmp_path)
+    assert done.returncode == 2
+    assert "keeps no result: leave out --join, --notify.\n" in done.stderr
+    assert not (tmp_path / "runs").exists()
+
+
 def test_what_passed_has_a_rate_of_the_real_kind(rehearsed: Rehearsed) -> None:
     (rate,) = Rates(Workspace.at(str(rehearsed.folder / "runs")).rates).read()
     assert (rate.backbone, rate.dataset, rate.shape, rate.classes) == ("resnet8", "digits", (1, 8, 8), 10)
