@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Sequence
 
 from orchestrator.experiment.checks import labels_here
 from orchestrator.experiment.plan import Cell
-from orchestrator.pricing.price import estimator, here
 from orchestrator.sentences import counted, filled, setting_name
 from orchestrator.study import Study
 
@@ -22,6 +21,8 @@ def guesses(study: Study, cells: Sequence[Cell]) -> Callable[[Cell], float | Non
         study: The experiment and its stores.
         cells: The cells that wait.
     """
+    from orchestrator.pricing.price import estimator, here  # a launch without a budget needs no prices
+
     place = here()
     rates = study.stores.rates.read()
     estimates = estimator(cells, study.stores.evaluations, rates, labels_here(study.data_dir))

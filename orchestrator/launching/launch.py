@@ -19,7 +19,6 @@ from orchestrator.execution.queue import Queue, TimeBudget
 from orchestrator.execution.worker import Worker
 from orchestrator.experiment.model import Experiment
 from orchestrator.experiment.plan import Cell, Contents, Plan
-from orchestrator.judging.cell_scores import read
 from orchestrator.launching import budget, old_cells
 from orchestrator.launching.additions import note_additions
 from orchestrator.launching.admission import Admission
@@ -57,6 +56,7 @@ from trainers.datasets.hashes import forget
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from orchestrator.execution.command_scores import ReadScores
     from orchestrator.execution.placement import Placement
     from orchestrator.launching.webhook import Webhook
     from orchestrator.records.files.checkpoints import Checkpoints
@@ -334,7 +334,7 @@ class Launch:
             self.study.data_dir.resolve(),
             differs=partial(difference, stores.history),
             planned=codes_by_plugin(experiment),
-            read_scores=read,
+            read_scores=_reader(experiment),
             raises=self.compute.raises,
         )
 
@@ -429,6 +429,15 @@ class Launch:
             with suppress(OSError):
                 states.forget_stop()
         return tally
+
+
+def _reader(experiment: Experiment) -> ReadScores | None:
+    """What reads the scores of commands; None where no command trains."""
+    if experiment.trainer is None:
+        return None
+    from orchestrator.judging.cell_scores import read
+
+    return read
 
 
 def _expected(table: LiveTable, more: MoreCells, event: Ending | Adopted) -> list[Cell]:

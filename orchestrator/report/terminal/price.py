@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.pricing.estimate import Range
-from orchestrator.pricing.price import HOUR, Price
 from orchestrator.sentences import counted
+
+if TYPE_CHECKING:  # a launch words durations with this file, and needs no prices
+    from orchestrator.pricing.estimate import Range
+    from orchestrator.pricing.price import Price
 
 GIGA = 10**9
 
@@ -114,6 +117,7 @@ def _figure(value: float) -> str:
     return f"{value:,.0f}" if value >= 10 else f"{value:.1f}"  # noqa: PLR2004 - digits
 
 
+HOUR = 3600.0
 DAY = 24 * HOUR
 
 

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from orchestrator.decision.decide import Decision, Deployable
-from orchestrator.decision.evidence import Evidence
-from orchestrator.decision.promise import Promised
-from orchestrator.deployment.certificate import CertifiedRate
 from orchestrator.experiment.operation import Operation
 from orchestrator.sentences import Sentence, some
-from orchestrator.statistics.intervals import Interval
+
+if TYPE_CHECKING:  # a launch says what can be proved, and decides nothing
+    from orchestrator.decision.decide import Decision, Deployable
+    from orchestrator.decision.evidence import Evidence
+    from orchestrator.decision.promise import Promised
+    from orchestrator.deployment.certificate import CertifiedRate
+    from orchestrator.statistics.intervals import Interval
+
+    Rate = Promised | CertifiedRate
+    """A rate, and what is promised of it."""
 
 UNITS = {
     ("false_accept_rate", True): "defects",
@@ -20,9 +25,6 @@ UNITS = {
     ("false_reject_rate", False): "objects",
 }
 """What a rate is counted among, where classes are good or defects, and where objects state their class."""
-
-Rate = Promised | CertifiedRate
-"""A rate, and what is promised of it."""
 
 COUNTED = {
     ("false_accept_rate", True): "False accepts: {errors} of {n} defects ({rate}).",
