@@ -115,8 +115,8 @@ def _by_shape(backbone: Backbone, shape: Shape) -> Counts | None:
     nearest = min(counted, key=lambda known: (abs(math.log(_area(known) / _area(shape))), known != shape))
     found = counted[nearest]
     scale = 1.0 if nearest == shape else _area(shape) / _area(nearest)
-    flops_and_bytes = (round(number * scale) for number in found[:4])
-    return Counts(*flops_and_bytes, found.parameters, found.width)
+    forward, training, read, moved = (round(number * scale) for number in found[:4])
+    return Counts(forward, training, read, moved, found.parameters, found.width)
 
 
 def _area(shape: Shape) -> int:
