@@ -136,7 +136,7 @@ class Slow(Softmax):
     def per_sample(self, logits, labels):
         if Path(__file__).with_name("haste").exists():
             return super().per_sample(logits, labels)
-        time.sleep(0.2)
+        time.sleep(0.6)
         return super().per_sample(logits, labels)
 '''
 
