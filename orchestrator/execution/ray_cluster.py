@@ -47,7 +47,8 @@ LOCAL = "local"
 """The address that stands for a Ray started on this machine, which ends with the launch."""
 
 STARTS = 3
-"""How often Ray is started on this machine before that counts as a failure. Ray waits half a minute each time."""
+"""How often in a row Ray is started on this machine before whoever needs it hears of the failure. A launch asks twice:
+ahead, while it plans, and for its cells. Ray waits half a minute each time."""
 
 OBJECTS = 512 * 2**20
 """Bytes for Ray's objects on a local Ray. Events and recipes are small, and a container's /dev/shm may be, too."""
@@ -82,10 +83,10 @@ def _connect(address: str, ours: ExitStack) -> None:
             _probe(address)
             ours.callback(ray.shutdown)
             _join(address)
-    except (UnreachableError, KeyboardInterrupt):
+    except UnreachableError:
         raise
-    except Exception as error:  # noqa: BLE001 - Ray also raises plain ones
-        raise UnreachableError(_told(address, error)) from None
+    except Exception as error:  # Ray also raises plain ones
+        raise UnreachableError(_told(address, error)) from error
     logging.getLogger("ray").setLevel(logging.CRITICAL)
     # Ray would report each dead process on the terminal at length; the launch says it in one line.
     worker._worker_logs_enabled = False  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # no public switch

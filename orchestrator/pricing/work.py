@@ -72,7 +72,7 @@ def per_image(backbone: Backbone, shape: Shape, classes: int) -> Counts | None:
     if found is None:
         return None
     head = 2 * found.width * classes
-    gradients = 2 if found.parameters else 1  # nobody asks for that of the features where nothing before them learns
+    gradients = 2 if found.parameters else 1  # without a layer that learns before them, features need no gradient
     return Counts(
         found.forward_flops + head,
         found.training_flops + (1 + gradients) * head,
@@ -94,12 +94,13 @@ def by_widths(backbone: Backbone, inputs: int) -> Counts | None:
         return Counts(0, 0, BYTES * inputs, BYTES * inputs, 0, inputs)
     if not isinstance(backbone, MLP):
         return None
-    width, depth = backbone.width, backbone.depth
+    width = backbone.width
+    depth = backbone.depth
     first = 2 * inputs * width
     forward = first + 2 * (depth - 1) * width**2
     return Counts(
         forward,
-        3 * forward - first,  # nobody asks for the gradient of the inputs
+        3 * forward - first,  # inputs need no gradient
         BYTES * (2 * inputs + (6 * depth - 1) * width),
         BYTES * (3 * inputs + (16 * depth - 3) * width),
         forward // 2 + 2 * depth * width,  # two per unit belong to batch normalisation
