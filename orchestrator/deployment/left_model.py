@@ -95,13 +95,15 @@ def read(path: Path, reading: PixelRule) -> Inputs:
         RequestError: They cannot be read, or two images are one sample.
     """
     names, pictures = every_image(path, reading, SAMPLE)
-    if len(names) > len(set(names)):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise RequestError(f"{path} has more than one image of sample '{twice}'.")
-    rank = {name: place for place, name in enumerate(sorted(names))}
-    numbers = map(int, names) if all(name.isdecimal() for name in names) else map(rank.__getitem__, names)
+    rank = {name: place for place, name in enumerate(sorted(set(names)))}
+    is_numbered = all(name.isdecimal() for name in names)
+    places = dict[int, int]()
+    for place, name in enumerate(names):
+        number = int(name) if is_numbered else rank[name]
+        if number in places:
+            raise RequestError(f"{path} has more than one image of sample '{name}'.")
+        places[number] = place
     parts = [images for images, _ in decoded(Lot(pictures, is_labelled=False), reading)]
     if not parts:
         raise RequestError(f"{path} has no images: expected {HOW}.")
-    places = {number: place for place, number in enumerate(numbers)}
     return Inputs(str(path), places, np.concatenate(parts))

@@ -214,6 +214,10 @@ def test_names_of_samples_are_numbered_in_their_order_and_numbers_are_kept(left:
     np.testing.assert_array_equal(named.of(np.array([0, 1, 2], np.int32)), left.pixels[[1, 2, 0]])
     rows = {"image": [file.read_bytes() for file in sorted((tmp_path / "named").iterdir())], "sample": [7, 3, 3]}
     pq.write_table(pa.table(rows), tmp_path / "rows.parquet")
+    padded = {**rows, "sample": ["7", "3", "03"]}  # one number, written in two ways
+    pq.write_table(pa.table(padded), tmp_path / "padded.parquet")
+    with pytest.raises(RequestError, match="more than one image of sample '03'"):
+        left_model.read(tmp_path / "padded.parquet", reading)
     with pytest.raises(RequestError, match="more than one image of sample '3'"):
         left_model.read(tmp_path / "rows.parquet", reading)
     pq.write_table(pa.table({**rows, "sample": [7, 30, 3]}), tmp_path / "rows.parquet")
