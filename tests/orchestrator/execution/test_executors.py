@@ -85,7 +85,8 @@ class Place:
 
     def __init__(self, folder: Path, misfits: Any) -> None:
         self.evaluations = Evaluations(folder / "evaluations")
-        self.tracking = Tracking(f"sqlite:///{folder / 'mlflow.db'}", "executors", (folder / "mlartifacts").as_uri())
+        store = f"sqlite:///{folder / 'mlflow.db'}"
+        self.tracking = Tracking(store, "executors", (folder / "mlartifacts").as_uri(), spool=folder / "spool")
         self.tracking.prepare()
         self.notes = folder / "notes"
         self.notes.mkdir()
@@ -96,6 +97,8 @@ class Place:
     def launch(self, executor: Executor, cells: Sequence[Cell], most: int | None = None) -> Launch:
         events: list[Event] = []
         executor.run(Queue(cells, most=most), events.append)
+        # A cell waits seconds for the store; on a busy machine that may not be enough, and the rest is told afterwards.
+        assert self.tracking.catch_up().troubles == ()
         return Launch(events, self.evaluations, self.tracking, self.notes)
 
 

@@ -29,6 +29,12 @@ def sqlite_url(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path / 'registry.db'}"
 
 
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The end of a cell waits for MLflow as long as a busy machine may need, so that all is told at once."""
+    monkeypatch.setattr("orchestrator.records.tracking.background_sender.PATIENCE", 60)
+
+
 _numbers = itertools.count()
 _own = os.environ.get("PYTEST_XDIST_WORKER", "")
 

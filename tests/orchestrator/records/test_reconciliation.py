@@ -28,7 +28,10 @@ if TYPE_CHECKING:
     from trainers.evaluation import Evaluation
 
 # MLflow's own use of SQLAlchemy; an error there would leave its tables unusable for the whole process.
-pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning"),
+    pytest.mark.usefixtures("patient"),
+]
 
 ASKED = """\
 name: tiny
