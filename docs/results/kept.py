@@ -108,12 +108,17 @@ class Kept:
         return trials.Trials(self.asked, lambda cells: {cell.id: found[cell.id] for cell in cells if cell.id in found})
 
     @cached_property
+    def settled(self) -> Experiment:
+        """The experiment that was trained, with the recipes that tuning chose."""
+        return trials.settle(self.asked, self._stage.tuned) if self._stage else self.asked
+
+    @cached_property
     def comparison(self) -> Comparison:
         """What the results say by today's rules."""
         stage = self._stage
         everything = [*self.of("cell"), *self.of("replica")]
         records = [(_key(row), json.loads(row["stated"])) for row in self.of("cell")]
-        experiment = trials.settle(self.asked, stage.tuned) if stage else self.asked
+        experiment = self.settled
         looked = looks.Looked(looks.planned(self.file, self.asked))
         for row in everything:
             began = looks.began(self.file.name, row["started"], json.loads(row["stated"]), is_foreign=False)

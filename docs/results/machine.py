@@ -19,13 +19,58 @@ SHOWN = {
 }
 
 
-def page(runs: Sequence[Kept]) -> str:
-    """The whole page."""
+SAMPLE = "machine-sample"
+"""The table of cells of all experiments that were trained again elsewhere."""
+
+
+def page(runs: Sequence[Kept], kept: Mapping[str, Kept], again: Sequence[Row]) -> str:
+    """The whole page: two runs of one grid, and cells of all experiments that were trained again."""
     one, other = runs
     about = " and ".join(f"{run.machine} ({len(run.of('cell'))} cells)" for run in runs)
     made = f"{about}; commit {one.commits}. Trained by `docs/results/make.py`, written by `docs/results/write.py`."
     question = "Would another machine have said otherwise? The same cells, seeds and code under two instruction sets."
-    return "\n\n".join(["# machine", question, made, _figures(one, other), _legend(), agreed(one, other)]) + "\n"
+    parts = ["# machine", question, made, _figures(one, other), _legend(), agreed(one, other)]
+    if again:
+        parts += ["## Cells of each experiment", _sample(again), sampled(kept, again)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _sample(again: Sequence[Row]) -> str:
+    processors = ", ".join(sorted({row["processor"] for row in again}))
+    return (
+        f"{len(again)} cells, the first of each experiment by id, were trained again on {processors} by "
+        "`docs/results/again.py`. Points by which the figures moved: mean over n cells, and the largest of one cell."
+    )
+
+
+def sampled(kept: Mapping[str, Kept], again: Sequence[Row]) -> str:
+    """A line per experiment: how far figures of cells moved that another machine trained again."""
+    heads = ["experiment", "n", "committed", "again", *SHOWN.values()]
+    lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
+    pairs = {name: _pairs(each, again) for name, each in kept.items()}
+    lines += [_moved(name, found) for name, found in pairs.items() if found]
+    everything = [pair for found in pairs.values() for pair in found]
+    figures = [_apart(everything, measure) for measure in SHOWN]
+    lines.append(f"| all | {len(everything)} | | | " + " | ".join(figures) + " |")
+    return "\n".join(lines)
+
+
+def _pairs(kept: Kept, again: Sequence[Row]) -> list[tuple[Row, Row]]:
+    """The cells of an experiment that were trained again, as they were and as they are."""
+    then = {row["cell_id"]: row for row in kept.of("cell")}
+    return [(then[row["cell_id"]], row) for row in again if row["cell_id"] in then and row["experiment"] == kept.name]
+
+
+def _moved(name: str, pairs: Sequence[tuple[Row, Row]]) -> str:
+    sets = [", ".join(sorted({row["instruction_set"] for row in rows})) for rows in zip(*pairs, strict=True)]
+    figures = [_apart(pairs, measure) for measure in SHOWN]
+    return f"| {name} | {len(pairs)} | " + " | ".join([*sets, *figures]) + " |"
+
+
+def _apart(pairs: Sequence[tuple[Row, Row]], measure: str) -> str:
+    """The mean difference and the largest, in points; a dash where no cell has the measure."""
+    moved = [100 * (now[measure] - then[measure]) for then, now in pairs if None not in (now[measure], then[measure])]
+    return f"{np.mean(moved):+.2f}, at most {np.abs(moved).max():.2f}" if moved else "–"
 
 
 def agreed(one: Kept, other: Kept) -> str:

@@ -71,7 +71,9 @@ def pages() -> dict[Path, str]:
     found[HERE / "README.md"] = _filled(contents, "index", index([*kept.values()]))
     found[SPREADS] = spreads.text([*kept.values()])
     if set(RUNS) <= tables:
-        found[HERE / f"{MACHINE}.md"] = machine.page([Kept.read("quickstart", table=run) for run in RUNS])
+        runs = [Kept.read("quickstart", table=run) for run in RUNS]
+        again = Kept.read(machine.SAMPLE).table if machine.SAMPLE in tables else ()
+        found[HERE / f"{MACHINE}.md"] = machine.page(runs, kept, again)
     if set(study.NEEDED) <= kept.keys():
         found |= study.pages(kept)
     if "quickstart" in kept:

@@ -46,6 +46,21 @@ def test_a_changed_rule_changes_a_page(write: Any, monkeypatch: pytest.MonkeyPat
     assert write.page(write.Kept.read(name)) != before
 
 
+def test_a_cell_that_was_trained_again_says_how_far_it_moved(write: Any) -> None:
+    kept = write.Kept.read("openset")
+    one, other, *_ = kept.of("cell")
+    missing = {**other, "uniform_accuracy": None}
+    moved = [{**row, "experiment": "openset", "instruction_set": "AVX2"} for row in (one, missing)]
+    moved[0]["uniform_accuracy"] += 0.0125
+    moved[1]["sample_wise_accuracy"] -= 0.03
+    again = [*moved, {**one, "experiment": "scratch"}]
+    *_, found, everything = write.machine.sampled({"openset": kept, "tuned": write.Kept.read("tuned")}, again).split(
+        "\n"
+    )
+    assert found.startswith("| openset | 2 | AVX512 | AVX2 | -1.50, at most 3.00 | +1.25, at most 1.25 |")
+    assert everything.startswith("| all | 2 | | | -1.50, at most 3.00 | +1.25, at most 1.25 |")
+
+
 HERE = {"origin": "here"}
 
 
