@@ -326,7 +326,10 @@ class TestEveryBackbone:
         network = _example("backbones", name).build(CIFAR).network.eval()
         images = torch.rand(3, *CIFAR)
         with torch.no_grad():
-            torch.testing.assert_close(network(images)[1:2], network(images[1:2]), rtol=1e-3, atol=1e-4)
+            alone = network(images[1:2])
+            together = network(images)[1:2]
+        # Beside the largest feature: those of an untrained deep network are sums of numbers that nearly cancel.
+        torch.testing.assert_close(together, alone, rtol=0, atol=1e-3 * alone.abs().max().item())
 
 
 def _weights(backbone: Backbone, seed: int) -> dict[str, Tensor]:

@@ -52,7 +52,7 @@ def test_both_languages_have_the_same_commands_and_the_same_operation() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_two_hundred_images_become_a_decision_by_the_lines_of_the_page(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     for name in ("disc", "nut", "scratch", "dent"):

@@ -38,7 +38,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
     pytest.mark.skipif(processor.instruction_set() in (None, "DEFAULT"), reason="this processor has one set only"),
-    pytest.mark.timeout(400),
+    pytest.mark.timeout(900),
     pytest.mark.slow,
 ]
 
