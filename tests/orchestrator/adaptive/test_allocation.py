@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from benchmarks import allocation
 from orchestrator.adaptive.allocation import Allocation
 from orchestrator.adaptive.seeds import Spending
 from orchestrator.analysis.comparison import Comparison, compare
@@ -242,3 +243,19 @@ def test_a_plan_is_not_asked_for_more_than_its_most() -> None:
     assert set(seeds(ran).values()) == {MOST}
     assert rule.upcoming() is None
     assert comparison.findings[0].difference.n == MOST
+
+
+def test_a_saving_is_reported_where_it_is_negative() -> None:
+    experiments = {way: asked("mean", way) for way in allocation.WAYS}
+    row = rows_of(lambda cell: value(cell, dict.fromkeys(CLEAR, 0.015)))
+    cells = {
+        (cell.dataset, cell.backbone, cell.loss, cell.seed): {**row(cell), "threads": 1}
+        for cell in plan(experiments["equal"]).cells
+    }
+    equal, decisive = (allocation.Replay.of([experiment], cells) for experiment in experiments.values())
+    # With equally many seeds it is decided at the eighth; looks by spread and cost are at 5, 10 and 20.
+    assert (equal.decided, decisive.decided) == (1, 1)
+    assert equal.hours == pytest.approx(2 * 3 * 8 * 10 / 3600)
+    assert decisive.hours > equal.hours
+    told = allocation.row("x", "mean", 1, equal, decisive).split(" | ")
+    assert float(told[5].removesuffix(" %")) == pytest.approx(-100 * (decisive.hours / equal.hours - 1), abs=0.05)
