@@ -160,15 +160,16 @@ def headline(kept: Mapping[str, Kept]) -> str:
     """What the first screen of the README says of the study."""
     found = answers(kept)
     first = next(answer for answer in found if answer.hypothesis.id == "P1")
-    says = f"{first.hypothesis.says['en']} Outcome: **{_t(first.outcome, 'en')}** ({_tally(first)})."
+    says = f"The papers say: {first.hypothesis.says['en']} In [our study](docs/study.md), {_tally(first)}."
     caption = _t("rules", "en", n=_per_loss(kept["frozen"]))
     picture = f"[![{caption}](docs/images/{RULES.name})](docs/study.md)"
-    return "\n\n".join([f"[Our study](docs/study.md): {says} {_counts(found, 'en')}", picture, f"*{caption}*"])
+    return "\n\n".join([f"{says} {_counts(found, 'en')}", picture, f"*{caption}*"])
 
 
 def _tally(answer: Answer) -> str:
     counts = answer.counts
-    return f"verdicts for it: {counts['for']}, against it: {counts['against']}, undecided: {counts['open']}"
+    agree = f"{counts['for']} of {counts.total()} verdicts agree"
+    return f"**{agree}** (against it: {counts['against']}, undecided: {counts['open']})"
 
 
 @cache
