@@ -34,7 +34,7 @@ container: .venv/installed  ## the recipe of docs/clusters/Containerfile in a ba
 bench: .venv/installed  ## how fast it is beside others; BENCH=--markdown rewrites docs/performance.md
 	$(BIN)/python -W ignore -m benchmarks $(BENCH)
 
-results: .venv/installed  ## every number and picture in README and docs/results anew, some seven core hours; goes on where it was
+results: .venv/installed  ## every number and picture in README and docs/results anew, some twelve core hours; goes on where it was
 	$(BIN)/python docs/results/make.py
 
 study: .venv/installed  ## the pages docs/study.md and docs/results written anew from the committed results
