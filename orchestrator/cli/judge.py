@@ -17,7 +17,7 @@ Files = Annotated[
 Claims = Annotated[
     Path | None,
     typer.Option(
-        "--claims", metavar="FILE.yaml", help="What to judge. Default: each system is above the baseline, or below."
+        "--claims", metavar="FILE.yaml", help="What to judge. Default: each system is better than the baseline."
     ),
 ]
 

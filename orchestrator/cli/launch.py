@@ -85,7 +85,7 @@ def launch(
     rehash: Rehash = False,
     budget: Annotated[
         float | None,
-        typer.Option("--budget", metavar="HOURS", min=0, help="End in this time; no cell begins that would not."),
+        typer.Option("--budget", metavar="HOURS", min=0, help="End in this time; no cell begins that would end later."),
     ] = None,
     notify: Annotated[
         str | None, typer.Option("--notify", metavar="URL", help="Webhook to call at the first failure and at the end.")
@@ -168,7 +168,7 @@ def show_plan(
         typer.Option("--on", metavar="CLUSTER", help="Time on a cluster, such as '8 x a100 + 2 x l4'. Default: here."),
     ] = None,
     price: Annotated[
-        float | None, typer.Option("--price", min=0, help="Of a GPU hour, to print what all cost.")
+        float | None, typer.Option("--price", min=0, help="The price of a GPU hour, to print the cost.")
     ] = None,
     register: Annotated[
         bool, typer.Option("--register", help="Print a hash of the file's claims and seed rule, to publish beforehand.")

@@ -59,9 +59,7 @@ Address = Annotated[
     typer.Option("--address", envvar="RAY_ADDRESS", help="A Ray cluster to join. Default: a local Ray."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
-Rehash = Annotated[
-    bool, typer.Option("--rehash", help="Read all data again, also where sizes and dates say they are unchanged.")
-]
+Rehash = Annotated[bool, typer.Option("--rehash", help="Read all data again, even if sizes and dates are unchanged.")]
 
 
 def names(axis: Literal["losses", "backbones", "datasets"]) -> Callable[[str], list[str]]:
@@ -102,7 +100,7 @@ class Axes:
 
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="FIELD=VALUE", help="Another recipe, such as recipe.epochs=1; repeatable."),
+        typer.Option("--set", metavar="FIELD=VALUE", help="Change the recipe, as in recipe.epochs=1; repeatable."),
     ] = None
 
     def study(self, file: Path, stores: Stores, data_dir: Path | None = None) -> Study:

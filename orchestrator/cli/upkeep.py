@@ -74,7 +74,7 @@ def gc(
 
 def rebuild(
     files: Annotated[
-        list[Path] | None, typer.Argument(metavar="FILE.yaml", help="Experiments to give their cells back to.")
+        list[Path] | None, typer.Argument(metavar="FILE.yaml", help="Experiments that the cells belong to.")
     ] = None,
     *,
     workspace: Root = RUNS,
@@ -175,7 +175,7 @@ def doctor(
     address: Address = None,
     data_dir: DataDir = None,
     fix: Annotated[
-        bool, typer.Option("--fix", help="First make registry and MLflow tell what the cells' files tell.")
+        bool, typer.Option("--fix", help="First make registry and MLflow agree with the cells' files.")
     ] = False,
     as_json: Json = False,
 ) -> None:
