@@ -265,7 +265,7 @@ def test_without_data_or_record_cells_are_counted_and_have_no_id(desk: Desk) -> 
     assert [cell["id"] for cell in found["cells"]] == [None] * 4
     assert {cell["state"] for cell in found["cells"]} == {"pending"}
     assert (found["total"], found["done"], found["pending"]) == (4, 0, 4)
-    assert "cannot be told yet" in desk.run("compare", "asked.yaml", expect=2)
+    assert "are not known yet" in desk.run("compare", "asked.yaml", expect=2)
     assert "No data for 'image_folder'" in desk.run("launch", "asked.yaml", expect=2)
     assert not (desk.folder / "runs" / "evaluations").exists()
 

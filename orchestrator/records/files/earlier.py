@@ -232,8 +232,8 @@ def absent(plan: Plan) -> list[Sentence]:
 
 
 UNKNOWN = {
-    False: "{dataset}: its data cannot be read here and were never recorded: its cells cannot be told yet.",
-    True: "{dataset}: only a launch can tell what its data hold, and none has yet: its cells cannot be told.",
+    False: "{dataset}: its data cannot be read here and were never recorded: its cells are not known yet.",
+    True: "{dataset}: only a launch can tell what its data hold, and none has yet: its cells are not known.",
 }
 """By whether the data need loading."""
 
@@ -250,8 +250,8 @@ BY_CELLS = {
 """Where cells alone tell a state, by the same."""
 
 ALIKE = {
-    UNKNOWN[False]: "{names}: data that cannot be read here and were never recorded; the cells cannot be told yet.",
-    UNKNOWN[True]: "{names}: only a launch can tell what these data hold, and none has yet; the cells cannot be told.",
+    UNKNOWN[False]: "{names}: data that cannot be read here and were never recorded; the cells are not known yet.",
+    UNKNOWN[True]: "{names}: only a launch can tell what these data hold, and none has yet; the cells are not known.",
     RECORDED[False]: "{names}: data that are not here; the cells are those of the states recorded last.",
     RECORDED[
         True

@@ -62,7 +62,7 @@ def caption(overall: Overall) -> Iterator[Sentence]:
 def _others(overall: Overall) -> Iterator[Sentence]:
     """What is said of other data sets like these."""
     if not overall.says_of_others:
-        text = "Nothing is said of other data sets: that takes {fewest}; backbones on one data set share its images and seeds."  # noqa: E501 - one key of words.json
+        text = "No statement is made about other data sets: that takes {fewest}; backbones on one data set share its images and seeds."  # noqa: E501 - one key of words.json
         yield text, {"fewest": FEWEST_DATASETS}
         return
     text = "Others like these, with the data set as unit (n = {datasets}): p: Wilcoxon's signed-rank test against {baseline}, exact, Holm; mean difference by a mixed model, t with {freedom} degrees of freedom; worse, same, better: percent, by the Bayesian signed-rank test."  # noqa: E501 - one key of words.json
@@ -93,11 +93,11 @@ def remarks(overall: Overall, most: int | None = None) -> Iterator[Sentence]:
     several = bool(overall.standings) or overall.settings + len(overall.left_out) > 1
     is_silent = not overall.standings and bool(overall.left_out) and several
     if is_silent:
-        text = "Nothing is said across settings: that takes two losses, and two settings without a missing cell."
+        text = "No statement is made across settings: that takes two losses, and two settings without a missing cell."
         yield text, {}
     if overall.lacking:
         measures: list[Sentence] = [(SHORT[metric], {}) for metric in overall.lacking]
-        text = "Nothing is said across settings of these accuracies, which some loss does not have: {measures}."
+        text = "No statement is made across settings about these accuracies, which some loss does not have: {measures}."
         yield text, {"measures": measures}
     if overall.left_out and (overall.standings or is_silent or overall.lacking):
         named = ", ".join(overall.left_out[:most])

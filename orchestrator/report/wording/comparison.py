@@ -19,7 +19,7 @@ OWN_UNIT = "Values in their own unit: mean ± half of the 95 % Student t interva
 PROTOCOLS: Mapping[Threshold, str] = {
     "validation": "Threshold: chosen on held-out images (deployable). Uniform: the best on test images, optimistic.",
     "bias": "Threshold: the bias, learnt or fixed; – where none is. Uniform: the best on test images, optimistic.",
-    "test": "Threshold: the best on test images (uniform), optimistic: nobody who deploys a model knows it.",
+    "test": "Threshold: the best on test images (uniform), optimistic: it is unknown when a model is deployed.",
 }
 
 

@@ -235,27 +235,27 @@ def rested_on(values: dict[str, Any], *, is_apart: bool, is_grouped: bool) -> It
         is_grouped: Whether several images may be one unit.
     """
     if is_grouped:
-        yield APART_GROUPS if is_apart else "Rates and costs are of {units} test groups, which chose nothing.", values
-        yield "Images that belong together are one unit: it errs where one of its images does.", {}
+        yield APART_GROUPS if is_apart else OPEN_GROUPS, values
+        yield "Images that belong together are one unit, which is an error if one of its images is.", {}
     elif is_apart:
         yield APART, values
     else:
-        yield "Rates and costs are of {units} test images, which chose nothing.", values
+        yield "Rates and costs are of {units} test images, not used for the choice.", values
     if values["looked"] > 1:
         yield SHOWN if is_apart else LOOKED, values
 
 
-APART = (
-    "Rates and costs are of {units} test images that were kept apart: they chose nothing and are in no other figure."
-)
+OPEN_GROUPS = "Rates and costs are of {units} test groups, not used for the choice."
+
+APART = "Rates and costs are of {units} test images that were kept apart: no choice and no other figure used them."
 
 APART_GROUPS = (
-    "Rates and costs are of {units} test groups that were kept apart: they chose nothing and are in no other figure."
+    "Rates and costs are of {units} test groups that were kept apart: no choice and no other figure used them."
 )
 
 SHOWN = "In this workspace, {looked} models have figures of some of these images: each error is divided by that number."
 
-LOOKED = "A person chose, who may know test results of {looked} models: each error is divided by that number."
+LOOKED = "A person chose, and may know test results of {looked} models: each error is divided by that number."
 
 
 def percent_of(rate: float) -> str:

@@ -118,7 +118,7 @@ def test_fewer_than_five_data_sets_say_nothing_of_others(datasets: int) -> None:
     assert last.given is not None
     assert last.given.n == 3
     assert last.given.low > -1
-    assert ("Nothing is said of other data sets" in paragraphs.across_caption(found)) == (datasets < 5)
+    assert ("No statement is made about other data sets" in paragraphs.across_caption(found)) == (datasets < 5)
     assert ("Friedman" in filled(across.heading(measure))) == (datasets == 5)
 
 
@@ -185,7 +185,7 @@ def test_fewer_than_two_whole_settings_say_nothing_and_that() -> None:
     experiment = asked(2)
     found = overall(experiment, rows(experiment, lambda k, s, d: math.nan if k == d == 1 else 0.5))
     assert found.standings == ()
-    assert "Nothing is said across settings" in paragraphs.across_caption(found)
+    assert "No statement is made across settings" in paragraphs.across_caption(found)
 
 
 @pytest.mark.parametrize(("settings", "losses"), [(1, "abc"), (3, "a")])

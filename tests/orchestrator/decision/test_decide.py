@@ -120,7 +120,7 @@ def test_a_promise_is_of_the_images_that_are_kept_apart_whoever_chose(
     assert by_hand.deployed.promise == found.deployed.promise
     told = " ".join(map(filled, grounds(found)))
     assert "of 100 test images that were kept apart" in told
-    assert "chose nothing and are in no other figure" in told
+    assert "no choice and no other figure used them" in told
 
 
 def test_where_images_belong_together_the_promise_is_of_groups(
@@ -143,7 +143,7 @@ def test_where_images_belong_together_the_promise_is_of_groups(
     wrong = {int(group) for group in rows.group[rows.positive <= promise.threshold]}
     rate = {each.name: each for each in promise.rates}["false_reject_rate"]
     assert (rate.errors, rate.n) == (len(wrong), 50)
-    assert "it errs where one of its images does" in " ".join(map(filled, grounds(found)))
+    assert "which is an error if one of its images is" in " ".join(map(filled, grounds(found)))
 
 
 def test_images_kept_apart_are_opened_once_after_the_last_cell(

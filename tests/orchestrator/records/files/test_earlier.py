@@ -265,7 +265,7 @@ class TestDataThatAreNotHere:
             patch.setattr(Digits, "official", None)
             (sentence,) = map(filled, absent(plan(wanted, loads())))
             assert sentence == (
-                "digits: only a launch can tell what its data hold, and none has yet: its cells cannot be told."
+                "digits: only a launch can tell what its data hold, and none has yet: its cells are not known."
             )
             history.add(wanted.datasets[0].plugin, replace(NOW, recorded=0.0))  # pyright: ignore[reportArgumentType]
             found = plan(wanted, loads())

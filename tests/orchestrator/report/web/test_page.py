@@ -222,7 +222,7 @@ def test_how_losses_stand_across_settings_is_told_with_what_it_rests_on(done: Fi
     finished = done(small)
     text = read(finished).text
     overall = across_settings.overall(finished.plan.experiment, finished.rows)
-    assert "Nothing is said of other data sets: that takes 5" in text
+    assert "No statement is made about other data sets: that takes 5" in text
     for standings in overall.standings:
         assert said(across.heading(standings)).en in text
         for standing in standings.losses:
