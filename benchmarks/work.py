@@ -15,7 +15,7 @@ from typing import Any, cast
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 
 from orchestrator.pricing import work
 from trainers import catalogue
@@ -23,6 +23,9 @@ from trainers.backbones import Backbone, InputShape
 
 SHAPES = ("1x8x8", "1x28x28", "3x32x32", "3x64x64", "3x96x96", "3x112x112", "3x224x224")
 """Of the data sets that come with the program; other sizes are scaled by the number of pixels."""
+
+PRETRAINED = ("timm:efficientnet_lite0", "timm:efficientnet_lite1", "timm:efficientnet_lite2")
+"""Networks of other packages whose weights come with the extra `weights`."""
 
 BATCH = 4
 
@@ -65,10 +68,25 @@ def counted(backbone: Backbone, shape: InputShape) -> work.Counts:
     )
 
 
+def _of_gradients(
+    out: list[int], x: list[int], weight: list[int], *others: Any, out_shape: Any = None, **more: Any
+) -> int:
+    """FLOPs of a convolution's backward pass: per gradient, those of the forward pass.
+
+    torch 2.14 counts that of grouped weights as if there were one group.
+    """
+    del out_shape, more
+    _, _, _, _, transposed, _, _, wanted = others
+    return conv_flop_count(x, weight, out, transposed) * sum(wanted[:2])
+
+
+BACKWARD = {torch.ops.aten.convolution_backward: _of_gradients}
+
+
 def _passes(network: torch.nn.Module, shape: InputShape, images: int) -> tuple[int, int, int, int]:
     """FLOPs of a forward pass, and with its backward pass; then bytes of the same."""
     network.zero_grad(set_to_none=True)  # adding to earlier gradients would count, too
-    with FlopCounterMode(display=False) as flops, Bytes() as moved:
+    with FlopCounterMode(display=False, custom_mapping=BACKWARD) as flops, Bytes() as moved:
         features = network(torch.empty(images, *shape, device="meta"))
         forward = flops.get_total_flops()
         read = moved.total
@@ -78,7 +96,8 @@ def _passes(network: torch.nn.Module, shape: InputShape, images: int) -> tuple[i
 
 
 def backbones() -> Iterator[Backbone]:
-    """Every backbone that a name alone chooses, but those of linear layers: a formula counts them."""
+    """Every backbone that a name alone chooses, but those of linear layers: a formula counts them. And `PRETRAINED`."""
+    yield from (cast("Backbone", catalogue.chosen("backbones", key)) for key in PRETRAINED)
     for name, plugin in catalogue.plugins("backbones").items():
         if not any(field.is_required() for field in plugin.model_fields.values()):
             backbone = cast("Backbone", catalogue.resolve("backbones", name))

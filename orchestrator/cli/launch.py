@@ -259,12 +259,14 @@ def _priced(
 ) -> Price:
     """What the rest of a plan costs with the replicas, here or on a cluster that is named."""
     from orchestrator.pricing.devices import cluster
+    from orchestrator.pricing.features import features
     from orchestrator.pricing.price import elsewhere, estimator, here, price
 
     place = elsewhere(cluster(on)) if on else here()
     waiting = [*left.cells, *again]
     estimates = estimator(waiting, study.stores.evaluations, study.stores.rates.read(), labels_of)
-    return price(waiting, left.experiment, estimates, place, durations)
+    before = features(waiting, labels_of, study.data_dir)
+    return price(waiting, left.experiment, estimates, place, durations, features=before)
 
 
 def _show_log(file: Path | None, stores: Stores, cell: str) -> None:

@@ -138,7 +138,8 @@ def decoded(folder: Path, needed: int) -> list[CheckResult]:
     free = shutil.disk_usage(_nearest(folder)).free
     if free >= needed:
         return []
-    found = f"{free / GIB:.1f} GiB free for {folder}; decoded images take {needed / GIB:.1f} GiB on each machine"
+    what = f"decoded images or features take {needed / GIB:.1f} GiB on each machine"
+    found = f"{free / GIB:.1f} GiB free for {folder}; {what}"
     return [CheckResult("disk", "warning", found, "free some space where they are not decoded yet, or pass --data-dir")]
 
 

@@ -36,6 +36,31 @@ class Device:
         """FLOPs per second at a precision, without sparsity."""
         return self.flops.get(precision, self.flops["float32"])
 
+    def seconds(
+        self,
+        flops: float,
+        moved_bytes: float,
+        precision: str = "float32",
+        utilisation: tuple[float, float] | None = None,
+    ) -> tuple[float, float]:
+        """Fewest and most seconds of some work: FLOPs or bytes, whichever take longer.
+
+        Args:
+            flops: Of the work.
+            moved_bytes: That it reads and writes.
+            precision: At which it is computed.
+            utilisation: The shares of the peak that it may reach; by default those of training.
+        """
+        least, most = utilisation or UTILISATION
+        peak = self.peak(precision)
+        slowest, quickest = (share * self.bandwidth for share in STREAMED)
+        return max(flops / (peak * most), moved_bytes / quickest), max(flops / (peak * least), moved_bytes / slowest)
+
+    @property
+    def unmeasured(self) -> str:
+        """Where such seconds come from."""
+        return f"{self.source} (not measured)"
+
 
 def _nvidia(name: str, float32: float, tf32: float | None, bfloat16: float | None, bandwidth: float) -> Device:
     """A GPU by NVIDIA's data sheet, in TFLOP/s without sparsity, and GB/s."""
@@ -69,6 +94,9 @@ DEVICES: dict[str, Device] = {
 
 UTILISATION = (0.10, 0.55)
 """The share of the peak FLOPs that training reaches, from small images in small batches to large ones."""
+
+FORWARD = (0.10, 0.80)
+"""The same of forward passes alone."""
 
 STREAMED = (0.35, 1.3)
 """The bytes that operations move per second, relative to the bandwidth; above 1, because caches and fused operations

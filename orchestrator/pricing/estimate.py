@@ -10,9 +10,8 @@ from statistics import median
 from orchestrator.experiment.plan import Cell
 from orchestrator.pricing import devices
 from orchestrator.pricing.devices import Device
-from orchestrator.pricing.images import ImageCounts
 from orchestrator.pricing.measured import Observation, kind_of
-from orchestrator.pricing.work import Work, work_of
+from orchestrator.pricing.work import ImageCounts, Work, work_of
 
 SAME_KIND = 1.05
 ONCE = 1.15
@@ -35,6 +34,11 @@ class Range:
     def around(cls, middle: float, factor: float) -> Range:
         """From middle / factor to middle * factor."""
         return cls(middle / factor, middle, middle * factor)
+
+    @classmethod
+    def between(cls, low: float, high: float) -> Range:
+        """From low to high, and halfway by factors."""
+        return cls(low, math.sqrt(low * high), high)
 
     def __add__(self, other: Range) -> Range:
         return Range(self.low + other.low, self.middle + other.middle, self.high + other.high)
@@ -164,11 +168,6 @@ def _by_data_sheet(cell: Cell, work: Work, where: CellDevice) -> Estimate | None
     if device is None or device.is_gpu != _on_gpu(cell):
         return None
     share = (cell.resources.gpus or cell.resources.cpus) * cell.resources.devices
-    peak = share * device.peak(cell.recipe.training.precision)
-    bandwidth = share * device.bandwidth
-    least, most = devices.UTILISATION
-    slowest, quickest = devices.STREAMED
-    low = devices.FIXED[0] + max(work.flops / (peak * most), work.moved_bytes / (bandwidth * quickest))
-    high = devices.FIXED[1] + max(work.flops / (peak * least), work.moved_bytes / (bandwidth * slowest))
-    source = f"{device.source} (not measured)"
-    return Estimate(Range(low, math.sqrt(low * high), high), source, is_measured=False)
+    least, most = device.seconds(work.flops, work.moved_bytes, cell.recipe.training.precision)
+    found = Range.between(devices.FIXED[0] + least / share, devices.FIXED[1] + most / share)
+    return Estimate(found, device.unmeasured, is_measured=False)

@@ -5,18 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 
 from orchestrator.experiment.checks import LabelSource
 from orchestrator.experiment.plan import Cell
+from orchestrator.pricing.work import BYTES, ImageCounts, Shape, width_of
 from trainers.datasets import Dataset, Extent, MissingDataError
 from trainers.datasets.decoded import Decoded
 from trainers.datasets.frozen import Frozen
 from trainers.division import rows
 from trainers.recipe import Recipe
-
-Shape = tuple[int, int, int]
-"""Channels, height and width."""
 
 SHAPES: dict[str, Shape] = {
     "cifar10": (3, 32, 32),
@@ -34,35 +31,21 @@ PUBLISHED = {"digits": (1000, 797)}
 """Images of published data sets whose class does not count them."""
 
 
-@dataclass(frozen=True)
-class ImageCounts:
-    """The images of a cell's splits, and their shape."""
-
-    train: int
-    validation: int
-    test: int
-    """All that are evaluated in the end: test images, those of unknown classes, and corrupted copies."""
-    shape: Shape
-    classes: int
-    decoded_bytes: int = 0
-    """Of the file into which all images are decoded once, on each machine; 0 where none is written."""
-
-
 def images_of(labels_of: LabelSource) -> Callable[[Cell], ImageCounts | None]:
     """A function for the images of a cell; None where neither the files nor the data set's name tell.
 
     Args:
         labels_of: Returns the labels of a dataset, where they are here.
     """
-    known = dict[tuple[object, ...], ImageCounts | None]()
+    known = dict[tuple[object, ...], tuple[Dataset, ImageCounts | None]]()
 
     def found(cell: Cell) -> ImageCounts | None:
         recipe = cell.recipe
         # By object identity: many cells share a few dataset objects. Seeds change which images, not how many.
         key = id(recipe.dataset), recipe.training.validation_fraction, recipe.scored_on
         if key not in known:
-            known[key] = _images(recipe, labels_of)
-        return known[key]
+            known[key] = recipe.dataset, _images(recipe, labels_of)  # kept, lest another one get its identity
+        return known[key][1]
 
     return found
 
@@ -75,8 +58,11 @@ def shape_of(dataset: Dataset) -> Shape | None:
 
 
 def shape_here(dataset: Dataset, labels_of: LabelSource) -> Shape | None:
-    """The shape of a data set's samples; only files say how long vectors are, and those that are computed have none."""
-    if (shape := shape_of(dataset)) or isinstance(dataset, Frozen):
+    """The shape of a data set's samples: of vectors, as their files say, or as long as a network's features are."""
+    if isinstance(dataset, Frozen):
+        width = width_of(dataset.by)
+        return (width, 1, 1) if width else None
+    if shape := shape_of(dataset):
         return shape
     with suppress(MissingDataError, ValueError):  # `checks.problems` says what is wrong
         labels = labels_of(dataset)
@@ -95,12 +81,30 @@ def _images(recipe: Recipe, labels_of: LabelSource) -> ImageCounts | None:
     train, validation, test, classes, everything = counts
     shift = dataset.shift
     copies = len(shift.corruption) * len(shift.severity) if shift else 0
-    decoded = everything * math.prod(shape) if isinstance(dataset, Decoded) else 0
+    decoded = _written(dataset, shape, everything, labels_of)
     evaluated = test * (1 + copies)
     if (others := dataset.unknowns) and (size := _size(others, labels_of)):
         evaluated += size.test if recipe.scored_on == "test" else 0
         decoded += (size.train + size.test) * math.prod(shape) if isinstance(others, Decoded) else 0
     return ImageCounts(train, validation, evaluated, shape, classes, decoded)
+
+
+def _written(dataset: Dataset, shape: Shape, images: int, labels_of: LabelSource) -> int:
+    """Bytes of the files that are written of so many images once on each machine: decoded pixels, and features."""
+    if isinstance(dataset, Frozen):
+        pixels = shape_here(dataset.of, labels_of)
+        return BYTES * images * shape[0] + (_written(dataset.of, pixels, images, labels_of) if pixels else 0)
+    return images * math.prod(shape) if isinstance(dataset, Decoded) else 0
+
+
+def size_of(dataset: Dataset, labels_of: LabelSource) -> tuple[int, int] | None:
+    """Training and test images of a data set, where the labels are here or the name says it."""
+    if extent := _size(dataset, labels_of):
+        return extent.train, extent.test
+    with suppress(MissingDataError, ValueError):
+        if labels := labels_of(dataset):
+            return len(labels.train), len(labels.test)
+    return None
 
 
 def _size(dataset: Dataset, labels_of: LabelSource) -> Extent | None:
@@ -129,15 +133,16 @@ def _counted(recipe: Recipe, labels_of: LabelSource) -> tuple[int, int, int, int
 def _published(recipe: Recipe) -> tuple[int, int, int, int, int] | None:
     """The same from what is known of a published data set by its name."""
     dataset = recipe.dataset
-    train, test = PUBLISHED.get(dataset.name, (getattr(dataset, "train_images", None), None))
-    test = test or getattr(dataset, "test_images", None)
-    if not (train and test and dataset.classes):
+    source = dataset.of if isinstance(dataset, Frozen) else dataset
+    train, test = PUBLISHED.get(source.name, (getattr(source, "train_images", None), None))
+    test = test or getattr(source, "test_images", None)
+    if not (train and test and source.classes):
         return None
-    train = getattr(dataset, "train_size", None) or train
-    test = getattr(dataset, "test_size", None) or test
+    train = getattr(source, "train_size", None) or train
+    test = getattr(source, "test_size", None) or test
     everything = train + test
-    known = dataset.classes - len(dataset.hold_out)
-    used = train * known / dataset.classes * dataset.train_fraction * _share(dataset.imbalance)
+    known = source.classes - len(dataset.hold_out)
+    used = train * known / source.classes * dataset.train_fraction * _share(dataset.imbalance)
     validation = round(used * recipe.training.validation_fraction)
     if recipe.scored_on == "validation":
         test = 0

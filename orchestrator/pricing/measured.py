@@ -13,9 +13,9 @@ from pydantic import ValidationError
 
 from orchestrator.experiment.checks import LabelSource
 from orchestrator.experiment.plan import Cell
-from orchestrator.pricing.images import ImageCounts, Shape, shape_here
+from orchestrator.pricing.images import shape_here
 from orchestrator.pricing.rates import CellRate
-from orchestrator.pricing.work import per_image, work_of
+from orchestrator.pricing.work import ImageCounts, Shape, per_image, work_of
 from orchestrator.records.files.evaluations import Evaluations
 from trainers.recipe import Recipe
 

@@ -18,6 +18,7 @@ from orchestrator.experiment.plan import Cell
 from orchestrator.experiment.questions import Key, parts
 from orchestrator.pricing.devices import DEVICES, PROCESSOR, Cluster, named
 from orchestrator.pricing.estimate import NOTHING, CellDevice, Estimate, Estimator, Range
+from orchestrator.pricing.features import FeatureCost
 from orchestrator.pricing.images import images_of
 from orchestrator.pricing.measured import finished, rehearsed
 from orchestrator.pricing.rates import CellRate
@@ -67,7 +68,7 @@ class Disk:
     states: int
     """Of saved states, while cells run."""
     decoded: int
-    """Of decoded images, on each machine, in the folder of the data."""
+    """Of decoded images and features, on each machine, in the folder of the data."""
 
 
 NO_DISK = Disk(0, 0, 0)
@@ -100,6 +101,8 @@ class Price:
     """Whether every time rests on a measurement."""
     problem: str = ""
     """Why there is no wall time."""
+    features: FeatureCost | None = None
+    """What is computed on each machine before its first cell, in no other figure; None where nothing is."""
 
     def money(self, per_gpu_hour: float) -> Range:
         """What all GPUs cost for the wall time; without a cluster, what the GPU hours cost."""
@@ -185,6 +188,8 @@ def price(
     estimates: Estimator,
     place: Hardware,
     durations: Mapping[CellKind, Sequence[float]] | None = None,
+    *,
+    features: FeatureCost | None = None,
 ) -> Price:
     """The price of cells at a place.
 
@@ -194,6 +199,7 @@ def price(
         estimates: Estimates each cell.
         place: Where they run.
         durations: Seconds that earlier cells took, by kind, as the launch's queue knows them.
+        features: What has to be computed before.
     """
     problem = _problem(cells, place)
     # Without a device that can run them, hours are those of a typical one.
@@ -222,6 +228,7 @@ def price(
         unknown=tuple(Counter(cell.backbone for cell in cells if cell.id not in found).most_common()),
         is_measured=bool(known) and all(found[cell.id].is_measured for cell in known),
         problem=problem,
+        features=features,
     )
 
 

@@ -9,10 +9,13 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from orchestrator.pricing.images import ImageCounts, Shape
 from trainers.backbones import Backbone
 from trainers.backbones.vectors import MLP, Identity
+from trainers.plugin import Plugin
 from trainers.recipe import Recipe
+
+Shape = tuple[int, int, int]
+"""Channels, height and width."""
 
 FILE = Path(__file__).with_name("work.json")
 """What `python -m benchmarks.work` counted on torch's meta device."""
@@ -31,6 +34,20 @@ class Counts(NamedTuple):
     parameters: int
     width: int
     """Of its features."""
+
+
+@dataclass(frozen=True)
+class ImageCounts:
+    """The images of a cell's splits, and their shape."""
+
+    train: int
+    validation: int
+    test: int
+    """All that are evaluated in the end: test images, those of unknown classes, and corrupted copies."""
+    shape: Shape
+    classes: int
+    decoded_bytes: int = 0
+    """Of the files that are written once on each machine, of decoded images and of features; 0 where there are none."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +85,7 @@ def per_image(backbone: Backbone, shape: Shape, classes: int) -> Counts | None:
 
     Images of a shape that was not counted have the work of the nearest one, scaled by the number of pixels.
     """
-    found = by_widths(backbone, math.prod(shape)) or _by_shape(backbone, shape)
+    found = bare(backbone, shape)
     if found is None:
         return None
     head = 2 * found.width * classes
@@ -83,7 +100,18 @@ def per_image(backbone: Backbone, shape: Shape, classes: int) -> Counts | None:
     )
 
 
-def by_widths(backbone: Backbone, inputs: int) -> Counts | None:
+def bare(backbone: Plugin, shape: Shape) -> Counts | None:
+    """The same without the last linear layer."""
+    return by_widths(backbone, math.prod(shape)) or _by_shape(backbone, shape)
+
+
+def width_of(backbone: Plugin) -> int | None:
+    """The width of a network's features, whatever its images; None where that is not known."""
+    found = _known(backbone)
+    return next(iter(found.values())).width if found else None
+
+
+def by_widths(backbone: Plugin, inputs: int) -> Counts | None:
     """The work per sample of a network of linear layers, whose widths alone say it; None for another network.
 
     Args:
@@ -108,16 +136,21 @@ def by_widths(backbone: Backbone, inputs: int) -> Counts | None:
     )
 
 
-def _by_shape(backbone: Backbone, shape: Shape) -> Counts | None:
+def _by_shape(backbone: Plugin, shape: Shape) -> Counts | None:
     """What was counted at this shape, or at the nearest one, scaled by the number of pixels."""
-    counted = counts().get(backbone.key)
-    if not counted or backbone != type(backbone)():  # parameters change the network
+    counted = _known(backbone)
+    if counted is None:
         return None
     nearest = min(counted, key=lambda known: (abs(math.log(_area(known) / _area(shape))), known != shape))
     found = counted[nearest]
     scale = 1.0 if nearest == shape else _area(shape) / _area(nearest)
     forward, training, read, moved = (round(number * scale) for number in found[:4])
     return Counts(forward, training, read, moved, found.parameters, found.width)
+
+
+def _known(backbone: Plugin) -> dict[Shape, Counts] | None:
+    """What was counted of a network that its name alone says; None if parameters change it."""
+    return counts().get(backbone.key) if backbone.model_dump(exclude_defaults=True).keys() == {"name"} else None
 
 
 def _area(shape: Shape) -> int:

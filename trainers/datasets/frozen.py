@@ -125,7 +125,7 @@ class Frozen(Dataset):
         """Find images and weights, or download them, and compute the features; raises as `load` does."""
         self.of.prepare(data_dir)
         self._fetch(data_dir)
-        if all(find([file], data_dir) is not None for file in self._files(data_dir)):
+        if self.is_computed(data_dir):
             return
         if "torch" in sys.modules:
             _compute(self, data_dir)
@@ -133,6 +133,14 @@ class Frozen(Dataset):
         # In a process of its own, because what launches does without torch.
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as other:
             other.submit(_compute, self, data_dir).result()
+
+    def is_computed(self, data_dir: Path) -> bool:
+        """Whether the features are on this machine, but for those of faces to verify; raises as `find` does."""
+        return all(find([file], data_dir) is not None for file in self._files(data_dir))
+
+    def side(self, data_dir: Path) -> int:
+        """Pixels on each side of the images that the network sees; raises as `find` does where only weights tell."""
+        return self.size or self._found(data_dir).preprocessing.size
 
     def find(self, data_dir: Path) -> None:
         """Check that images and weights are here; raises as `load` does."""

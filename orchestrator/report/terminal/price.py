@@ -13,9 +13,11 @@ from orchestrator.sentences import counted
 
 if TYPE_CHECKING:  # a launch words durations with this file, and needs no prices
     from orchestrator.pricing.estimate import Range
+    from orchestrator.pricing.features import FeatureCost
     from orchestrator.pricing.price import Price
 
 GIGA = 10**9
+TERA = 10**12
 
 
 def lines(price: Price, per_gpu_hour: float | None) -> Iterator[str]:
@@ -25,6 +27,8 @@ def lines(price: Price, per_gpu_hour: float | None) -> Iterator[str]:
         return
     if price.sources:
         yield from _hours(price)
+    if price.features:
+        yield from _features(price.features)
     if price.unknown:
         backbones = ", ".join(f"{name} ({counted(number, 'cell')})" for name, number in price.unknown)
         yield f"not known and not included: {backbones}; a first finished cell, or a rehearsal, measures it"
@@ -43,6 +47,15 @@ def _hours(price: Price) -> Iterator[str]:
         yield f"{span(price.wall_seconds)} on {price.on}, simulated with the queue of a launch"
     if price.problem:
         yield f"no wall time: {price.problem}"
+
+
+def _features(found: FeatureCost) -> Iterator[str]:
+    """What is computed on each machine before its first cell."""
+    if found.networks:
+        passes = f"{counted(found.images, 'image')} through {', '.join(found.networks)}, {_work(found.flops)}"
+        yield f"before, once per machine: features of {passes}: {hours(found.core_hours)} of cores by {found.source}"
+    if found.unknown:
+        yield f"not known and not included: features by {', '.join(found.unknown)}"
 
 
 def _paid(price: Price) -> str:
@@ -74,6 +87,7 @@ def as_json(price: Price, per_gpu_hour: float | None) -> dict[str, object]:
         "on": price.on,
         "problem": price.problem,
         "money": money,
+        "features": price.features and _features_as_json(price.features),
         "disk": {"results": price.disk.results, "states": price.disk.states, "decoded": price.disk.decoded},
         "sources": [{"source": source, "cells": cells} for source, cells in price.sources],
         "unknown": [{"backbone": name, "cells": cells} for name, cells in price.unknown],
@@ -84,6 +98,11 @@ def as_json(price: Price, per_gpu_hour: float | None) -> dict[str, object]:
     }
 
 
+def _features_as_json(found: FeatureCost) -> dict[str, object]:
+    figures = {"images": found.images, "flops": found.flops, "core_hours": _three(found.core_hours)}
+    return {**figures, "networks": found.networks, "source": found.source, "unknown": found.unknown}
+
+
 def _three(found: Range) -> list[float]:
     return [round(value, 6) for value in (found.low, found.middle, found.high)]
 
@@ -92,12 +111,16 @@ def _disk(price: Price) -> str:
     disk = price.disk
     told = [f"{_bytes(disk.results)} of results"]
     told += [f"{_bytes(disk.states)} of saved states while cells run"] if disk.states else []
-    told += [f"{_bytes(disk.decoded)} of decoded images on each machine"] if disk.decoded else []
+    told += [f"{_bytes(disk.decoded)} of decoded images or features on each machine"] if disk.decoded else []
     return f"disk: {', '.join(told)}"
 
 
 def _bytes(number: int) -> str:
     return f"{number / GIGA:.1f} GB" if number >= GIGA else f"{number / 10**6:.0f} MB"
+
+
+def _work(flops: float) -> str:
+    return f"{flops / TERA:.1f} TFLOP" if flops >= TERA else f"{flops / GIGA:.1f} GFLOP"
 
 
 def hours(found: Range) -> str:

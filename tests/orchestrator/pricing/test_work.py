@@ -7,7 +7,6 @@ from torch import nn
 
 from benchmarks import work as counting
 from orchestrator.pricing import work
-from orchestrator.pricing.images import ImageCounts
 from trainers import catalogue
 from trainers.backbones import Backbone, InputShape
 from trainers.backbones.vectors import MLP, Identity
@@ -24,9 +23,12 @@ def test_every_backbone_that_a_name_alone_chooses_is_counted_at_every_shape_it_c
     assert all((3, 224, 224) in shapes for shapes in work.counts().values())
 
 
-@pytest.mark.parametrize(("name", "shape"), [("resnet8", (1, 28, 28)), ("resnet18", (3, 32, 32))])
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [("resnet8", (1, 28, 28)), ("resnet18", (3, 32, 32)), ("timm:efficientnet_lite0", (3, 64, 64))],
+)
 def test_the_file_has_what_torch_counts_now(name: str, shape: tuple[int, int, int]) -> None:
-    assert counting.counted(catalogue.resolve("backbones", name), InputShape(*shape)) == work.counts()[name][shape]
+    assert counting.counted(catalogue.chosen("backbones", name), InputShape(*shape)) == work.counts()[name][shape]
 
 
 @pytest.mark.parametrize("inputs", [InputShape(1, 8, 8), InputShape(384, 1, 1), InputShape(3, 20, 30)])
@@ -77,8 +79,22 @@ def test_a_layer_has_the_flops_that_a_person_counts() -> None:
     assert (found.forward_flops, found.training_flops, found.parameters, found.width) == (640, 1280, 320, 5)
 
 
+def test_a_convolution_of_groups_has_gradients_as_dear_as_its_forward_pass() -> None:
+    class Grouped(catalogue.Backbone):
+        name = "grouped"
+
+        def build(self, shape: InputShape) -> tuple[nn.Module, int]:
+            layers = nn.Conv2d(6, 6, 1, bias=False), nn.Conv2d(6, 6, 3, padding=1, groups=6, bias=False)
+            return nn.Sequential(*layers, nn.Flatten()), 6 * shape.height * shape.width
+
+    found = counting.counted(Grouped(), InputShape(6, 8, 8))
+    first, grouped = 2 * 64 * 6 * 6, 2 * 64 * 6 * 9
+    assert found.forward_flops == first + grouped
+    assert found.training_flops == 2 * first + 3 * grouped  # images need no gradient
+
+
 def test_a_cell_trains_whole_batches_and_looks_at_validation_after_each_epoch_and_at_everything_at_the_end() -> None:
-    images = ImageCounts(train=900, validation=100, test=797, shape=(1, 8, 8), classes=10)
+    images = work.ImageCounts(train=900, validation=100, test=797, shape=(1, 8, 8), classes=10)
     found = work.work_of(recipe(epochs=3, batch_size=128), images)
     each = work.counts()["resnet8"][1, 8, 8]
     head = 2 * 64 * 10
@@ -102,3 +118,9 @@ def test_another_network_of_the_same_name_or_of_a_plug_in_has_no_known_work() ->
     imagenet = catalogue.resolve("backbones", "resnet18", {"stem": "imagenet"})
     assert work.per_image(imagenet, (3, 32, 32), 10) is None
     assert work.per_image(catalogue.chosen("backbones", "torchvision:resnet34"), (3, 32, 32), 10) is None
+
+
+def test_networks_whose_weights_come_with_the_program_are_counted_with_the_width_of_their_features() -> None:
+    for name in counting.PRETRAINED:
+        assert work.width_of(catalogue.chosen("backbones", name)) == 1280
+    assert work.width_of(catalogue.chosen("backbones", "timm:resnet34")) is None
