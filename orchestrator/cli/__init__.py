@@ -16,7 +16,20 @@ from typing import Annotated, Any
 import typer
 
 from orchestrator import extras
-from orchestrator.cli import add, begin, catalogue, deployment, judge, launch, rehearse, results, streams, upkeep
+from orchestrator.cli import (
+    add,
+    begin,
+    catalogue,
+    deployment,
+    judge,
+    launch,
+    plan,
+    rehearse,
+    results,
+    status,
+    streams,
+    upkeep,
+)
 from orchestrator.cli.options import DEBUG, FINE, INTERRUPTED, SOME_FAILED, WRONG
 from orchestrator.errors import OrchestratorError, RequestError
 from orchestrator.privacy import public
@@ -61,8 +74,8 @@ def _add(verb: Callable[..., Any], name: str | None = None) -> None:
 _add(begin.init)
 _add(rehearse.rehearse)
 _add(launch.launch)
-_add(launch.show_plan, "plan")
-_add(launch.status)
+_add(plan.show_plan, "plan")
+_add(status.status)
 _add(add.add)
 _add(results.aggregate)
 _add(results.compare)

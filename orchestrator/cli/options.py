@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, get_type_hints
 
 import typer
 
+from orchestrator.privacy import masked
 from orchestrator.stores import Stores
 from orchestrator.study import Study
 
@@ -131,3 +132,25 @@ def with_axes(verb: Callable[..., None]) -> Callable[..., None]:
     # typer reads the options from here
     run.__signature__ = signature.replace(parameters=parameters)  # pyright: ignore[reportAttributeAccessIssue]
     return run
+
+
+def given(context: typer.Context, *names: str) -> list[str]:
+    """The words of options that the user gave on the command line; passwords in them are not shown."""
+    words: list[str] = []
+    for name in names:
+        source = context.get_parameter_source(name)
+        if source is None or source.name != "COMMANDLINE":
+            continue
+        value = context.params[name]
+        option = next(parameter.opts[0] for parameter in context.command.params if parameter.name == name)
+        for each in value if isinstance(value, (list, tuple)) else [value]:
+            words += [option] if each is True else [option, masked(str(each))]
+    return words
+
+
+def launch_command(context: typer.Context, file: Path) -> str:
+    """The command that launches what this one shows, with its stores and axes as they were given."""
+    from orchestrator.report.terminal.overview import command
+
+    options = ("workspace", "registry", "data_dir", *(field.name for field in fields(Axes)))
+    return command(["launch", str(file), *given(context, *options)])

@@ -17,6 +17,7 @@ from orchestrator.study import Study
 
 if TYPE_CHECKING:
     from orchestrator.records.sql.registry import Registry
+    from orchestrator.records.sql.status import Status
     from orchestrator.reproduction.anchors import Outlook
 
 # What judges old cells takes a while to import, and most plans have none: it is imported where there are some.
@@ -65,15 +66,23 @@ def outdated(study: Study) -> list[str]:
     return changed(study, poolable(study, study.plan))
 
 
-def outdated_of(names: Iterable[str], records: Registry | None, stores: Stores) -> dict[str, list[str] | None]:
-    """The same of experiments as they were last launched; None of those that cannot be read here."""
-    found: dict[str, list[str] | None] = {}
-    for name in names:
-        found[name] = None
-        with suppress(OrchestratorError, KeyError, TypeError):
-            if records and (document := records.document(name)):
-                found[name] = outdated(Study.of(recalled(document), stores))
-    return found
+def outdated_of(
+    found: Iterable[Status], study: Study | None, records: Registry | None, stores: Stores
+) -> dict[str, list[str] | None]:
+    """The same by experiment, of the study that was asked for, or of all that were found as they were last launched.
+
+    None of an experiment that cannot be read here.
+    """
+    if study:
+        return {study.experiment.name: outdated(study)}
+    return {status.experiment: _outdated(status.experiment, records, stores) for status in found}
+
+
+def _outdated(experiment: str, records: Registry | None, stores: Stores) -> list[str] | None:
+    with suppress(OrchestratorError, KeyError, TypeError):
+        if records and (document := records.document(experiment)):
+            return outdated(Study.of(recalled(document), stores))
+    return None
 
 
 def older(study: Study, plan: Plan) -> list[str]:
