@@ -38,14 +38,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, repr=False)
 class Comparison:
-    """Everything a reader needs to judge; `missing` counts cells that were asked for without a result."""
+    """Everything a reader needs to judge."""
 
     experiment: str
     question: str
     baseline: str
-    missing: int
-    diverged: int
-    collapsed: int
     lines: tuple[Line, ...]
     findings: tuple[Finding, ...]
     published: tuple[Published, ...] = ()
@@ -67,10 +64,8 @@ class Comparison:
     """What there is to know of the data: where they are not here, and cells of other states of them."""
     machines: Machines | None = None
     """What several environments say, each by itself; None where nothing was trained in two."""
-    unpaired: int = 0
-    """Pairs of a seed that are done, but not in one environment, and so in no difference."""
     owed: int = 0
-    """Replicas that a launch on this machine would train to bring these together."""
+    """Replicas that a launch on this machine would train to bring unpaired cells together."""
     imported: ImportedCells | None = None
     """What cells were trained elsewhere; None where none was."""
     looks: Looks = NOT_KNOWN
@@ -88,6 +83,26 @@ class Comparison:
         verdicts = Counter(finding.verdict for finding in self.findings)
         told = ", ".join(f"{number} {verdict}" for verdict, number in verdicts.items())
         return f"<Comparison of '{self.experiment}': {counted(len(self.lines), 'line')}; {told or 'no claim'}>"
+
+    @property
+    def missing(self) -> int:
+        """Cells that were asked for without a result."""
+        return sum(line.planned - line.finished - line.diverged for line in self.lines)
+
+    @property
+    def diverged(self) -> int:
+        """Cells that diverged."""
+        return sum(line.diverged for line in self.lines)
+
+    @property
+    def collapsed(self) -> int:
+        """Cells that collapsed."""
+        return sum(line.collapsed for line in self.lines)
+
+    @property
+    def unpaired(self) -> int:
+        """Pairs of a seed that are done, but not in one environment, and so in no difference."""
+        return sum(line.unpaired for line in self.lines)
 
     @property
     def left_out(self) -> frozenset[str]:
@@ -193,31 +208,23 @@ def compare(
     everything = (*rows, *replicas)
     left = pool.left_out if pool else ()
     rows = _without(rows, left)
-    counted = _without(everything, left)
-    by_key = rows_by_key(counted)
+    by_key = rows_by_key(_without(everything, left))
     whole = whole or experiment
     seen = SeenLooks(looked, experiment)
     narrowed = leaves_out(whole, experiment)
-    fixed = frozenset() if narrowed or experiment.sequence else seen.fixed()
-    tests = tests_of(experiment, by_key, fixed, whole, np.random.default_rng(0))
     contest = None if scored else audit(experiment, rows, tuned, trial_rows)
     findings = tuple(
         _limited(_marked(finding, experiment, contest), experiment, by_key)
         for finding in findings_of(experiment, by_key, whole, looked)
     )
     planned = planned_seeds(experiment, rows_by_key(everything), findings)
-    lines = tuple(
-        replace(line, tests=tests.get(_key(line)), is_fixed=_key(line) in fixed)
-        for line in lines_of(experiment, by_key, planned)
-    )
+    fixed = frozenset() if narrowed or experiment.sequence else seen.fixed()
+    of_this_code = _without(everything, pool.other_code if pool else ())
     return Comparison(
         experiment=experiment.name,
         question=experiment.question,
         baseline=experiment.baseline,
-        missing=sum(line.planned - line.finished - line.diverged for line in lines),
-        diverged=sum(line.diverged for line in lines),
-        collapsed=sum(line.collapsed for line in lines),
-        lines=lines,
+        lines=_tested_lines(experiment, by_key, planned, fixed, whole),
         findings=findings,
         published=tuple(beside(experiment)),
         stated=stated or {},
@@ -227,10 +234,7 @@ def compare(
         decide_by=_decide_by(experiment),
         audit=contest,
         data=data or NOTHING,
-        machines=None
-        if narrowed
-        else _machines(experiment, _without(everything, pool.other_code if pool else ()), seen),
-        unpaired=sum(line.unpaired for line in lines),
+        machines=None if narrowed else _machines(experiment, of_this_code, seen),
         owed=owed,
         imported=ImportedCells.among(everything),
         looks=seen.everywhere(),
@@ -239,6 +243,30 @@ def compare(
         scored=scored,
         is_narrowed=narrowed,
     )
+
+
+def _tested_lines(
+    experiment: Experiment,
+    by_key: Mapping[Key, Sequence[Row]],
+    planned: Mapping[Key, int],
+    fixed: Collection[Key],
+    whole: Experiment,
+) -> tuple[Line, ...]:
+    """The lines, with what tests say of their differences to the baseline.
+
+    Args:
+        experiment: What was asked.
+        by_key: The rows of its cells.
+        planned: How many seeds each line should have.
+        fixed: Lines whose number of seeds was fixed beforehand.
+        whole: The experiment whose differences are tested together.
+    """
+    tests = tests_of(experiment, by_key, fixed, whole, np.random.default_rng(0))
+    lines: list[Line] = []
+    for line in lines_of(experiment, by_key, planned):
+        key = line.dataset, line.backbone, line.loss
+        lines.append(replace(line, tests=tests.get(key), is_fixed=key in fixed))
+    return tuple(lines)
 
 
 def _without(rows: Iterable[Row], cells: Collection[str]) -> list[Row]:
@@ -277,9 +305,11 @@ def _marked(finding: Finding, experiment: Experiment, contest: Audit | None) -> 
 
 
 def _decide_by(experiment: Experiment) -> dict[str, DecideBy]:
-    found: dict[str, DecideBy] = {choice.label: experiment.loss(choice.label).decide_by for choice in experiment.losses}
-    for label in [label for label, by in found.items() if by == "raw"]:
-        del found[label]
+    found: dict[str, DecideBy] = {}
+    for choice in experiment.losses:
+        by = experiment.loss(choice.label).decide_by
+        if by != "raw":
+            found[choice.label] = by
     return found
 
 
@@ -287,10 +317,6 @@ def _limited(finding: Finding, experiment: Experiment, by_key: Mapping[Key, Sequ
     """The finding, with the temperatures it rests on, or that its samples are too few."""
     asked = list(questions_of(finding, experiment))
     return replace(finding, calibrated=calibrated(asked, by_key), too_few=too_few(asked, by_key))
-
-
-def _key(line: Line) -> Key:
-    return line.dataset, line.backbone, line.loss
 
 
 def _told(line: Line) -> dict[str, Any]:
