@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from orchestrator.decision.guideline import Guideline, broken, other_seeds, tail
@@ -81,20 +81,14 @@ def decide(plan: Plan, evaluations: Evaluations, finished: Collection[str], *, b
         RequestError: The experiment describes no operation, or nothing can be decided.
     """
     asked = plan.experiment
-    operation = asked.operation
-    if operation is None:
-        raise RequestError(
-            f"Experiment '{asked.name}' does not say how a model would be used. Add 'operation:' to its file; "
-            "docs/howto/decide.md explains what belongs there."
-        )
+    operation = _operation(asked)
     dataset = _dataset(asked, operation)
     here = [cell for cell in plan.cells if cell.dataset == dataset and cell.id in finished]
     if not here:
         raise RequestError(f"No cell of '{asked.name}' on {dataset} is done: launch it first.")
     classes = called(evaluations.content(here[0]))
     use = _use(operation, classes)
-    left_out = list[str]()
-    found = list(_candidates(here, evaluations, use, left_out))
+    found, left_out = _candidates(here, evaluations, use)
     chosen_from = {cell.id for cell in (by_hand or plan).cells}
     mine = [candidate for candidate in found if candidate.cell.id in chosen_from]
     if not mine:
@@ -106,27 +100,38 @@ def decide(plan: Plan, evaluations: Evaluations, finished: Collection[str], *, b
     looked = len(here) if by_hand else 1
     if best.cell.recipe.certify:
         looked = _opened(best.cell, plan, evaluations)
-
-    def deployable(candidate: Candidate, looked: int) -> Deployable:
-        kept = promise(samples_of(promised_rows(candidate.cell, evaluations)), use, candidate.choice, looked)
-        return Deployable(candidate.cell, candidate.choice.cost, kept)
-
-    rivals = [candidate for candidate in found if candidate.cell.loss == asked.baseline]
-    rival = min(rivals, key=_rank, default=None)
-    is_other = rival is not None and best.cell.loss != asked.baseline
+    is_baseline = best.cell.loss == asked.baseline
+    rivals = [] if is_baseline else [candidate for candidate in found if candidate.cell.loss == asked.baseline]
+    one_or_each, calibration = _compared(best.cell, evaluations, len(classes))
     return Decision(
-        operation,
-        dataset,
-        deployable(best, looked),
-        deployable(rival, 1) if rival is not None and is_other else None,
-        len(mine),
-        looked,
-        tuple(classes),
-        *_compared(best.cell, evaluations, len(classes)),
-        _guideline(best, found, evaluations, use),
-        promised_rows(best.cell, evaluations).group is not None,
-        tuple(left_out),
+        operation=operation,
+        dataset=dataset,
+        deployed=_deployable(best, evaluations, use, looked),
+        baseline=_deployable(min(rivals, key=_rank), evaluations, use, 1) if rivals else None,
+        candidates=len(mine),
+        looked=looked,
+        classes=tuple(classes),
+        one_or_each=one_or_each,
+        calibration=calibration,
+        guideline=_guideline(best, found, evaluations, use),
+        is_grouped=promised_rows(best.cell, evaluations).group is not None,
+        left_out=tuple(left_out),
     )
+
+
+def _operation(asked: Experiment) -> Operation:
+    if asked.operation is None:
+        raise RequestError(
+            f"Experiment '{asked.name}' does not say how a model would be used. Add 'operation:' to its file; "
+            "docs/howto/decide.md explains what belongs there."
+        )
+    return asked.operation
+
+
+def _deployable(candidate: Candidate, evaluations: Evaluations, use: Use, looked: int) -> Deployable:
+    """A model at its threshold, with what is promised where so many were looked at."""
+    kept = promise(samples_of(promised_rows(candidate.cell, evaluations)), use, candidate.choice, looked)
+    return Deployable(candidate.cell, candidate.choice.cost, kept)
 
 
 def _guideline(best: Candidate, found: Sequence[Candidate], evaluations: Evaluations, use: Use) -> Guideline:
@@ -213,12 +218,10 @@ def _dataset(asked: Experiment, operation: Operation) -> str:
     return labels[0]
 
 
-def _candidates(
-    cells: Sequence[Cell],
-    evaluations: Evaluations,
-    use: Use,
-    left_out: list[str],
-) -> Iterator[Candidate]:
+def _candidates(cells: Sequence[Cell], evaluations: Evaluations, use: Use) -> tuple[list[Candidate], list[str]]:
+    """The models that can be deployed, and why others are left out."""
+    found: list[Candidate] = []
+    left_out: list[str] = []
     for cell in cells:
         try:
             validation = evaluations.validation(cell)
@@ -232,7 +235,8 @@ def _candidates(
         elif (choice := choose(samples_of(validation), use)) is None:
             left_out.append(f"{cell.name} is left out: its validation scores are not finite.")
         else:
-            yield Candidate(cell, choice)
+            found.append(Candidate(cell, choice))
+    return found, left_out
 
 
 def _rank(candidate: Candidate) -> tuple[bool, float, float, str]:
