@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections import Counter
-from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from orchestrator import provenance
 from orchestrator.adaptive.allocation import Allocation
@@ -18,22 +17,22 @@ from orchestrator.errors import OutageError, RequestError
 from orchestrator.execution.queue import Queue, TimeBudget
 from orchestrator.execution.worker import Worker
 from orchestrator.experiment.model import Experiment
-from orchestrator.experiment.plan import Cell, Contents, Plan
+from orchestrator.experiment.plan import Cell, Plan
 from orchestrator.launching import budget, old_cells
 from orchestrator.launching.additions import note_additions
 from orchestrator.launching.admission import Admission
 from orchestrator.launching.budget import SpentBudget
 from orchestrator.launching.compute import Compute
+from orchestrator.launching.contents import contents
 from orchestrator.launching.more_cells import MoreCells, others, spending
 from orchestrator.launching.notes import Notes
 from orchestrator.launching.outages import patiently
 from orchestrator.launching.run_plan import carry_out, enlist, make_true, outstanding, prepare
+from orchestrator.launching.stopping import stoppable
 from orchestrator.launching.window import Window
 from orchestrator.outcome import Adopted, Ending, Event, Failed
 from orchestrator.pairing.replicas import Pairing
-from orchestrator.process import signals
 from orchestrator.records.files.asked import keep
-from orchestrator.records.files.contents import examine
 from orchestrator.records.files.earlier import difference
 from orchestrator.records.files.evaluations import Evaluations
 from orchestrator.records.files.storage import Storage
@@ -49,9 +48,6 @@ from orchestrator.reproduction.replicas_due import changes
 from orchestrator.stores import Stores
 from orchestrator.study import Study
 from orchestrator.workspace.store_errors import StoreError
-from trainers.datasets import Dataset, MissingDataError
-from trainers.datasets.content import Content
-from trainers.datasets.hashes import forget
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -59,7 +55,6 @@ if TYPE_CHECKING:
     from orchestrator.execution.command_scores import ReadScores
     from orchestrator.execution.placement import Placement
     from orchestrator.launching.webhook import Webhook
-    from orchestrator.records.files.checkpoints import Checkpoints
     from orchestrator.records.sql.registry import Registry
     from orchestrator.records.tracking.runs import Tracking
 
@@ -117,7 +112,8 @@ class Launch:
         """
         keep(self.study.filed, self.stores.place.experiment(self.study.filed.name))
         try:
-            return replace(self, study=replace(self.study, known=self._contents())).run_stages()
+            known = contents(self.study, self.compute, rehash=self.rehash)
+            return replace(self, study=replace(self.study, known=known)).run_stages()
         except KeyboardInterrupt:
             self.console.print(f"Interrupted. {self.farewell}")
             raise StoppedLaunch from None
@@ -156,30 +152,6 @@ class Launch:
                 return ended
         return self._stage(self.study.plan)
 
-    def _contents(self) -> Contents:
-        """What the data sets hold now, which is recorded."""
-        if self.rehash:
-            forget(self.study.data_dir)
-        missing = set[Dataset]()
-        history = self.stores.history
-        known = self.study.look(partial(self._ask, missing))
-        for choice in self.study.experiment.datasets:
-            dataset = cast("Dataset", choice.plugin)
-            if dataset not in missing:
-                history.see(dataset, known.get(choice.label))
-                history.put(dataset, self.study.data_dir)
-        return known
-
-    def _ask(self, missing: set[Dataset], dataset: Dataset, absent: MissingDataError | None) -> Content | None:
-        """What a data set holds that is not here, or of which only the arrays tell, in a process that trains."""
-        work = partial(examine, dataset, self.study.data_dir.resolve(), rehash=self.rehash)
-        try:
-            # What is not on this machine is not there for a Ray of this machine either, which takes seconds to start.
-            return work() if absent and not self.compute.address else self.compute.call(work)
-        except MissingDataError:  # `prepare` says so, together with whatever else is wrong
-            missing.add(dataset)
-            return None if dataset.is_published else Content(None)
-
     def _stage(self, plan: Plan, trials: Trials | None = None) -> Ended:
         """Run what of a plan is missing; of a tuning stage, `trials` ask for more of it."""
         evaluations = self.stores.evaluations
@@ -196,13 +168,7 @@ class Launch:
             self.console.print(overview.left(plan, waiting, tally))
             for sentence in self.study.data(plan).told():
                 self._say(sentence)
-            found = {} if trials else old_cells.environments(self.study, plan)
-            places = None if trials else self._placement(plan, found, lease)
-            pairing = Pairing(plan, found, places.can, self._environment) if places else None
-            if again := pairing.first() if pairing else []:
-                enlist(again, plan.experiment.name, evaluations, records)
-                why = "" if self.compute.address else changes(again, found, plan, evaluations)
-                self.console.print(overview.again(again, why), soft_wrap=True)
+            places, pairing, again = (None, None, []) if trials else self._pairing(plan, lease)
             runs = self.stores.tracking(plan.experiment.name)
             if lease.left or runs.waiting():
                 self._window(runs).open(
@@ -258,12 +224,20 @@ class Launch:
         elsewhere = self.compute.call if self.compute.address else None
         return prepare(plan, self.study.data_dir.resolve(), elsewhere)
 
-    def _placement(self, plan: Plan, found: Mapping[str, Collection[str]], lease: Lease) -> Placement:
-        """Where cells run, beside those that are done and those of other launches."""
+    def _pairing(self, plan: Plan, lease: Lease) -> tuple[Placement, Pairing, list[Cell]]:
+        """Where cells run beside those that are done, what asks for replicas, and those that it asks for at once."""
+        found = old_cells.environments(self.study, plan)
         places = self.compute.placement(plan, found)
         if self.join:
             places.others = partial(others, plan, lease)
-        return places
+        pairing = Pairing(plan, found, places.can, self._environment)
+        again = pairing.first()
+        if again:
+            evaluations = self.stores.evaluations
+            enlist(again, plan.experiment.name, evaluations, lease.registry)
+            why = "" if self.compute.address else changes(again, found, plan, evaluations)
+            self.console.print(overview.again(again, why), soft_wrap=True)
+        return places, pairing, again
 
     def _environment(self, cell: Cell) -> str | None:
         """What trained a cell that is done, as soon as the storage says."""
@@ -304,7 +278,7 @@ class Launch:
             )
             admission.admit(queue)
             carry = partial(carry_out, queue, runner, more.notes, runs, self._watch(table, admission))
-            tally = self._stoppable(carry, queue, states, runs)
+            tally = stoppable(carry, queue, states, runs, until=self.until, console=self.console)
             admission.close()
         if queue.ran_out:
             raise SpentBudget
@@ -402,34 +376,6 @@ class Launch:
 
         return watch
 
-    def _stoppable(
-        self, carry: Callable[[], Counter[str]], queue: Queue, states: Checkpoints, runs: Tracking
-    ) -> Counter[str]:
-        """Carry out what waits; the first Ctrl-C lets running cells save their state, the second stops at once."""
-
-        def stop() -> None:
-            queue.close()
-            self.console.print("Stopping: running cells save their state. Ctrl-C again stops at once.")
-            with suppress(OutageError):  # cells that cannot be asked run to their end
-                patiently(states.ask_to_stop, self._say)
-
-        def run_out() -> None:
-            if not queue.is_closed:
-                queue.run_out()
-                stop()
-
-        tally: Counter[str] = Counter()
-        try:
-            with _politely(stop), _at(self.until, run_out):
-                tally = carry()
-        except KeyboardInterrupt:
-            queue.close()
-            runs.interrupt(queue.running())
-        finally:
-            with suppress(OSError):
-                states.forget_stop()
-        return tally
-
 
 def _reader(experiment: Experiment) -> ReadScores | None:
     """What reads the scores of commands; None where no command trains."""
@@ -445,34 +391,3 @@ def _expected(table: LiveTable, more: MoreCells, event: Ending | Adopted) -> lis
     found = more.asked_after(event)
     table.expect(found)
     return found
-
-
-@contextmanager
-def _at(until: float | None, work: Callable[[], None]) -> Generator[None]:
-    """Within: do something at a time by `time.monotonic`, in a thread."""
-    if until is None:
-        yield
-        return
-    timer = threading.Timer(max(0.0, until - time.monotonic()), work)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
-
-
-@contextmanager
-def _politely(stop: Callable[[], None]) -> Generator[None]:
-    """Within: the first signal to end calls `stop`, the next raises KeyboardInterrupt."""
-
-    def hear(*_: object) -> None:
-        signals.listen(signals.interrupt)
-        # In a thread, because a signal may come in the middle of a line that is being printed.
-        threading.Thread(target=stop).start()
-
-    signals.listen(hear)
-    try:
-        yield
-    finally:
-        signals.listen(signals.interrupt)
