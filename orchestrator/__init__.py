@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from orchestrator.judging.judgement import judge
-    from orchestrator.study import results
+    from orchestrator.notebook import results
 
 __all__ = ["judge", "results"]
 
@@ -18,7 +18,7 @@ __all__ = ["judge", "results"]
 def __getattr__(name: str) -> Any:
     """The notebook's doors, opened when asked for: the command line starts without what it imports."""
     if name == "results":
-        from orchestrator.study import results
+        from orchestrator.notebook import results
 
         return results
     if name == "judge":

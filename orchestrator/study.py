@@ -1,11 +1,8 @@
-"""A study: an experiment and the stores that hold what is known of it; shared by launch, command line and notebook.
-
-In a notebook: `from orchestrator import results; results("runs", "quickstart")`.
-"""
+"""A study: an experiment and the stores that hold what is known of it; shared by launch, command line and notebook."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
@@ -15,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 from orchestrator import extras
 from orchestrator.errors import ExperimentError, RequestError
 from orchestrator.stores import Stores
-from orchestrator.workspace import Location, Workspace
+from orchestrator.workspace import Workspace
 
 # Imported where it is used: planning needs little of it, and scipy, pyarrow and rich take a while.
 if TYPE_CHECKING:
@@ -348,10 +345,11 @@ class Study:
         """The report: one HTML page."""
         from orchestrator.report.web import page
 
-        return page.shown(self._view, self._decided)
+        return page.shown(self.view, self.decided)
 
     @cached_property
-    def _view(self) -> View:
+    def view(self) -> View:
+        """What the report shows."""
         from orchestrator.report.web import page
 
         found = self.results
@@ -359,82 +357,12 @@ class Study:
         return page.viewed(self.comparison, found.rows(), files, self.plan, found.replica_rows())
 
     @property
-    def _decided(self) -> Decision | None:
+    def decided(self) -> Decision | None:
         """What to deploy, where the experiment describes an operation; None if there is nothing to choose from yet."""
         if self.experiment.operation:
             with suppress(RequestError):  # `decide` says why
                 return self.decision
         return None
-
-    # What is written
-
-    def write_results(self, complain: Callable[[str], None], plan: Plan | None = None) -> Results:
-        """Write the results table of all that stays asked; what is damaged is renamed and said.
-
-        Args:
-            complain: Takes what is wrong, in sentences.
-            plan: That of the tuning stage, where it is the table of this.
-
-        Returns:
-            The results of what this command asks.
-        """
-        from orchestrator.records.files import results
-
-        self.stores.prepare()
-        found = self.results if plan is None else self.results_of(plan)
-        for sentence in found.complaints():
-            complain(sentence)
-        table, is_certain = self._table(plan or self.plan, found)
-        place = self.place.results((plan or self.plan).experiment.name)
-        if is_certain or results.holds(table, place):  # else what an earlier table tells is worth more
-            results.write(table, place)
-        return found
-
-    def _table(self, plan: Plan, found: Results) -> tuple[Results, bool]:
-        """The results of all that stays asked, whatever options change; and whether it is known which cells these are.
-
-        Args:
-            plan: What this command asks.
-            found: Its results.
-        """
-        whole = self.unchanged
-        if whole is self:
-            return found, plan.is_told
-        if (trials := whole.trials) and plan.experiment.name == trials.plan.experiment.name:
-            return whole.results_of(trials.plan), trials.plan.is_told
-        try:
-            return whole.results, whole.plan.is_told
-        except RequestError:  # of what options leave out, some recipe is not found yet
-            return found, False
-
-    def write_report(self) -> Location:
-        """Write the report and what lies beside it; returns where the page is."""
-        from orchestrator.records.files.storage import Storage
-        from orchestrator.report.document import document
-        from orchestrator.report.web import page
-
-        view = self._view
-        place = self.place.report(self.plan.experiment.name)
-        said = document(self.comparison, view.overall, view.curves, view.sampled)
-        for name, content in page.written(view, self._decided, said).items():
-            Storage(place.parent).write(name, content.encode())
-        self.document(self.plan.experiment.name)
-        return place
-
-    def document(self, experiment: str) -> None:
-        """Let the registry, if it knows the experiment, know where its table and its report are."""
-        with self.stores.registry_if_any() as records:
-            if records and experiment in records.experiments():
-                from orchestrator.records.inventory import documents
-
-                records.note_artefacts(documents(self.place, experiment))
-
-    def take_inventory(self) -> None:
-        """Let the registry know what the experiment and its cells have left, and where."""
-        from orchestrator.records.inventory import take_inventory
-
-        with self.stores.registry() as records:
-            take_inventory(records, self.plan, self.place, self.results.runs())
 
     # In a notebook
 
@@ -512,53 +440,3 @@ def _widened(found: Experiment, additions: Additions, file: str) -> Experiment:
         raise ExperimentError(
             [*problems, f"Take it back: add {file} --remove, with its flag; or mend the file."]
         ) from None
-
-
-def results(workspace: str | Path, experiment: str | Path, data_dir: str | Path | None = None) -> Study:
-    """What an experiment has found so far, from the workspace alone.
-
-    Args:
-        workspace: The folder, or `s3://BUCKET/PREFIX`, it was launched with.
-        experiment: Its name; or its file, to ask what the file says now.
-        data_dir: The folder that holds the data sets. Default: `data`, else where this machine's last launch had them.
-
-    Raises:
-        ExperimentError: No such experiment was launched, or there is no such file, or it is wrong.
-
-    Examples:
-        After `python -m orchestrator launch experiments/quickstart.yaml`:
-
-        >>> from orchestrator import results
-        >>> study = results("runs", "quickstart")
-        >>> frame = study.to_pandas()
-        >>> len(frame), sorted(frame["loss"].unique())
-        (40, ['bce', 'bce_diverse', 'bce_unified', 'softmax'])
-        >>> first = study.compare().findings[0]
-        >>> first.claim.id, first.backbone, first.verdict
-        ('uniform', 'resnet8', 'supported')
-        >>> study.plot_differences().write_html("differences.html")
-    """
-    stores = Stores.at(str(workspace))
-    folder = None if data_dir is None else Path(data_dir)
-    given = Path(experiment)
-    if given.suffix in {".yaml", ".yml"}:
-        return Study.of_file(given, stores, folder)
-    if launched := _launched(stores, given.name):
-        return Study.of_filed(launched, stores, folder)
-    try:
-        return Study.of_file(Path("experiments") / f"{given}.yaml", stores, folder)
-    except ExperimentError as error:
-        here = f"No experiment '{given}' was launched in {stores.place.root}, and there is no file of it:"
-        raise ExperimentError([here, *error.problems, *stores.unread()]) from None
-
-
-def _launched(stores: Stores, name: str) -> Experiment | None:
-    """The experiment of that name as it was last launched; None where none was."""
-    from orchestrator.experiment.reading import recalled
-    from orchestrator.records.files.asked import kept
-
-    if found := kept(stores.place.experiment(name)):
-        return found
-    with stores.registry_if_any() as records:  # launches of earlier versions left it there only
-        document = records and records.document(name)
-    return recalled(document) if document else None

@@ -166,11 +166,12 @@ def _conclude(console: Console, ended: Ended, file: Path, context: typer.Context
     from orchestrator.launching.summary import write_summary
     from orchestrator.report.terminal import comparison as terminal
     from orchestrator.report.terminal import overview
+    from orchestrator.writing import note_inventory, write_results
 
     study = ended.study
     tell = partial(say, console)
-    results = patiently(lambda: study.write_results(partial(complain, console)), tell)
-    patiently(study.take_inventory, tell)
+    results = patiently(lambda: write_results(study, partial(complain, console)), tell)
+    patiently(lambda: note_inventory(study), tell)
     comparison = None
     if results.table.num_rows:
         console.print(patiently(lambda: terminal.table(study.comparison, curves=study.curves), tell))

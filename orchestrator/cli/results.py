@@ -30,6 +30,7 @@ from orchestrator.privacy import masked
 from orchestrator.report.terminal.console import complain, console, near, say
 from orchestrator.sentences import counted
 from orchestrator.stores import Stores
+from orchestrator.writing import note_documents, write_report, write_results
 
 if TYPE_CHECKING:
     from orchestrator.study import Study
@@ -55,8 +56,8 @@ def aggregate(
     study = asked.unchanged
     people = console()
     for plan in study.plans():
-        results = study.write_results(partial(complain, people), plan)
-        study.document(plan.experiment.name)
+        results = write_results(study, partial(complain, people), plan)
+        note_documents(study, plan.experiment.name)
         table = near(study.place.results(plan.experiment.name))
         due = study.owed if plan is study.plan else plan
         written = f"{results.table.num_rows} of {_are(len(due))} in {table}."
@@ -168,7 +169,7 @@ def _report(file: Path, stores: Stores, workspace: str, data_dir: Path | None, a
     for sentence in (*study.changes, *(study.added.told() if study.added else ())):
         say(console(), sentence)
     try:
-        written = study.write_report()
+        written = write_report(study)
     except OSError as error:
         written = Path(f"{study.plan.experiment.name}.report.html").absolute()
         written.write_text(study.page, encoding="utf-8")
@@ -275,7 +276,7 @@ def _write_results(study: Study, workspace: str) -> None:
     """
     tell = partial(complain, console(stderr=True))
     try:
-        results = study.write_results(tell)
+        results = write_results(study, tell)
     except WorkspaceError as error:  # a colleague's, which can be read
         results = study.results
         tell(f"{error} Its results table stays as it is.")

@@ -22,6 +22,7 @@ from orchestrator.experiment.reading import load
 from orchestrator.launching.additions import note_additions
 from orchestrator.stores import Stores
 from orchestrator.study import Study
+from orchestrator.writing import write_results
 
 if TYPE_CHECKING:
     from orchestrator.analysis.added import Added
@@ -215,7 +216,7 @@ def _write_table(study: Study) -> None:
 
     with suppress(RequestError):  # not all recipes are found yet
         if read(study.place.results(study.kept.name)):
-            study.write_results(lambda _: None)
+            write_results(study, lambda _: None)
 
 
 def _read(file: Path) -> str:

@@ -48,6 +48,7 @@ from orchestrator.reproduction.replicas_due import changes
 from orchestrator.stores import Stores
 from orchestrator.study import Study
 from orchestrator.workspace.store_errors import StoreError
+from orchestrator.writing import write_results
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -132,7 +133,7 @@ class Launch:
             return self._stages()
         except SpentBudget:
             study = self.study.reread()
-            done = study.write_results(self._complain)
+            done = write_results(study, self._complain)
             for sentence in budget.told(study, len(done.missing)):
                 self._say(sentence)
             self.console.print(self.farewell)
@@ -143,7 +144,7 @@ class Launch:
         if trials and not trials.over:
             trials.recall_through(partial(patiently, say=self._say))
             ended = self._stage(trials.plan, trials)
-            self.study.write_results(self._complain, trials.plan)
+            write_results(self.study, self._complain, trials.plan)
             if not trials.over:
                 unfinished = (
                     "Not every recipe is found, so no final cell was begun: --retry-failed runs again what failed."

@@ -20,6 +20,7 @@ from orchestrator.records.files.results import read
 from orchestrator.stores import Stores
 from orchestrator.study import Study
 from orchestrator.workspace import Workspace
+from orchestrator.writing import write_results
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,7 +63,7 @@ class Shop:
             evaluations.publish(cell.recipe, self._account(cell, provenance={"stated": study.stated}), self._evaluation)
         self.stores.additions("tiny").append(study.news)
         found = study.reread()
-        found.write_results(print)
+        write_results(found, print)
         return found
 
     @property

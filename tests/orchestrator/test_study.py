@@ -16,7 +16,7 @@ import pytest
 from rich import console, jupyter
 
 import orchestrator
-import orchestrator.study
+import orchestrator.notebook
 from orchestrator.errors import DamagedFileError, ExperimentError, NewerFormatError, RequestError
 from orchestrator.experiment import files
 from orchestrator.experiment.model import Experiment
@@ -61,7 +61,7 @@ def quickstart(
 
 @pytest.mark.usefixtures("quickstart")
 def test_the_notebooks_example_gives_what_it_shows() -> None:
-    result = doctest.testmod(orchestrator.study, globs={})
+    result = doctest.testmod(orchestrator.notebook, globs={})
     assert not result.failed
     assert result.attempted
 

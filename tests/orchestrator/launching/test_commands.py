@@ -18,7 +18,7 @@ from scipy import stats
 
 import program
 from orchestrator.judging.judgement import judge
-from orchestrator.study import results
+from orchestrator.notebook import results
 
 ROOT = Path(__file__).parents[3]
 EXAMPLES = ROOT / "experiments" / "commands"

@@ -17,6 +17,7 @@ from orchestrator.records.sql.leases import held
 from orchestrator.stores import Stores
 from orchestrator.study import Study
 from orchestrator.workspace import Workspace
+from orchestrator.writing import write_results
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,7 +59,7 @@ class Shop:
             records.plan(study.plan)
             note_additions(self.stores, records, "tiny", study.news)
         keep(study.filed, self.stores.place.experiment("tiny"))
-        study.reread().write_results(print)
+        write_results(study.reread(), print)
 
     def put(self, seeds: str | None = None, **named: Any) -> Edit:
         return put(self.file, _all(named), seeds, self.stores, None)

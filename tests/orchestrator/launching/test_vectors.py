@@ -12,7 +12,7 @@ from sklearn.datasets import load_wine
 from sklearn.feature_extraction.text import HashingVectorizer
 
 import program
-from orchestrator.study import results
+from orchestrator.notebook import results
 
 GRID = """\
 name: vectors

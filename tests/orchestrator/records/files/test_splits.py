@@ -24,6 +24,7 @@ from orchestrator.report.terminal.console import complain
 from orchestrator.stores import Stores
 from orchestrator.study import Study
 from orchestrator.workspace import Workspace
+from orchestrator.writing import write_results
 from trainers.data import split
 from trainers.datasets import Dataset
 from trainers.datasets.cifar import CIFAR10
@@ -163,7 +164,7 @@ def test_imported_cells_alone_are_asked_by_the_data_where_these_are_here(
     import_(sent(publish("theirs", asked.cells)), ours)
     told = Console(file=io.StringIO(), width=1000)
     study = Study.of(asked.experiment, Stores(Workspace(ours.folder.parent)), tmp_path / "data")
-    found = study.write_results(partial(complain, told))
+    found = write_results(study, partial(complain, told))
     assert found.table.num_rows == 0
     assert told.file.getvalue().count("has 50 test samples, where these data have 797") == 4  # pyright: ignore[reportAttributeAccessIssue]
 
