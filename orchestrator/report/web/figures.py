@@ -24,6 +24,9 @@ MEASURES = {
 }
 """What forest plots compare: name, colour, marker."""
 
+RIVAL = "#8A8F98"
+"""The colour of the best wrong class."""
+
 EPOCHS = 60
 """Points of a training curve at most."""
 
@@ -110,28 +113,7 @@ def threshold_curves(curves: Sequence[Curve], look: Look) -> Figure:
     """Uniform accuracy against the threshold; below, each seed's t* and the bias it learnt."""
     figure = Figure()
     for row, curve in enumerate(curves):
-        colour = look[curve.loss].colour
-        y = -0.05 * (row + 1)
-        name = with_n(plain(curve.loss), len(curve.seeds))
-        figure.add(
-            "scatter",
-            x=curve.thresholds.tolist(),
-            y=rounded(curve.right / curve.samples),
-            name=name,
-            mode="lines",
-            line=line_style(look, curve.loss),
-            hovertemplate=f"{name}: %{{y:.1%}} · t = %{{x:.3g}}<extra></extra>",
-        )
-        for values, symbol, word in _marks(curve):
-            figure.add(
-                "scatter",
-                x=rounded(values),
-                y=[y] * len(values),
-                mode="markers",
-                marker={"symbol": symbol, "color": colour, "size": 9, "line": {"width": 1.5, "color": colour}},
-                hovertemplate=f"{name}: {word} %{{x:.3g}}<extra></extra>",
-                showlegend=False,
-            )
+        _add_curve(figure, curve, look, marks_at=-0.05 * (row + 1))
     for symbol, word in (("triangle-up", "t* of a seed"), ("x-thin-open", "Learnt bias")):
         if any(found and kind == symbol for curve in curves for found, kind, _ in _marks(curve)):
             figure.add(
@@ -148,6 +130,30 @@ def threshold_curves(curves: Sequence[Curve], look: Look) -> Figure:
         "y", range=[-0.05 * (len(curves) + 1), 1.02], tickvals=ticks, ticktext=[f"{tick:.0%}" for tick in ticks]
     )
     return figure
+
+
+def _add_curve(figure: Figure, curve: Curve, look: Look, marks_at: float) -> None:
+    colour = look[curve.loss].colour
+    name = with_n(plain(curve.loss), len(curve.seeds))
+    figure.add(
+        "scatter",
+        x=curve.thresholds.tolist(),
+        y=rounded(curve.right / curve.samples),
+        name=name,
+        mode="lines",
+        line=line_style(look, curve.loss),
+        hovertemplate=f"{name}: %{{y:.1%}} · t = %{{x:.3g}}<extra></extra>",
+    )
+    for values, symbol, word in _marks(curve):
+        figure.add(
+            "scatter",
+            x=rounded(values),
+            y=[marks_at] * len(values),
+            mode="markers",
+            marker={"symbol": symbol, "color": colour, "size": 9, "line": {"width": 1.5, "color": colour}},
+            hovertemplate=f"{name}: {word} %{{x:.3g}}<extra></extra>",
+            showlegend=False,
+        )
 
 
 def _marks(curve: Curve) -> Iterable[tuple[list[float], str, str]]:
@@ -199,49 +205,45 @@ def bias_scatter(curves: Sequence[Curve], look: Look) -> Figure:
 
 def histograms(curves: Sequence[Curve], look: Look) -> Figure:
     """Scores of the own class and of the best rival, a panel for each loss; lines are mean t* and mean bias."""
-    figure = Figure(max(len(curves), 1), gap=0.2 / max(len(curves), 1), shares_x=True)
+    rows = max(len(curves), 1)
+    figure = Figure(rows, gap=0.2 / rows, shares_x=True)
     for row, curve in enumerate(curves, start=1):
-        style = look[curve.loss]
-        fills = (
-            (
-                "Best wrong class",
-                curve.rival_scores,
-                {"color": "#8A8F98", "pattern": {"shape": "/", "size": 5, "solidity": 0.4}},
-            ),
-            ("True class", curve.own_scores, {"color": style.colour}),
-        )
-        for word, counts, marker in fills:
-            figure.add(
-                "bar",
-                x=rounded((curve.edges[1:] + curve.edges[:-1]) / 2),
-                width=float(f"{curve.edges[1] - curve.edges[0]:.4g}"),
-                y=rounded(counts / curve.samples),
-                name=word,
-                showlegend=False,
-                marker={**marker, "line": {"width": 0}},
-                opacity=0.7,
-                hovertemplate="%{x:.3g}: %{y:.1%}<extra></extra>",
-                row=row,
-            )
-        for (values, _, _), dash in zip(_marks(curve), ("solid", "dot"), strict=True):
-            if values:
-                mean = significant(math.fsum(values) / len(values))
-                figure.add_vertical(mean, row=row, color=INK, width=1.5, dash=dash)
-        add_heading(figure, row, f"<b>{with_n(plain(curve.loss), len(curve.seeds))}</b>")
-    for word, marker in (
-        ("True class", {"color": "#0072B2", "symbol": "square"}),
-        ("Best wrong class", {"color": "#8A8F98", "symbol": "square"}),
-    ):
-        figure.add("scatter", x=[None], y=[None], mode="markers", name=word, marker={**marker, "size": 12})
+        _add_histograms(figure, row, curve, look[curve.loss].colour)
+    # What the legend shows is of no loss, so it is drawn apart from the panels.
+    for word, colour in (("True class", "#0072B2"), ("Best wrong class", RIVAL)):
+        marker = {"color": colour, "symbol": "square", "size": 12}
+        figure.add("scatter", x=[None], y=[None], mode="markers", name=word, marker=marker)
     for word, dash in (("Mean t*", "solid"), ("Mean learnt bias", "dot")):
-        figure.add(
-            "scatter", x=[None], y=[None], mode="lines", name=word, line={"color": INK, "width": 1.5, "dash": dash}
-        )
-    arrange(figure, height=90 + 140 * max(len(curves), 1))
+        line = {"color": INK, "width": 1.5, "dash": dash}
+        figure.add("scatter", x=[None], y=[None], mode="lines", name=word, line=line)
+    arrange(figure, height=90 + 140 * rows)
     figure.layout.update(barmode="overlay", bargap=0)
     figure.change_axes("y", tickformat=".0%", nticks=4)
-    figure.change_axes("x", title={"text": "Score"}, row=max(len(curves), 1))
+    figure.change_axes("x", title={"text": "Score"}, row=rows)
     return figure
+
+
+def _add_histograms(figure: Figure, row: int, curve: Curve, colour: str) -> None:
+    hatched = {"color": RIVAL, "pattern": {"shape": "/", "size": 5, "solidity": 0.4}}
+    fills = (("Best wrong class", curve.rival_scores, hatched), ("True class", curve.own_scores, {"color": colour}))
+    for word, counts, marker in fills:
+        figure.add(
+            "bar",
+            x=rounded((curve.edges[1:] + curve.edges[:-1]) / 2),
+            width=float(f"{curve.edges[1] - curve.edges[0]:.4g}"),
+            y=rounded(counts / curve.samples),
+            name=word,
+            showlegend=False,
+            marker={**marker, "line": {"width": 0}},
+            opacity=0.7,
+            hovertemplate="%{x:.3g}: %{y:.1%}<extra></extra>",
+            row=row,
+        )
+    for (values, _, _), dash in zip(_marks(curve), ("solid", "dot"), strict=True):
+        if values:
+            mean = significant(math.fsum(values) / len(values))
+            figure.add_vertical(mean, row=row, color=INK, width=1.5, dash=dash)
+    add_heading(figure, row, f"<b>{with_n(plain(curve.loss), len(curve.seeds))}</b>")
 
 
 def training(histories: Mapping[str, Sequence[Sequence[Mapping[str, float]]]], look: Look) -> Figure:
