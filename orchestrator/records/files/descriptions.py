@@ -28,35 +28,29 @@ _ROWS = {
     "validation-samples": "validation",
     "certification-samples": "certification",
 }
-"""Resources by their folders."""
+"""Where the rows of resources are."""
 
 
 def data_package(experiment: Experiment, target: Storage) -> dict[str, Any]:
     """The description that programs read."""
-    rows = {folder: rows_below(folder, target) for folder in ("evaluations", "validation", "certification")}
     table = {"type": "table", "schema": _table_schema(cell_rows.SCHEMA)}
     samples = _table_schema(cell_file.SCHEMA)
     parquet = {"format": "parquet", "mediatype": "application/vnd.apache.parquet"}
+    text = {"format": "csv", "mediatype": "text/csv"}
+    resources = [{"name": "results", **_file(target, "results.parquet"), **parquet, **table}]
+    if "classes.csv" in file_names(target):
+        resources.append({"name": "classes", **_file(target, "classes.csv"), **text})
+    resources.append({"name": "results-csv", **_file(target, "results.csv"), **text, **table})
+    for name, folder in _ROWS.items():
+        if rows := rows_below(folder, target):
+            resources.append({"name": name, "path": rows, **parquet, "type": "table", "schema": samples})
     return {
         "$schema": "https://datapackage.org/profiles/2.0/datapackage.json",
         "name": experiment.name.lower(),
         "title": experiment.name,
         "description": experiment.question,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "resources": [
-            {"name": "results", **_file(target, "results.parquet"), **parquet, **table},
-            *(
-                [{"name": "classes", **_file(target, "classes.csv"), "format": "csv", "mediatype": "text/csv"}]
-                if "classes.csv" in file_names(target)
-                else []
-            ),
-            {"name": "results-csv", **_file(target, "results.csv"), "format": "csv", "mediatype": "text/csv", **table},
-            *(
-                {"name": name, "path": rows[folder], **parquet, "type": "table", "schema": samples}
-                for name, folder in _ROWS.items()
-                if rows[folder]
-            ),
-        ],
+        "resources": resources,
     }
 
 
@@ -97,6 +91,8 @@ def classes_table(names: Names) -> str:
     return sink.getvalue()
 
 
+_APART = "| `certification/…/ID.parquet` | the same of test images that were kept apart for a promise |\n"
+_CLASSES = "| `classes.csv` | the names of the classes by data set and label |\n"
 _LEFT = """\
 | `logs/ID.txt` | what the command of a model printed |
 | `models/dataset=…/backbone=…/loss=…/ID.onnx` | the model itself, where the command left it |
@@ -111,13 +107,15 @@ def data_card(plan: Plan, found: Results, names: Names) -> str:
     # An imported cell brings its own, which is shown only where it is one.
     commits = sorted({re.sub(r"[^\w.+-]", "?", str(row["git_commit"])) for row in rows})
     axes = {axis: ", ".join(choice.label for choice in getattr(experiment, axis)) for axis in AXES.values()}
+    classes = [f"- Classes of {dataset}: {', '.join(named)}.\n" for dataset, named in names.items()]
+    is_certified = experiment.operation is not None and experiment.operation.certify
     return f"""# {experiment.name}
 
 {experiment.question or "An experiment that states no question."}
 
 - Losses: {axes["losses"]}. Baseline: {experiment.baseline}.
 - Backbones: {axes["backbones"]}. Datasets: {axes["datasets"]}. Seeds: {len(experiment.seeds)}.
-{"".join(f"- Classes of {dataset}: {', '.join(classes)}.{chr(10)}" for dataset, classes in names.items())}\
+{"".join(classes)}\
 - Models trained: {", ".join(f"{states[state]} {state}" for state in RESULTS)}, {len(found.missing)} missing.
 - Commits of the code: {", ".join(commits)}.
 - Licence: none is stated here; state one before you publish this.
@@ -129,8 +127,8 @@ def data_card(plan: Plan, found: Results, names: Names) -> str:
 | `results.parquet`, `results.csv` | one row a model: what it is, its measures, its costs |
 | `evaluations/dataset=…/backbone=…/loss=…/ID.parquet` | one row a test sample of a model: {_columns()} |
 | `validation/dataset=…/backbone=…/loss=…/ID.parquet` | the same of its validation split |
-{_APART if experiment.operation and experiment.operation.certify else ""}\
-{"| `classes.csv` | the names of the classes by data set and label |" + chr(10) if names else ""}\
+{_APART if is_certified else ""}\
+{_CLASSES if names else ""}\
 {_LEFT if experiment.trainer else ""}\
 | `experiment.yaml` | the experiment, every default written out |
 | `provenance.json`, `requirements.lock` | machines, versions, commits and seeds; the packages |
@@ -151,9 +149,6 @@ Images are not here.
 `sha256sum --check {SUMS}` checks the files. `orchestrator import FOLDER` takes the models into a workspace, where
 they count as done.
 """
-
-
-_APART = "| `certification/…/ID.parquet` | the same of test images that were kept apart for a promise |\n"
 
 
 def _columns() -> str:
