@@ -51,47 +51,6 @@ class Advice(NamedTuple):
     """The largest absolute difference that the interval does not exclude."""
 
 
-def achieved_power(difference: float, deviation: float, n: int, alpha: float = 0.05) -> float:
-    """The power of a two-sided paired t test for a true mean difference.
-
-    NaN with fewer than two seeds.
-    """
-    if n < 2:  # noqa: PLR2004 - one value has no spread
-        return math.nan
-    if deviation == 0:
-        return 1.0 if difference else alpha
-    return _power(abs(difference) / deviation * math.sqrt(n), n, alpha)
-
-
-def minimum_detectable_difference(deviation: float, n: int, alpha: float = 0.05, power: float = 0.8) -> float:
-    """The smallest true difference that a two-sided paired t test detects with the given power.
-
-    NaN with fewer than two seeds.
-    """
-    if n < 2:  # noqa: PLR2004 - one value has no spread
-        return math.nan
-    low = 0.0
-    high = 1.0
-    while _power(high, n, alpha) < power:
-        low = high
-        high = 2 * high
-    while low < (centre := (low + high) / 2) < high:  # scipy.optimize would take most of a second to import
-        low, high = (centre, high) if _power(centre, n, alpha) < power else (low, centre)
-    return deviation * high / math.sqrt(n)
-
-
-def seeds_needed(
-    effect: float, deviation: float, alpha: float = 0.05, power: float = 0.8, most: int = 10_000
-) -> int | None:
-    """The number of seeds that a two-sided paired t test needs to detect a true difference with the given power.
-
-    None if `most` are not enough, as for a difference of 0.
-    """
-    seeds = range(2, most + 1)
-    found = bisect_left(seeds, power, key=lambda n: achieved_power(effect, deviation, n, alpha))
-    return seeds[found] if found < len(seeds) else None
-
-
 def chances(
     difference: float, deviation: float, n: int, margin: float = 0.0, alpha: float = 0.05, *, step: float = 0.0
 ) -> Chances:
@@ -191,13 +150,3 @@ def smallest_p(n: int, test: Test, draws: int = 10_000) -> float:
 def is_impossible(n: int, comparisons: int, alpha: float, test: Test, draws: int = 10_000) -> bool:
     """Whether no data can be significant, because Holm's first step requires `alpha / comparisons`."""
     return smallest_p(n, test, draws) > alpha / comparisons
-
-
-def _power(centre: float, n: int, alpha: float) -> float:
-    """Power of a t test with noncentrality `centre` >= 0."""
-    from scipy.special import nctdtr, stdtrit
-
-    critical = float(stdtrit(n - 1, 1 - alpha / 2))
-    upper = 1 - float(nctdtr(n - 1, centre, critical))
-    lower = 1 - float(nctdtr(n - 1, -centre, critical))
-    return upper if math.isnan(lower) else upper + lower  # scipy gives NaN if the far tail underflows
