@@ -120,18 +120,9 @@ class Tracking:
         if not run.ended:
             run.fail("the attempt ended without an outcome")
 
-    def settle(self, outcome: Outcome, commit: str | None = None, history: Sequence[Mapping[str, float]] = ()) -> None:
-        """Make the cell's run tell its outcome, where its own process could not.
-
-        Args:
-            outcome: What came of the cell.
-            commit: The git commit that the cell was run from.
-            history: The figures of each epoch; points that the run has already are not drawn again.
-
-        """
-        with self.run(outcome.cell, commit) as run:
-            for epoch, figures in enumerate(history, start=1):
-                run.epoch(epoch, figures)
+    def settle(self, outcome: Outcome) -> None:
+        """Make the run of a cell tell its outcome, where its own process could not."""
+        with self.run(outcome.cell) as run:
             match outcome:
                 case Collapsed(metrics=metrics, reason=reason):
                     run.finish(metrics, reason)
