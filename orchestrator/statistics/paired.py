@@ -179,14 +179,10 @@ def effect_size(differences: ArrayLike, step: ArrayLike = 0.0) -> Array:
     return factor * mean / spread(differences, step)
 
 
-def wins(differences: ArrayLike, margin: float = 0.0) -> Tally:
-    """Count the differences above the margin, within it, and below its negative."""
+def wins(differences: ArrayLike) -> Tally:
+    """Count the differences above, at, and below 0."""
     array = np.asarray(differences, float)
-    return Tally(
-        np.asarray((array > margin).sum(axis=-1)),
-        np.asarray((np.abs(array) <= margin).sum(axis=-1)),
-        np.asarray((array < -margin).sum(axis=-1)),
-    )
+    return Tally(*(np.asarray(found.sum(axis=-1)) for found in (array > 0, array == 0, array < 0)))
 
 
 def _by_line(values: ArrayLike, function: Lines, *width: int) -> Array:

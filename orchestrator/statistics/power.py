@@ -118,14 +118,13 @@ def seeds_to_decide(
     return seeds[found] if found < len(seeds) else None
 
 
-def advice(difference: Interval, margin: float, alpha: float, step: float = 0.0) -> Advice | None:
+def advice(difference: Interval, margin: float, alpha: float) -> Advice | None:
     """The number of seeds that would decide a claim if the true difference and spread are the observed ones.
 
     Args:
         difference: The difference with its 95 % Student t interval; without an interval the result is None.
         margin: Margin of practical equivalence.
         alpha: Significance level after correction for multiple questions.
-        step: Step size of the measure, 0 if it is continuous.
     """
     estimate, low, high, n = difference
     if math.isnan(low):
@@ -133,7 +132,7 @@ def advice(difference: Interval, margin: float, alpha: float, step: float = 0.0)
     from scipy.special import stdtrit
 
     deviation = (high - low) / 2 / float(stdtrit(n - 1, 0.975)) * math.sqrt(n)
-    needed = seeds_to_decide(estimate, deviation, margin, alpha, step=step)
+    needed = seeds_to_decide(estimate, deviation, margin, alpha)
     return Advice(needed if needed is None else max(needed, n + 1), max(abs(low), abs(high)))
 
 

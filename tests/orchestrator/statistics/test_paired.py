@@ -258,7 +258,7 @@ def test_two_seeds_are_too_few_for_an_effect_size() -> None:
     assert np.isnan(effect_size([[0.1, 0.2], [0.3, math.nan]])).all()
 
 
-def test_a_difference_within_the_margin_is_a_tie() -> None:
-    tally = wins([[0.02, 0.01, -0.01, -0.02, math.nan], [0.5, 0.5, 0.5, 0.5, 0.5]], margin=0.01)
+def test_no_difference_is_a_tie() -> None:
+    tally = wins([[0.02, 0.0, -0.0, -0.02, math.nan], [0.5, 0.5, 0.5, 0.5, 0.5]])
     assert [list(counts) for counts in tally] == [[1, 5], [2, 0], [1, 0]]
     assert tuple(wins([1.0, 0.0, -1.0])) == (1, 1, 1)
