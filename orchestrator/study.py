@@ -239,7 +239,7 @@ class Study:
 
     @property
     def stated(self) -> dict[str, Any]:
-        """What the file states before there are results, and the seeds that are planned with its flags."""
+        """What a cell records when it begins: what the file states, and the seeds that are planned with its flags."""
         from orchestrator.experiment.looks import planned
         from orchestrator.experiment.stated import stated
 

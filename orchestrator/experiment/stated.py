@@ -13,7 +13,6 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from orchestrator.experiment import operation
-from orchestrator.experiment.looks import planned
 from orchestrator.experiment.own_measures import is_own
 from orchestrator.experiment.questions import Key, parts
 from orchestrator.provenance.fingerprints import of_measure
@@ -30,16 +29,6 @@ def stated(experiment: Experiment) -> dict[str, Any]:
         "claims": {claim.id: claim_hash(claim, experiment) for claim in experiment.claims},
         "seeds": _sha256(experiment.model_dump(mode="json", include={"seeds"})["seeds"]),
     }
-
-
-def statement(file: Experiment, asked: Experiment | None = None) -> dict[str, Any]:
-    """What every cell records of its experiment when it begins: what the file states, and the seeds that are planned.
-
-    Args:
-        file: The experiment of the file.
-        asked: The same as flags change it.
-    """
-    return {**stated(file), "plan": planned(file, asked or file)}
 
 
 def claim_hash(claim: Claim, experiment: Experiment | None = None) -> str:

@@ -19,7 +19,6 @@ from orchestrator.analysis.across_settings import overall
 from orchestrator.errors import RequestError
 from orchestrator.experiment.files import filed, revised
 from orchestrator.experiment.looks import Began, Looked, Looks, began, leaves_out, planned
-from orchestrator.experiment.stated import statement
 from orchestrator.records.files.compact import compact_samples
 from orchestrator.report import paragraphs
 from orchestrator.report import rows as texts
@@ -90,7 +89,6 @@ class TestPlan:
     ) -> None:
         file = write(seeds)
         assert planned(filed(file), revised(filed(file), seeds=flag)) == expected
-        assert statement(filed(file), revised(filed(file), seeds=flag))["plan"] == expected
 
     def test_it_is_known_whether_flags_leave_seeds_out(self, write: Callable[..., Path]) -> None:
         file = write(3)

@@ -18,7 +18,7 @@ from orchestrator.experiment.claims import Claim
 from orchestrator.experiment.files import filed, revised
 from orchestrator.experiment.model import Experiment
 from orchestrator.experiment.reading import load
-from orchestrator.experiment.stated import When, claim_hash, dated, register, stated, statement, when
+from orchestrator.experiment.stated import When, claim_hash, dated, register, stated, when
 from orchestrator.provenance.fingerprints import of_measure
 from orchestrator.records.files.evaluations import Account, Evaluations
 from orchestrator.stores import Stores
@@ -46,11 +46,16 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
+def statement(file: Path) -> dict[str, Any]:
+    """What a cell records that begins now."""
+    return Study.of_file(file, Stores.at(str(file.parent / "runs"))).stated
+
+
 def _after(file: Path, old: str, new: str) -> dict[str, Any]:
     """The statement once the file was edited."""
     assert old in file.read_text()
     file.write_text(file.read_text().replace(old, new))
-    return statement(filed(file))
+    return statement(file)
 
 
 def _changed(before: dict[str, Any], after: dict[str, Any]) -> set[str]:
@@ -62,7 +67,7 @@ def _changed(before: dict[str, Any], after: dict[str, Any]) -> set[str]:
 
 
 def test_a_statement_is_a_name_a_hash_per_claim_and_one_of_the_seeds(file: Path) -> None:
-    found = statement(filed(file))
+    found = statement(file)
     assert found["experiment"] == "tiny"
     assert list(found["claims"]) == ["P1", "P2", "near"]
     hashes = [*found["claims"].values(), found["seeds"]]
@@ -77,8 +82,8 @@ def test_a_hash_is_of_what_is_not_at_its_default_as_canonical_json(file: Path) -
     second = b'{"baseline":"softmax","challenger":"bce","margin":0.02,"metric":"uniform_accuracy"}'
     third = b'{"challenger":"bce_unified","metric":"bias_gap","where":{"backbone":"resnet20"},"within":0.5}'
     expected = [hashlib.sha256(each).hexdigest() for each in (first, second, third)]
-    assert list(statement(filed(file))["claims"].values()) == expected
-    assert statement(filed(file))["seeds"] == hashlib.sha256(b"[0,1,2]").hexdigest()
+    assert list(statement(file)["claims"].values()) == expected
+    assert statement(file)["seeds"] == hashlib.sha256(b"[0,1,2]").hexdigest()
 
 
 @pytest.mark.parametrize(
@@ -105,7 +110,7 @@ def test_a_hash_is_of_what_is_not_at_its_default_as_canonical_json(file: Path) -
 def test_an_edit_changes_the_hash_of_what_was_edited_and_no_other(
     file: Path, old: str, new: str, changed: set[str]
 ) -> None:
-    before = statement(filed(file))
+    before = statement(file)
     assert _changed(before, _after(file, old, new)) == changed
 
 
@@ -116,27 +121,27 @@ def test_one_verdict_on_several_settings_states_which_they_are(file: Path) -> No
 
 
 def test_what_is_expected_is_no_part_of_a_claim(file: Path) -> None:
-    before = statement(filed(file))
+    before = statement(file)
     assert _changed(before, _after(file, "id: P1,", "id: P1, expect: {effect: 0.1, source: a paper},")) == set()
     assert _changed(before, _after(file, "id: P1,", "id: P1, family: secondary,")) == {"P1"}
 
 
 def test_the_order_of_claims_and_of_their_fields_changes_nothing(file: Path) -> None:
-    before = statement(filed(file))
+    before = statement(file)
     after = _after(
         file, "{id: P1, metric: uniform_accuracy, challenger", "{metric: uniform_accuracy, id: P1, challenger"
     )
     assert _changed(before, after) == set()
     head, *claims = FILE.partition("claims:\n")[0], *FILE.partition("claims:\n")[2].splitlines()
     file.write_text("\n".join([f"{head}claims:", *reversed(claims)]))
-    assert statement(filed(file))["claims"] == before["claims"]
+    assert statement(file)["claims"] == before["claims"]
 
 
 def test_what_flags_leave_out_or_add_is_no_edit(file: Path) -> None:
     narrowed = revised(filed(file), loss=["softmax", "bce_unified"], backbone=["resnet8"], only=True, seeds="0,7")
     assert [claim.id for claim in narrowed.claims] == ["P1"]
-    assert stated(narrowed) != statement(filed(file))  # which is why a launch records that of the file
-    assert statement(filed(file)) == {**stated(load(file)), "plan": "3"}
+    assert stated(narrowed) != statement(file)  # which is why a launch records that of the file
+    assert statement(file) == {**stated(load(file)), "plan": "3"}
 
 
 def test_a_field_that_claims_get_later_changes_no_hash() -> None:
@@ -168,7 +173,7 @@ def test_a_measure_of_ones_own_is_stated_with_its_code(tmp_path: Path, monkeypat
 
     def now() -> dict[str, Any]:
         of_measure.cache_clear()
-        return statement(filed(file))
+        return statement(file)
 
     first = now()
     module.write_text("# Prices in euros.\n" + module.read_text())
@@ -188,7 +193,7 @@ def test_cells_trained_before_and_after_a_claim_was_edited_differ_in_that_hash_a
         assert done.returncode == 0, done.stdout + done.stderr
         return " ".join(done.stdout.split())
 
-    first = statement(filed(file))
+    first = statement(file)
     services.put_store(file.parent / "runs")
     run("launch", "1")
     second = _after(file, "margin: 0.02", "margin: 0.03")
@@ -221,34 +226,34 @@ class TestWhen:
         return load(file).claims[0]
 
     def test_all_cells_carry_it(self, file: Path, claim: Claim) -> None:
-        now = statement(filed(file))
+        now = statement(file)
         found = when(claim, now, [now, now, now])
         assert (found, found.word) == (When(3, 0, 0), "before")
 
     def test_one_cell_that_began_without_it_is_enough(self, file: Path, claim: Claim) -> None:
-        earlier = statement(filed(file))
+        earlier = statement(file)
         now = _after(file, "margin: 0.01", "margin: 0.011")
         found = when(claim, now, [now, now, earlier])
         assert (found, found.word) == (When(2, 1, 0), "after")
 
     def test_a_claim_that_was_added_later_was_not_there(self, file: Path, claim: Claim) -> None:
-        now = statement(filed(file))
+        now = statement(file)
         earlier = {**now, "claims": {name: each for name, each in now["claims"].items() if name != "P1"}}
         assert when(claim, now, [earlier]).word == "after"
 
     def test_an_edit_of_another_claim_is_none_of_this(self, file: Path, claim: Claim) -> None:
-        earlier = statement(filed(file))
+        earlier = statement(file)
         now = _after(file, "margin: 0.02", "margin: 0.03")
         assert when(claim, now, [earlier, now]).word == "before"
 
     def test_no_record_and_another_experiments_cells_are_not_read_as_good_ones(self, file: Path, claim: Claim) -> None:
-        now = statement(filed(file))
+        now = statement(file)
         assert when(claim, now, [now, None]) == When(1, 0, 1)
         assert when(claim, now, [now, {**now, "experiment": "other"}]) == When(1, 0, 1)
         assert [when(claim, now, cells).word for cells in ([now, None], [None], [])] == ["unknown"] * 3
 
     def test_seeds_are_part_of_a_claim_only_where_verdicts_decide_their_number(self, file: Path, claim: Claim) -> None:
-        earlier = statement(filed(file))
+        earlier = statement(file)
         now = _after(file, "seeds: 3", "seeds: 4")
         assert when(claim, now, [earlier]).word == "before"
         assert when(claim, now, [earlier], sequential=True).word == "after"
@@ -274,14 +279,14 @@ def test_another_rule_for_the_seeds_is_another_statement_only_where_claims_decid
     file: Path, seeds: str, more: str, word: str
 ) -> None:
     file.write_text(FILE.replace("seeds: 3", f"seeds: {seeds}"))
-    then = statement(filed(file))
+    then = statement(file)
     file.write_text(FILE.replace("seeds: 3", f"seeds: {more}"))
     cells = [(("digits", "resnet20", loss), then) for loss in ("softmax", "bce_unified", "bce")]
-    assert {each.word for each in dated(load(file), statement(filed(file)), cells).values()} == {word}
+    assert {each.word for each in dated(load(file), statement(file), cells).values()} == {word}
 
 
 def test_a_claim_is_dated_by_the_cells_that_it_speaks_of(file: Path) -> None:
-    now = statement(filed(file))
+    now = statement(file)
     cells = [(("digits", "resnet20", "bce"), None), (("digits", "resnet20", "bce_unified"), now)]
     found = dated(load(file), now, cells)
     assert (found["P1"], found["P2"], found["near"]) == (When(1, 0, 0), When(0, 0, 1), When(1, 0, 0))
