@@ -20,7 +20,7 @@ from orchestrator.errors import DamagedFileError, LostRowsError, RequestError
 from orchestrator.experiment.plan import Plan
 from orchestrator.records.files import cell_file, left_files, results
 from orchestrator.records.files.checksums import sha256, write_sums
-from orchestrator.records.files.class_names import class_names
+from orchestrator.records.files.class_names import Names, class_names
 from orchestrator.records.files.croissant import croissant
 from orchestrator.records.files.descriptions import (
     as_json,
@@ -65,44 +65,32 @@ def export(
     if folder.exists() and any(folder.iterdir()):
         raise RequestError(f"{folder} is not empty: name a new folder, so that nothing in it is mixed up or lost.")
     target = Storage(folder)
-    damaged = _copy_cells((plan, trials), Evaluations(place.evaluations), folder)
-    found = results.aggregate(plan, Evaluations(folder / "evaluations"), anew=True)
-    damaged += _copy_earlier(earlier, Evaluations(place.evaluations), folder / "earlier")
+    ours = Evaluations(place.evaluations)
+    copies = Evaluations(folder / "evaluations")
+    damaged = _copy_cells((plan, trials), ours, copies)
+    found = results.aggregate(plan, copies, anew=True)
+    damaged += _copy_earlier(earlier, ours, folder / "earlier")
     if not found.table.num_rows and earlier:  # the folder of them is whole by itself
         return Exported(0, len(found.missing), damaged)
     if not found.table.num_rows:
         raise RequestError("\n".join([*damaged, f"No cell of '{plan.experiment.name}' is done: launch it first."]))
     if plan.experiment.trainer:
-        for name in Evaluations(folder / "evaluations").names():
+        for name in copies.names():
             left_files.copy(name, Storage(place.root), target)
-    results.write(found, folder / "results.parquet")
-    sink = pa.BufferOutputStream()
-    csv.write_csv(found.table, sink)
-    target.write("results.csv", sink.getvalue().to_pybytes())
+    _write_table(found, folder)
     _copy_report(plan.experiment.name, place, target)
     added = place.additions(plan.experiment.name)
     if (content := Storage(added.parent).read(added.name)) is not None:
         target.write("additions.json", content)
-    if (lock := provenance.ROOT / "requirements.lock").exists():
-        target.write(lock.name, lock.read_bytes())
-    target.write("experiment.yaml", yaml.safe_dump(resolved(plan.experiment), sort_keys=False).encode())
-    made = {"export": provenance.code(), "cells": _provenance(plan, found, Evaluations(folder / "evaluations"))}
-    target.write("provenance.json", as_json(made))
-    names = class_names(plan.cells, Summaries.of_cells(Evaluations(place.evaluations), plan.cells))
-    if names:
-        target.write("classes.csv", classes_table(names).encode())
-    target.write("README.md", data_card(plan, found, names).encode())
-    target.write("datapackage.json", as_json(data_package(plan.experiment, target)))
-    validation = bool(rows_below("validation", target))
-    described = croissant(plan.experiment, sha256(target, "results.parquet") or "", validation=validation)
-    target.write("croissant.json", as_json(described))
+    names = class_names(plan.cells, Summaries.of_cells(ours, plan.cells))
+    _describe(plan, found, names, target, copies)
     write_sums(target)
     return Exported(found.table.num_rows, len(found.missing), damaged)
 
 
-def _copy_cells(plans: Iterable[Plan | None], source: Evaluations, folder: Path) -> tuple[str, ...]:
+def _copy_cells(plans: Iterable[Plan | None], source: Evaluations, target: Evaluations) -> tuple[str, ...]:
     names = (source.name(cell) for plan in plans if plan for cell in source.with_replicas(plan).cells)
-    return _copy(sorted(names), source, Evaluations(folder / "evaluations"))
+    return _copy(sorted(names), source, target)
 
 
 def _copy(names: Iterable[str], source: Evaluations, target: Evaluations) -> tuple[str, ...]:
@@ -135,6 +123,30 @@ def _copy_report(experiment: str, place: Workspace, target: Storage) -> None:
     for file in source.list():
         if not file.is_half_written and (content := source.read(file.name)) is not None:
             target.write(f"report/{file.name}", content)
+
+
+def _write_table(found: Results, folder: Path) -> None:
+    results.write(found, folder / "results.parquet")
+    sink = pa.BufferOutputStream()
+    csv.write_csv(found.table, sink)
+    Storage(folder).write("results.csv", sink.getvalue().to_pybytes())
+
+
+def _describe(plan: Plan, found: Results, names: Names, target: Storage, copies: Evaluations) -> None:
+    """Say what is in the folder: what was asked, by what code and packages, and what the files hold."""
+    lock = provenance.ROOT / "requirements.lock"
+    if lock.exists():
+        target.write(lock.name, lock.read_bytes())
+    target.write("experiment.yaml", yaml.safe_dump(resolved(plan.experiment), sort_keys=False).encode())
+    made = {"export": provenance.code(), "cells": _provenance(plan, found, copies)}
+    target.write("provenance.json", as_json(made))
+    if names:
+        target.write("classes.csv", classes_table(names).encode())
+    target.write("README.md", data_card(plan, found, names).encode())
+    target.write("datapackage.json", as_json(data_package(plan.experiment, target)))
+    validation = bool(rows_below("validation", target))
+    described = croissant(plan.experiment, sha256(target, "results.parquet") or "", validation=validation)
+    target.write("croissant.json", as_json(described))
 
 
 def _provenance(plan: Plan, found: Results, evaluations: Evaluations) -> dict[str, Any]:
