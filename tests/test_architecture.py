@@ -59,7 +59,7 @@ FORBIDDEN = [
     (
         "The floors of report.terminal",
         "orchestrator/report/terminal/noise.py",
-        "import orchestrator.report.terminal.overview",
+        "import orchestrator.report.terminal.plan",
     ),
     ("The floors of report.web", "orchestrator/report/web/settings.py", "import orchestrator.report.web.verdicts"),
     (

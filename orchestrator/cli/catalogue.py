@@ -25,13 +25,13 @@ def list_catalogue(
     as_json: Json = False,
 ) -> None:
     """List the losses, backbones, datasets or measures an experiment can name, plug-ins included."""
-    from orchestrator.report.terminal import overview
+    from orchestrator.report.terminal.catalogue import catalogue
 
     known = _measures() if what == "measures" else _plugins(what)
     if as_json:
         print(json.dumps(known))
     else:
-        console().print(overview.catalogue(known))
+        console().print(catalogue(known))
 
 
 def _plugins(axis: Axis) -> dict[str, str]:
@@ -57,7 +57,7 @@ def show(
     from pydantic import ValidationError
 
     from orchestrator.experiment.field_texts import described
-    from orchestrator.report.terminal import overview
+    from orchestrator.report.terminal.catalogue import plugin
     from trainers.catalogue import UnknownNameError, plugins, resolve
 
     axis = AXES[kind]
@@ -70,4 +70,4 @@ def show(
     if as_json:
         print(json.dumps(found.to_json()))
     else:
-        console().print(overview.plugin(found))
+        console().print(plugin(found))

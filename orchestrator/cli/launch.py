@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
     from orchestrator.analysis.comparison import Comparison
     from orchestrator.launching.launch import Ended
-    from orchestrator.report.terminal.overview import Given
+    from orchestrator.report.terminal.hints import Given
     from orchestrator.study import Study
 
 OF_RECORDS = ("registry", "retry_failed", "join", "trust_old", "rehash", "budget", "notify")
@@ -110,7 +110,7 @@ def launch(
     from orchestrator.launching.compute import Compute
     from orchestrator.launching.launch import Launch, StoppedLaunch
     from orchestrator.launching.webhook import Webhook
-    from orchestrator.report.terminal import overview
+    from orchestrator.report.terminal import launch as told
 
     began = time.monotonic()
     console = made_console(stderr=as_json)
@@ -140,8 +140,8 @@ def launch(
         if not stages.begun.is_set():
             raise
         raise OutageError(str(error)) from error  # not exit code 2, which says that nothing was started
-    counts = overview.counts(ended.plan, ended.tally, comparison, damaged)
-    if hook and (complaint := hook.tell(f"{study.experiment.name}: {overview.ended(counts)}.", **counts)):
+    counts = told.counts(ended.plan, ended.tally, comparison, damaged)
+    if hook and (complaint := hook.tell(f"{study.experiment.name}: {told.ended(counts)}.", **counts)):
         complain(console, complaint)
     if as_json:
         seconds = round(time.monotonic() - began, 3)
@@ -165,7 +165,7 @@ def _conclude(console: Console, ended: Ended, file: Path, context: typer.Context
     from orchestrator.launching.outages import patiently
     from orchestrator.launching.summary import write_summary
     from orchestrator.report.terminal import comparison as terminal
-    from orchestrator.report.terminal import overview
+    from orchestrator.report.terminal.hints import next_commands
     from orchestrator.writing import note_inventory, write_results
 
     study = ended.study
@@ -179,7 +179,7 @@ def _conclude(console: Console, ended: Ended, file: Path, context: typer.Context
         write_summary(study, runs, partial(complain, console), has_trained=ended.runs is not None)
         comparison = study.comparison
     table = near(study.place.results(study.experiment.name))
-    hints = overview.next_commands(file, table, study.kept, comparison, _given_again(context, study))
+    hints = next_commands(file, table, study.kept, comparison, _given_again(context, study))
     console.print(hints, soft_wrap=True)
     return len(results.damaged), comparison
 
@@ -187,7 +187,7 @@ def _conclude(console: Console, ended: Ended, file: Path, context: typer.Context
 def _given_again(context: typer.Context, study: Study) -> Given:
     """The options that hints repeat; those of the axes only where they leave something out."""
     from orchestrator.experiment.additions import left_out
-    from orchestrator.report.terminal.overview import Given
+    from orchestrator.report.terminal.hints import Given
 
     axes = ("loss", "backbone", "dataset", "only", "seeds") if left_out(study.kept, study.experiment) else ()
     return Given(

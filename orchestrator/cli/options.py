@@ -150,7 +150,7 @@ def given(context: typer.Context, *names: str) -> list[str]:
 
 def launch_command(context: typer.Context, file: Path) -> str:
     """The command that launches what this one shows, with its stores and axes as they were given."""
-    from orchestrator.report.terminal.overview import command
+    from orchestrator.report.terminal.hints import command
 
     options = ("workspace", "registry", "data_dir", *(field.name for field in fields(Axes)))
     return command(["launch", str(file), *given(context, *options)])

@@ -170,11 +170,11 @@ def _price(
 
 
 def _as_json(study: Study, forecast: _Forecast, per_gpu_hour: float | None) -> dict[str, Any]:
-    from orchestrator.report.terminal import overview
+    from orchestrator.report.terminal import plan as plans
     from orchestrator.report.terminal import price as prices
 
     outlook = forecast.outlook
-    told = overview.as_json(study.experiment, forecast.plan, forecast.states, forecast.replicas)
+    told = plans.as_json(study.experiment, forecast.plan, forecast.states, forecast.replicas)
     told["data"] = forecast.data.to_json()
     told["changed"] = forecast.changed
     told["anchors"] = [{"id": cell.id, "name": cell.name} for cell in outlook.anchors] if outlook else []
@@ -190,11 +190,11 @@ def _as_json(study: Study, forecast: _Forecast, per_gpu_hour: float | None) -> d
 
 def _show(study: Study, forecast: _Forecast, per_gpu_hour: float | None) -> None:
     from orchestrator.records.files.results import read_all
-    from orchestrator.report.terminal import overview
+    from orchestrator.report.terminal.plan import grid
     from orchestrator.report.wording.decision import provable
 
     console().print(
-        overview.grid(
+        grid(
             forecast.plan,
             forecast.states,
             forecast.cost,

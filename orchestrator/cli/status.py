@@ -52,7 +52,7 @@ def status(
         _show_log(file, Stores.at(workspace, registry), log)
         return
     extras.need("status", *extras.SQL)
-    from orchestrator.report.terminal import overview
+    from orchestrator.report.terminal import status as shown
 
     stores = Stores.at(workspace, registry)
     study = Study.of_file(file, stores) if file else None
@@ -71,10 +71,10 @@ def status(
         subject = f"Experiment '{name}' has" if name else "No experiment has"
         nothing = f"{subject} not been launched in workspace {workspace}."
         if watch:
-            _watch(lambda: overview.statuses(_states(records, name), nothing), console)
+            _watch(lambda: shown.statuses(_states(records, name), nothing), console)
             return
         found = _states(records, name)
-        console.print(overview.statuses(found, nothing))
+        console.print(shown.statuses(found, nothing))
         for sentence in _sentences(found, study, records, stores):
             say(console, sentence)
 
@@ -92,7 +92,7 @@ def _as_json(
     """How experiments stand, with what is known of their cells; `study` is of the one that was asked for."""
     from orchestrator.launching import old_cells
     from orchestrator.launching.additions import additions_of
-    from orchestrator.report.terminal import overview
+    from orchestrator.report.terminal import status as shown
 
     changed = old_cells.outdated_of(found, study, records, stores)
     imported = _imported(found, stores)
@@ -106,7 +106,7 @@ def _as_json(
             "imported": foreign and foreign.to_json(),
             "additions": added and added.to_json(),
         }
-        told.append({**overview.status_json(each), **known})
+        told.append({**shown.status_json(each), **known})
     return told
 
 
@@ -114,13 +114,13 @@ def _sentences(found: Sequence[Status], study: Study | None, records: Registry |
     """What comes next, what was added, and which cells are old or imported; `study` is of the one asked for."""
     from orchestrator.launching import old_cells
     from orchestrator.launching.additions import additions_of
-    from orchestrator.report.terminal import overview
+    from orchestrator.report.terminal import status as shown
 
     told: list[str] = []
     if study and (upcoming := study.next_cells):
         told.append(upcoming.sentence)
-    told += overview.by_experiment(additions_of(found, study, records, stores), of_one=bool(study))
-    told += overview.outdated(old_cells.outdated_of(found, study, records, stores), of_one=bool(study))
+    told += shown.by_experiment(additions_of(found, study, records, stores), of_one=bool(study))
+    told += shown.outdated(old_cells.outdated_of(found, study, records, stores), of_one=bool(study))
     for foreign in _imported(found, stores).values():
         told += foreign.told() if foreign else ()
     return told
@@ -158,12 +158,12 @@ def _tried(records: Registry | None, prefix: str, experiment: str | None) -> lis
 
 
 def _show_attempts(tried: list[TriedAttempt], console: Console, *, as_json: bool) -> None:
-    from orchestrator.report.terminal import overview
+    from orchestrator.report.terminal import status as shown
 
     if as_json:
-        print(json.dumps([overview.attempt_json(each) for each in tried]))
+        print(json.dumps([shown.attempt_json(each) for each in tried]))
     else:
-        console.print(overview.attempts(tried), soft_wrap=True)
+        console.print(shown.attempts(tried), soft_wrap=True)
 
 
 def _show_log(file: Path | None, stores: Stores, cell: str) -> None:

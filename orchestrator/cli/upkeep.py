@@ -51,7 +51,7 @@ def gc(
     """List what is safe to delete: old states, leftovers, files of no experiment, folders of dead launches."""
     from orchestrator.records.files import garbage
     from orchestrator.records.files.storage import Storage
-    from orchestrator.report.terminal import overview
+    from orchestrator.report.terminal.upkeep import garbage as listed
 
     stores = Stores.at(workspace, registry)
     done = stores.evaluations.ids()
@@ -66,7 +66,7 @@ def gc(
     items = garbage.garbage(files, known, time.time(), [cell for (cell,) in asked.values()], done)
     left = scratch.left()
     items += [garbage.Item(str(folder), scratch.size(folder), "temporary folder of a dead launch") for folder in left]
-    console().print(overview.garbage(items, removed=remove))
+    console().print(listed(items, removed=remove))
     if remove:
         garbage.remove(stores.place, items[: len(items) - len(left)])
         scratch.remove(left)
@@ -130,7 +130,7 @@ def verify(
     from orchestrator.records.files.evaluations import Evaluations
     from orchestrator.records.recorder import Recorder
     from orchestrator.records.tracking.runs import Untracked
-    from orchestrator.report.terminal import overview
+    from orchestrator.report.terminal.upkeep import verdict as told
     from orchestrator.reproduction.verification import choose, origins
 
     study = axes.study(file, Stores.at(workspace), data_dir)
@@ -153,7 +153,7 @@ def verify(
             verdict = repeat(cell, evaluations, worker, copies)
             if found.get(cell.id) != "here":  # a cell that was trained here needs no such mark
                 note_rerun(cell, evaluations, verdict)
-            people.print(overview.verdict(cell, verdict), soft_wrap=True)
+            people.print(told(cell, verdict), soft_wrap=True)
             identical += not isinstance(verdict, str) and verdict.identical
     for sentence in study.changes:
         say(people, sentence)

@@ -39,7 +39,7 @@ from orchestrator.records.files.storage import Storage
 from orchestrator.records.recorder import Recorder
 from orchestrator.records.sql.leases import Lease, held
 from orchestrator.records.tracking.runs import Untracked
-from orchestrator.report.terminal import overview
+from orchestrator.report.terminal import launch as told
 from orchestrator.report.terminal.console import complain, say
 from orchestrator.report.terminal.progress import LiveTable
 from orchestrator.reproduction.anchors import admit
@@ -166,7 +166,7 @@ class Launch:
             notes = Notes(lease, evaluations, self.stores.spool, self._say)
             notes.take_over()
             waiting, tally = outstanding(plan, evaluations, records, retry_failed=self.retry_failed)
-            self.console.print(overview.left(plan, waiting, tally))
+            self.console.print(told.left(plan, waiting, tally))
             for sentence in self.study.data(plan).told():
                 self._say(sentence)
             places, pairing, again = (None, None, []) if trials else self._pairing(plan, lease)
@@ -237,7 +237,7 @@ class Launch:
             evaluations = self.stores.evaluations
             enlist(again, plan.experiment.name, evaluations, lease.registry)
             why = "" if self.compute.address else changes(again, found, plan, evaluations)
-            self.console.print(overview.again(again, why), soft_wrap=True)
+            self.console.print(told.again(again, why), soft_wrap=True)
         return places, pairing, again
 
     def _environment(self, cell: Cell) -> str | None:

@@ -25,7 +25,7 @@ from orchestrator.report import rows as texts
 from orchestrator.report.document import document
 from orchestrator.report.markdown import markdown
 from orchestrator.report.paper.latex import latex
-from orchestrator.report.terminal import overview
+from orchestrator.report.terminal.hints import Given, next_commands
 from orchestrator.report.web import page
 from orchestrator.stores import Stores
 from orchestrator.study import Study
@@ -377,7 +377,7 @@ def test_every_output_marks_what_is_exploratory(lab: Lab) -> None:
 
 def hints(asked: Experiment, *verdicts: str, **given: Any) -> str:
     found: Any = SimpleNamespace(findings=[SimpleNamespace(verdict=verdict) for verdict in verdicts])
-    return overview.next_commands(Path("grid.yaml"), Path("table"), asked, found, overview.Given(**given)).plain
+    return next_commands(Path("grid.yaml"), Path("table"), asked, found, Given(**given)).plain
 
 
 def test_hints_after_a_launch_point_to_a_rule_and_not_to_seeds_that_are_added_on_sight(

@@ -16,7 +16,7 @@ from orchestrator.records.files.evaluations import Evaluations
 from orchestrator.records.files.storage import Storage
 from orchestrator.records.inventory import documents, take_inventory
 from orchestrator.records.sql.registry import Registry
-from orchestrator.report.terminal import overview
+from orchestrator.report.terminal.status import status_json, statuses
 from orchestrator.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -79,10 +79,10 @@ def test_a_status_shows_what_is_out_of_the_ordinary_and_where_the_report_is(
     registry.note_artefacts(documents(Workspace(tmp_path), "tiny"))
     status = registry.status("tiny")
     screen = Console(file=io.StringIO(), width=300)
-    screen.print(overview.statuses([status], "nothing"))
+    screen.print(statuses([status], "nothing"))
     shown = screen.file.getvalue().splitlines()[1:]  # pyright: ignore[reportAttributeAccessIssue]
     assert ["The [machine] went." in shown[0], "attempt 2" in shown[1], "report: file:///" in shown[2]] == [True] * 3
     assert len(shown) == 3
-    told = json.loads(json.dumps(overview.status_json(status)))
+    told = json.loads(json.dumps(status_json(status)))
     assert [event["kind"] for event in told["events"]] == ["started", "lost", "retried", "finished"]
     assert told["documents"][0]["bytes"] == 6

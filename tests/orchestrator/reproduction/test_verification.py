@@ -12,7 +12,7 @@ import pytest
 from orchestrator.errors import RequestError
 from orchestrator.experiment.plan import Plan, plan
 from orchestrator.experiment.reading import load
-from orchestrator.report.terminal import overview
+from orchestrator.report.terminal import upkeep
 from orchestrator.reproduction.verification import TrainedFiles, choose, compare
 from trainers.evaluation import Evaluation
 
@@ -167,8 +167,8 @@ def test_strange_names_are_shown_as_they_are(left: TrainedFiles, a_cell: Callabl
     console = Console(width=200)
     verdict = compare(left, with_account(left, provenance={"node": "[red]x[/red]:smile:"}))
     with console.capture() as shown:
-        console.print(overview.verdict(a_cell(), verdict))
-        console.print(overview.verdict(a_cell(), "It failed: OSError: [today]"))
+        console.print(upkeep.verdict(a_cell(), verdict))
+        console.print(upkeep.verdict(a_cell(), "It failed: OSError: [today]"))
     assert "node None → [red]x[/red]:smile:" in shown.get()
     assert "It failed: OSError: [today]" in shown.get()
 
