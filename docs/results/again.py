@@ -1,12 +1,17 @@
-"""Train a few cells of each experiment again, on another machine: `python docs/results/again.py`.
+"""Train a few cells again under another instruction set: `python docs/results/again.py [EXPERIMENT…]`, else of all.
 
 What it finds goes to `tables/machine-sample.parquet`, cell by cell, so that a second call trains only what is missing.
+`ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2` before the command makes a processor do with less than it can.
 """
 
 from __future__ import annotations
 
+import os
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
 from operator import attrgetter
 
 import pyarrow as pa
@@ -18,58 +23,58 @@ from make import DATA, bring_data
 
 from orchestrator.execution.worker import loaded
 from orchestrator.experiment.plan import PROTOCOL, Cell, plan
-from orchestrator.provenance import machine, torch_state
+from orchestrator.provenance import machine
 from orchestrator.stores import Stores
 from orchestrator.study import Study
 from orchestrator.workspace import Workspace
 from trainers.fit import fit
 
-CELLS = 3
+CELLS = 2
 """Of each experiment."""
 
 FILE = TABLES / f"{SAMPLE}.parquet"
+HERE = torch.backends.cpu.get_cpu_capability()
 
 
-def main() -> None:
-    """Train what is missing, experiment by experiment."""
+def main(names: Sequence[str]) -> None:
+    """Train what is missing, a cell per core at a time."""
     bring_data()
-    here = {**machine(), **torch_state.computing(gpu=False)}
     rows = pq.read_table(FILE).to_pylist() if FILE.exists() else []
-    done = {(row["cell_id"], row["instruction_set"], row["torch_version"]) for row in rows}
-    for name in sorted(file.stem for file in TABLES.glob("*.parquet") if not file.stem.startswith("machine")):
-        for cell in drawn(Kept.read(name)):
-            if (cell.id, here["instruction_set"], torch.__version__) in done:
-                continue
-            rows.append({"experiment": name, "cell_id": cell.id, **trained(cell), **about(here)})
+    done = {(row["cell_id"], row["instruction_set"]) for row in rows}
+    missing = [(name, cell) for name, cell in drawn(names) if (cell.id, HERE) not in done]
+    about = {"protocol": PROTOCOL, "instruction_set": HERE, "torch_version": torch.__version__}
+    about["processor"] = str(machine()["processor"])
+    with ProcessPoolExecutor(os.cpu_count(), get_context("spawn")) as pool:
+        asked = {pool.submit(trained, cell): (name, cell) for name, cell in missing}
+        for count, answer in enumerate(as_completed(asked), start=1):
+            name, cell = asked[answer]
+            rows.append({"experiment": name, "cell_id": cell.id, **answer.result(), **about})
             pq.write_table(pa.Table.from_pylist(rows), FILE, compression="zstd")
-            print(f"{name} {cell.name}", flush=True)
+            print(f"{count} of {len(asked)}: {name}, {cell.name}", flush=True)
 
 
-def drawn(kept: Kept) -> Sequence[Cell]:
-    """The first finished cells of an experiment by id, which is a hash and so says nothing of the result."""
-    ids = {row["cell_id"] for row in kept.of("cell") if row["state"] == "finished"}
+def drawn(names: Sequence[str]) -> Iterator[tuple[str, Cell]]:
+    """Finished cells that another instruction set trained: the first by id, a hash that knows nothing of results."""
     nowhere = Stores(Workspace.at(str(ROOT / "build" / "again")))
-    contents = Study.of(kept.settled, nowhere, DATA).contents
-    cells = sorted((cell for cell in plan(kept.settled, contents).cells if cell.id in ids), key=attrgetter("id"))
-    return cells[:CELLS]
+    tables = sorted(file.stem for file in TABLES.glob("*.parquet") if not file.stem.startswith("machine"))
+    for name in names or tables:
+        kept = Kept.read(name)
+        elsewhere = [row for row in kept.of("cell") if row["instruction_set"] != HERE]
+        ids = {row["cell_id"] for row in elsewhere if row["state"] == "finished"}
+        cells = plan(kept.settled, Study.of(kept.settled, nowhere, DATA).contents).cells
+        for cell in sorted((cell for cell in cells if cell.id in ids), key=attrgetter("id"))[:CELLS]:
+            yield name, cell
 
 
 def trained(cell: Cell) -> Row:
-    """The figures of a cell that is trained here and now, with as many threads as the first time."""
+    """The figures of a cell that is trained in this process, with as many threads as the first time."""
     torch.set_num_threads(cell.resources.cpus)
     began = time.perf_counter()
-    data = loaded(cell.recipe.dataset.model_copy(update={"shift": None}), DATA).data
+    plain = cell.recipe.dataset.model_copy(update={"shift": None})
+    data = loaded(plain, DATA).data  # pyright: ignore[reportArgumentType]  # it hashes
     found = fit(cell.recipe, data, data_dir=DATA)
     return {**{name: found.metrics.get(name) for name in SHOWN}, "seconds": time.perf_counter() - began}
 
 
-def about(here: Row) -> Row:
-    """What trained it."""
-    return {
-        "protocol": PROTOCOL,
-        **{name: str(here[name]) for name in ("processor", "instruction_set", "torch_version")},
-    }
-
-
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -38,7 +38,7 @@ def page(runs: Sequence[Kept], kept: Mapping[str, Kept], again: Sequence[Row]) -
 def _sample(again: Sequence[Row]) -> str:
     processors = ", ".join(sorted({row["processor"] for row in again}))
     return (
-        f"{len(again)} cells, the first of each experiment by id, were trained again on {processors} by "
+        f"{len(again)} cells, the first of each experiment by id, were trained again, on {processors}, by "
         "`docs/results/again.py`. Points by which the figures moved: mean over n cells, and the largest of one cell."
     )
 
