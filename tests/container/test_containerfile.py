@@ -45,6 +45,7 @@ losses: [softmax]
 backbones: [resnet8]
 datasets: [digits]
 seeds: 1
+baseline: softmax
 recipe: {epochs: 1}
 """
 
