@@ -164,9 +164,9 @@ def _conclude(console: Console, ended: Ended, file: Path, context: typer.Context
     """
     from orchestrator.launching.outages import patiently
     from orchestrator.launching.summary import write_summary
+    from orchestrator.launching.writing import note_inventory, write_results
     from orchestrator.report.terminal import comparison as terminal
     from orchestrator.report.terminal.hints import next_commands
-    from orchestrator.writing import note_inventory, write_results
 
     study = ended.study
     tell = partial(say, console)

@@ -26,11 +26,11 @@ from orchestrator.cli.options import (
     with_axes,
 )
 from orchestrator.errors import RequestError, WorkspaceError
+from orchestrator.launching.writing import note_documents, write_report, write_results
 from orchestrator.privacy import masked
 from orchestrator.report.terminal.console import complain, console, near, say
 from orchestrator.sentences import counted
 from orchestrator.stores import Stores
-from orchestrator.writing import note_documents, write_report, write_results
 
 if TYPE_CHECKING:
     from orchestrator.study import Study

@@ -20,9 +20,9 @@ from orchestrator.experiment.model import Experiment
 from orchestrator.experiment.plan import Plan
 from orchestrator.experiment.reading import load
 from orchestrator.launching.additions import note_additions
+from orchestrator.launching.writing import write_results
 from orchestrator.stores import Stores
 from orchestrator.study import Study
-from orchestrator.writing import write_results
 
 if TYPE_CHECKING:
     from orchestrator.analysis.added import Added

@@ -30,6 +30,7 @@ from orchestrator.launching.outages import patiently
 from orchestrator.launching.run_plan import carry_out, enlist, make_true, outstanding, prepare
 from orchestrator.launching.stopping import stoppable
 from orchestrator.launching.window import Window
+from orchestrator.launching.writing import write_results
 from orchestrator.outcome import Adopted, Ending, Event, Failed
 from orchestrator.pairing.replicas import Pairing
 from orchestrator.records.files.asked import keep
@@ -48,7 +49,6 @@ from orchestrator.reproduction.replicas_due import changes
 from orchestrator.stores import Stores
 from orchestrator.study import Study
 from orchestrator.workspace.store_errors import StoreError
-from orchestrator.writing import write_results
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -15,12 +15,12 @@ from orchestrator.errors import ExperimentError, NewerFormatError, WorkspaceErro
 from orchestrator.experiment.additions import Additions, Entry, labels, left_out
 from orchestrator.experiment.files import filed
 from orchestrator.launching.additions import note_additions
+from orchestrator.launching.writing import write_results
 from orchestrator.records.files.additions import AdditionsFile
 from orchestrator.records.files.results import read
 from orchestrator.stores import Stores
 from orchestrator.study import Study
 from orchestrator.workspace import Workspace
-from orchestrator.writing import write_results
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,7 +12,8 @@ from scipy.stats import t
 
 import program
 from benchmarks import allocation
-from orchestrator.study import Study, results
+from orchestrator.notebook import results
+from orchestrator.study import Study
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -11,13 +11,13 @@ from orchestrator.errors import ExperimentError, RequestError
 from orchestrator.experiment.additions import labels
 from orchestrator.launching.additions import note_additions
 from orchestrator.launching.edits import Edit, Named, put, take_back
+from orchestrator.launching.writing import write_results
 from orchestrator.records.files.asked import keep
 from orchestrator.records.files.results import read
 from orchestrator.records.sql.leases import held
 from orchestrator.stores import Stores
 from orchestrator.study import Study
 from orchestrator.workspace import Workspace
-from orchestrator.writing import write_results
 
 if TYPE_CHECKING:
     from collections.abc import Callable

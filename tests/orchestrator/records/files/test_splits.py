@@ -15,6 +15,7 @@ from rich.console import Console
 from orchestrator.diagnosis.agreement import by_rows
 from orchestrator.experiment.model import Experiment
 from orchestrator.experiment.plan import Plan, plan
+from orchestrator.launching.writing import write_results
 from orchestrator.records.files import origin, splits
 from orchestrator.records.files.evaluations import Evaluations
 from orchestrator.records.files.import_cells import import_
@@ -24,7 +25,6 @@ from orchestrator.report.terminal.console import complain
 from orchestrator.stores import Stores
 from orchestrator.study import Study
 from orchestrator.workspace import Workspace
-from orchestrator.writing import write_results
 from trainers.data import split
 from trainers.datasets import Dataset
 from trainers.datasets.cifar import CIFAR10
