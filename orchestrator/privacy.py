@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from urllib.parse import unquote
 
 HIDDEN = "***"
@@ -86,8 +87,13 @@ def is_secret(variable: str) -> bool:
 
 def _of_environment() -> Iterator[str]:
     for name, value in os.environ.items():
-        if is_secret(name):
-            found = [value]
-        else:
-            found = [unquote(password) for password in re.findall(r"://[^\s/:@]*:([^\s/@]+)@", value)]
-        yield from (secret for secret in found if len(secret) >= SHORTEST)
+        yield from _of_variable(name, value)
+
+
+@lru_cache(maxsize=1024)  # a launch asks for each of its sentences
+def _of_variable(name: str, value: str) -> tuple[str, ...]:
+    if is_secret(name):
+        found = [value]
+    else:
+        found = [unquote(password) for password in re.findall(r"://[^\s/:@]*:([^\s/@]+)@", value)]
+    return tuple(secret for secret in found if len(secret) >= SHORTEST)

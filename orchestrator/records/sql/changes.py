@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import bindparam, delete, func, select, update
+from sqlalchemy import bindparam, delete, select, update
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, load_only
 
 from orchestrator.outcome import RESULTS, Collapsed, Diverged, Ending, Failed, Finished, Lost, Result, Stopped, is_done
 from orchestrator.records.sql.events import storable
@@ -138,10 +138,21 @@ def add_members(session: Session, experiment: str, cells: Iterable[Cell]) -> Non
     session.connection().execute(relabelled, rows)
 
 
+# Statements that each note of a cell makes are built once: building one takes as long as carrying it out.
+_LOCKED = (
+    select(CellRow)
+    .options(load_only(CellRow.state))
+    .where(CellRow.id == bindparam("cell"))
+    .with_for_update()
+    .execution_options(populate_existing=True)
+)
+_OF_CELL = select(AttemptRow).where(AttemptRow.cell == bindparam("cell")).order_by(AttemptRow.number)
+
+
 def locked(session: Session, cell: str) -> CellRow:
     """The row of a cell, held against other drivers until the transaction ends."""
     # Holding the cell keeps the numbers of its attempts apart when two drivers start it at once.
-    return session.get_one(CellRow, cell, with_for_update=True)
+    return session.scalars(_LOCKED, {"cell": cell}).one()
 
 
 def set_state(row: CellRow, state: CellState) -> None:
@@ -150,19 +161,20 @@ def set_state(row: CellRow, state: CellState) -> None:
     row.updated = utc_now()
 
 
-def open_attempt(session: Session, cell: str, experiment: str) -> AttemptRow | None:
-    """The attempt at a cell that is under way on behalf of an experiment."""
-    return session.scalars(
-        select(AttemptRow).where(
-            AttemptRow.cell == cell, AttemptRow.experiment == experiment, AttemptRow.outcome == "running"
-        )
-    ).one_or_none()
+def attempts_at(session: Session, cell: str) -> Sequence[AttemptRow]:
+    """All attempts at a cell, which are few, oldest first."""
+    return session.scalars(_OF_CELL, {"cell": cell}).all()
 
 
-def new_attempt(session: Session, cell: str, experiment: str) -> AttemptRow:
-    """Another attempt at a cell that is `locked`."""
-    latest = session.scalar(select(func.max(AttemptRow.number)).where(AttemptRow.cell == cell))
-    attempt = AttemptRow(cell=cell, experiment=experiment, number=(latest or 0) + 1, outcome="running")
+def open_attempt(attempts: Iterable[AttemptRow], experiment: str) -> AttemptRow | None:
+    """That of the attempts at a cell which is under way on behalf of an experiment."""
+    return next((each for each in attempts if each.outcome == "running" and each.experiment == experiment), None)
+
+
+def new_attempt(session: Session, cell: str, attempts: Sequence[AttemptRow], experiment: str) -> AttemptRow:
+    """Another attempt at a cell that is `locked`, beside those that there are."""
+    number = attempts[-1].number + 1 if attempts else 1
+    attempt = AttemptRow(cell=cell, experiment=experiment, number=number, outcome="running")
     session.add(attempt)
     return attempt
 
@@ -170,28 +182,30 @@ def new_attempt(session: Session, cell: str, experiment: str) -> AttemptRow:
 def record_ending(session: Session, ending: Ending, experiment: str) -> AttemptRow | None:
     """What `Registry.record` does, within a transaction; None if the ending is known already."""
     row = locked(session, ending.cell.id)
-    if _is_known(session, ending):
+    attempts = attempts_at(session, row.id)
+    if _is_known(attempts, ending):
         return None
-    known = open_attempt(session, row.id, experiment) or _cut_short(session, ending)
-    is_twice = known is not None and is_done(row.state) and _has_result(session, row.id)
-    attempt = known or new_attempt(session, row.id, experiment)
+    known = open_attempt(attempts, experiment) or _cut_short(attempts, ending)
+    is_twice = known is not None and is_done(row.state) and any(each.outcome in RESULTS for each in attempts)
+    attempt = known or new_attempt(session, row.id, attempts, experiment)
     state = _close(attempt, ending)
     if is_twice and is_done(state):  # another launch took the cell over and was faster: one attempt has the result
         attempt.outcome = "interrupted"
     # Nothing can undo a result that another driver has meanwhile got from the same cell, or what it is at.
-    elif is_done(state) or not (is_done(row.state) or _is_at_work(session, attempt)):
+    elif is_done(state) or not (is_done(row.state) or _is_at_work(attempts, attempt)):
         set_state(row, state)
     return attempt
 
 
-def _is_known(session: Session, ending: Ending) -> bool:
+def _is_known(attempts: Iterable[AttemptRow], ending: Ending) -> bool:
     """Whether the ending was recorded: the answer to that may have got lost with the connection."""
-    query = select(AttemptRow.outcome, AttemptRow.error).where(
-        AttemptRow.cell == ending.cell.id, AttemptRow.started == moment(ending.attempt.started)
-    )
+    started = moment(ending.attempt.started)
     wanted = _outcome(ending)
     error = storable(ending.error) if isinstance(ending, (Failed, Lost)) else None
-    return any(outcome == wanted and (error is None or said == error) for outcome, said in session.execute(query))
+    return any(
+        each.started == started and each.outcome == wanted and (error is None or each.error == error)
+        for each in attempts
+    )
 
 
 def _outcome(ending: Ending) -> str:
@@ -206,26 +220,17 @@ def _outcome(ending: Ending) -> str:
             return result_of(ending)
 
 
-def _has_result(session: Session, cell: str) -> bool:
-    query = select(AttemptRow.id).where(AttemptRow.cell == cell, AttemptRow.outcome.in_(RESULTS))
-    return session.scalars(query.limit(1)).first() is not None
-
-
-def _is_at_work(session: Session, attempt: AttemptRow) -> bool:
+def _is_at_work(attempts: Iterable[AttemptRow], attempt: AttemptRow) -> bool:
     """Whether another attempt at the cell is under way."""
-    query = select(AttemptRow.id).where(AttemptRow.cell == attempt.cell, AttemptRow.outcome == "running")
-    return any(found != attempt.id for found in session.scalars(query))
+    return any(each.outcome == "running" for each in attempts if each is not attempt)
 
 
-def _cut_short(session: Session, ending: Ending) -> AttemptRow | None:
+def _cut_short(attempts: Iterable[AttemptRow], ending: Ending) -> AttemptRow | None:
     """The attempt that got this result, where it was given up because its launch was dead."""
     if isinstance(ending, Failed):
         return None
     started = moment(ending.attempt.started)
-    query = select(AttemptRow).where(
-        AttemptRow.cell == ending.cell.id, AttemptRow.outcome == "interrupted", AttemptRow.started == started
-    )
-    return session.scalars(query.limit(1)).first()
+    return next((each for each in attempts if each.outcome == "interrupted" and each.started == started), None)
 
 
 def set_states(session: Session, states: Mapping[str, str]) -> int:

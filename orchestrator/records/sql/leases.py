@@ -30,7 +30,7 @@ from orchestrator.errors import RequestError, UnreachableError
 from orchestrator.experiment.plan import Cell, Plan
 from orchestrator.outcome import Result, is_done
 from orchestrator.records.sql import processes
-from orchestrator.records.sql.changes import enrol, locked, new_attempt, put_back, set_state
+from orchestrator.records.sql.changes import attempts_at, enrol, locked, new_attempt, put_back, set_state
 from orchestrator.records.sql.events import tell
 from orchestrator.records.sql.registry import Registry
 from orchestrator.records.sql.schema import AttemptRow, CellRow, LeaseRow
@@ -143,12 +143,13 @@ class Lease:
             row = locked(session, cell.id)
             if is_done(row.state):
                 return row.state
-            if row.state == "failed" and _last_failure(session, cell.id) > self.failed.get(cell.id, 0):
+            attempts = attempts_at(session, cell.id)
+            if row.state == "failed" and _last_failure(attempts) > self.failed.get(cell.id, 0):
                 return "failed"
-            attempt = self._taken_over(session, cell, leases)
+            attempt = self._taken_over(session, cell, attempts, leases)
             if attempt == "taken":
                 return "taken"
-            attempt = attempt or new_attempt(session, cell.id, self.experiment)
+            attempt = attempt or new_attempt(session, cell.id, attempts, self.experiment)
             attempt.owner = self.owner
             attempt.node = ""
             attempt.started = datetime.now(UTC)
@@ -156,13 +157,12 @@ class Lease:
             return "mine"
 
     def _taken_over(
-        self, session: Session, cell: Cell, leases: Iterable[LeaseRow]
+        self, session: Session, cell: Cell, attempts: Iterable[AttemptRow], leases: Iterable[LeaseRow]
     ) -> AttemptRow | Literal["taken"] | None:
         """End what dead launches were running of a cell; `taken` if one lives, the attempt if the claim is known."""
-        running = select(AttemptRow).where(AttemptRow.cell == cell.id, AttemptRow.outcome == "running")
         owners = {lease.owner: lease for lease in leases}
         own = None
-        for attempt in session.scalars(running).all():
+        for attempt in [each for each in attempts if each.outcome == "running"]:
             lease = owners.get(attempt.owner or "")
             if attempt.owner == self.owner and not attempt.node:
                 own = attempt  # a claim whose answer got lost with the connection
@@ -337,9 +337,8 @@ def _failures(session: Session) -> dict[str, int]:
     return {cell: number for cell, number in session.execute(failed)}  # noqa: C416 - `dict()` loses the types
 
 
-def _last_failure(session: Session, cell: str) -> int:
-    last = select(func.max(AttemptRow.number)).where(AttemptRow.cell == cell, AttemptRow.outcome == "failed")
-    return session.scalar(last) or 0
+def _last_failure(attempts: Iterable[AttemptRow]) -> int:
+    return max((each.number for each in attempts if each.outcome == "failed"), default=0)
 
 
 def under_way(registry: Registry, experiment: str) -> str | None:
@@ -349,8 +348,11 @@ def under_way(registry: Registry, experiment: str) -> str | None:
         return f"process {alive[0].pid} on {alive[0].host}" if alive else None
 
 
+_LEASES = select(LeaseRow).order_by(LeaseRow.since)
+
+
 def _leases(session: Session) -> Iterable[LeaseRow]:
-    return session.scalars(select(LeaseRow).order_by(LeaseRow.since)).all()
+    return session.scalars(_LEASES).all()
 
 
 def _bury(session: Session, experiment: str, watch: Watch) -> set[str]:

@@ -121,12 +121,13 @@ class Registry:
         """
         with self.writing() as session:
             row = locked(session, cell.id)
-            attempt = changes.open_attempt(session, cell.id, experiment)
+            attempts = changes.attempts_at(session, cell.id)
+            attempt = changes.open_attempt(attempts, experiment)
             if attempt is None or attempt.node:
                 if attempt is not None:  # whoever made it did not live to tell its end
                     attempt.outcome = "interrupted"
                     session.flush()
-                attempt = new_attempt(session, cell.id, experiment)
+                attempt = new_attempt(session, cell.id, attempts, experiment)
             attempt.node = node
             attempt.owner = attempt.owner or owner
             attempt.started = changes.moment(started)
@@ -137,7 +138,7 @@ class Registry:
     def note_alive(self, cell: Cell, experiment: str, progress: int | None = None) -> None:
         """Note a heartbeat of the open attempt at a cell, and how many epochs it has done."""
         with self.writing() as session:
-            if attempt := changes.open_attempt(session, cell.id, experiment):
+            if attempt := changes.open_attempt(changes.attempts_at(session, cell.id), experiment):
                 attempt.seen = changes.utc_now()
                 attempt.progress = attempt.progress if progress is None else progress
 
