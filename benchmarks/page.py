@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-STATISTICS = Path(__file__).parent.parent / "docs" / "statistics.md"
+DOCS = Path(__file__).parent.parent / "docs"
+STATISTICS = DOCS / "statistics.md"
 
 
 def filled(text: str, name: str, content: str) -> str:
@@ -22,6 +23,6 @@ def filled(text: str, name: str, content: str) -> str:
     return f"{before}{begin}\n{content}\n{end}{after}"
 
 
-def fill(name: str, content: str) -> None:
-    """Write the content of a block of docs/statistics.md."""
-    STATISTICS.write_text(filled(STATISTICS.read_text(encoding="utf-8"), name, content), encoding="utf-8")
+def fill(name: str, content: str, page: Path = STATISTICS) -> None:
+    """Write the content of a page's block."""
+    page.write_text(filled(page.read_text(encoding="utf-8"), name, content), encoding="utf-8")

@@ -1,17 +1,23 @@
 """The cost of writing cells' runs to MLflow, by the number of processes that write at the same time.
 
-    python benchmarks/tracking.py [--runs 20] [--epochs 10] [--tracking URI]
+    python -m benchmarks.tracking [--runs 20] [--epochs 10] [--tracking URI]
+    python -m benchmarks.tracking --many 10000 [--write]
 
 Each process writes its runs one after the other, as a worker does with short cells: parameters, ten metrics per epoch,
 final metrics. Nothing is trained, so writing cannot overlap with training. Two figures in seconds per run: the time a
 cell waits for the store, from opening its run to its end; and the time of the store, from the start of the first
 process to the end of the last, divided by the number of runs.
+
+With --many, one process tells a fresh SQLite file of so many runs of one epoch, and the table says whether the store
+gets slower as it fills; --write puts it into docs/performance.md.
 """
 
 from __future__ import annotations
 
 import multiprocessing
+import os
 import statistics
+import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -19,7 +25,8 @@ from multiprocessing.synchronize import Barrier as Together
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from benchmarks.table import Row, arguments, progress, text
+from benchmarks.page import DOCS, fill
+from benchmarks.table import Row, arguments, machine, progress, text
 from orchestrator.experiment.plan import Cell, identity
 from orchestrator.experiment.resources import Resources
 from orchestrator.records.tracking.mlflow_store import connect
@@ -116,12 +123,76 @@ def rows(
     return found
 
 
+FEW = 100
+"""Runs over which the first and the last are averaged."""
+
+
+@dataclass(frozen=True)
+class Filled:
+    """A store that was told of many runs, one after the other."""
+
+    seconds: list[float]
+    """Of each run."""
+    in_time: int
+    """Runs of which the store had everything in time."""
+    size: int
+    """Bytes of the store's file."""
+
+    def row(self) -> str:
+        """One row of the table."""
+        first, last, every = (
+            f"{1000 * statistics.fmean(part):.0f} ms"
+            for part in (self.seconds[:FEW], self.seconds[-FEW:], self.seconds)
+        )
+        runs = len(self.seconds)
+        megabytes = f"{self.size / 10**6:,.0f} MB | {self.size / runs / 1000:.1f} kB"
+        return f"| {runs:,} | {first} | {last} | {every} | {megabytes} | {self.in_time:,} |"
+
+
+def fill_store(runs: int, folder: Path, tell: Callable[[str], None]) -> Filled:
+    """Tell a fresh SQLite file of runs, as one worker does, and see what becomes of it."""
+    file = folder / "mlflow.db"
+    tracking = Tracking(f"sqlite:///{file}", "benchmark", str(folder / "mlartifacts"))
+    tracking.prepare()
+    connect(tracking.uri)
+    write(tracking, a_cell(0, 1), 1)  # imports, and connects
+    written = list[Written]()
+    for seed in range(1, runs + 1):
+        written.append(write(tracking, a_cell(seed, 1), 1))
+        if seed % 1000 == 0:
+            tell(f"{seed} runs, {1000 * statistics.fmean(run.waiting for run in written[-FEW:]):.0f} ms each")
+    size = sum(each.stat().st_size for each in folder.glob("mlflow.db*"))
+    return Filled([run.waiting for run in written], sum(run.in_time for run in written), size)
+
+
+HEAD = f"""\
+| runs | the store takes a run: the first {FEW} | the last {FEW} | all | its file | per run | whole in time |
+| ---: | ---: | ---: | ---: | ---: | ---: | ---: |
+"""
+
+
+def show_filled(runs: int, *, is_written: bool) -> None:
+    """Fill a store, and print the table or write it into the page."""
+    load = os.getloadavg()[0]
+    with TemporaryDirectory() as folder:
+        found = fill_store(runs, Path(folder), progress)
+    told = f"Measured on {machine()} Load {load:.0f} before.\n\n{HEAD}{found.row()}"
+    print(told)
+    if is_written:
+        fill("filling MLflow", told, DOCS / "performance.md")
+
+
 if __name__ == "__main__":
     parser = arguments(__doc__)
+    parser.add_argument("--many", type=int, help="instead: fill a store with so many runs")
+    parser.add_argument("--write", action="store_true", help="and write the table into docs/performance.md")
     parser.add_argument("--runs", type=int, default=20, help="runs a process")
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--tracking", help="a store of your own; default: a fresh SQLite file")
     wanted = parser.parse_args()
+    if wanted.many:
+        show_filled(wanted.many, is_written=wanted.write)
+        sys.exit()
     asked = {"runs": wanted.runs, "epochs": wanted.epochs, "uri": wanted.tracking}
     print(f"{wanted.runs} runs a process, {wanted.epochs} epochs of {FIGURES} figures; seconds a run")
     print(text(rows(**asked, tell=progress)))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from benchmarks import allocation
+from benchmarks import allocation, allocation_over
 from orchestrator.adaptive.allocation import Allocation
 from orchestrator.adaptive.seeds import Spending
 from orchestrator.analysis.comparison import Comparison, compare
@@ -21,6 +21,9 @@ from orchestrator.outcome import Adopted, Attempt, Finished
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+
+    from benchmarks.allocation import Array
+    from orchestrator.experiment.seed_rule import Allocation as Allocated
 
 LEAST = 5
 MOST = 20
@@ -259,3 +262,28 @@ def test_a_saving_is_reported_where_it_is_negative() -> None:
     assert decisive.hours > equal.hours
     told = allocation.row("x", "mean", 1, equal, decisive).split(" | ")
     assert float(told[5].removesuffix(" %")) == pytest.approx(-100 * (decisive.hours / equal.hours - 1), abs=0.05)
+
+
+@pytest.mark.parametrize("scope", ["all", "some"])
+@pytest.mark.parametrize("way", allocation.WAYS)
+def test_the_simulation_of_errors_follows_the_rule_of_a_launch_seed_by_seed(
+    scope: allocation_over.Scope, way: Allocated
+) -> None:
+    backbones = ("resnet8", "resnet20", "vgg11_small")
+    costs = (4.0, 2.0, 1.0)
+    experiment = asked(scope, way)
+    ends = set[str]()
+    for number, shift in enumerate((-2.0, -0.8, 0.0, 0.0, 0.8, 2.0)):
+        noise = np.random.default_rng(number).normal(size=(3, MOST))
+        drawn = np.array([[0.5], [1.0], [2.0]]) * (noise + shift * np.array([[1.0], [1.0], [0.5]]))
+
+        def found(cell: Cell, drawn: Array = drawn) -> float:
+            return drawn[backbones.index(cell.backbone), cell.seed] if cell.loss == "b" else 0.0
+
+        ran, _, comparison = launched(experiment, rows_of(found, dict(zip(backbones, costs, strict=True))))
+        settings = [allocation_over.Setting(each, cost, MOST) for each, cost in zip(drawn, costs, strict=True)]
+        end = allocation_over.followed(settings, scope, way)
+        assert [seeds(ran)[backbone] for backbone in backbones] == end.sizes
+        assert comparison.findings[0].verdict == end.verdict
+        ends.add(end.verdict)
+    assert ends == {"supported", "refuted", "undecided"}
