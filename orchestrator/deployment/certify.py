@@ -92,40 +92,28 @@ def certify(
     if cell.recipe.dataset.vectors:
         raise RequestError(f"{cell.name} scores vectors. deploy writes models of images only.")
     content = evaluations.content(cell)
-    threshold = float(np.float32(found.deployed.promise.threshold))
+    promise = found.deployed.promise
+    threshold = float(np.float32(promise.threshold))
     temperature = float(content.get("temperature") or 1.0)
     settings = {"threshold": threshold, "temperature": temperature}
     if cell.recipe.trainer is not None:
         built = _completed(found, content, evaluations.folder.parent, inputs, settings)
+    elif inputs is not None:
+        raise RequestError(f"The test images of {cell.name} are known: leave out --inputs.")
     else:
-        if inputs is not None:
-            raise RequestError(f"The test images of {cell.name} are known: leave out --inputs.")
         built = _exported(found, content, models, data_dir, settings)
     rows = promised_rows(cell, evaluations)
     seen = _scored(built, rows)
-    pairs = [(seen, samples_of(rows))]
-    if cell.recipe.certify:
-        shown = evaluations.evaluation(cell)
-        pairs.append((_scored(built, shown), samples_of(shown)))
-    new, old = (joined(each) for each in zip(*pairs, strict=True))
-    agreement = _agreement(new, old, threshold)
-    if not agreement.largest <= TOLERANCE:
-        raise RequestError(_differs(cell, agreement, retrained=built.retrained))
-    digests = {
-        MODEL: hashlib.sha256(built.model).hexdigest(),
-        "data": content["provenance"].get("data_digest") or built.data,
-        "cell": hashlib.sha256(evaluations.storage.read(evaluations.name(cell)) or b"").hexdigest(),
-    }
-    if apart := evaluations.certifications.read(evaluations.name(cell)):
-        digests["certification"] = hashlib.sha256(apart).hexdigest()
+    then = samples_of(rows)
+    agreement = _compared(built, cell, evaluations, (seen, then), threshold)
     use = Use.of(found.operation, found.classes)
-    promise = found.deployed.promise
+    commit = provenance.code().get("git_commit")
     certificate = Certificate(
         experiment=asked.name,
         question=asked.question,
         issued=datetime.now(UTC).date(),
         version=version("loss-orchestrator"),
-        commit=str(commit) if (commit := provenance.code().get("git_commit")) else None,
+        commit=str(commit) if commit else None,
         cell_id=cell.id,
         loss=cell.loss,
         backbone=cell.backbone,
@@ -139,14 +127,14 @@ def certify(
         temperature=temperature,
         cost=promise.cost,
         cost_bound=promise.cost_bound,
-        rates=_rates(found, samples_of(rows), use),
+        rates=_rates(found, then, use),
         candidates=found.candidates,
         looked=found.looked,
         units=promise.units,
         grouped=found.is_grouped,
         dataset=found.dataset,
         data=str(getattr(cell.recipe.dataset, "path", cell.recipe.dataset.key)),
-        digests=digests,
+        digests=_digests(built, cell, content, evaluations),
         agreement=agreement,
         reference=reference(seen, use, threshold),
     )
@@ -236,6 +224,32 @@ def _scored(built: _Built, rows: Evaluation) -> Samples:
     return samples(scores, rows.label)
 
 
+def _compared(
+    built: _Built, cell: Cell, evaluations: Evaluations, promised: tuple[Samples, Samples], threshold: float
+) -> Agreement:
+    """How the file's scores agree with the cell's, on all its test images.
+
+    Args:
+        built: The file.
+        cell: The cell.
+        evaluations: The cells' files.
+        promised: The images that the promise is about, by the file and by the cell.
+        threshold: Of the decision.
+
+    Raises:
+        RequestError: They differ.
+    """
+    pairs = [promised]
+    if cell.recipe.certify:  # then the promise is about images that were kept apart
+        rows = evaluations.evaluation(cell)
+        pairs.append((_scored(built, rows), samples_of(rows)))
+    seen, then = (joined(each) for each in zip(*pairs, strict=True))
+    agreement = _agreement(seen, then, threshold)
+    if not agreement.largest <= TOLERANCE:  # also if it is NaN
+        raise RequestError(_differs(cell, agreement, retrained=built.retrained))
+    return agreement
+
+
 def _agreement(seen: Samples, then: Samples, threshold: float) -> Agreement:
     """How scores agree with those of the cell's file."""
     scale = np.maximum(abs(then.positive), abs(then.rival))
@@ -268,17 +282,28 @@ def _differs(cell: Cell, agreement: Agreement, *, retrained: bool) -> str:
     return f"The model that was kept of {cell.name} is not the one of its file: {found}."
 
 
+def _digests(built: _Built, cell: Cell, content: Mapping[str, Any], evaluations: Evaluations) -> dict[str, str]:
+    """SHA-256 of all that the certificate rests on."""
+    name = evaluations.name(cell)
+    digests = {
+        MODEL: hashlib.sha256(built.model).hexdigest(),
+        "data": content["provenance"].get("data_digest") or built.data,
+        "cell": hashlib.sha256(evaluations.storage.read(name) or b"").hexdigest(),
+    }
+    if apart := evaluations.certifications.read(name):
+        digests["certification"] = hashlib.sha256(apart).hexdigest()
+    return digests
+
+
 def _about(found: Decision, *, upright: bool) -> dict[str, str]:
     """The metadata of the file: what it takes to use it without its certificate."""
     use = Use.of(found.operation, found.classes)
-    good = (
-        found.classes
-        if use.good is None
-        else [name for name, is_good in zip(found.classes, use.good, strict=True) if is_good]
-    )
+    good = list(found.classes)
+    if use.good is not None:
+        good = [name for name, is_good in zip(found.classes, use.good, strict=True) if is_good]
     return {
         "classes": json.dumps(list(found.classes)),
-        "good": json.dumps(list(good)),
+        "good": json.dumps(good),
         "review": json.dumps(use.is_reviewed),
         "upright": json.dumps(upright),
         "cell": json.dumps(found.deployed.cell.id),
