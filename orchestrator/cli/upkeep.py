@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
 from dataclasses import asdict
 from functools import cache, partial
 from pathlib import Path
@@ -35,8 +36,9 @@ from orchestrator.stores import Stores
 from orchestrator.study import Study
 
 if TYPE_CHECKING:
-    from orchestrator.experiment.plan import Plan
+    from orchestrator.experiment.plan import Cell, Plan
     from orchestrator.pricing.price import Disk
+    from orchestrator.reproduction.verification import Verdict
 
 
 def gc(
@@ -123,13 +125,7 @@ def verify(
 ) -> None:
     """Rerun a sample of finished cells, imported ones first, and say whether they reproduce bit for bit."""
     extras.need("verify")
-    from orchestrator import provenance
-    from orchestrator.execution.worker import Worker
-    from orchestrator.judging.cell_scores import read
-    from orchestrator.launching.run_plan import note_rerun, prepare, repeat
-    from orchestrator.records.files.evaluations import Evaluations
-    from orchestrator.records.recorder import Recorder
-    from orchestrator.records.tracking.runs import Untracked
+    from orchestrator.launching.run_plan import note_rerun, prepare
     from orchestrator.report.terminal.upkeep import verdict as told
     from orchestrator.reproduction.verification import choose, origins
 
@@ -146,15 +142,12 @@ def verify(
     prepare(chosen, study.data_dir)
     people = console()
     identical = 0
-    with TemporaryDirectory() as folder:
-        copies = Evaluations(Path(folder) / "evaluations")
-        worker = Worker(Recorder(copies, Untracked(), provenance.code()), study.data_dir.resolve(), read_scores=read)
-        for cell in chosen.cells:
-            verdict = repeat(cell, evaluations, worker, copies)
-            if found.get(cell.id) != "here":  # a cell that was trained here needs no such mark
-                note_rerun(cell, evaluations, verdict)
-            people.print(told(cell, verdict), soft_wrap=True)
-            identical += not isinstance(verdict, str) and verdict.identical
+    for cell, verdict in _rerun(study, chosen):
+        if found.get(cell.id) != "here":  # a cell that was trained here needs no such mark
+            note_rerun(cell, evaluations, verdict)
+        people.print(told(cell, verdict), soft_wrap=True)
+        if not isinstance(verdict, str) and verdict.identical:
+            identical += 1
     for sentence in study.changes:
         say(people, sentence)
     verb = "reproduces" if len(chosen) == 1 else "reproduce"
@@ -164,6 +157,23 @@ def verify(
         people.print(f"{rerun} of {counted(len(imported), 'imported cell')} rerun.")
     if identical < len(chosen):
         raise typer.Exit(SOME_FAILED)
+
+
+def _rerun(study: Study, chosen: Plan) -> Iterator[tuple[Cell, Verdict | str]]:
+    """Train finished cells once more, in a folder that is removed; each with how it compares, or why nobody knows."""
+    from orchestrator import provenance
+    from orchestrator.execution.worker import Worker
+    from orchestrator.judging.cell_scores import read
+    from orchestrator.launching.run_plan import repeat
+    from orchestrator.records.files.evaluations import Evaluations
+    from orchestrator.records.recorder import Recorder
+    from orchestrator.records.tracking.runs import Untracked
+
+    with TemporaryDirectory() as folder:
+        copies = Evaluations(Path(folder) / "evaluations")
+        worker = Worker(Recorder(copies, Untracked(), provenance.code()), study.data_dir.resolve(), read_scores=read)
+        for cell in chosen.cells:
+            yield cell, repeat(cell, study.stores.evaluations, worker, copies)
 
 
 def doctor(
