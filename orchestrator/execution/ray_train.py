@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from ray.train import RunConfig, ScalingConfig
@@ -34,23 +35,10 @@ def run_together(
     Raises:
         Exception: A process could not be started, or died.
     """
-    wanted = cell.resources
-    needed = {"CPU": wanted.cpus} | ({"GPU": wanted.gpus} if wanted.gpus else {})
     inbox = Queue(actor_options={"num_cpus": 0})
     trouble = list[BaseException]()
     with scratch.folder() as folder:
-        trainer = TorchTrainer(
-            _rank,
-            train_loop_config={"worker": worker, "cell": cell, "inbox": inbox},
-            scaling_config=ScalingConfig(
-                num_workers=wanted.devices,
-                use_gpu=bool(wanted.gpus),
-                resources_per_worker=needed,
-                label_selector=labels or None,
-            ),
-            torch_config=TorchConfig(backend="nccl" if wanted.gpus else "gloo"),
-            run_config=RunConfig(storage_path=str(folder), name="cell"),
-        )
+        trainer = _trainer(worker, cell, inbox, labels, folder)
 
         def fit() -> None:
             try:
@@ -73,6 +61,26 @@ def run_together(
     if ending is None:
         raise trouble[0] if trouble else RuntimeError("the processes ended and reported nothing")
     return ending
+
+
+def _trainer(worker: Worker, cell: Cell, inbox: Queue, labels: dict[str, str] | None, folder: Path) -> TorchTrainer:
+    """What starts the processes, each with its share of the cell's resources."""
+    wanted = cell.resources
+    needed: dict[str, float] = {"CPU": wanted.cpus}
+    if wanted.gpus:
+        needed["GPU"] = wanted.gpus
+    return TorchTrainer(
+        _rank,
+        train_loop_config={"worker": worker, "cell": cell, "inbox": inbox},
+        scaling_config=ScalingConfig(
+            num_workers=wanted.devices,
+            use_gpu=bool(wanted.gpus),
+            resources_per_worker=needed,
+            label_selector=labels or None,
+        ),
+        torch_config=TorchConfig(backend="nccl" if wanted.gpus else "gloo"),
+        run_config=RunConfig(storage_path=str(folder), name="cell"),
+    )
 
 
 def _rank(config: dict[str, Any]) -> None:
