@@ -37,8 +37,9 @@ class FeatureCost:
 
 
 class _Pass(NamedTuple):
-    """All images of a data set through a network, once."""
+    """The images of a data set's split through a network."""
 
+    network: str
     images: int
     flops: float
     moved_bytes: float
@@ -52,25 +53,29 @@ def features(cells: Iterable[Cell], labels_of: LabelSource, data_dir: Path) -> F
         labels_of: Returns the labels of a data set, where they are here.
         data_dir: The folder of the data.
     """
-    # Several data sets, such as those that hold out other classes, may share features.
-    asked = {_what(dataset): dataset for dataset in _frozen(cells) if not _is_computed(dataset, data_dir)}
-    if not asked:
+    missing = [dataset for dataset in _frozen(cells) if not _is_computed(dataset, data_dir)]
+    if not missing:
         return None
-    passes = [(dataset.by.key, _pass(dataset, labels_of, data_dir)) for dataset in asked.values()]
-    known = [each for _, each in passes if each]
+    # Data sets that differ in held-out classes or in unknown samples share the features of the same images.
+    passes = dict[str, _Pass]()
+    unknown = list[str]()
+    for dataset in missing:
+        found = _passes(dataset, labels_of, data_dir)
+        if found is None:
+            unknown.append(dataset.by.key)
+        else:
+            passes |= found
     core = devices.DEVICES[devices.PROCESSOR]
-    flops = math.fsum(each.flops for each in known)
-    each = [core.seconds(work.flops, work.moved_bytes, utilisation=devices.FORWARD) for work in known]
-    hours = (
-        Range.between(*(math.fsum(seconds) / HOUR for seconds in zip(*each, strict=True))) if each else Range(0, 0, 0)
-    )
+    seconds = [core.seconds(each.flops, each.moved_bytes, utilisation=devices.FORWARD) for each in passes.values()] or [
+        (0.0, 0.0)
+    ]
     return FeatureCost(
-        images=sum(each.images for each in known),
-        flops=flops,
-        core_hours=hours,
-        networks=tuple(dict.fromkeys(network for network, each in passes if each)),
+        images=sum(each.images for each in passes.values()),
+        flops=math.fsum(each.flops for each in passes.values()),
+        core_hours=Range.between(*(math.fsum(part) / HOUR for part in zip(*seconds, strict=True))),
+        networks=tuple(dict.fromkeys(each.network for each in passes.values())),
         source=core.unmeasured,
-        unknown=tuple(dict.fromkeys(network for network, each in passes if not each)),
+        unknown=tuple(dict.fromkeys(unknown)),
     )
 
 
@@ -81,11 +86,6 @@ def _frozen(cells: Iterable[Cell]) -> Iterator[Frozen]:
             yield dataset
 
 
-def _what(dataset: Frozen) -> str:
-    """What determines the features."""
-    return json.dumps(dataset.model_dump(mode="json", include={"of", "by", "weights", "size", "unknowns"}))
-
-
 def _is_computed(dataset: Frozen, data_dir: Path) -> bool:
     try:
         return dataset.is_computed(data_dir)
@@ -93,15 +93,27 @@ def _is_computed(dataset: Frozen, data_dir: Path) -> bool:
         return False
 
 
-def _pass(dataset: Frozen, labels_of: LabelSource, data_dir: Path) -> _Pass | None:
+def _passes(dataset: Frozen, labels_of: LabelSource, data_dir: Path) -> dict[str, _Pass] | None:
+    """The splits that pass through the network, by what determines their features; None where too little is known."""
     try:
         side = dataset.side(data_dir)
     except MissingDataError:
         return None
     work = bare(dataset.by, (3, side, side))
-    sizes = size_of(dataset.of, labels_of)
-    others = size_of(dataset.unknowns, labels_of) if dataset.unknowns else (0, 0)
-    if work is None or sizes is None or others is None:
+    own = size_of(dataset.of, labels_of)
+    if work is None or own is None:
         return None
-    images = sum(sizes) + others[1]
-    return _Pass(images, float(images * work.forward_flops), float(images * work.forward_bytes))
+    splits = [(dataset.of, "train", own[0]), (dataset.of, "test", own[1])]
+    if others := dataset.unknowns:
+        size = size_of(others, labels_of)
+        if size is None:
+            return None
+        splits.append((others, "test", size[1]))
+    by = dataset.model_dump(mode="json", include={"by", "weights", "size"})
+    found = dict[str, _Pass]()
+    for images, split, number in splits:
+        what = json.dumps([by, images.model_dump(mode="json"), split])
+        found[what] = _Pass(
+            dataset.by.key, number, float(number * work.forward_flops), float(number * work.forward_bytes)
+        )
+    return found

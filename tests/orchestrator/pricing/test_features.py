@@ -90,6 +90,13 @@ def test_test_images_of_unknown_classes_pass_through_the_network_too(tmp_path: P
     assert cost.images == IMAGES + 10_000
 
 
+def test_images_that_two_data_sets_share_pass_once_whatever_else_one_of_them_has(tmp_path: Path) -> None:
+    cost = found(tmp_path, ONE, {**ONE, "as": "open", "unknowns": "fashion_mnist"})
+    assert cost is not None
+    assert cost.images == IMAGES + 10_000
+    assert cost == found(tmp_path, {**ONE, "unknowns": "fashion_mnist"})
+
+
 def test_a_network_that_was_not_counted_and_a_size_that_weights_must_tell_are_named(tmp_path: Path) -> None:
     cost = found(tmp_path, {**ONE, "by": "timm:resnet34"}, {**ONE, "as": "two", "size": None})
     assert cost is not None
