@@ -1,8 +1,8 @@
-"""Claims on all settings, or on some, where nothing differs: `python -m benchmarks.allocation_over [RUNS]`.
+"""Wrong verdicts of claims over all settings, or over some: `python -m benchmarks.allocation_over [RUNS]`.
 
-How often they get a verdict, which is wrong, if results say where the next seed goes, and if all settings get equally
-many. It simulates settings one by one, as fast as that goes; a test holds it to the rule of a launch, seed by seed.
-Writes a table of docs/statistics.md.
+The claims have no true verdict, so each verdict is wrong. Seeds go where results say, or to all settings equally. Each
+setting is simulated by itself, which is quick; a test compares that with the rule of a launch, seed by seed. Writes a
+table of docs/statistics.md.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ EITHER: tuple[Verdict, ...] = ("supported", "refuted")
 
 
 class Setting:
-    """The differences of one setting, of which the first so many are there."""
+    """The differences of one setting; methods look at the first n of them."""
 
     def __init__(self, values: Array, cost: float, most: int = MOST) -> None:
         self.cost = cost

@@ -8,8 +8,8 @@ final metrics. Nothing is trained, so writing cannot overlap with training. Two 
 cell waits for the store, from opening its run to its end; and the time of the store, from the start of the first
 process to the end of the last, divided by the number of runs.
 
-With --many, one process tells a fresh SQLite file of so many runs of one epoch, and the table says whether the store
-gets slower as it fills; --write puts it into docs/performance.md.
+With --many N, one process writes N runs of one epoch to a new SQLite file, and the table says whether the store gets
+slower as it fills; --write puts it into docs/performance.md.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ FEW = 100
 
 @dataclass(frozen=True)
 class Filled:
-    """A store that was told of many runs, one after the other."""
+    """A store to which many runs were written, one after the other."""
 
     seconds: list[float]
     """Of each run."""
@@ -184,7 +184,7 @@ def show_filled(runs: int, *, is_written: bool) -> None:
 
 if __name__ == "__main__":
     parser = arguments(__doc__)
-    parser.add_argument("--many", type=int, help="instead: fill a store with so many runs")
+    parser.add_argument("--many", type=int, help="instead: fill a store with N runs", metavar="N")
     parser.add_argument("--write", action="store_true", help="and write the table into docs/performance.md")
     parser.add_argument("--runs", type=int, default=20, help="runs a process")
     parser.add_argument("--epochs", type=int, default=10)

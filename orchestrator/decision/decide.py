@@ -129,7 +129,7 @@ def _operation(asked: Experiment) -> Operation:
 
 
 def _deployable(candidate: Candidate, evaluations: Evaluations, use: Use, looked: int) -> Deployable:
-    """A model at its threshold, with what is promised where so many were looked at."""
+    """A model at its threshold, with what is promised after a look at the test results of `looked` models."""
     kept = promise(samples_of(promised_rows(candidate.cell, evaluations)), use, candidate.choice, looked)
     return Deployable(candidate.cell, candidate.choice.cost, kept)
 

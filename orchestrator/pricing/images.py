@@ -90,7 +90,7 @@ def _images(recipe: Recipe, labels_of: LabelSource) -> ImageCounts | None:
 
 
 def _written(dataset: Dataset, shape: Shape, images: int, labels_of: LabelSource) -> int:
-    """Bytes of the files that are written of so many images once on each machine: decoded pixels, and features."""
+    """Bytes of the files that each machine writes once for these images: decoded pixels, and features."""
     if isinstance(dataset, Frozen):
         pixels = shape_here(dataset.of, labels_of)
         return BYTES * images * shape[0] + (_written(dataset.of, pixels, images, labels_of) if pixels else 0)

@@ -52,8 +52,10 @@ def _hours(price: Price) -> Iterator[str]:
 def _features(found: FeatureCost) -> Iterator[str]:
     """What is computed on each machine before its first cell."""
     if found.networks:
-        passes = f"{counted(found.images, 'image')} through {', '.join(found.networks)}, {_work(found.flops)}"
-        yield f"before, once per machine: features of {passes}: {hours(found.core_hours)} of cores by {found.source}"
+        passes = f"{found.images:,} images passed through a network, {_work(found.flops)}"
+        networks = ", ".join(found.networks)
+        time = f"{hours(found.core_hours)} of cores by {found.source}"
+        yield f"before, once per machine: features by {networks}: {passes}, {time}"
     if found.unknown:
         yield f"not known and not included: features by {', '.join(found.unknown)}"
 

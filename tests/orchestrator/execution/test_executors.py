@@ -97,7 +97,7 @@ class Place:
     def launch(self, executor: Executor, cells: Sequence[Cell], most: int | None = None) -> Launch:
         events: list[Event] = []
         executor.run(Queue(cells, most=most), events.append)
-        # A cell waits seconds for the store; on a busy machine that may not be enough, and the rest is told afterwards.
+        # On a busy machine, MLflow may take longer than the end of a cell waits; a launch catches up, too.
         assert self.tracking.catch_up().troubles == ()
         return Launch(events, self.evaluations, self.tracking, self.notes)
 

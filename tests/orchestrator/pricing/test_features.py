@@ -115,7 +115,7 @@ def test_features_are_a_line_of_their_own_and_in_no_figure_of_the_cells(tmp_path
     without = _priced(asked(ONE), None)
     priced = _priced(asked(ONE), cost)
     assert replace(priced, features=None) == without
-    assert [line for line in shown.lines(priced, None) if "features of" in line] == [
+    assert [line for line in shown.lines(priced, None) if "features by" in line] == [
         line for line in shown.lines(priced, None) if line not in [*shown.lines(without, None)]
     ]
     assert cost is not None
@@ -168,7 +168,7 @@ def test_plan_says_it_before_the_launch_and_not_after(tmp_path: Path) -> None:
     assert before["images"] == IMAGES
     assert before["unknown"] == []
     told = program.run("plan", "frozen.yaml", folder=tmp_path).stdout
-    assert "features of 1797 images through resnet8" in " ".join(told.split())
+    assert "features by resnet8: 1,797 images passed through a network, " in " ".join(told.split())
     done = program.run("launch", "frozen.yaml", "--executor", "inline", folder=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     (tmp_path / "frozen.yaml").write_text(FILE.replace("seeds: 1", "seeds: 2"))

@@ -31,7 +31,7 @@ def sqlite_url(tmp_path: Path) -> str:
 
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The end of a cell waits for MLflow as long as a busy machine may need, so that all is told at once."""
+    """The end of a cell waits up to a minute for MLflow, which a busy machine may need."""
     monkeypatch.setattr("orchestrator.records.tracking.background_sender.PATIENCE", 60)
 
 

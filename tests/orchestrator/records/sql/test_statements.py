@@ -53,7 +53,7 @@ def listened() -> Iterator[list[tuple[str, Any]]]:
 
 
 def notes(registry: Registry, cells: int) -> Iterator[tuple[str, list[tuple[str, Any]]]]:
-    """The statements of each note about the last of so many cells, whose first attempt is lost."""
+    """The statements of each note about one cell, the last of `cells`, whose first attempt is lost."""
     whole = a_plan(cells)
     with held(registry, whole) as lease:
         for cell in whole.cells[:-1]:
