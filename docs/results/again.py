@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from operator import attrgetter
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -40,30 +41,39 @@ def main(names: Sequence[str]) -> None:
     """Train what is missing, a cell per core at a time."""
     bring_data()
     rows = pq.read_table(FILE).to_pylist() if FILE.exists() else []
-    done = {(row["cell_id"], row["instruction_set"]) for row in rows}
-    missing = [(name, cell) for name, cell in drawn(names) if (cell.id, HERE) not in done]
+    done = {(row["cell_id"], row["then"], row["instruction_set"]) for row in rows}
+    missing = [each for each in drawn(names) if (each.cell.id, each.then, HERE) not in done]
     about = {"protocol": PROTOCOL, "instruction_set": HERE, "torch_version": torch.__version__}
     about["processor"] = str(machine()["processor"])
     with ProcessPoolExecutor(os.cpu_count(), get_context("spawn")) as pool:
-        asked = {pool.submit(trained, cell): (name, cell) for name, cell in missing}
+        asked = {pool.submit(trained, each.cell): each for each in missing}
         for count, answer in enumerate(as_completed(asked), start=1):
-            name, cell = asked[answer]
-            rows.append({"experiment": name, "cell_id": cell.id, **answer.result(), **about})
+            name, cell, then = asked[answer]
+            rows.append({"experiment": name, "cell_id": cell.id, "then": then, **answer.result(), **about})
             pq.write_table(pa.Table.from_pylist(rows), FILE, compression="zstd")
             print(f"{count} of {len(asked)}: {name}, {cell.name}", flush=True)
 
 
-def drawn(names: Sequence[str]) -> Iterator[tuple[str, Cell]]:
+class Drawn(NamedTuple):
+    """A committed cell to train again."""
+
+    experiment: str
+    cell: Cell
+    then: float
+    """When it began, which says which training its figures are of."""
+
+
+def drawn(names: Sequence[str]) -> Iterator[Drawn]:
     """Finished cells that another instruction set trained: the first by id, a hash that knows nothing of results."""
     nowhere = Stores(Workspace.at(str(ROOT / "build" / "again")))
     tables = sorted(file.stem for file in TABLES.glob("*.parquet") if not file.stem.startswith("machine"))
     for name in names or tables:
         kept = Kept.read(name)
         elsewhere = [row for row in kept.of("cell") if row["instruction_set"] != HERE]
-        ids = {row["cell_id"] for row in elsewhere if row["state"] == "finished"}
+        began = {row["cell_id"]: row["started"] for row in elsewhere if row["state"] == "finished"}
         cells = plan(kept.settled, Study.of(kept.settled, nowhere, DATA).contents).cells
-        for cell in sorted((cell for cell in cells if cell.id in ids), key=attrgetter("id"))[:CELLS]:
-            yield name, cell
+        for cell in sorted((cell for cell in cells if cell.id in began), key=attrgetter("id"))[:CELLS]:
+            yield Drawn(name, cell, began[cell.id])
 
 
 def trained(cell: Cell) -> Row:

@@ -30,35 +30,43 @@ def page(runs: Sequence[Kept], kept: Mapping[str, Kept], again: Sequence[Row]) -
     made = f"{about}; commit {one.commits}. Trained by `docs/results/make.py`, written by `docs/results/write.py`."
     question = "Would another machine have said otherwise? The same cells, seeds and code under two instruction sets."
     parts = ["# machine", question, made, _figures(one, other), _legend(), agreed(one, other)]
-    if again:
-        parts += ["## Cells of each experiment", _sample(again), sampled(kept, again)]
+    if found := sampled(kept, again):
+        parts += ["## Cells of each experiment", found]
     return "\n\n".join(parts) + "\n"
 
 
-def _sample(again: Sequence[Row]) -> str:
-    processors = ", ".join(sorted({row["processor"] for row in again}))
-    return (
-        f"{len(again)} cells, the first of each experiment by id, were trained again, on {processors}, by "
-        "`docs/results/again.py`. Points by which the figures moved: mean over n cells, and the largest of one cell."
-    )
-
-
 def sampled(kept: Mapping[str, Kept], again: Sequence[Row]) -> str:
-    """A line per experiment: how far figures of cells moved that another machine trained again."""
-    heads = ["experiment", "n", "committed", "again", *SHOWN.values()]
-    lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
-    pairs = {name: _pairs(each, again) for name, each in kept.items()}
-    lines += [_moved(name, found) for name, found in pairs.items() if found]
+    """How far figures of cells moved that were trained again under another instruction set; empty without any."""
+    pairs = {name: found for name, each in kept.items() if (found := _pairs(each, again))}
     everything = [pair for found in pairs.values() for pair in found]
+    if not everything:
+        return ""
+    processors = ", ".join(sorted({now["processor"] for _, now in everything}))
+    said = (
+        f"{len(everything)} cells, the first finished ones of each experiment by id, were trained again by "
+        f"`docs/results/again.py`, on {processors}. Points by which the figures moved: mean over n cells, and the "
+        "largest of one cell."
+    )
+    heads = ["experiment", "n", "committed", "again", *SHOWN.values()]
     figures = [_apart(everything, measure) for measure in SHOWN]
-    lines.append(f"| all | {len(everything)} | | | " + " | ".join(figures) + " |")
-    return "\n".join(lines)
+    table = [
+        "| " + " | ".join(heads) + " |",
+        "|---" * len(heads) + "|",
+        *(_moved(name, found) for name, found in pairs.items()),
+        f"| all | {len(everything)} | | | " + " | ".join(figures) + " |",
+    ]
+    return "\n".join([said, "", *table])
 
 
 def _pairs(kept: Kept, again: Sequence[Row]) -> list[tuple[Row, Row]]:
-    """The cells of an experiment that were trained again, as they were and as they are."""
-    then = {row["cell_id"]: row for row in kept.of("cell")}
-    return [(then[row["cell_id"]], row) for row in again if row["cell_id"] in then and row["experiment"] == kept.name]
+    """The cells of an experiment that were trained again, as they were and as they are.
+
+    A cell whose committed figures are of a later training has to be trained again, too.
+    """
+    then = {(row["cell_id"], row["started"]): row for row in kept.of("cell")}
+    mine = [row for row in again if row["experiment"] == kept.name]
+    found = [(then[row["cell_id"], row["then"]], row) for row in mine if (row["cell_id"], row["then"]) in then]
+    return [(one, other) for one, other in found if one["instruction_set"] != other["instruction_set"]]
 
 
 def _moved(name: str, pairs: Sequence[tuple[Row, Row]]) -> str:

@@ -46,19 +46,39 @@ def test_a_changed_rule_changes_a_page(write: Any, monkeypatch: pytest.MonkeyPat
     assert write.page(write.Kept.read(name)) != before
 
 
-def test_a_cell_that_was_trained_again_says_how_far_it_moved(write: Any) -> None:
-    kept = write.Kept.read("openset")
-    one, other, *_ = kept.of("cell")
-    missing = {**other, "uniform_accuracy": None}
-    moved = [{**row, "experiment": "openset", "instruction_set": "AVX2"} for row in (one, missing)]
-    moved[0]["uniform_accuracy"] += 0.0125
-    moved[1]["sample_wise_accuracy"] -= 0.03
-    again = [*moved, {**one, "experiment": "scratch"}]
-    *_, found, everything = write.machine.sampled({"openset": kept, "tuned": write.Kept.read("tuned")}, again).split(
-        "\n"
-    )
-    assert found.startswith("| openset | 2 | AVX512 | AVX2 | -1.50, at most 3.00 | +1.25, at most 1.25 |")
-    assert everything.startswith("| all | 2 | | | -1.50, at most 3.00 | +1.25, at most 1.25 |")
+class TestACellThatWasTrainedAgain:
+    """Beside the committed one."""
+
+    @pytest.fixture
+    def kept(self, write: Any) -> dict[str, Any]:
+        """Two experiments."""
+        return {name: write.Kept.read(name) for name in ("openset", "tuned")}
+
+    @pytest.fixture
+    def again(self, kept: dict[str, Any]) -> list[dict[str, Any]]:
+        """Two cells, one without a uniform accuracy."""
+        moved: list[dict[str, Any]] = [
+            {**row, "experiment": "openset", "instruction_set": "AVX2", "then": row["started"]}
+            for row in kept["openset"].of("cell")[:2]
+        ]
+        moved[0]["uniform_accuracy"] += 0.0125
+        moved[1] |= {"uniform_accuracy": None, "sample_wise_accuracy": moved[1]["sample_wise_accuracy"] - 0.03}
+        return moved
+
+    def test_says_how_far_it_moved(self, write: Any, kept: dict[str, Any], again: list[dict[str, Any]]) -> None:
+        told = write.machine.sampled(kept, again)
+        *_, found, everything = told.split("\n")
+        assert told.startswith("2 cells, ")
+        assert found.startswith("| openset | 2 | AVX512 | AVX2 | -1.50, at most 3.00 | +1.25, at most 1.25 |")
+        assert everything.startswith("| all | 2 | | | -1.50, at most 3.00 | +1.25, at most 1.25 |")
+
+    @pytest.mark.parametrize("other", [{"experiment": "scratch"}, {"then": 1.0}, {"instruction_set": "AVX512"}])
+    def test_is_not_read_beside_another_cell_another_training_or_the_same_machine(
+        self, write: Any, kept: dict[str, Any], again: list[dict[str, Any]], other: dict[str, Any]
+    ) -> None:
+        stale = [{**row, **other, "uniform_accuracy": 0.0} for row in again]
+        assert write.machine.sampled(kept, [*again, *stale]) == write.machine.sampled(kept, again)
+        assert write.machine.sampled(kept, stale) == ""
 
 
 HERE = {"origin": "here"}
