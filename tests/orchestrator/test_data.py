@@ -270,6 +270,17 @@ def test_without_data_or_record_cells_are_counted_and_have_no_id(desk: Desk) -> 
     assert not (desk.folder / "runs" / "evaluations").exists()
 
 
+def test_a_table_stays_where_nobody_knows_any_more_which_cells_it_should_have(desk: Desk) -> None:
+    table = desk.folder / "runs" / "results" / "lot.parquet"
+    before = table.read_bytes()
+    shutil.rmtree(desk.folder / "data" / "parts")
+    for left in (desk.folder / "runs").iterdir():
+        if left.name != "results":
+            shutil.rmtree(left) if left.is_dir() else left.unlink()
+    desk.run("aggregate", "asked.yaml")
+    assert table.read_bytes() == before
+
+
 def data_told(study: Study) -> list[str]:
     return study.data(study.plan).told()
 

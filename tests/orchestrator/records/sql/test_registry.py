@@ -272,6 +272,19 @@ def test_a_failure_does_not_undo_a_result(index: Registry) -> None:
     assert index.states("second") == {cell(0).id: "finished"}
 
 
+@pytest.mark.parametrize("ended", [failed(cell(0)), Stopped(cell(0), ATTEMPT)], ids=["failed", "stopped"])
+def test_a_cell_that_another_experiment_is_at_goes_on_running_whatever_becomes_of_the_first(
+    index: Registry, ended: Failed | Stopped
+) -> None:
+    for number, experiment in enumerate(("first", "second")):
+        index.plan(plan([cell(0)], experiment))
+        index.start_attempt(cell(0), experiment, node="gpu-1", started=STARTED + number)
+    index.record(ended, "first")
+    assert index.states("second") == {cell(0).id: "running"}
+    index.record(replace(ended, attempt=replace(ATTEMPT, started=STARTED + 1)), "second")
+    assert index.states("second") == {cell(0).id: "failed" if isinstance(ended, Failed) else "planned"}
+
+
 def test_a_lost_attempt_keeps_its_fault_and_its_cell_is_planned_again(index: Registry, url: str) -> None:
     index.plan(plan([cell(0)]))
     index.start_attempt(cell(0), "first", node="gpu-1", started=STARTED)
