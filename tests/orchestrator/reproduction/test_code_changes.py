@@ -147,6 +147,10 @@ def test_an_edited_loss_is_noticed_everywhere_and_is_not_pooled(done: Desk) -> N
     for told in every:
         assert CHANGED in told
     assert f"grid: {CHANGED}" in every[2]
+    for kept in (done.folder / "runs").glob("registry.db*"):
+        kept.unlink()
+    (told,) = done.run("status grid.yaml")
+    assert "came from different code (my_losses.py has changed since)" in told  # by the file, without a registry
     change = "code of loss 'squared' (my_losses.py) changed"
     for told in (older, others):
         assert f"A launch would first retrain 3 finished cells ({change}): squared/resnet8/digits/s" in told
