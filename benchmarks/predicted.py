@@ -1,7 +1,10 @@
-"""Predicted against measured, for a short `experiments/fashion.yaml`.
+"""Predicted against measured, for a shortened `experiments/fashion.yaml`: `python -m benchmarks.predicted`.
 
-`python -m benchmarks.predicted` prints a table. A rehearsal predicts a seed, that seed predicts two more, and then all
-of them predict a run of 3 epochs. Cells run one by one; seconds are those of the cells, each a core's.
+With `--write` the table goes into the page. Each row is predicted before its cells run. Core seconds are those of the
+cells, which have a core each; the wall time is from the command to its end.
+
+A rehearsal alone predicts the long grid. In another workspace, where cells run one by one, a rehearsal predicts a seed,
+that seed predicts two more, and then all of them predict a run of 3 epochs.
 """
 
 from __future__ import annotations
@@ -12,15 +15,17 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from benchmarks.table import machine
+from benchmarks.table import arguments, machine
 from orchestrator import provenance
 from orchestrator.records.files.evaluations import Account, Evaluations
 
+PAGE = provenance.ROOT / "docs" / "performance.md"
+MARKED = re.compile(r"(<!-- predicted -->\n).*(<!-- end of predicted -->)", re.DOTALL)
 FILE = Path(provenance.ROOT) / "experiments" / "fashion.yaml"
 
 SHORT = {
@@ -29,6 +34,9 @@ SHORT = {
     "seeds": "1",
     "recipe": "{epochs: 1, batch_size: 128, optimizer: sgd, learning_rate: 0.1, augmentation: [crop, flip]}",
 }
+
+LONG = ("--seeds", "10", "--set", "recipe.epochs=6")
+"""Ten minutes and more, on two cores."""
 
 
 def command(folder: Path, verb: str, *options: str) -> str:
@@ -49,35 +57,65 @@ def measured(folder: Path, since: float) -> tuple[int, float]:
     return len(late), sum(late)
 
 
-def rows(folder: Path) -> Iterator[str]:
-    """A row for each prediction, as soon as it is measured."""
+def rehearsed(folder: Path, *options: str) -> Path:
+    """The same folder, with the shortened experiment in it, rehearsed."""
     text = FILE.read_text(encoding="utf-8")
     for name, value in SHORT.items():
         text = re.sub(rf"^{name}: .*$", f"{name}: {value}", text, flags=re.MULTILINE)
     (folder / "short.yaml").write_text(text)
-    command(folder, "rehearse", "--executor", "inline")
-    yield "| cells | times from | predicted | measured | off | load |"
-    yield "| ---: | --- | ---: | ---: | ---: | ---: |"
-    for options in ((), ("--seeds", "3"), ("--seeds", "1", "--set", "recipe.epochs=3")):
-        price = predicted(folder, *options)
-        low, middle, high = (3600 * hours for hours in price["core_hours"])
-        began = time.time()
-        command(folder, "launch", "--executor", "inline", *options)
-        cells, seconds = measured(folder, began)
-        assert cells == price["cells"], (cells, price)
-        sources = ", ".join(source["source"] for source in price["sources"])
-        yield (
-            f"| {cells} | {sources} | {middle:.0f} s ({low:.0f} – {high:.0f}) | {seconds:.0f} s "
-            f"| {seconds / middle - 1:+.0%} | {os.getloadavg()[1]:.0f} |"
-        )
+    command(folder, "rehearse", *options)
+    return folder
+
+
+def row(folder: Path, wished: tuple[str, ...], options: tuple[str, ...] = ()) -> str:
+    """A prediction, and what a launch measured then."""
+    price = predicted(folder, *wished)
+    load = os.getloadavg()[0]
+    began = time.time()
+    command(folder, "launch", *wished, *options)
+    wall = time.time() - began
+    cells, seconds = measured(folder, began)
+    assert cells == price["cells"], (cells, price)
+    sources = ", ".join(source["source"] for source in price["sources"])
+    cores = against([3600 * hours for hours in price["core_hours"]], seconds)
+    walls = "– | – | –" if "inline" in options else against(price["wall_seconds"], wall)
+    return f"| {cells} | {sources} | {cores} | {walls} | {load:.1f} |"
+
+
+def against(expected: Sequence[float], found: float) -> str:
+    """What was predicted, with its range; what was measured; and by how much that is more or less."""
+    low, middle, high = expected
+    return f"{middle:.0f} s ({low:.0f} – {high:.0f}) | {found:.0f} s | {found / middle - 1:+.0%}"
+
+
+def rows(folder: Path) -> Iterator[str]:
+    """Each row as soon as it is measured."""
+    compared = "predicted | measured | off"
+    yield f"| cells | times from | core seconds: {compared} | wall time: {compared} | load before |"
+    yield "| ---: | --- |" + " ---: |" * 7
+    for name in ("long", "short"):
+        (folder / name).mkdir()
+    yield row(rehearsed(folder / "long", *LONG), LONG)
+    inline = ("--executor", "inline")
+    short = rehearsed(folder / "short", *inline)
+    for wished in ((), ("--seeds", "3"), ("--seeds", "1", "--set", "recipe.epochs=3")):
+        yield row(short, wished, inline)
 
 
 def main() -> None:
-    """Measure and print."""
-    print(f"Measured on {machine()}\n")
+    """Measure, and print the table or write it into the page."""
+    parser = arguments(__doc__)
+    parser.add_argument("--write", action="store_true", help=f"rewrite the table of {PAGE.name}")
+    write = parser.parse_args().write
+    told = [f"Measured on {machine()}", ""]
     with TemporaryDirectory() as folder:
-        for row in rows(Path(folder)):
-            print(row, flush=True)
+        for line in rows(Path(folder)):
+            print(line, flush=True)
+            told.append(line)
+    if write:
+        table = "\n".join(told)
+        page = PAGE.read_text(encoding="utf-8")
+        PAGE.write_text(MARKED.sub(lambda found: f"{found[1]}\n{table}\n\n{found[2]}", page), encoding="utf-8")
 
 
 if __name__ == "__main__":
