@@ -12,8 +12,7 @@ import re
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Generator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -24,7 +23,7 @@ from orchestrator import provenance
 from orchestrator.execution.queue import Queue
 from orchestrator.experiment.model import Experiment
 from orchestrator.experiment.plan import Cell, Plan, plan
-from orchestrator.outcome import Ending, Finished
+from orchestrator.outcome import Ending
 from orchestrator.pricing.simulation import Absence, Clock, Machine, Simulation, SimulationReport
 from orchestrator.records.sql.leases import Claim, Lease, held
 from orchestrator.records.sql.registry import Registry
@@ -70,11 +69,9 @@ class Size:
     cells: int
     spot: float = 0.5
     """The share of machines that may be taken away."""
-    keeps_books: bool = True
-    """Whether lease and registry take part, which takes most of the time."""
 
 
-SIZES = (Size(1, 8, 1_000), Size(8, 8, 10_000), Size(64, 8, 100_000, keeps_books=False))
+SIZES = (Size(1, 8, 1_000), Size(8, 8, 10_000), Size(64, 8, 100_000))
 
 
 @dataclass(frozen=True)
@@ -141,16 +138,15 @@ def bound(work: float, longest: float, size: Size, gone: Sequence[Absence]) -> f
 
 
 class Books:
-    """The registry and lease of a launch, and the time that they take; without a lease, a list of what has ended."""
+    """The registry and lease of a launch, and the time that they take."""
 
-    def __init__(self, lease: Lease | None) -> None:
+    def __init__(self, lease: Lease) -> None:
         self._lease = lease
-        self._finished = set[str]()
         self.seconds = 0.0
 
     def claim(self, cell: Cell) -> Claim:
         """As a launch claims a cell."""
-        return self._timed(lambda lease: lease.claim(cell)) or "mine"
+        return self._timed(lambda lease: lease.claim(cell))
 
     def begun(self, cell: Cell, node: str) -> None:
         """As a launch notes that a cell has begun."""
@@ -163,33 +159,17 @@ class Books:
 
     def ended(self, ending: Ending) -> None:
         """As a launch notes the end of an attempt."""
-        if isinstance(ending, Finished):
-            self._finished.add(ending.cell.id)
         self._timed(lambda lease: lease.registry.record(ending, lease.experiment))
 
     def states(self, cells: Collection[str]) -> Counter[str]:
         """How many cells are in which state."""
-        if self._lease is None:
-            return Counter(finished=len(self._finished))
         return Counter(self._lease.registry.states_of(cells).values())
 
-    def _timed(self, work: Callable[[Lease], Item]) -> Item | None:
-        if self._lease is None:
-            return None
+    def _timed(self, work: Callable[[Lease], Item]) -> Item:
         began = time.perf_counter()
         done = work(self._lease)
         self.seconds += time.perf_counter() - began
         return done
-
-
-@contextmanager
-def books_of(size: Size, whole: Plan, folder: Path) -> Generator[Books]:
-    """The books of a size, in a folder."""
-    if not size.keeps_books:
-        yield Books(None)
-        return
-    with Registry.open(f"sqlite:///{folder}/registry.db") as registry, held(registry, whole) as lease:
-        yield Books(lease)
 
 
 def simulated(size: Size, folder: Path, seed: int = 0) -> Found:
@@ -209,7 +189,8 @@ def simulated(size: Size, folder: Path, seed: int = 0) -> Found:
         there = len(up) * size.gpus
         at_work.append((clock.now, there - sum(each.gpus for each in up), there))
 
-    with books_of(size, whole, folder) as books:
+    with Registry.open(f"sqlite:///{folder}/registry.db") as registry, held(registry, whole) as lease:
+        books = Books(lease)
 
         def begun(cell: Cell, node: str) -> None:
             books.begun(cell, node)
@@ -254,7 +235,7 @@ def table(found: Sequence[Found]) -> str:
     for each in found:
         report = each.report
         busy = sum(report.busy.values())
-        books = f"{1000 * each.registry:.2f} ms | {each.database / 10**6:.0f} MB" if each.database else "– | –"
+        books = f"{1000 * each.registry:.2f} ms | {each.database / 10**6:.0f} MB"
         rows.append(
             f"| {each.size.machines} × {each.size.gpus} | {each.size.cells:,} | {each.outages:,} | {report.lost:,} "
             f"| {report.wasted / busy:.2%} | {report.seconds / 3600:.1f} h | {each.bound / 3600:.1f} h "
