@@ -37,6 +37,9 @@ RULES = ROOT / "docs" / "images" / "study-rules.svg"
 NEEDED = ("frozen", "quickstart")
 """The results that its pictures show, without which there is no page."""
 
+FEW = 4
+"""Settings that the summary names."""
+
 Language = Literal["en", "ja"]
 Outcome = Literal["holds", "fails", "depends", "open"]
 Side = Literal["for", "against", "open"]
@@ -209,13 +212,24 @@ def _counts(found: Sequence[Answer], language: Language) -> str:
 def _summary(answer: Answer, language: Language) -> list[str]:
     hypothesis = answer.hypothesis
     sides: tuple[Side, ...] = ("for", "against", "open")
-    follows = {"depends": _t("see", language), "open": _t("wait", language)}.get(answer.outcome)
+    follows = {"depends": _depends(answer, language), "open": _t("wait", language)}.get(answer.outcome)
     return [
         f"**{hypothesis.id}** {hypothesis.says[language]}",
         _outcome(answer, language),
         *(str(answer.counts[side]) for side in sides),
         follows or hypothesis.follows[answer.outcome, language],
     ]
+
+
+def _depends(answer: Answer, language: Language) -> str:
+    """The settings that say otherwise than most, if they are few."""
+    fewer: Side = "for" if answer.counts["for"] < answer.counts["against"] else "against"
+    others = [each for each in answer.evidence if each.side == fewer]
+    few = dict.fromkeys(f"{setting(each.finding)} ({each.kept.name})" for each in others)
+    if len(few) > FEW:
+        return _t("see", language)
+    many = answer.counts.total() - answer.counts["open"] - len(others)
+    return _t(f"few_{fewer}", language, few=", ".join(few), many=many)
 
 
 def _outcome(answer: Answer, language: Language) -> str:

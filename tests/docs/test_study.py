@@ -133,6 +133,32 @@ def test_an_outcome_needs_every_decided_verdict(
     assert (answer.outcome, answer.place) == (outcome, place)
 
 
+def test_what_depends_names_the_few_settings_that_say_otherwise(study: Any, kept: dict[str, Any]) -> None:
+    hypothesis = next(each for each in study.hypotheses() if each.id == "P1")
+    one, two = (
+        replace(kept["frozen"].comparison.findings[0], backbone="mlp", dataset=name) for name in ("letters", "parts")
+    )
+
+    def follows(*evidence: tuple[Any, str]) -> str:
+        found = [study.Evidence(kept["frozen"], finding, side) for finding, side in evidence]
+        return study._summary(study.Answer(hypothesis, found, []), "en")[-1]
+
+    mostly = [(one, "for")] * 3 + [(one, "open")]
+    assert follows(*mostly, (two, "against")) == (
+        "It depends on the setting. Against it: mlp on parts (frozen). The other 3 decided verdicts are for it."
+    )
+    assert follows((one, "for"), (two, "for"), *[(two, "against")] * 9) == (
+        "It depends on the setting. For it: mlp on letters (frozen), mlp on parts (frozen). "
+        "The other 9 decided verdicts are against it."
+    )
+    assert follows(*[(one, "for")] * 9, *[(one, "against"), (two, "against")] * 3) == (
+        "It depends on the setting. Against it: mlp on letters (frozen), mlp on parts (frozen). "
+        "The other 9 decided verdicts are for it."
+    )
+    several = [(replace(one, dataset=f"parts{number}"), "against") for number in range(5)]
+    assert follows(*[(one, "for")] * 6, *several) == "It depends on the setting: see its table."
+
+
 def test_contradictions_to_the_papers_come_first(study: Any, kept: dict[str, Any]) -> None:
     places = [answer.place for answer in study.answers(kept)]
     assert places == sorted(places)
