@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 from urllib.parse import quote
-
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 
 from orchestrator.records.files import results
 from orchestrator.records.files.storage import Storage
-from orchestrator.report.web.translations import say
+from orchestrator.report.web.templates import templates
 from orchestrator.report.web.verdicts import VERDICTS
 from orchestrator.workspace import Workspace
-
-ASSETS = Path(__file__).with_name("html")
 
 
 @dataclass(frozen=True)
@@ -89,18 +81,4 @@ def index(found: Sequence[IndexRow], title: str) -> str:
         found: The experiments.
         title: The name of the workspace.
     """
-    loader = PackageLoader("orchestrator.report.web", "html")
-    environment = Environment(
-        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    script = (ASSETS / "index.js").read_text(encoding="utf-8")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return environment.get_template("index.html.j2").render(
-        entries=found,
-        title=title,
-        say=say,
-        icons=VERDICTS,
-        style=Markup((ASSETS / "page.css").read_text(encoding="utf-8")),  # noqa: S704 - a file of ours
-        script=Markup(script),  # noqa: S704 - as above
-        policy=f"'sha256-{digest}'",
-    )
+    return templates(icons=VERDICTS).get_template("index.html.j2").render(entries=found, title=title)

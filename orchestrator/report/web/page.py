@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
-from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment
 from markupsafe import Markup
 
 from orchestrator.analysis import sample_noise
@@ -30,13 +27,12 @@ from orchestrator.report.web import canvas, flat, tables, verdicts
 from orchestrator.report.web.drawings import drawn
 from orchestrator.report.web.figure import packed, plotly, unpack
 from orchestrator.report.web.sources import Sources
-from orchestrator.report.web.translations import measure, said, say, tied, words
+from orchestrator.report.web.templates import own, policy, templates
+from orchestrator.report.web.translations import measure, tied, words
 from orchestrator.report.web.view import SHOWN, View, settings_shown
 from orchestrator.report.wording import across, claims, comparison, decision, noise
 from orchestrator.report.wording.verdicts import MARK, mark
 from orchestrator.sentences import setting_name
-
-ASSETS = Path(__file__).with_name("html")
 
 ACROSS = (
     "Rank",
@@ -123,7 +119,7 @@ def shown(
     """
     numbers = tables.Numbers(view)
     return (
-        environment()
+        _templates()
         .get_template("page.html.j2")
         .render(
             view=view,
@@ -150,20 +146,12 @@ def _accounts(plan: Plan, rows: Sequence[Row], evaluations: Evaluations) -> Iter
 
 
 @cache
-def environment() -> Environment:
-    """What renders the templates."""
-    environment = Environment(
-        loader=PackageLoader("orchestrator.report.web", "html"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+def _templates() -> Environment:
+    """What renders the page."""
+    environment = templates(words=words(), **_wording(), **_columns(), **_looks())
     environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
     filters: dict[str, Any] = environment.filters
-    filters |= {"percent": percent, "measure": measure, "said": said, "tied": tied, "plain": "{:g}".format}
-    known: dict[str, Any] = environment.globals
-    known |= {"say": say, "words": words(), **_wording(), **_columns(), **_looks()}
+    filters |= {"percent": percent, "measure": measure, "tied": tied, "plain": "{:g}".format}
     return environment
 
 
@@ -204,8 +192,8 @@ def _columns() -> dict[str, Any]:
 
 
 def _looks() -> dict[str, Any]:
-    """Colours on a light and on a dark ground, the style sheet, and the scripts with their hashes."""
-    scripts = (unpack(), *(_asset(name) for name in ("page.js", "explorer.js", "tables.js", "results.js")))
+    """Colours on a light and on a dark ground, and the scripts with the page's policy."""
+    scripts = (unpack(), *map(own, ("page.js", "explorer.js", "tables.js", "results.js")))
     dark = {
         canvas.INK: canvas.INK_ON_DARK,
         canvas.PAPER: canvas.PAPER_ON_DARK,
@@ -215,17 +203,7 @@ def _looks() -> dict[str, Any]:
     return {
         "palette": COLOURS,
         "colours": COLOURS | dark,
-        "style": Markup(_asset("page.css")),  # noqa: S704 - a file of ours
         "scripts": [Markup(script) for script in scripts],  # noqa: S704 - files of ours, and Plotly's
         "plotly": packed(),
-        "hashes": [_hash(script) for script in (plotly(), *scripts)],
+        "allowed": policy(plotly(), *scripts),
     }
-
-
-def _asset(name: str) -> str:
-    return (ASSETS / name).read_text(encoding="utf-8")
-
-
-def _hash(script: str) -> str:
-    """A script's name in the page's policy: nothing else may run there."""
-    return "'sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() + "'"

@@ -21,10 +21,12 @@ def test_the_certificate_is_one_sheet_in_the_readers_language(
     shop: Shop, chromium: Any, tmp_path: Path, locale: str, title: str
 ) -> None:
     long = shop.certificate.model_copy(update={"experiment": "x" * 80, "question": "Is it? " * 40, "retrained": True})
-    (tmp_path / "certificate.html").write_text(render(long), encoding="utf-8")
+    strange = "<script>document.title = 'a stranger was here'</script>"
+    (tmp_path / "certificate.html").write_text(render(long).replace("</body>", f"{strange}</body>"), encoding="utf-8")
     context = chromium.new_context(locale=locale)
     page = context.new_page()
     page.goto((tmp_path / "certificate.html").as_uri())
+    assert page.title().startswith("Certificate"), "only the page's own script runs"
     shown = page.inner_text("body")
     assert title in shown
     assert shop.certificate.digests["model.onnx"] in shown
