@@ -72,8 +72,8 @@ for name, value in json.loads(os.environ.get("SETTINGS", "{}")).items():
     setattr(importlib.import_module(f"orchestrator.{module}"), constant, value)
 
 if "PACE" in os.environ:
-    pause = float(os.environ["PACE"])
-    register_optimizer_step_post_hook(lambda *_: time.sleep(pause))
+    pace = Path(os.environ["PACE"])
+    register_optimizer_step_post_hook(lambda *_: time.sleep(float(pace.read_text())))
 
 if "CLOCK" in os.environ:
     leases, processes = (importlib.import_module(f"{SQL}.{name}") for name in ("leases", "processes"))
@@ -168,12 +168,16 @@ class Scene:
         self.environment["SETTINGS"] = json.dumps(known | named)
 
     def slow(self, pause: float) -> None:
-        """Let what starts from now on rest for some seconds after each of the nine steps of an epoch."""
-        self.environment["PACE"] = str(pause)
+        """Let cells of what starts from now on rest for some seconds after each of the nine steps of an epoch."""
+        pace = self.folder / "pace"
+        whole = pace.with_suffix(".new")  # so that nobody reads half of it
+        whole.write_text(str(pause))
+        whole.replace(pace)
+        self.environment["PACE"] = str(pace)
 
     def hurry(self) -> None:
-        """Let what starts from now on rest no more."""
-        del self.environment["PACE"]
+        """Let all cells rest no more, also those that are at work."""
+        self.slow(0)
 
     def edit(self, before: str, after: str) -> None:
         path = self.folder / "chaos.yaml"

@@ -38,9 +38,6 @@ INLINE = ["--executor", "inline"]
 LEASES = {"records__sql__leases__EXPIRY": 15.0, "records__sql__leases__RENEWAL": 2.0}
 """A launch that does not renew its lease for 15 s is dead."""
 
-LASTING = ("epochs: 5", "epochs: 25")
-"""Cells that another launch can meet."""
-
 
 def end(process: subprocess.Popen[str], expect: int = 0) -> str:
     out, _ = process.communicate(timeout=600)
@@ -147,26 +144,23 @@ def test_an_object_store(scene: Scene, bucket: Any, as_if_nothing_had_happened: 
 # Leases
 
 
-def test_a_driver_that_is_stopped_past_its_lease(
-    scene: Scene, as_if_nothing_had_happened: Check, edited: Callable[..., Scene]
-) -> None:
-    calm = edited(LASTING)
+def test_a_driver_that_is_stopped_past_its_lease(scene: Scene, as_if_nothing_had_happened: Check) -> None:
+    scene.slow(0.4)  # its cell lasts until it is stopped
     scene.options += INLINE
     scene.set(**LEASES)
     first = scene.start()
     scene.until(lambda: scene.epochs() >= 2, first)
     first.send_signal(signal.SIGSTOP)
+    scene.hurry()
     out = scene.launch()
     assert "Whether that launch lives is known" in out
     first.send_signal(signal.SIGCONT)
     end(first)
-    as_if_nothing_had_happened(scene, "driver stopped past its lease", calm=calm)
+    as_if_nothing_had_happened(scene, "driver stopped past its lease")
 
 
-def test_clocks_that_are_70_s_apart(
-    scene: Scene, as_if_nothing_had_happened: Check, edited: Callable[..., Scene]
-) -> None:
-    calm = edited(LASTING)
+def test_clocks_that_are_70_s_apart(scene: Scene, as_if_nothing_had_happened: Check) -> None:
+    scene.slow(0.4)  # until the others are there
     scene.options += INLINE
     scene.set(records__sql__leases__RENEWAL=2.0)
     first = scene.start()
@@ -176,9 +170,11 @@ def test_clocks_that_are_70_s_apart(
     scene.environment["CLOCK"] = "-70"
     joined = scene.start("launch", "chaos.yaml", "--join", *INLINE)
     assert "is under way" in end(refused, expect=2)
+    scene.until(lambda: len(scene.rows("SELECT * FROM leases")) == 2, joined)
+    scene.hurry()
     end(joined)
     end(first)
-    as_if_nothing_had_happened(scene, "clocks 70 s apart", injected=2, calm=calm)
+    as_if_nothing_had_happened(scene, "clocks 70 s apart", injected=2)
 
 
 # What is optional

@@ -169,9 +169,10 @@ def lost(scene: Scene) -> list[tuple[str, str]]:
 
 @pytest.mark.usefixtures("settings")
 def test_the_network_between_two_hosts_is_cut_and_heals(
-    scene: Scene, hosts: tuple[Host, Host], as_if_nothing_had_happened: Check, edited: Callable[..., Scene]
+    scene: Scene, hosts: tuple[Host, Host], as_if_nothing_had_happened: Check, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    longer = edited(("epochs: 5", "epochs: 100"))  # work is left when the second host is back
+    scene.slow(1.5)  # work is left when the second host is back
+    monkeypatch.setenv("PACE", scene.environment["PACE"])
     first, second = hosts
     head(scene, first)
     ray = joined(scene, second)
@@ -184,9 +185,10 @@ def test_the_network_between_two_hosts_is_cut_and_heals(
     ray.wait(120)  # Ray ends there, because it hears that it counts as dead
     joined(scene, second)
     scene.until(lambda: at_work(scene).keys() == {"host1", "host2"}, process)
+    scene.hurry()
     end(process)
     assert lost(scene) == [("host2", "node")]
-    as_if_nothing_had_happened(scene, "network between two hosts cut, then healed", calm=longer)
+    as_if_nothing_had_happened(scene, "network between two hosts cut, then healed")
 
 
 @pytest.mark.usefixtures("settings")
