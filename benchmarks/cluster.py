@@ -12,7 +12,7 @@ import re
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -41,7 +41,7 @@ BACKBONES = ("resnet8", "resnet20", "resnet18", "resnet50", "densenet121")
 DATASETS = ("mnist", "fashion_mnist", "cifar10", "cifar100", "svhn")
 KINDS = len(LOSSES) * len(BACKBONES) * len(DATASETS)
 
-SLOWNESS = dict(zip(BACKBONES, (1.0, 2.0, 5.0, 12.0, 15.0), strict=True))
+SLOWNESS: Mapping[str, float] = dict(zip(BACKBONES, (1.0, 2.0, 5.0, 12.0, 15.0), strict=True))
 """How long a cell of each backbone takes, relative to the quickest."""
 
 QUICKEST = 600.0
