@@ -17,13 +17,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
 
 from benchmarks.table import Row, arguments, progress, ratio, text
 from orchestrator.experiment.model import Experiment
@@ -32,9 +31,9 @@ from orchestrator.records.files import cell_file, compact, results
 from orchestrator.records.files.cell_file import Account, encoded
 from orchestrator.records.files.evaluations import Evaluations
 from orchestrator.records.files.scan_curves import accuracy_curves
-from trainers.evaluation import Evaluation
-from trainers.inference import ranked, summarise
-from trainers.metrics import MEASURES, from_rows
+
+if TYPE_CHECKING:
+    from trainers.evaluation import Evaluation
 
 LOSSES = ["softmax", "bce", "bce_unified", "bce_diverse"]
 EPOCHS = 20
@@ -54,6 +53,11 @@ def grid(cells: int) -> Plan:
 
 def sampled(draw: np.random.Generator) -> Evaluation:
     """Scores of a model with ten classes for the samples of one cell."""
+    import torch  # not above: what measures memory imports this file
+
+    from trainers.evaluation import Evaluation
+    from trainers.inference import ranked, summarise
+
     scores = torch.from_numpy(draw.normal(size=(SAMPLES, 10)).astype(np.float32))
     label = draw.integers(0, 10, SAMPLES)
     prediction, positive, rival, logsumexp = summarise(scores, torch.from_numpy(label))
@@ -66,6 +70,8 @@ def sampled(draw: np.random.Generator) -> Evaluation:
 
 def make_cells(folder: Path, asked: Plan) -> None:
     """Write realistic files for a plan's cells, without waiting for the disk as `publish` does."""
+    from trainers.metrics import MEASURES, from_rows
+
     draw = np.random.default_rng(0)
     evaluations = Evaluations(folder)
     rows = sampled(draw)
