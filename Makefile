@@ -9,10 +9,8 @@ TESTS := test
 demo: .venv/installed  ## a real benchmark on this machine, in a few minutes
 	$(BIN)/python -m orchestrator launch experiments/quickstart.yaml
 
-# More processes than cores: many tests wait for another process most of their time, those of chaos nearly always.
-MORE = 1
-test-all: MORE = 2
-PROCESSES = $(shell expr $$(getconf _NPROCESSORS_ONLN) + $(MORE))
+# One process more than there are cores: many tests wait for another process most of their time.
+PROCESSES = $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(PROCESSES) --maxprocesses 4 --no-loadscope-reorder --durations=10
 
 test: .venv/installed  ## the tests that a person waits for

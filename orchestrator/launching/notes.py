@@ -48,6 +48,7 @@ class Notes:
         self._waiting: deque[Note] = deque()
         self._running: dict[str, Started] = {}
         self._is_behind = False
+        self._was_replaced = False
 
     def started(self, event: Started) -> None:
         """An attempt has begun."""
@@ -78,6 +79,8 @@ class Notes:
 
     def settle(self, *, patient: bool) -> bool:
         """Whether the registry knows all; where it is to be waited for, as long as a launch waits."""
+        if self._was_replaced:  # while it was, what was noted may have gone to the one that is no more
+            self.note(lambda registry: self._bring_back())  # noqa: ARG005 - it is the lease's
         while True:
             self.note(lambda registry: None)  # noqa: ARG005 - what was left over is told before
             if not (patient and self.outage.is_on) or self.outage.is_too_long:
@@ -128,6 +131,7 @@ class Notes:
         """Bring the registry in step: what it is, what it knew before, and what it has not heard."""
         self._is_behind = self.lease.resume() or self._is_behind
         if self._is_behind:
+            self._was_replaced = True
             self._bring_back()
             self._is_behind = False
         with self._lock:

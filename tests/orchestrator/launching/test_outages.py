@@ -210,6 +210,23 @@ def test_a_registry_that_is_deleted_hears_all_again(desk: Desk) -> None:
     assert len(desk.registry.status("grid").launches) == 1
 
 
+def test_what_was_lost_while_the_registry_was_replaced_is_told_at_the_end(desk: Desk) -> None:
+    done, running, _ = [desk.take() for _ in range(3)]
+    assert done
+    assert running
+    desk.end(done)
+    for file in desk.folder.glob("registry.db*"):
+        file.unlink()
+    desk.notes.alive(running, 3)
+    until(lambda: not desk.notes.outage.is_on)
+    desk.registry.adopt({done.id: "planned"})  # as if its end had been written to the file that is gone
+    desk.end(running)
+    assert desk.registry.states("grid")[done.id] == "planned"
+    assert desk.notes.settle(patient=True)
+    assert desk.registry.states("grid")[done.id] == "finished"
+    assert desk.attempts().count((done.id, "finished", None)) == 1
+
+
 def test_a_launch_that_dies_while_the_registry_is_away_leaves_its_failures_to_the_next(
     desk: Desk, tmp_path: Path
 ) -> None:
