@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadFileScheduling
 
 import parts
+import program
 import services
 
 if TYPE_CHECKING:
@@ -75,6 +77,7 @@ def _is_a_worker(config: pytest.Config) -> bool:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    os.environ.update(program.AS_URGENT)
     if not _is_a_worker(config):
         services.begin()
 

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 USERS = ("ORCHESTRATOR_", "MLFLOW_", "RAY_", "TUNE_", "COLUMNS")
 """Settings of whoever runs the tests, which must not reach the program."""
 
+AS_URGENT = {"RAY_worker_niceness": "0"}
+"""Ray's workers usually give way to all other processes: beside a test that computes, they would stand still."""
+
 EARLY = ("PYTHON", "ATEN_", "ONEDNN_", "OMP_", "MKL_", "LC_", "LANG", "TZ", "LD_")
 """Settings that count before or while modules are imported."""
 
@@ -30,7 +33,8 @@ BEFORE = dict(os.environ)
 
 def variables(**more: str) -> dict[str, str]:
     """The environment variables of the tests without the user's settings, and more."""
-    return {name: value for name, value in os.environ.items() if not name.startswith(USERS)} | more
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(USERS)}
+    return kept | AS_URGENT | more
 
 
 def run(*arguments: object, folder: Path, timeout: float = 240, **more: str) -> subprocess.CompletedProcess[str]:
