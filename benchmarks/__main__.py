@@ -7,7 +7,6 @@ repeat; `--markdown` rewrites the tables of docs/performance.md and the growth p
 from __future__ import annotations
 
 import json
-import re
 import sys
 import time
 from functools import partial
@@ -15,14 +14,12 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from benchmarks.page import DOCS, PERFORMANCE, fill
 from benchmarks.table import Row, arguments, machine, markdown, text
-from orchestrator import provenance
 
 NAMES = ("startup", "evaluation", "training", "grid", "launch", "records", "compare", "judge", "tracking", "growth")
 """In the order of running: short and informative ones first."""
-PAGE = provenance.ROOT / "docs" / "performance.md"
-PICTURE = PAGE.parent / "images" / "growth.svg"
-MARKED = re.compile(r"(<!-- table -->\n).*(<!-- end -->)", re.DOTALL)
+PICTURE = DOCS / "images" / "growth.svg"
 
 
 def told(name: str, line: str) -> None:
@@ -51,19 +48,13 @@ def everything(names: list[str], *, quick: bool, draws: bool) -> tuple[list[Row]
     return found, failed
 
 
-def written(page: str, rows: list[Row], *, where: str, minutes: float) -> str:
-    """The page with its tables replaced."""
-    about = f"Measured on {where} {minutes:.0f} minutes in all."
-    return MARKED.sub(lambda found: f"{found[1]}\n{about}\n\n{markdown(rows)}\n\n{found[2]}", page)
-
-
 def main() -> None:
     """Measure, and print the table."""
     parser = arguments(__doc__)
     parser.add_argument("--quick", action="store_true", help="a small case of each")
     parser.add_argument("--only", nargs="+", choices=NAMES, default=list(NAMES), metavar="NAME", help=", ".join(NAMES))
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows there as well")
-    parser.add_argument("--markdown", action="store_true", help=f"rewrite the tables of {PAGE.name}")
+    parser.add_argument("--markdown", action="store_true", help=f"rewrite the tables of {PERFORMANCE.name}")
     asked = parser.parse_args()
     began = time.monotonic()
     where = machine()  # before drawing, because the new picture changes the checkout
@@ -73,7 +64,8 @@ def main() -> None:
     if asked.json:
         asked.json.write_text(json.dumps({"machine": where, "rows": [row.as_json() for row in rows]}, indent=2))
     if asked.markdown and not failed:
-        PAGE.write_text(written(PAGE.read_text(encoding="utf-8"), rows, where=where, minutes=minutes), encoding="utf-8")
+        about = f"Measured on {where} {minutes:.0f} minutes in all."
+        fill("tables", f"{about}\n\n{markdown(rows)}", PERFORMANCE)
     sys.exit(f"Failed: {', '.join(failed)}" if failed else 0)
 
 

@@ -8,7 +8,6 @@ Ray with pretended GPUs, of which one machine is removed.
 from __future__ import annotations
 
 import random
-import re
 import sys
 import time
 from collections import Counter
@@ -18,8 +17,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TypeVar
 
+from benchmarks.page import DOCS, PERFORMANCE, fill
 from benchmarks.table import arguments, machine
-from orchestrator import provenance
 from orchestrator.execution.queue import Queue
 from orchestrator.experiment.model import Experiment
 from orchestrator.experiment.plan import Cell, Plan, plan
@@ -30,9 +29,7 @@ from orchestrator.records.sql.registry import Registry
 
 Item = TypeVar("Item")
 
-PAGE = provenance.ROOT / "docs" / "performance.md"
-PICTURE = PAGE.parent / "images" / "cluster.svg"
-MARKED = re.compile(r"(<!-- cluster -->\n).*(<!-- end of cluster -->)", re.DOTALL)
+PICTURE = DOCS / "images" / "cluster.svg"
 
 MEMORY = Path("/dev/shm")  # noqa: S108 - of this benchmark alone, and removed at its end
 
@@ -278,7 +275,7 @@ def told(found: Sequence[Found]) -> str:
 def main() -> None:
     """Simulate, and print the table or write it into the page."""
     parser = arguments(__doc__)
-    parser.add_argument("--write", action="store_true", help=f"rewrite the table of {PAGE.name} and the picture")
+    parser.add_argument("--write", action="store_true", help=f"rewrite the table of {PERFORMANCE.name} and the picture")
     parser.add_argument("--sizes", type=int, nargs="+", default=range(len(SIZES)), help="only these of the sizes")
     options = parser.parse_args()
     found = list[Found]()
@@ -290,8 +287,7 @@ def main() -> None:
     print(told(found))
     if options.write:
         draw_picture(found[-1], PICTURE)
-        page = PAGE.read_text(encoding="utf-8")
-        PAGE.write_text(MARKED.sub(lambda match: f"{match[1]}\n{told(found)}\n\n{match[2]}", page), encoding="utf-8")
+        fill("cluster", told(found), PERFORMANCE)
 
 
 if __name__ == "__main__":

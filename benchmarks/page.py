@@ -6,6 +6,7 @@ from pathlib import Path
 
 DOCS = Path(__file__).parent.parent / "docs"
 STATISTICS = DOCS / "statistics.md"
+PERFORMANCE = DOCS / "performance.md"
 
 
 def filled(text: str, name: str, content: str) -> str:

@@ -20,12 +20,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from benchmarks.page import PERFORMANCE, fill
 from benchmarks.table import arguments, machine
 from orchestrator import provenance
 from orchestrator.records.files.evaluations import Account, Evaluations
 
-PAGE = provenance.ROOT / "docs" / "performance.md"
-MARKED = re.compile(r"(<!-- predicted -->\n).*(<!-- end of predicted -->)", re.DOTALL)
 FILE = Path(provenance.ROOT) / "experiments" / "fashion.yaml"
 
 SHORT = {
@@ -105,7 +104,7 @@ def rows(folder: Path) -> Iterator[str]:
 def main() -> None:
     """Measure, and print the table or write it into the page."""
     parser = arguments(__doc__)
-    parser.add_argument("--write", action="store_true", help=f"rewrite the table of {PAGE.name}")
+    parser.add_argument("--write", action="store_true", help=f"rewrite the table of {PERFORMANCE.name}")
     write = parser.parse_args().write
     told = [f"Measured on {machine()}", ""]
     with TemporaryDirectory() as folder:
@@ -113,9 +112,7 @@ def main() -> None:
             print(line, flush=True)
             told.append(line)
     if write:
-        table = "\n".join(told)
-        page = PAGE.read_text(encoding="utf-8")
-        PAGE.write_text(MARKED.sub(lambda found: f"{found[1]}\n{table}\n\n{found[2]}", page), encoding="utf-8")
+        fill("predicted", "\n".join(told), PERFORMANCE)
 
 
 if __name__ == "__main__":

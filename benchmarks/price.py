@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from benchmarks.page import PERFORMANCE, fill
 from orchestrator import provenance
 from orchestrator.experiment.plan import plan
 from orchestrator.experiment.reading import load
@@ -15,8 +15,6 @@ from orchestrator.pricing.images import images_of
 from orchestrator.pricing.price import elsewhere, price
 from orchestrator.report.terminal.price import hours, span
 
-PAGE = provenance.ROOT / "docs" / "performance.md"
-MARKED = re.compile(r"(<!-- price -->\n).*(<!-- end of price -->)", re.DOTALL)
 FILE = Path(provenance.ROOT) / "experiments" / "full.yaml"
 
 CLUSTERS = ("8 x a100", "8 x a100 + 2 x l4", "512 x h100")
@@ -45,8 +43,7 @@ def rows() -> Iterator[str]:
 def main() -> None:
     """Write the table."""
     table = "\n".join(rows())
-    page = PAGE.read_text(encoding="utf-8")
-    PAGE.write_text(MARKED.sub(lambda found: f"{found[1]}\n{table}\n\n{found[2]}", page), encoding="utf-8")
+    fill("price", table, PERFORMANCE)
     print(table)
 
 

@@ -25,7 +25,7 @@ from multiprocessing.synchronize import Barrier as Together
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from benchmarks.page import DOCS, fill
+from benchmarks.page import PERFORMANCE, fill
 from benchmarks.table import Row, arguments, machine, progress, text
 from orchestrator.experiment.plan import Cell, identity
 from orchestrator.experiment.resources import Resources
@@ -179,7 +179,7 @@ def show_filled(runs: int, *, is_written: bool) -> None:
     told = f"Measured on {machine()} Load {load:.0f} before.\n\n{HEAD}{found.row()}"
     print(told)
     if is_written:
-        fill("filling MLflow", told, DOCS / "performance.md")
+        fill("filling MLflow", told, PERFORMANCE)
 
 
 if __name__ == "__main__":
