@@ -222,14 +222,20 @@ def _summary(answer: Answer, language: Language) -> list[str]:
 
 
 def _depends(answer: Answer, language: Language) -> str:
-    """The settings that say otherwise than most, if they are few."""
+    """The settings that say otherwise than most, if they are few; with their claims, if there are several."""
     fewer: Side = "for" if answer.counts["for"] < answer.counts["against"] else "against"
     others = [each for each in answer.evidence if each.side == fewer]
-    few = dict.fromkeys(f"{setting(each.finding)} ({each.kept.name})" for each in others)
+    several = len({each.finding.claim.id for each in answer.evidence if each.side != "open"}) > 1
+    few = dict.fromkeys(_place(each, several=several) for each in others)
     if len(few) > FEW:
         return _t("see", language)
     many = answer.counts.total() - answer.counts["open"] - len(others)
     return _t(f"few_{fewer}", language, few=", ".join(few), many=many)
+
+
+def _place(each: Evidence, *, several: bool) -> str:
+    claim = f" {each.finding.claim.id}" if several else ""
+    return f"{setting(each.finding)} ({each.kept.name}{claim})"
 
 
 def _outcome(answer: Answer, language: Language) -> str:

@@ -155,6 +155,11 @@ def test_what_depends_names_the_few_settings_that_say_otherwise(study: Any, kept
         "It depends on the setting. Against it: mlp on letters (frozen), mlp on parts (frozen). "
         "The other 9 decided verdicts are for it."
     )
+    other = replace(two, claim=two.claim.model_copy(update={"id": "P1-deployable"}))
+    assert follows(*mostly, (two, "for"), (other, "against")) == (
+        "It depends on the setting. Against it: mlp on parts (frozen P1-deployable). "
+        "The other 4 decided verdicts are for it."
+    )
     several = [(replace(one, dataset=f"parts{number}"), "against") for number in range(5)]
     assert follows(*[(one, "for")] * 6, *several) == "It depends on the setting: see its table."
 
