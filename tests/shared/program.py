@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 USERS = ("ORCHESTRATOR_", "MLFLOW_", "RAY_", "TUNE_", "COLUMNS")
 """Settings of whoever runs the tests, which must not reach the program."""
 
+BY_RAY = "PYTHONBREAKPOINT"
+"""What Ray sets in a process that uses it, and leaves."""
+
 AS_URGENT = {"RAY_worker_niceness": "0"}
 """Ray's workers usually give way to all other processes: beside a test that computes, they would stand still."""
 
@@ -33,7 +36,7 @@ BEFORE = dict(os.environ)
 
 def variables(**more: str) -> dict[str, str]:
     """The environment variables of the tests without the user's settings, and more."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(USERS)}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith((*USERS, BY_RAY))}
     return kept | AS_URGENT | more
 
 
@@ -52,7 +55,7 @@ def run(*arguments: object, folder: Path, timeout: float = 240, **more: str) -> 
     """
     words = [str(argument) for argument in arguments]
     own = variables(**more)
-    if _is_calm(words, own):
+    if is_calm(words, own):
         return _warm().run(words, folder, own, timeout)
     command = [sys.executable, "-m", "orchestrator", *words]
     return subprocess.run(command, cwd=folder, env=own, capture_output=True, text=True, timeout=timeout, check=False)
@@ -65,7 +68,7 @@ def start(*arguments: object, folder: Path, **options: Any) -> subprocess.Popen[
     return subprocess.Popen(words, cwd=folder, env=variables(), text=True, **pipes, **options)
 
 
-def _is_calm(words: list[str], own: Mapping[str, str]) -> bool:
+def is_calm(words: list[str], own: Mapping[str, str]) -> bool:
     changed = {name for name in own.keys() | BEFORE.keys() if own.get(name) != BEFORE.get(name)}
     inline = "inline" in words or words[:1] not in (["launch"], ["rehearse"], ["ui"])
     return sys.platform == "linux" and inline and not any(name.startswith(EARLY) for name in changed)

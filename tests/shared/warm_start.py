@@ -32,7 +32,6 @@ VENDORS = [
     "sklearn.datasets",
     "sqlalchemy.dialects.sqlite",
     "torch._inductor",
-    "trainers.fit",
 ]
 """Imported by functions, when they run."""
 
@@ -40,13 +39,34 @@ VENDORS = [
 def import_everything() -> None:
     """What a launch in this process imports sooner or later."""
     import orchestrator
+    import trainers
 
-    for module in pkgutil.walk_packages(orchestrator.__path__, "orchestrator."):
-        # The server of a deployed model runs beside the model, in another folder.
-        if not module.name.startswith(AFTERWARDS) and not module.name.endswith(("__main__", "deployment.serve")):
-            importlib.import_module(module.name)
+    for package in (orchestrator, trainers):
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            # The server of a deployed model runs beside the model, in another folder.
+            if not module.name.startswith(AFTERWARDS) and not module.name.endswith(("__main__", "deployment.serve")):
+                importlib.import_module(module.name)
     for name in VENDORS:
         importlib.import_module(name)
+
+
+def read_our_code() -> None:
+    """Read the code that trains, as every plan does; which plug-ins there are depends on the folder of a run."""
+    from orchestrator.provenance import fingerprints
+    from trainers import catalogue
+
+    fingerprints.of_loop()
+    for known in (fingerprints.of_loop, fingerprints._top, catalogue.plugins):
+        known.cache_clear()
+
+
+def read_templates() -> None:
+    """Translate the templates of pages to Python, which a process does once."""
+    from orchestrator.report.web import page
+
+    environment = page._templates()
+    for name in environment.list_templates(extensions=["j2"]):
+        environment.get_template(name)
 
 
 def wait_for_work(asked: socket.socket) -> list[str]:
@@ -97,6 +117,8 @@ def carry_out(arguments: list[str]) -> int:
 if __name__ == "__main__":
     door = socket.socket(fileno=int(sys.argv[1]))
     import_everything()
+    read_our_code()
+    read_templates()
     gc.freeze()
     code = carry_out(wait_for_work(door))
     # The interpreter's own end, without taking thousands of modules apart, which would need a second.

@@ -21,6 +21,7 @@ import pytest
 import ray
 from ray.util import debug
 
+import program
 from orchestrator.errors import RequestError, UnreachableError
 from orchestrator.execution import ray_tune
 from orchestrator.execution.inline import Inline
@@ -214,6 +215,15 @@ def test_processes_are_reused(on_ray: Launch) -> None:
 def test_tune_remembers_nothing_of_the_trials_for_good(on_ray: Launch) -> None:
     assert on_ray.events
     assert not [entry for entry in debug._logged if "Cell(" in entry]
+
+
+def test_after_ray_later_tests_still_run_the_program_as_a_copy_of_a_warm_process(
+    on_ray: Launch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    monkeypatch.delitem(program.BEFORE, "PYTHONPATH", raising=False)
+    assert on_ray.events
+    assert program.is_calm(["plan"], program.variables())
 
 
 def test_cells_ran_elsewhere(on_ray: Launch, inline: Launch) -> None:

@@ -71,6 +71,7 @@ class Room:
 @pytest.fixture
 def room() -> Iterator[Room]:
     with signals.heard_as_before():
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # these tests may run under nohup
         yield Room()
 
 
