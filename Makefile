@@ -11,7 +11,8 @@ demo: .venv/installed  ## a real benchmark on this machine, in a few minutes
 
 # One process more than there are cores: many tests wait for another process most of their time.
 PROCESSES = $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
-PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(PROCESSES) --maxprocesses 4 --no-loadscope-reorder --durations=10
+# Without bytecode, which some systems forbid by a variable, each of hundreds of processes compiles all modules anew.
+PYTEST = PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(PROCESSES) --maxprocesses 4 --no-loadscope-reorder --durations=10
 
 test: .venv/installed  ## the tests that a person waits for
 	$(PYTEST)

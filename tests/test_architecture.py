@@ -134,6 +134,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_each_contract_breaks_alone_when_an_import_that_it_forbids_is_there(copy: Path) -> None:
     rooms = [room.replace(".", "/") for each in CONTRACTS if each.get("exhaustive") for room in each["containers"]]
     arguments = [json.dumps([case[1:] for case in FORBIDDEN]), json.dumps(rooms)]

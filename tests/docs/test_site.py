@@ -19,6 +19,7 @@ import pytest
 import typer.main
 import yaml
 
+import program
 from orchestrator.cli import app
 from orchestrator.experiment.model import Experiment
 from trainers import catalogue
@@ -124,6 +125,7 @@ def test_nothing_is_loaded_from_another_host(site: dict[Path, Page]) -> None:
     assert abroad == set()
 
 
+@pytest.mark.slow
 def test_the_build_fails_for_a_page_outside_the_navigation_and_for_dead_links(tmp_path: Path) -> None:
     docs = tmp_path / "docs"
     shutil.copytree(DOCS, docs, ignore=shutil.ignore_patterns("tables", "__pycache__"))
@@ -242,7 +244,8 @@ AXES = {"--loss", "--backbone", "--dataset", "--only", "--seeds"}
 def test_an_experiment_takes_the_flags_that_a_page_shows(tmp_path: Path, arguments: list[str]) -> None:
     (tmp_path / "first.yaml").write_text(blocks(DOCS / "tutorial.md", "yaml")[0][1], encoding="utf-8")
     given = [word for word in arguments[1:] if word != "--remove"]  # of `add`, which reads the others as `plan` does
-    run(shlex.join(["python", "-m", "orchestrator", "plan", *given]), tmp_path)
+    done = program.run("plan", *given, folder=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_every_experiment_that_a_page_shows_is_valid(tmp_path: Path) -> None:
@@ -296,8 +299,8 @@ def test_the_tutorial_prints_what_it_says(tmp_path: Path) -> None:
     printed = "".join(run(block, tmp_path) for block in rest)
     for _, shown in blocks(page, "text"):
         assert masked(shown) <= masked(printed), shown
-    for _, program in blocks(page, "python"):
-        assert "supported" in run(f"python - << 'END'\n{program}END", tmp_path)
+    for _, script in blocks(page, "python"):
+        assert "supported" in run(f"python - << 'END'\n{script}END", tmp_path)
 
 
 @pytest.mark.slow

@@ -48,6 +48,7 @@ def faults(memory: str) -> int:
     return int(subprocess.run(step, capture_output=True, text=True, check=True).stdout)
 
 
+@pytest.mark.slow
 def test_a_step_touches_the_pages_of_the_step_before() -> None:
     assert faults("kept") < faults("as it is") / 10
 

@@ -43,6 +43,7 @@ def test_gpus_are_given_whole_steps_as_cuda_graphs(device: str, *, graphs: bool,
     ]
 
 
+@pytest.mark.slow
 def test_without_a_compiler_the_network_is_run_as_it_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
     network = nn.Sequential(nn.Linear(3, 5), nn.BatchNorm1d(5), nn.Tanh())

@@ -449,7 +449,7 @@ def undecided(rule: Spending) -> int:
     return sum(sentence.count("better") + sentence.count("other") for sentence in rule.sentences())
 
 
-@pytest.mark.parametrize("room", [1, 12])
+@pytest.mark.parametrize("room", [1, pytest.param(12, marks=pytest.mark.slow)])
 def test_without_a_difference_at_most_alpha_of_all_experiments_ever_find_one(room: int) -> None:
     """The rule itself is tried in far more runs beside its formula."""
     runs = 300

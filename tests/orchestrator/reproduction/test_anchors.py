@@ -384,6 +384,7 @@ def test_then_and_now_may_change_places(differences: list[float]) -> None:
         assert abs(np.mean(differences)) <= 0.01
 
 
+@pytest.mark.slow
 def test_looking_often_finds_no_more_often_equal_what_differs_by_the_margin() -> None:
     draw = np.random.default_rng(0)
     runs = 2000

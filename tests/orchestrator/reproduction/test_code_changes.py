@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
 import shutil
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+import program
 import services
 from orchestrator.provenance import processor
 
@@ -55,27 +53,6 @@ LAUNCH = "launch --executor inline"
 AVX2 = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"}
 
 
-VERBS = """
-import contextlib, io, json, sys
-import typer
-from orchestrator.cli import app
-from orchestrator.errors import OrchestratorError
-
-def said(arguments):
-    out = io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
-        try:
-            app(arguments, prog_name="orchestrator", standalone_mode=False)
-        except (OrchestratorError, typer.Exit) as error:
-            print(error or "")
-    return out.getvalue()
-
-sys.path.insert(0, "")
-print(json.dumps([said(arguments) for arguments in json.loads(sys.argv[1])]))
-"""
-"""Runs verbs, one after the other, in one process, which imports everything once."""
-
-
 @dataclass
 class Desk:
     """A folder with an experiment and a plug-in, in which the program is run as people run it."""
@@ -84,13 +61,9 @@ class Desk:
 
     def run(self, *verbs: str, **variables: str) -> list[str]:
         """What some verbs print, with their options; line breaks are spaces."""
-        arguments = json.dumps([shlex.split(verb) for verb in verbs])
-        cores = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[3])}
-        environment = {**os.environ, **cores, **variables}
-        command = [sys.executable, "-c", VERBS, arguments]
-        run = subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True, check=False)
-        assert not run.returncode, run.stderr
-        return [" ".join(text.split()) for text in json.loads(run.stdout.splitlines()[-1])]
+        done = [program.run(*shlex.split(verb), folder=self.folder, **variables) for verb in verbs]
+        assert not [run.stderr for run in done if "Traceback" in run.stderr]
+        return [" ".join((run.stdout + run.stderr).split()) for run in done]
 
     def edit(self, old: str, new: str) -> None:
         file = self.folder / "my_losses.py"

@@ -106,7 +106,7 @@ def test_half_of_alpha_is_for_the_last_look_and_the_rest_in_equal_parts_for_the_
     assert staged.parts(3, numbers) == 2
 
 
-@pytest.mark.parametrize("shape", ["Gaussian", "exponential"])
+@pytest.mark.parametrize("shape", ["Gaussian", pytest.param("exponential", marks=pytest.mark.slow)])
 def test_where_nothing_differs_shares_by_spread_and_cost_err_no_more_than_they_may(shape: str) -> None:
     """`benchmarks/allocation.py` draws more of them."""
     runs = 400

@@ -81,7 +81,9 @@ def test_a_replaced_first_layer_is_drawn_as_the_architecture_draws_it() -> None:
     assert weight.std().item() == pytest.approx((2 / (64 * 9)) ** 0.5, rel=0.15)  # He normal by fan-out
 
 
-@pytest.mark.parametrize("name", ["resnet18", "densenet121", "torchvision:vit_b_32"])
+@pytest.mark.parametrize(
+    "name", ["resnet18", "densenet121", pytest.param("torchvision:vit_b_32", marks=pytest.mark.slow)]
+)
 def test_rgb_weights_are_those_torchvision_draws(name: str) -> None:
     stem = {} if "vit" in name else {"stem": "imagenet"}
     size = {"image_size": 32} if "vit" in name else {}
