@@ -87,13 +87,17 @@ def simulated(
     direction, margin, alpha = asked
     effects = np.array(assumed.effects, float)
     deviations = np.array(assumed.deviations, float)
-    shared = rng.normal(size=(draws, 1, n))
-    own = rng.normal(size=(draws, len(effects), n))
-    noise = math.sqrt(max(assumed.correlation, 0)) * shared + math.sqrt(1 - max(assumed.correlation, 0)) * own
-    values = effects[:, None] + deviations[:, None] * noise
-    means = values.mean(axis=2) * (-1 if direction == "lower" else 1)
+    common = math.sqrt(max(assumed.correlation, 0))
+    own = math.sqrt(1 - common**2)
+    size = (draws, len(effects))
+    # A seed's noise is common * (one number for all settings) + own * (one number for each). Means over seeds are
+    # independent of sums of squares, and a setting's numbers split into a part along the common ones and the rest.
+    noise = common * rng.normal(size=(draws, 1)) + own * rng.normal(size=size)
+    length = np.sqrt(rng.chisquare(n - 1, size=(draws, 1)))
+    squares = (common * length + own * rng.normal(size=size)) ** 2 + own**2 * rng.chisquare(n - 2, size=size)
+    means = (effects + deviations * noise / math.sqrt(n)) * (-1 if direction == "lower" else 1)
     level = alpha if over == "all" else alpha / len(effects)
-    reach = float(stdtrit(n - 1, 1 - level / 2)) * values.std(axis=2, ddof=1) / math.sqrt(n)
+    reach = float(stdtrit(n - 1, 1 - level / 2)) * deviations * np.sqrt(squares / (n - 1)) / math.sqrt(n)
     inside = np.abs(means) + reach <= margin
     found: NDArray[np.bool_] = inside if direction == "equal" else means - reach > margin
     return float((found.all(axis=1) if over == "all" else found.any(axis=1)).mean())
