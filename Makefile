@@ -3,6 +3,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 TESTS := test
+# Where a system forbids bytecode by this variable, each of hundreds of processes would compile all modules anew.
+export PYTHONDONTWRITEBYTECODE =
 
 .PHONY: demo test test-all docs chaos slurm container bench results study mutants check clean
 
@@ -11,8 +13,7 @@ demo: .venv/installed  ## a real benchmark on this machine, in a few minutes
 
 # One process more than there are cores: many tests wait for another process most of their time.
 PROCESSES = $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
-# Without bytecode, which some systems forbid by a variable, each of hundreds of processes compiles all modules anew.
-PYTEST = PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(PROCESSES) --maxprocesses 4 --no-loadscope-reorder --durations=10
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(PROCESSES) --maxprocesses 4 --no-loadscope-reorder --durations=10
 
 test: .venv/installed  ## the tests that a person waits for
 	$(PYTEST)
