@@ -196,7 +196,7 @@ def test_a_host_that_is_cut_off_finishes_its_cell_unheard(
     scene: Scene, hosts: tuple[Host, Host], as_if_nothing_had_happened: Check, edited: Callable[..., Scene]
 ) -> None:
     # A worker waits to be heard after each epoch, so the time is in the evaluation.
-    calm = edited(("epochs: 5", "epochs: 1"), ("seeds: 2", "seeds: 1"), ("[digits]", "[{name: digits, shift: {}}]"))
+    calm = edited(("epochs: 5", "epochs: 1"), ("seeds: 2", "seeds: 1"), ("as: digits}", "as: digits, shift: {}}"))
     first, second = hosts
     head(scene, first)
     joined(scene, second)
