@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from orchestrator.outcome import Fault
 from orchestrator.workspace.store_errors import StoreRefusedError, meaning
 
@@ -21,3 +23,12 @@ def fault_of(error: BaseException) -> Fault | None:
     # A missing file or permission is the cell's own, since a retry would not help; but the workspace was let in before.
     refused = isinstance(error, StoreRefusedError) or isinstance(error.__cause__, StoreRefusedError)
     return "storage" if refused or meaning(error) in {"unreachable", "slow"} else None
+
+
+_NAMED = re.compile(r"^\s*([\w.]*(?:Error|Exception): .+)$", re.MULTILINE)
+
+
+def reason_in(story: str) -> str:
+    """The last exception that a text with tracebacks names; its last line where it names none."""
+    lines = [line.strip() for line in story.splitlines() if line.strip()]
+    return (_NAMED.findall(story) or lines)[-1]

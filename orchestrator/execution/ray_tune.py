@@ -33,6 +33,7 @@ from ray.tune.experiment import Trial
 
 from orchestrator.errors import RequestError
 from orchestrator.execution.executor import Listener
+from orchestrator.execution.faults import reason_in
 from orchestrator.execution.queue import Queue
 from orchestrator.execution.ray_callbacks import (
     WAVE,
@@ -268,8 +269,7 @@ class _Runs:
                 self._early_deaths = -math.inf
                 return
         if self._early_deaths >= MOST_EARLY_DEATHS:
-            reason = [line for line in story.splitlines() if line.strip()][-1].strip()
-            raise RequestError(f"Worker processes end before they begin a cell ({reason}): nothing was run.")
+            raise RequestError(f"Worker processes end before they begin a cell ({reason_in(story)}): nothing was run.")
 
     def abort(self) -> None:
         """End all runs and their cells before Ray ends: a Tune thread that loses Ray ends the whole program."""

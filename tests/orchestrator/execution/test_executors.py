@@ -21,7 +21,6 @@ import pytest
 import ray
 from ray.util import debug
 
-import program
 from orchestrator.errors import RequestError, UnreachableError
 from orchestrator.execution import ray_tune
 from orchestrator.execution.inline import Inline
@@ -220,6 +219,8 @@ def test_tune_remembers_nothing_of_the_trials_for_good(on_ray: Launch) -> None:
 def test_after_ray_later_tests_still_run_the_program_as_a_copy_of_a_warm_process(
     on_ray: Launch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    import program  # which workers, that import this module, have not
+
     monkeypatch.delenv("PYTHONPATH", raising=False)
     monkeypatch.delitem(program.BEFORE, "PYTHONPATH", raising=False)
     assert on_ray.events

@@ -10,7 +10,7 @@ import requests
 from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError, ReadTimeoutError
 
 from orchestrator.errors import WorkspaceError
-from orchestrator.execution.faults import fault_of
+from orchestrator.execution.faults import fault_of, reason_in
 from orchestrator.workspace.store_errors import (
     StoreRefusedError,
     StoreSlowError,
@@ -116,3 +116,22 @@ def test_an_error_that_another_caused_means_the_same() -> None:
 @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("CUDA error: out of memory")])
 def test_memory_that_ran_out_is_no_fault_of_a_storage(error: Exception) -> None:
     assert fault_of(error) == "memory"
+
+
+def test_the_reason_is_the_last_exception_that_is_named_whatever_ray_says_after_it() -> None:
+    story = """The actor died unexpectedly before finishing this task.
+RuntimeError: The actor with name ImplicitFunc failed to import on the worker.
+
+Traceback (most recent call last):
+  File "/somewhere/plug_in.py", line 24, in <module>
+    import absent
+ModuleNotFoundError: No module named 'absent'
+
+An unexpected internal error occurred while the worker was executing a task.
+"""
+    assert reason_in(story) == "ModuleNotFoundError: No module named 'absent'"
+    assert reason_in(story + "mlflow.exceptions.MlflowException: no\n") == "mlflow.exceptions.MlflowException: no"
+
+
+def test_where_no_exception_is_named_the_reason_is_the_last_line() -> None:
+    assert reason_in("The worker died.\n  It was killed by signal 9. \n\n") == "It was killed by signal 9."
