@@ -85,8 +85,8 @@ def simulated(
     from scipy.special import stdtrit
 
     direction, margin, alpha = asked
-    effects = np.array(assumed.effects, float)
-    deviations = np.array(assumed.deviations, float)
+    effects = np.array(assumed.effects)
+    deviations = np.array(assumed.deviations)
     common = math.sqrt(max(assumed.correlation, 0))
     own = math.sqrt(1 - common**2)
     size = (draws, len(effects))

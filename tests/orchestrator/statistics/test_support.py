@@ -96,6 +96,23 @@ def test_the_simulation_is_how_often_all_or_some_are_supported(rho: float) -> No
     assert simulated("some", assumed, 5, SIGN, rng=draws, draws=RUNS) == pytest.approx(any_ / RUNS, abs=allowed)
 
 
+@pytest.mark.parametrize("n", [3, 7])
+@pytest.mark.parametrize("rho", [0.0, 0.3, 0.9])
+def test_the_simulation_is_one_of_every_seed(rho: float, n: int) -> None:
+    draws = 40_000
+    rng = np.random.default_rng(3)
+    effects = np.array([0.012, 0.01, 0.016])
+    spreads = np.array([0.006, 0.004, 0.009])
+    noise = math.sqrt(rho) * rng.normal(size=(draws, 1, n)) + math.sqrt(1 - rho) * rng.normal(size=(draws, 3, n))
+    values = effects[:, None] + spreads[:, None] * noise
+    reach = stats.t.ppf(0.975, n - 1) * values.std(axis=2, ddof=1) / math.sqrt(n)
+    expected = float((values.mean(axis=2) - reach > 0.001).all(axis=1).mean())
+    asked = Asked("higher", 0.001, 0.05)
+    found = simulated("all", Assumed([*effects], [*spreads], rho), n, asked, rng=np.random.default_rng(4), draws=draws)
+    assert expected > 0.01
+    assert found == pytest.approx(expected, abs=4 * math.sqrt(2 * expected * (1 - expected) / draws))
+
+
 def test_settings_that_share_noise_are_supported_together_more_often() -> None:
     def power(rho: float) -> float:
         return simulated(
