@@ -1,4 +1,4 @@
-"""Which fault of the machinery is behind an exception, if any: a cell is retried after one, and not after its own."""
+"""What is behind an exception: a fault of the machinery, after which a cell is retried, or its own; and the reason."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ def fault_of(error: BaseException) -> Fault | None:
     return "storage" if refused or meaning(error) in {"unreachable", "slow"} else None
 
 
-_NAMED = re.compile(r"^\s*([\w.]*(?:Error|Exception): .+)$", re.MULTILINE)
+_NAMED = re.compile(r"^\s*([\w.]*(?:Error|Exception)(?:: .*)?)$", re.MULTILINE)
 
 
 def reason_in(story: str) -> str:
     """The last exception that a text with tracebacks names; its last line where it names none."""
     lines = [line.strip() for line in story.splitlines() if line.strip()]
-    return (_NAMED.findall(story) or lines)[-1]
+    return (_NAMED.findall(story) or lines or ["no reason is known"])[-1]

@@ -60,13 +60,11 @@ def read_our_code() -> None:
         known.cache_clear()
 
 
-def read_templates() -> None:
-    """Translate the templates of pages to Python, which a process does once."""
+def read_template() -> None:
+    """Translate the template of the report to Python, which a process does once."""
     from orchestrator.report.web import page
 
-    environment = page._templates()
-    for name in environment.list_templates(extensions=["j2"]):
-        environment.get_template(name)
+    page._templates().get_template("page.html.j2")
 
 
 def wait_for_work(asked: socket.socket) -> list[str]:
@@ -118,7 +116,7 @@ if __name__ == "__main__":
     door = socket.socket(fileno=int(sys.argv[1]))
     import_everything()
     read_our_code()
-    read_templates()
+    read_template()
     gc.freeze()
     code = carry_out(wait_for_work(door))
     # The interpreter's own end, without taking thousands of modules apart, which would need a second.

@@ -133,5 +133,14 @@ An unexpected internal error occurred while the worker was executing a task.
     assert reason_in(story + "mlflow.exceptions.MlflowException: no\n") == "mlflow.exceptions.MlflowException: no"
 
 
+def test_an_exception_without_a_message_and_the_first_line_of_a_long_message_are_reasons() -> None:
+    assert reason_in("KeyError: 1\nAssertionError\nThe worker died.") == "AssertionError"
+    assert reason_in("ValueError: no such loss.\nKnown are: a, b") == "ValueError: no such loss."
+
+
+def test_where_nothing_is_told_that_is_said() -> None:
+    assert reason_in("\n \n") == "no reason is known"
+
+
 def test_where_no_exception_is_named_the_reason_is_the_last_line() -> None:
     assert reason_in("The worker died.\n  It was killed by signal 9. \n\n") == "It was killed by signal 9."

@@ -62,6 +62,7 @@ class Desk:
     def run(self, *verbs: str, **variables: str) -> list[str]:
         """What some verbs print, with their options; line breaks are spaces."""
         done = [program.run(*shlex.split(verb), folder=self.folder, **variables) for verb in verbs]
+        assert {run.returncode for run in done} <= {0, 1, 2}
         assert not [run.stderr for run in done if "Traceback" in run.stderr]
         return [" ".join((run.stdout + run.stderr).split()) for run in done]
 

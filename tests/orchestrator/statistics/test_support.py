@@ -98,7 +98,7 @@ def test_the_simulation_is_how_often_all_or_some_are_supported(rho: float) -> No
 
 @pytest.mark.parametrize("n", [3, 7])
 @pytest.mark.parametrize("rho", [0.0, 0.3, 0.9])
-def test_the_simulation_is_one_of_every_seed(rho: float, n: int) -> None:
+def test_the_simulation_gives_what_numbers_for_every_seed_give(rho: float, n: int) -> None:
     draws = 40_000
     rng = np.random.default_rng(3)
     effects = np.array([0.012, 0.01, 0.016])
