@@ -120,7 +120,7 @@ def correlation(values: ArrayLike) -> float | None:
                 covariances.append(float(found[0, 1]))
                 products.append(math.sqrt(float(found[0, 0] * found[1, 1])))
     total = math.fsum(products)
-    return math.fsum(covariances) / total if total > 0 else None
+    return min(1.0, math.fsum(covariances) / total) if total > 0 else None  # rounded, it may be above 1
 
 
 def seeds_for(power: Callable[[int], float], enough: float = POWER, most: int = PRACTICAL) -> int | None:

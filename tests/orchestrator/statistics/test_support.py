@@ -127,6 +127,16 @@ def test_the_correlation_is_that_of_two_settings() -> None:
     assert correlation(values) == pytest.approx(stats.pearsonr(*values)[0])
 
 
+def test_settings_in_step_are_correlated_by_1_and_have_a_power() -> None:
+    for seed in range(20):  # rounded, some of these ratios are above 1
+        values = np.random.default_rng(seed).normal(size=5) * np.array([[1], [1.7], [0.3]])
+        found = correlation(values)
+        assert found is not None
+        assert 1 - 1e-12 < found <= 1
+        assumed = Assumed([0.02] * 3, [0.01] * 3, found)
+        assert simulated("all", assumed, 5, SIGN, rng=np.random.default_rng(0), draws=100) > 0.5
+
+
 def test_a_seed_that_one_setting_lacks_is_in_no_correlation() -> None:
     values = np.array([[1.0, 2.0, 4.0, 99.0], [2.0, 2.5, 5.0, math.nan]])
     assert correlation(values) == pytest.approx(float(np.corrcoef(values[:, :3])[0, 1]))
